@@ -1,0 +1,74 @@
+/**
+ * Sluice: a crash-safe, micro-batching record buffer for producer programs, on Deno, Bun and Node.
+ *
+ * A {@linkcode FileBuffer} persists each record at once in an append-only write-ahead log, packs records in order into
+ * micro-batches, hands a batch over when the number of records, their bytes or their age reaches its threshold, and drops
+ * it once it is committed. After a crash, everything accepted and not committed is there again, in order, once.
+ *
+ * @example The whole of it
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ *
+ * const path = await Deno.makeTempDir();
+ * const buffer = await FileBuffer.open<{ user: string }>({ path, maxRecords: 100 });
+ * await buffer.put({ user: "ada" });
+ *
+ * for await (const batch of buffer.batches({ flush: true })) {
+ *   console.log(batch.id, batch.records);
+ *   await buffer.commit(batch);
+ * }
+ * await buffer.close();
+ * await Deno.remove(path, { recursive: true });
+ * ```
+ *
+ * @module
+ */
+
+export {
+  Batch,
+  type BatchesOptions,
+  type BufferEvent,
+  type BufferOptions,
+  type BufferStats,
+  type PutOptions,
+  type RecordBuffer,
+  type RecoveryReport,
+  type WhenFull,
+} from "./src/buffer.ts";
+export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/damage.ts";
+export { BaseBuffer } from "./src/buffer_base.ts";
+export { FileBuffer, type FileBufferOptions } from "./src/file_buffer.ts";
+export { MemoryBuffer, type MemoryBufferOptions } from "./src/memory_buffer.ts";
+export {
+  bytesCodec,
+  type Codec,
+  jsonCodec,
+  type JsonCodecOptions,
+  type StandardResult,
+  type StandardSchema,
+  textCodec,
+} from "./src/codec.ts";
+export { type Clock, systemClock, type TimerOptions } from "./src/clock.ts";
+export type { FileHandle, FileLock, FileSystem, OpenMode } from "./src/fs/file_system.ts";
+export type { Fsync } from "./src/wal/log.ts";
+export {
+  BatchMismatchError,
+  BufferClosedError,
+  BufferEmptyError,
+  BufferError,
+  type BufferErrorCode,
+  BufferFailedError,
+  BufferFullError,
+  BufferLockedError,
+  CodecError,
+  DamagedLogError,
+  FileSystemError,
+  fileSystemError,
+  type FileSystemErrorData,
+  type LockOwner,
+  NoSpaceError,
+  NotABufferError,
+  PermissionError,
+  RecordTooLargeError,
+  UnsupportedVersionError,
+} from "./src/errors.ts";

@@ -1,0 +1,346 @@
+/**
+ * The public contract of every buffer: {@linkcode RecordBuffer}, {@linkcode Batch}, their options, figures and events.
+ *
+ * Types and the batch itself; the machines behind them are `file_buffer.ts` and `memory_buffer.ts`. What is
+ * promised here holds for each of them, unless it says "on disk".
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Codec } from "./codec.ts";
+import { type BufferError, CodecError } from "./errors.ts";
+import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
+
+/** What to do with a put that doesn't fit the backlog. */
+export type WhenFull = "reject" | "block" | "drop-oldest";
+
+/** Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option. */
+export interface BufferOptions<T> {
+  /**
+   * Turns records into payloads and back.
+   *
+   * @default {jsonCodec()}
+   */
+  readonly codec?: Codec<T>;
+  /**
+   * A batch is full at this many records; 1 to 1,000,000.
+   *
+   * @default {1000}
+   */
+  readonly maxRecords?: number;
+  /**
+   * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
+   *
+   * @default {1_000_000}
+   */
+  readonly maxBytes?: number;
+  /**
+   * A batch is due this many milliseconds after its first record was put; 0 to 2^31 - 1.
+   *
+   * @default {5_000}
+   */
+  readonly maxAgeMs?: number;
+  /**
+   * The most bytes that one record's payload may have; 1 to 2^30.
+   *
+   * @default {16 MiB}
+   */
+  readonly maxRecordBytes?: number;
+  /**
+   * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
+   *
+   * @default {1 GiB}
+   */
+  readonly maxBacklogBytes?: number;
+  /**
+   * What a put does when the backlog is full: `"reject"` throws BufferFullError, `"block"` waits for commits,
+   * `"drop-oldest"` drops the oldest batch that is not in flight, counts it and reports it as an event.
+   *
+   * @default {"reject"}
+   */
+  readonly whenFull?: WhenFull;
+  /**
+   * Time and timers.
+   *
+   * @default {systemClock}
+   */
+  readonly clock?: Clock;
+  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
+  readonly onEvent?: (event: BufferEvent) => void;
+}
+
+/** Options of {@linkcode RecordBuffer.put}. */
+export interface PutOptions {
+  /** Gives up waiting for space (`whenFull: "block"`): the put rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@linkcode RecordBuffer.batches}. */
+export interface BatchesOptions {
+  /** Ends the wait for the next batch: the iteration rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /**
+   * Takes what is there, also a batch that is not due, and ends when the buffer is empty.
+   *
+   * @default {false}
+   */
+  readonly flush?: boolean;
+}
+
+/** What `open()` found and did. */
+export interface RecoveryReport {
+  /** Records that were there, not committed. */
+  readonly recoveredRecords: number;
+  /** Bytes of an unfinished last write that were cut off. No acknowledged record was among them. */
+  readonly truncatedBytes: number;
+  /** Regions that `open()` met; those in segments that it didn't read are reported as events when they are. */
+  readonly damaged: readonly DamagedRegion[];
+  /** Whether the commit position was lost, so that everything on disk is delivered again. */
+  readonly cursorLost: boolean;
+  /** How long `open()` took, in milliseconds. */
+  readonly durationMs: number;
+}
+
+/** Something that happened in a buffer, for logs and metrics. */
+export type BufferEvent =
+  | { readonly type: "recovered"; readonly report: RecoveryReport }
+  | { readonly type: "damage"; readonly region: DamagedRegion }
+  | {
+    readonly type: "drop";
+    /** The dropped sequences. */
+    readonly sequences: SequenceRange;
+    /** How many records were dropped. */
+    readonly records: number;
+    /** Their payload bytes. */
+    readonly bytes: number;
+  }
+  | { readonly type: "full"; readonly backlogBytes: number }
+  | { readonly type: "segment-created"; readonly segment: string }
+  | { readonly type: "segment-removed"; readonly segment: string }
+  | { readonly type: "warning"; readonly error: BufferError }
+  | { readonly type: "failed"; readonly error: BufferError };
+
+/** A buffer in figures: a plain object, made without I/O. */
+export interface BufferStats {
+  /** Records accepted and not yet committed, in flight included. */
+  readonly pendingRecords: number;
+  /** Their payload bytes. */
+  readonly pendingBytes: number;
+  /** What they take against `maxBacklogBytes`: payloads and framing. */
+  readonly backlogBytes: number;
+  /** Records of the batch in flight. */
+  readonly inFlightRecords: number;
+  /** Age of the oldest record that is not in flight, in milliseconds; 0 when there is none. */
+  readonly oldestAgeMs: number;
+  /** Segments on disk. */
+  readonly segments: number;
+  /** Bytes of all segments on disk. */
+  readonly diskBytes: number;
+  /** Records accepted since `open()`. */
+  readonly puts: number;
+  /** Batches handed over for the first time since `open()`. */
+  readonly batchesEmitted: number;
+  /** Batches committed since `open()`. */
+  readonly batchesCommitted: number;
+  /** Batches handed over again since `open()`. */
+  readonly batchesRedelivered: number;
+  /** Syncs finished since `open()`. */
+  readonly syncs: number;
+  /** Milliseconds spent waiting for them. */
+  readonly syncMs: number;
+  /** Puts rejected since `open()`, for whatever reason. */
+  readonly rejected: number;
+  /** Records dropped by `whenFull: "drop-oldest"` since `open()`. */
+  readonly dropped: number;
+  /** Bytes copied to the quarantine since `open()`. */
+  readonly quarantinedBytes: number;
+  /** Wall time of the last put, emit or commit that succeeded, or of `open()`: milliseconds since 1970. */
+  readonly lastProgressAt: number;
+}
+
+/**
+ * A crash-safe queue of records that gives them out in batches. All methods may be called concurrently; puts take
+ * effect in call order. Every method rejects with BufferClosedError after `close()`, and with BufferFailedError once
+ * the buffer has failed.
+ */
+export interface RecordBuffer<T> extends AsyncDisposable {
+  /** What `open()` found and did. */
+  readonly recovery: RecoveryReport;
+  /**
+   * Accepts one record. It is encoded and takes its sequence at the call; the promise resolves when it is persisted as
+   * durably as the buffer promises. A rejected put leaves nothing behind.
+   *
+   * @returns Its sequence: 1 for the very first record of a buffer, never reused.
+   * @throws {CodecError} if the record can't be encoded.
+   * @throws {RecordTooLargeError} if its payload is larger than `maxRecordBytes` or `maxBytes`.
+   * @throws {BufferFullError} if the backlog is full and `whenFull` is `"reject"`, or if it could never fit.
+   * @throws {NoSpaceError} if the disk is full; puts work again once there is space.
+   */
+  put(record: T, options?: PutOptions): Promise<number>;
+  /**
+   * Accepts records as one unit: all of them are accepted or none, also after a crash.
+   *
+   * @returns The sequences of the first and of the last one; an empty array is a RangeError.
+   * @throws As `put()`; an error about one record states its `index`.
+   */
+  putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange>;
+  /**
+   * Whether a batch is due: one is in flight, or the next is full or old enough. No I/O.
+   */
+  shouldEmit(): boolean;
+  /**
+   * Hands over the oldest batch that is not committed; if none is full, the records that are there. Until it is
+   * committed, every call returns that batch again: same id, same records, also after a crash.
+   *
+   * @throws {BufferEmptyError} if there is no uncommitted record.
+   * @throws {DamagedLogError} if the next record is damaged and `onDamage` is `"fail"`.
+   */
+  emit(): Promise<Batch<T>>;
+  /**
+   * Drops the batch in flight for good.
+   *
+   * @param batch The batch that `emit()` gave; without it, whichever is in flight.
+   * @throws {BatchMismatchError} if `batch` is not the one in flight, or none is.
+   */
+  commit(batch?: Batch<T>): Promise<void>;
+  /**
+   * Waits for due batches and yields them, one after the other; a batch that was not committed when the next is asked
+   * for is yielded again. Ends when the buffer is closed.
+   */
+  batches(options?: BatchesOptions): AsyncIterableIterator<Batch<T>>;
+  /**
+   * A stream that puts what is written to it, waiting for space when the backlog is full. Closing it flushes; the
+   * buffer stays open.
+   */
+  writable(): WritableStream<T>;
+  /** Resolves when everything put so far is on stable storage, whatever the setting `fsync`. */
+  flush(): Promise<void>;
+  /** Drops every record, in flight or not. Sequences go on. */
+  clear(): Promise<void>;
+  /** The figures of now, without I/O. */
+  stats(): BufferStats;
+  /** Finishes pending puts, persists, and frees everything. A second call waits for the first. */
+  close(): Promise<void>;
+  /** Same as `close()`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What a {@linkcode Batch} is made from. @internal */
+export interface BatchData {
+  /** Uuid of the buffer. */
+  readonly uuid: string;
+  /** Sequence of the first record. */
+  readonly firstSequence: number;
+  /** Number of records. */
+  readonly count: number;
+  /** Holds all payloads. */
+  readonly bytes: Uint8Array;
+  /** Two entries a record: where its payload begins and ends in `bytes`. */
+  readonly bounds: readonly number[];
+  /** Sum of the payloads' lengths. */
+  readonly payloadBytes: number;
+  /** The codec version that they were encoded with. */
+  readonly codecVersion: number;
+}
+
+/**
+ * Consecutive records handed over together. The same batch always has the same id and the same records.
+ *
+ * @example Send and commit
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * await buffer.putMany([{ n: 1 }, { n: 2 }]);
+ * const batch = await buffer.emit();
+ * assertEquals(batch.records, [{ n: 1 }, { n: 2 }]);
+ * await buffer.commit(batch);
+ * await buffer.close();
+ * ```
+ */
+export class Batch<T> implements Iterable<T> {
+  /** `<uuid of the buffer>-<first sequence>-<last sequence>`: the key for a target that deduplicates. */
+  readonly id: string;
+  /** Sequence of the first record; record i has `firstSequence + i`. */
+  readonly firstSequence: number;
+  /** Sequence of the last record. */
+  readonly lastSequence: number;
+  /** Number of records. */
+  readonly length: number;
+  /** Sum of the payloads' lengths. */
+  readonly byteLength: number;
+  /** Whether it was handed over before and not committed: by this process or by one that is gone. */
+  readonly redelivered: boolean;
+  readonly #data: BatchData;
+  readonly #codec: Codec<T>;
+  #records: readonly T[] | undefined;
+  #payloads: readonly Uint8Array[] | undefined;
+
+  /** Made by `emit()`. @internal */
+  constructor(data: BatchData, codec: Codec<T>, redelivered: boolean) {
+    this.firstSequence = data.firstSequence;
+    this.lastSequence = data.firstSequence + data.count - 1;
+    this.id = `${data.uuid}-${this.firstSequence}-${this.lastSequence}`;
+    this.length = data.count;
+    this.byteLength = data.payloadBytes;
+    this.redelivered = redelivered;
+    this.#data = data;
+    this.#codec = codec;
+  }
+
+  /**
+   * The records, in order; decoded at the first access, then kept.
+   *
+   * @throws {CodecError} which names the sequence of the first payload that does not decode. The others can be had
+   * by {@linkcode Batch.decode}, all bytes by {@linkcode Batch.payloads}, and the batch can be committed as it is.
+   */
+  get records(): readonly T[] {
+    if (this.#records === undefined) {
+      const records: T[] = new Array(this.length);
+      for (let i = 0; i < this.length; i++) records[i] = this.decode(i);
+      this.#records = records;
+    }
+    return this.#records;
+  }
+
+  /** The encoded bytes of each record, in order. */
+  get payloads(): readonly Uint8Array[] {
+    if (this.#payloads === undefined) {
+      const payloads: Uint8Array[] = new Array(this.length);
+      for (let i = 0; i < this.length; i++) payloads[i] = this.#payload(i);
+      this.#payloads = payloads;
+    }
+    return this.#payloads;
+  }
+
+  /**
+   * Decodes one record.
+   *
+   * @param index Its position in the batch, from 0.
+   * @throws {CodecError} if its payload does not decode.
+   * @throws {RangeError} if there is no such record.
+   */
+  decode(index: number): T {
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) {
+      throw new RangeError(`Cannot decode record ${index}: the batch has ${this.length} records`);
+    }
+    try {
+      return this.#codec.decode(this.#payload(index), this.#data.codecVersion);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new CodecError({ operation: "decode", reason, sequence: this.firstSequence + index }, { cause });
+    }
+  }
+
+  /** Iterates over the records. */
+  [Symbol.iterator](): IterableIterator<T> {
+    return this.records[Symbol.iterator]();
+  }
+
+  #payload(index: number): Uint8Array {
+    const { bytes, bounds } = this.#data;
+    return bytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * Codecs: how a record becomes a payload and a payload a record again.
+ *
+ * Guarantees of the codecs here: `decode(encode(record))` gives an equal record; nothing is lost silently (what JSON
+ * has no notation for at the top level, such as `undefined`, is refused; bytes are copied); no state is kept, so
+ * one codec may serve any number of buffers.
+ *
+ * @module
+ */
+
+/**
+ * Turns records into payloads and back. A codec may throw anything; the buffer wraps it in a CodecError.
+ */
+export interface Codec<T> {
+  /**
+   * The version of the payloads that `encode` makes, 0 to 2^32 - 1. It is kept with the data, a segment at a time, and
+   * given to `decode`, so that a program can read what an older version of itself has written.
+   *
+   * @default {0}
+   */
+  readonly version?: number;
+  /** Makes the payload of `record`. The bytes are taken over at once: the caller may reuse them after the call. */
+  encode(record: T): Uint8Array;
+  /**
+   * Makes the record from `payload`, which was encoded by a codec with that `version`. The payload is the batch's own:
+   * a codec that returns (part of) it must copy.
+   */
+  decode(payload: Uint8Array, version: number): T;
+  /**
+   * Writes the payload into the start of `into` and returns its length, or -1 if there isn't room; then `encode` is
+   * called instead. Optional: it saves a copy.
+   */
+  encodeInto?(record: T, into: Uint8Array): number;
+}
+
+/**
+ * The part of the Standard Schema interface (https://standardschema.dev, version 1) that `jsonCodec` uses; schemas
+ * of zod, valibot, arktype and others have it.
+ */
+export interface StandardSchema<T> {
+  /** The properties of the standard. */
+  readonly "~standard": {
+    /** Version of the standard. */
+    readonly version: 1;
+    /** Name of the library. */
+    readonly vendor: string;
+    /** Checks a value: gives it back, perhaps changed, or the issues. */
+    readonly validate: (value: unknown) => StandardResult<T> | Promise<StandardResult<T>>;
+  };
+}
+
+/** What a {@linkcode StandardSchema} answers. */
+export type StandardResult<T> =
+  | { readonly value: T; readonly issues?: undefined }
+  | {
+    readonly issues: ReadonlyArray<{ readonly message: string; readonly path?: ReadonlyArray<unknown> | undefined }>;
+  };
+
+/** Options of {@linkcode jsonCodec}. */
+export interface JsonCodecOptions<T> {
+  /**
+   * Checks every record at put; what it returns is encoded. It must answer synchronously.
+   */
+  readonly schema?: StandardSchema<T>;
+  /**
+   * The version of the records' shape; count it up when the shape changes.
+   *
+   * @default {0}
+   */
+  readonly version?: number;
+  /**
+   * Makes a record of today's shape from the parsed JSON of a payload that was put under another version. Without it
+   * payloads of all versions are taken as they are.
+   */
+  readonly migrate?: (payload: unknown, fromVersion: number) => T;
+}
+
+const encoder = new TextEncoder();
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Records as JSON, in UTF-8.
+ *
+ * @returns A codec for all that `JSON.stringify` and `JSON.parse` bring back equal; the default of every buffer.
+ * @throws {RangeError} for a `version` that is no integer from 0 to 2^32 - 1.
+ * @throws {TypeError} for a `schema` or `migrate` of the wrong kind. When encoding: for a record that JSON has no text
+ * for (`undefined`, a function, a symbol, a BigInt, NaN, an infinity, a cycle) and for one that the schema refuses.
+ *
+ * @example Move old records to a new shape
+ * ```ts
+ * import { jsonCodec } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const old = jsonCodec<{ name: string }>();
+ * const codec = jsonCodec<{ first: string }>({
+ *   version: 1,
+ *   migrate: (payload) => ({ first: (payload as { name: string }).name }),
+ * });
+ * assertEquals(codec.decode(old.encode({ name: "Ada" }), 0), { first: "Ada" });
+ * ```
+ */
+export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
+  const { schema, version = 0, migrate } = options;
+  if (!Number.isInteger(version) || version < 0 || version >= 2 ** 32) {
+    throw new RangeError(`Cannot make a codec: version must be an integer from 0 to 2^32 - 1, got ${version}`);
+  }
+  if (schema !== undefined && typeof schema?.["~standard"]?.validate !== "function") {
+    throw new TypeError("Cannot make a codec: schema does not follow the Standard Schema interface");
+  }
+  if (migrate !== undefined && typeof migrate !== "function") {
+    throw new TypeError(`Cannot make a codec: migrate must be a function, got ${describe(migrate)}`);
+  }
+  const stringify = (record: T): string => {
+    const value: unknown = schema === undefined ? record : validated(schema, record);
+    // NaN and the infinities would become "null" without a word.
+    const isNoNumber = typeof value === "number" && !Number.isFinite(value);
+    const text = isNoNumber ? undefined : JSON.stringify(value);
+    if (text === undefined) throw new TypeError(`JSON has no text for ${describe(value)}`);
+    return text;
+  };
+  return {
+    version,
+    encode: (record) => encoder.encode(stringify(record)),
+    encodeInto: (record, into) => writeText(stringify(record), into),
+    decode(payload, fromVersion) {
+      const value = JSON.parse(strictDecoder.decode(payload));
+      return migrate !== undefined && fromVersion !== version ? migrate(value, fromVersion) : value;
+    },
+  };
+}
+
+/**
+ * Records as strings, in UTF-8.
+ *
+ * @returns A codec for well-formed strings.
+ * @throws {TypeError} (when encoding) for what is no string, or has a lone surrogate, which UTF-8 can't hold.
+ *
+ * @example Encode a line
+ * ```ts
+ * import { textCodec } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(textCodec().encode("ok"), new Uint8Array([111, 107]));
+ * ```
+ */
+export function textCodec(): Codec<string> {
+  const check = (record: string): string => {
+    if (typeof record !== "string") throw new TypeError(`expected a string, got ${describe(record)}`);
+    if (!record.isWellFormed()) throw new TypeError("the string has a lone surrogate");
+    return record;
+  };
+  return {
+    encode: (record) => encoder.encode(check(record)),
+    encodeInto: (record, into) => writeText(check(record), into),
+    decode: (payload) => strictDecoder.decode(payload),
+  };
+}
+
+/**
+ * Records as bytes, copied both ways.
+ *
+ * @returns A codec for `Uint8Array`s.
+ * @throws {TypeError} (when encoding) for anything else.
+ *
+ * @example A payload is the record
+ * ```ts
+ * import { bytesCodec } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(bytesCodec().encode(new Uint8Array([1, 2])), new Uint8Array([1, 2]));
+ * ```
+ */
+export function bytesCodec(): Codec<Uint8Array> {
+  const check = (record: Uint8Array): Uint8Array => {
+    if (!(record instanceof Uint8Array)) throw new TypeError(`expected a Uint8Array, got ${describe(record)}`);
+    return record;
+  };
+  return {
+    encode: (record) => new Uint8Array(check(record)),
+    encodeInto(record, into) {
+      if (check(record).length > into.length) return -1;
+      into.set(record);
+      return record.length;
+    },
+    decode: (payload) => new Uint8Array(payload),
+  };
+}
+
+/** Writes `text` into `into` as UTF-8 and returns the length, or -1 when it doesn't fit whole. */
+function writeText(text: string, into: Uint8Array): number {
+  if (text.length > into.length) return -1;
+  const { read, written } = encoder.encodeInto(text, into);
+  return read === text.length ? written : -1;
+}
+
+/** Puts `value` through the schema and returns its output. */
+function validated<T>(schema: StandardSchema<T>, value: unknown): T {
+  const result = schema["~standard"].validate(value);
+  if ("then" in result) {
+    Promise.resolve(result).catch(() => {});
+    throw new TypeError("the schema answers asynchronously, which a put cannot wait for");
+  }
+  if (result.issues !== undefined) {
+    throw new TypeError(`the schema refuses it: ${result.issues.map(({ message }) => message).join("; ")}`, {
+      cause: result.issues,
+    });
+  }
+  return result.value;
+}
+
+/** A value's kind, for messages. */
+function describe(value: unknown): string {
+  if (typeof value === "number") return String(value);
+  return value === null ? "null" : typeof value === "object" ? (value.constructor?.name ?? "an object") : typeof value;
+}

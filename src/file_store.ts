@@ -1,0 +1,279 @@
+/**
+ * Records in a log on disk: puts lock, recovery, log and reader together into a `RecordStore`.
+ *
+ * Guarantees: the directory is ours or empty before anything in it is touched; it is locked before anything in it is
+ * read; whatever fails while opening, the lock is given back and no file stays open.
+ *
+ * @module
+ */
+
+import { dirname } from "@std/path/dirname";
+import type { BufferEvent, RecoveryReport } from "./buffer.ts";
+import type { Clock } from "./clock.ts";
+import type { Codec } from "./codec.ts";
+import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
+import type { FileLock, FileSystem } from "./fs/file_system.ts";
+import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { CURSOR_NAME } from "./wal/cursor.ts";
+import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
+import { type LogPosition, parseSegmentName } from "./wal/format.ts";
+import { LOCK_NAME, lockDirectory, OWNER_NAME } from "./wal/lock.ts";
+import { type CommitState, type Fsync, Log } from "./wal/log.ts";
+import { LogReader, type ReadBatch, type ReadLimits } from "./wal/log_reader.ts";
+import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
+import { recover, type Recovered } from "./wal/recovery.ts";
+
+/** What a {@linkcode FileStore} is opened with; all of it checked. */
+export interface FileStoreOptions {
+  readonly path: string;
+  readonly fileSystem: FileSystem;
+  readonly clock: Clock;
+  readonly time: () => number;
+  readonly fsync: Fsync;
+  readonly segmentBytes: number;
+  readonly recordLimit: number;
+  readonly codecVersion: number;
+  readonly onDamage: OnDamage;
+  readonly tell: (event: BufferEvent) => void;
+}
+
+/** The names that a buffer's directory holds besides its segments. */
+const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME]);
+
+/** Passes on what the log says to whoever listens to the store by then. */
+interface Relay {
+  listener: StoreEvents | undefined;
+}
+
+/** What a {@linkcode FileStore} is put together from. */
+interface Parts {
+  readonly log: Log;
+  readonly reader: LogReader;
+  readonly quarantine: Quarantine;
+  readonly recovered: Recovered;
+  readonly recovery: RecoveryReport;
+  readonly relay: Relay;
+}
+
+/** A store of records on disk. */
+export class FileStore implements RecordStore {
+  readonly #log: Log;
+  readonly #reader: LogReader;
+  readonly #parts: Parts;
+
+  private constructor(parts: Parts) {
+    this.#log = parts.log;
+    this.#reader = parts.reader;
+    this.#parts = parts;
+  }
+
+  /** Opens the store in a directory, which is created if missing. */
+  static async open(options: FileStoreOptions): Promise<FileStore> {
+    const { path, fileSystem, clock } = options;
+    const startedAt = clock.monotonic();
+    await prepareDirectory(fileSystem, path);
+    const lock = lockDirectory(fileSystem, path, clock.now());
+    try {
+      const quarantine = new Quarantine(fileSystem, path);
+      const recovered = await recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      try {
+        const relay: Relay = { listener: undefined };
+        const log = await openLog(options, { lock, recovered, relay });
+        const reader = openReader(options, { log, recovered, quarantine });
+        const recovery = reportOf(recovered, clock.monotonic() - startedAt);
+        for (const region of recovered.damaged) options.tell({ type: "damage", region });
+        options.tell({ type: "recovered", report: recovery });
+        return new FileStore({ log, reader, quarantine, recovered, recovery, relay });
+      } catch (error) {
+        recovered.cursor.close();
+        throw error;
+      }
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  get uuid(): string {
+    return this.#parts.recovered.uuid;
+  }
+
+  get recovery(): RecoveryReport {
+    return this.#parts.recovery;
+  }
+
+  get failure(): BufferFailedError | undefined {
+    return this.#log.failure;
+  }
+
+  get end(): LogPosition {
+    return this.#log.end;
+  }
+
+  get acceptedLogBytes(): number {
+    return this.#log.acceptedLogBytes;
+  }
+
+  get commitState(): CommitState {
+    return this.#log.commitState;
+  }
+
+  get position(): LogPosition {
+    return this.#reader.position;
+  }
+
+  listen(events: StoreEvents): void {
+    this.#parts.relay.listener = events;
+  }
+
+  lostFrom(next: number): number {
+    let lost = 0;
+    for (const { first, last } of this.#parts.recovered.lost) lost += Math.max(0, last + 1 - Math.max(first, next));
+    return lost;
+  }
+
+  add<T>(codec: Codec<T>, record: T): number {
+    return this.#log.builder.add(codec, record);
+  }
+
+  begin(): void {
+    this.#log.builder.begin();
+  }
+
+  undo(): void {
+    this.#log.builder.undo();
+  }
+
+  beginGroup(): void {
+    this.#log.builder.beginGroup();
+  }
+
+  endGroup(): void {
+    this.#log.builder.endGroup();
+  }
+
+  accept(count: number): Promise<number> {
+    return this.#log.accept(count);
+  }
+
+  writeAccepted(): LogPosition {
+    this.#log.writeAccepted();
+    return this.#log.written;
+  }
+
+  async settle(): Promise<void> {
+    if (this.#log.visible < this.#log.written.nextSequence) await this.#log.sync();
+  }
+
+  seek(position: LogPosition): void {
+    this.#reader.seek(position);
+  }
+
+  read(limits: ReadLimits): Promise<ReadBatch | undefined> {
+    return this.#reader.read(limits);
+  }
+
+  nextPutTime(): number | undefined {
+    return this.#reader.nextPutTime();
+  }
+
+  saveCommit(state: CommitState): Promise<void> {
+    return this.#log.saveCommit(state);
+  }
+
+  sync(): Promise<void> {
+    return this.#log.sync();
+  }
+
+  figures(): StoreFigures {
+    return { ...this.#log.figures, quarantinedBytes: this.#parts.quarantine.copiedBytes };
+  }
+
+  async close(): Promise<void> {
+    this.#reader.close();
+    await this.#log.close();
+  }
+}
+
+/** Makes sure that the directory is there, and is ours or empty. */
+async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<void> {
+  let names: string[];
+  try {
+    names = fileSystem.list(path);
+  } catch (error) {
+    if (!(error instanceof FileSystemError)) throw error;
+    if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
+    if (error.errno !== "ENOENT") throw error;
+    fileSystem.makeDirectory(path);
+    await syncParent(fileSystem, path);
+    return;
+  }
+  if (names.some((name) => OUR_NAMES.has(name) || parseSegmentName(name) !== undefined)) return;
+  // Mount points and desktops put things of their own into directories that count as empty.
+  const foreign = names.filter((name) => !name.startsWith(".") && name !== "lost+found");
+  if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
+}
+
+/** Makes the new directory's name durable, unless we may not look into the directory that it is in. */
+async function syncParent(fileSystem: FileSystem, path: string): Promise<void> {
+  try {
+    await fileSystem.syncDirectory(dirname(path));
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
+  }
+}
+
+function openLog(
+  options: FileStoreOptions,
+  { lock, recovered, relay }: { lock: FileLock; recovered: Recovered; relay: Relay },
+): Promise<Log> {
+  const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, codecVersion, tell } = options;
+  return Log.open({
+    fileSystem,
+    directory,
+    clock,
+    time,
+    lock,
+    recovered,
+    fsync,
+    segmentBytes,
+    recordLimit,
+    codecVersion,
+    events: {
+      onVisible: (putTime) => relay.listener?.onVisible(putTime),
+      onRejected: (puts) => relay.listener?.onRejected(puts),
+      onFailed: (error) => relay.listener?.onFailed(error),
+      onSegment: (type, segment) => tell({ type, segment }),
+      onWarning: (error) => tell({ type: "warning", error }),
+    },
+  });
+}
+
+function openReader(
+  options: FileStoreOptions,
+  { log, recovered, quarantine }: { log: Log; recovered: Recovered; quarantine: Quarantine },
+): LogReader {
+  const { path: directory, fileSystem, onDamage, tell } = options;
+  const report = (region: DamagedRegion): void => {
+    if (!isKnown(region, recovered.damaged)) tell({ type: "damage", region });
+  };
+  const { uuid, resume } = recovered;
+  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report }, resume);
+}
+
+/** Whether recovery has reported that region already: the same bytes, or the same missing sequences. */
+function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolean {
+  return known.some((one) =>
+    region.length > 0
+      ? one.segment === region.segment && one.offset === region.offset && one.length === region.length
+      : one.missing !== undefined && one.missing.last === region.missing?.last
+  );
+}
+
+function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
+  const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost } = recovered;
+  const missing = lost.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  const inFlight = (boundaries.at(-1) ?? committed).nextSequence - committed.nextSequence;
+  const recoveredRecords = end.nextSequence - resume.nextSequence - missing + inFlight;
+  return { recoveredRecords, truncatedBytes, damaged, cursorLost, durationMs };
+}

@@ -1,0 +1,35 @@
+/**
+ * The file system of Bun, on `node:fs`, because none of Bun's own file calls fits what a log needs:
+ * - `Bun.write()` and `Bun.file().writer()` (FileSink) can't write at a position, never sync, and need a
+ *   promise for each write; `Bun.write()` on a longer file leaves its end to a later truncate.
+ * - `Bun.file().slice().bytes()` reads at a position, but only asynchronously and into a buffer of its own.
+ * - `Bun.file().size` and `.delete()` take paths, not the open file; the first answers 0 for a missing one.
+ * - `Bun.mmap()` can't extend a file, and a full disk ends the process (SIGBUS) instead of a call.
+ *
+ * Guarantees: those of `node.ts`, whose code runs here. Two things differ in Bun's `node:fs`, and that code allows for
+ * both: fsync, fdatasync and unlink report EINTR (made again), and a write that comes back short isn't continued by
+ * the runtime (continued there).
+ *
+ * Not guaranteed: on macOS fsync leaves data in the drive's own cache unless it is asked for F_FULLFSYNC, as libuv and
+ * Deno do; whether Bun does is not known.
+ *
+ * @module
+ */
+
+import type { FileSystem } from "./file_system.ts";
+import { createNodeFileSystem } from "./node.ts";
+
+/**
+ * The file system of this Bun process.
+ *
+ * @example
+ * ```ts ignore
+ * import { bunFileSystem } from "./bun.ts";
+ *
+ * const file = bunFileSystem.open("notes", "create");
+ * file.write(new TextEncoder().encode("hello"), 0);
+ * await file.sync();
+ * file.close();
+ * ```
+ */
+export const bunFileSystem: FileSystem = createNodeFileSystem("bun");

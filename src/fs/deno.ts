@@ -1,0 +1,278 @@
+/**
+ * The file system of Deno, on `Deno.*`.
+ *
+ * Guarantees: the contract of `file_system.ts`, with `--allow-read=DIR --allow-write=DIR` and nothing more. It
+ * never makes Deno ask a question about any other path: a directory that may not be read isn't synced, see
+ * `syncDirectory()`. A missing permission is a `PermissionError` that names the flag.
+ *
+ * Deno has no call that reads or writes at a position, so each handle remembers where the file's offset stands:
+ * writes (and reads) one behind the other cost one call each, a jump costs a seek. `FsFile.syncData()` works on a
+ * duplicate of the descriptor and leaves the offset alone.
+ *
+ * Not guaranteed: on Windows directories can't be synced, so `syncDirectory()` does nothing there. Some network
+ * and FUSE file systems have no sync for directories and say EINVAL: that is taken for "nothing to do", as
+ * PostgreSQL does. When the process's file size limit (RLIMIT_FSIZE) is reached, Deno dies of SIGXFSZ; no code here can
+ * prevent that.
+ *
+ * @module
+ */
+
+import { constants } from "node:os";
+import { ensureDirSync } from "@std/fs/ensure-dir";
+import { fileSystemError } from "../errors.ts";
+import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { lockFile } from "./sqlite_lock.ts";
+
+const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
+  read: { read: true },
+  write: { read: true, write: true },
+  create: { read: true, write: true, createNew: true },
+};
+
+/** The offset after a call that failed: not known, so that the next call seeks. */
+const UNKNOWN_OFFSET = -1;
+
+/**
+ * The file system of this Deno process.
+ *
+ * @example
+ * ```ts ignore
+ * import { denoFileSystem } from "./deno.ts";
+ *
+ * const file = denoFileSystem.open("notes", "create");
+ * file.write(new TextEncoder().encode("hello"), 0);
+ * await file.sync();
+ * file.close();
+ * ```
+ */
+export const denoFileSystem: FileSystem = Object.freeze({
+  name: "deno",
+  open,
+  list,
+  makeDirectory,
+  rename,
+  remove,
+  syncDirectory,
+  lock,
+});
+
+function open(path: string, mode: OpenMode): FileHandle {
+  const file = attempt("open", path, () => Deno.openSync(path, OPTIONS[mode]));
+  // For reading the system opens directories, too.
+  if (mode === "read" && attempt("open", path, () => file.statSync()).isDirectory) {
+    file.close();
+    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+  }
+  return new DenoFileHandle(file, path);
+}
+
+function list(path: string): string[] {
+  return attempt("list", path, () => Array.from(Deno.readDirSync(path), (entry) => entry.name));
+}
+
+function makeDirectory(path: string): void {
+  attempt("makeDirectory", path, () => {
+    try {
+      ensureDirSync(path);
+    } catch (error) {
+      // `ensureDirSync()` has an error of its own, without a code, when the name belongs to a file.
+      if (errnoOf(error) !== "UNKNOWN" || Deno.statSync(path).isDirectory) throw error;
+      throw new Deno.errors.AlreadyExists(`${(error as Error).message}: '${path}'`);
+    }
+  });
+}
+
+function rename(from: string, to: string): void {
+  attempt("rename", from, () => Deno.renameSync(from, to), to);
+}
+
+function remove(path: string): void {
+  // `Deno.removeSync()` also takes empty directories.
+  if (attempt("remove", path, () => Deno.lstatSync(path)).isDirectory) {
+    throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+  }
+  attempt("remove", path, () => Deno.removeSync(path));
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  // Asking first, because opening would put the question to whoever sits at the terminal.
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return;
+  const directory = attempt("syncDirectory", path, () => Deno.openSync(path, { read: true }));
+  try {
+    await sync("syncDirectory", path, () => directory.sync(), ["EINVAL"]);
+  } finally {
+    directory.close();
+  }
+}
+
+function lock(path: string): FileLock {
+  return lockFile(path, { open, list });
+}
+
+class DenoFileHandle implements FileHandle {
+  readonly #path: string;
+  #file: Deno.FsFile | undefined;
+  #offset = 0;
+
+  constructor(file: Deno.FsFile, path: string) {
+    this.#file = file;
+    this.#path = path;
+  }
+
+  size(): number {
+    const file = this.#open("size");
+    // Half the price of statSync(), and behind the end is where the next write goes.
+    this.#offset = UNKNOWN_OFFSET;
+    this.#offset = attempt("size", this.#path, () => file.seekSync(0, Deno.SeekMode.End));
+    return this.#offset;
+  }
+
+  read(into: Uint8Array, position: number): number {
+    const file = this.#open("read");
+    checkPosition(position);
+    let done = 0;
+    while (done < into.length) {
+      this.#seek(file, position + done, "read");
+      this.#offset = UNKNOWN_OFFSET;
+      const rest = done === 0 ? into : into.subarray(done);
+      const count = attempt("read", this.#path, () => file.readSync(rest));
+      if (count === null || count === 0) break;
+      done += count;
+      this.#offset = position + done;
+    }
+    return done;
+  }
+
+  write(bytes: Uint8Array, position: number): void {
+    const file = this.#open("write");
+    checkPosition(position);
+    let done = 0;
+    while (done < bytes.length) {
+      this.#seek(file, position + done, "write");
+      this.#offset = UNKNOWN_OFFSET;
+      const rest = done === 0 ? bytes : bytes.subarray(done);
+      const count = attempt("write", this.#path, () => file.writeSync(rest));
+      // Neither progress nor an error: asking again could go on for ever.
+      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      done += count;
+      this.#offset = position + done;
+    }
+  }
+
+  truncate(size: number): void {
+    const file = this.#open("truncate");
+    checkPosition(size);
+    attempt("truncate", this.#path, () => file.truncateSync(size));
+  }
+
+  async sync(): Promise<void> {
+    const file = this.#open("sync");
+    await sync("sync", this.#path, () => file.syncData(), []);
+  }
+
+  close(): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#file = undefined;
+    file.close();
+  }
+
+  #open(operation: string): Deno.FsFile {
+    if (this.#file === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    return this.#file;
+  }
+
+  #seek(file: Deno.FsFile, position: number, operation: string): void {
+    if (this.#offset === position) return;
+    this.#offset = UNKNOWN_OFFSET;
+    this.#offset = attempt(operation, this.#path, () => file.seekSync(position, Deno.SeekMode.Start));
+  }
+}
+
+function checkPosition(position: number): void {
+  if (!Number.isSafeInteger(position) || position < 0) {
+    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
+  }
+}
+
+/** Makes a system call, again while a signal interrupts it, and translates its error. */
+function attempt<T>(operation: string, path: string, call: () => T, otherPath?: string): T {
+  while (true) {
+    try {
+      return call();
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === "EINTR") continue;
+      const flag = missingFlag(error, path) ?? (otherPath === undefined ? undefined : missingFlag(error, otherPath));
+      throw fileSystemError({ errno, operation, path, flag }, error);
+    }
+  }
+}
+
+/**
+ * Waits for a sync. A failed one is never made again: the system marks the pages clean and the next call reports
+ * success for data that is lost. EINTR is not a failure of that kind: the call was given up before it was carried
+ * out, and no page was marked.
+ */
+async function sync(
+  operation: string,
+  path: string,
+  call: () => Promise<void>,
+  ignored: readonly string[],
+): Promise<void> {
+  while (true) {
+    try {
+      return await call();
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === "EINTR") continue;
+      if (ignored.includes(errno)) return;
+      throw fileSystemError({ errno, operation, path }, error);
+    }
+  }
+}
+
+/** The flag that would allow what Deno's sandbox has just refused. */
+function missingFlag(error: unknown, path: string): string | undefined {
+  if (!(error instanceof Deno.errors.NotCapable)) return undefined;
+  const name = (["read", "write"] as const).find((name) =>
+    Deno.permissions.querySync({ name, path }).state !== "granted"
+  );
+  return name === undefined ? undefined : `--allow-${name}=${path}`;
+}
+
+/** Errors that Deno gives a class but no code. */
+const ERRNO_OF_CLASS: ReadonlyMap<string, string> = new Map([
+  ["NotCapable", "EACCES"],
+  ["BadResource", "EBADF"],
+  ["Interrupted", "EINTR"],
+  ["NotFound", "ENOENT"],
+  ["AlreadyExists", "EEXIST"],
+  ["NotADirectory", "ENOTDIR"],
+  ["IsADirectory", "EISDIR"],
+  ["FilesystemLoop", "ELOOP"],
+  ["Busy", "EBUSY"],
+]);
+
+/** A damaged ext4 or XFS on Linux; `node:os` doesn't list it. */
+const EUCLEAN = 117;
+
+/**
+ * The POSIX name of an error: its code, or its class's. For EDQUOT, EFBIG, ENFILE, ESTALE and others Deno gives
+ * neither, only "os error N" at the end of the message, so that is where the number must be read. On Windows N
+ * counts something else.
+ */
+function errnoOf(error: unknown): string {
+  const { code, message, name } = error as { code?: unknown; message?: unknown; name?: unknown };
+  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  const known = ERRNO_OF_CLASS.get(String(name));
+  if (known !== undefined) return known;
+  const number = Number(/\(os error (\d+)\)/.exec(String(message))?.[1]);
+  if (Deno.build.os !== "windows" && !Number.isNaN(number)) {
+    if (number === EUCLEAN && Deno.build.os === "linux") return "EUCLEAN";
+    const entry = Object.entries(constants.errno).find(([, value]) => value === number);
+    if (entry !== undefined) return entry[0];
+  }
+  return name === "PermissionDenied" ? "EACCES" : "UNKNOWN";
+}

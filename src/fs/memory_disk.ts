@@ -1,0 +1,365 @@
+/**
+ * What a simulated disk holds, and what is left of it after a power cut: the inner half of `memory.ts`, whose header
+ * is the fault model.
+ *
+ * Every file and directory exists twice: as the system shows it, and as it is on stable storage. In between stand the
+ * changes that no sync has covered yet, in order. A sync moves changes over; a power cut keeps what is stable and
+ * lets a seeded part of the changes through.
+ *
+ * Guarantees: the same calls and the same seed leave the same bytes. No call depends on time or on a global state.
+ *
+ * @module
+ */
+
+import { fileSystemError } from "../errors.ts";
+
+/** Bytes that grow: amortized, and always zero behind the end. */
+export class Content {
+  /** The bytes, with room to grow behind `size`. */
+  bytes: Uint8Array = new Uint8Array(0);
+  /** How many of the bytes count. */
+  size: number = 0;
+
+  /** Writes `bytes` at `position`; a gap is filled with zeros. */
+  put(bytes: Uint8Array, position: number): void {
+    const end = position + bytes.length;
+    if (end > this.size) this.resize(end);
+    this.bytes.set(bytes, position);
+  }
+
+  /** Cuts, or extends with zeros. */
+  resize(size: number): void {
+    if (size < this.size) this.bytes.fill(0, size, this.size);
+    if (size > this.bytes.length) {
+      const grown = new Uint8Array(Math.max(size, 2 * this.bytes.length, 64));
+      grown.set(this.bytes);
+      this.bytes = grown;
+    }
+    this.size = size;
+  }
+
+  /** Removes the first `count` bytes; the others move down. */
+  drop(count: number): void {
+    this.bytes.copyWithin(0, count, this.size);
+    this.resize(this.size - count);
+  }
+
+  /** What counts, not copied. */
+  view(): Uint8Array {
+    return this.bytes.subarray(0, this.size);
+  }
+}
+
+/** A write of `length` bytes at `position`, or a truncate to the size `position` (no `length`). */
+interface FileChange {
+  readonly position: number;
+  readonly length: number | undefined;
+}
+
+/** A file: an inode, independent of its name. */
+export class FileNode {
+  /** What reads see: the page cache. */
+  readonly cache: Content = new Content();
+  /** What is on stable storage. */
+  readonly stable: Content = new Content();
+  /** Whether a directory has it. */
+  linked: boolean = true;
+  /** How many handles are open. */
+  handles: number = 0;
+  /** Who holds the lock on it. */
+  lock: object | undefined;
+  #changes: FileChange[] = [];
+  /** The bytes of the writes among the changes, one behind the other: an array for each would cost ten times as much. */
+  readonly #written: Content = new Content();
+  #settled = 0;
+
+  /** How many changes there have been: a mark for {@linkcode settle}. */
+  get mark(): number {
+    return this.#settled + this.#changes.length;
+  }
+
+  /** Writes to the cache. */
+  write(bytes: Uint8Array, position: number): void {
+    this.cache.put(bytes, position);
+    this.#written.put(bytes, this.#written.size);
+    this.#changes.push({ position, length: bytes.length });
+  }
+
+  /** Truncates in the cache. */
+  truncate(size: number): void {
+    this.cache.resize(size);
+    this.#changes.push({ position: size, length: undefined });
+  }
+
+  /** Settles all changes before `mark`: made stable by a sync, or `"lost"` by a failed one that marked them clean. */
+  settle(mark: number, outcome: "stable" | "lost"): void {
+    const count = mark - this.#settled;
+    if (count <= 0) return;
+    let settledBytes = 0;
+    this.#replay(count, (bytes, position) => {
+      settledBytes += bytes?.length ?? 0;
+      if (outcome === "stable") apply(this.stable, bytes, position);
+    });
+    this.#changes.splice(0, count);
+    this.#written.drop(settledBytes);
+    this.#settled = mark;
+  }
+
+  /** The file as a power cut may leave it. */
+  afterPowerCut(random: Random): FileNode {
+    const after = new FileNode();
+    after.stable.put(this.stable.view(), 0);
+    const fates = drawFates(this.#changes.length, random);
+    // A size is written by itself: the file may have its new size without its new bytes.
+    const sizeKept = random() < 0.5;
+    this.#replay(this.#changes.length, (bytes, position, i) => {
+      const fate = fates[i];
+      if (fate === "kept") return apply(after.stable, bytes, position);
+      if (fate === "gone" || bytes === undefined) return;
+      if (fate === "torn") tear(after.stable, bytes, position, random);
+      if (sizeKept) after.stable.resize(Math.max(after.stable.size, position + bytes.length));
+    });
+    after.cache.put(after.stable.view(), 0);
+    return after;
+  }
+
+  #replay(count: number, change: (bytes: Uint8Array | undefined, position: number, index: number) => void): void {
+    let start = 0;
+    for (let i = 0; i < count; i++) {
+      const { position, length } = this.#changes[i]!;
+      const bytes = length === undefined ? undefined : this.#written.bytes.subarray(start, start + length);
+      change(bytes, position, i);
+      start += length ?? 0;
+    }
+  }
+}
+
+/** A directory. */
+export class DirectoryNode {
+  /** The names as the system shows them. */
+  readonly entries: Map<string, TreeNode> = new Map();
+  /** The names on stable storage. */
+  readonly stable: Map<string, TreeNode> = new Map();
+}
+
+/** What a name stands for. */
+export type TreeNode = FileNode | DirectoryNode;
+
+/** One name of a directory set to a node, or removed. */
+export interface NameChange {
+  /** The directory. */
+  readonly directory: DirectoryNode;
+  /** The name in it. */
+  readonly name: string;
+  /** What it stands for from now on, if anything. */
+  readonly node: TreeNode | undefined;
+}
+
+/** A tree of directories and files, with its unsynced changes. */
+export class Disk {
+  /** The top of the tree, always there. */
+  readonly root: DirectoryNode = new DirectoryNode();
+  /** How many bytes the files may have together. */
+  capacityBytes: number = Infinity;
+  /** How many they have. */
+  usedBytes: number = 0;
+  /** Creates, removes and renames that aren't stable yet; each is kept or undone as one. */
+  #changes: { readonly mark: number; readonly parts: readonly NameChange[] }[] = [];
+  #mark = 0;
+
+  /** How many changes of names there have been: a mark for {@linkcode settle}. */
+  get mark(): number {
+    return this.#mark;
+  }
+
+  /** Changes names, in one step. */
+  change(...parts: NameChange[]): void {
+    for (const { directory, name, node } of parts) setName(directory.entries, name, node);
+    this.#changes.push({ mark: this.#mark++, parts });
+  }
+
+  /**
+   * Makes the names in `directory` stable, as they were at `mark`. A rename between directories is one transaction,
+   * so it takes along what was done before it in the other directory.
+   */
+  settle(directory: DirectoryNode, mark: number): void {
+    const reached = new Set([directory]);
+    const stable = this.#changes.toReversed().filter((change) => {
+      if (change.mark >= mark || !change.parts.some((part) => reached.has(part.directory))) return false;
+      for (const part of change.parts) reached.add(part.directory);
+      return true;
+    });
+    for (const { parts } of stable.toReversed()) {
+      for (const { directory, name, node } of parts) setName(directory.stable, name, node);
+    }
+    const gone = new Set(stable);
+    this.#changes = this.#changes.filter((change) => !gone.has(change));
+  }
+
+  /** A new disk as a power cut may leave this one, which stays as it is. */
+  afterPowerCut(random: Random): Disk {
+    const after = new Disk();
+    after.capacityBytes = this.capacityBytes;
+    const names = this.#namesAfterPowerCut(random);
+    const copy = (from: DirectoryNode, to: DirectoryNode): void => {
+      for (const [name, node] of names(from)) {
+        const copied = node instanceof FileNode ? node.afterPowerCut(random) : new DirectoryNode();
+        to.entries.set(name, copied);
+        to.stable.set(name, copied);
+        if (copied instanceof FileNode) after.usedBytes += copied.cache.size;
+        if (node instanceof DirectoryNode) copy(node, copied as DirectoryNode);
+      }
+    };
+    copy(this.root, after.root);
+    return after;
+  }
+
+  /** Decides which changes of names came through. One can't without those before it on the same name. */
+  #namesAfterPowerCut(random: Random): (directory: DirectoryNode) => Map<string, TreeNode> {
+    const left = new Map<DirectoryNode, Map<string, TreeNode>>();
+    const names = (directory: DirectoryNode): Map<string, TreeNode> => {
+      if (!left.has(directory)) left.set(directory, new Map(directory.stable));
+      return left.get(directory)!;
+    };
+    const undone = new Map<DirectoryNode, Set<string>>();
+    const fates = drawFates(this.#changes.length, random);
+    this.#changes.forEach(({ parts }, i) => {
+      const kept = fates[i] === "kept" && !parts.some((part) => undone.get(part.directory)?.has(part.name));
+      for (const { directory, name, node } of parts) {
+        if (kept) setName(names(directory), name, node);
+        else undone.set(directory, (undone.get(directory) ?? new Set()).add(name));
+      }
+    });
+    return names;
+  }
+}
+
+/** Where a path leads; `name` is missing for the top of the tree, `node` if there is nothing. */
+export interface Found {
+  /** The directory that has the name, or would. */
+  readonly directory: DirectoryNode;
+  /** The directories from the top down to that one. */
+  readonly ancestors: readonly DirectoryNode[];
+  /** The last name of the path. */
+  readonly name: string | undefined;
+  /** What is there. */
+  readonly node: TreeNode | undefined;
+}
+
+/** Follows a path. ENOENT or ENOTDIR when a directory on the way is missing or a file. */
+export function find(disk: Disk, operation: string, path: string): Found {
+  const names = split(path);
+  const name = names.pop();
+  const ancestors = [disk.root];
+  let directory = disk.root;
+  for (const parent of names) {
+    const node = directory.entries.get(parent);
+    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
+    if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+    ancestors.push(directory = node);
+  }
+  if (path === "") throw fileSystemError({ errno: "ENOENT", operation, path });
+  return { directory, ancestors, name, node: name === undefined ? directory : directory.entries.get(name) };
+}
+
+/** Follows a path to a directory. */
+export function findDirectory(disk: Disk, operation: string, path: string): DirectoryNode {
+  const { node } = find(disk, operation, path);
+  if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
+  if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+  return node;
+}
+
+/** Makes a new file where a path was found to lead nowhere. */
+export function createFile(
+  disk: Disk,
+  operation: string,
+  path: string,
+  { directory, name, node: taken }: Found,
+): FileNode {
+  if (taken !== undefined || name === undefined) throw fileSystemError({ errno: "EEXIST", operation, path });
+  const node = new FileNode();
+  disk.change({ directory, name, node });
+  return node;
+}
+
+/** The names of a path from the top of the tree, without `.` and `..`. */
+export function split(path: string): string[] {
+  const names: string[] = [];
+  for (const name of path.split(/[\\/]/)) {
+    if (name === "..") names.pop();
+    else if (name !== "" && name !== ".") names.push(name);
+  }
+  return names;
+}
+
+/** Notes that a file has lost its name. */
+export function unlink(disk: Disk, node: FileNode): void {
+  node.linked = false;
+  free(disk, node);
+}
+
+/** Gives back the space of a file that has neither a name nor a handle. */
+export function free(disk: Disk, node: FileNode): void {
+  if (!node.linked && node.handles === 0) disk.usedBytes -= node.cache.size;
+}
+
+/** A source of numbers in [0, 1). */
+export type Random = () => number;
+
+/** Mulberry32 by Tommy Ettinger (public domain): 32 bits of state, enough to choose fates. */
+export function mulberry32(seed: number): Random {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** `"gone"`: lost without a trace. `"lost"`: lost, but the size may have come through. */
+type Fate = "kept" | "torn" | "lost" | "gone";
+
+/**
+ * Draws what becomes of `count` changes. Drawing each by itself would hardly ever keep or lose all of many, or a clean
+ * beginning of them, and those are what real power cuts leave most often. So the pattern is drawn first.
+ */
+function drawFates(count: number, random: Random): Fate[] {
+  const pattern = Math.floor(random() * 4);
+  const cut = Math.floor(random() * (count + 1));
+  return Array.from({ length: count }, (_, i) => {
+    if (pattern === 0) return "gone";
+    if (pattern === 1) return "kept";
+    if (pattern === 2) return i < cut ? "kept" : i === cut ? "torn" : "lost";
+    return (["kept", "torn", "lost"] as const)[Math.floor(random() * 3)]!;
+  });
+}
+
+/** Applies a part of a write: what the device had done of it. The rest has the old bytes, or zeros, or is cut off. */
+function tear(content: Content, bytes: Uint8Array, position: number, random: Random): void {
+  const unit = [1, 512, 4096][Math.floor(random() * 3)]!;
+  const end = position + bytes.length;
+  if (unit === 1 || random() < 0.5) {
+    const cut = Math.floor((position + random() * bytes.length) / unit) * unit;
+    if (cut > position) content.put(bytes.subarray(0, cut - position), position);
+    return;
+  }
+  // In any order. Units are aligned in the file, as a device's sectors and the system's pages are.
+  for (let from = position; from < end;) {
+    const to = Math.min(end, (Math.floor(from / unit) + 1) * unit);
+    if (random() < 0.5) content.put(bytes.subarray(from - position, to - position), from);
+    from = to;
+  }
+}
+
+/** Applies a write, or without `bytes` a truncate. */
+function apply(content: Content, bytes: Uint8Array | undefined, position: number): void {
+  if (bytes === undefined) content.resize(position);
+  else content.put(bytes, position);
+}
+
+function setName(names: Map<string, TreeNode>, name: string, node: TreeNode | undefined): void {
+  if (node === undefined) names.delete(name);
+  else names.set(name, node);
+}

@@ -1,0 +1,247 @@
+/**
+ * The file system of Node, on `node:fs`.
+ *
+ * Guarantees: the contract of `file_system.ts`. Every read and write names its position, so that no hidden file offset
+ * exists. Short counts are continued: Node returns a short count without an error when the rest of a write fails, so
+ * the next call is the one that throws, and its error is reported. A closed handle forgets its descriptor at once;
+ * the system gives the number to the next file, which must never be written by mistake.
+ *
+ * Not guaranteed: on Windows directories can't be synced (EPERM), so `syncDirectory()` does nothing there. Some
+ * network and FUSE file systems have no sync for directories and say EINVAL: that is taken for "nothing to do",
+ * as PostgreSQL does.
+ *
+ * {@linkcode createNodeFileSystem} exists for `bun.ts`: Bun's `node:fs` makes the same calls.
+ *
+ * @module
+ */
+
+import * as fs from "node:fs";
+import { constants } from "node:os";
+import process from "node:process";
+import { dirname } from "@std/path/dirname";
+import { type FileSystemError, fileSystemError } from "../errors.ts";
+import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { lockFile } from "./sqlite_lock.ts";
+
+/** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
+const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", create: "wx+" };
+
+/** What one system call is asked for at most: Node refuses 2 GiB and more, Linux moves no more than that anyway. */
+const MAX_CALL_BYTES = 2 ** 30;
+
+/**
+ * The file system of this Node process.
+ *
+ * @example
+ * ```ts ignore
+ * import { nodeFileSystem } from "./node.ts";
+ *
+ * const file = nodeFileSystem.open("notes", "create");
+ * file.write(new TextEncoder().encode("hello"), 0);
+ * await file.sync();
+ * file.close();
+ * ```
+ */
+export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
+
+/**
+ * Makes a file system on `node:fs`.
+ *
+ * @param name The runtime's name, for {@linkcode FileSystem.name}.
+ * @returns A file system without state of its own.
+ */
+export function createNodeFileSystem(name: string): FileSystem {
+  return Object.freeze({ name, open, list, makeDirectory, rename, remove, syncDirectory, lock });
+}
+
+function open(path: string, mode: OpenMode): FileHandle {
+  const descriptor = attempt("open", path, () => fs.openSync(path, FLAGS[mode]));
+  // For reading the system opens directories, too.
+  if (mode === "read" && attempt("open", path, () => fs.fstatSync(descriptor)).isDirectory()) {
+    close(descriptor, path);
+    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+  }
+  return new NodeFileHandle(descriptor, path);
+}
+
+function list(path: string): string[] {
+  return attempt("list", path, () => fs.readdirSync(path));
+}
+
+/** Not with `recursive`: Node then says ENOENT for EROFS, EDQUOT and others. */
+function makeDirectory(path: string): void {
+  const make = (): void => attempt("makeDirectory", path, () => fs.mkdirSync(path));
+  try {
+    make();
+  } catch (error) {
+    const parent = dirname(path);
+    if ((error as FileSystemError).errno === "ENOENT" && parent !== path) {
+      makeDirectory(parent);
+      make();
+    } else if (!isDirectory(path)) {
+      throw error;
+    }
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function rename(from: string, to: string): void {
+  attempt("rename", from, () => fs.renameSync(from, to));
+}
+
+function remove(path: string): void {
+  attempt("remove", path, () => fs.unlinkSync(path));
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const descriptor = attempt("syncDirectory", path, () => fs.openSync(path, "r"));
+  try {
+    await sync("syncDirectory", path, (done) => fs.fsync(descriptor, done), ["EINVAL"]);
+  } finally {
+    close(descriptor, path);
+  }
+}
+
+function lock(path: string): FileLock {
+  return lockFile(path, { open, list });
+}
+
+class NodeFileHandle implements FileHandle {
+  readonly #path: string;
+  #descriptor: number | undefined;
+
+  constructor(descriptor: number, path: string) {
+    this.#descriptor = descriptor;
+    this.#path = path;
+  }
+
+  size(): number {
+    const descriptor = this.#open("size");
+    return attempt("size", this.#path, () => fs.fstatSync(descriptor)).size;
+  }
+
+  read(into: Uint8Array, position: number): number {
+    const descriptor = this.#open("read");
+    checkPosition(position);
+    let done = 0;
+    while (done < into.length) {
+      const length = Math.min(into.length - done, MAX_CALL_BYTES);
+      const count = attempt("read", this.#path, () => fs.readSync(descriptor, into, done, length, position + done));
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  write(bytes: Uint8Array, position: number): void {
+    const descriptor = this.#open("write");
+    checkPosition(position);
+    let done = 0;
+    while (done < bytes.length) {
+      const length = Math.min(bytes.length - done, MAX_CALL_BYTES);
+      const count = attempt("write", this.#path, () => fs.writeSync(descriptor, bytes, done, length, position + done));
+      // Neither progress nor an error: asking again could go on for ever.
+      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      done += count;
+    }
+  }
+
+  truncate(size: number): void {
+    const descriptor = this.#open("truncate");
+    checkPosition(size);
+    attempt("truncate", this.#path, () => fs.ftruncateSync(descriptor, size));
+  }
+
+  async sync(): Promise<void> {
+    const descriptor = this.#open("sync");
+    await sync("sync", this.#path, (done) => fs.fdatasync(descriptor, done), []);
+  }
+
+  close(): void {
+    const descriptor = this.#descriptor;
+    if (descriptor === undefined) return;
+    this.#descriptor = undefined;
+    close(descriptor, this.#path);
+  }
+
+  #open(operation: string): number {
+    if (this.#descriptor === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    return this.#descriptor;
+  }
+}
+
+/** A negative position would mean "where the last call ended" to `node:fs`. */
+function checkPosition(position: number): void {
+  if (!Number.isSafeInteger(position) || position < 0) {
+    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
+  }
+}
+
+/** Makes a system call, again while a signal interrupts it, and translates its error. */
+function attempt<T>(operation: string, path: string, call: () => T): T {
+  while (true) {
+    try {
+      return call();
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno !== "EINTR") throw fileSystemError({ errno, operation, path }, error);
+    }
+  }
+}
+
+/**
+ * Runs an fsync or fdatasync in the thread pool. A failed one is never made again: the system marks the pages clean
+ * and the next call reports success for data that is lost. EINTR is not a failure of that kind: the call was given
+ * up before it was carried out, and no page was marked.
+ */
+function sync(
+  operation: string,
+  path: string,
+  call: (done: (error: Error | null) => void) => void,
+  ignored: readonly string[],
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const begin = () =>
+      call((error) => {
+        if (error === null || error === undefined) return resolve();
+        const errno = errnoOf(error);
+        if (errno === "EINTR") return begin();
+        if (ignored.includes(errno)) return resolve();
+        reject(fileSystemError({ errno, operation, path }, error));
+      });
+    begin();
+  });
+}
+
+/** Closes; never twice. After EINTR the descriptor is gone (Linux), a second close could hit somebody else's file. */
+function close(descriptor: number, path: string): void {
+  try {
+    fs.closeSync(descriptor);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== "EINTR") throw fileSystemError({ errno, operation: "close", path }, error);
+  }
+}
+
+/** Linux has no other name for it in `node:os`: "structure needs cleaning", a damaged ext4 or XFS. */
+const EUCLEAN = -117;
+
+/**
+ * The POSIX name of an error. libuv has no name for EDQUOT, ESTALE and EUCLEAN and calls them `UNKNOWN`; the number
+ * (negative, the platform's own) is still right.
+ */
+function errnoOf(error: unknown): string {
+  const { code, errno } = error as { code?: unknown; errno?: unknown };
+  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  if (typeof errno !== "number" || process.platform === "win32") return "UNKNOWN";
+  if (errno === EUCLEAN && process.platform === "linux") return "EUCLEAN";
+  return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? "UNKNOWN";
+}

@@ -1,0 +1,243 @@
+/**
+ * `MemoryBuffer`: the same interface without a file. For tests, and for data that may go with the process.
+ *
+ * It guarantees what `RecordBuffer` says, within one process: order, batches with stable identity, limits, ages. Records
+ * are encoded at the put all the same, so that what comes out is `decode(encode(record))` here, too.
+ *
+ * @module
+ */
+
+import type { BufferOptions, RecoveryReport } from "./buffer.ts";
+import { BaseBuffer } from "./buffer_base.ts";
+import type { Codec } from "./codec.ts";
+import { resolveOptions } from "./options.ts";
+import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
+import type { CommitState } from "./wal/log.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
+
+/** Options of {@linkcode MemoryBuffer.open}. */
+export type MemoryBufferOptions<T> = BufferOptions<T>;
+
+/**
+ * A buffer in memory.
+ *
+ * @example Put, emit, commit
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * await buffer.putMany(["a", "b", "c"]);
+ * const batch = await buffer.emit();
+ * assertEquals(batch.records, ["a", "b"]);
+ * await buffer.commit(batch);
+ * assertEquals(buffer.stats().pendingRecords, 1);
+ * await buffer.close();
+ * ```
+ */
+export class MemoryBuffer<T> extends BaseBuffer<T> {
+  /**
+   * Makes an empty buffer.
+   *
+   * @param options All of them have defaults.
+   * @throws {TypeError} if an option has the wrong type, or is unknown.
+   * @throws {RangeError} if a number is out of range.
+   */
+  static open<T>(options: MemoryBufferOptions<T> = {}): Promise<MemoryBuffer<T>> {
+    try {
+      const resolved = resolveOptions(options);
+      const time = () => resolved.clock.monotonic();
+      const store = new MemoryStore(time, resolved.codec.version ?? 0);
+      return Promise.resolve(new MemoryBuffer<T>({ store, options: resolved, time }));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+}
+
+/** A record in memory: its payload, when it was put, and where it stands. */
+interface Entry {
+  readonly payload: Uint8Array;
+  readonly putTime: number;
+  readonly position: LogPosition;
+}
+
+const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
+/** Committed entries are let go of when there are this many, so that each is moved once at most. */
+const TRIM_ENTRIES = 1024;
+
+/** Records in an array. Everything accepted is acknowledged at once. */
+class MemoryStore implements RecordStore {
+  readonly uuid: string = crypto.randomUUID();
+  readonly recovery: RecoveryReport = {
+    recoveredRecords: 0,
+    truncatedBytes: 0,
+    damaged: [],
+    cursorLost: false,
+    durationMs: 0,
+  };
+  readonly failure = undefined;
+  readonly #time: () => number;
+  readonly #codecVersion: number;
+  #listener: StoreEvents | undefined;
+  /** The records from the sequence `#firstSequence` on: accepted ones up to `#end`, then those that were added. */
+  #entries: Entry[] = [];
+  #firstSequence = 1;
+  #begun = 0;
+  #end: LogPosition = LOG_START;
+  #position: LogPosition = LOG_START;
+  #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
+
+  constructor(time: () => number, codecVersion: number) {
+    this.#time = time;
+    this.#codecVersion = codecVersion;
+  }
+
+  get end(): LogPosition {
+    return this.#end;
+  }
+
+  get acceptedLogBytes(): number {
+    return this.#added().logBytes;
+  }
+
+  get commitState(): CommitState {
+    return this.#commit;
+  }
+
+  get position(): LogPosition {
+    return this.#position;
+  }
+
+  listen(events: StoreEvents): void {
+    this.#listener = events;
+  }
+
+  lostFrom(): number {
+    return 0;
+  }
+
+  add<T>(codec: Codec<T>, record: T): number {
+    const encoded = codec.encode(record);
+    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
+    this.#entries.push({ payload: encoded.slice(), putTime: this.#time(), position: this.#added() });
+    return encoded.length;
+  }
+
+  begin(): void {
+    this.#begun = this.#entries.length;
+  }
+
+  undo(): void {
+    this.#entries.length = this.#begun;
+  }
+
+  beginGroup(): void {
+    // Whatever is accepted together is one unit here.
+  }
+
+  endGroup(): void {
+    // See beginGroup().
+  }
+
+  accept(count: number): Promise<number> {
+    const { putTime } = this.#entries[this.#entries.length - count];
+    this.#end = this.#added();
+    this.#listener?.onVisible(putTime);
+    return Promise.resolve(this.#end.nextSequence - count);
+  }
+
+  writeAccepted(): LogPosition {
+    return this.#end;
+  }
+
+  settle(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  seek(position: LogPosition): void {
+    this.#position = position;
+  }
+
+  read({ maxRecords, maxBytes, before }: ReadLimits): Promise<ReadBatch | undefined> {
+    const start = this.#position;
+    const last = Math.min(before, this.#end.nextSequence, start.nextSequence + maxRecords);
+    let end = start;
+    while (end.nextSequence < last) {
+      const next = this.#behind(end.nextSequence);
+      if (end !== start && next.payloadBytes - start.payloadBytes > maxBytes) break;
+      end = next;
+    }
+    if (end === start) return Promise.resolve(undefined);
+    this.#position = end;
+    return Promise.resolve(this.#batch(start, end));
+  }
+
+  nextPutTime(): number | undefined {
+    const { nextSequence } = this.#position;
+    return nextSequence < this.#end.nextSequence ? this.#entryAt(nextSequence).putTime : undefined;
+  }
+
+  saveCommit(state: CommitState): Promise<void> {
+    this.#commit = state;
+    const done = state.committed.nextSequence - this.#firstSequence;
+    if (done >= Math.max(TRIM_ENTRIES, this.#entries.length / 2)) {
+      this.#entries.splice(0, done);
+      this.#firstSequence += done;
+    }
+    return Promise.resolve();
+  }
+
+  sync(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  figures(): StoreFigures {
+    return NO_FIGURES;
+  }
+
+  close(): Promise<void> {
+    this.#entries = [];
+    return Promise.resolve();
+  }
+
+  #entryAt(sequence: number): Entry {
+    return this.#entries[sequence - this.#firstSequence];
+  }
+
+  /** Behind the last record added, accepted or not. */
+  #added(): LogPosition {
+    const last = this.#entries.at(-1);
+    return last === undefined ? this.#end : positionBehind(last);
+  }
+
+  #behind(sequence: number): LogPosition {
+    return positionBehind(this.#entryAt(sequence));
+  }
+
+  /** Copies the payloads between two positions into one piece. */
+  #batch(start: LogPosition, end: LogPosition): ReadBatch {
+    const payloadBytes = end.payloadBytes - start.payloadBytes;
+    const bytes = new Uint8Array(payloadBytes);
+    const bounds: number[] = [];
+    for (let sequence = start.nextSequence; sequence < end.nextSequence; sequence++) {
+      const { payload, position } = this.#entryAt(sequence);
+      const at = position.payloadBytes - start.payloadBytes;
+      bytes.set(payload, at);
+      bounds.push(at, at + payload.length);
+    }
+    const count = end.nextSequence - start.nextSequence;
+    const { nextSequence: firstSequence } = start;
+    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion: this.#codecVersion, start, end };
+  }
+}
+
+/** The position behind a record. */
+function positionBehind({ payload, position }: Entry): LogPosition {
+  return {
+    nextSequence: position.nextSequence + 1,
+    payloadBytes: position.payloadBytes + payload.length,
+    logBytes: position.logBytes + payload.length + RECORD_HEADER_BYTES,
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * What stands below the machine that all buffers share: something that keeps records in order. Types only.
+ *
+ * Two implementations: the log on disk (`file_buffer.ts`) and an array (`memory_buffer.ts`). All positions
+ * are `LogPosition`s, so that what is pending is always a difference of two of them.
+ *
+ * @module
+ */
+
+import type { RecoveryReport } from "./buffer.ts";
+import type { Codec } from "./codec.ts";
+import type { BufferFailedError } from "./errors.ts";
+import type { LogPosition } from "./wal/format.ts";
+import type { CommitState } from "./wal/log.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
+
+/** Figures that only a store knows. */
+export interface StoreFigures {
+  readonly syncs: number;
+  readonly syncMs: number;
+  readonly segments: number;
+  readonly diskBytes: number;
+  readonly quarantinedBytes: number;
+}
+
+/** Keeps records for a buffer. */
+export interface RecordStore {
+  /** The buffer's uuid. */
+  readonly uuid: string;
+  /** Says whom to tell what happens. */
+  listen(events: StoreEvents): void;
+  /** What opening it found. */
+  readonly recovery: RecoveryReport;
+  /** What made it fail, if it has. */
+  readonly failure: BufferFailedError | undefined;
+  /** Behind the last acknowledged record. */
+  readonly end: LogPosition;
+  /** Bytes of log accepted so far, those not yet acknowledged included. */
+  readonly acceptedLogBytes: number;
+  /** The commit state that was saved last. */
+  readonly commitState: CommitState;
+  /** How many sequences from `next` on are known to be missing. */
+  lostFrom(next: number): number;
+  /** Adds a record to what is to be accepted next; returns its payload's length. Throws what the codec throws. */
+  add<T>(codec: Codec<T>, record: T): number;
+  /** Begins something that may have to be undone. */
+  begin(): void;
+  /** Takes back what was added since `begin`. */
+  undo(): void;
+  /** From here to `endGroup` everything added is one unit. */
+  beginGroup(): void;
+  /** Ends the unit. */
+  endGroup(): void;
+  /** Accepts the `count` records added last; resolves with the first one's sequence when they are persisted. */
+  accept(count: number): Promise<number>;
+  /**
+   * Gets what was accepted out of memory now, not at the end of the tick.
+   *
+   * @returns Behind the last record accepted by now; all before it will be acknowledged by `settle` at the latest.
+   */
+  writeAccepted(): LogPosition;
+  /** Resolves when everything written by now is acknowledged, or has been rejected. */
+  settle(): Promise<void>;
+  /** Where `read` goes on. */
+  readonly position: LogPosition;
+  /** Sets where `read` goes on. */
+  seek(position: LogPosition): void;
+  /** Reads the records that follow. */
+  read(limits: ReadLimits): Promise<ReadBatch | undefined>;
+  /** When the next record was put, `undefined` if there is none or it can't be told. */
+  nextPutTime(): number | undefined;
+  /** Makes a commit state durable; if it rejects, the state before stands. */
+  saveCommit(state: CommitState): Promise<void>;
+  /** Resolves when everything accepted so far is on stable storage. */
+  sync(): Promise<void>;
+  /** Figures for `stats()`. */
+  figures(): StoreFigures;
+  /** Persists what is accepted and frees everything. */
+  close(): Promise<void>;
+}
+
+/** What a store tells its buffer. */
+export interface StoreEvents {
+  /** More records were acknowledged; the first of them was put at `putTime`. */
+  readonly onVisible: (putTime: number) => void;
+  /** So many puts were rejected after they had been accepted. */
+  readonly onRejected: (puts: number) => void;
+  /** The store has failed. */
+  readonly onFailed: (error: BufferFailedError) => void;
+}

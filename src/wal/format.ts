@@ -1,0 +1,430 @@
+/**
+ * THE bytes on disk, format version 1. Pure: no I/O, no state. Nothing else in Sluice knows an offset.
+ *
+ * A log is a directory of segments, each named after the first sequence it may hold. All numbers are little-endian and
+ * of fixed width; sequences and byte counts are 64 bits wide, of which 53 are used (JavaScript's safe integers).
+ *
+ * ## Segment
+ *
+ * ```text
+ * +--------------------+--------------------+---------+---------+---
+ * | header (80 bytes)  | the same header    | frame   | frame   | ...
+ * +--------------------+--------------------+---------+---------+---
+ *
+ * header:   0  magic            8   89 53 4C 55 49 43 45 0A ("\x89SLUICE\n"): not text, not another format
+ *           8  version          4   checked before anything behind it is believed
+ *          12  codec version    4   of all payloads in the segment: which migration they need
+ *          16  buffer uuid     16   a segment of another buffer is never taken for ours
+ *          32  first sequence   8   as in the file name, which could be changed by accident
+ *          40  payload bytes    8   of all records ever put before this segment
+ *          48  log bytes        8   of all frames ever written before this segment
+ *          56  created          8   milliseconds since 1970, for people
+ *          64  salt             4   random; seeds the CRC of every frame of this segment
+ *          68  record limit     4   no payload is longer: bounds every length in the segment
+ *          72  reserved         4   zero
+ *          76  header CRC       4   CRC-32 of the 76 bytes before
+ * ```
+ *
+ * The header stands twice, because without the salt nothing in the segment can be checked: one bad bit must not cost
+ * 16 MiB. The two running totals make it possible to open a log without reading it: what is pending is the total at the
+ * end less the total at the cursor.
+ *
+ * ## Frame
+ *
+ * What was written together: the records of one tick, or a part of a `putMany`.
+ *
+ * ```text
+ *           0  length           4   of the whole frame, this field included
+ *           4  CRC              4   CRC-32 over length and everything after this field, seeded with the salt
+ *           8  first sequence   8   of its first record; the others follow
+ *          16  put time         6   milliseconds since 1970, of its first record: the age of a batch starts here
+ *          22  kind             1   1: records. 0 is invalid, so that zeros never look like a frame
+ *          23  flags            1   1: the next frame belongs to the same putMany; 2: the frame before does
+ *          24  count            4   number of records, at least 1
+ *          28  records              each: payload length (4), payload
+ * ```
+ *
+ * A frame is *valid* if and only if all of this holds:
+ *
+ * 1. kind is 1, flags has no unknown bit, count is at least 1;
+ * 2. length covers at least the frame's header and count empty records, is at most 64 KiB or, for a single record, at
+ *    most what the record limit allows, and doesn't reach behind the end of the data;
+ * 3. the records' lengths fill the frame exactly and none exceeds the record limit;
+ * 4. the CRC is right;
+ * 5. its first sequence is the one that follows the frame before (or the segment's first sequence). Behind bad bytes
+ *    it may be higher, but by no more than the bad bytes could have held.
+ *
+ * The salt is why 4 proves that a frame belongs to *this* segment: bytes left over in a recycled file, and frames inside
+ * somebody's payload (a log can be a record, too), were made with another salt, and a CRC started from another value
+ * never comes out equal over the same bytes. A copy of this very segment's frames inside a payload passes 4,
+ * but not 5, because it was written after them. The idea is SQLite's (`wal.c`, salt-1 and salt-2); seeding
+ * instead of storing saves the field.
+ *
+ * ## Cursor
+ *
+ * Two slots of 512 bytes at offsets 0 and 4096, written in turn, so that a torn write spoils only the older state, also
+ * where a device writes whole pages. The file has its full length from the start: a commit needs no space.
+ *
+ * ```text
+ *           0  CRC              4   CRC-32 of all that follows, up to the last boundary
+ *           4  magic            4   "SLCR"
+ *           8  version          4
+ *          12  count            4   number of boundaries, at most 17
+ *          16  generation       8   the valid slot with the higher one counts
+ *          24  buffer uuid     16   as in the segments
+ *          40  last sequence    8   highest one given out when the slot was written: none is given out twice, even if
+ *                                   the end of the log is lost
+ *          48  committed       24   position behind the last committed record
+ *          72  resume          24   position from which the next batch is cut: behind what is in flight or dropped
+ *          96  boundaries   n * 24  position behind each batch in flight, oldest first
+ *
+ * position: 0  next sequence    8   of the record that follows
+ *           8  payload bytes    8   of all records ever put before it
+ *          16  log bytes        8   where its frame begins in the log, counted over all segments without headers
+ * ```
+ *
+ * @module
+ */
+
+import { crc32 } from "../crc32.ts";
+
+/** The version of the format that is written, and the newest that is read. */
+export const FORMAT_VERSION = 1;
+
+/** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 4 x u64, 4 x u32. */
+const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4;
+/** Where a segment's first frame begins: behind both copies of the header. */
+export const SEGMENT_HEADER_BYTES: number = 2 * HEADER_COPY_BYTES;
+
+/** Bytes of a frame's header: length, CRC, sequence, put time, kind, flags, count. */
+export const FRAME_HEADER_BYTES: number = 4 + 4 + 8 + 6 + 1 + 1 + 4;
+/** Bytes before each payload: its length. */
+export const RECORD_HEADER_BYTES = 4;
+/** No frame of several records is longer, so that one bad bit costs little. */
+export const MAX_SHARED_FRAME_BYTES: number = 64 * 1024;
+/** Flag: the next frame belongs to the same `putMany`. */
+export const FLAG_CONTINUES = 1;
+/** Flag: the frame before belongs to the same `putMany`. */
+export const FLAG_CONTINUED = 2;
+
+/** Bytes of one cursor slot, at most. */
+export const CURSOR_SLOT_BYTES = 512;
+/** Distance of the two slots: at least the page of any device. */
+export const CURSOR_SLOT_STRIDE = 4096;
+/** Length of the cursor file. */
+export const CURSOR_FILE_BYTES: number = CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
+
+const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
+const CURSOR_MAGIC = 0x52434c53;
+const KIND_RECORDS = 1;
+const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
+const CURSOR_FIXED_BYTES = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
+const POSITION_BYTES = 8 + 8 + 8;
+/** Boundaries that fit one slot: so many batches can be in flight. */
+export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
+const TWO_32 = 2 ** 32;
+
+/** What a segment's header says. */
+export interface SegmentHeader {
+  /** Version of the payloads' codec. */
+  readonly codecVersion: number;
+  /** The buffer's uuid. */
+  readonly uuid: string;
+  /** Sequence of its first record. */
+  readonly firstSequence: number;
+  /** Payload bytes of all records before it. */
+  readonly payloadBytesBefore: number;
+  /** Bytes of all frames before it. */
+  readonly logBytesBefore: number;
+  /** Creation time, milliseconds since 1970. */
+  readonly createdAt: number;
+  /** Seeds the CRC of its frames. */
+  readonly salt: number;
+  /** Payloads are at most this long. */
+  readonly recordLimit: number;
+}
+
+/** What {@linkcode decodeSegmentHeader} found. */
+export type SegmentHeaderResult =
+  | { readonly kind: "header"; readonly header: SegmentHeader }
+  /** A header of a version that is not known here; nothing else in it is believed. */
+  | { readonly kind: "version"; readonly version: number }
+  | { readonly kind: "bad" };
+
+/** What a frame's header says, conditions 1 and 2 checked. */
+export interface FrameHeader {
+  /** Bytes of the whole frame. */
+  readonly length: number;
+  /** Sequence of its first record. */
+  readonly firstSequence: number;
+  /** When it was put: milliseconds since 1970. */
+  readonly putTime: number;
+  /** `FLAG_CONTINUES`, `FLAG_CONTINUED`. */
+  readonly flags: number;
+  /** Number of records. */
+  readonly count: number;
+}
+
+/** A place between two records of the log. */
+export interface LogPosition {
+  /** Sequence of the record that follows. */
+  readonly nextSequence: number;
+  /** Payload bytes of all records before. */
+  readonly payloadBytes: number;
+  /** Where the frame of the record that follows begins, in bytes of frames from the start of the log. */
+  readonly logBytes: number;
+}
+
+/** What a cursor slot says. */
+export interface CursorState {
+  /** Counts the writes of the cursor. */
+  readonly generation: number;
+  /** The buffer's uuid. */
+  readonly uuid: string;
+  /** The highest sequence given out. */
+  readonly lastSequence: number;
+  /** Behind the last committed record. */
+  readonly committed: LogPosition;
+  /** Where the next batch begins. */
+  readonly resume: LogPosition;
+  /** The end of each batch in flight. */
+  readonly boundaries: readonly LogPosition[];
+}
+
+/** The start of every log. */
+export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
+
+/** File name of the segment that begins with `firstSequence`. */
+export function segmentName(firstSequence: number): string {
+  return String(firstSequence).padStart(20, "0") + ".wal";
+}
+
+/** The first sequence that a file name states, or `undefined` if it isn't the name of a segment. */
+export function parseSegmentName(name: string): number | undefined {
+  if (!/^\d{20}\.wal$/.test(name)) return undefined;
+  const sequence = Number(name.slice(0, 20));
+  return Number.isSafeInteger(sequence) && sequence > 0 ? sequence : undefined;
+}
+
+/** The bytes at the start of a segment: the header, twice. */
+export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+  const view = new DataView(bytes.buffer);
+  bytes.set(MAGIC, 0);
+  view.setUint32(8, FORMAT_VERSION, true);
+  view.setUint32(12, header.codecVersion, true);
+  bytes.set(uuidToBytes(header.uuid), 16);
+  setUint64(view, 32, header.firstSequence);
+  setUint64(view, 40, header.payloadBytesBefore);
+  setUint64(view, 48, header.logBytesBefore);
+  setUint64(view, 56, header.createdAt);
+  view.setUint32(64, header.salt, true);
+  view.setUint32(68, header.recordLimit, true);
+  view.setUint32(HEADER_COPY_BYTES - 4, crc32(bytes, 0, 0, HEADER_COPY_BYTES - 4), true);
+  bytes.copyWithin(HEADER_COPY_BYTES, 0, HEADER_COPY_BYTES);
+  return bytes;
+}
+
+/** Reads a segment's header from its first bytes, of which there may be too few: either copy will do. */
+export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
+  const first = decodeHeaderCopy(bytes, 0);
+  if (first.kind === "header") return first;
+  const second = decodeHeaderCopy(bytes, HEADER_COPY_BYTES);
+  return second.kind === "header" ? second : first;
+}
+
+function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
+  if (bytes.length < at + HEADER_COPY_BYTES) return { kind: "bad" };
+  for (let i = 0; i < MAGIC.length; i++) if (bytes[at + i] !== MAGIC[i]) return { kind: "bad" };
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES);
+  const version = view.getUint32(8, true);
+  if (version !== FORMAT_VERSION) return { kind: "version", version };
+  const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
+  if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
+  const header: SegmentHeader = {
+    codecVersion: view.getUint32(12, true),
+    uuid: bytesToUuid(bytes.subarray(at + 16, at + 32)),
+    firstSequence: getUint64(view, 32),
+    payloadBytesBefore: getUint64(view, 40),
+    logBytesBefore: getUint64(view, 48),
+    createdAt: getUint64(view, 56),
+    salt: view.getUint32(64, true),
+    recordLimit: view.getUint32(68, true),
+  };
+  return { kind: "header", header };
+}
+
+/** The longest frame that a segment with that record limit may hold. */
+export function maxFrameBytes(recordLimit: number): number {
+  return Math.max(MAX_SHARED_FRAME_BYTES, FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + recordLimit);
+}
+
+/**
+ * Writes a frame's header, checksum last, around records that are in place already.
+ *
+ * @param view A view of all of `bytes`.
+ * @param offset Where the frame begins.
+ */
+export function encodeFrameHeader(
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+  header: FrameHeader,
+  salt: number,
+): void {
+  view.setUint32(offset, header.length, true);
+  setUint64(view, offset + 8, header.firstSequence);
+  view.setUint32(offset + 16, header.putTime % TWO_32, true);
+  view.setUint16(offset + 20, Math.floor(header.putTime / TWO_32), true);
+  view.setUint8(offset + 22, KIND_RECORDS);
+  view.setUint8(offset + 23, header.flags);
+  view.setUint32(offset + 24, header.count, true);
+  view.setUint32(offset + 4, frameCrc(bytes, offset, header.length, salt), true);
+}
+
+/**
+ * Reads the header of a frame at `offset`, where at least `FRAME_HEADER_BYTES` must be in `view`, and checks
+ * conditions 1 and 2.
+ *
+ * @param availableBytes From `offset` to the end of the data, which may lie behind the end of `view`.
+ * @returns `undefined` if there is no valid frame.
+ */
+export function decodeFrameHeader(
+  view: DataView,
+  offset: number,
+  availableBytes: number,
+  recordLimit: number,
+): FrameHeader | undefined {
+  if (availableBytes < FRAME_HEADER_BYTES + RECORD_HEADER_BYTES) return undefined;
+  if (view.getUint8(offset + 22) !== KIND_RECORDS) return undefined;
+  const flags = view.getUint8(offset + 23);
+  if ((flags & ~KNOWN_FLAGS) !== 0) return undefined;
+  const length = view.getUint32(offset, true);
+  const count = view.getUint32(offset + 24, true);
+  if (count === 0 || length > availableBytes) return undefined;
+  if (length < FRAME_HEADER_BYTES + count * RECORD_HEADER_BYTES) return undefined;
+  const limit = count === 1 ? maxFrameBytes(recordLimit) : MAX_SHARED_FRAME_BYTES;
+  if (length > limit) return undefined;
+  const firstSequence = getUint64(view, offset + 8);
+  if (firstSequence < 1 || !Number.isSafeInteger(firstSequence + count)) return undefined;
+  const putTime = view.getUint32(offset + 16, true) + view.getUint16(offset + 20, true) * TWO_32;
+  return { length, firstSequence, putTime, flags, count };
+}
+
+/** Checks conditions 3 and 4 for a frame that is in `bytes` whole. */
+export function isFrameIntact(
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+  header: FrameHeader,
+  segment: { readonly salt: number; readonly recordLimit: number },
+): boolean {
+  const end = offset + header.length;
+  let at = offset + FRAME_HEADER_BYTES;
+  for (let i = 0; i < header.count; i++) {
+    if (end - at < RECORD_HEADER_BYTES) return false;
+    const payloadBytes = view.getUint32(at, true);
+    at += RECORD_HEADER_BYTES;
+    if (payloadBytes > segment.recordLimit || payloadBytes > end - at) return false;
+    at += payloadBytes;
+  }
+  return at === end && view.getUint32(offset + 4, true) === frameCrc(bytes, offset, header.length, segment.salt);
+}
+
+/** CRC-32 over the length field and everything behind the CRC field, started from the salt. */
+function frameCrc(bytes: Uint8Array, offset: number, length: number, salt: number): number {
+  return crc32(bytes, crc32(bytes, salt, offset, offset + 4), offset + 8, offset + length);
+}
+
+/** A slot's worth of bytes, with what never changes in place. */
+export function newCursorSlot(uuid: string): Uint8Array {
+  const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
+  bytes.set(uuidToBytes(uuid), 24);
+  return bytes;
+}
+
+/**
+ * Writes a cursor's state into a slot made by {@linkcode newCursorSlot} and returns how many bytes count.
+ *
+ * @param view A view of all of `bytes`.
+ */
+export function encodeCursor(bytes: Uint8Array, view: DataView, state: Omit<CursorState, "uuid">): number {
+  const length = CURSOR_FIXED_BYTES + state.boundaries.length * POSITION_BYTES;
+  view.setUint32(4, CURSOR_MAGIC, true);
+  view.setUint32(8, FORMAT_VERSION, true);
+  view.setUint32(12, state.boundaries.length, true);
+  setUint64(view, 16, state.generation);
+  setUint64(view, 40, state.lastSequence);
+  setPosition(view, 48, state.committed);
+  setPosition(view, 72, state.resume);
+  for (let i = 0; i < state.boundaries.length; i++) {
+    setPosition(view, CURSOR_FIXED_BYTES + i * POSITION_BYTES, state.boundaries[i]);
+  }
+  view.setUint32(0, crc32(bytes, 0, 4, length), true);
+  return length;
+}
+
+/** What is in a cursor slot: its state, the version of a newer format, or nothing valid. */
+export type CursorResult =
+  | { readonly kind: "cursor"; readonly state: CursorState }
+  | { readonly kind: "version"; readonly version: number }
+  | { readonly kind: "bad" };
+
+/** Reads a cursor slot from the `CURSOR_SLOT_BYTES` in `bytes`. */
+export function decodeCursor(bytes: Uint8Array): CursorResult {
+  if (bytes.length < CURSOR_FIXED_BYTES) return { kind: "bad" };
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint32(4, true) !== CURSOR_MAGIC) return { kind: "bad" };
+  const version = view.getUint32(8, true);
+  if (version !== FORMAT_VERSION) return { kind: "version", version };
+  const count = view.getUint32(12, true);
+  const length = CURSOR_FIXED_BYTES + count * POSITION_BYTES;
+  if (count > MAX_BOUNDARIES || length > bytes.length) return { kind: "bad" };
+  if (view.getUint32(0, true) !== crc32(bytes, 0, 4, length)) return { kind: "bad" };
+  const boundaries: LogPosition[] = [];
+  for (let i = 0; i < count; i++) boundaries.push(getPosition(view, CURSOR_FIXED_BYTES + i * POSITION_BYTES));
+  const state: CursorState = {
+    generation: getUint64(view, 16),
+    uuid: bytesToUuid(bytes.subarray(24, 40)),
+    lastSequence: getUint64(view, 40),
+    committed: getPosition(view, 48),
+    resume: getPosition(view, 72),
+    boundaries,
+  };
+  return { kind: "cursor", state };
+}
+
+function setPosition(view: DataView, offset: number, position: LogPosition): void {
+  setUint64(view, offset, position.nextSequence);
+  setUint64(view, offset + 8, position.payloadBytes);
+  setUint64(view, offset + 16, position.logBytes);
+}
+
+function getPosition(view: DataView, offset: number): LogPosition {
+  return {
+    nextSequence: getUint64(view, offset),
+    payloadBytes: getUint64(view, offset + 8),
+    logBytes: getUint64(view, offset + 16),
+  };
+}
+
+function setUint64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value % TWO_32, true);
+  view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
+}
+
+function getUint64(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * TWO_32;
+}
+
+/** The 16 bytes of a uuid in its usual notation. */
+function uuidToBytes(uuid: string): Uint8Array {
+  const hex = uuid.replaceAll("-", "");
+  return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+/** The usual notation of 16 bytes as a uuid (RFC 9562). */
+function bytesToUuid(bytes: Uint8Array): string {
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

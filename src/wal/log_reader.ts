@@ -1,0 +1,380 @@
+/**
+ * Reads the log from a position on, across segments, a batch at a time.
+ *
+ * Guarantees: records come in order, each once, never one that isn't acknowledged yet; what can't be read is set aside and
+ * reported before anything behind it is given out, or refused, as `onDamage` says. A gap ends a batch, so that the
+ * sequences in a batch are consecutive, and so does a change of the codec's version. Memory: the batch that is being
+ * read and the segment reader's chunk. A long batch gives the event loop a turn every MiB.
+ *
+ * If a read fails, nothing has moved: the next call starts again where this one did.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+import { join } from "@std/path/join";
+import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
+import {
+  FORMAT_VERSION,
+  FRAME_HEADER_BYTES,
+  type LogPosition,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  segmentName,
+} from "./format.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { describeFinding, readSegmentHeader, type Segment } from "./recovery.ts";
+import { type Frame, SegmentReader } from "./segment_reader.ts";
+
+/** After so many payload bytes the event loop gets a turn. */
+const TURN_BYTES = 1024 * 1024;
+/** A batch's memory to begin with. */
+const BATCH_BYTES = 16 * 1024;
+
+/** What the reader must know of the log: changes while it reads. */
+export interface LogView {
+  /** The segments, in order; those in front may go when they are committed. */
+  readonly segments: readonly Segment[];
+  /** The segment that is written to, and where its data ends. */
+  readonly active: { readonly name: string; readonly position: number } | undefined;
+  /** Records below this sequence may be given out. */
+  readonly visible: number;
+}
+
+/** How much to read. */
+export interface ReadLimits {
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+  /** No record at or behind this sequence. */
+  readonly before: number;
+}
+
+/** Consecutive records that were read. */
+export interface ReadBatch {
+  readonly firstSequence: number;
+  readonly count: number;
+  /** Holds all payloads. */
+  readonly bytes: Uint8Array;
+  /** Two entries a record: where its payload begins and ends in `bytes`. */
+  readonly bounds: number[];
+  readonly payloadBytes: number;
+  readonly codecVersion: number;
+  /** Before the first record, and behind the last. */
+  readonly start: LogPosition;
+  readonly end: LogPosition;
+}
+
+/** What a {@linkcode LogReader} is made with. */
+export interface LogReaderOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly uuid: string;
+  readonly quarantine: Quarantine;
+  readonly onDamage: OnDamage;
+  readonly view: LogView;
+  /** Is told of every region that is met. */
+  readonly report: (region: DamagedRegion) => void;
+}
+
+/** A segment that is being read. */
+interface OpenSegment {
+  readonly segment: Segment;
+  readonly handle: FileHandle;
+  readonly header: SegmentHeader;
+  readonly reader: SegmentReader;
+}
+
+/** Bad bytes passed since the last good frame. */
+type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
+
+/** Reads batches. One call at a time. */
+export class LogReader {
+  readonly #options: LogReaderOptions;
+  #position: LogPosition;
+  #open: OpenSegment | undefined;
+  /** The frame that holds the next record, and the next record in it: its number, and where its length stands. */
+  #frame: Frame | undefined;
+  #index = 0;
+  #offset = 0;
+  #passed: PassedRegion[] = [];
+
+  /** Starts at `position`. */
+  constructor(options: LogReaderOptions, position: LogPosition) {
+    this.#options = options;
+    this.#position = position;
+  }
+
+  /** Where the next batch begins. */
+  get position(): LogPosition {
+    return this.#position;
+  }
+
+  /** Goes to a position; keeps its place in the file if it is there already. */
+  seek(position: LogPosition): void {
+    if (position.nextSequence !== this.#position.nextSequence) this.close();
+    this.#position = position;
+  }
+
+  /** Lets go of the file; the next call opens it again. */
+  close(): void {
+    this.#open?.handle.close();
+    this.#open = undefined;
+    this.#frame = undefined;
+    this.#passed = [];
+  }
+
+  /**
+   * Reads the records that follow, as many as the limits and the gaps allow; at least one, however long, if there is
+   * one.
+   *
+   * @returns `undefined` if there is none.
+   * @throws {DamagedLogError} if what follows is damaged and is to be refused.
+   */
+  async read(limits: ReadLimits): Promise<ReadBatch | undefined> {
+    const { view } = this.#options;
+    const before = Math.min(limits.before, view.visible);
+    try {
+      if (this.#position.nextSequence >= before) return undefined;
+      if (this.#frame === undefined) this.#advance();
+      await this.#settlePassed(view.visible);
+      if (this.#frame === undefined || this.#position.nextSequence >= before) return undefined;
+      return await this.#gather({ ...limits, before });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** When the next record was put, or `undefined` if there is none or it can't be read. */
+  nextPutTime(): number | undefined {
+    try {
+      if (this.#frame === undefined && this.#position.nextSequence < this.#options.view.visible) this.#advance();
+    } catch {
+      // The read that follows meets the same error, and reports it.
+      this.close();
+    }
+    return this.#frame?.putTime;
+  }
+
+  /** Collects records until a limit, a gap or the end. */
+  async #gather(limits: ReadLimits): Promise<ReadBatch> {
+    const start = this.#position;
+    const codecVersion = this.#open!.header.codecVersion;
+    const bounds: number[] = [];
+    let bytes = new Uint8Array(BATCH_BYTES);
+    let used = 0;
+    let payloadBytes = 0;
+    let turnAt = TURN_BYTES;
+    let sequence = start.nextSequence;
+    for (;;) {
+      const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
+      if (taken.count === 0) break;
+      if (used + taken.length > bytes.length) bytes = grow(bytes, used, used + taken.length);
+      bytes.set(taken.frame.bytes.subarray(taken.from, taken.from + taken.length), used);
+      for (let i = 0, at = used; i < taken.count; i++) {
+        const length = taken.frame.view.getUint32(taken.from + at - used, true);
+        bounds.push(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + length);
+        at += RECORD_HEADER_BYTES + length;
+      }
+      used += taken.length;
+      payloadBytes += taken.length - taken.count * RECORD_HEADER_BYTES;
+      sequence += taken.count;
+      this.#position = this.#positionAt(sequence, start.payloadBytes + payloadBytes);
+      if (this.#frame !== undefined) break;
+      if (used >= turnAt) {
+        turnAt = used + TURN_BYTES;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+      if (sequence >= limits.before || !this.#advance() || !this.#follows(sequence, codecVersion)) break;
+    }
+    const end = this.#position;
+    const count = bounds.length / 2;
+    return { firstSequence: start.nextSequence, count, bytes, bounds, payloadBytes, codecVersion, start, end };
+  }
+
+  /** Whether the current frame goes on where `sequence` is due, with nothing unreadable in between. */
+  #follows(sequence: number, codecVersion: number): boolean {
+    return this.#passed.length === 0 && this.#frame!.firstSequence <= sequence &&
+      this.#open!.header.codecVersion === codecVersion;
+  }
+
+  /** Takes from the current frame what still fits the batch; lets go of the frame when it is used up. */
+  #take(
+    limits: ReadLimits,
+    sofar: { records: number; payloadBytes: number },
+  ): { frame: Frame; from: number; length: number; count: number } {
+    const frame = this.#frame!;
+    const from = this.#offset;
+    let { records, payloadBytes } = sofar;
+    let at = from;
+    let index = this.#index;
+    while (index < frame.count && records < limits.maxRecords && frame.firstSequence + index < limits.before) {
+      const length = frame.view.getUint32(at, true);
+      if (records > 0 && payloadBytes + length > limits.maxBytes) break;
+      payloadBytes += length;
+      records++;
+      index++;
+      at += RECORD_HEADER_BYTES + length;
+    }
+    const count = index - this.#index;
+    this.#index = index;
+    this.#offset = at;
+    if (index === frame.count) this.#frame = undefined;
+    return { frame, from, length: at - from, count };
+  }
+
+  /** The position before `sequence`, which is in the current frame, or else begins the next one. */
+  #positionAt(sequence: number, payloadBytes: number): LogPosition {
+    const { header, reader } = this.#open!;
+    const fileOffset = this.#frame?.fileOffset ?? reader.position;
+    return {
+      nextSequence: sequence,
+      payloadBytes,
+      logBytes: header.logBytesBefore + fileOffset - SEGMENT_HEADER_BYTES,
+    };
+  }
+
+  /** Makes the frame of the next record current, past whatever can't be read; false at the end of the log. */
+  #advance(): boolean {
+    while (this.#open !== undefined || this.#openAt()) {
+      const { segment, reader } = this.#open!;
+      const item = reader.next(this.#endOf(this.#open!));
+      if (item.kind === "frame") {
+        if (item.frame.firstSequence + item.frame.count <= this.#position.nextSequence) continue;
+        this.#enter(item.frame);
+        return true;
+      }
+      if (item.kind === "bad") this.#pass(segment, item);
+      else if (!this.#openFirst((next) => next.firstSequence > segment.firstSequence)) return false;
+    }
+    return false;
+  }
+
+  /** Makes `frame` current, at the next record. */
+  #enter(frame: Frame): void {
+    this.#frame = frame;
+    this.#index = 0;
+    this.#offset = frame.offset + FRAME_HEADER_BYTES;
+    while (frame.firstSequence + this.#index < this.#position.nextSequence) {
+      this.#offset += RECORD_HEADER_BYTES + frame.view.getUint32(this.#offset, true);
+      this.#index++;
+    }
+  }
+
+  /** Where the data of the segment ends. */
+  #endOf(open: OpenSegment): number {
+    const { active } = this.#options.view;
+    return active?.name === open.segment.name ? active.position : open.handle.size();
+  }
+
+  /** Opens the segment that holds the position, or else the first one behind it. */
+  #openAt(): boolean {
+    const { nextSequence, logBytes } = this.#position;
+    const { segments } = this.#options.view;
+    const at = Math.max(0, segments.findLastIndex(({ firstSequence }) => firstSequence <= nextSequence));
+    if (!this.#openFirst((segment) => segment.firstSequence >= (segments.at(at)?.firstSequence ?? 0))) return false;
+    // The position's word for where its frame is saves reading the segment up to there; it need not be true.
+    const { header, reader } = this.#open!;
+    const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;
+    if (offset > SEGMENT_HEADER_BYTES) reader.seek(offset, nextSequence, this.#endOf(this.#open!));
+    return true;
+  }
+
+  /** Opens the first segment that `isWanted` and can be read; false, with nothing changed, if there is none. */
+  #openFirst(isWanted: (segment: Segment) => boolean): boolean {
+    for (const segment of this.#options.view.segments) {
+      if (!isWanted(segment)) continue;
+      const opened = this.#openSegment(segment);
+      if (opened === undefined) continue;
+      this.#open?.handle.close();
+      this.#open = opened;
+      return true;
+    }
+    return false;
+  }
+
+  /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
+  #openSegment(segment: Segment): OpenSegment | undefined {
+    const { fileSystem, directory, uuid } = this.#options;
+    const path = join(directory, segment.name);
+    const handle = fileSystem.open(path, "read");
+    const result = readSegmentHeader(handle);
+    if (
+      result.kind === "header" && result.header.uuid === uuid && result.header.firstSequence === segment.firstSequence
+    ) {
+      return { segment, handle, header: result.header, reader: new SegmentReader(handle, result.header) };
+    }
+    const length = handle.size();
+    handle.close();
+    if (result.kind === "version") {
+      throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+    }
+    this.#pass(segment, { offset: 0, length });
+    return undefined;
+  }
+
+  /** Remembers a bad region; one without bytes shows in the sequences, too. */
+  #pass(segment: Segment, region: { offset: number; length: number }): void {
+    const { offset, length } = region;
+    if (length === 0 || this.#passed.some((passed) => passed.segment === segment.name && passed.offset === offset)) {
+      return;
+    }
+    this.#passed.push({ segment: segment.name, offset, length });
+  }
+
+  /**
+   * Deals with what was passed on the way to the current frame, or to the end of the log: refuses it, or sets it aside
+   * and goes on behind it.
+   */
+  async #settlePassed(visible: number): Promise<void> {
+    const next = this.#frame?.firstSequence ?? visible;
+    const { nextSequence } = this.#position;
+    const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
+    if (this.#passed.length === 0 && missing === undefined) return;
+    await this.#settle(this.#passed.length > 0 ? this.#passed : [this.#gapHere()], missing);
+    this.#passed = [];
+    if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
+  }
+
+  /** Where records are missing without a trace. */
+  #gapHere(): PassedRegion {
+    if (this.#open === undefined) return { segment: segmentName(this.#position.nextSequence), offset: 0, length: 0 };
+    const { segment, reader } = this.#open;
+    return { segment: segment.name, offset: this.#frame?.fileOffset ?? reader.position, length: 0 };
+  }
+
+  async #settle(regions: readonly PassedRegion[], missing: SequenceRange | undefined): Promise<void> {
+    const { onDamage, report } = this.#options;
+    if (onDamage === "fail") {
+      const reason = describeFinding({ length: regions[0].length, missing });
+      throw new DamagedLogError({ ...regions[0], reason });
+    }
+    for (const [i, region] of regions.entries()) {
+      const quarantined = await this.#setAside(region);
+      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
+    }
+  }
+
+  async #setAside(region: PassedRegion): Promise<boolean> {
+    const { fileSystem, directory, quarantine } = this.#options;
+    if (region.length === 0) return false;
+    const handle = fileSystem.open(join(directory, region.segment), "read");
+    try {
+      return await quarantine.copy(handle, region);
+    } finally {
+      handle.close();
+    }
+  }
+}
+
+/** A copy of the first `used` bytes with room for `needed`, doubled. */
+function grow(bytes: Uint8Array<ArrayBuffer>, used: number, needed: number): Uint8Array<ArrayBuffer> {
+  let size = bytes.length;
+  while (size < needed) size *= 2;
+  const grown = new Uint8Array(size);
+  grown.set(bytes.subarray(0, used));
+  return grown;
+}

@@ -1,0 +1,398 @@
+/**
+ * What `open()` does before anything is accepted: finds out what is there, cuts the torn tail, sets damage aside.
+ *
+ * Guarantees:
+ * - It costs one segment, whatever the backlog: the names say which sequences are where, the running totals in the last
+ *   segment's header and in the cursor say how much is pending, and only the last segment is read through.
+ * - First everything is examined and nothing is changed; with `onDamage: "fail"` damage ends it there. Then the changes
+ *   are made in an order in which a crash between any two of them, and another recovery, ends in the same state:
+ *   copies before cuts, the cursor (which keeps sequences from being given out again) before files move.
+ * - A region with valid frames behind it is damage; one without, at the end of the last segment, is a torn tail. That
+ *   can't be told apart from damage that hit just the last frame, so a tail is copied aside, too, unless it is zeros.
+ *   Damage in earlier segments is found when they are read.
+ * - The log wins over the cursor. A cursor that is ahead of the log moves the next sequence past it, and what is
+ *   missing in between is reported.
+ *
+ * @module
+ */
+
+import { join } from "@std/path/join";
+import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { Cursor } from "./cursor.ts";
+import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
+import {
+  type CursorState,
+  decodeSegmentHeader,
+  FORMAT_VERSION,
+  FRAME_HEADER_BYTES,
+  LOG_START,
+  type LogPosition,
+  parseSegmentName,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  type SegmentHeaderResult,
+  segmentName,
+} from "./format.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { type Frame, SegmentReader } from "./segment_reader.ts";
+
+/** A segment by its name. */
+export interface Segment {
+  /** File name. */
+  readonly name: string;
+  /** The first sequence that it may hold. */
+  readonly firstSequence: number;
+}
+
+/** Where and how to recover. */
+export interface RecoveryOptions {
+  readonly fileSystem: FileSystem;
+  /** The buffer's directory; locked. */
+  readonly directory: string;
+  readonly quarantine: Quarantine;
+  readonly onDamage: OnDamage;
+}
+
+/** The log as it is after recovery. */
+export interface Recovered {
+  readonly uuid: string;
+  /** Open for writing; says what `committed`, `resume` and `boundaries` say. */
+  readonly cursor: Cursor;
+  /** In order. */
+  readonly segments: readonly Segment[];
+  /** The last segment, if frames can be appended to it. */
+  readonly active: { readonly header: SegmentHeader; readonly position: number } | undefined;
+  /** Behind the last record. */
+  readonly end: LogPosition;
+  readonly committed: LogPosition;
+  readonly resume: LogPosition;
+  readonly boundaries: readonly LogPosition[];
+  /** Sequences known not to be there, behind `resume`. */
+  readonly lost: readonly SequenceRange[];
+  readonly damaged: readonly DamagedRegion[];
+  /** Bytes of all segments, reckoned from the running totals in their headers. */
+  readonly diskBytes: number;
+  readonly truncatedBytes: number;
+  readonly cursorLost: boolean;
+}
+
+/** A bad region of the last segment, not set aside yet. */
+type Finding = Omit<DamagedRegion, "quarantined">;
+
+/** The last segment, read through. */
+interface Scan {
+  readonly segment: Segment;
+  readonly header: SegmentHeader;
+  /** Behind its last good frame: in the file, and in the log. */
+  readonly position: number;
+  readonly end: LogPosition;
+  readonly findings: readonly Finding[];
+  /** Bytes behind `position`, and whether they are more than zeros. */
+  readonly tailBytes: number;
+  readonly tailIsZero: boolean;
+}
+
+/** What has to be done, nothing of it done yet. */
+interface Plan {
+  readonly uuid: string;
+  readonly segments: Segment[];
+  /** Segments that a crash left without content: removed. */
+  readonly empty: readonly Segment[];
+  /** Segments that can't be read at all, or are another buffer's: moved to the quarantine. */
+  readonly unusable: readonly Finding[];
+  readonly scan: Scan | undefined;
+  readonly cursor: Omit<CursorState, "generation" | "uuid">;
+  readonly cursorChanged: boolean;
+  readonly cursorLost: boolean;
+  readonly end: LogPosition;
+  readonly diskBytes: number;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Recovers the log in a directory.
+ *
+ * @throws {DamagedLogError} if there is damage and it is to be refused; nothing was changed then.
+ * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
+ */
+export async function recover(options: RecoveryOptions): Promise<Recovered> {
+  const plan = examine(options);
+  const findings = [...plan.unusable, ...plan.findings];
+  if (options.onDamage === "fail" && findings.length > 0) {
+    throw new DamagedLogError({ ...findings[0], reason: describeFinding(findings[0]) });
+  }
+  return await carryOut(plan, options);
+}
+
+/** Why a region is refused, in words. */
+export function describeFinding(finding: { length: number; missing: SequenceRange | undefined }): string {
+  const { length, missing } = finding;
+  const what = missing === undefined ? "" : `sequences ${missing.first} to ${missing.last} are missing`;
+  return length === 0 ? what : `${length} bytes are damaged${what === "" ? "" : `, ${what}`}`;
+}
+
+/** Reads the header of a segment. */
+export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+  return decodeSegmentHeader(bytes.subarray(0, handle.read(bytes, 0)));
+}
+
+/** The part that only reads. */
+function examine(options: RecoveryOptions): Plan {
+  const { fileSystem, directory } = options;
+  const segments = listSegments(fileSystem, directory);
+  const cursor = Cursor.read(fileSystem, directory);
+  const uuid = decideUuid(options, segments, cursor);
+  const empty: Segment[] = [];
+  const unusable: Finding[] = [];
+  let scan: Scan | undefined;
+  while (scan === undefined && segments.length > 0) {
+    const segment = segments[segments.length - 1];
+    const result = withFile(options, segment, (handle) => examineLast(handle, segment, uuid, directory));
+    if (result === "empty") empty.push(segment);
+    else if ("header" in result) scan = result;
+    else unusable.push(result);
+    if (scan === undefined) segments.pop();
+  }
+  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor });
+}
+
+function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
+  const segments: Segment[] = [];
+  for (const name of fileSystem.list(directory)) {
+    const firstSequence = parseSegmentName(name);
+    if (firstSequence !== undefined) segments.push({ name, firstSequence });
+  }
+  return segments.sort((a, b) => a.firstSequence - b.firstSequence);
+}
+
+/**
+ * Whose log this is. The cursor says so, if a segment at either end agrees; else the segments win, the newest first. A
+ * single file that strayed in from elsewhere is outvoted.
+ */
+function decideUuid(
+  options: RecoveryOptions,
+  segments: readonly Segment[],
+  cursor: CursorState | undefined,
+): string {
+  const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
+    if (segment === undefined) return undefined;
+    const result = withFile(options, segment, readSegmentHeader);
+    return result.kind === "header" ? result.header.uuid : undefined;
+  });
+  const [first, last] = uuids;
+  if (cursor !== undefined && (uuids.includes(cursor.uuid) || (first ?? last) === undefined)) return cursor.uuid;
+  return last ?? first ?? crypto.randomUUID();
+}
+
+function withFile<R>(options: RecoveryOptions, segment: Segment, use: (handle: FileHandle) => R): R {
+  const handle = options.fileSystem.open(join(options.directory, segment.name), "read");
+  try {
+    return use(handle);
+  } finally {
+    handle.close();
+  }
+}
+
+/** Reads the newest segment through, or says why it can't be gone on with. */
+function examineLast(handle: FileHandle, segment: Segment, uuid: string, directory: string): Scan | Finding | "empty" {
+  const result = readSegmentHeader(handle);
+  if (result.kind === "version") {
+    throw new UnsupportedVersionError({
+      path: join(directory, segment.name),
+      version: result.version,
+      supported: FORMAT_VERSION,
+    });
+  }
+  const isOurs = result.kind === "header" && result.header.uuid === uuid &&
+    result.header.firstSequence === segment.firstSequence;
+  if (isOurs) return scanSegment(handle, segment, result.header);
+  const size = handle.size();
+  if (result.kind === "bad" && (size <= SEGMENT_HEADER_BYTES || isZero(handle, size))) return "empty";
+  // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
+  const most = Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES);
+  const missing = result.kind === "header" || most < 1
+    ? undefined
+    : { first: segment.firstSequence, last: segment.firstSequence + most - 1 };
+  return { segment: segment.name, offset: 0, length: size, missing };
+}
+
+function isZero(handle: FileHandle, size: number): boolean {
+  const chunk = new Uint8Array(64 * 1024);
+  for (let at = 0; at < size; at += chunk.length) {
+    if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
+  }
+  return true;
+}
+
+/** Reads a segment from its first frame to the last good one. */
+function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader): Scan {
+  const size = handle.size();
+  const reader = new SegmentReader(handle, header);
+  const findings: Finding[] = [];
+  let payloadBytes = header.payloadBytesBefore;
+  let position = SEGMENT_HEADER_BYTES;
+  let tailIsZero = true;
+  for (;;) {
+    const before = reader.expected;
+    const item = reader.next(size);
+    if (item.kind === "frame") {
+      payloadBytes += payloadBytesOf(item.frame);
+      position = reader.position;
+    } else if (item.kind === "bad" && !item.last) {
+      const missing = reader.expected > before ? { first: before, last: reader.expected - 1 } : undefined;
+      findings.push({ segment: segment.name, offset: item.offset, length: item.length, missing });
+    } else {
+      tailIsZero = item.kind === "end";
+      break;
+    }
+  }
+  const end: LogPosition = {
+    nextSequence: reader.expected,
+    payloadBytes,
+    logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
+  };
+  return { segment, header, position, end, findings, tailBytes: Math.max(0, size - position), tailIsZero };
+}
+
+/** Sum of a frame's payloads. */
+export function payloadBytesOf(frame: Pick<Frame, "length" | "count">): number {
+  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
+}
+
+/** Brings cursor and log together. */
+function reconcile(
+  found: Pick<Plan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
+    options: RecoveryOptions;
+    cursor: CursorState | undefined;
+  },
+): Plan {
+  const { options, uuid, segments, empty, unusable, scan } = found;
+  const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
+  const cursorLost = cursor === undefined && (segments.length > 0 || unusable.length > 0 || found.cursor !== undefined);
+  const start = startOf(options, segments, scan);
+  const known = cursor ?? { lastSequence: 0, committed: start, resume: start, boundaries: [] };
+  const findings: Finding[] = scan === undefined ? [] : [...scan.findings];
+
+  const logEnd = scan?.end ??
+    { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
+  const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
+  const next = Math.max(logEnd.nextSequence, known.lastSequence + 1, known.resume.nextSequence, unread + 1);
+  const end: LogPosition = { ...logEnd, nextSequence: next };
+  const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
+  const from = Math.max(logEnd.nextSequence, known.resume.nextSequence, unread + 1);
+  if (from <= lastKnown) {
+    const segment = scan?.segment.name ?? segmentName(from);
+    findings.push({ segment, offset: scan?.position ?? 0, length: 0, missing: { first: from, last: lastKnown } });
+  }
+  if (segments.length > 0 && known.resume.nextSequence < segments[0].firstSequence) {
+    const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
+    findings.unshift({ segment: segments[0].name, offset: 0, length: 0, missing });
+  }
+  const atMost = (position: LogPosition): LogPosition =>
+    position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
+  const committed = atMost(known.committed);
+  const boundaries = known.boundaries.filter((b) => b.nextSequence > committed.nextSequence).map(atMost);
+  const resume = atMost(known.resume);
+  const lastSequence = next - 1;
+  return {
+    uuid,
+    segments,
+    empty,
+    unusable,
+    scan,
+    cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
+    cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence,
+    cursorLost,
+    end,
+    diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
+    findings: findings.map((finding) => ({ ...finding, missing: behind(finding.missing, committed.nextSequence) })),
+  };
+}
+
+/** Where the log begins: before the first record of the oldest segment whose header can be read. */
+function startOf(options: RecoveryOptions, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
+  if (segments.length === 0) return LOG_START;
+  const result = withFile(options, segments[0], readSegmentHeader);
+  const header = result.kind === "header" ? result.header : scan!.header;
+  return {
+    nextSequence: segments[0].firstSequence,
+    payloadBytes: header.payloadBytesBefore,
+    logBytes: header.logBytesBefore,
+  };
+}
+
+/** The part of a range from `next` on. */
+function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
+  if (range === undefined || range.last < next) return undefined;
+  return { first: Math.max(range.first, next), last: range.last };
+}
+
+/** The part that changes things. */
+async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered> {
+  const { fileSystem, directory, quarantine } = options;
+  const damaged: DamagedRegion[] = [];
+  if (plan.scan !== undefined) {
+    const { segment, position, tailBytes, tailIsZero } = plan.scan;
+    const handle = fileSystem.open(join(directory, segment.name), tailBytes > 0 ? "write" : "read");
+    try {
+      for (const finding of plan.findings) {
+        const copied = finding.length > 0 && await quarantine.copy(handle, finding);
+        damaged.push({ ...finding, quarantined: copied });
+      }
+      if (tailBytes > 0) {
+        if (!tailIsZero) await quarantine.copy(handle, { segment: segment.name, offset: position, length: tailBytes });
+        handle.truncate(position);
+        await handle.sync();
+      }
+    } finally {
+      handle.close();
+    }
+  } else {
+    damaged.push(...plan.findings.map((finding) => ({ ...finding, quarantined: false })));
+  }
+  const cursor = Cursor.open(fileSystem, directory, plan.uuid);
+  try {
+    if (plan.cursorChanged) {
+      cursor.write(plan.cursor);
+      await cursor.sync();
+    }
+    for (const finding of plan.unusable) {
+      damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
+    }
+    for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+    await fileSystem.syncDirectory(directory);
+  } catch (error) {
+    cursor.close();
+    throw error;
+  }
+  return summarize(plan, cursor, damaged);
+}
+
+function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
+  const { uuid, segments, scan, end, cursorLost } = plan;
+  const { committed, resume, boundaries } = plan.cursor;
+  const lost: SequenceRange[] = [];
+  for (const { missing } of damaged) {
+    const range = behind(missing, resume.nextSequence);
+    if (range !== undefined) lost.push(range);
+  }
+  const goesOn = scan !== undefined && scan.end.nextSequence === end.nextSequence;
+  return {
+    uuid,
+    cursor,
+    segments,
+    active: goesOn ? { header: scan.header, position: scan.position } : undefined,
+    end,
+    committed,
+    resume,
+    boundaries,
+    lost,
+    damaged,
+    diskBytes: plan.diskBytes,
+    truncatedBytes: scan?.tailBytes ?? 0,
+    cursorLost,
+  };
+}
