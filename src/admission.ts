@@ -18,8 +18,8 @@ import type { SequenceRange } from "./wal/damage.ts";
 export interface AdmissionHost {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
-  /** Drops the oldest batch that is not in flight; false if there is none. */
-  readonly dropOldest: () => Promise<boolean>;
+  /** Drops the oldest batch that is not in flight, if that `isWanted` by then; false if there is none. */
+  readonly dropOldest: (isWanted: () => boolean) => Promise<boolean>;
   /** The backlog has become full. */
   readonly onFull: () => void;
   /** A put was rejected before it was accepted. */
@@ -52,6 +52,7 @@ export class Admission<T> {
   readonly #queue: Waiting[] = [];
   #isFull = false;
   #isMakingRoom = false;
+  #isEncoding = false;
 
   /** For one buffer. */
   constructor(store: RecordStore, options: ResolvedOptions<T>, host: AdmissionHost) {
@@ -61,11 +62,15 @@ export class Admission<T> {
     this.#limitBytes = Math.min(options.maxRecordBytes, options.maxBytes);
   }
 
+  /** Whether a codec is at work: whoever calls the buffer now is called by it, and has to wait. */
+  get isEncoding(): boolean {
+    return this.#isEncoding;
+  }
+
   /** Admits one record; resolves with its sequence. */
   put(record: T, admittance: Admittance): Promise<number> {
     if (admittance.signal?.aborted) return this.#rejected(admittance.signal.reason);
     const store = this.#store;
-    const before = store.acceptedLogBytes;
     store.begin();
     try {
       this.#add(record, undefined);
@@ -73,54 +78,42 @@ export class Admission<T> {
       store.undo();
       return this.#rejected(error);
     }
-    if (this.#queue.length === 0 && this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
-      this.#isFull = false;
-      return store.accept(1);
-    }
-    const neededBytes = store.acceptedLogBytes - before;
-    store.undo();
-    return this.#whenFull([record], neededBytes, admittance, (first) => first);
+    return this.#fits() ? store.accept(1) : this.#whenFull(admittance);
   }
 
   /** Admits records as one unit; resolves with their sequences. */
-  putMany(records: readonly T[], admittance: Admittance): Promise<SequenceRange> {
-    if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
-    if (records.length === 0) return this.#rejected(new RangeError("Cannot put records: the array is empty"));
+  async putMany(records: readonly T[], admittance: Admittance): Promise<SequenceRange> {
+    const { length } = records;
+    const first = await this.#putMany(records, admittance);
+    return { first, last: first + length - 1 };
+  }
+
+  #putMany(records: readonly T[], admittance: Admittance): Promise<number> {
     if (admittance.signal?.aborted) return this.#rejected(admittance.signal.reason);
+    if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
+    const { length } = records;
+    if (length === 0) return this.#rejected(new RangeError("Cannot put records: the array is empty"));
     const store = this.#store;
-    const before = store.acceptedLogBytes;
     store.begin();
-    const toRange = async (first: Promise<number>): Promise<SequenceRange> => {
-      const sequence = await first;
-      return { first: sequence, last: sequence + records.length - 1 };
-    };
     try {
       store.beginGroup();
-      for (let i = 0; i < records.length; i++) this.#add(records[i], i);
+      for (let i = 0; i < length; i++) this.#add(records[i], i);
       store.endGroup();
     } catch (error) {
       store.undo();
       return this.#rejected(error);
     }
-    if (this.#queue.length === 0 && this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
-      this.#isFull = false;
-      return toRange(store.accept(records.length));
-    }
-    const neededBytes = store.acceptedLogBytes - before;
-    store.undo();
-    return this.#whenFull(records, neededBytes, admittance, toRange);
+    return this.#fits() ? store.accept(length) : this.#whenFull(admittance);
   }
 
   /** Lets those in who fit now. To be called when there is more space. */
   pump(): void {
     while (this.#queue.length > 0 && !this.#isMakingRoom) {
       const waiting = this.#queue[0];
-      this.#store.begin();
-      this.#store.beginGroup();
-      for (const payload of waiting.payloads) this.#store.add(payloadCodec, payload);
-      this.#store.endGroup();
+      this.#addUnit(waiting.payloads);
       if (this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
         this.#queue.shift();
+        this.#isFull = false;
         waiting.accept(this.#store.accept(waiting.payloads.length));
         continue;
       }
@@ -136,14 +129,32 @@ export class Admission<T> {
     for (const waiting of this.#queue.splice(0)) waiting.reject(error);
   }
 
+  /** Whether what was added can be accepted: there is room, and nobody waits. */
+  #fits(): boolean {
+    if (this.#queue.length > 0 || this.#host.backlogBytes() > this.#options.maxBacklogBytes) return false;
+    this.#isFull = false;
+    return true;
+  }
+
+  /** Adds payloads as one unit, as they are accepted after a wait; to be undone or accepted. */
+  #addUnit(payloads: readonly Uint8Array[]): void {
+    this.#store.begin();
+    this.#store.beginGroup();
+    for (const payload of payloads) this.#store.add(payloadCodec, payload);
+    this.#store.endGroup();
+  }
+
   /** Adds a record to the store and checks its size. */
   #add(record: T, index: number | undefined): void {
     let payloadBytes: number;
+    this.#isEncoding = true;
     try {
       payloadBytes = this.#store.add(this.#options.codec, record);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new CodecError({ operation: "encode", reason, index }, { cause });
+    } finally {
+      this.#isEncoding = false;
     }
     if (payloadBytes > this.#limitBytes) {
       throw new RecordTooLargeError({ payloadBytes, limitBytes: this.#limitBytes, index });
@@ -155,23 +166,19 @@ export class Admission<T> {
     return Promise.reject(error);
   }
 
-  /** The backlog has no room: reject, or queue. */
-  #whenFull<R>(
-    records: readonly T[],
-    neededBytes: number,
-    { signal, waits }: Admittance,
-    toResult: (first: Promise<number>) => Promise<R>,
-  ): Promise<R> {
-    const { maxBacklogBytes, whenFull, codec } = this.#options;
+  /** The backlog has no room for what was added: reject, or queue. */
+  #whenFull({ signal, waits }: Admittance): Promise<number> {
+    const { maxBacklogBytes, whenFull } = this.#options;
+    const payloads = this.#store.takeBack();
     if (!this.#isFull) {
       this.#isFull = true;
       this.#host.onFull();
     }
+    const neededBytes = this.#sizeOf(payloads);
     if ((whenFull === "reject" && !waits) || neededBytes > maxBacklogBytes) {
       return this.#rejected(this.#fullError(neededBytes));
     }
-    const payloads = records.map((record) => codec.encode(record).slice());
-    return new Promise<R>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       const leave = () => {
         this.#queue.splice(this.#queue.indexOf(waiting), 1);
         waiting.reject(signal?.reason);
@@ -182,7 +189,7 @@ export class Admission<T> {
         payloads,
         accept: (first) => {
           signal?.removeEventListener("abort", leave);
-          resolve(toResult(first));
+          resolve(first);
         },
         reject: (error) => {
           signal?.removeEventListener("abort", leave);
@@ -198,26 +205,32 @@ export class Admission<T> {
 
   /** Drops a batch for the first in the queue, then tries again. */
   async #makeRoom(waiting: Waiting): Promise<void> {
+    const isWanted = () => this.#queue[0] === waiting;
     let error: unknown;
     try {
-      if (!await this.#host.dropOldest()) error = this.#fullError(sizeOf(waiting.payloads));
+      if (!await this.#host.dropOldest(isWanted)) error = this.#fullError(this.#sizeOf(waiting.payloads));
     } catch (cause) {
       error = cause;
     }
     this.#isMakingRoom = false;
-    if (error !== undefined && this.#queue[0] === waiting) {
+    if (error !== undefined && isWanted()) {
       this.#queue.shift();
       waiting.reject(error);
     }
     this.pump();
   }
 
+  /** What payloads take in the log as a unit of their own. */
+  #sizeOf(payloads: readonly Uint8Array[]): number {
+    const before = this.#store.acceptedLogBytes;
+    this.#addUnit(payloads);
+    const bytes = this.#store.acceptedLogBytes - before;
+    this.#store.undo();
+    return bytes;
+  }
+
   #fullError(neededBytes: number): BufferFullError {
     const { maxBacklogBytes } = this.#options;
     return new BufferFullError({ neededBytes, backlogBytes: this.#host.backlogBytes(), maxBacklogBytes });
   }
-}
-
-function sizeOf(payloads: readonly Uint8Array[]): number {
-  return payloads.reduce((sum, { length }) => sum + length, 0);
 }

@@ -29,10 +29,10 @@ import type { SequenceRange } from "./wal/damage.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
 
-/** A batch that was handed over and is not committed. */
+/** A batch that was handed over and is not committed. It is read again when it is asked for again. */
 interface InFlight {
   readonly id: string;
-  readonly data: ReadBatch;
+  readonly end: LogPosition;
 }
 
 /** What a buffer is made from. @internal */
@@ -79,7 +79,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#startSequence = this.#seenSequence = store.end.nextSequence;
     this.#admission = new Admission(store, options, {
       backlogBytes: () => this.#backlogBytes(),
-      dropOldest: () => this.#takeTurn(() => this.#dropOldest()),
+      dropOldest: (isWanted) => this.#takeTurn(() => this.#dropOldest(isWanted)),
       onFull: () => options.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#rejected++,
     });
@@ -88,8 +88,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       onRejected: (puts) => this.#rejected += puts,
       onFailed: (error) => this.#onFailed(error),
     });
-    // What was in flight comes first, and is due in any case; it is read when it is asked for.
-    if (store.commitState.boundaries.length === 0) this.#goTo(store.commitState.resume);
+    this.#goTo(store.commitState.resume);
   }
 
   /** What `open()` found and did. */
@@ -100,21 +99,21 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   /** Accepts one record; see {@linkcode RecordBuffer.put}. */
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
-    if (refusal !== undefined) return Promise.reject(refusal);
+    if (refusal !== undefined) return this.#refuse(refusal);
     return this.#admission.put(record, { signal: options?.signal, waits: false });
   }
 
   /** Accepts records as one unit; see {@linkcode RecordBuffer.putMany}. */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
-    if (refusal !== undefined) return Promise.reject(refusal);
+    if (refusal !== undefined) return this.#refuse(refusal);
     return this.#admission.putMany(records, { signal: options?.signal, waits: false });
   }
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
   shouldEmit(): boolean {
     if (this.#refusal("emit") !== undefined) return false;
-    if (this.#inFlight !== undefined || this.#store.commitState.boundaries.length > 0) return true;
+    if (this.#store.commitState.boundaries.length > 0) return true;
     return isDue(this.#pending(), this.#options, this.#time());
   }
 
@@ -155,7 +154,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return new WritableStream<T>({
       write: async (record, controller) => {
         const refusal = this.#refusal("put");
-        if (refusal !== undefined) throw refusal;
+        if (refusal !== undefined) return await this.#refuse(refusal);
         await this.#admission.put(record, { signal: controller.signal, waits: true });
       },
       close: () => this.flush(),
@@ -166,7 +165,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   async flush(): Promise<void> {
     const refusal = this.#refusal("flush");
     if (refusal !== undefined) throw refusal;
-    await this.#store.sync();
+    await this.#store.flush();
   }
 
   /** Drops every record; see {@linkcode RecordBuffer.clear}. */
@@ -186,16 +185,16 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   /** The figures of now; see {@linkcode BufferStats}. */
   stats(): BufferStats {
-    const { committed, resume, boundaries } = this.#store.commitState;
+    const { committed, boundaries } = this.#store.commitState;
     const { end } = this.#store;
     const boundary = boundaries.at(-1) ?? committed;
     const pending = this.#pending();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
     return {
       pendingRecords: pending.records + boundary.nextSequence - committed.nextSequence,
-      pendingBytes: end.payloadBytes - resume.payloadBytes + boundary.payloadBytes - committed.payloadBytes,
+      pendingBytes: pending.bytes + boundary.payloadBytes - committed.payloadBytes,
       backlogBytes: this.#backlogBytes(),
-      inFlightRecords: this.#inFlight?.data.count ?? 0,
+      inFlightRecords: boundary.nextSequence - committed.nextSequence,
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       ...this.#store.figures(),
       puts: end.nextSequence - this.#startSequence,
@@ -225,9 +224,17 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     await this.#takeTurn(() => this.#store.close());
   }
 
-  /** Why nothing can be done any more, if so. */
-  #refusal(verb: string): BufferClosedError | BufferFailedError | undefined {
-    return this.#closing !== undefined ? new BufferClosedError(verb) : this.#store.failure;
+  /** Why nothing can be done now, if so. */
+  #refusal(verb: string): Error | undefined {
+    if (this.#closing !== undefined) return new BufferClosedError(verb);
+    if (this.#store.failure !== undefined) return this.#store.failure;
+    if (!this.#admission.isEncoding) return undefined;
+    return new TypeError(`Cannot ${verb}: a codec, or a record's toJSON(), is at work`);
+  }
+
+  #refuse<R>(refusal: Error): Promise<R> {
+    this.#rejected++;
+    return Promise.reject(refusal);
   }
 
   /** Runs `action` when all before it have ended. */
@@ -242,8 +249,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const { end } = this.#store;
     const { resume } = this.#store.commitState;
     return {
-      records: Math.max(0, end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence)),
-      bytes: end.payloadBytes - resume.payloadBytes,
+      records: end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence),
+      // Where records were lost, the totals can be off until the reader is past that place.
+      bytes: Math.max(0, end.payloadBytes - resume.payloadBytes),
       oldestPutTime: this.#oldestPutTime,
     };
   }
@@ -255,12 +263,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   async #emit(before: number): Promise<Batch<T>> {
-    if (this.#inFlight !== undefined) {
-      this.#batchesRedelivered++;
-      return new Batch(this.#describe(this.#inFlight.data), this.#options.codec, true);
-    }
-    const recovered = await this.#redeliver();
-    if (recovered !== undefined) return recovered;
+    const inFlight = await this.#redeliver();
+    if (inFlight !== undefined) return inFlight;
     if (!isFull(this.#pending(), this.#options)) await this.#store.settle();
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before });
@@ -268,7 +272,12 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const batch = new Batch(this.#describe(data), this.#options.codec, false);
     const { resume } = this.#store.commitState;
     try {
-      await this.#store.saveCommit({ committed: resume, resume: data.end, boundaries: [data.end] });
+      await this.#store.secure(data.end.nextSequence);
+      await this.#store.saveCommit({
+        committed: resume,
+        resume: this.#resumeBehind(data.end),
+        boundaries: [data.end],
+      });
     } catch (error) {
       this.#store.seek(resume);
       throw error;
@@ -277,7 +286,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return this.#handOver(batch, data);
   }
 
-  /** The batch that was in flight when the process before ended, with the end it had then. */
+  /** The batch that is in flight, or was when the process before ended, with the end that it had then. */
   async #redeliver(): Promise<Batch<T> | undefined> {
     for (;;) {
       const { committed, resume, boundaries } = this.#store.commitState;
@@ -286,21 +295,34 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       const before = boundaries[0].nextSequence;
       const data = await this.#store.read({ maxRecords: Infinity, maxBytes: Infinity, before });
       if (data !== undefined) {
+        await this.#store.secure(data.end.nextSequence);
         this.#batchesRedelivered++;
         return this.#handOver(new Batch(this.#describe(data), this.#options.codec, true), data);
       }
-      // None of its records is left.
+      // None of its records is left. What was found to be missing behind it need not be found again.
       const rest = boundaries.slice(1);
-      await this.#store.saveCommit({ committed: rest.length > 0 ? boundaries[0] : resume, resume, boundaries: rest });
-      if (rest.length === 0) this.#goTo(resume);
+      const { position } = this.#store;
+      const next = position.nextSequence > resume.nextSequence ? position : resume;
+      await this.#store.saveCommit({
+        committed: rest.length > 0 ? boundaries[0] : next,
+        resume: next,
+        boundaries: rest,
+      });
+      if (rest.length === 0) this.#goTo(next);
     }
   }
 
+  /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
+  #resumeBehind(position: LogPosition): LogPosition {
+    const { end } = this.#store;
+    const rest = end.nextSequence - position.nextSequence;
+    return rest > 0 && rest === this.#store.lostFrom(position.nextSequence) ? end : position;
+  }
+
   #handOver(batch: Batch<T>, data: ReadBatch): Batch<T> {
-    this.#inFlight = { id: batch.id, data };
+    this.#inFlight = { id: batch.id, end: data.end };
     this.#lastProgressAt = this.#time();
-    const { resume, boundaries } = this.#store.commitState;
-    if (boundaries.every(({ nextSequence }) => nextSequence <= data.end.nextSequence)) this.#goTo(resume);
+    this.#goTo(this.#store.commitState.resume);
     return batch;
   }
 
@@ -336,7 +358,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       throw new BatchMismatchError({ actual: batch?.id, expected: inFlight?.id });
     }
     const { resume, boundaries } = this.#store.commitState;
-    const { end } = inFlight.data;
+    const { end } = inFlight;
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
     const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
     await this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
@@ -345,21 +367,23 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#lastProgressAt = this.#time();
   }
 
-  async #dropOldest(): Promise<boolean> {
-    if (this.#closing !== undefined) return false;
+  async #dropOldest(isWanted: () => boolean): Promise<boolean> {
+    if (this.#closing !== undefined || !isWanted()) return false;
+    await this.#store.settle();
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before: Infinity });
     if (data === undefined) return false;
     const { committed, resume, boundaries } = this.#store.commitState;
     try {
       const isIdle = boundaries.length === 0;
-      await this.#store.saveCommit({ committed: isIdle ? data.end : committed, resume: data.end, boundaries });
+      const next = this.#resumeBehind(data.end);
+      await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
     } catch (error) {
       this.#store.seek(resume);
       throw error;
     }
     this.#dropped += data.count;
-    this.#goTo(data.end);
+    this.#goTo(this.#store.commitState.resume);
     this.#options.tell({
       type: "drop",
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },

@@ -43,3 +43,13 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/**
+ * The time that puts are stamped with: wall time when the buffer was opened, and from there on as the monotonic clock
+ * goes. So ages within a process are right however the wall clock jumps, and across processes as right as it is.
+ */
+export function stampClock(clock: Clock): () => number {
+  const wallAtStart = clock.now();
+  const start = clock.monotonic();
+  return () => Math.max(0, Math.floor(wallAtStart + clock.monotonic() - start));
+}

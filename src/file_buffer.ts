@@ -8,7 +8,7 @@
 
 import type { BufferOptions } from "./buffer.ts";
 import { BaseBuffer } from "./buffer_base.ts";
-import type { Clock } from "./clock.ts";
+import { stampClock } from "./clock.ts";
 import { FileStore } from "./file_store.ts";
 import { detectFileSystem } from "./fs/detect.ts";
 import type { FileSystem } from "./fs/file_system.ts";
@@ -146,14 +146,4 @@ function resolveOwnOptions<T>(options: FileBufferOptions<T>): {
   checkOneOf("onDamage", onDamage, ["quarantine", "fail"]);
   if (options.fileSystem !== undefined) checkMethods("fileSystem", options.fileSystem, FILE_SYSTEM_METHODS);
   return { path, fsync, segmentBytes, onDamage };
-}
-
-/**
- * The time that puts are stamped with: wall time when the buffer was opened, and from there on as the monotonic clock
- * goes. So ages within a process are right however the wall clock jumps, and across processes as right as it is.
- */
-function stampClock(clock: Clock): () => number {
-  const wallAtStart = clock.now();
-  const start = clock.monotonic();
-  return () => Math.max(0, Math.floor(wallAtStart + clock.monotonic() - start));
 }

@@ -18,10 +18,11 @@ import { CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
 import { LOCK_NAME, lockDirectory, OWNER_NAME } from "./wal/lock.ts";
-import { type CommitState, type Fsync, Log } from "./wal/log.ts";
+import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader, type ReadBatch, type ReadLimits } from "./wal/log_reader.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
-import { recover, type Recovered } from "./wal/recovery.ts";
+import { count, recover, type Recovered } from "./wal/recovery.ts";
+import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
 export interface FileStoreOptions {
@@ -78,7 +79,7 @@ export class FileStore implements RecordStore {
       const recovered = await recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
       try {
         const relay: Relay = { listener: undefined };
-        const log = await openLog(options, { lock, recovered, relay });
+        const log = openLog(options, { lock, recovered, relay });
         const reader = openReader(options, { log, recovered, quarantine });
         const recovery = reportOf(recovered, clock.monotonic() - startedAt);
         for (const region of recovered.damaged) options.tell({ type: "damage", region });
@@ -144,6 +145,12 @@ export class FileStore implements RecordStore {
     this.#log.builder.undo();
   }
 
+  takeBack(): Uint8Array[] {
+    const payloads = this.#log.builder.payloadsSinceBegin();
+    this.#log.builder.undo();
+    return payloads;
+  }
+
   beginGroup(): void {
     this.#log.builder.beginGroup();
   }
@@ -162,7 +169,7 @@ export class FileStore implements RecordStore {
   }
 
   async settle(): Promise<void> {
-    if (this.#log.visible < this.#log.written.nextSequence) await this.#log.sync();
+    if (this.#log.end.nextSequence < this.#log.written.nextSequence) await this.#log.sync();
   }
 
   seek(position: LogPosition): void {
@@ -177,12 +184,16 @@ export class FileStore implements RecordStore {
     return this.#reader.nextPutTime();
   }
 
+  secure(next: number): Promise<void> {
+    return this.#log.secure(next);
+  }
+
   saveCommit(state: CommitState): Promise<void> {
     return this.#log.saveCommit(state);
   }
 
-  sync(): Promise<void> {
-    return this.#log.sync();
+  flush(): Promise<void> {
+    return this.#log.flush();
   }
 
   figures(): StoreFigures {
@@ -195,40 +206,43 @@ export class FileStore implements RecordStore {
   }
 }
 
-/** Makes sure that the directory is there, and is ours or empty. */
+/**
+ * Makes sure that the directory is there, durably, and is ours or empty. Its name is synced each time, because the
+ * process that created it may have died before it could.
+ */
 async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<void> {
-  let names: string[];
+  const names = listOrCreate(fileSystem, path);
+  if (!names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) {
+    // Mount points and desktops put things of their own into directories that count as empty.
+    const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
+    if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
+  }
   try {
-    names = fileSystem.list(path);
+    await fileSystem.syncDirectory(dirname(path));
+  } catch (error) {
+    // We need not be allowed to look into the directory that ours is in.
+    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
+  }
+}
+
+function listOrCreate(fileSystem: FileSystem, path: string): string[] {
+  try {
+    return fileSystem.list(path);
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
     if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
     if (error.errno !== "ENOENT") throw error;
     fileSystem.makeDirectory(path);
-    await syncParent(fileSystem, path);
-    return;
-  }
-  if (names.some((name) => OUR_NAMES.has(name) || parseSegmentName(name) !== undefined)) return;
-  // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !name.startsWith(".") && name !== "lost+found");
-  if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
-}
-
-/** Makes the new directory's name durable, unless we may not look into the directory that it is in. */
-async function syncParent(fileSystem: FileSystem, path: string): Promise<void> {
-  try {
-    await fileSystem.syncDirectory(dirname(path));
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
+    return [];
   }
 }
 
 function openLog(
   options: FileStoreOptions,
   { lock, recovered, relay }: { lock: FileLock; recovered: Recovered; relay: Relay },
-): Promise<Log> {
+): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, codecVersion, tell } = options;
-  return Log.open({
+  return new Log({
     fileSystem,
     directory,
     clock,
@@ -261,19 +275,19 @@ function openReader(
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report }, resume);
 }
 
-/** Whether recovery has reported that region already: the same bytes, or the same missing sequences. */
+/** Whether recovery has reported all of that region already: its bytes, and the sequences that are missing. */
 function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolean {
+  const { segment, offset, length, missing } = region;
   return known.some((one) =>
-    region.length > 0
-      ? one.segment === region.segment && one.offset === region.offset && one.length === region.length
-      : one.missing !== undefined && one.missing.last === region.missing?.last
+    (length === 0 || (one.segment === segment && one.offset === offset && one.length === length)) &&
+    (missing === undefined ||
+      (one.missing !== undefined && one.missing.first <= missing.first && missing.last <= one.missing.last))
   );
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost } = recovered;
-  const missing = lost.reduce((sum, { first, last }) => sum + last - first + 1, 0);
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence - committed.nextSequence;
-  const recoveredRecords = end.nextSequence - resume.nextSequence - missing + inFlight;
+  const recoveredRecords = end.nextSequence - resume.nextSequence - count(lost) + inFlight;
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, durationMs };
 }

@@ -9,11 +9,12 @@
 
 import type { BufferOptions, RecoveryReport } from "./buffer.ts";
 import { BaseBuffer } from "./buffer_base.ts";
+import { stampClock } from "./clock.ts";
 import type { Codec } from "./codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
-import type { CommitState } from "./wal/log.ts";
+import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
 
 /** Options of {@linkcode MemoryBuffer.open}. */
@@ -47,7 +48,7 @@ export class MemoryBuffer<T> extends BaseBuffer<T> {
   static open<T>(options: MemoryBufferOptions<T> = {}): Promise<MemoryBuffer<T>> {
     try {
       const resolved = resolveOptions(options);
-      const time = () => resolved.clock.monotonic();
+      const time = stampClock(resolved.clock);
       const store = new MemoryStore(time, resolved.codec.version ?? 0);
       return Promise.resolve(new MemoryBuffer<T>({ store, options: resolved, time }));
     } catch (error) {
@@ -133,6 +134,10 @@ class MemoryStore implements RecordStore {
     this.#entries.length = this.#begun;
   }
 
+  takeBack(): Uint8Array[] {
+    return this.#entries.splice(this.#begun).map(({ payload }) => payload);
+  }
+
   beginGroup(): void {
     // Whatever is accepted together is one unit here.
   }
@@ -179,6 +184,10 @@ class MemoryStore implements RecordStore {
     return nextSequence < this.#end.nextSequence ? this.#entryAt(nextSequence).putTime : undefined;
   }
 
+  secure(): Promise<void> {
+    return Promise.resolve();
+  }
+
   saveCommit(state: CommitState): Promise<void> {
     this.#commit = state;
     const done = state.committed.nextSequence - this.#firstSequence;
@@ -189,7 +198,7 @@ class MemoryStore implements RecordStore {
     return Promise.resolve();
   }
 
-  sync(): Promise<void> {
+  flush(): Promise<void> {
     return Promise.resolve();
   }
 

@@ -27,6 +27,18 @@ const MOST_BYTES: number = 2 ** 30;
 /** Timers of all runtimes take 31 bits. */
 const MOST_MS: number = 2 ** 31 - 1;
 
+const SHARED_OPTIONS: readonly (keyof BufferOptions<unknown> | string)[] = [
+  "codec",
+  "maxRecords",
+  "maxBytes",
+  "maxAgeMs",
+  "maxRecordBytes",
+  "maxBacklogBytes",
+  "whenFull",
+  "clock",
+  "onEvent",
+];
+
 /** The shared options, complete and checked. */
 export interface ResolvedOptions<T> {
   readonly codec: Codec<T>;
@@ -79,15 +91,15 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
     },
   };
   for (const name of Object.keys(options)) {
-    if (!(name in resolved) && name !== "onEvent" && !known.includes(name)) {
-      throw new TypeError(`Cannot open buffer: unknown option ${name}`);
-    }
+    if (SHARED_OPTIONS.includes(name) || known.includes(name)) continue;
+    throw new TypeError(`Cannot open buffer: unknown option ${name}`);
   }
   return resolved;
 }
 
 function integer<O extends object>(options: O, name: keyof O & string, fallback: number, least: number, most: number) {
-  const value: unknown = options[name] ?? fallback;
+  const given: unknown = options[name];
+  const value = given === undefined ? fallback : given;
   checkInteger(name, value, least, most);
   return value;
 }

@@ -11,7 +11,7 @@ import type { RecoveryReport } from "./buffer.ts";
 import type { Codec } from "./codec.ts";
 import type { BufferFailedError } from "./errors.ts";
 import type { LogPosition } from "./wal/format.ts";
-import type { CommitState } from "./wal/log.ts";
+import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
 
 /** Figures that only a store knows. */
@@ -47,6 +47,8 @@ export interface RecordStore {
   begin(): void;
   /** Takes back what was added since `begin`. */
   undo(): void;
+  /** Takes back what was added since `begin`, and returns the payloads. */
+  takeBack(): Uint8Array[];
   /** From here to `endGroup` everything added is one unit. */
   beginGroup(): void;
   /** Ends the unit. */
@@ -69,10 +71,12 @@ export interface RecordStore {
   read(limits: ReadLimits): Promise<ReadBatch | undefined>;
   /** When the next record was put, `undefined` if there is none or it can't be told. */
   nextPutTime(): number | undefined;
+  /** Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over. */
+  secure(next: number): Promise<void>;
   /** Makes a commit state durable; if it rejects, the state before stands. */
   saveCommit(state: CommitState): Promise<void>;
   /** Resolves when everything accepted so far is on stable storage. */
-  sync(): Promise<void>;
+  flush(): Promise<void>;
   /** Figures for `stats()`. */
   figures(): StoreFigures;
   /** Persists what is accepted and frees everything. */

@@ -64,9 +64,18 @@ function openLocked(path: string, fileSystem: Pick<FileSystem, "open" | "list">)
       return database;
     } catch (error) {
       // Left open, it would keep its shared lock, and free other locks on the file whenever it is collected.
-      if (database.isOpen) database.close();
+      closeQuietly(database);
       if (sqliteCode(error) !== SQLITE_BUSY || attempt === ATTEMPTS) throw lockError(error, path, fileSystem);
     }
+  }
+}
+
+/** Closes a database that may not be open; Node has `isOpen` only since 22.15. */
+function closeQuietly(database: DatabaseSync): void {
+  try {
+    database.close();
+  } catch {
+    // It was not open, so there is nothing to free.
   }
 }
 

@@ -12,6 +12,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, UnsupportedVersionError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
   CURSOR_FILE_BYTES,
@@ -40,15 +41,19 @@ export class Cursor {
   readonly #view: DataView;
   #generation: number;
   #slot: number;
-  #isDirty = false;
+  /** Whether neither slot is valid. */
+  #isNew: boolean;
+  /** Until the first sync nobody knows whether the process before has synced. */
+  #isDirty = true;
   #syncing: Promise<void> | undefined;
 
-  private constructor(handle: FileHandle, uuid: string, generation: number, slot: number) {
+  private constructor(handle: FileHandle, uuid: string, newest: SlotState | undefined) {
     this.#handle = handle;
     this.#bytes = newCursorSlot(uuid);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
-    this.#generation = generation;
-    this.#slot = slot;
+    this.#generation = newest?.state.generation ?? 0;
+    this.#slot = newest === undefined ? 0 : 1 - newest.slot;
+    this.#isNew = newest === undefined;
   }
 
   /**
@@ -64,7 +69,7 @@ export class Cursor {
     try {
       return newestSlot(handle, path)?.state;
     } finally {
-      handle.close();
+      closeQuietly(handle);
     }
   }
 
@@ -80,9 +85,9 @@ export class Cursor {
       // Zeros are written, not left as a hole, because a hole needs space later.
       const size = handle.size();
       if (size < CURSOR_FILE_BYTES) handle.write(new Uint8Array(CURSOR_FILE_BYTES - size), size);
-      return new Cursor(handle, uuid, newest?.state.generation ?? 0, newest === undefined ? 0 : 1 - newest.slot);
+      return new Cursor(handle, uuid, newest);
     } catch (error) {
-      handle.close();
+      closeQuietly(handle);
       throw error;
     }
   }
@@ -100,6 +105,10 @@ export class Cursor {
     this.#generation = generation;
     this.#slot = 1 - this.#slot;
     this.#isDirty = true;
+    if (!this.#isNew) return;
+    // From the start there are two valid slots, so that one bad bit never leaves none.
+    this.#isNew = false;
+    this.write(state);
   }
 
   /**
@@ -125,7 +134,7 @@ export class Cursor {
 
   /** Closes the file. */
   close(): void {
-    this.#handle.close();
+    closeQuietly(this.#handle);
   }
 }
 

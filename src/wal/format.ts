@@ -230,7 +230,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   const first = decodeHeaderCopy(bytes, 0);
   if (first.kind === "header") return first;
   const second = decodeHeaderCopy(bytes, HEADER_COPY_BYTES);
-  return second.kind === "header" ? second : first;
+  return second.kind === "header" || first.kind === "bad" ? second : first;
 }
 
 function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
@@ -238,7 +238,7 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   for (let i = 0; i < MAGIC.length; i++) if (bytes[at + i] !== MAGIC[i]) return { kind: "bad" };
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES);
   const version = view.getUint32(8, true);
-  if (version !== FORMAT_VERSION) return { kind: "version", version };
+  if (version > FORMAT_VERSION) return { kind: "version", version };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
   const header: SegmentHeader = {
@@ -376,7 +376,7 @@ export function decodeCursor(bytes: Uint8Array): CursorResult {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(4, true) !== CURSOR_MAGIC) return { kind: "bad" };
   const version = view.getUint32(8, true);
-  if (version !== FORMAT_VERSION) return { kind: "version", version };
+  if (version > FORMAT_VERSION) return { kind: "version", version };
   const count = view.getUint32(12, true);
   const length = CURSOR_FIXED_BYTES + count * POSITION_BYTES;
   if (count > MAX_BOUNDARIES || length > bytes.length) return { kind: "bad" };

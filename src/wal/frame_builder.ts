@@ -45,8 +45,6 @@ export class FrameBuilder {
   #mayShare = false;
   /** The number of the first frame of the group that is open, if one is. */
   #groupFrom: number | undefined;
-  /** Whether a codec is at work: it must not put records itself. */
-  #encoding = false;
   /** Where `undo` goes back to. */
   #begunUsed = 0;
   #begunFrames = 0;
@@ -82,17 +80,17 @@ export class FrameBuilder {
    * @throws What the codec throws; nothing of the record stays then.
    */
   add<T>(codec: Codec<T>, record: T): number {
-    if (this.#encoding) throw new TypeError("a codec (or a record's toJSON) must not put records itself");
     const before = this.#used;
     let at = this.#openFrame();
     let payloadBytes = -1;
-    this.#encoding = true;
     try {
       if (codec.encodeInto !== undefined) {
         this.#reserve(at + ENCODE_ROOM_BYTES);
         const room = this.#bytes.subarray(at, at + ENCODE_ROOM_BYTES);
         payloadBytes = codec.encodeInto(record, room);
-        if (payloadBytes > room.length) throw new RangeError("encodeInto() returned more bytes than it was given room");
+        if (!Number.isInteger(payloadBytes) || payloadBytes > room.length) {
+          throw new RangeError(`encodeInto() returned ${payloadBytes} for a room of ${room.length} bytes`);
+        }
       }
       if (payloadBytes < 0) {
         const payload = codec.encode(record);
@@ -104,8 +102,6 @@ export class FrameBuilder {
     } catch (error) {
       this.#dropEmptyFrame(before);
       throw error;
-    } finally {
-      this.#encoding = false;
     }
     at = this.#splitIfLong(at, payloadBytes);
     this.#view.setUint32(at - RECORD_HEADER_BYTES, payloadBytes, true);
@@ -152,6 +148,21 @@ export class FrameBuilder {
     this.#payloadBytes = this.#begunPayloadBytes;
     this.#mayShare = this.#begunMayShare;
     this.#groupFrom = undefined;
+  }
+
+  /** Copies of the payloads added since `begin`. */
+  payloadsSinceBegin(): Uint8Array[] {
+    const payloads: Uint8Array[] = [];
+    for (let i = Math.max(0, this.#begunFrames - 1); i < this.#frames.length; i++) {
+      const { start, count } = this.#frames[i];
+      let at = start + FRAME_HEADER_BYTES;
+      for (let record = 0; record < count; record++) {
+        const end = at + RECORD_HEADER_BYTES + this.#view.getUint32(at, true);
+        if (at >= this.#begunUsed) payloads.push(this.#bytes.slice(at + RECORD_HEADER_BYTES, end));
+        at = end;
+      }
+    }
+    return payloads;
   }
 
   /** Fills in the headers of all frames. May be called again, with other values, before the frames are written. */

@@ -11,6 +11,7 @@
 import process from "node:process";
 import { join } from "@std/path/join";
 import { BufferLockedError, FileSystemError, type LockOwner } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
 
 /** Name of the file that is locked. */
@@ -61,7 +62,7 @@ function writeOwner(fileSystem: FileSystem, directory: string, owner: LockOwner)
   try {
     handle.write(new TextEncoder().encode(JSON.stringify(owner) + "\n"), 0);
   } finally {
-    handle.close();
+    closeQuietly(handle);
   }
 }
 
@@ -77,7 +78,7 @@ function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undef
       if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
       return { pid, runtime, openedAt };
     } finally {
-      handle.close();
+      closeQuietly(handle);
     }
   } catch {
     return undefined;

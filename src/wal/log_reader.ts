@@ -14,6 +14,7 @@
 import { setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
@@ -26,7 +27,7 @@ import {
   segmentName,
 } from "./format.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { describeFinding, readSegmentHeader, type Segment } from "./recovery.ts";
+import { describeFinding, isOf, readSegmentHeader, type Segment } from "./recovery.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
 
 /** After so many payload bytes the event loop gets a turn. */
@@ -38,10 +39,10 @@ const BATCH_BYTES = 16 * 1024;
 export interface LogView {
   /** The segments, in order; those in front may go when they are committed. */
   readonly segments: readonly Segment[];
-  /** The segment that is written to, and where its data ends. */
+  /** The segment that is written to, if there is one, and where its data ends. */
   readonly active: { readonly name: string; readonly position: number } | undefined;
-  /** Records below this sequence may be given out. */
-  readonly visible: number;
+  /** Behind the last record that may be given out. */
+  readonly end: LogPosition;
 }
 
 /** How much to read. */
@@ -120,7 +121,7 @@ export class LogReader {
 
   /** Lets go of the file; the next call opens it again. */
   close(): void {
-    this.#open?.handle.close();
+    closeQuietly(this.#open?.handle);
     this.#open = undefined;
     this.#frame = undefined;
     this.#passed = [];
@@ -135,11 +136,11 @@ export class LogReader {
    */
   async read(limits: ReadLimits): Promise<ReadBatch | undefined> {
     const { view } = this.#options;
-    const before = Math.min(limits.before, view.visible);
+    const before = Math.min(limits.before, view.end.nextSequence);
     try {
       if (this.#position.nextSequence >= before) return undefined;
       if (this.#frame === undefined) this.#advance();
-      await this.#settlePassed(view.visible);
+      await this.#settlePassed(view.end);
       if (this.#frame === undefined || this.#position.nextSequence >= before) return undefined;
       return await this.#gather({ ...limits, before });
     } catch (error) {
@@ -151,7 +152,9 @@ export class LogReader {
   /** When the next record was put, or `undefined` if there is none or it can't be read. */
   nextPutTime(): number | undefined {
     try {
-      if (this.#frame === undefined && this.#position.nextSequence < this.#options.view.visible) this.#advance();
+      if (this.#frame === undefined && this.#position.nextSequence < this.#options.view.end.nextSequence) {
+        this.#advance();
+      }
     } catch {
       // The read that follows meets the same error, and reports it.
       this.close();
@@ -161,6 +164,7 @@ export class LogReader {
 
   /** Collects records until a limit, a gap or the end. */
   async #gather(limits: ReadLimits): Promise<ReadBatch> {
+    this.#correctTotals();
     const start = this.#position;
     const codecVersion = this.#open!.header.codecVersion;
     const bounds: number[] = [];
@@ -182,17 +186,26 @@ export class LogReader {
       used += taken.length;
       payloadBytes += taken.length - taken.count * RECORD_HEADER_BYTES;
       sequence += taken.count;
-      this.#position = this.#positionAt(sequence, start.payloadBytes + payloadBytes);
+      const before = this.#position.payloadBytes;
+      this.#position = this.#positionAt(sequence, before + taken.length - taken.count * RECORD_HEADER_BYTES);
       if (this.#frame !== undefined) break;
       if (used >= turnAt) {
         turnAt = used + TURN_BYTES;
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
       if (sequence >= limits.before || !this.#advance() || !this.#follows(sequence, codecVersion)) break;
+      this.#correctTotals();
     }
     const end = this.#position;
     const count = bounds.length / 2;
     return { firstSequence: start.nextSequence, count, bytes, bounds, payloadBytes, codecVersion, start, end };
+  }
+
+  /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. */
+  #correctTotals(): void {
+    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return;
+    const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#open!.header;
+    this.#position = { ...this.#position, payloadBytes, logBytes };
   }
 
   /** Whether the current frame goes on where `sequence` is due, with nothing unreadable in between. */
@@ -226,8 +239,13 @@ export class LogReader {
     return { frame, from, length: at - from, count };
   }
 
-  /** The position before `sequence`, which is in the current frame, or else begins the next one. */
+  /**
+   * The position before `sequence`, which is in the current frame, or else begins the next one. Behind the last record
+   * it is the log's own, whatever was lost on the way there.
+   */
   #positionAt(sequence: number, payloadBytes: number): LogPosition {
+    const { end } = this.#options.view;
+    if (sequence === end.nextSequence) return end;
     const { header, reader } = this.#open!;
     const fileOffset = this.#frame?.fileOffset ?? reader.position;
     return {
@@ -289,7 +307,7 @@ export class LogReader {
       if (!isWanted(segment)) continue;
       const opened = this.#openSegment(segment);
       if (opened === undefined) continue;
-      this.#open?.handle.close();
+      closeQuietly(this.#open?.handle);
       this.#open = opened;
       return true;
     }
@@ -301,19 +319,21 @@ export class LogReader {
     const { fileSystem, directory, uuid } = this.#options;
     const path = join(directory, segment.name);
     const handle = fileSystem.open(path, "read");
-    const result = readSegmentHeader(handle);
-    if (
-      result.kind === "header" && result.header.uuid === uuid && result.header.firstSequence === segment.firstSequence
-    ) {
-      return { segment, handle, header: result.header, reader: new SegmentReader(handle, result.header) };
+    let isKept = false;
+    try {
+      const result = readSegmentHeader(handle);
+      if (result.kind === "version") {
+        throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+      }
+      if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+        isKept = true;
+        return { segment, handle, header: result.header, reader: new SegmentReader(handle, result.header) };
+      }
+      this.#pass(segment, { offset: 0, length: handle.size() });
+      return undefined;
+    } finally {
+      if (!isKept) closeQuietly(handle);
     }
-    const length = handle.size();
-    handle.close();
-    if (result.kind === "version") {
-      throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
-    }
-    this.#pass(segment, { offset: 0, length });
-    return undefined;
   }
 
   /** Remembers a bad region; one without bytes shows in the sequences, too. */
@@ -329,14 +349,16 @@ export class LogReader {
    * Deals with what was passed on the way to the current frame, or to the end of the log: refuses it, or sets it aside
    * and goes on behind it.
    */
-  async #settlePassed(visible: number): Promise<void> {
-    const next = this.#frame?.firstSequence ?? visible;
+  async #settlePassed(end: LogPosition): Promise<void> {
+    const next = this.#frame?.firstSequence ?? end.nextSequence;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
     if (this.#passed.length === 0 && missing === undefined) return;
     await this.#settle(this.#passed.length > 0 ? this.#passed : [this.#gapHere()], missing);
     this.#passed = [];
-    if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
+    // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
+    if (this.#frame === undefined) this.#position = end;
+    else if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
   }
 
   /** Where records are missing without a trace. */
@@ -347,25 +369,14 @@ export class LogReader {
   }
 
   async #settle(regions: readonly PassedRegion[], missing: SequenceRange | undefined): Promise<void> {
-    const { onDamage, report } = this.#options;
+    const { onDamage, quarantine, report } = this.#options;
     if (onDamage === "fail") {
       const reason = describeFinding({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
     for (const [i, region] of regions.entries()) {
-      const quarantined = await this.#setAside(region);
+      const quarantined = region.length > 0 && await quarantine.copy(region);
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
-    }
-  }
-
-  async #setAside(region: PassedRegion): Promise<boolean> {
-    const { fileSystem, directory, quarantine } = this.#options;
-    if (region.length === 0) return false;
-    const handle = fileSystem.open(join(directory, region.segment), "read");
-    try {
-      return await quarantine.copy(handle, region);
-    } finally {
-      handle.close();
     }
   }
 }

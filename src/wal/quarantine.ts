@@ -10,6 +10,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 
 /** Name of the directory in a buffer's directory. */
@@ -44,9 +45,11 @@ export class Quarantine {
    *
    * @returns Whether a whole copy is there now, made by this call or an earlier one.
    */
-  async copy(source: FileHandle, region: { segment: string; offset: number; length: number }): Promise<boolean> {
+  async copy(region: { segment: string; offset: number; length: number }): Promise<boolean> {
     const name = `${region.segment}-${region.offset}-${region.length}.bad`;
+    let source: FileHandle | undefined;
     try {
+      source = this.#fileSystem.open(join(this.#directory, region.segment), "read");
       await this.#prepare();
       const path = join(this.#path, name);
       const there = this.#sizeOf(path);
@@ -60,6 +63,8 @@ export class Quarantine {
     } catch (error) {
       if (error instanceof FileSystemError) return false;
       throw error;
+    } finally {
+      closeQuietly(source);
     }
   }
 
@@ -95,7 +100,7 @@ export class Quarantine {
       try {
         return handle.size();
       } finally {
-        handle.close();
+        closeQuietly(handle);
       }
     } catch (error) {
       if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
@@ -114,10 +119,10 @@ export class Quarantine {
       await target.sync();
       await this.#fileSystem.syncDirectory(this.#path);
     } catch (error) {
-      target.close();
+      closeQuietly(target);
       this.#fileSystem.remove(path);
       throw error;
     }
-    target.close();
+    closeQuietly(target);
   }
 }

@@ -18,6 +18,7 @@
 
 import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "./cursor.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
@@ -62,8 +63,6 @@ export interface Recovered {
   readonly cursor: Cursor;
   /** In order. */
   readonly segments: readonly Segment[];
-  /** The last segment, if frames can be appended to it. */
-  readonly active: { readonly header: SegmentHeader; readonly position: number } | undefined;
   /** Behind the last record. */
   readonly end: LogPosition;
   readonly committed: LogPosition;
@@ -107,6 +106,7 @@ interface Plan {
   readonly cursorChanged: boolean;
   readonly cursorLost: boolean;
   readonly end: LogPosition;
+  readonly lost: readonly SequenceRange[];
   readonly diskBytes: number;
   readonly findings: readonly Finding[];
 }
@@ -139,6 +139,11 @@ export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
   return decodeSegmentHeader(bytes.subarray(0, handle.read(bytes, 0)));
 }
 
+/** Whether a header belongs to that buffer and to a file of that name. */
+export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boolean {
+  return header.uuid === uuid && header.firstSequence === segment.firstSequence;
+}
+
 /** The part that only reads. */
 function examine(options: RecoveryOptions): Plan {
   const { fileSystem, directory } = options;
@@ -148,9 +153,12 @@ function examine(options: RecoveryOptions): Plan {
   const empty: Segment[] = [];
   const unusable: Finding[] = [];
   let scan: Scan | undefined;
+  // Where the segment behind begins: an unreadable one can't have held more.
+  let before = Infinity;
   while (scan === undefined && segments.length > 0) {
     const segment = segments[segments.length - 1];
-    const result = withFile(options, segment, (handle) => examineLast(handle, segment, uuid, directory));
+    const result = withFile(options, segment, (handle) => examineLast(handle, { segment, uuid, directory, before }));
+    before = segment.firstSequence;
     if (result === "empty") empty.push(segment);
     else if ("header" in result) scan = result;
     else unusable.push(result);
@@ -192,12 +200,15 @@ function withFile<R>(options: RecoveryOptions, segment: Segment, use: (handle: F
   try {
     return use(handle);
   } finally {
-    handle.close();
+    closeQuietly(handle);
   }
 }
 
 /** Reads the newest segment through, or says why it can't be gone on with. */
-function examineLast(handle: FileHandle, segment: Segment, uuid: string, directory: string): Scan | Finding | "empty" {
+function examineLast(
+  handle: FileHandle,
+  { segment, uuid, directory, before }: { segment: Segment; uuid: string; directory: string; before: number },
+): Scan | Finding | "empty" {
   const result = readSegmentHeader(handle);
   if (result.kind === "version") {
     throw new UnsupportedVersionError({
@@ -206,16 +217,18 @@ function examineLast(handle: FileHandle, segment: Segment, uuid: string, directo
       supported: FORMAT_VERSION,
     });
   }
-  const isOurs = result.kind === "header" && result.header.uuid === uuid &&
-    result.header.firstSequence === segment.firstSequence;
-  if (isOurs) return scanSegment(handle, segment, result.header);
   const size = handle.size();
-  if (result.kind === "bad" && (size <= SEGMENT_HEADER_BYTES || isZero(handle, size))) return "empty";
+  // Its creation was interrupted before anything could be written behind the header.
+  if (size < SEGMENT_HEADER_BYTES) return "empty";
+  if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+    return scanSegment(handle, segment, result.header);
+  }
+  if (result.kind === "bad" && (size === SEGMENT_HEADER_BYTES || isZero(handle, size))) return "empty";
   // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
   const most = Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES);
   const missing = result.kind === "header" || most < 1
     ? undefined
-    : { first: segment.firstSequence, last: segment.firstSequence + most - 1 };
+    : { first: segment.firstSequence, last: Math.min(segment.firstSequence + most, before) - 1 };
   return { segment: segment.name, offset: 0, length: size, missing };
 }
 
@@ -295,7 +308,11 @@ function reconcile(
     position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
   const committed = atMost(known.committed);
   const boundaries = known.boundaries.filter((b) => b.nextSequence > committed.nextSequence).map(atMost);
-  const resume = atMost(known.resume);
+  const missing = lostBehind([...unusable, ...findings], known.resume.nextSequence);
+  // If nothing that can be read is left, there is nothing to go on with either.
+  const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
+  const resume = isAllLost ? end : atMost(known.resume);
+  const lost = isAllLost ? [] : missing;
   const lastSequence = next - 1;
   return {
     uuid,
@@ -307,6 +324,7 @@ function reconcile(
     cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence,
     cursorLost,
     end,
+    lost,
     diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
     findings: findings.map((finding) => ({ ...finding, missing: behind(finding.missing, committed.nextSequence) })),
   };
@@ -324,6 +342,16 @@ function startOf(options: RecoveryOptions, segments: readonly Segment[], scan: S
   };
 }
 
+/** The sequences from `next` on that are missing. */
+function lostBehind(findings: readonly Finding[], next: number): SequenceRange[] {
+  return findings.map(({ missing }) => behind(missing, next)).filter((range) => range !== undefined);
+}
+
+/** How many sequences there are in ranges that don't overlap. */
+export function count(ranges: readonly SequenceRange[]): number {
+  return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+}
+
 /** The part of a range from `next` on. */
 function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
   if (range === undefined || range.last < next) return undefined;
@@ -339,16 +367,16 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
     const handle = fileSystem.open(join(directory, segment.name), tailBytes > 0 ? "write" : "read");
     try {
       for (const finding of plan.findings) {
-        const copied = finding.length > 0 && await quarantine.copy(handle, finding);
+        const copied = finding.length > 0 && await quarantine.copy(finding);
         damaged.push({ ...finding, quarantined: copied });
       }
       if (tailBytes > 0) {
-        if (!tailIsZero) await quarantine.copy(handle, { segment: segment.name, offset: position, length: tailBytes });
+        if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
         handle.truncate(position);
         await handle.sync();
       }
     } finally {
-      handle.close();
+      closeQuietly(handle);
     }
   } else {
     damaged.push(...plan.findings.map((finding) => ({ ...finding, quarantined: false })));
@@ -372,19 +400,12 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
-  const { uuid, segments, scan, end, cursorLost } = plan;
+  const { uuid, segments, scan, end, lost, cursorLost } = plan;
   const { committed, resume, boundaries } = plan.cursor;
-  const lost: SequenceRange[] = [];
-  for (const { missing } of damaged) {
-    const range = behind(missing, resume.nextSequence);
-    if (range !== undefined) lost.push(range);
-  }
-  const goesOn = scan !== undefined && scan.end.nextSequence === end.nextSequence;
   return {
     uuid,
     cursor,
     segments,
-    active: goesOn ? { header: scan.header, position: scan.position } : undefined,
     end,
     committed,
     resume,

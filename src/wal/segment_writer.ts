@@ -10,6 +10,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
 
@@ -17,28 +18,36 @@ import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentN
 export class SegmentWriter {
   /** File name. */
   readonly name: string;
-  /** What its header says. */
-  readonly header: SegmentHeader;
   readonly #fileSystem: FileSystem;
   readonly #path: string;
   #handle: FileHandle | undefined;
-  #position: number;
-  #syncedPosition: number;
+  #position: number = SEGMENT_HEADER_BYTES;
+  #syncedPosition = 0;
+  /** How many writes and cuts there were, and how many of them are synced; the file's creation is the first. */
+  #changes = 1;
+  #syncedChanges = 0;
   #broken = false;
+  #isRetired = false;
 
-  private constructor(fileSystem: FileSystem, directory: string, header: SegmentHeader, synced: number) {
-    this.name = segmentName(header.firstSequence);
-    this.header = header;
+  private constructor(fileSystem: FileSystem, directory: string, name: string) {
+    this.name = name;
     this.#fileSystem = fileSystem;
-    this.#path = join(directory, this.name);
-    this.#position = SEGMENT_HEADER_BYTES;
-    this.#syncedPosition = synced;
+    this.#path = join(directory, name);
   }
 
-  /** Creates a segment. If that fails, nothing of it is left, as far as the file system lets us. */
-  static create(fileSystem: FileSystem, directory: string, header: SegmentHeader): SegmentWriter {
-    const writer = new SegmentWriter(fileSystem, directory, header, 0);
-    writer.#handle = fileSystem.open(writer.#path, "create");
+  /**
+   * Creates a segment. If that fails, nothing of it is left, as far as the file system lets us.
+   *
+   * @param replaces Whether a segment without a record, left by an earlier process, has that name.
+   */
+  static create(
+    fileSystem: FileSystem,
+    directory: string,
+    header: SegmentHeader,
+    replaces: boolean,
+  ): SegmentWriter {
+    const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
+    writer.#handle = fileSystem.open(writer.#path, replaces ? "write" : "create");
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);
     } catch (error) {
@@ -53,11 +62,10 @@ export class SegmentWriter {
     return writer;
   }
 
-  /** Goes on with an existing segment behind its last good frame; nothing may follow it there. */
-  static reopen(fileSystem: FileSystem, directory: string, header: SegmentHeader, position: number): SegmentWriter {
-    const writer = new SegmentWriter(fileSystem, directory, header, 0);
-    writer.#handle = fileSystem.open(writer.#path, "write");
-    writer.#position = position;
+  /** A segment that is only to be synced: an earlier process wrote it, and nobody knows whether it did that. */
+  static inherit(fileSystem: FileSystem, directory: string, name: string): SegmentWriter {
+    const writer = new SegmentWriter(fileSystem, directory, name);
+    writer.#isRetired = true;
     return writer;
   }
 
@@ -66,9 +74,14 @@ export class SegmentWriter {
     return this.#position;
   }
 
-  /** Whether there is anything that a sync has not covered. */
+  /** Whether anything was done that a sync has not covered. */
   get isDirty(): boolean {
-    return this.#syncedPosition < this.#position;
+    return this.#syncedChanges < this.#changes;
+  }
+
+  /** Whether nothing more is written to it. */
+  get isRetired(): boolean {
+    return this.#isRetired;
   }
 
   /** Whether a failed write could not be undone: what is behind `position` is unknown. */
@@ -83,6 +96,7 @@ export class SegmentWriter {
    */
   write(bytes: Uint8Array): void {
     const handle = this.#handle!;
+    this.#changes++;
     try {
       handle.write(bytes, this.#position);
     } catch (error) {
@@ -99,9 +113,11 @@ export class SegmentWriter {
   /** Syncs everything written so far; a segment that was removed meanwhile needs none. */
   async sync(): Promise<void> {
     const position = this.#position;
+    const changes = this.#changes;
     if (this.#handle !== undefined) await this.#handle.sync();
     else await this.#syncClosed();
     this.#syncedPosition = Math.max(this.#syncedPosition, position);
+    this.#syncedChanges = Math.max(this.#syncedChanges, changes);
   }
 
   async #syncClosed(): Promise<void> {
@@ -115,18 +131,24 @@ export class SegmentWriter {
     try {
       await handle.sync();
     } finally {
-      handle.close();
+      closeQuietly(handle);
     }
   }
 
   /** After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later. May throw. */
   cutUnsynced(): void {
-    if (this.isDirty) this.#handle?.truncate(Math.max(this.#syncedPosition, SEGMENT_HEADER_BYTES));
+    const size = Math.max(this.#syncedPosition, SEGMENT_HEADER_BYTES);
+    if (size < this.#position || this.#broken) this.#handle?.truncate(size);
+  }
+
+  /** Says that nothing more is written to it. */
+  retire(): void {
+    this.#isRetired = true;
   }
 
   /** Closes the file; `sync` opens it again if it has to. */
   close(): void {
-    this.#handle?.close();
+    closeQuietly(this.#handle);
     this.#handle = undefined;
   }
 }

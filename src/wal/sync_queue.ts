@@ -1,0 +1,198 @@
+/**
+ * Group commit: one sync for everybody who waits for one.
+ *
+ * **Waiters before bytes.** A waiter must be woken only by a sync that began after its bytes were written. The proof is
+ * the order in `#run`: it takes the waiters out first and then starts the sync, without giving way in between; and a
+ * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
+ * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
+ *
+ * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
+ * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and its owner is
+ * told.
+ *
+ * The same shape as the flush loop of Pebble's `record.LogWriter`.
+ *
+ * @module
+ */
+
+import type { Clock } from "../clock.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import type { Cursor } from "./cursor.ts";
+import type { LogPosition } from "./format.ts";
+import type { Segment } from "./recovery.ts";
+import { SegmentWriter } from "./segment_writer.ts";
+
+/** Somebody who waits for a sync: a put or a `putMany` that is not acknowledged yet, or a flush. */
+export interface Waiter {
+  readonly isPut: boolean;
+  readonly firstSequence: number;
+  readonly resolve: (firstSequence: number) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What a {@linkcode SyncQueue} is made with. */
+export interface SyncQueueOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly cursor: Cursor;
+  /** Segments of earlier processes, which may not have synced them. */
+  readonly inherited: readonly Segment[];
+  /** Behind the last record written. */
+  readonly written: () => LogPosition;
+  /** Whether the log has failed, for whatever reason. */
+  readonly hasFailed: () => boolean;
+  /** Everything up to `end` is on stable storage. Called before the waiters are woken. */
+  readonly onSynced: (end: LogPosition) => void;
+  /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
+  readonly onFailed: (error: unknown, waiters: readonly Waiter[]) => void;
+}
+
+/** Knows what is dirty, and syncs it. */
+export class SyncQueue {
+  readonly #options: SyncQueueOptions;
+  readonly #dirtyWriters = new Set<SegmentWriter>();
+  #inherited: readonly Segment[];
+  /** From the start, because nobody knows what the process before has synced. */
+  #isDirectoryDirty = true;
+  #waiters: Waiter[] = [];
+  #isRunning = false;
+  #running: Promise<void> | undefined;
+  #syncs = 0;
+  #syncMs = 0;
+
+  /** For one log. */
+  constructor(options: SyncQueueOptions) {
+    this.#options = options;
+    this.#inherited = options.inherited;
+  }
+
+  /** Syncs finished, and milliseconds spent on them. */
+  get figures(): { syncs: number; syncMs: number } {
+    return { syncs: this.#syncs, syncMs: this.#syncMs };
+  }
+
+  /** The segments with something to sync. */
+  get dirtyWriters(): ReadonlySet<SegmentWriter> {
+    return this.#dirtyWriters;
+  }
+
+  /** Whether anything that this process did is not yet known to be on stable storage. */
+  get isDirty(): boolean {
+    return this.#dirtyWriters.size > 0 || this.#isDirectoryDirty || this.#options.cursor.isDirty || this.#isRunning;
+  }
+
+  /** Whether there are segments of earlier processes that may need a sync. */
+  get hasInherited(): boolean {
+    return this.#inherited.length > 0;
+  }
+
+  /** Something was done to a segment. */
+  touched(writer: SegmentWriter): void {
+    this.#dirtyWriters.add(writer);
+  }
+
+  /** A segment was created. */
+  directoryChanged(): void {
+    this.#isDirectoryDirty = true;
+  }
+
+  /** Nothing more is written to a segment, and nothing of it is left to sync. */
+  retired(writer: SegmentWriter): void {
+    if (!writer.isDirty) this.#dirtyWriters.delete(writer);
+  }
+
+  /** A segment that is gone needs no sync; one that is being synced is let go of after it. */
+  forget(name: string): void {
+    if (this.#isRunning) return;
+    for (const writer of this.#dirtyWriters) {
+      if (writer.name !== name) continue;
+      this.#dirtyWriters.delete(writer);
+      writer.close();
+    }
+  }
+
+  /** Adds a waiter, whose bytes are written, and sees to it that there will be a sync. */
+  wait(...waiters: readonly Waiter[]): void {
+    for (const waiter of waiters) this.#waiters.push(waiter);
+    this.start();
+  }
+
+  /** Starts to sync, unless a sync is under way. */
+  start(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#running = this.#run();
+  }
+
+  /** Takes out everybody who waits. */
+  takeWaiters(): readonly Waiter[] {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    return waiters;
+  }
+
+  /** Resolves when no sync is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  /** Has the segments of earlier processes synced the next time. */
+  adoptInherited(): void {
+    const { fileSystem, directory } = this.#options;
+    for (const { name } of this.#inherited) {
+      this.#dirtyWriters.add(SegmentWriter.inherit(fileSystem, directory, name));
+    }
+    this.#inherited = [];
+  }
+
+  /** Syncs those segments of earlier processes that hold records below `next`; once each. */
+  async syncInherited(next: number): Promise<void> {
+    const { fileSystem, directory } = this.#options;
+    const due = this.#inherited.filter(({ firstSequence }) => firstSequence < next);
+    for (const { name } of due) await SegmentWriter.inherit(fileSystem, directory, name).sync();
+    this.#inherited = this.#inherited.filter((segment) => !due.includes(segment));
+  }
+
+  /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
+  async #run(): Promise<void> {
+    const { clock, written, hasFailed, onSynced, onFailed } = this.#options;
+    do {
+      const waiters = this.takeWaiters();
+      const end = written();
+      const startedAt = clock.monotonic();
+      try {
+        await this.#syncFiles();
+      } catch (error) {
+        onFailed(error, waiters);
+        break;
+      }
+      if (hasFailed()) {
+        // What these waiters wrote may have been cut off since.
+        onFailed(undefined, waiters);
+        break;
+      }
+      this.#syncs++;
+      this.#syncMs += clock.monotonic() - startedAt;
+      onSynced(end);
+      for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
+    } while (this.#waiters.length > 0 && !hasFailed());
+    // In the same breath as the look at the waiters: whoever comes next starts a new run.
+    this.#isRunning = false;
+  }
+
+  /** Segments in order, then the names, then the cursor, which speaks of both. */
+  async #syncFiles(): Promise<void> {
+    const { fileSystem, directory, cursor } = this.#options;
+    const writers = [...this.#dirtyWriters];
+    const syncsDirectory = this.#isDirectoryDirty;
+    this.#isDirectoryDirty = false;
+    for (const writer of writers) await writer.sync();
+    if (syncsDirectory) await fileSystem.syncDirectory(directory);
+    await cursor.sync();
+    for (const writer of writers) {
+      if (!writer.isDirty) this.#dirtyWriters.delete(writer);
+      if (!writer.isDirty && writer.isRetired) writer.close();
+    }
+  }
+}
