@@ -1,0 +1,127 @@
+/**
+ * The layers of `src/`: a file imports only from lines above its own, and only the adapters touch a runtime.
+ *
+ * LINES is that order. A new source file needs a place in it.
+ */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+
+/** Top to bottom; files of one line don't know each other. `*` stands for every file of a directory. */
+const LINES: readonly string[] = [
+  "errors",
+  "clock  crc32",
+  "codec",
+  "fs/file_system",
+  "fs/close",
+  "fs/sqlite_lock  fs/memory_disk",
+  "fs/memory_process",
+  "fs/deno  fs/node  fs/memory",
+  "fs/bun",
+  "fs/detect",
+  "wal/format",
+  "wal/frame_builder",
+  "wal/segment_reader",
+  "wal/segment_writer",
+  "wal/cursor",
+  "wal/lock",
+  "wal/quarantine",
+  "wal/damage",
+  "wal/recovery",
+  "wal/segment_list",
+  "wal/sync_queue",
+  "wal/log_reader",
+  "wal/log",
+  "batcher",
+  "buffer",
+  "options",
+  "record_store",
+  "admission  file_store",
+  "buffer_base",
+  "file_buffer  memory_buffer",
+  "producer",
+  "sinks/*",
+  "cli/*",
+];
+
+/** What only these files may use. */
+const ONLY_IN: readonly { readonly what: string; readonly found: RegExp; readonly files: readonly string[] }[] = [
+  { what: "Deno.", found: /\bDeno\??\./, files: ["fs/deno"] },
+  { what: "Bun.", found: /\bBun\??\./, files: ["fs/bun"] },
+  { what: "node:fs", found: /"node:fs\b/, files: ["fs/node", "fs/bun"] },
+  { what: "@std/fs", found: /"@std\/fs\b/, files: ["fs/deno"] },
+  { what: "@std/assert", found: /"@std\/assert\b/, files: [] },
+  // Node 22 has neither, and stripping types doesn't turn them into something it has.
+  { what: "await using", found: /\busing\s+\w+\s*=/, files: [] },
+  // Whole packages: dozens of modules to fetch for one function.
+  { what: "a package without a function's name", found: /(from|import)\s*\(?\s*"@std\/\w+"/, files: [] },
+];
+
+interface Source {
+  /** Path below `src/` without `.ts`. */
+  readonly name: string;
+  readonly text: string;
+  /** The text without comments. */
+  readonly code: string;
+}
+
+const sourceUrl = new URL("../src/", import.meta.url);
+
+function readSources(): Source[] {
+  return readdirSync(sourceUrl, { recursive: true, encoding: "utf8" })
+    .map((path) => path.replaceAll("\\", "/"))
+    .filter((path) => path.endsWith(".ts"))
+    .sort()
+    .map((path) => {
+      const text = readFileSync(new URL(path, sourceUrl), "utf8");
+      return { name: path.slice(0, -".ts".length), text, code: withoutComments(text) };
+    });
+}
+
+/** Strings are matched, too, and kept, so that a `//` or `/*` inside one starts no comment. */
+function withoutComments(text: string): string {
+  const pattern = /("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|\/\*[^]*?\*\/|\/\/.*/g;
+  return text.replace(pattern, (_match, string: string | undefined) => string ?? "");
+}
+
+/** The files that `source` imports or re-exports, as paths below `src/` without `.ts`. */
+function importsOf(source: Source): string[] {
+  return Array.from(source.code.matchAll(/\b(?:from|import)\s*\(?\s*"(\.[^"]*)\.ts"/g), ([, specifier]) => {
+    const url = new URL(specifier!, new URL(source.name, sourceUrl));
+    return url.href.startsWith(sourceUrl.href) ? url.href.slice(sourceUrl.href.length) : specifier!;
+  });
+}
+
+/** Number of the line that `name` stands on, from the top; -1 if on none. */
+function lineOf(name: string): number {
+  return LINES.findIndex((line) =>
+    line.split(/\s+/).some((entry) => entry.endsWith("/*") ? name.startsWith(entry.slice(0, -1)) : entry === name)
+  );
+}
+
+test("source files stand on a line of the layer table", () => {
+  const strays = readSources().filter(({ name }) => lineOf(name) < 0).map(({ name }) => name);
+  assertEquals(strays, []);
+});
+
+test("source files import only from lines above their own", () => {
+  const breaches = readSources().flatMap((source) =>
+    importsOf(source)
+      .filter((imported) => lineOf(imported) < 0 || lineOf(imported) >= lineOf(source.name))
+      .map((imported) => `${source.name} imports ${imported}`)
+  );
+  assertEquals(breaches, []);
+});
+
+for (const { what, found, files } of ONLY_IN) {
+  test(`source files don't use ${what}${files.length === 0 ? "" : `, except ${files.join(", ")}`}`, () => {
+    const users = readSources().filter(({ name, code }) => !files.includes(name) && found.test(code));
+    assertEquals(users.map(({ name }) => name), []);
+  });
+}
+
+test("source files open with a comment that documents the module", () => {
+  const bare = readSources().filter(({ text }) => !/^\/\*\*[^]*?@module\s*\*\//.test(text));
+  assertEquals(bare.map(({ name }) => name), []);
+});
