@@ -49,7 +49,7 @@ export const systemClock: Clock = {
  * goes. So ages within a process are right however the wall clock jumps, and across processes as right as it is.
  */
 export function stampClock(clock: Clock): () => number {
-  const wallAtStart = clock.now();
+  const wallAtStart = Math.max(0, clock.now());
   const start = clock.monotonic();
-  return () => Math.max(0, Math.floor(wallAtStart + clock.monotonic() - start));
+  return () => Math.floor(wallAtStart + clock.monotonic() - start);
 }

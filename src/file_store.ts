@@ -206,34 +206,56 @@ export class FileStore implements RecordStore {
   }
 }
 
-/**
- * Makes sure that the directory is there, durably, and is ours or empty. Its name is synced each time, because the
- * process that created it may have died before it could.
- */
+/** Makes sure that the directory is there, durably, and is ours or empty. */
 async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<void> {
-  const names = listOrCreate(fileSystem, path);
-  if (!names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) {
-    // Mount points and desktops put things of their own into directories that count as empty.
-    const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
-    if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
-  }
-  try {
-    await fileSystem.syncDirectory(dirname(path));
-  } catch (error) {
-    // We need not be allowed to look into the directory that ours is in.
-    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
-  }
+  const names = await listOrCreate(fileSystem, path);
+  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return;
+  // Mount points and desktops put things of their own into directories that count as empty.
+  const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
+  if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
 }
 
-function listOrCreate(fileSystem: FileSystem, path: string): string[] {
+/**
+ * The names in a directory, which is created if missing. Directories are created one at a time, and the name of each is
+ * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
+ * may have died before it could sync it), and that one is synced in any case.
+ */
+async function listOrCreate(fileSystem: FileSystem, path: string): Promise<string[]> {
+  const missing: string[] = [];
+  let there = path;
+  let names = listIfThere(fileSystem, there, false);
+  while (names === undefined && dirname(there) !== there) {
+    missing.unshift(there);
+    there = dirname(there);
+    names = listIfThere(fileSystem, there, true);
+  }
+  await syncName(fileSystem, there);
+  for (const directory of missing) {
+    fileSystem.makeDirectory(directory);
+    await syncName(fileSystem, directory);
+  }
+  return missing.length > 0 ? [] : names ?? [];
+}
+
+/** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
+function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
   try {
     return fileSystem.list(path);
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
+    if (error.errno === "ENOENT") return undefined;
     if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
-    if (error.errno !== "ENOENT") throw error;
-    fileSystem.makeDirectory(path);
-    return [];
+    if (error.code === "PERMISSION" && isAbove) return [];
+    throw error;
+  }
+}
+
+/** Makes a directory's name durable, unless we may not look into the directory that it is in. */
+async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
+  try {
+    await fileSystem.syncDirectory(dirname(directory));
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
   }
 }
 

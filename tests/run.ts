@@ -4,6 +4,7 @@
  * - `deno`: the tests, then every example of the documentation; `bun`; `node`. These three when none is given.
  * - `jsr`: the tests on Deno against the published `@std` packages instead of the stand-ins.
  * - `coverage`: the tests on Deno, then the line coverage of `src/`.
+ * - `bench`: no test, but the benchmark, on each runtime.
  *
  * Bun and Node are fetched from npm by Deno itself, so that Deno (and `npx -y deno` is one) is all that it takes, and
  * nothing is installed; where that fails, installed ones do if they are new enough. Each runtime is told where to
@@ -16,6 +17,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
+import { type Runtime as Child, runtimeArgs } from "./child.ts";
 
 /** Exact, so that a run can be repeated. */
 const BUN = "1.4.5";
@@ -81,6 +83,13 @@ const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
       `${scratch}/coverage`,
     ]);
     return [outcome];
+  },
+  async bench() {
+    const there: Child[] = [{ name: "deno", command: Deno.execPath() }];
+    if (bun.program !== null) there.push({ name: "bun", command: bun.program });
+    if (node.program !== null) there.push({ name: "node", command: node.program });
+    for (const runtime of there) await show([runtime.command, ...runtimeArgs(runtime), `${root}tests/bench.ts`]);
+    return [];
   },
 };
 
@@ -252,5 +261,5 @@ try {
 }
 const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
 const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
-console.log(`\n${passed} passed, ${failed} failed`);
+if (outcomes.length > 0) console.log(`\n${passed} passed, ${failed} failed`);
 Deno.exitCode = failed === 0 ? 0 : 1;

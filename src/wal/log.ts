@@ -94,13 +94,19 @@ export class Log implements LogView {
   #commit: CommitState;
   #failure: BufferFailedError | undefined;
   #isClosed = false;
+  /** Whether the name of the first segment that we need is taken by one without a record. */
+  #hasEmptySegment: boolean;
 
   /** Goes on with a recovered log. */
   constructor(options: LogOptions) {
     const { fileSystem, directory, clock, recovered } = options;
     this.#options = options;
     this.#cursor = recovered.cursor;
-    this.#list = new SegmentList(fileSystem, directory, recovered);
+    // A segment that a process left without a record is ours to write anew; until then nobody may read it.
+    this.#hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
+    const segments = this.#hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
+    const diskBytes = recovered.diskBytes - (this.#hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
+    this.#list = new SegmentList(fileSystem, directory, { segments, diskBytes });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
     this.#commit = { committed: recovered.committed, resume: recovered.resume, boundaries: recovered.boundaries };
@@ -109,7 +115,7 @@ export class Log implements LogView {
       directory,
       clock,
       cursor: recovered.cursor,
-      inherited: recovered.segments,
+      inherited: segments,
       written: () => this.#written,
       hasFailed: () => this.#failure !== undefined,
       onSynced: (end) => this.#onSynced(end),
@@ -243,15 +249,15 @@ export class Log implements LogView {
       if (isEmpty || old.writer.position + length <= segmentBytes) return old;
     }
     const header = this.#nextHeader();
-    // Left by a process that ended before its first write; a segment of our own is never left empty.
-    const replaces = old === undefined && this.#list.all.at(-1)?.firstSequence === firstSequence;
-    const writer = SegmentWriter.create(fileSystem, directory, header, replaces);
+    const mayExist = this.#hasEmptySegment;
+    // Also what a failed attempt leaves, if it can't be removed.
+    this.#hasEmptySegment = true;
+    const writer = SegmentWriter.create(fileSystem, directory, header, mayExist);
+    this.#hasEmptySegment = false;
     this.#active = { writer, header };
     this.#syncs.directoryChanged();
-    if (!replaces) {
-      this.#list.append({ name: writer.name, firstSequence });
-      this.#list.grew(SEGMENT_HEADER_BYTES);
-    }
+    this.#list.append({ name: writer.name, firstSequence });
+    this.#list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
     events.onSegment("segment-created", writer.name);
     this.#dropCommitted();

@@ -163,9 +163,7 @@ export class SegmentReader {
    * damage is in a payload, and spares a look inside it; else every offset is tried.
    */
   #skipBad(offset: number, end: number): SegmentItem {
-    const claimed = this.#headerAt(offset, end)?.length;
-    const resumed = (claimed !== undefined ? this.#resumeAt(offset, offset + claimed, end) : undefined) ??
-      this.#scan(offset, end);
+    const resumed = this.#behindClaimed(offset, end) ?? this.#scan(offset, end);
     if (resumed === undefined) {
       this.#at = end;
       return { kind: "bad", offset, length: end - offset, last: true };
@@ -174,6 +172,14 @@ export class SegmentReader {
     this.#expected = resumed.firstSequence;
     this.#midGroup = false;
     return { kind: "bad", offset, length: resumed.fileOffset - offset, last: false };
+  }
+
+  /** The frame that a bad one's header points to, if that frame is the very next one: then the header can be believed. */
+  #behindClaimed(offset: number, end: number): Frame | undefined {
+    const claimed = this.#headerAt(offset, end);
+    if (claimed === undefined || claimed.firstSequence !== this.#expected) return undefined;
+    const frame = this.#resumeAt(offset, offset + claimed.length, end);
+    return frame?.firstSequence === claimed.firstSequence + claimed.count ? frame : undefined;
   }
 
   /** Tries every offset behind a bad one. */

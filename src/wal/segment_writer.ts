@@ -38,16 +38,21 @@ export class SegmentWriter {
   /**
    * Creates a segment. If that fails, nothing of it is left, as far as the file system lets us.
    *
-   * @param replaces Whether a segment without a record, left by an earlier process, has that name.
+   * @param mayExist Whether the name may be taken by a segment without a record: it is written over then.
    */
   static create(
     fileSystem: FileSystem,
     directory: string,
     header: SegmentHeader,
-    replaces: boolean,
+    mayExist: boolean,
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
-    writer.#handle = fileSystem.open(writer.#path, replaces ? "write" : "create");
+    try {
+      writer.#handle = fileSystem.open(writer.#path, "create");
+    } catch (error) {
+      if (!mayExist || !(error instanceof FileSystemError) || error.errno !== "EEXIST") throw error;
+      writer.#handle = fileSystem.open(writer.#path, "write");
+    }
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);
     } catch (error) {
