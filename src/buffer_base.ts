@@ -267,7 +267,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     if (inFlight !== undefined) return inFlight;
     if (!isFull(this.#pending(), this.#options)) await this.#store.settle();
     const { maxRecords, maxBytes } = this.#options;
-    const data = await this.#read({ maxRecords, maxBytes, before });
+    const data = await this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
     if (data === undefined) throw new BufferEmptyError();
     const batch = new Batch(this.#describe(data), this.#options.codec, false);
     const { resume } = this.#store.commitState;
@@ -293,7 +293,12 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       if (boundaries.length === 0) return undefined;
       this.#store.seek(committed);
       const before = boundaries[0].nextSequence;
-      const data = await this.#store.read({ maxRecords: Infinity, maxBytes: Infinity, before });
+      const data = await this.#store.read({
+        maxRecords: Infinity,
+        maxBytes: Infinity,
+        before,
+        mayEndEarly: false,
+      });
       if (data !== undefined) {
         await this.#store.secure(data.end.nextSequence);
         this.#batchesRedelivered++;
@@ -371,7 +376,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     if (this.#closing !== undefined || !isWanted()) return false;
     await this.#store.settle();
     const { maxRecords, maxBytes } = this.#options;
-    const data = await this.#read({ maxRecords, maxBytes, before: Infinity });
+    const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
     if (data === undefined) return false;
     const { committed, resume, boundaries } = this.#store.commitState;
     try {

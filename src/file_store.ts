@@ -79,7 +79,7 @@ export class FileStore implements RecordStore {
       const recovered = await recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
       try {
         const relay: Relay = { listener: undefined };
-        const log = openLog(options, { lock, recovered, relay });
+        const log = openLog(options, { lock, recovered, quarantine, relay });
         const reader = openReader(options, { log, recovered, quarantine });
         const recovery = reportOf(recovered, clock.monotonic() - startedAt);
         for (const region of recovered.damaged) options.tell({ type: "damage", region });
@@ -261,7 +261,12 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
 
 function openLog(
   options: FileStoreOptions,
-  { lock, recovered, relay }: { lock: FileLock; recovered: Recovered; relay: Relay },
+  { lock, recovered, quarantine, relay }: {
+    lock: FileLock;
+    recovered: Recovered;
+    quarantine: Quarantine;
+    relay: Relay;
+  },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, codecVersion, tell } = options;
   return new Log({
@@ -271,6 +276,7 @@ function openLog(
     time,
     lock,
     recovered,
+    quarantine,
     fsync,
     segmentBytes,
     recordLimit,

@@ -13,6 +13,7 @@ import { stampClock } from "./clock.ts";
 import type { Codec } from "./codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { afterTurn, Turns } from "./turns.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
@@ -68,6 +69,9 @@ const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 
 /** Committed entries are let go of when there are this many, so that each is moved once at most. */
 const TRIM_ENTRIES = 1024;
 
+/** So many puts and reads, about a millisecond's worth, are answered before the event loop gets a turn. */
+const STEPS_A_TURN = 500;
+
 /** Records in an array. Everything accepted is acknowledged at once. */
 class MemoryStore implements RecordStore {
   readonly uuid: string = crypto.randomUUID();
@@ -86,6 +90,7 @@ class MemoryStore implements RecordStore {
   #entries: Entry[] = [];
   #firstSequence = 1;
   #begun = 0;
+  readonly #turns = new Turns(STEPS_A_TURN);
   #end: LogPosition = LOG_START;
   #position: LogPosition = LOG_START;
   #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
@@ -150,7 +155,8 @@ class MemoryStore implements RecordStore {
     const { putTime } = this.#entries[this.#entries.length - count];
     this.#end = this.#added();
     this.#listener?.onVisible(putTime);
-    return Promise.resolve(this.#end.nextSequence - count);
+    const first = this.#end.nextSequence - count;
+    return this.#turns.spend(1) ? new Promise((resolve) => afterTurn(() => resolve(first))) : Promise.resolve(first);
   }
 
   writeAccepted(): LogPosition {
@@ -176,7 +182,8 @@ class MemoryStore implements RecordStore {
     }
     if (end === start) return Promise.resolve(undefined);
     this.#position = end;
-    return Promise.resolve(this.#batch(start, end));
+    const batch = this.#batch(start, end);
+    return this.#turns.spend(1) ? new Promise((resolve) => afterTurn(() => resolve(batch))) : Promise.resolve(batch);
   }
 
   nextPutTime(): number | undefined {

@@ -12,8 +12,7 @@
  *   one: after a failed sync nobody knows which of its pages, the header among them, are on the disk, although all
  *   of them read well; and nothing can be appended to a tear. It is not begun before it is needed, so that a
  *   full disk doesn't keep anybody from opening a log and draining it.
- * - **Commit first, unlink second.** A segment is removed only after the cursor that says so is on stable storage, with
- *   `fsync: "never"`, too: that is one sync for each segment, and it is not waited for.
+ * - **Commit first, unlink second**: see `commits.ts`.
  *
  * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause.
  *
@@ -21,16 +20,26 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { BufferFailedError, FileSystemError } from "../errors.ts";
+import { BufferFailedError, type FileSystemError } from "../errors.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
+import { afterTurn, Turns } from "../turns.ts";
+import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_reader.ts";
+import type { Quarantine } from "./quarantine.ts";
 import type { Recovered, Segment } from "./recovery.ts";
 import { type CommitState, SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";
+
+/** So many writes, about a millisecond's worth, are acknowledged before the event loop gets a turn. */
+const WRITES_A_TURN = 500;
+/** With so many segments waiting for a sync, one is started at once. */
+const MANY_DIRTY_SEGMENTS = 4;
+/** And with so many, they are closed without it: descriptors are few. The sync opens them again. */
+const MOST_DIRTY_SEGMENTS = 16;
 
 /** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
@@ -58,6 +67,7 @@ export interface LogOptions {
   readonly time: () => number;
   readonly lock: FileLock;
   readonly recovered: Recovered;
+  readonly quarantine: Quarantine;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
   readonly recordLimit: number;
@@ -79,6 +89,7 @@ export class Log implements LogView {
   readonly #cursor: Cursor;
   readonly #list: SegmentList;
   readonly #syncs: SyncQueue;
+  readonly #commits: Commits;
   #active: ActiveSegment | undefined;
   /** Behind the last record that was written, and behind the last that was acknowledged. */
   #written: LogPosition;
@@ -87,29 +98,28 @@ export class Log implements LogView {
   #next: number;
   #unwritten: Waiter[] = [];
   #isWriteQueued = false;
+  readonly #turns = new Turns(WRITES_A_TURN);
+  /** Written, and waiting for the event loop's turn to be told. */
+  #held: Waiter[] | undefined;
   /** When the first record was written that is not acknowledged yet; only with `fsync: "always"`. */
   #unsyncedSince: number | undefined;
   #cancelSyncTimer: (() => void) | undefined;
-  #dropping: Promise<void> | undefined;
-  #commit: CommitState;
   #failure: BufferFailedError | undefined;
-  #isClosed = false;
   /** Whether the name of the first segment that we need is taken by one without a record. */
   #hasEmptySegment: boolean;
 
   /** Goes on with a recovered log. */
   constructor(options: LogOptions) {
-    const { fileSystem, directory, clock, recovered } = options;
+    const { fileSystem, directory, clock, recovered, quarantine } = options;
     this.#options = options;
     this.#cursor = recovered.cursor;
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
     this.#hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
     const segments = this.#hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
     const diskBytes = recovered.diskBytes - (this.#hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
-    this.#list = new SegmentList(fileSystem, directory, { segments, diskBytes });
+    this.#list = new SegmentList({ fileSystem, directory, uuid: recovered.uuid, quarantine, segments, diskBytes });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
-    this.#commit = { committed: recovered.committed, resume: recovered.resume, boundaries: recovered.boundaries };
     this.#syncs = new SyncQueue({
       fileSystem,
       directory,
@@ -121,8 +131,19 @@ export class Log implements LogView {
       onSynced: (end) => this.#onSynced(end),
       onFailed: (error, waiters) => this.#fail(error, waiters),
     });
+    this.#commits = new Commits({
+      cursor: recovered.cursor,
+      list: this.#list,
+      state: { committed: recovered.committed, resume: recovered.resume, boundaries: recovered.boundaries },
+      isSynced: options.fsync === "always",
+      lastSequence: () => this.#visible.nextSequence - 1,
+      hasFailed: () => this.#failure !== undefined,
+      fail: (error) => this.#fail(error),
+      onRemoved: (name) => this.#onRemoved(name),
+      onWarning: options.events.onWarning,
+    });
     if (this.#syncs.hasInherited) this.#armSyncTimer();
-    this.#dropCommitted();
+    this.#commits.drop();
   }
 
   /** The segments, in order. */
@@ -157,7 +178,7 @@ export class Log implements LogView {
 
   /** Where the consumer is. */
   get commitState(): CommitState {
-    return this.#commit;
+    return this.#commits.state;
   }
 
   /** Figures for `stats()`. */
@@ -200,9 +221,25 @@ export class Log implements LogView {
       return;
     }
     this.#visible = this.#written;
-    for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
+    this.#acknowledge(waiters);
     this.#armSyncTimer();
     this.#options.events.onVisible(putTime);
+  }
+
+  /** Wakes those whose bytes are written; now and then only after the event loop had a turn, and always in order. */
+  #acknowledge(waiters: readonly Waiter[]): void {
+    if (this.#held !== undefined) {
+      for (const waiter of waiters) this.#held.push(waiter);
+    } else if (this.#turns.spend(1)) {
+      this.#held = [...waiters];
+      afterTurn(() => {
+        const held = this.#held ?? [];
+        this.#held = undefined;
+        for (const { resolve, firstSequence } of held) resolve(firstSequence);
+      });
+    } else {
+      for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
+    }
   }
 
   /** Writes the builder's frames to the active segment, or to a new one. */
@@ -260,18 +297,21 @@ export class Log implements LogView {
     this.#list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
     events.onSegment("segment-created", writer.name);
-    this.#dropCommitted();
+    this.#commits.drop();
     return this.#active;
   }
 
   /**
    * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is told to
-   * descriptors that were open at the time; but with "never" that could be any number of files.
+   * descriptors that were open at the time; but not any number of them.
    */
   #retire(writer: SegmentWriter): void {
+    const { fsync } = this.#options;
+    const dirty = this.#syncs.dirtyWriters.size;
     writer.retire();
-    if (!writer.isDirty || this.#options.fsync === "never") writer.close();
+    if (!writer.isDirty || fsync === "never" || dirty > MOST_DIRTY_SEGMENTS) writer.close();
     this.#syncs.retired(writer);
+    if (fsync !== "never" && dirty > MANY_DIRTY_SEGMENTS) this.#syncs.start();
   }
 
   #nextHeader(): SegmentHeader {
@@ -317,6 +357,11 @@ export class Log implements LogView {
     }
   }
 
+  #onRemoved(name: string): void {
+    this.#syncs.forget(name);
+    this.#options.events.onSegment("segment-removed", name);
+  }
+
   #onSynced(end: LogPosition): void {
     if (end.nextSequence <= this.#visible.nextSequence) return;
     const since = this.#unsyncedSince ?? this.#options.time();
@@ -331,63 +376,17 @@ export class Log implements LogView {
     if (typeof fsync !== "number" || this.#cancelSyncTimer !== undefined) return;
     this.#cancelSyncTimer = clock.setTimer(() => {
       this.#cancelSyncTimer = undefined;
-      if (this.#failure !== undefined || this.#isClosed) return;
+      if (this.#failure !== undefined) return;
       this.#syncs.adoptInherited();
       this.#syncs.start();
     }, fsync);
   }
 
-  /**
-   * Makes a commit state durable: in the operating system, and with `fsync: "always"` on stable storage. If it throws
-   * or rejects, the state before stands, in memory and on disk.
-   */
+  /** Makes a commit state durable; if it rejects, the state before stands. */
   async saveCommit(state: CommitState): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    this.#cursor.write({ lastSequence: this.#visible.nextSequence - 1, ...state });
-    if (this.#options.fsync === "always") {
-      try {
-        await this.#cursor.sync();
-      } catch (error) {
-        throw this.#fail(error);
-      }
-    } else {
-      this.#armSyncTimer();
-    }
-    this.#commit = state;
-    this.#dropCommitted();
-  }
-
-  /** Starts to remove segments that hold nothing but committed or dropped records. */
-  #dropCommitted(): void {
-    if (this.#dropping !== undefined || this.#failure !== undefined) return;
-    if (this.#list.droppable(this.#commit).length === 0) return;
-    this.#dropping = this.#dropLoop().finally(() => this.#dropping = undefined);
-  }
-
-  /** Makes the cursor durable, then removes what it has done with; again, while there is more. */
-  async #dropLoop(): Promise<void> {
-    const { events } = this.#options;
-    for (;;) {
-      const droppable = this.#list.droppable(this.#commit);
-      if (droppable.length === 0 || this.#isClosed || this.#failure !== undefined) return;
-      try {
-        await this.#cursor.sync();
-      } catch (error) {
-        this.#fail(error);
-        return;
-      }
-      for (const segment of droppable) {
-        try {
-          this.#list.remove(segment);
-        } catch (error) {
-          if (error instanceof FileSystemError) events.onWarning(error);
-          // Tried again with the next commit.
-          return;
-        }
-        this.#syncs.forget(segment.name);
-        events.onSegment("segment-removed", segment.name);
-      }
-    }
+    await this.#commits.save(state);
+    this.#armSyncTimer();
   }
 
   /** Ends everything with `error` as the first cause; `taken` are waiters of a sync under way. Returns what to throw. */
@@ -429,16 +428,16 @@ export class Log implements LogView {
     try {
       this.writeAccepted();
       if (this.#failure === undefined) {
-        this.#cursor.write({ lastSequence: this.#written.nextSequence - 1, ...this.#commit });
         if (this.#options.fsync !== "never") await this.flush();
+        this.#commits.saveLast();
+        if (this.#options.fsync !== "never") await this.sync();
       }
     } catch (error) {
       failure = error;
     }
     this.#cancelSyncTimer?.();
     await this.#syncs.idle();
-    await this.#dropping;
-    this.#isClosed = true;
+    await this.#commits.close();
     for (const writer of this.#syncs.dirtyWriters) writer.close();
     this.#active?.writer.close();
     this.#cursor.close();

@@ -11,11 +11,11 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { afterTurn, Turns } from "../turns.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
   FORMAT_VERSION,
@@ -30,8 +30,10 @@ import type { Quarantine } from "./quarantine.ts";
 import { describeFinding, isOf, readSegmentHeader, type Segment } from "./recovery.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
 
-/** After so many payload bytes the event loop gets a turn. */
+/** After so many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;
+/** What a batch, however small, counts besides. */
+const COST_OF_BATCH_BYTES = 4096;
 /** A batch's memory to begin with. */
 const BATCH_BYTES = 16 * 1024;
 
@@ -51,6 +53,11 @@ export interface ReadLimits {
   readonly maxBytes: number;
   /** No record at or behind this sequence. */
   readonly before: number;
+  /**
+   * Whether the batch may end before a place that can't be read just now; not if it was handed over before, and has
+   * its end.
+   */
+  readonly mayEndEarly: boolean;
 }
 
 /** Consecutive records that were read. */
@@ -101,6 +108,7 @@ export class LogReader {
   #index = 0;
   #offset = 0;
   #passed: PassedRegion[] = [];
+  readonly #turns = new Turns(TURN_BYTES);
 
   /** Starts at `position`. */
   constructor(options: LogReaderOptions, position: LogPosition) {
@@ -171,7 +179,6 @@ export class LogReader {
     let bytes = new Uint8Array(BATCH_BYTES);
     let used = 0;
     let payloadBytes = 0;
-    let turnAt = TURN_BYTES;
     let sequence = start.nextSequence;
     for (;;) {
       const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
@@ -189,16 +196,35 @@ export class LogReader {
       const before = this.#position.payloadBytes;
       this.#position = this.#positionAt(sequence, before + taken.length - taken.count * RECORD_HEADER_BYTES);
       if (this.#frame !== undefined) break;
-      if (used >= turnAt) {
-        turnAt = used + TURN_BYTES;
-        await new Promise<void>((resolve) => setImmediate(resolve));
+      if (this.#turns.spend(taken.length)) await new Promise<void>((resolve) => afterTurn(resolve));
+      if (sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly) || !this.#follows(sequence, codecVersion)) {
+        break;
       }
-      if (sequence >= limits.before || !this.#advance() || !this.#follows(sequence, codecVersion)) break;
       this.#correctTotals();
     }
+    await this.#copyPassed();
+    if (this.#turns.spend(COST_OF_BATCH_BYTES)) await new Promise<void>((resolve) => afterTurn(resolve));
     const end = this.#position;
     const count = bounds.length / 2;
     return { firstSequence: start.nextSequence, count, bytes, bounds, payloadBytes, codecVersion, start, end };
+  }
+
+  /** As `#advance`, but what fails there may be left to the next read: the records before it can be delivered. */
+  #lookAhead(mayFail: boolean): boolean {
+    try {
+      return this.#advance();
+    } catch (error) {
+      if (!mayFail) throw error;
+      this.close();
+      return false;
+    }
+  }
+
+  /** Sets aside what the batch ends at: its segment may be removed before anybody reads on. */
+  async #copyPassed(): Promise<void> {
+    const { onDamage, quarantine } = this.#options;
+    if (onDamage === "fail") return;
+    for (const region of [...this.#passed]) await quarantine.copy(region);
   }
 
   /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. */

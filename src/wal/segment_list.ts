@@ -2,7 +2,7 @@
  * The segments of a log: which there are, how large they are together, and which may go.
  *
  * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
- * its name keeps the sequences from starting anew, even if the cursor is lost.
+ * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed.
  *
  * @module
  */
@@ -12,7 +12,8 @@ import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { LogPosition } from "./format.ts";
-import type { Segment } from "./recovery.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { isOf, readSegmentHeader, type Segment } from "./recovery.ts";
 
 /** The commit state that the cursor keeps. */
 export interface CommitState {
@@ -24,23 +25,30 @@ export interface CommitState {
   readonly boundaries: readonly LogPosition[];
 }
 
+/** What a {@linkcode SegmentList} is made with. */
+export interface SegmentListOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly uuid: string;
+  readonly quarantine: Quarantine;
+  /** Those that recovery found, in order, and their bytes. */
+  readonly segments: readonly Segment[];
+  readonly diskBytes: number;
+}
+
 /** The segments of one log, in order. */
 export class SegmentList {
-  readonly #fileSystem: FileSystem;
-  readonly #directory: string;
+  readonly #options: SegmentListOptions;
   readonly #segments: Segment[];
+  /** Names of those whose header was looked at, and whether it is one of this log. */
+  readonly #isOurs = new Map<string, boolean>();
   #diskBytes: number;
 
-  /** Those that recovery found. */
-  constructor(
-    fileSystem: FileSystem,
-    directory: string,
-    found: { readonly segments: readonly Segment[]; readonly diskBytes: number },
-  ) {
-    this.#fileSystem = fileSystem;
-    this.#directory = directory;
-    this.#segments = [...found.segments];
-    this.#diskBytes = found.diskBytes;
+  /** For one log. */
+  constructor(options: SegmentListOptions) {
+    this.#options = options;
+    this.#segments = [...options.segments];
+    this.#diskBytes = options.diskBytes;
   }
 
   /** All of them. */
@@ -53,9 +61,10 @@ export class SegmentList {
     return this.#diskBytes;
   }
 
-  /** Adds a segment behind the others. */
+  /** Adds a segment that was just created behind the others. */
   append(segment: Segment): void {
     this.#segments.push(segment);
+    this.#isOurs.set(segment.name, true);
   }
 
   /** Says that the last one has grown. */
@@ -63,32 +72,70 @@ export class SegmentList {
     this.#diskBytes += bytes;
   }
 
-  /** Those that may go once `state` is durable. */
-  droppable({ committed, resume, boundaries }: CommitState): Segment[] {
-    const inFlight = boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
+  /** Whether, going by their names, some may go once `state` is durable. Cheap; `droppable` looks closer. */
+  mayDrop(state: CommitState): boolean {
+    return this.#segments.some((_, i) => i + 1 < this.#segments.length && this.#isDone(i, i + 1, state));
+  }
+
+  /**
+   * Those that may go once `state` is durable. A name alone doesn't prove where the one before ends: a file that strayed
+   * in must not take ours with it.
+   */
+  droppable(state: CommitState): Segment[] {
     const droppable: Segment[] = [];
     for (let i = 0; i + 1 < this.#segments.length; i++) {
-      const first = this.#segments[i].firstSequence;
-      const next = this.#segments[i + 1].firstSequence;
-      if (first >= resume.nextSequence) break;
-      const isDropped = first >= inFlight && next <= resume.nextSequence;
-      if (next <= committed.nextSequence || isDropped) droppable.push(this.#segments[i]);
+      if (this.#segments[i].firstSequence >= state.resume.nextSequence) break;
+      if (!this.#isDone(i, i + 1, state)) continue;
+      const next = this.#segments.findIndex((segment, k) => k > i && this.#checkOurs(segment));
+      if (next > i && this.#isDone(i, next, state)) droppable.push(this.#segments[i]);
     }
     return droppable;
   }
 
-  /** Removes a segment's file, then the segment. One that is gone already is as good as removed. */
-  remove(segment: Segment): void {
-    const path = join(this.#directory, segment.name);
+  /** Removes a segment's file, then the segment; what isn't ours is moved to the quarantine instead. */
+  async remove(segment: Segment): Promise<void> {
+    const { fileSystem, directory, quarantine } = this.#options;
+    const path = join(directory, segment.name);
     try {
-      const handle = this.#fileSystem.open(path, "read");
+      const handle = fileSystem.open(path, "read");
       const size = handle.size();
       closeQuietly(handle);
-      this.#fileSystem.remove(path);
-      this.#diskBytes -= size;
+      if (this.#checkOurs(segment)) fileSystem.remove(path);
+      else if (!await quarantine.move(segment.name)) return this.#forget(segment, 0);
+      this.#forget(segment, size);
     } catch (error) {
+      // One that is gone already is as good as removed.
       if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
+      this.#forget(segment, 0);
     }
+  }
+
+  #forget(segment: Segment, size: number): void {
+    this.#diskBytes -= size;
+    this.#isOurs.delete(segment.name);
     this.#segments.splice(this.#segments.indexOf(segment), 1);
+  }
+
+  /** Whether all records from segment `i` up to where segment `next` begins are committed or dropped. */
+  #isDone(i: number, next: number, { committed, resume, boundaries }: CommitState): boolean {
+    const inFlight = boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
+    const first = this.#segments[i].firstSequence;
+    const end = this.#segments[next].firstSequence;
+    return end <= committed.nextSequence || (first >= inFlight && end <= resume.nextSequence);
+  }
+
+  #checkOurs(segment: Segment): boolean {
+    const known = this.#isOurs.get(segment.name);
+    if (known !== undefined) return known;
+    const { fileSystem, directory, uuid } = this.#options;
+    const handle = fileSystem.open(join(directory, segment.name), "read");
+    try {
+      const result = readSegmentHeader(handle);
+      const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
+      this.#isOurs.set(segment.name, isOurs);
+      return isOurs;
+    } finally {
+      closeQuietly(handle);
+    }
   }
 }

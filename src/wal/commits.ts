@@ -1,0 +1,117 @@
+/**
+ * Saves where the consumer is, and removes the segments that it is done with.
+ *
+ * **Commit first, unlink second.** A segment is removed only after the cursor that says so is on stable storage, with
+ * `fsync: "never"`, too: the other way round, a power cut between the two would leave a log that begins behind its own
+ * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
+ *
+ * @module
+ */
+
+import { type BufferFailedError, FileSystemError } from "../errors.ts";
+import type { Cursor } from "./cursor.ts";
+import type { Segment } from "./recovery.ts";
+import type { CommitState, SegmentList } from "./segment_list.ts";
+
+/** What {@linkcode Commits} needs of the log. */
+export interface CommitsOptions {
+  readonly cursor: Cursor;
+  readonly list: SegmentList;
+  /** What recovery found. */
+  readonly state: CommitState;
+  /** Whether a state must be on stable storage before it counts. */
+  readonly isSynced: boolean;
+  /** The highest sequence given out. */
+  readonly lastSequence: () => number;
+  /** Whether the log has failed. */
+  readonly hasFailed: () => boolean;
+  /** The log fails; returns what to throw. */
+  readonly fail: (error: unknown) => BufferFailedError;
+  readonly onRemoved: (name: string) => void;
+  readonly onWarning: (error: FileSystemError) => void;
+}
+
+/** The commit state of one log. */
+export class Commits {
+  readonly #options: CommitsOptions;
+  #state: CommitState;
+  #dropping: Promise<void> | undefined;
+  #isClosed = false;
+
+  /** For one log. */
+  constructor(options: CommitsOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** The state that was saved last. */
+  get state(): CommitState {
+    return this.#state;
+  }
+
+  /**
+   * Makes a state durable: in the operating system, or on stable storage. If it rejects, the state before stands, in
+   * memory and on disk.
+   */
+  async save(state: CommitState): Promise<void> {
+    const { cursor, isSynced, lastSequence, fail } = this.#options;
+    cursor.write({ lastSequence: lastSequence(), ...state });
+    if (isSynced) {
+      try {
+        await cursor.sync();
+      } catch (error) {
+        throw fail(error);
+      }
+    }
+    this.#state = state;
+    this.drop();
+  }
+
+  /** Starts to remove segments that hold nothing but committed or dropped records. */
+  drop(): void {
+    const { list, hasFailed } = this.#options;
+    if (this.#dropping !== undefined || hasFailed() || !list.mayDrop(this.#state)) return;
+    this.#dropping = this.#dropLoop().finally(() => this.#dropping = undefined);
+  }
+
+  /** Writes the state a last time, with the sequences given out since. */
+  saveLast(): void {
+    const { cursor, lastSequence } = this.#options;
+    cursor.write({ lastSequence: lastSequence(), ...this.#state });
+  }
+
+  /** Resolves when nothing is being removed any more, and nothing will be. */
+  async close(): Promise<void> {
+    await this.#dropping;
+    this.#isClosed = true;
+    await this.#dropping;
+  }
+
+  /** Makes the cursor durable, then removes what it has done with; again, while there is more. */
+  async #dropLoop(): Promise<void> {
+    const { cursor, list, hasFailed, fail, onWarning } = this.#options;
+    try {
+      for (;;) {
+        const droppable = list.droppable(this.#state);
+        if (droppable.length === 0 || this.#isClosed || hasFailed()) return;
+        try {
+          await cursor.sync();
+        } catch (error) {
+          fail(error);
+          return;
+        }
+        for (const segment of droppable) await this.#remove(segment);
+      }
+    } catch (error) {
+      // Tried again with the next commit.
+      if (error instanceof FileSystemError) onWarning(error);
+      else throw error;
+    }
+  }
+
+  async #remove(segment: Segment): Promise<void> {
+    if (this.#isClosed) return;
+    await this.#options.list.remove(segment);
+    this.#options.onRemoved(segment.name);
+  }
+}
