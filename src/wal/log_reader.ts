@@ -314,12 +314,14 @@ export class LogReader {
     return active?.name === open.segment.name ? active.position : open.handle.size();
   }
 
-  /** Opens the segment that holds the position, or else the first one behind it. */
+  /** Opens the segment that holds the position, going by names and headers, or else the first one behind it. */
   #openAt(): boolean {
     const { nextSequence, logBytes } = this.#position;
     const { segments } = this.#options.view;
-    const at = Math.max(0, segments.findLastIndex(({ firstSequence }) => firstSequence <= nextSequence));
-    if (!this.#openFirst((segment) => segment.firstSequence >= (segments.at(at)?.firstSequence ?? 0))) return false;
+    for (let i = segments.length - 1; i >= 0 && this.#open === undefined; i--) {
+      if (segments[i].firstSequence <= nextSequence) this.#open = this.#openSegment(segments[i]);
+    }
+    if (this.#open === undefined && !this.#openFirst(({ firstSequence }) => firstSequence > nextSequence)) return false;
     // The position's word for where its frame is saves reading the segment up to there; it need not be true.
     const { header, reader } = this.#open!;
     const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;

@@ -92,17 +92,19 @@ export class SegmentList {
     return droppable;
   }
 
-  /** Removes a segment's file, then the segment; what isn't ours is moved to the quarantine instead. */
+  /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
   async remove(segment: Segment): Promise<void> {
     const { fileSystem, directory, quarantine } = this.#options;
     const path = join(directory, segment.name);
     try {
       const handle = fileSystem.open(path, "read");
-      const size = handle.size();
+      const length = handle.size();
       closeQuietly(handle);
-      if (this.#checkOurs(segment)) fileSystem.remove(path);
-      else if (!await quarantine.move(segment.name)) return this.#forget(segment, 0);
-      this.#forget(segment, size);
+      const isSafe = this.#checkOurs(segment) || await quarantine.copy({ segment: segment.name, offset: 0, length });
+      if (isSafe) fileSystem.remove(path);
+      // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
+      else await quarantine.move(segment.name);
+      this.#forget(segment, length);
     } catch (error) {
       // One that is gone already is as good as removed.
       if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;

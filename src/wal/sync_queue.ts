@@ -17,10 +17,14 @@
 
 import type { Clock } from "../clock.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { afterTurn, Turns } from "../turns.ts";
 import type { Cursor } from "./cursor.ts";
 import type { LogPosition } from "./format.ts";
 import type { Segment } from "./recovery.ts";
 import { SegmentWriter } from "./segment_writer.ts";
+
+/** A device takes its time, which the event loop has; a file system in memory doesn't. */
+const SYNCS_A_TURN = 100;
 
 /** Somebody who waits for a sync: a put or a `putMany` that is not acknowledged yet, or a flush. */
 export interface Waiter {
@@ -57,6 +61,7 @@ export class SyncQueue {
   #isDirectoryDirty = true;
   #waiters: Waiter[] = [];
   #isRunning = false;
+  readonly #turns = new Turns(SYNCS_A_TURN);
   #running: Promise<void> | undefined;
   #syncs = 0;
   #syncMs = 0;
@@ -176,6 +181,7 @@ export class SyncQueue {
       this.#syncMs += clock.monotonic() - startedAt;
       onSynced(end);
       for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
+      if (this.#turns.spend(1)) await new Promise<void>((resolve) => afterTurn(resolve));
     } while (this.#waiters.length > 0 && !hasFailed());
     // In the same breath as the look at the waiters: whoever comes next starts a new run.
     this.#isRunning = false;
