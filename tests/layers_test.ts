@@ -12,6 +12,7 @@ import { assertEquals } from "@std/assert";
 const LINES: readonly string[] = [
   "errors",
   "clock  crc32  turns",
+  "manual_clock",
   "codec",
   "fs/file_system",
   "fs/close",
@@ -40,6 +41,7 @@ const LINES: readonly string[] = [
   "admission  file_store",
   "buffer_base",
   "file_buffer  memory_buffer",
+  "testing",
   "producer",
   "sinks/*",
   "cli/*",

@@ -151,6 +151,11 @@ export class Log implements LogView {
     return this.#list.all;
   }
 
+  /** Where the segment behind another one begins; `undefined` behind the last. */
+  nextAfter(segment: Segment): number | undefined {
+    return this.#list.nextAfter(segment);
+  }
+
   /** The segment that is written to, if one is yet. */
   get active(): { readonly name: string; readonly position: number } | undefined {
     return this.#active?.writer;
@@ -415,7 +420,7 @@ export class Log implements LogView {
   #cutUnacknowledged(): void {
     for (const writer of this.#syncs.dirtyWriters) {
       try {
-        writer.cutUnsynced();
+        writer.cutUnacknowledged();
       } catch {
         // The failure that is reported already is the one that counts.
       }

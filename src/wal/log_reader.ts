@@ -45,6 +45,8 @@ export interface LogView {
   readonly active: { readonly name: string; readonly position: number } | undefined;
   /** Behind the last record that may be given out. */
   readonly end: LogPosition;
+  /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
+  nextAfter(segment: Segment): number | undefined;
 }
 
 /** How much to read. */
@@ -93,6 +95,8 @@ interface OpenSegment {
   readonly handle: FileHandle;
   readonly header: SegmentHeader;
   readonly reader: SegmentReader;
+  /** Where the segment behind begins; `undefined` as long as there is none. */
+  next: number | undefined;
 }
 
 /** Bad bytes passed since the last good frame. */
@@ -285,6 +289,11 @@ export class LogReader {
   #advance(): boolean {
     while (this.#open !== undefined || this.#openAt()) {
       const { segment, reader } = this.#open!;
+      if (reader.expected >= this.#nextOf(this.#open!)) {
+        this.#passRest(this.#open!);
+        if (!this.#openFirst((next) => next.firstSequence > segment.firstSequence)) return false;
+        continue;
+      }
       const item = reader.next(this.#endOf(this.#open!));
       if (item.kind === "frame") {
         if (item.frame.firstSequence + item.frame.count <= this.#position.nextSequence) continue;
@@ -306,6 +315,23 @@ export class LogReader {
       this.#offset += RECORD_HEADER_BYTES + frame.view.getUint32(this.#offset, true);
       this.#index++;
     }
+  }
+
+  /**
+   * What is left in a segment behind which the next one goes on. No record is missing: it is garbage, or was cut off by
+   * whoever began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
+   */
+  #passRest(open: OpenSegment): void {
+    this.#pass(open.segment, { offset: open.reader.position, length: open.reader.tailBytes(this.#endOf(open)) });
+  }
+
+  /** Where the segment behind begins, if there is one by now. */
+  #nextOf(open: OpenSegment): number {
+    const { segments } = this.#options.view;
+    if (open.next === undefined && segments[segments.length - 1]?.name !== open.segment.name) {
+      open.next = this.#options.view.nextAfter(open.segment);
+    }
+    return open.next ?? Infinity;
   }
 
   /** Where the data of the segment ends. */
@@ -355,7 +381,13 @@ export class LogReader {
       }
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
         isKept = true;
-        return { segment, handle, header: result.header, reader: new SegmentReader(handle, result.header) };
+        return {
+          segment,
+          handle,
+          header: result.header,
+          reader: new SegmentReader(handle, result.header),
+          next: undefined,
+        };
       }
       this.#pass(segment, { offset: 0, length: handle.size() });
       return undefined;

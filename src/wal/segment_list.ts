@@ -72,6 +72,12 @@ export class SegmentList {
     this.#diskBytes += bytes;
   }
 
+  /** Where the next segment of ours begins; `undefined` behind the last. */
+  nextAfter({ firstSequence }: Segment): number | undefined {
+    return this.#segments.find((segment) => segment.firstSequence > firstSequence && this.#checkOurs(segment))
+      ?.firstSequence;
+  }
+
   /** Whether, going by their names, some may go once `state` is durable. Cheap; `droppable` looks closer. */
   mayDrop(state: CommitState): boolean {
     return this.#segments.some((_, i) => i + 1 < this.#segments.length && this.#isDone(i, i + 1, state));
@@ -97,9 +103,7 @@ export class SegmentList {
     const { fileSystem, directory, quarantine } = this.#options;
     const path = join(directory, segment.name);
     try {
-      const handle = fileSystem.open(path, "read");
-      const length = handle.size();
-      closeQuietly(handle);
+      const length = this.#sizeOf(path);
       const isSafe = this.#checkOurs(segment) || await quarantine.copy({ segment: segment.name, offset: 0, length });
       if (isSafe) fileSystem.remove(path);
       // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
@@ -109,6 +113,15 @@ export class SegmentList {
       // One that is gone already is as good as removed.
       if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
       this.#forget(segment, 0);
+    }
+  }
+
+  #sizeOf(path: string): number {
+    const handle = this.#options.fileSystem.open(path, "read");
+    try {
+      return handle.size();
+    } finally {
+      closeQuietly(handle);
     }
   }
 

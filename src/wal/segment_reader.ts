@@ -121,6 +121,11 @@ export class SegmentReader {
     return this.#skipBad(offset, end);
   }
 
+  /** How many bytes there are from here to `end`; none if all of them are zero. */
+  tailBytes(end: number): number {
+    return this.#isZeroFrom(this.#at, end) ? 0 : end - this.#at;
+  }
+
   /** Condition 5 of a valid frame, and its place in a group. */
   #follows(frame: FrameHeader): boolean {
     return frame.firstSequence === this.#expected && ((frame.flags & FLAG_CONTINUED) === 0 || this.#midGroup);

@@ -22,7 +22,7 @@ export class SegmentWriter {
   readonly #path: string;
   #handle: FileHandle | undefined;
   #position: number = SEGMENT_HEADER_BYTES;
-  #syncedPosition = 0;
+  #acknowledged: number = SEGMENT_HEADER_BYTES;
   /** How many writes and cuts there were, and how many of them are synced; the file's creation is the first. */
   #changes = 1;
   #syncedChanges = 0;
@@ -117,11 +117,9 @@ export class SegmentWriter {
 
   /** Syncs everything written so far; a segment that was removed meanwhile needs none. */
   async sync(): Promise<void> {
-    const position = this.#position;
     const changes = this.#changes;
     if (this.#handle !== undefined) await this.#handle.sync();
     else await this.#syncClosed();
-    this.#syncedPosition = Math.max(this.#syncedPosition, position);
     this.#syncedChanges = Math.max(this.#syncedChanges, changes);
   }
 
@@ -140,9 +138,14 @@ export class SegmentWriter {
     }
   }
 
+  /** Everything before `position` is durable, and so is whatever it needs to be found: its records are acknowledged. */
+  acknowledge(position: number): void {
+    this.#acknowledged = Math.max(this.#acknowledged, position);
+  }
+
   /** After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later. May throw. */
-  cutUnsynced(): void {
-    const size = Math.max(this.#syncedPosition, SEGMENT_HEADER_BYTES);
+  cutUnacknowledged(): void {
+    const size = this.#acknowledged;
     if (size < this.#position || this.#broken) this.#handle?.truncate(size);
   }
 

@@ -191,11 +191,13 @@ export class SyncQueue {
   async #syncFiles(): Promise<void> {
     const { fileSystem, directory, cursor } = this.#options;
     const writers = [...this.#dirtyWriters];
+    const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
     for (const writer of writers) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
+    writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isDirty) this.#dirtyWriters.delete(writer);
       if (!writer.isDirty && writer.isRetired) writer.close();
