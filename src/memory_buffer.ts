@@ -13,7 +13,7 @@ import { stampClock } from "./clock.ts";
 import type { Codec } from "./codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import { afterTurn, Turns } from "./turns.ts";
+import { PacedAnswers } from "./turns.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
@@ -90,7 +90,7 @@ class MemoryStore implements RecordStore {
   #entries: Entry[] = [];
   #firstSequence = 1;
   #begun = 0;
-  readonly #turns = new Turns(STEPS_A_TURN);
+  readonly #answers = new PacedAnswers(STEPS_A_TURN);
   #end: LogPosition = LOG_START;
   #position: LogPosition = LOG_START;
   #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
@@ -156,7 +156,8 @@ class MemoryStore implements RecordStore {
     this.#end = this.#added();
     this.#listener?.onVisible(putTime);
     const first = this.#end.nextSequence - count;
-    return this.#turns.spend(1) ? new Promise((resolve) => afterTurn(() => resolve(first))) : Promise.resolve(first);
+    if (!this.#answers.mustHold()) return Promise.resolve(first);
+    return new Promise((resolve) => this.#answers.hold(() => resolve(first)));
   }
 
   writeAccepted(): LogPosition {
@@ -183,7 +184,8 @@ class MemoryStore implements RecordStore {
     if (end === start) return Promise.resolve(undefined);
     this.#position = end;
     const batch = this.#batch(start, end);
-    return this.#turns.spend(1) ? new Promise((resolve) => afterTurn(() => resolve(batch))) : Promise.resolve(batch);
+    if (!this.#answers.mustHold()) return Promise.resolve(batch);
+    return new Promise((resolve) => this.#answers.hold(() => resolve(batch)));
   }
 
   nextPutTime(): number | undefined {
@@ -214,6 +216,7 @@ class MemoryStore implements RecordStore {
   }
 
   close(): Promise<void> {
+    this.#answers.flush();
     this.#entries = [];
     return Promise.resolve();
   }

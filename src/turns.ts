@@ -8,7 +8,7 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import { clearImmediate, setImmediate } from "node:timers";
 
 /** Counts work, in units of the caller's. */
 export class Turns {
@@ -29,7 +29,39 @@ export class Turns {
   }
 }
 
-/** Calls `callback` when everything else that waits for the event loop has had its turn. */
-export function afterTurn(callback: () => void): void {
-  setImmediate(callback);
+/** Resolves when everything else that waits for the event loop has had its turn. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+/** Answers in order, now and then only after the event loop had a turn. */
+export class PacedAnswers {
+  readonly #turns: Turns;
+  #held: (() => void)[] = [];
+  #immediate: ReturnType<typeof setImmediate> | undefined;
+
+  /** A turn is due after each `every` answers. */
+  constructor(every: number) {
+    this.#turns = new Turns(every);
+  }
+
+  /** Counts an answer; true if it must be given to `hold`, false if it may be given at once. */
+  mustHold(): boolean {
+    return this.#immediate !== undefined || this.#turns.spend(1);
+  }
+
+  /** Gives an answer after the next turn, behind those that wait for it already. */
+  hold(answer: () => void): void {
+    this.#held.push(answer);
+    this.#immediate ??= setImmediate(() => this.flush());
+  }
+
+  /** Gives all answers that wait. */
+  flush(): void {
+    clearImmediate(this.#immediate);
+    this.#immediate = undefined;
+    for (const answer of this.#held.splice(0)) answer();
+  }
 }

@@ -1,11 +1,12 @@
 /**
  * The cursor file: how far the log is committed, and where the batches in flight end.
  *
- * Guarantees: a write changes one of two slots, in turn, so that the state before survives whatever happens to it; a
- * slot that failed to be written is the next one to be written again; it needs no disk space after its creation. Losing
- * the cursor loses no record: the log wins, and everything in it is delivered again.
+ * Guarantees: a write changes neither the slot of the state before nor that of the last state that was synced, so that
+ * the one survives whatever happens to the process, and the other a power cut; a slot that failed to be written is the
+ * next one to be written again; it needs no disk space after its creation. Losing the cursor loses no record: the
+ * log wins, and everything in it is delivered again.
  *
- * The two-slot scheme is that of LMDB's meta pages.
+ * The scheme is that of LMDB's meta pages, with a third one because not every write is synced here.
  *
  * @module
  */
@@ -18,6 +19,7 @@ import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
+  CURSOR_SLOTS,
   type CursorState,
   decodeCursor,
   encodeCursor,
@@ -28,7 +30,7 @@ import {
 /** Name of the cursor file in a buffer's directory. */
 export const CURSOR_NAME = "cursor";
 
-/** What a cursor file says: its newest valid slot and the number of that slot. */
+/** A valid slot and its number. */
 interface SlotState {
   readonly state: CursorState;
   readonly slot: number;
@@ -40,20 +42,22 @@ export class Cursor {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #generation: number;
-  #slot: number;
-  /** Whether neither slot is valid. */
-  #isNew: boolean;
+  /** The slot of the newest state, and of the newest that was synced; -1 if there is none. */
+  #newest: number;
+  #synced: number;
   /** Until the first sync nobody knows whether the process before has synced. */
   #isDirty = true;
   #syncing: Promise<void> | undefined;
 
-  private constructor(handle: FileHandle, uuid: string, newest: SlotState | undefined) {
+  private constructor(handle: FileHandle, uuid: string, slots: readonly SlotState[]) {
     this.#handle = handle;
     this.#bytes = newCursorSlot(uuid);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
+    const [newest, second] = slots;
     this.#generation = newest?.state.generation ?? 0;
-    this.#slot = newest === undefined ? 0 : 1 - newest.slot;
-    this.#isNew = newest === undefined;
+    this.#newest = newest?.slot ?? -1;
+    // The process before may have synced the newest or not; then it has synced the one before.
+    this.#synced = second?.slot ?? this.#newest;
   }
 
   /**
@@ -67,7 +71,7 @@ export class Cursor {
     const handle = openIfThere(fileSystem, path);
     if (handle === undefined) return undefined;
     try {
-      return newestSlot(handle, path)?.state;
+      return readSlots(handle, path).at(0)?.state;
     } finally {
       closeQuietly(handle);
     }
@@ -81,11 +85,11 @@ export class Cursor {
     const path = join(directory, CURSOR_NAME);
     const handle = openIfThere(fileSystem, path) ?? fileSystem.open(path, "create");
     try {
-      const newest = newestSlot(handle, path);
+      const slots = readSlots(handle, path);
       // Zeros are written, not left as a hole, because a hole needs space later.
       const size = handle.size();
       if (size < CURSOR_FILE_BYTES) handle.write(new Uint8Array(CURSOR_FILE_BYTES - size), size);
-      return new Cursor(handle, uuid, newest);
+      return new Cursor(handle, uuid, slots);
     } catch (error) {
       closeQuietly(handle);
       throw error;
@@ -99,16 +103,17 @@ export class Cursor {
 
   /** Writes a state to the operating system. If it throws, the state before still stands. */
   write(state: Omit<CursorState, "generation" | "uuid">): void {
+    const isFirst = this.#newest < 0;
     const generation = this.#generation + 1;
     const length = encodeCursor(this.#bytes, this.#view, { ...state, generation });
-    this.#handle.write(this.#bytes.subarray(0, length), this.#slot * CURSOR_SLOT_STRIDE);
+    let slot = 0;
+    while (slot === this.#newest || slot === this.#synced) slot++;
+    this.#handle.write(this.#bytes.subarray(0, length), slot * CURSOR_SLOT_STRIDE);
     this.#generation = generation;
-    this.#slot = 1 - this.#slot;
+    this.#newest = slot;
     this.#isDirty = true;
-    if (!this.#isNew) return;
     // From the start there are two valid slots, so that one bad bit never leaves none.
-    this.#isNew = false;
-    this.write(state);
+    if (isFirst) this.write(state);
   }
 
   /**
@@ -124,8 +129,10 @@ export class Cursor {
 
   async #syncOnce(): Promise<void> {
     const generation = this.#generation;
+    const slot = this.#newest;
     try {
       await this.#handle.sync();
+      this.#synced = slot;
       if (generation === this.#generation) this.#isDirty = false;
     } finally {
       this.#syncing = undefined;
@@ -147,22 +154,19 @@ function openIfThere(fileSystem: FileSystem, path: string): FileHandle | undefin
   }
 }
 
-/** The valid slot with the higher generation. A newer version counts only if no slot is ours. */
-function newestSlot(handle: FileHandle, path: string): SlotState | undefined {
-  let newest: SlotState | undefined;
+/** The valid slots, the newest first. A newer version counts only if no slot is ours. */
+function readSlots(handle: FileHandle, path: string): SlotState[] {
+  const slots: SlotState[] = [];
   let version: number | undefined;
   const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
-  for (let slot = 0; slot < 2; slot++) {
+  for (let slot = 0; slot < CURSOR_SLOTS; slot++) {
     const length = handle.read(bytes, slot * CURSOR_SLOT_STRIDE);
     const result = decodeCursor(bytes.subarray(0, length));
     if (result.kind === "version") version = result.version;
-    if (result.kind !== "cursor") continue;
-    if (newest === undefined || result.state.generation > newest.state.generation) {
-      newest = { state: result.state, slot };
-    }
+    if (result.kind === "cursor") slots.push({ state: result.state, slot });
   }
-  if (newest === undefined && version !== undefined) {
+  if (slots.length === 0 && version !== undefined) {
     throw new UnsupportedVersionError({ path, version, supported: FORMAT_VERSION });
   }
-  return newest;
+  return slots.sort((a, b) => b.state.generation - a.state.generation);
 }

@@ -62,8 +62,10 @@
  *
  * ## Cursor
  *
- * Two slots of 512 bytes at offsets 0 and 4096, written in turn, so that a torn write spoils only the older state, also
- * where a device writes whole pages. The file has its full length from the start: a commit needs no space.
+ * Three slots of 512 bytes at offsets 0, 4096 and 8192. A write goes to the one that holds neither the newest state nor the
+ * newest that was synced: so a write that is torn by the end of the process spoils neither, and one that is torn by a
+ * power cut still leaves what was synced; also where a device writes whole pages. The file has its full length from the
+ * start: a commit needs no space.
  *
  * ```text
  *           0  CRC              4   CRC-32 of all that follows, up to the last boundary
@@ -109,10 +111,12 @@ export const FLAG_CONTINUED = 2;
 
 /** Bytes of one cursor slot, at most. */
 export const CURSOR_SLOT_BYTES = 512;
-/** Distance of the two slots: at least the page of any device. */
+/** Number of slots. */
+export const CURSOR_SLOTS = 3;
+/** Distance of the slots: at least the page of any device. */
 export const CURSOR_SLOT_STRIDE = 4096;
 /** Length of the cursor file. */
-export const CURSOR_FILE_BYTES: number = CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
+export const CURSOR_FILE_BYTES: number = (CURSOR_SLOTS - 1) * CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
 
 const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
 const CURSOR_MAGIC = 0x52434c53;

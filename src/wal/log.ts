@@ -22,7 +22,7 @@
 import type { Clock } from "../clock.ts";
 import { BufferFailedError, type FileSystemError } from "../errors.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
-import { afterTurn, Turns } from "../turns.ts";
+import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
@@ -98,9 +98,7 @@ export class Log implements LogView {
   #next: number;
   #unwritten: Waiter[] = [];
   #isWriteQueued = false;
-  readonly #turns = new Turns(WRITES_A_TURN);
-  /** Written, and waiting for the event loop's turn to be told. */
-  #held: Waiter[] | undefined;
+  readonly #answers = new PacedAnswers(WRITES_A_TURN);
   /** When the first record was written that is not acknowledged yet; only with `fsync: "always"`. */
   #unsyncedSince: number | undefined;
   #cancelSyncTimer: (() => void) | undefined;
@@ -231,20 +229,10 @@ export class Log implements LogView {
     this.#options.events.onVisible(putTime);
   }
 
-  /** Wakes those whose bytes are written; now and then only after the event loop had a turn, and always in order. */
+  /** Wakes those whose bytes are written. */
   #acknowledge(waiters: readonly Waiter[]): void {
-    if (this.#held !== undefined) {
-      for (const waiter of waiters) this.#held.push(waiter);
-    } else if (this.#turns.spend(1)) {
-      this.#held = [...waiters];
-      afterTurn(() => {
-        const held = this.#held ?? [];
-        this.#held = undefined;
-        for (const { resolve, firstSequence } of held) resolve(firstSequence);
-      });
-    } else {
-      for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
-    }
+    if (this.#answers.mustHold()) this.#answers.hold(() => wake(waiters));
+    else wake(waiters);
   }
 
   /** Writes the builder's frames to the active segment, or to a new one. */
@@ -440,6 +428,7 @@ export class Log implements LogView {
     } catch (error) {
       failure = error;
     }
+    this.#answers.flush();
     this.#cancelSyncTimer?.();
     await this.#syncs.idle();
     await this.#commits.close();
@@ -449,4 +438,8 @@ export class Log implements LogView {
     this.#options.lock.release();
     if (failure !== undefined) throw failure;
   }
+}
+
+function wake(waiters: readonly Waiter[]): void {
+  for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
 }

@@ -15,7 +15,7 @@ import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { afterTurn, Turns } from "../turns.ts";
+import { nextTurn, Turns } from "../turns.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
   FORMAT_VERSION,
@@ -200,14 +200,14 @@ export class LogReader {
       const before = this.#position.payloadBytes;
       this.#position = this.#positionAt(sequence, before + taken.length - taken.count * RECORD_HEADER_BYTES);
       if (this.#frame !== undefined) break;
-      if (this.#turns.spend(taken.length)) await new Promise<void>((resolve) => afterTurn(resolve));
+      if (this.#turns.spend(taken.length)) await nextTurn();
       if (sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly) || !this.#follows(sequence, codecVersion)) {
         break;
       }
       this.#correctTotals();
     }
     await this.#copyPassed();
-    if (this.#turns.spend(COST_OF_BATCH_BYTES)) await new Promise<void>((resolve) => afterTurn(resolve));
+    if (this.#turns.spend(COST_OF_BATCH_BYTES)) await nextTurn();
     const end = this.#position;
     const count = bounds.length / 2;
     return { firstSequence: start.nextSequence, count, bytes, bounds, payloadBytes, codecVersion, start, end };

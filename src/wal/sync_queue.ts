@@ -17,7 +17,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { afterTurn, Turns } from "../turns.ts";
+import { nextTurn, Turns } from "../turns.ts";
 import type { Cursor } from "./cursor.ts";
 import type { LogPosition } from "./format.ts";
 import type { Segment } from "./recovery.ts";
@@ -181,7 +181,7 @@ export class SyncQueue {
       this.#syncMs += clock.monotonic() - startedAt;
       onSynced(end);
       for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
-      if (this.#turns.spend(1)) await new Promise<void>((resolve) => afterTurn(resolve));
+      if (this.#turns.spend(1)) await nextTurn();
     } while (this.#waiters.length > 0 && !hasFailed());
     // In the same breath as the look at the waiters: whoever comes next starts a new run.
     this.#isRunning = false;
