@@ -56,7 +56,7 @@ export class Cursor {
     const [newest, second] = slots;
     this.#generation = newest?.state.generation ?? 0;
     this.#newest = newest?.slot ?? -1;
-    // The process before may have synced the newest or not; then it has synced the one before.
+    // Nobody knows what the process before has synced, until the first sync.
     this.#synced = second?.slot ?? this.#newest;
   }
 
@@ -79,7 +79,7 @@ export class Cursor {
 
   /**
    * Opens the cursor file for writing, created or brought to its full length if need be; after that, no write to it
-   * needs disk space.
+   * needs disk space. It should be synced before it is written to.
    */
   static open(fileSystem: FileSystem, directory: string, uuid: string): Cursor {
     const path = join(directory, CURSOR_NAME);

@@ -385,10 +385,9 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
   }
   const cursor = Cursor.open(fileSystem, directory, plan.uuid);
   try {
-    if (plan.cursorChanged) {
-      cursor.write(plan.cursor);
-      await cursor.sync();
-    }
+    if (plan.cursorChanged) cursor.write(plan.cursor);
+    // Also what the process before wrote: from here on it is known which state is durable.
+    await cursor.sync();
     for (const finding of plan.unusable) {
       damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
     }
