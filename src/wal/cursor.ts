@@ -47,7 +47,9 @@ export class Cursor {
   #synced: number;
   /** Until the first sync nobody knows whether the process before has synced. */
   #isDirty = true;
-  #syncing: Promise<void> | undefined;
+  /** The slot that the sync under way makes durable; -1 if there is none. */
+  #syncing = -1;
+  #running: Promise<void> | undefined;
 
   private constructor(handle: FileHandle, uuid: string, slots: readonly SlotState[]) {
     this.#handle = handle;
@@ -108,6 +110,8 @@ export class Cursor {
     const length = encodeCursor(this.#bytes, this.#view, { ...state, generation });
     let slot = 0;
     while (slot === this.#newest || slot === this.#synced) slot++;
+    // No other slot is left than the one that a sync is being made of: it proves nothing for this one then.
+    if (slot === this.#syncing) this.#syncing = -1;
     this.#handle.write(this.#bytes.subarray(0, length), slot * CURSOR_SLOT_STRIDE);
     this.#generation = generation;
     this.#newest = slot;
@@ -122,20 +126,21 @@ export class Cursor {
    */
   async sync(): Promise<void> {
     while (this.#isDirty) {
-      this.#syncing ??= this.#syncOnce();
-      await this.#syncing;
+      this.#running ??= this.#syncOnce();
+      await this.#running;
     }
   }
 
   async #syncOnce(): Promise<void> {
     const generation = this.#generation;
-    const slot = this.#newest;
+    this.#syncing = this.#newest;
     try {
       await this.#handle.sync();
-      this.#synced = slot;
+      if (this.#syncing >= 0) this.#synced = this.#syncing;
       if (generation === this.#generation) this.#isDirty = false;
     } finally {
-      this.#syncing = undefined;
+      this.#syncing = -1;
+      this.#running = undefined;
     }
   }
 

@@ -201,9 +201,12 @@ export class LogReader {
       this.#position = this.#positionAt(sequence, before + taken.length - taken.count * RECORD_HEADER_BYTES);
       if (this.#frame !== undefined) break;
       if (this.#turns.spend(taken.length)) await nextTurn();
-      if (sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly) || !this.#follows(sequence, codecVersion)) {
-        break;
+      if (sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
+      // A batch that has its end already goes on past what is no part of it.
+      if (!limits.mayEndEarly && this.#frame!.firstSequence <= sequence) {
+        await this.#settlePassed(this.#options.view.end);
       }
+      if (!this.#follows(sequence, codecVersion)) break;
       this.#correctTotals();
     }
     await this.#copyPassed();

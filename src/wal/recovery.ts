@@ -282,15 +282,18 @@ function reconcile(
     cursor: CursorState | undefined;
   },
 ): Plan {
-  const { options, uuid, segments, empty, unusable, scan } = found;
+  const { options, uuid, segments, empty, scan } = found;
   const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
-  const cursorLost = cursor === undefined && (segments.length > 0 || unusable.length > 0 || found.cursor !== undefined);
+  const cursorLost = cursor === undefined &&
+    (segments.length > 0 || found.unusable.length > 0 || found.cursor !== undefined);
   const start = startOf(options, segments, scan);
   const known = cursor ?? { lastSequence: 0, committed: start, resume: start, boundaries: [] };
   const findings: Finding[] = scan === undefined ? [] : [...scan.findings];
 
   const logEnd = scan?.end ??
     { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
+  // What can be read in front of an unreadable segment can't be in it.
+  const unusable = found.unusable.map((one) => ({ ...one, missing: behind(one.missing, logEnd.nextSequence) }));
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
   const begun = cursor === undefined ? Math.max(0, ...empty.map(({ firstSequence }) => firstSequence)) : 0;
