@@ -1,0 +1,114 @@
+/**
+ * Tools to test programs that keep records in a buffer: a file system that crashes on demand, and a clock that is
+ * moved by hand. Sluice's own tests are written with them.
+ *
+ * ## Fault model
+ *
+ * What a {@linkcode MemoryFileSystem} does to a program, and what a `FileBuffer` on it makes of that:
+ *
+ * | fault | how | what the buffer still guarantees |
+ * |---|---|---|
+ * | the process dies | `kill()` | every acknowledged record is there again, whatever `fsync` says; the batch in flight comes again with the same id and the same records |
+ * | the power goes | `crash({ seed })` | what a sync has covered: with `fsync: "always"` every acknowledged record, batch and commit; else all but the last interval, or what `flush()` and `close()` made durable. What is missing in the middle is reported |
+ * | an operation fails, without effect, halfway, or after it | `onOperation` | the error reaches the caller; a rejected put leaves nothing behind; only after `BUFFER_FAILED` is it unknown whether what was under way is there after the next `open()` |
+ * | a sync fails and the system forgets the pages (Linux) | `onOperation`, kind `"lost"` | the buffer has failed and says so; nothing is acknowledged by trying again |
+ * | the disk is full | `capacityBytes` | puts reject; emit and commit go on; puts work again when there is space |
+ *
+ * No log can survive a disk that reports a sync as done and has not done it, or one that loses what it had synced.
+ * A buffer notices what is missing or changed then, reports it, and delivers the rest.
+ *
+ * The exact rules, down to which part of an unsynced write a power cut may leave, stand at the head of
+ * `src/fs/memory.ts`; `tests/README.md` in the repository says which test proves what.
+ *
+ * @example A producer survives being killed at any moment
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * for (let moment = 0, died = true; died; moment++) {
+ *   died = false;
+ *   let left = new MemoryFileSystem();
+ *   const fileSystem: MemoryFileSystem = left.kill({
+ *     onOperation({ index }) {
+ *       if (index !== moment) return;
+ *       died = true;
+ *       left = fileSystem.kill();
+ *     },
+ *   });
+ *   const acknowledged: string[] = [];
+ *   try {
+ *     const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync: "never" });
+ *     for (const record of ["a", "b", "c"]) {
+ *       await buffer.put(record);
+ *       acknowledged.push(record);
+ *     }
+ *     await buffer.close();
+ *   } catch (error) {
+ *     if (!died) throw error;
+ *   }
+ *
+ *   if (!died) left = fileSystem.kill();
+ *   const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem: left });
+ *   const found: string[] = [];
+ *   for await (const batch of buffer.batches({ flush: true })) {
+ *     found.push(...batch.records);
+ *     await buffer.commit(batch);
+ *   }
+ *   await buffer.close();
+ *   // One more may be there: written, but the process died before it could be told.
+ *   assertEquals(found.slice(0, acknowledged.length), acknowledged);
+ * }
+ * ```
+ *
+ * @example The power goes: what was flushed is there, whatever the seed
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync: "never" });
+ * await buffer.put("flushed");
+ * await buffer.flush();
+ * await buffer.put("not flushed");
+ *
+ * for (let seed = 0; seed < 20; seed++) {
+ *   const after = await FileBuffer.open<string>({ path: "/buffer", fileSystem: fileSystem.crash({ seed }) });
+ *   const batch = await after.emit();
+ *   assertEquals(batch.records[0], "flushed");
+ *   await after.close();
+ * }
+ * await buffer.close();
+ * ```
+ *
+ * @example The disk is full, and then it isn't
+ * ```ts
+ * import { FileBuffer, NoSpaceError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem });
+ * await buffer.put("fits");
+ * fileSystem.capacityBytes = fileSystem.usedBytes;
+ * await assertRejects(() => buffer.put("doesn't"), NoSpaceError);
+ * await buffer.commit(await buffer.emit());
+ * fileSystem.capacityBytes = Infinity;
+ * assertEquals(await buffer.put("fits again"), 2);
+ * await buffer.close();
+ * ```
+ *
+ * @module
+ */
+
+export {
+  type Fault,
+  MemoryFileSystem,
+  type MemoryFileSystemOptions,
+  type MemoryOperation,
+  type MemoryOperationName,
+} from "./fs/memory.ts";
+export type { FileHandle, FileLock, FileSystem, OpenMode } from "./fs/file_system.ts";
+export { ManualClock, type ManualTimer } from "./manual_clock.ts";
+export type { Clock, TimerOptions } from "./clock.ts";
