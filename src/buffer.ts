@@ -305,7 +305,7 @@ export class Batch<T> implements Iterable<T> {
     return this.#records;
   }
 
-  /** The encoded bytes of each record, in order. */
+  /** The encoded bytes of each record, in order. They are the batch's own memory: copy what is to be changed. */
   get payloads(): readonly Uint8Array[] {
     if (this.#payloads === undefined) {
       const payloads: Uint8Array[] = new Array(this.length);

@@ -85,7 +85,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
-      onRejected: (puts) => this.#rejected += puts,
+      onRejected: (puts) => this.#onRejected(puts),
       onFailed: (error) => this.#onFailed(error),
     });
     this.#goTo(store.commitState.resume);
@@ -441,6 +441,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#oldestPutTime = putTime;
     this.#seenSequence = this.#store.end.nextSequence;
     if (this.#waiters.size > 0) this.#wake();
+  }
+
+  #onRejected(puts: number): void {
+    this.#rejected += puts;
+    // The backlog is smaller again, so whoever waits may fit; not from within the write that has just failed.
+    queueMicrotask(() => {
+      if (this.#closing === undefined && this.#store.failure === undefined) this.#admission.pump();
+    });
   }
 
   #onFailed(error: BufferFailedError): void {

@@ -28,6 +28,7 @@ import {
   FileBuffer,
   type FileBufferOptions,
   jsonCodec,
+  NoSpaceError,
   textCodec,
 } from "../mod.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
@@ -751,4 +752,18 @@ test("FileBuffer syncs at the interval when a producer does nothing but await pu
   } finally {
     rmSync(path, { recursive: true });
   }
+});
+
+test("FileBuffer.put() that waits is not forgotten when the disk refuses the one before it", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const buffer = await open(fileSystem, { whenFull: "block", maxBacklogBytes: 100, maxRecords: 1, fsync: "never" });
+  await buffer.put("a".repeat(60));
+  const batch = await buffer.emit();
+  const waiting = [buffer.put("b".repeat(60)), buffer.put("c".repeat(60))];
+  fileSystem.capacityBytes = fileSystem.usedBytes;
+  await buffer.commit(batch);
+  for (const put of waiting) await assertRejects(() => put, NoSpaceError);
+  fileSystem.capacityBytes = Infinity;
+  assertEquals(await buffer.put("d"), 2);
+  await buffer.close();
 });

@@ -127,6 +127,8 @@ const POSITION_BYTES = 8 + 8 + 8;
 /** Boundaries that fit one slot: so many batches can be in flight. */
 export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
 const TWO_32 = 2 ** 32;
+/** A file named after a higher sequence strayed in: behind it no sequences would be left to give out. */
+const MAX_FIRST_SEQUENCE = 2 ** 52;
 
 /** What a segment's header says. */
 export interface SegmentHeader {
@@ -207,7 +209,7 @@ export function segmentName(firstSequence: number): string {
 export function parseSegmentName(name: string): number | undefined {
   if (!/^\d{20}\.wal$/.test(name)) return undefined;
   const sequence = Number(name.slice(0, 20));
-  return Number.isSafeInteger(sequence) && sequence > 0 ? sequence : undefined;
+  return sequence > 0 && sequence <= MAX_FIRST_SEQUENCE ? sequence : undefined;
 }
 
 /** The bytes at the start of a segment: the header, twice. */
@@ -237,12 +239,18 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   return second.kind === "header" || first.kind === "bad" ? second : first;
 }
 
+/** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */
+function isNewer(version: number): boolean {
+  return version > FORMAT_VERSION && version <= 0xffff;
+}
+
 function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   if (bytes.length < at + HEADER_COPY_BYTES) return { kind: "bad" };
   for (let i = 0; i < MAGIC.length; i++) if (bytes[at + i] !== MAGIC[i]) return { kind: "bad" };
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES);
   const version = view.getUint32(8, true);
-  if (version > FORMAT_VERSION) return { kind: "version", version };
+  if (isNewer(version)) return { kind: "version", version };
+  if (version !== FORMAT_VERSION) return { kind: "bad" };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
   const header: SegmentHeader = {
@@ -380,7 +388,8 @@ export function decodeCursor(bytes: Uint8Array): CursorResult {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(4, true) !== CURSOR_MAGIC) return { kind: "bad" };
   const version = view.getUint32(8, true);
-  if (version > FORMAT_VERSION) return { kind: "version", version };
+  if (isNewer(version)) return { kind: "version", version };
+  if (version !== FORMAT_VERSION) return { kind: "bad" };
   const count = view.getUint32(12, true);
   const length = CURSOR_FIXED_BYTES + count * POSITION_BYTES;
   if (count > MAX_BOUNDARIES || length > bytes.length) return { kind: "bad" };

@@ -104,7 +104,8 @@ export class SegmentList {
     const path = join(directory, segment.name);
     try {
       const length = this.#sizeOf(path);
-      const isSafe = this.#checkOurs(segment) || await quarantine.copy({ segment: segment.name, offset: 0, length });
+      const isSafe = length === 0 || this.#checkOurs(segment) ||
+        await quarantine.copy({ segment: segment.name, offset: 0, length });
       if (isSafe) fileSystem.remove(path);
       // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
       else await quarantine.move(segment.name);

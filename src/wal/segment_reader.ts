@@ -28,6 +28,14 @@ import {
 /** How much is read at a time: large enough that the calls don't count, small enough not to hold the loop up. */
 const CHUNK_BYTES = 256 * 1024;
 
+/**
+ * A scan ends when checking what only looks like frames has cost so much. A payload full of frames, such as a log that is
+ * stored in a record, costs its own length once; only one that is made for it, each header claiming all that follows,
+ * gets further.
+ */
+const SCAN_BUDGET_BYTES = 256 * 1024 * 1024;
+const SCAN_BUDGET_FACTOR = 4;
+
 /** A valid frame. Its bytes are the reader's: they change with the next call. */
 export interface Frame extends FrameHeader {
   /** Where it begins in the file. */
@@ -64,6 +72,8 @@ export class SegmentReader {
   #expected: number;
   /** Whether the frame before says that the next one belongs to it, or nothing is known about the frame before. */
   #midGroup = false;
+  /** Bytes of what looked like frames and wasn't, since the scan began. */
+  #refusedBytes = 0;
   /** Up to here groups were found to be whole. */
   #wholeUpTo = 0;
 
@@ -189,9 +199,11 @@ export class SegmentReader {
 
   /** Tries every offset behind a bad one. */
   #scan(offset: number, end: number): Frame | undefined {
+    this.#refusedBytes = 0;
     for (let at = offset + 1; at + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES <= end; at++) {
       const frame = this.#resumeAt(offset, at, end);
       if (frame !== undefined) return frame;
+      if (this.#refusedBytes > SCAN_BUDGET_BYTES + SCAN_BUDGET_FACTOR * (at - offset)) return undefined;
     }
     return undefined;
   }
@@ -217,7 +229,10 @@ export class SegmentReader {
     const header = this.#headerAt(at, end);
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
     const offset = at - this.#bufferAt;
-    if (!isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) return undefined;
+    if (!isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
+      this.#refusedBytes += header.length;
+      return undefined;
+    }
     return { ...header, fileOffset: at, bytes: this.#buffer, view: this.#view, offset };
   }
 
