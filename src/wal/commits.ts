@@ -35,6 +35,7 @@ export interface CommitsOptions {
 export class Commits {
   readonly #options: CommitsOptions;
   #state: CommitState;
+  #isDropping = false;
   #dropping: Promise<void> | undefined;
   #isClosed = false;
 
@@ -70,8 +71,9 @@ export class Commits {
   /** Starts to remove segments that hold nothing but committed or dropped records. */
   drop(): void {
     const { list, hasFailed } = this.#options;
-    if (this.#dropping !== undefined || hasFailed() || !list.mayDrop(this.#state)) return;
-    this.#dropping = this.#dropLoop().finally(() => this.#dropping = undefined);
+    if (this.#isDropping || hasFailed() || !list.mayDrop(this.#state)) return;
+    this.#isDropping = true;
+    this.#dropping = this.#dropLoop();
   }
 
   /** Writes the state a last time, with the sequences given out since. */
@@ -106,6 +108,9 @@ export class Commits {
       // Tried again with the next commit.
       if (error instanceof FileSystemError) onWarning(error);
       else throw error;
+    } finally {
+      // In the same breath as the last look: a commit that comes next starts anew.
+      this.#isDropping = false;
     }
   }
 

@@ -402,11 +402,11 @@ export class Log implements LogView {
   }
 
   /**
-   * What was written but not synced is about to be rejected: it must not be there after a restart. Best effort, because
-   * the disk has just refused to work.
+   * What was written but not synced is about to be rejected: it must not be there after a restart. The newest first, so
+   * that there is never a gap. Best effort, because the disk has just refused to work.
    */
   #cutUnacknowledged(): void {
-    for (const writer of this.#syncs.dirtyWriters) {
+    for (const writer of [...this.#syncs.dirtyWriters].reverse()) {
       try {
         writer.cutUnacknowledged();
       } catch {

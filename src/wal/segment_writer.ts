@@ -27,6 +27,7 @@ export class SegmentWriter {
   #changes = 1;
   #syncedChanges = 0;
   #broken = false;
+  #isInherited = false;
   #isRetired = false;
 
   private constructor(fileSystem: FileSystem, directory: string, name: string) {
@@ -70,6 +71,7 @@ export class SegmentWriter {
   /** A segment that is only to be synced: an earlier process wrote it, and nobody knows whether it did that. */
   static inherit(fileSystem: FileSystem, directory: string, name: string): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, name);
+    writer.#isInherited = true;
     writer.#isRetired = true;
     return writer;
   }
@@ -143,10 +145,14 @@ export class SegmentWriter {
     this.#acknowledged = Math.max(this.#acknowledged, position);
   }
 
-  /** After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later. May throw. */
+  /**
+   * After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later; a segment of which nothing
+   * was goes as a whole, so that its name doesn't speak of records that are gone. May throw.
+   */
   cutUnacknowledged(): void {
-    const size = this.#acknowledged;
-    if (size < this.#position || this.#broken) this.#handle?.truncate(size);
+    if (this.#isInherited) return;
+    if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
+    else if (this.#acknowledged < this.#position || this.#broken) this.#handle?.truncate(this.#acknowledged);
   }
 
   /** Says that nothing more is written to it. */
