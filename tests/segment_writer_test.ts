@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FileSystemError, NoSpaceError } from "../src/errors.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
 import { SegmentWriter } from "../src/wal/segment_writer.ts";
 import { InstrumentedDisk, watch } from "./instrumented_disk.ts";
@@ -232,4 +232,20 @@ test("SegmentWriter.close() doesn't let an error of the close out", async () => 
   assertEquals(disk.plannedFaults, 0);
   await writer.sync();
   assertEquals(writer.isDirty, false);
+});
+
+test("SegmentWriter.close() waits for a sync that is under way", async () => {
+  let release = () => {};
+  const fileSystem = new MemoryFileSystem({
+    whileSyncing: () => new Promise<void>((resolve) => release = resolve),
+  });
+  fileSystem.makeDirectory(DIRECTORY);
+  const writer = SegmentWriter.create(fileSystem, DIRECTORY, HEADER, false);
+  writer.write(bytesOf("one,"));
+  const sync = writer.sync();
+  writer.close();
+  release();
+  await sync;
+  assertEquals(writer.isDirty, false);
+  assertThrows(() => writer.write(bytesOf("two,")), TypeError);
 });

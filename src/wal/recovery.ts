@@ -309,6 +309,11 @@ function reconcile(
     const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
     findings.unshift({ segment: segments[0].name, offset: 0, length: 0, missing });
   }
+  const begins = Math.min(...unusable.map(({ missing }) => missing?.first ?? Infinity));
+  if (segments.length === 0 && begins < Infinity && known.resume.nextSequence < begins) {
+    const missing = { first: known.resume.nextSequence, last: begins - 1 };
+    findings.unshift({ segment: segmentName(missing.first), offset: 0, length: 0, missing });
+  }
   const atMost = (position: LogPosition): LogPosition =>
     position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
   const committed = atMost(known.committed);

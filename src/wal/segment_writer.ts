@@ -28,6 +28,8 @@ export class SegmentWriter {
   #syncedChanges = 0;
   #broken = false;
   #isInherited = false;
+  #syncsUnderWay = 0;
+  #closesAfterSync = false;
   #isRetired = false;
 
   private constructor(fileSystem: FileSystem, directory: string, name: string) {
@@ -120,8 +122,14 @@ export class SegmentWriter {
   /** Syncs everything written so far; a segment that was removed meanwhile needs none. */
   async sync(): Promise<void> {
     const changes = this.#changes;
-    if (this.#handle !== undefined) await this.#handle.sync();
-    else await this.#syncClosed();
+    this.#syncsUnderWay++;
+    try {
+      if (this.#handle !== undefined) await this.#handle.sync();
+      else await this.#syncClosed();
+    } finally {
+      this.#syncsUnderWay--;
+      if (this.#closesAfterSync) this.close();
+    }
     this.#syncedChanges = Math.max(this.#syncedChanges, changes);
   }
 
@@ -160,8 +168,10 @@ export class SegmentWriter {
     this.#isRetired = true;
   }
 
-  /** Closes the file; `sync` opens it again if it has to. */
+  /** Closes the file, after a sync that is under way; `sync` opens it again if it has to. */
   close(): void {
+    this.#closesAfterSync = this.#syncsUnderWay > 0;
+    if (this.#closesAfterSync) return;
     closeQuietly(this.#handle);
     this.#handle = undefined;
   }
