@@ -202,3 +202,16 @@ test("FileBuffer.close() makes everything durable, puts of the same tick include
     for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values.length, 6, `fsync ${fsync}`);
   }
 });
+
+test("FileBuffer syncs what was put during a sync when its own interval is over before that sync", async () => {
+  const { buffer, clock, disk } = await openOn({ fsync: 1000 });
+  await buffer.put("a");
+  disk.hold();
+  clock.advance(1000);
+  await turn();
+  assertEquals(disk.held.length, 1, "the sync of the first interval");
+  await buffer.put("b");
+  clock.advance(1000);
+  await disk.letGo();
+  for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values, ["first", "a", "b"]);
+});

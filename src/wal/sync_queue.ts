@@ -61,6 +61,8 @@ export class SyncQueue {
   #isDirectoryDirty = true;
   #waiters: Waiter[] = [];
   #isRunning = false;
+  /** Whether something was written since the last sync began that is to be synced without waiting. */
+  #isWanted = false;
   readonly #turns = new Turns(SYNCS_A_TURN);
   #running: Promise<void> | undefined;
   #syncs = 0;
@@ -123,8 +125,9 @@ export class SyncQueue {
     this.start();
   }
 
-  /** Starts to sync, unless a sync is under way. */
+  /** Starts to sync what is dirty now; after the sync that is under way, if one is. */
   start(): void {
+    this.#isWanted = true;
     if (this.#isRunning) return;
     this.#isRunning = true;
     this.#running = this.#run();
@@ -163,6 +166,7 @@ export class SyncQueue {
   async #run(): Promise<void> {
     const { clock, written, hasFailed, onSynced, onFailed } = this.#options;
     do {
+      this.#isWanted = false;
       const waiters = this.takeWaiters();
       const end = written();
       const startedAt = clock.monotonic();
@@ -182,8 +186,8 @@ export class SyncQueue {
       onSynced(end);
       for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
       if (this.#turns.spend(1)) await nextTurn();
-    } while (this.#waiters.length > 0 && !hasFailed());
-    // In the same breath as the look at the waiters: whoever comes next starts a new run.
+    } while (this.#isWanted && !hasFailed());
+    // In the same breath as the look whether more is wanted: whoever comes next starts a new run.
     this.#isRunning = false;
   }
 
