@@ -286,6 +286,7 @@ export class Log implements LogView {
     this.#hasEmptySegment = false;
     this.#active = { writer, header };
     this.#syncs.directoryChanged();
+    this.#syncs.touched(writer);
     this.#list.append({ name: writer.name, firstSequence });
     this.#list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
