@@ -27,7 +27,7 @@ import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import type { SequenceRange } from "./wal/damage.ts";
 import type { LogPosition } from "./wal/format.ts";
-import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 
 /** A batch that was handed over and is not committed. It is read again when it is asked for again. */
 interface InFlight {

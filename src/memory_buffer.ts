@@ -16,7 +16,7 @@ import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { PacedAnswers } from "./turns.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
-import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 
 /** Options of {@linkcode MemoryBuffer.open}. */
 export type MemoryBufferOptions<T> = BufferOptions<T>;

@@ -12,7 +12,7 @@ import type { Codec } from "./codec.ts";
 import type { BufferFailedError } from "./errors.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
-import type { ReadBatch, ReadLimits } from "./wal/log_reader.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 
 /** Figures that only a store knows. */
 export interface StoreFigures {

@@ -30,7 +30,7 @@ const LINES: readonly string[] = [
   "wal/quarantine",
   "wal/damage",
   "wal/recovery",
-  "wal/segment_list",
+  "wal/segment_list  wal/log_view",
   "wal/commits  wal/sync_queue",
   "wal/log_reader",
   "wal/log",

@@ -27,7 +27,7 @@ import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
-import type { LogView } from "./log_reader.ts";
+import type { LogView } from "./log_view.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Recovered, Segment } from "./recovery.ts";
 import { type CommitState, SegmentList } from "./segment_list.ts";

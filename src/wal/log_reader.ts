@@ -26,6 +26,7 @@ import {
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
+import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { describeFinding, isOf, readSegmentHeader, type Segment } from "./recovery.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
@@ -36,46 +37,6 @@ const TURN_BYTES = 1024 * 1024;
 const COST_OF_BATCH_BYTES = 4096;
 /** A batch's memory to begin with. */
 const BATCH_BYTES = 16 * 1024;
-
-/** What the reader must know of the log: changes while it reads. */
-export interface LogView {
-  /** The segments, in order; those in front may go when they are committed. */
-  readonly segments: readonly Segment[];
-  /** The segment that is written to, if there is one, and where its data ends. */
-  readonly active: { readonly name: string; readonly position: number } | undefined;
-  /** Behind the last record that may be given out. */
-  readonly end: LogPosition;
-  /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
-  nextAfter(segment: Segment): number | undefined;
-}
-
-/** How much to read. */
-export interface ReadLimits {
-  readonly maxRecords: number;
-  readonly maxBytes: number;
-  /** No record at or behind this sequence. */
-  readonly before: number;
-  /**
-   * Whether the batch may end before a place that can't be read just now; not if it was handed over before, and has
-   * its end.
-   */
-  readonly mayEndEarly: boolean;
-}
-
-/** Consecutive records that were read. */
-export interface ReadBatch {
-  readonly firstSequence: number;
-  readonly count: number;
-  /** Holds all payloads. */
-  readonly bytes: Uint8Array;
-  /** Two entries a record: where its payload begins and ends in `bytes`. */
-  readonly bounds: number[];
-  readonly payloadBytes: number;
-  readonly codecVersion: number;
-  /** Before the first record, and behind the last. */
-  readonly start: LogPosition;
-  readonly end: LogPosition;
-}
 
 /** What a {@linkcode LogReader} is made with. */
 export interface LogReaderOptions {

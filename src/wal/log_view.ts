@@ -1,0 +1,49 @@
+/**
+ * What stands between the log and whoever reads it: what a reader sees of the log, what it is asked for, and what it gives.
+ * Types only.
+ *
+ * @module
+ */
+
+import type { LogPosition } from "./format.ts";
+import type { Segment } from "./recovery.ts";
+
+/** What the reader must know of the log: changes while it reads. */
+export interface LogView {
+  /** The segments, in order; those in front may go when they are committed. */
+  readonly segments: readonly Segment[];
+  /** The segment that is written to, if there is one, and where its data ends. */
+  readonly active: { readonly name: string; readonly position: number } | undefined;
+  /** Behind the last record that may be given out. */
+  readonly end: LogPosition;
+  /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
+  nextAfter(segment: Segment): number | undefined;
+}
+
+/** How much to read. */
+export interface ReadLimits {
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+  /** No record at or behind this sequence. */
+  readonly before: number;
+  /**
+   * Whether the batch may end before a place that can't be read just now; not if it was handed over before, and has
+   * its end.
+   */
+  readonly mayEndEarly: boolean;
+}
+
+/** Consecutive records that were read. */
+export interface ReadBatch {
+  readonly firstSequence: number;
+  readonly count: number;
+  /** Holds all payloads. */
+  readonly bytes: Uint8Array;
+  /** Two entries a record: where its payload begins and ends in `bytes`. */
+  readonly bounds: number[];
+  readonly payloadBytes: number;
+  readonly codecVersion: number;
+  /** Before the first record, and behind the last. */
+  readonly start: LogPosition;
+  readonly end: LogPosition;
+}
