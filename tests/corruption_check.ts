@@ -215,7 +215,7 @@ async function tryCase(one: Case, lives: Lives): Promise<Outcome> {
 function isNewer(bytes: Uint8Array | undefined): boolean {
   return bytes !== undefined && [0, 80].some((at) => {
     const magic = String.fromCharCode(...bytes.subarray(at, at + 8));
-    return magic === "\x89SLUICE\n" && viewOf(bytes).getUint32(at + 8, true) > 1;
+    return bytes.length >= at + 80 && magic === "\x89SLUICE\n" && viewOf(bytes).getUint32(at + 8, true) > 1;
   });
 }
 

@@ -259,13 +259,18 @@ export class Log implements LogView {
     this.#next = this.#written.nextSequence;
     if (writer?.broken) this.#fail(error);
     const reason = this.#failure ?? error;
-    if (this.#failure !== undefined || this.#options.fsync !== "always" || writer === undefined || !writer.isDirty) {
+    if (writer === undefined || this.#failure !== undefined || !writer.isDirty) {
       this.#reject(waiters, reason);
       return;
     }
-    // The cut must be as durable as a put would have been, or a power cut could undo it.
-    const settle = () => this.#reject(waiters, reason);
+    // The cut must become as durable as a put would have, or a power cut could undo it.
     this.#syncs.touched(writer);
+    if (this.#options.fsync !== "always") {
+      this.#armSyncTimer();
+      this.#reject(waiters, reason);
+      return;
+    }
+    const settle = () => this.#reject(waiters, reason);
     this.#syncs.wait({ isPut: false, firstSequence: 0, resolve: settle, reject: settle });
   }
 
@@ -407,12 +412,10 @@ export class Log implements LogView {
    * that there is never a gap. Best effort, because the disk has just refused to work.
    */
   #cutUnacknowledged(): void {
-    for (const writer of [...this.#syncs.dirtyWriters].reverse()) {
-      try {
-        writer.cutUnacknowledged();
-      } catch {
-        // The failure that is reported already is the one that counts.
-      }
+    try {
+      for (const writer of [...this.#syncs.dirtyWriters].reverse()) writer.cutUnacknowledged();
+    } catch {
+      // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
   }
 
