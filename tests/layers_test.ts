@@ -32,7 +32,7 @@ const LINES: readonly string[] = [
   "wal/recovery",
   "wal/segment_list  wal/log_view",
   "wal/commits  wal/sync_queue",
-  "wal/log_reader",
+  "wal/log_reader  wal/rotation",
   "wal/log",
   "batcher",
   "buffer",

@@ -4,10 +4,21 @@
  */
 
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Batch } from "../src/buffer.ts";
 import { BufferFailedError, type FileSystemError } from "../src/errors.ts";
 import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "./instrumented_disk.ts";
-import { drain, framesOf, openLog, seededRandom, segmentPath, segmentsOf, texts } from "./log_tools.ts";
+import {
+  DIRECTORY,
+  drain,
+  framesOf,
+  makeLog,
+  openLog,
+  seededRandom,
+  segmentPath,
+  segmentsOf,
+  texts,
+} from "./log_tools.ts";
 
 const FIRST = segmentPath(1);
 
@@ -214,4 +225,71 @@ test("FileBuffer syncs what was put during a sync when its own interval is over 
   clock.advance(1000);
   await disk.letGo();
   for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values, ["first", "a", "b"]);
+});
+
+test("FileBuffer.emit() with 'always' doesn't take a flush() that is under way for one that is done", async () => {
+  // The process before has synced nothing.
+  const { fileSystem } = await makeLog(["old", "older"]);
+  const disk = new InstrumentedDisk(fileSystem);
+  const { buffer } = await openLog(disk.fileSystem, { fsync: "always", maxRecords: 1 });
+  disk.forget();
+  disk.hold();
+  const flush = watch(buffer.flush());
+  const batch = watch(buffer.emit());
+  await turn();
+  assertEquals([flush.state, batch.state], ["pending", "pending"]);
+  assertEquals(disk.held.map(({ path }) => path), [FIRST, FIRST], "the cursor waits for them");
+  await disk.letGo();
+  assertEquals([flush.state, (batch.value as Batch<string>).records], ["resolved", ["old"]]);
+  assertEquals(disk.list("sync")[0], "sync 1.wal");
+});
+
+test("FileBuffer with 'always' that fails keeps what a sync has covered that began after it was written", async () => {
+  const { buffer, disk } = await openOn({ segmentBytes: 450 });
+  disk.hold();
+  const puts = [watch(buffer.put("a"))];
+  const put = async (text: string) => {
+    puts.push(watch(buffer.put(text)));
+    await turn();
+  };
+  await turn();
+  // The next run syncs two segments, and begins with the first of them.
+  await put("b");
+  await put("c".padEnd(180, "-"));
+  await disk.release(1);
+  assertEquals([disk.held.length, disk.list("sync").length, segmentsOf(disk.fileSystem).length], [1, 2, 2]);
+  // The sync of the second one covers this, which is acknowledged by the run that follows, without another sync.
+  await put("d");
+  await disk.letGo();
+  assertEquals(puts.map(({ state }) => state), ["resolved", "resolved", "resolved", "resolved"]);
+  assertEquals(disk.list("sync"), ["sync 1.wal", "sync 1.wal", "sync 4.wal"]);
+  disk.fail({ operation: "sync", path: segmentPath(4) });
+  await assertRejects(() => buffer.put("e"), BufferFailedError);
+  const firstLetters = (values: readonly string[]) => values.map((value) => value[0]).join("");
+  assertEquals(firstLetters(await valuesIn(disk.fileSystem)), "fabcd");
+  // The cut may be undone: the disk has refused to sync.
+  for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertMatch(firstLetters(values), /^fabcde?$/);
+});
+
+test("FileBuffer with 'always' that fails before anything is acknowledged leaves no gap between its segments", async () => {
+  const { buffer, disk } = await openOn({ segmentBytes: 350 });
+  disk.hold();
+  const puts = [watch(buffer.put("a"))];
+  const put = async (text: string) => {
+    puts.push(watch(buffer.put(text)));
+    await turn();
+  };
+  await turn();
+  disk.fail({ operation: "syncDirectory", path: DIRECTORY }, { kind: "after", errno: "EIO" });
+  await put("b");
+  await put("c".padEnd(100, "-"));
+  await disk.release(1);
+  await disk.release(1);
+  await disk.release(1);
+  // The segment of "c" is synced, its name isn't; it ends here.
+  await put("d".padEnd(100, "-"));
+  assertEquals(disk.list("sync"), ["sync 1.wal", "sync 1.wal", "sync 4.wal"]);
+  await disk.letGo();
+  assertEquals(puts.map(({ state }) => state), ["resolved", "rejected", "rejected", "rejected"]);
+  assertEquals(await valuesIn(disk.fileSystem), ["first", "a"]);
 });

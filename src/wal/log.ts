@@ -1,5 +1,5 @@
 /**
- * The write-ahead log: accepts frames, writes them, has them synced, rotates segments and drops committed ones.
+ * The write-ahead log: accepts records, writes them, and has them synced.
  *
  * What it guarantees, and why it holds:
  *
@@ -8,10 +8,7 @@
  * - **A failed write leaves nothing.** The segment writer cuts the file back; the sequences are given back, too, which is
  *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
  * - **Group commit**, and why a sync is never repeated: see `sync_queue.ts`.
- * - **A process writes only into files of its own.** The first write begins a new segment, whatever is left in the last
- *   one: after a failed sync nobody knows which of its pages, the header among them, are on the disk, although all
- *   of them read well; and nothing can be appended to a tear. It is not begun before it is needed, so that a
- *   full disk doesn't keep anybody from opening a log and draining it.
+ * - **A process writes only into files of its own**, one segment after the other: see `rotation.ts`.
  * - **Commit first, unlink second**: see `commits.ts`.
  *
  * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause.
@@ -25,22 +22,17 @@ import type { FileLock, FileSystem } from "../fs/file_system.ts";
 import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
+import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_view.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Recovered, Segment } from "./recovery.ts";
+import { Rotation } from "./rotation.ts";
 import { type CommitState, SegmentList } from "./segment_list.ts";
-import { SegmentWriter } from "./segment_writer.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
 /** So many writes, about a millisecond's worth, are acknowledged before the event loop gets a turn. */
 const WRITES_A_TURN = 500;
-/** With so many segments waiting for a sync, one is started at once. */
-const MANY_DIRTY_SEGMENTS = 4;
-/** And with so many, they are closed without it: descriptors are few. The sync opens them again. */
-const MOST_DIRTY_SEGMENTS = 16;
-
 /** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 
@@ -75,12 +67,6 @@ export interface LogOptions {
   readonly events: LogEvents;
 }
 
-/** The segment that is written to. */
-interface ActiveSegment {
-  readonly writer: SegmentWriter;
-  readonly header: SegmentHeader;
-}
-
 /** The log of one buffer; also the {@linkcode LogView} of its reader. */
 export class Log implements LogView {
   /** Records are added here, and become part of the log by `accept`. */
@@ -90,7 +76,7 @@ export class Log implements LogView {
   readonly #list: SegmentList;
   readonly #syncs: SyncQueue;
   readonly #commits: Commits;
-  #active: ActiveSegment | undefined;
+  readonly #rotation: Rotation;
   /** Behind the last record that was written, and behind the last that was acknowledged. */
   #written: LogPosition;
   #visible: LogPosition;
@@ -103,19 +89,18 @@ export class Log implements LogView {
   #unsyncedSince: number | undefined;
   #cancelSyncTimer: (() => void) | undefined;
   #failure: BufferFailedError | undefined;
-  /** Whether the name of the first segment that we need is taken by one without a record. */
-  #hasEmptySegment: boolean;
 
   /** Goes on with a recovered log. */
   constructor(options: LogOptions) {
-    const { fileSystem, directory, clock, recovered, quarantine } = options;
+    const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, codecVersion, recordLimit } = options;
+    const { uuid } = recovered;
     this.#options = options;
     this.#cursor = recovered.cursor;
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
-    this.#hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
-    const segments = this.#hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
-    const diskBytes = recovered.diskBytes - (this.#hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
-    this.#list = new SegmentList({ fileSystem, directory, uuid: recovered.uuid, quarantine, segments, diskBytes });
+    const hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
+    const segments = hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
+    const diskBytes = recovered.diskBytes - (hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
+    this.#list = new SegmentList({ fileSystem, directory, uuid, quarantine, segments, diskBytes });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
     this.#syncs = new SyncQueue({
@@ -123,7 +108,8 @@ export class Log implements LogView {
       directory,
       clock,
       cursor: recovered.cursor,
-      inherited: segments,
+      // Also the one without a record: a write that was cut off there may come back otherwise.
+      inherited: recovered.segments,
       written: () => this.#written,
       hasFailed: () => this.#failure !== undefined,
       onSynced: (end) => this.#onSynced(end),
@@ -139,6 +125,18 @@ export class Log implements LogView {
       fail: (error) => this.#fail(error),
       onRemoved: (name) => this.#onRemoved(name),
       onWarning: options.events.onWarning,
+    });
+    this.#rotation = new Rotation({
+      fileSystem,
+      directory,
+      clock,
+      list: this.#list,
+      syncs: this.#syncs,
+      isSynced: options.fsync !== "never",
+      segmentBytes,
+      header: { uuid, codecVersion, recordLimit },
+      hasEmptySegment,
+      onBegun: (name) => this.#onBegun(name),
     });
     if (this.#syncs.hasInherited) this.#armSyncTimer();
     this.#commits.drop();
@@ -156,7 +154,7 @@ export class Log implements LogView {
 
   /** The segment that is written to, if one is yet. */
   get active(): { readonly name: string; readonly position: number } | undefined {
-    return this.#active?.writer;
+    return this.#rotation.active?.writer;
   }
 
   /** Behind the last acknowledged record. */
@@ -239,7 +237,7 @@ export class Log implements LogView {
   #write(putTime: number): void {
     if (this.#failure !== undefined) throw this.#failure;
     const { length, records, payloadBytes } = this.builder;
-    const { writer, header } = this.#segmentFor(length);
+    const { writer, header } = this.#rotation.segmentFor(length, this.#written);
     this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt });
     writer.write(this.builder.bytes);
     this.#list.grew(length);
@@ -254,7 +252,7 @@ export class Log implements LogView {
 
   /** After a failed write: takes everything back and rejects those whose records it would have written. */
   #undoWrite(error: unknown, waiters: readonly Waiter[]): void {
-    const writer = this.#active?.writer;
+    const writer = this.#rotation.active?.writer;
     this.builder.reset();
     this.#next = this.#written.nextSequence;
     if (writer?.broken) this.#fail(error);
@@ -272,59 +270,6 @@ export class Log implements LogView {
     }
     const settle = () => this.#reject(waiters, reason);
     this.#syncs.wait({ isPut: false, firstSequence: 0, resolve: settle, reject: settle });
-  }
-
-  /** The active segment if `length` bytes fit it, else a new one. If that can't be had, the old one goes on. */
-  #segmentFor(length: number): ActiveSegment {
-    const { fileSystem, directory, segmentBytes, events } = this.#options;
-    const old = this.#active;
-    const firstSequence = this.#written.nextSequence;
-    if (old !== undefined) {
-      const isEmpty = old.header.firstSequence === firstSequence;
-      if (isEmpty || old.writer.position + length <= segmentBytes) return old;
-    }
-    const header = this.#nextHeader();
-    const mayExist = this.#hasEmptySegment;
-    // Also what a failed attempt leaves, if it can't be removed.
-    this.#hasEmptySegment = true;
-    const writer = SegmentWriter.create(fileSystem, directory, header, mayExist);
-    this.#hasEmptySegment = false;
-    this.#active = { writer, header };
-    this.#syncs.directoryChanged();
-    this.#syncs.touched(writer);
-    this.#list.append({ name: writer.name, firstSequence });
-    this.#list.grew(SEGMENT_HEADER_BYTES);
-    if (old !== undefined) this.#retire(old.writer);
-    events.onSegment("segment-created", writer.name);
-    this.#commits.drop();
-    return this.#active;
-  }
-
-  /**
-   * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is told to
-   * descriptors that were open at the time; but not any number of them.
-   */
-  #retire(writer: SegmentWriter): void {
-    const { fsync } = this.#options;
-    const dirty = this.#syncs.dirtyWriters.size;
-    writer.retire();
-    if (!writer.isDirty || fsync === "never" || dirty > MOST_DIRTY_SEGMENTS) writer.close();
-    this.#syncs.retired(writer);
-    if (fsync !== "never" && dirty > MANY_DIRTY_SEGMENTS) this.#syncs.start();
-  }
-
-  #nextHeader(): SegmentHeader {
-    const { clock, recovered, codecVersion, recordLimit } = this.#options;
-    return {
-      codecVersion,
-      uuid: recovered.uuid,
-      firstSequence: this.#written.nextSequence,
-      payloadBytesBefore: this.#written.payloadBytes,
-      logBytesBefore: this.#written.logBytes,
-      createdAt: Math.max(0, Math.floor(clock.now())),
-      salt: crypto.getRandomValues(new Uint32Array(1))[0],
-      recordLimit,
-    };
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
@@ -354,6 +299,11 @@ export class Log implements LogView {
     } catch (error) {
       throw this.#fail(error);
     }
+  }
+
+  #onBegun(name: string): void {
+    this.#options.events.onSegment("segment-created", name);
+    this.#commits.drop();
   }
 
   #onRemoved(name: string): void {
@@ -437,7 +387,7 @@ export class Log implements LogView {
     await this.#syncs.idle();
     await this.#commits.close();
     for (const writer of this.#syncs.dirtyWriters) writer.close();
-    this.#active?.writer.close();
+    this.#rotation.active?.writer.close();
     this.#cursor.close();
     this.#options.lock.release();
     if (failure !== undefined) throw failure;

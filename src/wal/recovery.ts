@@ -324,6 +324,8 @@ function reconcile(
   const resume = isAllLost ? end : atMost(known.resume);
   const lost = isAllLost ? [] : missing;
   const lastSequence = next - 1;
+  // A segment without a record may be removed again, and with it the word for how many were given out before.
+  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < lastSequence;
   return {
     uuid,
     segments,
@@ -331,7 +333,7 @@ function reconcile(
     unusable,
     scan,
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
-    cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence,
+    cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll,
     cursorLost,
     end,
     lost,

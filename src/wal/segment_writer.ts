@@ -88,6 +88,11 @@ export class SegmentWriter {
     return this.#syncedChanges < this.#changes;
   }
 
+  /** Whether everything in it is synced, and has been acknowledged. */
+  get isSettled(): boolean {
+    return !this.isDirty && this.#acknowledged >= this.#position;
+  }
+
   /** Whether nothing more is written to it. */
   get isRetired(): boolean {
     return this.#isRetired;
@@ -160,7 +165,17 @@ export class SegmentWriter {
   cutUnacknowledged(): void {
     if (this.#isInherited) return;
     if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
-    else if (this.#acknowledged < this.#position || this.#broken) this.#handle?.truncate(this.#acknowledged);
+    else if (this.#acknowledged < this.#position || this.#broken) this.#truncate(this.#acknowledged);
+  }
+
+  #truncate(size: number): void {
+    if (this.#handle !== undefined) return this.#handle.truncate(size);
+    const handle = this.#fileSystem.open(this.#path, "write");
+    try {
+      handle.truncate(size);
+    } finally {
+      closeQuietly(handle);
+    }
   }
 
   /** Says that nothing more is written to it. */

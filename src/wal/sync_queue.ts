@@ -55,8 +55,10 @@ export interface SyncQueueOptions {
 /** Knows what is dirty, and syncs it. */
 export class SyncQueue {
   readonly #options: SyncQueueOptions;
+  /** With something that no sync has covered, or that is not acknowledged yet. */
   readonly #dirtyWriters = new Set<SegmentWriter>();
-  #inherited: readonly Segment[];
+  /** Segments of earlier processes, until they are synced. */
+  #inherited: readonly { readonly firstSequence: number; readonly writer: SegmentWriter }[];
   /** From the start, because nobody knows what the process before has synced. */
   #isDirectoryDirty = true;
   #waiters: Waiter[] = [];
@@ -71,7 +73,10 @@ export class SyncQueue {
   /** For one log. */
   constructor(options: SyncQueueOptions) {
     this.#options = options;
-    this.#inherited = options.inherited;
+    const { fileSystem, directory } = options;
+    this.#inherited = options.inherited.map(({ name, firstSequence }) => {
+      return { firstSequence, writer: SegmentWriter.inherit(fileSystem, directory, name) };
+    });
   }
 
   /** Syncs finished, and milliseconds spent on them. */
@@ -104,9 +109,9 @@ export class SyncQueue {
     this.#isDirectoryDirty = true;
   }
 
-  /** Nothing more is written to a segment, and nothing of it is left to sync. */
+  /** Nothing more is written to a segment. */
   retired(writer: SegmentWriter): void {
-    if (!writer.isDirty) this.#dirtyWriters.delete(writer);
+    if (writer.isSettled) this.#dirtyWriters.delete(writer);
   }
 
   /** A segment that is gone needs no sync; one that is being synced is let go of after it. */
@@ -147,19 +152,19 @@ export class SyncQueue {
 
   /** Has the segments of earlier processes synced the next time. */
   adoptInherited(): void {
-    const { fileSystem, directory } = this.#options;
-    for (const { name } of this.#inherited) {
-      this.#dirtyWriters.add(SegmentWriter.inherit(fileSystem, directory, name));
-    }
-    this.#inherited = [];
+    for (const { writer } of this.#inherited) this.#dirtyWriters.add(writer);
   }
 
-  /** Syncs those segments of earlier processes that hold records below `next`; once each. */
+  /** Syncs those segments of earlier processes that hold records below `next` and are not synced yet. */
   async syncInherited(next: number): Promise<void> {
-    const { fileSystem, directory } = this.#options;
-    const due = this.#inherited.filter(({ firstSequence }) => firstSequence < next);
-    for (const { name } of due) await SegmentWriter.inherit(fileSystem, directory, name).sync();
-    this.#inherited = this.#inherited.filter((segment) => !due.includes(segment));
+    for (const { firstSequence, writer } of this.#inherited) {
+      if (firstSequence < next && writer.isDirty) await writer.sync();
+    }
+    this.#forgetSynced();
+  }
+
+  #forgetSynced(): void {
+    this.#inherited = this.#inherited.filter(({ writer }) => writer.isDirty);
   }
 
   /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
@@ -198,13 +203,17 @@ export class SyncQueue {
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
-    for (const writer of writers) await writer.sync();
+    // A sync covers also what was written between the start of the run and its own: then there is nothing left to do
+    // for the next run but to acknowledge it.
+    for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
+    this.#forgetSynced();
     for (const writer of writers) {
-      if (!writer.isDirty) this.#dirtyWriters.delete(writer);
-      if (!writer.isDirty && writer.isRetired) writer.close();
+      if (!writer.isSettled) continue;
+      this.#dirtyWriters.delete(writer);
+      if (writer.isRetired) writer.close();
     }
   }
 }

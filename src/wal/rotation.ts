@@ -1,0 +1,148 @@
+/**
+ * Rotation: which segment is written to, and when the next one begins.
+ *
+ * Guarantees:
+ * - A process writes only into files of its own: the first write begins a new segment. After a failed sync nobody knows
+ *   which pages of an older one, its header among them, are on the disk, although all of them read well; and nothing can
+ *   be appended to a tear.
+ * - A segment is not begun before it is needed, so that a full disk doesn't keep anybody from opening a log and draining
+ *   it. If its file can't even be created, the one before goes on with what still fits.
+ * - A segment ends where the next one begins: nothing is written in front of one that may be there.
+ *
+ * @module
+ */
+
+import type { Clock } from "../clock.ts";
+import { FileSystemError } from "../errors.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import type { SegmentList } from "./segment_list.ts";
+import { SegmentWriter } from "./segment_writer.ts";
+import type { SyncQueue } from "./sync_queue.ts";
+
+/** With so many segments waiting for a sync, one is started at once. */
+const MANY_DIRTY_SEGMENTS = 4;
+/** And with so many, they are closed without it: descriptors are few. The sync opens them again. */
+const MOST_DIRTY_SEGMENTS = 16;
+
+/** The segment that is written to. */
+export interface ActiveSegment {
+  readonly writer: SegmentWriter;
+  readonly header: SegmentHeader;
+}
+
+/** What a {@linkcode Rotation} is made with. */
+export interface RotationOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly list: SegmentList;
+  readonly syncs: SyncQueue;
+  /** Whether a retired segment is going to be synced. */
+  readonly isSynced: boolean;
+  /** A segment of more bytes ends. */
+  readonly segmentBytes: number;
+  /** What all headers have in common. */
+  readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "recordLimit">;
+  /** Whether the name of the first segment is taken by one that a process left without a record. */
+  readonly hasEmptySegment: boolean;
+  /** A segment was begun. */
+  readonly onBegun: (name: string) => void;
+}
+
+/** Knows the segment that is written to. */
+export class Rotation {
+  readonly #options: RotationOptions;
+  #active: ActiveSegment | undefined;
+  /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin anew. */
+  #hasEmptySegment: boolean;
+
+  /** For one log. */
+  constructor(options: RotationOptions) {
+    this.#options = options;
+    this.#hasEmptySegment = options.hasEmptySegment;
+  }
+
+  /** The segment that is written to, if one is yet. */
+  get active(): ActiveSegment | undefined {
+    return this.#active;
+  }
+
+  /**
+   * The segment that `length` bytes are to go into, behind `position`: the active one, or a new one.
+   *
+   * @throws What the file system throws; the active segment is the one before then.
+   */
+  segmentFor(length: number, position: LogPosition): ActiveSegment {
+    const { segmentBytes, list, syncs, onBegun } = this.#options;
+    const old = this.#active;
+    const firstSequence = position.nextSequence;
+    if (old !== undefined && !this.#hasEmptySegment) {
+      const isEmpty = old.header.firstSequence === firstSequence;
+      if (isEmpty || old.writer.position + length <= segmentBytes) return old;
+    }
+    const header = this.#headerAt(position);
+    const writer = this.#create(header);
+    const active = this.#active = { writer, header };
+    syncs.directoryChanged();
+    syncs.touched(writer);
+    list.append({ name: writer.name, firstSequence });
+    list.grew(SEGMENT_HEADER_BYTES);
+    if (old !== undefined) this.#retire(old.writer);
+    onBegun(writer.name);
+    return active;
+  }
+
+  #headerAt({ nextSequence, payloadBytes, logBytes }: LogPosition): SegmentHeader {
+    const { clock, header } = this.#options;
+    return {
+      ...header,
+      firstSequence: nextSequence,
+      payloadBytesBefore: payloadBytes,
+      logBytesBefore: logBytes,
+      createdAt: Math.max(0, Math.floor(clock.now())),
+      salt: crypto.getRandomValues(new Uint32Array(1))[0],
+    };
+  }
+
+  /** Creates a segment, or begins anew the one that is there without a record. */
+  #create(header: SegmentHeader): SegmentWriter {
+    const { fileSystem, directory } = this.#options;
+    try {
+      const writer = SegmentWriter.create(fileSystem, directory, header, this.#hasEmptySegment);
+      this.#hasEmptySegment = false;
+      return writer;
+    } catch (error) {
+      this.#hasEmptySegment ||= this.#mayBeBegun(segmentName(header.firstSequence), error);
+      throw error;
+    }
+  }
+
+  /**
+   * Whether a failed attempt has left something: for a reader, the segment before ends there, so this name it must be until
+   * it works. Also when it could be removed, because a power cut may bring it back. A file that was there before us is
+   * not ours to write over.
+   */
+  #mayBeBegun(name: string, error: unknown): boolean {
+    if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
+    if (error.errno === "EEXIST") return false;
+    try {
+      return this.#options.fileSystem.list(this.#options.directory).includes(name);
+    } catch {
+      return true;
+    }
+  }
+
+  /**
+   * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is told to
+   * descriptors that were open at the time; but not any number of them.
+   */
+  #retire(writer: SegmentWriter): void {
+    const { syncs, isSynced } = this.#options;
+    const dirty = syncs.dirtyWriters.size;
+    writer.retire();
+    if (writer.isSettled || !isSynced || dirty > MOST_DIRTY_SEGMENTS) writer.close();
+    syncs.retired(writer);
+    if (isSynced && dirty > MANY_DIRTY_SEGMENTS) syncs.start();
+  }
+}

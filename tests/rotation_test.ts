@@ -1,0 +1,101 @@
+/**
+ * The beginning of a segment, when it fails: a segment ends where the next one begins, so what a failed attempt leaves
+ * behind, or a power cut brings back, must not hide records that were put in front of it. Through `FileBuffer`.
+ */
+
+import { test } from "node:test";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FileSystemError, NoSpaceError } from "../src/errors.ts";
+import type { Fault } from "../src/fs/memory.ts";
+import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
+import { InstrumentedDisk, openOn, type OpenOnDisk, valuesAfterPowerCuts, valuesIn } from "./instrumented_disk.ts";
+import { DIRECTORY, headerOf, makeLog, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
+
+/** The segment has room for one record more, but not for a long one. */
+const SMALL = { segmentBytes: 300 };
+const LONG = "long".padEnd(200, "-");
+const SECOND = segmentPath(2);
+
+/** The header of the second segment is written, wholly or in part, and its write fails. */
+const HEADER_FAULTS: readonly Fault[] = [
+  { kind: "fail", errno: "EIO" },
+  { kind: "after", errno: "EIO" },
+  { kind: "torn", errno: "EIO", bytes: 100 },
+  { kind: "torn", errno: "EIO", bytes: 159 },
+];
+
+async function failToBegin(fault: Fault, { isLeft }: { isLeft: boolean }): Promise<OpenOnDisk> {
+  const opened = await openOn(SMALL);
+  const { buffer, disk } = opened;
+  disk.fail({ operation: "write", path: SECOND }, fault);
+  if (isLeft) disk.fail({ operation: "remove", path: SECOND });
+  await assertRejects(() => buffer.put(LONG), FileSystemError, "EIO");
+  assertEquals(disk.plannedFaults, 0);
+  return opened;
+}
+
+test("FileBuffer.put() after a segment that was begun in part and is still there writes nothing in front of it", async () => {
+  for (const fault of HEADER_FAULTS) {
+    const { buffer, disk } = await failToBegin(fault, { isLeft: true });
+    assertEquals(await buffer.put("short"), 2);
+    assertEquals(await buffer.put("more"), 3);
+    assertEquals(segmentsOf(disk.fileSystem), [segmentName(1), segmentName(2)]);
+    assertEquals(await valuesIn(disk.fileSystem), ["first", "short", "more"]);
+    await buffer.close();
+    assertEquals(await valuesIn(disk.fileSystem), ["first", "short", "more"]);
+  }
+});
+
+test("FileBuffer.put() after a segment that was begun and removed survives a power cut that brings it back", async () => {
+  for (const fault of HEADER_FAULTS) {
+    const { buffer, disk } = await failToBegin(fault, { isLeft: false });
+    assertEquals(await buffer.put("short"), 2);
+    for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values, ["first", "short"]);
+    await buffer.close();
+  }
+});
+
+test("FileBuffer.put() goes on in the segment before when there is no file to be had, with what fits", async () => {
+  const { buffer, disk } = await openOn(SMALL);
+  disk.fail({ operation: "open", path: SECOND }, "ENOSPC");
+  await assertRejects(() => buffer.put(LONG), NoSpaceError);
+  assertEquals(await buffer.put("short"), 2);
+  assertEquals(segmentsOf(disk.fileSystem), [segmentName(1)]);
+  assertEquals(await buffer.put(LONG), 3);
+  assertEquals(await valuesIn(disk.fileSystem), ["first", "short", LONG]);
+  await buffer.close();
+});
+
+test("FileBuffer.put() begins the segment that a failed open() has created all the same", async () => {
+  for (const isListed of [true, false]) {
+    const { buffer, disk } = await openOn(SMALL);
+    disk.fail({ operation: "open", path: SECOND }, { kind: "after", errno: "EIO" });
+    if (!isListed) disk.fail({ operation: "list" });
+    await assertRejects(() => buffer.put(LONG), FileSystemError, "EIO");
+    assertEquals(await buffer.put("short"), 2);
+    assertEquals(segmentsOf(disk.fileSystem), [segmentName(1), segmentName(2)]);
+    assertEquals(await valuesIn(disk.fileSystem), ["first", "short"]);
+    await buffer.close();
+  }
+});
+
+test("FileBuffer.put() never writes over a file of the next segment's name that is another buffer's", async () => {
+  const { fileSystem } = await makeLog(["first"]);
+  const foreign = encodeSegmentHeader(headerOf({ firstSequence: 2 }));
+  fileSystem.writeFile(SECOND, foreign);
+  const disk = new InstrumentedDisk(fileSystem);
+  // Recovery can't set it aside.
+  disk.fail({ operation: "rename" });
+  const { buffer } = await openLog(disk.fileSystem);
+  for (let i = 0; i < 2; i++) await assertRejects(() => buffer.put("second"), FileSystemError, "EEXIST");
+  assertEquals(disk.fileSystem.readFile(SECOND), foreign);
+  assert(buffer.stats().rejected === 2);
+  assertEquals((await buffer.emit()).records, ["first"]);
+  await buffer.close();
+  // The next open() can.
+  assertEquals(await valuesIn(disk.fileSystem), ["first"]);
+  const again = await openLog(disk.fileSystem);
+  assertEquals(await again.buffer.put("second"), 2);
+  await again.buffer.close();
+  assert(disk.fileSystem.paths().some((path) => path.startsWith(`${DIRECTORY}/quarantine/`)));
+});
