@@ -242,6 +242,8 @@ export interface BatchData {
   readonly payloadBytes: number;
   /** The codec version that they were encoded with. */
   readonly codecVersion: number;
+  /** Tells them from other records that had the same sequences, if there can be such. */
+  readonly checksum: number | undefined;
 }
 
 /**
@@ -261,7 +263,11 @@ export interface BatchData {
  * ```
  */
 export class Batch<T> implements Iterable<T> {
-  /** `<uuid of the buffer>-<first sequence>-<last sequence>`: the key for a target that deduplicates. */
+  /**
+   * `<uuid of the buffer>-<checksum>-<first sequence>-<last sequence>`: the key for a target that deduplicates. It never
+   * stands for other records: the checksum is that of the frames on disk, so that it differs where a power cut has taken
+   * records that were not synced, and their sequences are given out again. In a `MemoryBuffer` there is none.
+   */
   readonly id: string;
   /** Sequence of the first record; record i has `firstSequence + i`. */
   readonly firstSequence: number;
@@ -282,7 +288,8 @@ export class Batch<T> implements Iterable<T> {
   constructor(data: BatchData, codec: Codec<T>, redelivered: boolean) {
     this.firstSequence = data.firstSequence;
     this.lastSequence = data.firstSequence + data.count - 1;
-    this.id = `${data.uuid}-${this.firstSequence}-${this.lastSequence}`;
+    const checksum = data.checksum === undefined ? "" : `-${data.checksum.toString(16).padStart(8, "0")}`;
+    this.id = `${data.uuid}${checksum}-${this.firstSequence}-${this.lastSequence}`;
     this.length = data.count;
     this.byteLength = data.payloadBytes;
     this.redelivered = redelivered;

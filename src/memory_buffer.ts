@@ -248,7 +248,8 @@ class MemoryStore implements RecordStore {
     }
     const count = end.nextSequence - start.nextSequence;
     const { nextSequence: firstSequence } = start;
-    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion: this.#codecVersion, start, end };
+    const codecVersion = this.#codecVersion;
+    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, checksum: undefined, start, end };
   }
 }
 

@@ -348,6 +348,11 @@ function frameCrc(bytes: Uint8Array, offset: number, length: number, salt: numbe
   return crc32(bytes, crc32(bytes, salt, offset, offset + 4), offset + 8, offset + length);
 }
 
+/** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */
+export function addFrameChecksum(sum: number, bytes: Uint8Array, offset: number): number {
+  return crc32(bytes, sum, offset + 4, offset + 8);
+}
+
 /** A slot's worth of bytes, with what never changes in place. */
 export function newCursorSlot(uuid: string): Uint8Array {
   const bytes = new Uint8Array(CURSOR_SLOT_BYTES);

@@ -18,6 +18,7 @@ import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { nextTurn, Turns } from "../turns.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
+  addFrameChecksum,
   FORMAT_VERSION,
   FRAME_HEADER_BYTES,
   type LogPosition,
@@ -144,11 +145,13 @@ export class LogReader {
     let bytes = new Uint8Array(BATCH_BYTES);
     let used = 0;
     let payloadBytes = 0;
+    let checksum = 0;
     let sequence = start.nextSequence;
     for (;;) {
       const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
       if (taken.count === 0) break;
       if (used + taken.length > bytes.length) bytes = grow(bytes, used, used + taken.length);
+      checksum = addFrameChecksum(checksum, taken.frame.bytes, taken.frame.offset);
       bytes.set(taken.frame.bytes.subarray(taken.from, taken.from + taken.length), used);
       for (let i = 0, at = used; i < taken.count; i++) {
         const length = taken.frame.view.getUint32(taken.from + at - used, true);
@@ -174,7 +177,8 @@ export class LogReader {
     if (this.#turns.spend(COST_OF_BATCH_BYTES)) await nextTurn();
     const end = this.#position;
     const count = bounds.length / 2;
-    return { firstSequence: start.nextSequence, count, bytes, bounds, payloadBytes, codecVersion, start, end };
+    const firstSequence = start.nextSequence;
+    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, checksum, start, end };
   }
 
   /** As `#advance`, but what fails there may be left to the next read: the records before it can be delivered. */

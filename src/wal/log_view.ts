@@ -43,6 +43,8 @@ export interface ReadBatch {
   readonly bounds: number[];
   readonly payloadBytes: number;
   readonly codecVersion: number;
+  /** Over the checksums of the frames that they are in; none where nothing can be lost but all of it. */
+  readonly checksum: number | undefined;
   /** Before the first record, and behind the last. */
   readonly start: LogPosition;
   readonly end: LogPosition;
