@@ -314,6 +314,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
         boundaries: rest,
       });
       if (rest.length === 0) this.#goTo(next);
+      this.#admission.pump();
     }
   }
 
@@ -344,6 +345,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     if (data === undefined && position.nextSequence > resume.nextSequence) {
       const isIdle = boundaries.length === 0;
       await this.#store.saveCommit({ committed: isIdle ? position : committed, resume: position, boundaries });
+      // What can't be read takes no room any more.
+      this.#admission.pump();
     }
     return data;
   }

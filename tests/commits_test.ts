@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { FileSystemError } from "../src/errors.ts";
+import { BufferEmptyError, FileSystemError } from "../src/errors.ts";
 import type { MemoryOperation } from "../src/fs/memory.ts";
 import {
   InstrumentedDisk,
@@ -16,6 +16,8 @@ import {
   valuesIn,
   watch,
 } from "./instrumented_disk.ts";
+import { segmentName } from "../src/wal/format.ts";
+import { hitHeader } from "./damaged_logs.ts";
 import { commitBatches, DIRECTORY, drain, openLog, segmentPath, segmentsOf, texts } from "./log_tools.ts";
 
 const FIRST = segmentPath(1);
@@ -197,4 +199,27 @@ test("FileBuffer.commit() that was flushed stays, also if the process is killed,
       assert(records[0]!.sequence > 2, `seed ${seed}, ${later} commits later: ${records[0]!.sequence} came back`);
     }
   }
+});
+
+test("FileBuffer.put() that waits gets the room of what turns out to be unreadable", async () => {
+  const text = (letter: string) => letter.repeat(100);
+  const disk = new InstrumentedDisk();
+  const { buffer: left } = await openLog(disk.fileSystem, { segmentBytes: 256 });
+  for (const letter of ["a", "b"]) await left.put(text(letter));
+  // Behind the second segment there is one without a record.
+  disk.fail({ operation: "write", index: disk.operations.length + 3 });
+  await assertRejects(() => left.put(text("c")), FileSystemError);
+  const fileSystem = disk.fileSystem.kill();
+  assertEquals(segmentsOf(fileSystem), [1, 2, 3].map(segmentName));
+  fileSystem.writeFile(segmentPath(2), hitHeader(fileSystem.readFile(segmentPath(2))));
+  const { buffer } = await openLog(fileSystem, { whenFull: "block", maxBacklogBytes: 250 });
+  const put = watch(buffer.put(text("d")));
+  await buffer.commit(await buffer.emit());
+  await turn();
+  assertEquals(put.state, "pending");
+  await assertRejects(() => buffer.emit(), BufferEmptyError);
+  await turn();
+  assertEquals([put.state, put.value], ["resolved", 3]);
+  assertEquals((await buffer.emit()).records, [text("d")]);
+  await buffer.close();
 });
