@@ -7,9 +7,10 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSystemError, NoSpaceError } from "../src/errors.ts";
 import type { Fault } from "../src/fs/memory.ts";
+import { Cursor } from "../src/wal/cursor.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
 import { InstrumentedDisk, openOn, type OpenOnDisk, valuesAfterPowerCuts, valuesIn } from "./instrumented_disk.ts";
-import { DIRECTORY, headerOf, makeLog, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
+import { DIRECTORY, HEADER_BYTES, headerOf, makeLog, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
 
 /** The segment has room for one record more, but not for a long one. */
 const SMALL = { segmentBytes: 300 };
@@ -98,4 +99,36 @@ test("FileBuffer.put() never writes over a file of the next segment's name that 
   assertEquals(await again.buffer.put("second"), 2);
   await again.buffer.close();
   assert(disk.fileSystem.paths().some((path) => path.startsWith(`${DIRECTORY}/quarantine/`)));
+});
+
+/** A log with one record, and a segment in which the write of the second was cut off. */
+async function withEmptySegment(): Promise<InstrumentedDisk> {
+  const { buffer, disk } = await openOn(SMALL);
+  disk.fileSystem.capacityBytes = disk.fileSystem.usedBytes + HEADER_BYTES + 10;
+  await assertRejects(() => buffer.put(LONG), NoSpaceError);
+  disk.fileSystem.capacityBytes = Infinity;
+  assertEquals(segmentsOf(disk.fileSystem), [segmentName(1), segmentName(2)]);
+  assertEquals(disk.fileSystem.readFile(SECOND).length, HEADER_BYTES);
+  return new InstrumentedDisk(disk.fileSystem);
+}
+
+test("FileBuffer.flush() syncs a segment without a record, too, or what was cut off there may come back", async () => {
+  for (const fsync of [1000, "always"] as const) {
+    const disk = await withEmptySegment();
+    const { buffer } = await openLog(disk.fileSystem, { fsync });
+    disk.forget();
+    await buffer.flush();
+    assertEquals(disk.list("sync"), ["sync 1.wal", "sync 2.wal"]);
+    await buffer.close();
+  }
+});
+
+test("FileBuffer.open() writes down what the name of a segment without a record says, before that can be lost", async () => {
+  const disk = await withEmptySegment();
+  disk.fileSystem.remove(segmentPath(1));
+  const before = Cursor.read(disk.fileSystem, DIRECTORY)!;
+  assertEquals(before.lastSequence, 0);
+  const { buffer } = await openLog(disk.fileSystem);
+  assertEquals(Cursor.read(disk.fileSystem.crash({ seed: 1 }), DIRECTORY)!.lastSequence, 1);
+  await buffer.close();
 });
