@@ -1,0 +1,131 @@
+/**
+ * What must be true of a simulated buffer when nothing is under way but puts that wait for space: its figures, its
+ * segments, and that whoever waits has a reason to.
+ *
+ * Not checked where a power cut may have taken bytes that nothing covered: figures are totals there, and right again
+ * behind that place.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import type { BufferStats } from "../mod.ts";
+import { segmentsIn } from "./simulation_disk.ts";
+import type { Entry } from "./simulation_records.ts";
+import type { LifeOptions, World } from "./simulation_world.ts";
+
+/** A frame's header, what stands before each payload, and what a segment begins with. */
+const FRAME_BYTES = 28;
+const RECORD_BYTES = 4;
+const SEGMENT_HEADER_BYTES = 160;
+const MAX_SHARED_FRAME_BYTES = 64 * 1024;
+
+/** How often what has happened in a life. */
+export interface Counts {
+  rejected: number;
+  dropped: number;
+  emitted: number;
+  committed: number;
+  redelivered: number;
+}
+
+/** What the figures of a life are held against. */
+export interface LifeFacts {
+  readonly options: LifeOptions;
+  readonly counts: Readonly<Counts>;
+  /** What was put in this life. */
+  readonly acknowledged: readonly Entry[];
+  /** The records of the put that has waited longest, if one waits. */
+  readonly waiting: readonly Entry[] | undefined;
+  /** The first sequence of this life, and how large the backlog was then. */
+  readonly startSequence: number;
+  readonly startBacklogBytes: number;
+  /** The time that puts are stamped with: when it began, and now. */
+  readonly openedAt: number;
+  readonly now: number;
+}
+
+/** Checks a buffer at rest. */
+export function checkAtRest({ model, disk }: World, stats: BufferStats, isDue: boolean, facts: LifeFacts): void {
+  checkWaiting(stats, facts);
+  if (model.hasGaps || model.isDented) return;
+  const { pending, inFlight } = model;
+  assertEquals({
+    pendingRecords: stats.pendingRecords,
+    pendingBytes: stats.pendingBytes,
+    inFlightRecords: stats.inFlightRecords,
+    puts: stats.puts,
+    rejected: stats.rejected,
+    dropped: stats.dropped,
+    emitted: stats.batchesEmitted,
+    committed: stats.batchesCommitted,
+    redelivered: stats.batchesRedelivered,
+  }, {
+    pendingRecords: pending.length,
+    pendingBytes: bytesOf(pending),
+    inFlightRecords: inFlight?.entries.length ?? 0,
+    puts: facts.acknowledged.length,
+    ...facts.counts,
+  }, "stats()");
+  const mostBytes = Math.max(facts.options.maxBacklogBytes, facts.startBacklogBytes);
+  assert(stats.backlogBytes <= mostBytes, `a backlog of ${stats.backlogBytes} of ${mostBytes}`);
+  if (model.missing.length === 0) checkSequences(facts);
+  if (disk.faults > 0) return;
+  checkDisk({ model, disk }, stats);
+  checkAge({ model }, stats, isDue, facts);
+}
+
+function bytesOf(entries: readonly Entry[]): number {
+  return entries.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+}
+
+/** Sequences are given out in the order of the calls, and none is left out. */
+function checkSequences({ acknowledged, startSequence }: LifeFacts): void {
+  const inOrder = acknowledged.toSorted((a, b) => a.call - b.call).map(({ sequence }) => sequence);
+  assertEquals(inOrder, inOrder.map((_, i) => startSequence + i), "sequences in the order of calls");
+}
+
+/** Puts wait only where they don't fit. */
+function checkWaiting({ backlogBytes }: BufferStats, { waiting, options }: LifeFacts): void {
+  if (waiting === undefined) return;
+  const bytes = FRAME_BYTES + waiting.length * RECORD_BYTES + bytesOf(waiting);
+  const fits = bytes <= MAX_SHARED_FRAME_BYTES && backlogBytes + bytes <= options.maxBacklogBytes;
+  assert(!fits, `a put of ${bytes} bytes waits, with ${backlogBytes} of ${options.maxBacklogBytes} used`);
+}
+
+/** The disk holds the backlog and one segment: every segment but the last has something that is still needed. */
+function checkDisk({ model, disk }: Pick<World, "model" | "disk">, stats: BufferStats): void {
+  const files = segmentsIn(disk.files);
+  // One that was left without a record doesn't count: it is begun anew.
+  const segments = files.slice(0, stats.segments);
+  assert(files.length - segments.length <= 1, `${stats.segments} segments, ${files.length} files`);
+  // A power cut may have brought back a segment that was removed, and with it a name in the middle of another one.
+  if (disk.powerCuts > 0) return;
+  const { pending } = model;
+  segments.slice(0, -1).forEach(({ name, firstSequence }, i) => {
+    const end = segments[i + 1]!.firstSequence;
+    const isNeeded = pending.some(({ sequence }) => firstSequence <= sequence! && sequence! < end);
+    assert(isNeeded, `segment ${name} is still there`);
+  });
+  // Reckoned from totals, so it is too high where segments in between were dropped.
+  if (model.hasDropped) return;
+  // A segment that was created by an open() that failed has no header, and counts as if it had one.
+  const bytes = segments.reduce((sum, { size }) => sum + Math.max(size, SEGMENT_HEADER_BYTES), 0);
+  assertEquals(stats.diskBytes, bytes, "bytes on disk");
+}
+
+/** A batch is due when one is in flight, or the next is full or old enough. */
+function checkAge({ model }: Pick<World, "model">, stats: BufferStats, isDue: boolean, facts: LifeFacts): void {
+  const { options: { maxRecords, maxBytes, maxAgeMs }, acknowledged, openedAt, now } = facts;
+  const next = model.pending.filter((entry) => model.inFlight?.entries.includes(entry) !== true);
+  const [oldest] = next;
+  let age = 0;
+  if (oldest !== undefined) {
+    if (Number.isNaN(oldest.putTime)) return;
+    // Put before this life: its clock may have been ahead of ours.
+    const putTime = acknowledged.includes(oldest) ? oldest.putTime : Math.min(oldest.putTime, openedAt);
+    age = Math.max(0, now - putTime);
+  }
+  assertEquals(stats.oldestAgeMs, age, "age of the oldest record");
+  const isFull = next.length >= maxRecords || bytesOf(next) >= maxBytes;
+  const isOld = next.length > 0 && age >= maxAgeMs;
+  assertEquals(isDue, model.inFlight !== undefined || isFull || isOld, "shouldEmit()");
+}

@@ -1,0 +1,405 @@
+/**
+ * What a simulated buffer has promised: every record with what became of it, and what is in flight. Plain bookkeeping; it
+ * never looks at the disk.
+ *
+ * A record is *called* until its put is settled, and stays so if its outcome can't be known; then *pending* until it is
+ * committed, dropped or cleared, and *done* from then on; or *refused*: rejected, or not there when its process had died
+ * before it could say. Each state is *safe* when the buffer has promised that no power cut can change it:
+ *
+ * | promised by | from then on safe |
+ * |---|---|
+ * | `fsync: "always"` | a put when it resolves, a commit, a drop, a clear; a batch that is handed over, with its records |
+ * | `flush()` | everything that was settled when it was called |
+ * | `close()`, not with `fsync: "never"` | everything |
+ * | an interval | what was settled that long ago, once the syncs under way have ended |
+ *
+ * Not safe whatever follows: the records in pages that a failed sync made the system forget (`isForgotten`).
+ *
+ * An *attempt* is a commit, clear, emit or drop that failed or never ended. It may be on the disk, until the next one
+ * that succeeds is written over it; for a power cut, until that is synced.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import type { Attempt, Bounds, Covered, Entry, HandedOver, SeenBatch, State } from "./simulation_records.ts";
+
+/** The promises of one buffer. */
+export class Model {
+  readonly entries: Map<string, Entry> = new Map();
+  /** What is pending or done, by its sequence. */
+  readonly bySequence: Map<number, Entry> = new Map();
+  inFlight: HandedOver | undefined;
+  attempts: Attempt[] = [];
+  /** The highest sequence that is promised never to be given out again, whatever happens. */
+  highestSafe = 0;
+  /** A power cut may have taken bytes of the log, even if no record is missing: totals may be off from now on. */
+  isDented = false;
+  /** Sequences that were reported as missing. */
+  readonly missing: { readonly first: number; readonly last: number }[] = [];
+  /** Every batch that was handed over. */
+  readonly #handed = new Map<string, readonly Entry[]>();
+  /** What comes behind the batch in flight and was a part of it before a power cut. */
+  #pieces: HandedOver[] = [];
+  #gapEnd = 0;
+  #calls = 0;
+  #groups = 0;
+  readonly #now: () => number;
+
+  /** `now` is the monotonic clock. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** How many puts were called. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** Whether a power cut now may take or bring back something. */
+  get isAtRisk(): boolean {
+    return [...this.entries.values()].some(({ state, isSafe }) => state !== "called" && !isSafe);
+  }
+
+  /** What is neither committed nor dropped, in order; what is in flight included. */
+  get pending(): Entry[] {
+    const pending = [...this.bySequence.values()].filter(({ state }) => state === "pending");
+    return pending.sort((a, b) => a.sequence! - b.sequence!);
+  }
+
+  /** Whether sequences are missing that the buffer may still meet. */
+  get hasGaps(): boolean {
+    return this.#gapEnd > 0;
+  }
+
+  /** Sequences are reported as missing. */
+  miss(range: { readonly first: number; readonly last: number }): void {
+    this.missing.push(range);
+    this.#gapEnd = Math.max(this.#gapEnd, range.last);
+  }
+
+  /** The buffer is past all that is missing. */
+  passGaps(): void {
+    this.#gapEnd = 0;
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- puts
+
+  /** A put is called. */
+  call(
+    values: readonly string[],
+    { isGroup, codecVersion, putTime }: { isGroup: boolean; codecVersion: number; putTime: number },
+  ): Entry[] {
+    const group = isGroup ? this.#groups++ : undefined;
+    return values.map((value) => {
+      const entry: Entry = {
+        value,
+        payloadBytes: value.length,
+        group,
+        call: this.#calls++,
+        codecVersion,
+        putTime,
+        state: "called",
+        isSafe: false,
+        isForgotten: false,
+        isGone: false,
+        isBack: false,
+        since: this.#now(),
+        sequence: undefined,
+      };
+      this.entries.set(value, entry);
+      return entry;
+    });
+  }
+
+  /** A put has resolved. */
+  acknowledge(entries: readonly Entry[], first: number, { isSafe }: { isSafe: boolean }): void {
+    entries.forEach((entry, i) => {
+      this.#bind(entry, first + i);
+      if (isSafe && entry.state === "pending") this.#makeSafe(entry);
+    });
+  }
+
+  /** A put has been rejected, and its records must never be seen; `isSafe`: not even after a power cut. */
+  refuse(entries: readonly Entry[], { isSafe }: { isSafe: boolean }): void {
+    for (const entry of entries) {
+      assertEquals(entry.state, "called", `record ${entry.value} was given out, and its put rejected`);
+      this.#enter(entry, "refused", isSafe);
+    }
+  }
+
+  /** A sequence was told: by the put, or by a batch that came before the put could say so. */
+  #bind(entry: Entry, sequence: number): void {
+    if (entry.sequence !== undefined) {
+      assertEquals(sequence, entry.sequence, `record ${entry.value} has two sequences`);
+      return;
+    }
+    const taken = this.bySequence.get(sequence);
+    assert(taken === undefined, `sequence ${sequence} is given out twice: ${taken?.value}, ${entry.value}`);
+    entry.sequence = sequence;
+    this.bySequence.set(sequence, entry);
+    this.#enter(entry, entry.isGone || this.#isDropped(sequence) ? "done" : "pending", false);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- batches
+
+  /** Checks a batch that `emit()` gave, and takes it as in flight. `calls`: how many puts had been called before. */
+  handOver(
+    batch: SeenBatch,
+    { bounds, calls, acknowledged, isExact }: {
+      bounds: Bounds;
+      calls: number;
+      /** What was pending when it was called. */
+      acknowledged: readonly Entry[];
+      /** Whether nothing keeps the buffer from filling the batch. */
+      isExact: boolean;
+    },
+  ): void {
+    const entries = this.#entriesOf(batch);
+    this.#checkIdentity(batch.id, entries);
+    if (this.inFlight !== undefined) {
+      assertEquals(batch.id, this.inFlight.id, "another batch than the one in flight");
+      assertEquals(batch.values, this.inFlight.entries.map(({ value }) => value), "other records than before");
+      assert(batch.redelivered, "a batch that was handed over before says that it wasn't");
+      return;
+    }
+    assert(!batch.redelivered, "a batch that is new says that it isn't");
+    for (const entry of entries) assert(entry.call < calls, `record ${entry.value} was put after emit()`);
+    this.#checkBounds(batch, entries, bounds);
+    const [oldest] = this.pending;
+    assertEquals(oldest?.sequence, batch.firstSequence, "the batch doesn't begin with the oldest record");
+    const next = acknowledged.find(({ sequence }) => sequence === batch.lastSequence + 1);
+    if (isExact && next?.state === "pending" && next.codecVersion === entries[0]!.codecVersion) {
+      const isFull = entries.length === bounds.maxRecords || batch.byteLength + next.payloadBytes > bounds.maxBytes;
+      assert(isFull, `record ${next.sequence} would have joined the batch`);
+    }
+    this.inFlight = { id: batch.id, entries, isSafe: false, since: this.#now() };
+    this.written();
+  }
+
+  /** An id stands for the same records for ever, whatever a power cut takes. */
+  #checkIdentity(id: string, entries: readonly Entry[]): void {
+    const before = this.#handed.get(id);
+    const isSame = before?.length === entries.length && before.every((entry, i) => entry === entries[i]);
+    assert(before === undefined || isSame, `${id} stands for other records than before`);
+    this.#handed.set(id, entries);
+  }
+
+  #entriesOf(batch: SeenBatch): Entry[] {
+    assertEquals(batch.values.length, batch.lastSequence - batch.firstSequence + 1, "sequences and records");
+    return batch.values.map((value, i) => {
+      const entry = this.entries.get(value);
+      assert(entry !== undefined, `record ${value} was never put`);
+      if (entry.state === "called") this.#bind(entry, batch.firstSequence + i);
+      assertEquals(entry.state, "pending", `record ${value} at ${batch.firstSequence + i}`);
+      assertEquals(entry.sequence, batch.firstSequence + i, `the sequence of ${value}`);
+      return entry;
+    });
+  }
+
+  #checkBounds(batch: SeenBatch, entries: readonly Entry[], { maxRecords, maxBytes }: Bounds): void {
+    const bytes = entries.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+    assertEquals(batch.byteLength, bytes, "byteLength");
+    assert(entries.length <= maxRecords, `${entries.length} records in a batch of ${maxRecords}`);
+    // One record may be longer than the limit of now, if it was put under another one.
+    assert(bytes <= maxBytes || entries.length === 1, `${bytes} bytes in a batch of ${maxBytes}`);
+    assert(entries.every(({ codecVersion }) => codecVersion === entries[0]!.codecVersion), "two codecs in a batch");
+  }
+
+  /** The batch in flight is committed. */
+  commit(): void {
+    for (const entry of this.inFlight!.entries) this.#enter(entry, "done", false);
+    if (this.inFlight!.entries.at(-1)!.sequence! > this.#gapEnd) this.passGaps();
+    this.inFlight = this.#pieces.shift();
+    this.written();
+  }
+
+  /** What was put before a `clear()` is gone. */
+  clear(entries: Iterable<Entry>): void {
+    for (const entry of entries) {
+      entry.isGone = true;
+      if (entry.state === "pending") this.#enter(entry, "done", false);
+    }
+    this.inFlight = undefined;
+    this.#pieces = [];
+    this.passGaps();
+    this.written();
+  }
+
+  /** The last sequence that is in flight, also as a piece of a batch that a power cut has broken; 0 if there is none. */
+  get lastInFlight(): number {
+    return (this.#pieces.at(-1) ?? this.inFlight)?.entries.at(-1)?.sequence ?? 0;
+  }
+
+  /** Whether anything was ever dropped to make room. */
+  get hasDropped(): boolean {
+    return this.#hasDropped;
+  }
+
+  #hasDropped = false;
+  readonly #dropped: { readonly first: number; readonly last: number }[] = [];
+
+  /** The buffer says that it has dropped these. */
+  drop({ first, last }: { first: number; last: number }): void {
+    const behind = this.lastInFlight;
+    const oldest = this.pending.find(({ sequence }) => sequence! > behind);
+    if (oldest !== undefined) assert(first <= oldest.sequence!, `dropped ${first}, but ${oldest.sequence} is older`);
+    assert(first > behind, `dropped ${first}, which is in flight`);
+    this.#hasDropped = true;
+    this.#dropped.push({ first, last });
+    for (let sequence = first; sequence <= last; sequence++) {
+      const entry = this.bySequence.get(sequence);
+      if (entry?.state === "pending") this.#enter(entry, "done", false);
+    }
+    this.written();
+  }
+
+  #isDropped(sequence: number): boolean {
+    return this.#dropped.some(({ first, last }) => first <= sequence && sequence <= last);
+  }
+
+  /** Something begins that writes the cursor. */
+  attempt(kind: Attempt["kind"], entries: Iterable<Entry>, maxRecords: number): Attempt {
+    const attempt: Attempt = { kind, entries: new Set(entries), maxRecords, isOpen: true, isOverwritten: false };
+    this.attempts.push(attempt);
+    return attempt;
+  }
+
+  /** It has ended. */
+  ended(attempt: Attempt, { isKnown }: { isKnown: boolean }): void {
+    attempt.isOpen = false;
+    if (isKnown) this.attempts.splice(this.attempts.indexOf(attempt), 1);
+  }
+
+  /** The cursor was written: what failed before is written over. */
+  written(): void {
+    for (const attempt of this.attempts) attempt.isOverwritten ||= !attempt.isOpen;
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- durability
+
+  /** What a sync that is asked for now would cover; with `settledBefore`, one that was begun then. */
+  cover(settledBefore: number = Infinity): Covered {
+    const entries = [...this.entries.values()].filter(({ since }) => since <= settledBefore);
+    return {
+      entries: entries.map((entry) => [entry, entry.state]),
+      inFlight: this.inFlight !== undefined && this.inFlight.since <= settledBefore ? this.inFlight : undefined,
+      attempts: settledBefore === Infinity ? this.attempts.filter(({ isOpen }) => !isOpen) : [],
+    };
+  }
+
+  /** What was covered is promised to be safe now. */
+  secure({ entries, inFlight, attempts }: Covered): void {
+    for (const [entry, state] of entries) {
+      if (entry.state === state && state !== "called") this.#makeSafe(entry);
+    }
+    if (inFlight !== undefined) inFlight.isSafe = true;
+    this.attempts = this.attempts.filter((attempt) => !attempts.includes(attempt) || !attempt.isOverwritten);
+  }
+
+  /** The cursor is promised to be safe now, and with it all that is done. */
+  secureCursor(): void {
+    for (const entry of this.entries.values()) if (entry.state === "done") this.#makeSafe(entry);
+    if (this.inFlight !== undefined) this.inFlight.isSafe = true;
+    this.attempts = this.attempts.filter(({ isOverwritten }) => !isOverwritten);
+  }
+
+  /** The batch in flight was handed over where everything is promised to be safe: so are its records. */
+  secureInFlight(): void {
+    const { inFlight } = this;
+    if (inFlight === undefined) return;
+    inFlight.isSafe = true;
+    for (const entry of inFlight.entries) this.#makeSafe(entry);
+  }
+
+  /** A sync has failed, and the unsynced pages of a segment with the sequences from `first` to `last` are forgotten. */
+  forget(first: number, last: number): void {
+    for (const entry of this.entries.values()) {
+      if (entry.isSafe || entry.state === "done") continue;
+      const { sequence } = entry;
+      if (sequence === undefined || (first <= sequence && sequence <= last)) entry.isForgotten = true;
+    }
+  }
+
+  #makeSafe(entry: Entry): void {
+    if (entry.isForgotten && entry.state !== "done") return;
+    entry.isSafe = true;
+    if (entry.state !== "refused") this.highestSafe = Math.max(this.highestSafe, entry.sequence!);
+  }
+
+  #enter(entry: Entry, state: State, isSafe: boolean): void {
+    entry.state = state;
+    entry.isSafe = isSafe;
+    entry.since = this.#now();
+  }
+
+  // --------------------------------------------------------------------------------------------------- after a death
+
+  /** Takes over what was found after a death: what isn't there now must never come back. */
+  adopt(found: readonly SeenBatch[], { next, isPower }: { next: number; isPower: boolean }): void {
+    const there = new Map(
+      found.flatMap(({ values, firstSequence }) => values.map((value, i) => [value, firstSequence + i])),
+    );
+    for (const entry of this.entries.values()) {
+      const sequence = there.get(entry.value);
+      if (sequence !== undefined) this.#adoptFound(entry, sequence, isPower);
+      else this.#adoptMissing(entry, isPower);
+    }
+    this.#adoptInFlight(found, isPower);
+    this.#dropped.length = 0;
+    if (isPower) {
+      this.#forgetBehind(next);
+      this.attempts = [];
+      this.highestSafe = next - 1;
+    }
+    for (const attempt of this.attempts) {
+      attempt.isOpen = false;
+      attempt.isOverwritten = true;
+    }
+  }
+
+  #adoptFound(entry: Entry, sequence: number, isPower: boolean): void {
+    const isSafe = isPower || (entry.state === "pending" && entry.isSafe);
+    entry.isBack ||= entry.state === "refused";
+    if (entry.state !== "pending") this.#enter(entry, "pending", isSafe);
+    entry.isSafe = isSafe;
+    entry.isForgotten &&= !isPower;
+    entry.isGone = false;
+    entry.sequence = sequence;
+    this.bySequence.set(sequence, entry);
+  }
+
+  #adoptMissing(entry: Entry, isPower: boolean): void {
+    const { state, sequence } = entry;
+    const isTaken = this.attempts.some(({ entries }) => entries.has(entry));
+    if (state === "called" || (state === "pending" && isPower && !entry.isSafe && !isTaken)) {
+      if (sequence !== undefined && this.bySequence.get(sequence) === entry) this.bySequence.delete(sequence);
+      entry.sequence = undefined;
+      this.#enter(entry, "refused", isPower);
+    } else if (state === "pending") {
+      this.#enter(entry, "done", isPower);
+    } else if (isPower) {
+      entry.isSafe = true;
+      entry.isForgotten = false;
+    }
+  }
+
+  /** Sequences that were lost are given out again. */
+  #forgetBehind(next: number): void {
+    for (const [sequence, entry] of this.bySequence) {
+      if (sequence < next) continue;
+      this.bySequence.delete(sequence);
+      entry.sequence = undefined;
+      this.#enter(entry, "refused", true);
+    }
+  }
+
+  #adoptInFlight(found: readonly SeenBatch[], isPower: boolean): void {
+    const [first, ...pieces] = found.filter(({ redelivered }) => redelivered).map((batch): HandedOver => ({
+      id: batch.id,
+      entries: batch.values.map((value) => this.entries.get(value)!),
+      isSafe: isPower,
+      since: this.#now(),
+    }));
+    if (isPower || first?.id !== this.inFlight?.id) this.inFlight = first;
+    this.#pieces = pieces;
+  }
+}
