@@ -1,11 +1,11 @@
 /**
- * Damages logs in more ways than the tests have time for: `deno run -A tests/corrupt.ts [options]`, also on Bun and Node.
+ * Damages logs in more ways than the tests have time for: `deno task corrupt [options]`, also on Bun and Node.
  *
  * Every bit and every length of both small logs, all pairs of blocks, many places in the large one, each case with all
  * its lives; then several changes at once, by seeds, for as long as wished. Each violation is shown with the case that it
  * belongs to; the exit code is 1 if there was one. The last thing printed is the table of all cases.
  *
- * - `--seeds N`: how many seeds of several changes (10,000), `--first N`: the first of them (1)
+ * - `--seeds N`: how many seeds of several changes (10,000), `--seed S`: the first of them (1)
  * - `--minutes M`: ends after so many minutes, in the middle of whatever it is at (no limit)
  * - `--kind TEXT`: only cases whose kind holds that text
  */
@@ -22,8 +22,9 @@ import {
   makeBases,
   mixed,
   nestedHeaders,
+  samples,
+  wholeFiles,
 } from "./corruption_cases.ts";
-import { samples, wholeFiles } from "./corruption_cases.ts";
 import { checkAll, Tally } from "./corruption_check.ts";
 
 /** After so many violations the rest is likely to be the same. */
@@ -49,7 +50,7 @@ function* count(first: number, length: number): Generator<number> {
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "10000" },
-    first: { type: "string", default: "1" },
+    seed: { type: "string", default: "1" },
     minutes: { type: "string", default: "Infinity" },
     kind: { type: "string", default: "" },
   },
@@ -58,7 +59,7 @@ const endsAt = performance.now() + Number(values.minutes) * 60_000;
 const tally = new Tally();
 let tried = 0;
 let violations = 0;
-for (const one of allCases(await makeBases(), count(Number(values.first), Number(values.seeds)))) {
+for (const one of allCases(await makeBases(), count(Number(values.seed), Number(values.seeds)))) {
   if (performance.now() > endsAt || violations === MOST_VIOLATIONS) break;
   if (!one.kind.includes(values.kind)) continue;
   try {

@@ -186,7 +186,10 @@ async function tryCase(one: Case, lives: Lives): Promise<Outcome> {
   } catch (error) {
     if (!(error instanceof UnsupportedVersionError) || !isNewer(files[error.path])) throw error;
     for (const path of Object.keys(files)) {
-      if (copy.paths().includes(path)) assertSameBytes(copy.readFile(path), files[path]!, `refused, ${path}`);
+      if (!copy.paths().includes(path)) continue;
+      const now = copy.readFile(path);
+      // A torn tail may have been cut before.
+      assertSameBytes(now, files[path]!.subarray(0, now.length), `refused, ${path}`);
     }
     return { delivery: "newer version", refusal: "not tried" };
   }
