@@ -1,0 +1,74 @@
+/**
+ * Logs that were written once and are never written again, `testdata/v1`: whatever becomes of the code, it reads them,
+ * with the same batches, ids, records and reports. How they were made is in `testdata/generate_v1.ts`.
+ */
+
+import { createHash } from "node:crypto";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { join } from "@std/path/join";
+import { dump, refusal } from "./golden_dump.ts";
+
+const v1 = fileURLToPath(new URL("testdata/v1/", import.meta.url));
+const names = readdirSync(v1).filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -5)).sort();
+
+/** SHA-256 of the list of all files and their sums: who changes one of them has to change this line, too. */
+const SUM_OF_SUMS = "e8dca2014163d3c1ee0f5c9e0515d2f8b67c6e132d20c4e4fc896dc8d55984e2";
+
+function sha256(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
+}
+
+/** Each file of the logs by its path, with its sum. */
+function sums(): string {
+  const files = names.flatMap((
+    name,
+  ) => [...readdirSync(join(v1, name)).sort().map((file) => `${name}/${file}`), `${name}.json`]);
+  return files.map((file) => `${sha256(join(v1, file))}  ${file}\n`).join("");
+}
+
+test("testdata/v1 is what was written once", () => {
+  const list = readFileSync(join(v1, "SHA256SUMS"), "utf8");
+  const byPath = (text: string) => text.trimEnd().split("\n").sort((a, b) => a.slice(66) < b.slice(66) ? -1 : 1);
+  assertEquals(byPath(sums()), byPath(list));
+  assertEquals(sha256(join(v1, "SHA256SUMS")), SUM_OF_SUMS);
+  assertEquals(readdirSync(v1).length, 2 * names.length + 1);
+  assertGreaterOrEqual(names.length, 20);
+});
+
+for (const name of names) {
+  const { about, open, refusal: refused, ...expected } = JSON.parse(readFileSync(join(v1, `${name}.json`), "utf8"));
+
+  test(`FileBuffer reads the log ${name} of version 1: ${about}`, async () => {
+    const scratch = mkdtempSync(join(tmpdir(), "sluice-golden-"));
+    try {
+      for (const copy of ["dumped", "again", "refused"]) {
+        cpSync(join(v1, name), join(scratch, copy), { recursive: true });
+      }
+      assertEquals(await refusal(join(scratch, "refused"), open), refused, "with onDamage: fail");
+      if (refused?.code === "UNSUPPORTED_VERSION") return;
+      const first = await dump(join(scratch, "dumped"), open);
+      assertEquals(JSON.parse(JSON.stringify(first)), expected);
+      // What is left then: the record that was put, and nothing of what was committed.
+      const second = await dump(join(scratch, "dumped"), open);
+      assertEquals(second.batches.map(({ records }) => records.length), [1], "the second time");
+      assertEquals(second.next, first.next + 1, "the second time");
+      // With batches as large as can be, the records are the same.
+      const large = await dump(join(scratch, "again"), { ...open, maxRecords: 1_000_000 });
+      const records = (batches: typeof first.batches) => batches.flatMap((batch) => batch.records);
+      assertEquals(records(large.batches), records(first.batches), "in large batches");
+      assert(large.batches.length <= first.batches.length);
+    } finally {
+      rmSync(scratch, { recursive: true });
+    }
+    assertEquals(sha256(join(v1, `${name}.json`)), readSum(`${name}.json`), "the log itself was changed");
+  });
+}
+
+function readSum(file: string): string | undefined {
+  const list = readFileSync(join(v1, "SHA256SUMS"), "utf8").split("\n");
+  return list.find((line) => line.slice(66) === file)?.slice(0, 64);
+}
