@@ -293,3 +293,12 @@ test("FileBuffer with 'always' that fails before anything is acknowledged leaves
   assertEquals(puts.map(({ state }) => state), ["resolved", "rejected", "rejected", "rejected"]);
   assertEquals(await valuesIn(disk.fileSystem), ["first", "a"]);
 });
+
+test("FileBuffer.put() with 'always' whose write fails, and the sync of the cut, too, says that the buffer has failed", async () => {
+  const { buffer, disk } = await openOn();
+  disk.fail({ operation: "write", path: FIRST }, { kind: "torn", errno: "ENOSPC", bytes: 30 });
+  disk.fail({ operation: "sync", path: FIRST });
+  const error = await assertRejects(() => buffer.put("second"), BufferFailedError);
+  assertEquals((error.cause as FileSystemError).errno, "EIO");
+  assertEquals(disk.plannedFaults, 0);
+});

@@ -84,6 +84,8 @@ export class Log implements LogView {
   #next: number;
   #unwritten: Waiter[] = [];
   #isWriteQueued = false;
+  /** One function for all ticks. */
+  readonly #writeLater = () => this.writeAccepted();
   readonly #answers = new PacedAnswers(WRITES_A_TURN);
   /** When the first record was written that is not acknowledged yet; only with `fsync: "always"`. */
   #unsyncedSince: number | undefined;
@@ -198,7 +200,7 @@ export class Log implements LogView {
     this.#next += count;
     if (!this.#isWriteQueued) {
       this.#isWriteQueued = true;
-      queueMicrotask(() => this.writeAccepted());
+      queueMicrotask(this.#writeLater);
     }
     return new Promise((resolve, reject) => this.#unwritten.push({ isPut: true, firstSequence, resolve, reject }));
   }
@@ -268,8 +270,13 @@ export class Log implements LogView {
       this.#reject(waiters, reason);
       return;
     }
-    const settle = () => this.#reject(waiters, reason);
-    this.#syncs.wait({ isPut: false, firstSequence: 0, resolve: settle, reject: settle });
+    this.#syncs.wait({
+      isPut: false,
+      firstSequence: 0,
+      resolve: () => this.#reject(waiters, reason),
+      // Whether the cut is there for good is not known then.
+      reject: (failure) => this.#reject(waiters, failure),
+    });
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
