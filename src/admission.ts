@@ -26,13 +26,6 @@ export interface AdmissionHost {
   readonly onRejected: () => void;
 }
 
-/** How a put is to be treated. */
-export interface Admittance {
-  readonly signal: AbortSignal | undefined;
-  /** Whether to wait for space even if the option `whenFull` says to reject. */
-  readonly waits: boolean;
-}
-
 /** A put that waits for space. */
 interface Waiting {
   readonly payloads: readonly Uint8Array[];
@@ -67,9 +60,13 @@ export class Admission<T> {
     return this.#isEncoding;
   }
 
-  /** Admits one record; resolves with its sequence. */
-  put(record: T, admittance: Admittance): Promise<number> {
-    if (admittance.signal?.aborted) return this.#rejected(admittance.signal.reason);
+  /**
+   * Admits one record; resolves with its sequence.
+   *
+   * @param waits Whether to wait for space even if the option `whenFull` says to reject.
+   */
+  put(record: T, signal: AbortSignal | undefined, waits: boolean): Promise<number> {
+    if (signal?.aborted) return this.#rejected(signal.reason);
     const store = this.#store;
     store.begin();
     try {
@@ -78,18 +75,18 @@ export class Admission<T> {
       store.undo();
       return this.#rejected(error);
     }
-    return this.#fits() ? store.accept(1) : this.#whenFull(admittance);
+    return this.#fits() ? store.accept(1) : this.#whenFull(signal, waits);
   }
 
   /** Admits records as one unit; resolves with their sequences. */
-  async putMany(records: readonly T[], admittance: Admittance): Promise<SequenceRange> {
+  async putMany(records: readonly T[], signal: AbortSignal | undefined): Promise<SequenceRange> {
     const { length } = records;
-    const first = await this.#putMany(records, admittance);
+    const first = await this.#putMany(records, signal);
     return { first, last: first + length - 1 };
   }
 
-  #putMany(records: readonly T[], admittance: Admittance): Promise<number> {
-    if (admittance.signal?.aborted) return this.#rejected(admittance.signal.reason);
+  #putMany(records: readonly T[], signal: AbortSignal | undefined): Promise<number> {
+    if (signal?.aborted) return this.#rejected(signal.reason);
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
     const { length } = records;
     if (length === 0) return this.#rejected(new RangeError("Cannot put records: the array is empty"));
@@ -103,7 +100,7 @@ export class Admission<T> {
       store.undo();
       return this.#rejected(error);
     }
-    return this.#fits() ? store.accept(length) : this.#whenFull(admittance);
+    return this.#fits() ? store.accept(length) : this.#whenFull(signal, false);
   }
 
   /** Lets those in who fit now. To be called when there is more space. */
@@ -167,7 +164,7 @@ export class Admission<T> {
   }
 
   /** The backlog has no room for what was added: reject, or queue. */
-  #whenFull({ signal, waits }: Admittance): Promise<number> {
+  #whenFull(signal: AbortSignal | undefined, waits: boolean): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
     const payloads = this.#store.takeBack();
     if (!this.#isFull) {

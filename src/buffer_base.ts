@@ -100,14 +100,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.put(record, { signal: options?.signal, waits: false });
+    return this.#admission.put(record, options?.signal, false);
   }
 
   /** Accepts records as one unit; see {@linkcode RecordBuffer.putMany}. */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.putMany(records, { signal: options?.signal, waits: false });
+    return this.#admission.putMany(records, options?.signal);
   }
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
@@ -155,7 +155,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       write: async (record, controller) => {
         const refusal = this.#refusal("put");
         if (refusal !== undefined) return await this.#refuse(refusal);
-        await this.#admission.put(record, { signal: controller.signal, waits: true });
+        await this.#admission.put(record, controller.signal, true);
       },
       close: () => this.flush(),
     });

@@ -147,10 +147,21 @@ class NodeFileHandle implements FileHandle {
     let done = 0;
     while (done < bytes.length) {
       const length = Math.min(bytes.length - done, MAX_CALL_BYTES);
-      const count = attempt("write", this.#path, () => fs.writeSync(descriptor, bytes, done, length, position + done));
+      const count = this.#writeSome(descriptor, bytes, done, length, position + done);
       // Neither progress nor an error: asking again could go on for ever.
       if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
+    }
+  }
+
+  /** As `attempt`, without a function of its own for each call: a put has one of these, and little else. */
+  #writeSome(descriptor: number, bytes: Uint8Array, offset: number, length: number, position: number): number {
+    while (true) {
+      try {
+        return fs.writeSync(descriptor, bytes, offset, length, position);
+      } catch (error) {
+        translate(error, "write", this.#path);
+      }
     }
   }
 
@@ -191,10 +202,15 @@ function attempt<T>(operation: string, path: string, call: () => T): T {
     try {
       return call();
     } catch (error) {
-      const errno = errnoOf(error);
-      if (errno !== "EINTR") throw fileSystemError({ errno, operation, path }, error);
+      translate(error, operation, path);
     }
   }
+}
+
+/** Throws the translation of an error; returns if a signal has interrupted the call, which is to be made again. */
+function translate(error: unknown, operation: string, path: string): void {
+  const errno = errnoOf(error);
+  if (errno !== "EINTR") throw fileSystemError({ errno, operation, path }, error);
 }
 
 /**

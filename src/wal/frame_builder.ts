@@ -23,8 +23,12 @@ import {
 const ARENA_BYTES = 256 * 1024;
 /** A larger arena, grown for one big put, is given back after it. */
 const MAX_KEPT_ARENA_BYTES = 4 * 1024 * 1024;
+/** Views of the arena's start up to this length are kept: making one costs as much as all else about a short write. */
+const CACHED_VIEWS = 4096;
 /** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
 const ENCODE_ROOM_BYTES = 64 * 1024;
+/** Where the payload of the first record stands. */
+const FIRST_RECORD = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 
 /** A frame under construction: where it begins, what it holds so far. */
 interface OpenFrame {
@@ -37,6 +41,10 @@ interface OpenFrame {
 export class FrameBuilder {
   #bytes = new Uint8Array(ARENA_BYTES);
   #view = new DataView(this.#bytes.buffer);
+  /** By length. */
+  #views: (Uint8Array | undefined)[] = new Array(CACHED_VIEWS);
+  /** Where the first record is encoded. */
+  #firstRoom = this.#bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   #used = 0;
   #frames: OpenFrame[] = [];
   #records = 0;
@@ -70,7 +78,9 @@ export class FrameBuilder {
 
   /** The frames. Valid until the next `add` or `reset`. */
   get bytes(): Uint8Array {
-    return this.#bytes.subarray(0, this.#used);
+    const length = this.#used;
+    if (length >= CACHED_VIEWS) return this.#bytes.subarray(0, length);
+    return this.#views[length] ??= this.#bytes.subarray(0, length);
   }
 
   /**
@@ -86,7 +96,7 @@ export class FrameBuilder {
     try {
       if (codec.encodeInto !== undefined) {
         this.#reserve(at + ENCODE_ROOM_BYTES);
-        const room = this.#bytes.subarray(at, at + ENCODE_ROOM_BYTES);
+        const room = at === FIRST_RECORD ? this.#firstRoom : this.#bytes.subarray(at, at + ENCODE_ROOM_BYTES);
         payloadBytes = codec.encodeInto(record, room);
         if (!Number.isInteger(payloadBytes) || payloadBytes > room.length) {
           throw new RangeError(`encodeInto() returned ${payloadBytes} for a room of ${room.length} bytes`);
@@ -230,5 +240,7 @@ export class FrameBuilder {
   #setArena(bytes: Uint8Array<ArrayBuffer>): void {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
+    this.#views = new Array(CACHED_VIEWS);
+    this.#firstRoom = bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   }
 }
