@@ -8,7 +8,7 @@
  */
 
 import type { Clock } from "./clock.ts";
-import type { Codec } from "./codec.ts";
+import { type Codec, jsonDecoderOfMany } from "./codec.ts";
 import { type BufferError, CodecError } from "./errors.ts";
 import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
 
@@ -234,7 +234,7 @@ export interface BatchData {
   readonly firstSequence: number;
   /** Number of records. */
   readonly count: number;
-  /** Holds all payloads. */
+  /** Holds all payloads, each behind four bytes that are no payload's, and one such byte at the end. */
   readonly bytes: Uint8Array;
   /** Two entries a record: where its payload begins and ends in `bytes`. */
   readonly bounds: readonly number[];
@@ -242,6 +242,8 @@ export interface BatchData {
   readonly payloadBytes: number;
   /** The codec version that they were encoded with. */
   readonly codecVersion: number;
+  /** Whether each payload is known to be the text of one JSON value. */
+  readonly isJson: boolean;
   /** Tells them from other records that had the same sequences, if there can be such. */
   readonly checksum: number | undefined;
 }
@@ -304,12 +306,7 @@ export class Batch<T> implements Iterable<T> {
    * by {@linkcode Batch.decode}, all bytes by {@linkcode Batch.payloads}, and the batch can be committed as it is.
    */
   get records(): readonly T[] {
-    if (this.#records === undefined) {
-      const records: T[] = new Array(this.length);
-      for (let i = 0; i < this.length; i++) records[i] = this.decode(i);
-      this.#records = records;
-    }
-    return this.#records;
+    return this.#records ??= this.#decodeTogether() ?? this.payloads.map((_, i) => this.decode(i));
   }
 
   /** The encoded bytes of each record, in order. They are the batch's own memory: copy what is to be changed. */
@@ -344,6 +341,18 @@ export class Batch<T> implements Iterable<T> {
   /** Iterates over the records. */
   [Symbol.iterator](): IterableIterator<T> {
     return this.records[Symbol.iterator]();
+  }
+
+  /** All records by one call of the codec, if it has one for that and it succeeds. */
+  #decodeTogether(): readonly T[] | undefined {
+    const { bytes, bounds, codecVersion, isJson } = this.#data;
+    const decode = isJson ? jsonDecoderOfMany(this.#codec) : undefined;
+    try {
+      return decode?.(bytes, bounds, codecVersion);
+    } catch {
+      // One by one it shows which of them is to blame.
+      return undefined;
+    }
   }
 
   #payload(index: number): Uint8Array {

@@ -118,11 +118,11 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   /** Hands over the oldest batch; see {@linkcode RecordBuffer.emit}. */
-  async emit(): Promise<Batch<T>> {
+  emit(): Promise<Batch<T>> {
     const refusal = this.#refusal("emit");
-    if (refusal !== undefined) throw refusal;
+    if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.writeAccepted().nextSequence;
-    return await this.#takeTurn(() => this.#emit(before));
+    return this.#takeTurn(() => this.#emit(before));
   }
 
   /** Drops the batch in flight; see {@linkcode RecordBuffer.commit}. */
@@ -263,21 +263,22 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   async #emit(before: number): Promise<Batch<T>> {
-    const inFlight = await this.#redeliver();
+    // Only what has to be waited for is: a small batch costs little more than its promises.
+    const inFlight = this.#store.commitState.boundaries.length > 0 ? await this.#redeliver() : undefined;
     if (inFlight !== undefined) return inFlight;
-    if (!isFull(this.#pending(), this.#options)) await this.#store.settle();
+    const settling = isFull(this.#pending(), this.#options) ? undefined : this.#store.settle();
+    if (settling !== undefined) await settling;
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
     if (data === undefined) throw new BufferEmptyError();
     const batch = new Batch(this.#describe(data), this.#options.codec, false);
     const { resume } = this.#store.commitState;
     try {
-      await this.#store.secure(data.end.nextSequence);
-      await this.#store.saveCommit({
-        committed: resume,
-        resume: this.#resumeBehind(data.end),
-        boundaries: [data.end],
-      });
+      const securing = this.#store.secure(data.end.nextSequence);
+      if (securing !== undefined) await securing;
+      const resumeAt = this.#resumeBehind(data.end);
+      const saving = this.#store.saveCommit({ committed: resume, resume: resumeAt, boundaries: [data.end] });
+      if (saving !== undefined) await saving;
     } catch (error) {
       this.#store.seek(resume);
       throw error;
@@ -369,7 +370,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const { end } = inFlight;
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
     const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
-    await this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
+    const committed = rest.length > 0 ? end : resume;
+    const saving = this.#store.saveCommit({ committed, resume, boundaries: rest });
+    if (saving !== undefined) await saving;
     this.#inFlight = undefined;
     this.#batchesCommitted++;
     this.#lastProgressAt = this.#time();

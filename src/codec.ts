@@ -3,7 +3,8 @@
  *
  * Guarantees of the codecs here: `decode(encode(record))` gives an equal record; nothing is lost silently (what JSON
  * has no notation for at the top level, such as `undefined`, is refused; bytes are copied); no state is kept, so
- * one codec may serve any number of buffers.
+ * one codec may serve any number of buffers; in a copy in which `encode` or `decode` is replaced, what they were is
+ * not used any more, by no faster way either.
  *
  * @module
  */
@@ -31,6 +32,27 @@ export interface Codec<T> {
    * called instead. Optional: it saves a copy.
    */
   encodeInto?(record: T, into: Uint8Array): number;
+}
+
+/**
+ * Makes the records from payloads of one `version` that stand in `bytes`, the i-th from `bounds[2 * i]` up to
+ * `bounds[2 * i + 1]`. Each must be the text of one JSON value. At least four bytes before each of them and one behind
+ * the last are no payload's, and are written over.
+ */
+type JsonDecodeMany = (bytes: Uint8Array, bounds: readonly number[], version: number) => unknown[];
+
+/** The functions of all codecs made by `jsonCodec`: a copy in which one is replaced is another codec. */
+const jsonEncoders = new WeakSet<object>();
+const jsonDecoders = new WeakMap<object, JsonDecodeMany>();
+
+/** Whether everything that a codec encodes is the text of one JSON value. @internal */
+export function isJsonCodec<T>({ encode, encodeInto }: Codec<T>): boolean {
+  return jsonEncoders.has(encode) && (encodeInto === undefined || jsonEncoders.has(encodeInto));
+}
+
+/** What decodes many JSON texts at once as the codec does one by one, if it is one of JSON. @internal */
+export function jsonDecoderOfMany<T>({ decode }: Codec<T>): ((...args: Parameters<JsonDecodeMany>) => T[]) | undefined {
+  return jsonDecoders.get(decode) as ((...args: Parameters<JsonDecodeMany>) => T[]) | undefined;
 }
 
 /**
@@ -75,6 +97,11 @@ export interface JsonCodecOptions<T> {
   readonly migrate?: (payload: unknown, fromVersion: number) => T;
 }
 
+const SPACE = 0x20;
+const COMMA = 0x2c;
+const OPENING_BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
+
 const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -118,15 +145,43 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
     if (text === undefined) throw new TypeError(`JSON has no text for ${describe(value)}`);
     return text;
   };
-  return {
-    version,
-    encode: (record) => encoder.encode(stringify(record)),
-    encodeInto: (record, into) => writeText(stringify(record), into),
-    decode(payload, fromVersion) {
-      const value = JSON.parse(strictDecoder.decode(payload));
-      return migrate !== undefined && fromVersion !== version ? migrate(value, fromVersion) : value;
-    },
+  const encode = (record: T): Uint8Array => encoder.encode(stringify(record));
+  const decode = (payload: Uint8Array, fromVersion: number): T => {
+    const value = JSON.parse(strictDecoder.decode(payload));
+    return migrate !== undefined && fromVersion !== version ? migrate(value, fromVersion) : value;
   };
+  const codec: Codec<T> = {
+    version,
+    encode,
+    encodeInto(record, into) {
+      return this.encode === encode ? writeText(stringify(record), into) : -1;
+    },
+    decode,
+  };
+  jsonEncoders.add(encode).add(codec.encodeInto!);
+  jsonDecoders.set(decode, (bytes, bounds, fromVersion) => {
+    const values = parseJoined(bytes, bounds);
+    if (migrate === undefined || fromVersion === version) return values;
+    return values.map((value) => migrate(value, fromVersion));
+  });
+  return codec;
+}
+
+/**
+ * Parses payloads as one JSON array, which takes about half the time: writes a comma between each two of them and
+ * brackets around all. Because each payload is the text of one whole value, no token or bracket reaches over such a
+ * comma, and each separates two elements.
+ */
+function parseJoined(bytes: Uint8Array, bounds: readonly number[]): unknown[] {
+  const start = bounds[0] - 1;
+  const end = bounds[bounds.length - 1];
+  for (let i = 1; i < bounds.length - 1; i += 2) {
+    bytes[bounds[i]] = COMMA;
+    for (let at = bounds[i] + 1; at < bounds[i + 1]; at++) bytes[at] = SPACE;
+  }
+  bytes[start] = OPENING_BRACKET;
+  bytes[end] = CLOSING_BRACKET;
+  return JSON.parse(strictDecoder.decode(bytes.subarray(start, end + 1)));
 }
 
 /**
@@ -149,9 +204,12 @@ export function textCodec(): Codec<string> {
     if (!record.isWellFormed()) throw new TypeError("the string has a lone surrogate");
     return record;
   };
+  const encode = (record: string): Uint8Array => encoder.encode(check(record));
   return {
-    encode: (record) => encoder.encode(check(record)),
-    encodeInto: (record, into) => writeText(check(record), into),
+    encode,
+    encodeInto(record, into) {
+      return this.encode === encode ? writeText(check(record), into) : -1;
+    },
     decode: (payload) => strictDecoder.decode(payload),
   };
 }
@@ -175,10 +233,11 @@ export function bytesCodec(): Codec<Uint8Array> {
     if (!(record instanceof Uint8Array)) throw new TypeError(`expected a Uint8Array, got ${describe(record)}`);
     return record;
   };
+  const encode = (record: Uint8Array): Uint8Array => new Uint8Array(check(record));
   return {
-    encode: (record) => new Uint8Array(check(record)),
+    encode,
     encodeInto(record, into) {
-      if (check(record).length > into.length) return -1;
+      if (this.encode !== encode || check(record).length > into.length) return -1;
       into.set(record);
       return record.length;
     },

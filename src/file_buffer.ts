@@ -7,6 +7,7 @@
  */
 
 import type { BufferOptions } from "./buffer.ts";
+import { isJsonCodec } from "./codec.ts";
 import { BaseBuffer } from "./buffer_base.ts";
 import { stampClock } from "./clock.ts";
 import { FileStore } from "./file_store.ts";
@@ -121,6 +122,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
       time,
       recordLimit: resolved.maxRecordBytes,
       codecVersion: resolved.codec.version ?? 0,
+      isJson: isJsonCodec(resolved.codec),
       tell: resolved.tell,
     });
     return new FileBuffer<T>({ store, options: resolved, time });

@@ -35,6 +35,7 @@ export interface FileStoreOptions {
   readonly segmentBytes: number;
   readonly recordLimit: number;
   readonly codecVersion: number;
+  readonly isJson: boolean;
   readonly onDamage: OnDamage;
   readonly tell: (event: BufferEvent) => void;
 }
@@ -45,6 +46,7 @@ const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NA
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
   listener: StoreEvents | undefined;
+  reader: LogReader | undefined;
 }
 
 /** What a {@linkcode FileStore} is put together from. */
@@ -79,9 +81,9 @@ export class FileStore implements RecordStore {
       const quarantine = new Quarantine(fileSystem, path);
       const recovered = await recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
       try {
-        const relay: Relay = { listener: undefined };
+        const relay: Relay = { listener: undefined, reader: undefined };
         const log = openLog(options, { lock, recovered, quarantine, relay });
-        const reader = openReader(options, { log, recovered, quarantine });
+        const reader = relay.reader = openReader(options, { log, recovered, quarantine });
         const recovery = reportOf(recovered, clock.monotonic() - startedAt);
         for (const region of recovered.damaged) options.tell({ type: "damage", region });
         options.tell({ type: "recovered", report: recovery });
@@ -169,8 +171,8 @@ export class FileStore implements RecordStore {
     return this.#log.written;
   }
 
-  async settle(): Promise<void> {
-    if (this.#log.end.nextSequence < this.#log.written.nextSequence) await this.#log.sync();
+  settle(): Promise<void> | undefined {
+    return this.#log.end.nextSequence < this.#log.written.nextSequence ? this.#log.sync() : undefined;
   }
 
   seek(position: LogPosition): void {
@@ -185,11 +187,11 @@ export class FileStore implements RecordStore {
     return this.#reader.nextPutTime();
   }
 
-  secure(next: number): Promise<void> {
+  secure(next: number): Promise<void> | undefined {
     return this.#log.secure(next);
   }
 
-  saveCommit(state: CommitState): Promise<void> {
+  saveCommit(state: CommitState): Promise<void> | undefined {
     return this.#log.saveCommit(state);
   }
 
@@ -269,7 +271,8 @@ function openLog(
     relay: Relay;
   },
 ): Log {
-  const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, codecVersion, tell } = options;
+  const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
+  const { codecVersion, isJson } = options;
   return new Log({
     fileSystem,
     directory,
@@ -282,7 +285,9 @@ function openLog(
     segmentBytes,
     recordLimit,
     codecVersion,
+    isJson,
     events: {
+      onWritten: (name, position, bytes) => relay.reader?.offer(name, position, bytes),
       onVisible: (putTime) => relay.listener?.onVisible(putTime),
       onRejected: (puts) => relay.listener?.onRejected(puts),
       onFailed: (error) => relay.listener?.onFailed(error),

@@ -10,7 +10,7 @@
 import type { BufferOptions, RecoveryReport } from "./buffer.ts";
 import { BaseBuffer } from "./buffer_base.ts";
 import { stampClock } from "./clock.ts";
-import type { Codec } from "./codec.ts";
+import { type Codec, isJsonCodec } from "./codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { PacedAnswers } from "./turns.ts";
@@ -50,7 +50,8 @@ export class MemoryBuffer<T> extends BaseBuffer<T> {
     try {
       const resolved = resolveOptions(options);
       const time = stampClock(resolved.clock);
-      const store = new MemoryStore(time, resolved.codec.version ?? 0);
+      const { codec } = resolved;
+      const store = new MemoryStore(time, { codecVersion: codec.version ?? 0, isJson: isJsonCodec(codec) });
       return Promise.resolve(new MemoryBuffer<T>({ store, options: resolved, time }));
     } catch (error) {
       return Promise.reject(error);
@@ -84,7 +85,7 @@ class MemoryStore implements RecordStore {
   };
   readonly failure = undefined;
   readonly #time: () => number;
-  readonly #codecVersion: number;
+  readonly #encoding: Pick<ReadBatch, "codecVersion" | "isJson">;
   #listener: StoreEvents | undefined;
   /** The records from the sequence `#firstSequence` on: accepted ones up to `#end`, then those that were added. */
   #entries: Entry[] = [];
@@ -95,9 +96,9 @@ class MemoryStore implements RecordStore {
   #position: LogPosition = LOG_START;
   #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
 
-  constructor(time: () => number, codecVersion: number) {
+  constructor(time: () => number, encoding: Pick<ReadBatch, "codecVersion" | "isJson">) {
     this.#time = time;
-    this.#codecVersion = codecVersion;
+    this.#encoding = encoding;
   }
 
   get end(): LogPosition {
@@ -164,8 +165,8 @@ class MemoryStore implements RecordStore {
     return this.#end;
   }
 
-  settle(): Promise<void> {
-    return Promise.resolve();
+  settle(): undefined {
+    return undefined;
   }
 
   seek(position: LogPosition): void {
@@ -193,18 +194,18 @@ class MemoryStore implements RecordStore {
     return nextSequence < this.#end.nextSequence ? this.#entryAt(nextSequence).putTime : undefined;
   }
 
-  secure(): Promise<void> {
-    return Promise.resolve();
+  secure(): undefined {
+    return undefined;
   }
 
-  saveCommit(state: CommitState): Promise<void> {
+  saveCommit(state: CommitState): undefined {
     this.#commit = state;
     const done = state.committed.nextSequence - this.#firstSequence;
     if (done >= Math.max(TRIM_ENTRIES, this.#entries.length / 2)) {
       this.#entries.splice(0, done);
       this.#firstSequence += done;
     }
-    return Promise.resolve();
+    return undefined;
   }
 
   flush(): Promise<void> {
@@ -235,21 +236,22 @@ class MemoryStore implements RecordStore {
     return positionBehind(this.#entryAt(sequence));
   }
 
-  /** Copies the payloads between two positions into one piece. */
+  /** Copies the payloads between two positions into one piece, laid out as in a log. */
   #batch(start: LogPosition, end: LogPosition): ReadBatch {
     const payloadBytes = end.payloadBytes - start.payloadBytes;
-    const bytes = new Uint8Array(payloadBytes);
+    const count = end.nextSequence - start.nextSequence;
+    const bytes = new Uint8Array(payloadBytes + count * RECORD_HEADER_BYTES + 1);
     const bounds: number[] = [];
+    let at = 0;
     for (let sequence = start.nextSequence; sequence < end.nextSequence; sequence++) {
-      const { payload, position } = this.#entryAt(sequence);
-      const at = position.payloadBytes - start.payloadBytes;
+      const { payload } = this.#entryAt(sequence);
+      at += RECORD_HEADER_BYTES;
       bytes.set(payload, at);
       bounds.push(at, at + payload.length);
+      at += payload.length;
     }
-    const count = end.nextSequence - start.nextSequence;
     const { nextSequence: firstSequence } = start;
-    const codecVersion = this.#codecVersion;
-    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, checksum: undefined, start, end };
+    return { ...this.#encoding, firstSequence, count, bytes, bounds, payloadBytes, checksum: undefined, start, end };
   }
 }
 

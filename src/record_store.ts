@@ -61,8 +61,8 @@ export interface RecordStore {
    * @returns Behind the last record accepted by now; all before it will be acknowledged by `settle` at the latest.
    */
   writeAccepted(): LogPosition;
-  /** Resolves when everything written by now is acknowledged, or has been rejected. */
-  settle(): Promise<void>;
+  /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
+  settle(): Promise<void> | undefined;
   /** Where `read` goes on. */
   readonly position: LogPosition;
   /** Sets where `read` goes on. */
@@ -71,10 +71,13 @@ export interface RecordStore {
   read(limits: ReadLimits): Promise<ReadBatch | undefined>;
   /** When the next record was put, `undefined` if there is none or it can't be told. */
   nextPutTime(): number | undefined;
-  /** Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over. */
-  secure(next: number): Promise<void>;
-  /** Makes a commit state durable; if it rejects, the state before stands. */
-  saveCommit(state: CommitState): Promise<void>;
+  /**
+   * Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over;
+   * `undefined` if they are.
+   */
+  secure(next: number): Promise<void> | undefined;
+  /** Makes a commit state durable; if it throws or rejects, the state before stands. `undefined` if it is saved. */
+  saveCommit(state: CommitState): Promise<void> | undefined;
   /** Resolves when everything accepted so far is on stable storage. */
   flush(): Promise<void>;
   /** Figures for `stats()`. */

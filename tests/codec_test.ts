@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { test } from "node:test";
 import { assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import { bytesCodec, type Codec, jsonCodec, type StandardSchema, textCodec } from "../src/codec.ts";
+import { bytesCodec, type Codec, jsonCodec, jsonDecoderOfMany, type StandardSchema, textCodec } from "../src/codec.ts";
 
 const FILLER = 0xa5;
 
@@ -293,6 +293,44 @@ test("bytesCodec() refuses what is no Uint8Array and says what it is", () => {
   assertRefuses(bytesCodec(), new ArrayBuffer(2), "ArrayBuffer");
   assertRefuses(bytesCodec(), new Uint16Array(2), "Uint16Array");
   assertRefuses(bytesCodec(), new DataView(new ArrayBuffer(2)), "DataView");
+});
+
+/** Lays payloads out as a batch has them, and decodes them together. */
+function decodeTogether<T>(codec: Codec<T>, payloads: readonly Uint8Array[], version = 0): T[] {
+  const bounds: number[] = [];
+  const bytes = new Uint8Array(payloads.reduce((sum, { length }) => sum + 4 + length, 1)).fill(FILLER);
+  let at = 0;
+  for (const payload of payloads) {
+    bytes.set(payload, at + 4);
+    bounds.push(at + 4, at + 4 + payload.length);
+    at += 4 + payload.length;
+  }
+  return jsonDecoderOfMany(codec)!(bytes, bounds, version);
+}
+
+test("jsonCodec() decodes many payloads together as it does one by one", () => {
+  const random = makeRandom(7);
+  const codec = jsonCodec<unknown>();
+  for (let round = 0; round < 200; round++) {
+    const records = Array.from({ length: 1 + random(20) }, () => randomJson(random, 3));
+    const payloads = records.map((record) => codec.encode(record));
+    assertEquals(decodeTogether(codec, payloads), payloads.map((payload) => codec.decode(payload, 0)));
+  }
+  const older = jsonCodec<string>({ version: 1, migrate: (payload, from) => `${payload} of ${from}` });
+  const payloads = ["a", "b"].map((text) => older.encode(text));
+  assertEquals(decodeTogether(older, payloads, 0), ["a of 0", "b of 0"]);
+  assertEquals(decodeTogether(older, payloads, 1), ["a", "b"]);
+});
+
+test("codecs in which a function is replaced use no faster way past it", () => {
+  const loud: Codec<string> = { ...jsonCodec<string>(), decode: (payload) => new TextDecoder().decode(payload) + "!" };
+  assertEquals(jsonDecoderOfMany(loud), undefined);
+  assertEquals(jsonDecoderOfMany({ ...jsonCodec() }) === undefined, false);
+  assertEquals(jsonDecoderOfMany(textCodec()), undefined);
+  const encode = () => new Uint8Array(1);
+  assertEquals({ ...jsonCodec(), encode }.encodeInto!("a", new Uint8Array(99)), -1);
+  assertEquals({ ...textCodec(), encode }.encodeInto!("a", new Uint8Array(99)), -1);
+  assertEquals({ ...bytesCodec(), encode }.encodeInto!(encode(), new Uint8Array(99)), -1);
 });
 
 test("codecs bring back random records, both ways of encoding equal", () => {

@@ -62,6 +62,7 @@ const FULL_HEADER: SegmentHeader = {
   createdAt: 0x4142434445464,
   salt: 0x51525354,
   recordLimit: 0x61626364,
+  isJson: true,
 };
 
 function uint64At(bytes: Uint8Array, offset: number): number {
@@ -93,7 +94,7 @@ test("encodeSegmentHeader() puts every field where the format says, in both copi
     assertEquals(uint64At(copy, 56), FULL_HEADER.createdAt);
     assertEquals(uint32At(copy, 64), FULL_HEADER.salt);
     assertEquals(uint32At(copy, 68), FULL_HEADER.recordLimit);
-    assertEquals(uint32At(copy, 72), 0);
+    assertEquals(uint32At(copy, 72), 1);
     assertEquals(uint32At(copy, 76), crc32(copy.subarray(0, 76)));
   }
 });
@@ -109,6 +110,7 @@ test("decodeSegmentHeader() gives back what was encoded, up to the largest numbe
     createdAt: MOST,
     salt: 2 ** 32 - 1,
     recordLimit: 2 ** 32 - 1,
+    isJson: true,
   };
   for (const header of [least, most, FULL_HEADER]) {
     assertEquals(decodeSegmentHeader(encodeSegmentHeader(header)), { kind: "header", header });

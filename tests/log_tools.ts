@@ -205,6 +205,7 @@ export function headerOf(parts: Partial<SegmentHeader> = {}): SegmentHeader {
     createdAt: 1_700_000_000_000,
     salt: 0x5a17ab1e,
     recordLimit: 1024,
+    isJson: false,
     ...parts,
   };
 }

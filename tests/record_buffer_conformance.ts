@@ -23,6 +23,7 @@ import {
   bytesCodec,
   type Codec,
   CodecError,
+  jsonCodec,
   RecordTooLargeError,
   textCodec,
 } from "../mod.ts";
@@ -1069,6 +1070,21 @@ function testBatch(suite: Suite, subject: Subject): void {
       await buffer.commit(batch);
       assertEquals(await drain(buffer), ["d"]);
     });
+  });
+
+  test(`${subject.name}.emit() gives a batch of JSON that names the record that is none`, async () => {
+    // Written by another codec; two of them would make one element of a larger text, and two of the last.
+    for (const [payloads, bad] of [[["1", "[2", "3]", "4,5"], 1], [["{}", "", "7"], 1], [["1,2", "3"], 0]] as const) {
+      const texts = textCodec();
+      const codec = { ...jsonCodec<unknown>(), encode: (text: unknown) => texts.encode(text as string) };
+      await use(subject, { codec }, async ({ buffer }) => {
+        await buffer.putMany(payloads);
+        const batch = await buffer.emit();
+        const error = assertThrows(() => batch.records, CodecError);
+        assertEquals([error.operation, error.sequence], ["decode", 1 + bad]);
+        if (bad > 0) assertEquals(batch.decode(0), JSON.parse(payloads[0]));
+      });
+    }
   });
 
   test(`${subject.name}.emit() gives decode() the version of the codec that encoded`, async () => {

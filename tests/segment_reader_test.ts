@@ -395,6 +395,69 @@ test("SegmentReader.next() goes on where it was when the segment grows", () => {
   assertEquals([item.frame.firstSequence, reader.position, reader.expected], [8, END + 36, 9]);
 });
 
+/** A handle that counts how often it is read. */
+function countingHandle(segment: Uint8Array): { handle: FileHandle; reads: () => number } {
+  const fileSystem = new MemoryFileSystem();
+  fileSystem.writeFile(PATH, segment);
+  const handle = fileSystem.open(PATH, "write");
+  let reads = 0;
+  const counting: FileHandle = {
+    size: () => handle.size(),
+    read(into, position) {
+      reads++;
+      return handle.read(into, position);
+    },
+    write: (bytes, position) => handle.write(bytes, position),
+    truncate: (size) => handle.truncate(size),
+    sync: () => handle.sync(),
+    close: () => handle.close(),
+  };
+  return { handle: counting, reads: () => reads };
+}
+
+test("SegmentReader.next() reads nothing back that was offered to it, and everything that wasn't", () => {
+  for (const isOffered of [true, false]) {
+    const { handle, reads } = countingHandle(segmentOf(HEADER));
+    const reader = new SegmentReader(handle, HEADER);
+    let end = HEADER_BYTES;
+    // More than it keeps, so that it begins anew several times.
+    for (let sequence = 1; sequence <= 900; sequence++) {
+      const bytes = frame(sequence, [garbage(1000, sequence)]);
+      handle.write(bytes, end);
+      if (isOffered) reader.offer(end, bytes, true);
+      end += bytes.length;
+      const item = reader.next(end);
+      assert(item.kind === "frame" && item.frame.firstSequence === sequence);
+      assertSameBytes(item.frame.bytes.slice(item.frame.offset, item.frame.offset + item.frame.length), bytes);
+    }
+    assertEquals(reads() > 800, !isOffered, `${reads()} reads`);
+    if (isOffered) assertLessOrEqual(reads(), 2);
+  }
+});
+
+test("SegmentReader.offer() takes nothing that doesn't follow, and moves no frame that is in use", () => {
+  const { handle, reads } = countingHandle(segmentOf(HEADER));
+  const reader = new SegmentReader(handle, HEADER);
+  const frames = Array.from({ length: 600 }, (_, i) => frame(i + 1, [garbage(1000, i)]));
+  let end = HEADER_BYTES;
+  const put = (i: number, offers: (end: number) => void) => {
+    handle.write(frames[i]!, end);
+    offers(end);
+    end += frames[i]!.length;
+  };
+  put(0, (at) => reader.offer(at, frames[0]!, true));
+  const first = reader.next(end);
+  assert(first.kind === "frame");
+  // Somebody still has the first frame: when the buffer is full, nothing more is taken.
+  for (let i = 1; i < 600; i++) put(i, (at) => reader.offer(i === 300 ? at + 1 : at, frames[i]!, false));
+  assertSameBytes(first.frame.bytes.slice(first.frame.offset, first.frame.offset + first.frame.length), frames[0]!);
+  for (let sequence = 2; sequence <= 600; sequence++) {
+    const item = reader.next(end);
+    assert(item.kind === "frame" && item.frame.firstSequence === sequence);
+  }
+  assert(reads() > 0);
+});
+
 test("SegmentReader.seek() goes to the frame of a record, and stays when it isn't there", () => {
   const group = segmentOf(HEADER, A, frame(3, ["3"], CONTINUES), frame(4, ["4"], CONTINUED), D);
   const rows: [name: string, segment: Uint8Array, offset: number, sequence: number, first: string][] = [

@@ -51,19 +51,27 @@ export class Commits {
   }
 
   /**
-   * Makes a state durable: in the operating system, or on stable storage. If it rejects, the state before stands, in
-   * memory and on disk.
+   * Makes a state durable: in the operating system, or on stable storage. If it throws or rejects, the state before
+   * stands, in memory and on disk. `undefined` if there is nothing to wait for.
    */
-  async save(state: CommitState): Promise<void> {
-    const { cursor, isSynced, lastSequence, fail } = this.#options;
+  save(state: CommitState): Promise<void> | undefined {
+    const { cursor, isSynced, lastSequence } = this.#options;
     cursor.write({ lastSequence: lastSequence(), ...state });
-    if (isSynced) {
-      try {
-        await cursor.sync();
-      } catch (error) {
-        throw fail(error);
-      }
+    if (isSynced) return this.#sync(state);
+    this.#apply(state);
+    return undefined;
+  }
+
+  async #sync(state: CommitState): Promise<void> {
+    try {
+      await this.#options.cursor.sync();
+    } catch (error) {
+      throw this.#options.fail(error);
     }
+    this.#apply(state);
+  }
+
+  #apply(state: CommitState): void {
     this.#state = state;
     this.drop();
   }

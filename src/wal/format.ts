@@ -21,7 +21,7 @@
  *          56  created          8   milliseconds since 1970, for people
  *          64  salt             4   random; seeds the CRC of every frame of this segment
  *          68  record limit     4   no payload is longer: bounds every length in the segment
- *          72  reserved         4   zero
+ *          72  encoding         4   1: each payload is the text of one JSON value, in UTF-8; 0: not known
  *          76  header CRC       4   CRC-32 of the 76 bytes before
  * ```
  *
@@ -120,6 +120,7 @@ export const CURSOR_FILE_BYTES: number = (CURSOR_SLOTS - 1) * CURSOR_SLOT_STRIDE
 
 const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
 const CURSOR_MAGIC = 0x52434c53;
+const ENCODING_JSON = 1;
 const KIND_RECORDS = 1;
 const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
 const CURSOR_FIXED_BYTES = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
@@ -148,6 +149,8 @@ export interface SegmentHeader {
   readonly salt: number;
   /** Payloads are at most this long. */
   readonly recordLimit: number;
+  /** Whether each payload is known to be the text of one JSON value. */
+  readonly isJson: boolean;
 }
 
 /** What {@linkcode decodeSegmentHeader} found. */
@@ -226,6 +229,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   setUint64(view, 56, header.createdAt);
   view.setUint32(64, header.salt, true);
   view.setUint32(68, header.recordLimit, true);
+  view.setUint32(72, header.isJson ? ENCODING_JSON : 0, true);
   view.setUint32(HEADER_COPY_BYTES - 4, crc32(bytes, 0, 0, HEADER_COPY_BYTES - 4), true);
   bytes.copyWithin(HEADER_COPY_BYTES, 0, HEADER_COPY_BYTES);
   return bytes;
@@ -262,6 +266,7 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
     createdAt: getUint64(view, 56),
     salt: view.getUint32(64, true),
     recordLimit: view.getUint32(68, true),
+    isJson: view.getUint32(72, true) === ENCODING_JSON,
   };
   return { kind: "header", header };
 }

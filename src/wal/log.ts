@@ -38,6 +38,8 @@ export type Fsync = "always" | "never" | number;
 
 /** What happens in a log, for its owner. */
 export interface LogEvents {
+  /** Frames were written to a segment; `bytes` are the log's own and change with the next put. */
+  readonly onWritten: (segment: string, position: number, bytes: Uint8Array) => void;
   /** More records may be read. `putTime` is that of the first of them, on the log's own clock. */
   readonly onVisible: (putTime: number) => void;
   /** So many puts were accepted, and then rejected. */
@@ -64,6 +66,7 @@ export interface LogOptions {
   readonly segmentBytes: number;
   readonly recordLimit: number;
   readonly codecVersion: number;
+  readonly isJson: boolean;
   readonly events: LogEvents;
 }
 
@@ -94,7 +97,8 @@ export class Log implements LogView {
 
   /** Goes on with a recovered log. */
   constructor(options: LogOptions) {
-    const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, codecVersion, recordLimit } = options;
+    const { fileSystem, directory, clock, recovered, quarantine, segmentBytes } = options;
+    const { codecVersion, isJson, recordLimit } = options;
     const { uuid } = recovered;
     this.#options = options;
     this.#cursor = recovered.cursor;
@@ -136,7 +140,7 @@ export class Log implements LogView {
       syncs: this.#syncs,
       isSynced: options.fsync !== "never",
       segmentBytes,
-      header: { uuid, codecVersion, recordLimit },
+      header: { uuid, codecVersion, isJson, recordLimit },
       hasEmptySegment,
       onBegun: (name) => this.#onBegun(name),
     });
@@ -241,7 +245,10 @@ export class Log implements LogView {
     const { length, records, payloadBytes } = this.builder;
     const { writer, header } = this.#rotation.segmentFor(length, this.#written);
     this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt });
-    writer.write(this.builder.bytes);
+    const { bytes } = this.builder;
+    const { position } = writer;
+    writer.write(bytes);
+    this.#options.events.onWritten(writer.name, position, bytes);
     this.#list.grew(length);
     this.#syncs.touched(writer);
     this.#written = {
@@ -299,8 +306,12 @@ export class Log implements LogView {
    * Before the records below `next` are handed over: with `fsync: "always"` they must be on stable storage, also those
    * that an earlier process may have left unsynced.
    */
-  async secure(next: number): Promise<void> {
-    if (this.#options.fsync !== "always" || !this.#syncs.hasInherited) return;
+  secure(next: number): Promise<void> | undefined {
+    const isSecure = this.#options.fsync !== "always" || !this.#syncs.hasInherited;
+    return isSecure ? undefined : this.#secure(next);
+  }
+
+  async #secure(next: number): Promise<void> {
     try {
       await this.#syncs.syncInherited(next);
     } catch (error) {
@@ -338,11 +349,12 @@ export class Log implements LogView {
     }, fsync);
   }
 
-  /** Makes a commit state durable; if it rejects, the state before stands. */
-  async saveCommit(state: CommitState): Promise<void> {
+  /** Makes a commit state durable; if it throws or rejects, the state before stands. `undefined` if it is saved. */
+  saveCommit(state: CommitState): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure;
-    await this.#commits.save(state);
+    const saved = this.#commits.save(state);
     this.#armSyncTimer();
+    return saved;
   }
 
   /** Ends everything with `error` as the first cause; `taken` are waiters of a sync under way. Returns what to throw. */

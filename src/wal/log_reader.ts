@@ -36,8 +36,9 @@ import { type Frame, SegmentReader } from "./segment_reader.ts";
 const TURN_BYTES = 1024 * 1024;
 /** What a batch, however small, counts besides. */
 const COST_OF_BATCH_BYTES = 4096;
-/** A batch's memory to begin with. */
-const BATCH_BYTES = 16 * 1024;
+/** A batch's memory to begin with: at least, and at most; it grows if that isn't enough. */
+const LEAST_BATCH_BYTES = 64;
+const MOST_GUESSED_BYTES = 256 * 1024;
 
 /** What a {@linkcode LogReader} is made with. */
 export interface LogReaderOptions {
@@ -87,6 +88,14 @@ export class LogReader {
     return this.#position;
   }
 
+  /**
+   * Takes over what was just written to a segment at `position`, if that is the one being read: a consumer that keeps up
+   * needs no call to read it back.
+   */
+  offer(name: string, position: number, bytes: Uint8Array): void {
+    if (this.#open?.segment.name === name) this.#open.reader.offer(position, bytes, this.#frame === undefined);
+  }
+
   /** Goes to a position; keeps its place in the file if it is there already. */
   seek(position: LogPosition): void {
     if (position.nextSequence !== this.#position.nextSequence) this.close();
@@ -114,7 +123,7 @@ export class LogReader {
     try {
       if (this.#position.nextSequence >= before) return undefined;
       if (this.#frame === undefined) this.#advance();
-      await this.#settlePassed(view.end);
+      if (this.#hasPassed()) await this.#settlePassed(view.end);
       if (this.#frame === undefined || this.#position.nextSequence >= before) return undefined;
       return await this.#gather({ ...limits, before });
     } catch (error) {
@@ -140,9 +149,10 @@ export class LogReader {
   async #gather(limits: ReadLimits): Promise<ReadBatch> {
     this.#correctTotals();
     const start = this.#position;
-    const codecVersion = this.#open!.header.codecVersion;
+    const { codecVersion } = this.#open!.header;
+    let { isJson } = this.#open!.header;
     const bounds: number[] = [];
-    let bytes = new Uint8Array(BATCH_BYTES);
+    let bytes = new Uint8Array(this.#guessBytes(limits));
     let used = 0;
     let payloadBytes = 0;
     let checksum = 0;
@@ -150,7 +160,7 @@ export class LogReader {
     for (;;) {
       const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
       if (taken.count === 0) break;
-      if (used + taken.length > bytes.length) bytes = grow(bytes, used, used + taken.length);
+      if (used + taken.length >= bytes.length) bytes = grow(bytes, used, used + taken.length + 1);
       checksum = addFrameChecksum(checksum, taken.frame.bytes, taken.frame.offset);
       bytes.set(taken.frame.bytes.subarray(taken.from, taken.from + taken.length), used);
       for (let i = 0, at = used; i < taken.count; i++) {
@@ -171,14 +181,24 @@ export class LogReader {
         await this.#settlePassed(this.#options.view.end);
       }
       if (!this.#follows(sequence, codecVersion)) break;
+      isJson &&= this.#open!.header.isJson;
       this.#correctTotals();
     }
-    await this.#copyPassed();
+    if (this.#passed.length > 0) await this.#copyPassed();
     if (this.#turns.spend(COST_OF_BATCH_BYTES)) await nextTurn();
     const end = this.#position;
     const count = bounds.length / 2;
     const firstSequence = start.nextSequence;
-    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, checksum, start, end };
+    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, isJson, checksum, start, end };
+  }
+
+  /** How much memory the batch is going to need if its records are as long as all that follow, or a little longer. */
+  #guessBytes({ maxRecords }: ReadLimits): number {
+    const { end } = this.#options.view;
+    const records = end.nextSequence - this.#position.nextSequence;
+    const bytes = end.payloadBytes - this.#position.payloadBytes + records * RECORD_HEADER_BYTES;
+    const share = Math.min(1, 1.1 * maxRecords / records);
+    return Math.min(MOST_GUESSED_BYTES, Math.max(LEAST_BATCH_BYTES, Math.ceil(bytes * share) + 1));
   }
 
   /** As `#advance`, but what fails there may be left to the next read: the records before it can be delivered. */
@@ -378,15 +398,21 @@ export class LogReader {
    * and goes on behind it.
    */
   async #settlePassed(end: LogPosition): Promise<void> {
+    if (!this.#hasPassed()) return;
     const next = this.#frame?.firstSequence ?? end.nextSequence;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
-    if (this.#passed.length === 0 && missing === undefined) return;
     await this.#settle(this.#passed.length > 0 ? this.#passed : [this.#gapHere()], missing);
     this.#passed = [];
     // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
     if (this.#frame === undefined) this.#position = end;
     else if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
+  }
+
+  /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
+  #hasPassed(): boolean {
+    const next = this.#frame?.firstSequence ?? this.#options.view.end.nextSequence;
+    return this.#passed.length > 0 || next > this.#position.nextSequence;
   }
 
   /** Where records are missing without a trace. */

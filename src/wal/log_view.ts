@@ -37,12 +37,14 @@ export interface ReadLimits {
 export interface ReadBatch {
   readonly firstSequence: number;
   readonly count: number;
-  /** Holds all payloads. */
+  /** Holds all payloads, each behind its length, and at least one more byte. */
   readonly bytes: Uint8Array;
   /** Two entries a record: where its payload begins and ends in `bytes`. */
   readonly bounds: number[];
   readonly payloadBytes: number;
   readonly codecVersion: number;
+  /** Whether each payload is known to be the text of one JSON value. */
+  readonly isJson: boolean;
   /** Over the checksums of the frames that they are in; none where nothing can be lost but all of it. */
   readonly checksum: number | undefined;
   /** Before the first record, and behind the last. */

@@ -43,7 +43,7 @@ export interface RotationOptions {
   /** A segment of more bytes ends. */
   readonly segmentBytes: number;
   /** What all headers have in common. */
-  readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "recordLimit">;
+  readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "isJson" | "recordLimit">;
   /** Whether the name of the first segment is taken by one that a process left without a record. */
   readonly hasEmptySegment: boolean;
   /** A segment was begun. */

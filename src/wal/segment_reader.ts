@@ -85,6 +85,29 @@ export class SegmentReader {
     this.#expected = header.firstSequence;
   }
 
+  /**
+   * Takes over bytes that were just written at `position`, if they follow what is in the buffer.
+   *
+   * @param isFree Whether no frame is in use any more.
+   */
+  offer(position: number, bytes: Uint8Array, isFree: boolean): void {
+    if (position !== this.#bufferAt + this.#buffered) return;
+    if (this.#buffered + bytes.length > this.#buffer.length) {
+      // Room can only be made when everything in the buffer was read.
+      if (!isFree || this.#at !== position || bytes.length > CHUNK_BYTES) return;
+      if (this.#buffer.length < CHUNK_BYTES) this.#setBuffer(CHUNK_BYTES);
+      this.#bufferAt = position;
+      this.#buffered = 0;
+    }
+    this.#buffer.set(bytes, this.#buffered);
+    this.#buffered += bytes.length;
+  }
+
+  #setBuffer(size: number): void {
+    this.#buffer = new Uint8Array(size);
+    this.#view = new DataView(this.#buffer.buffer);
+  }
+
   /** File offset of the next frame. */
   get position(): number {
     return this.#at;
@@ -246,8 +269,7 @@ export class SegmentReader {
     const wanted = Math.max(length, Math.min(CHUNK_BYTES, end - at));
     if (this.#buffer.length < wanted) {
       const most = Math.max(CHUNK_BYTES, maxFrameBytes(this.#header.recordLimit));
-      this.#buffer = new Uint8Array(Math.min(most, nextPowerOfTwo(wanted)));
-      this.#view = new DataView(this.#buffer.buffer);
+      this.#setBuffer(Math.min(most, nextPowerOfTwo(wanted)));
     }
     this.#buffered = 0;
     this.#bufferAt = at;
