@@ -126,7 +126,7 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "a putMany over several frames",
-    powerSeeds: 3,
+    powerSeeds: 40,
     leastPoints: 100,
     lives: [
       { options: { segmentBytes: 100_000 }, steps: [put(), putMany(3, 24_000), emit, put(), commit, emit] },
@@ -137,6 +137,12 @@ const SCENARIOS: readonly Scenario[] = [
     powerSeeds: 150,
     leastPoints: 90,
     lives: [{ steps: [put(1, 2), emit, put(1, 2), commit] }],
+  },
+  {
+    name: "commits before and behind a flush, in every outcome",
+    powerSeeds: 60,
+    leastPoints: 110,
+    lives: [{ steps: [put(1, 2), emit, commit, put(1, 2), flush, emit, commit] }],
   },
 ];
 
@@ -177,14 +183,15 @@ async function live(world: World, { options, steps }: ScriptedLife, fsync: Fsync
 }
 
 /** Judges what a kill leaves, and what power cuts may leave. Returns how many states there were. */
-async function judgeAll(world: World, powerSeeds: number, note: string): Promise<number> {
+async function judgeAll(world: World, powerSeeds: number, point: number, note: string): Promise<number> {
   const { model, disk } = world;
   const { isCursorReliable } = disk;
   const states: { readonly seed: number | undefined; readonly left: MemoryFileSystem }[] = [
     { seed: undefined, left: disk.files },
   ];
   const seen = new Set<string>();
-  for (let seed = 0; seed < powerSeeds; seed++) {
+  // Others at each point, so that few at each are many in all.
+  for (let seed = point * powerSeeds; seed < (point + 1) * powerSeeds; seed++) {
     const left = disk.files.crash({ seed });
     const digest = digestOf(left);
     if (!seen.has(digest)) states.push({ seed, left });
@@ -225,11 +232,12 @@ for (const scenario of SCENARIOS) {
           const note = `fsync ${fsync}, life ${last}, operation ${diesAt}`;
           const world = await play(scenario, fsync, last, { diesAt });
           assertEquals(world.disk.isDead, true, note);
-          states += await judgeAll(world, scenario.powerSeeds, note);
+          states += await judgeAll(world, scenario.powerSeeds, diesAt, note);
         }
         points += operations + 1;
       }
     }
+    console.log(`${points} crash points, ${states} states judged`);
     assert(points >= scenario.leastPoints, `only ${points} points`);
     assert(states >= 2 * points, `only ${states} states at ${points} points`);
   });
@@ -267,6 +275,7 @@ for (const scenario of SCENARIOS) {
         for (let failing = 0; failing < operations; failing++) points += await failAt(scenario, fsync, last, failing);
       }
     }
+    console.log(`${points} faults`);
     assert(points >= scenario.leastPoints, `only ${points} points`);
   });
 }
@@ -291,7 +300,7 @@ async function failAt(scenario: Scenario, fsync: Fsync, last: number, failing: n
     assert(failed !== undefined, `${note}: never reached`);
     const isSilent = maySilently(failed, faultsOf(failed)[kind]!, before);
     assert(world.told.some(isOurs) || isSilent, `${note}: nobody was told`);
-    await judgeAll(world, POWER_SEEDS_AT_A_FAULT, note);
+    await judgeAll(world, POWER_SEEDS_AT_A_FAULT, failing, note);
   }
   return count;
 }

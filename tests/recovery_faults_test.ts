@@ -227,3 +227,16 @@ test("FileBuffer.open() and emit() deliver everything that is good on a full dis
     await buffer.close();
   }
 });
+
+test("FileBuffer.open() cuts a torn tail for good: no power cut brings it back behind what is put next", async () => {
+  const { fileSystem } = await makeLog(texts(5));
+  const path = segmentPath(1);
+  const torn = copyOf(fileSystem, { [path]: concat(fileSystem.readFile(path), garbage(50, 1)) });
+  const { buffer } = await openLog(torn, { fsync: "always" });
+  await buffer.put("next");
+  for (let seed = 0; seed < 30; seed++) {
+    const { records } = await drain(torn.crash({ seed }), { onDamage: "fail" });
+    assertEquals(records.length, 6, `seed ${seed}`);
+  }
+  await buffer.close();
+});

@@ -27,6 +27,7 @@
  */
 
 import process from "node:process";
+import { assertEquals } from "@std/assert";
 import { ManualClock } from "../src/testing.ts";
 import { mulberry32 } from "../src/fs/memory_disk.ts";
 import { segmentsIn, SimulationDisk } from "./simulation_disk.ts";
@@ -193,6 +194,7 @@ class Simulation {
     else if (!isClosed) this.totals.kills++;
     const isThorough = draw(4) === 0;
     const found = await judge(model, { isPower, isCursorReliable, left: disk.files }, { clock, trace, isThorough });
+    if (!isPower && disk.powerCuts === 0) assertEquals(found.damages, 0, "damage that a kill has made");
     model.adopt(found.batches, { next: found.next, isPower });
     model.isDented ||= found.damages > 0 || (isPower && isAtRisk);
     for (const range of found.missing) model.miss(range);

@@ -21,9 +21,8 @@
  *
  * The exceptions, and why they are right:
  * - A put, commit, clear or drop that never ended, or ended with an error of the disk, may have happened, as a whole.
- * - Two writes of the cursor that no sync has covered are in both of its slots; a power cut that tears both costs the
- *   commit position (it is not *reliable*), and everything that is still on the disk comes again. With `fsync:
- *   "always"` there is never more than one.
+ * - After a failed sync of the cursor its pages may be forgotten, also those of older states: until the next sync that
+ *   succeeds, the commit position is not *reliable*, and everything that is still on the disk may come again.
  * - With other settings than "always", a failed write is cut off at once, but the cut isn't synced: until it is, a power
  *   cut may bring the record back that was rejected.
  */
