@@ -4,7 +4,7 @@
  * - `deno`: the tests, then every example of the documentation; `bun`; `node`. These three when none is given.
  * - `jsr`: the tests on Deno against the published `@std` packages instead of the stand-ins.
  * - `coverage`: the tests on Deno, then the line coverage of `src/`.
- * - `bench`: no test, but the benchmark, on each runtime.
+ * - `bench`: no test, but the benchmark, `tests/bench/run.ts`. Only alone; what follows are its options.
  *
  * Bun and Node are fetched from npm by Deno itself, so that Deno (and `npx -y deno` is one) is all that it takes, and
  * nothing is installed; where that fails, installed ones do if they are new enough. Each runtime is told where to
@@ -17,7 +17,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { type Runtime as Child, runtimeArgs } from "./child.ts";
+import { runtimeArgs } from "./child.ts";
 
 /** Exact, so that a run can be repeated. */
 const BUN = "1.4.5";
@@ -85,11 +85,18 @@ const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
     return [outcome];
   },
   async bench() {
-    const there: Child[] = [{ name: "deno", command: Deno.execPath() }];
-    if (bun.program !== null) there.push({ name: "bun", command: bun.program });
-    if (node.program !== null) there.push({ name: "node", command: node.program });
-    for (const runtime of there) await show([runtime.command, ...runtimeArgs(runtime), `${root}tests/bench.ts`]);
-    return [];
+    const args = [
+      ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
+      `${root}tests/bench/run.ts`,
+      ...benchArgs,
+    ];
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args,
+      env: executables,
+      stdout: "inherit",
+      stderr: "inherit",
+    }).output();
+    return code === 0 ? [] : [{ passed: 0, failed: 1 }];
   },
 };
 
@@ -241,7 +248,8 @@ function total(output: string, pattern: RegExp): number {
   return Array.from(output.matchAll(pattern), ([, digits]) => Number(digits)).reduce((sum, count) => sum + count, 0);
 }
 
-const names = Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
+const benchArgs = Deno.args[0] === "bench" ? Deno.args.slice(1) : [];
+const names = benchArgs.length > 0 ? ["bench"] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
 const unknown = names.filter((name) => !Object.hasOwn(targets, name));
 if (unknown.length > 0) {
   console.error(`Cannot run ${unknown.join(", ")}: the targets are ${Object.keys(targets).join(", ")}`);
