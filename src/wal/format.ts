@@ -296,7 +296,7 @@ export function encodeFrameHeader(
   view.setUint8(offset + 22, KIND_RECORDS);
   view.setUint8(offset + 23, header.flags);
   view.setUint32(offset + 24, header.count, true);
-  view.setUint32(offset + 4, frameCrc(bytes, offset, header.length, salt), true);
+  view.setUint32(offset + 4, frameCrc(bytes, view, offset, header.length, salt), true);
 }
 
 /**
@@ -345,17 +345,17 @@ export function isFrameIntact(
     if (payloadBytes > segment.recordLimit || payloadBytes > end - at) return false;
     at += payloadBytes;
   }
-  return at === end && view.getUint32(offset + 4, true) === frameCrc(bytes, offset, header.length, segment.salt);
+  return at === end && view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, header.length, segment.salt);
 }
 
 /** CRC-32 over the length field and everything behind the CRC field, started from the salt. */
-function frameCrc(bytes: Uint8Array, offset: number, length: number, salt: number): number {
-  return crc32(bytes, crc32(bytes, salt, offset, offset + 4), offset + 8, offset + length);
+function frameCrc(bytes: Uint8Array, view: DataView, offset: number, length: number, salt: number): number {
+  return crc32(bytes, crc32(bytes, salt, offset, offset + 4, view), offset + 8, offset + length, view);
 }
 
 /** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */
-export function addFrameChecksum(sum: number, bytes: Uint8Array, offset: number): number {
-  return crc32(bytes, sum, offset + 4, offset + 8);
+export function addFrameChecksum(sum: number, bytes: Uint8Array, view: DataView, offset: number): number {
+  return crc32(bytes, sum, offset + 4, offset + 8, view);
 }
 
 /** A slot's worth of bytes, with what never changes in place. */
@@ -382,7 +382,7 @@ export function encodeCursor(bytes: Uint8Array, view: DataView, state: Omit<Curs
   for (let i = 0; i < state.boundaries.length; i++) {
     setPosition(view, CURSOR_FIXED_BYTES + i * POSITION_BYTES, state.boundaries[i]);
   }
-  view.setUint32(0, crc32(bytes, 0, 4, length), true);
+  view.setUint32(0, crc32(bytes, 0, 4, length, view), true);
   return length;
 }
 

@@ -31,8 +31,8 @@ import { Rotation } from "./rotation.ts";
 import { type CommitState, SegmentList } from "./segment_list.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
-/** So many writes, about a millisecond's worth, are acknowledged before the event loop gets a turn. */
-const WRITES_A_TURN = 500;
+/** So many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
+const WRITES_A_TURN = 2000;
 /** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 

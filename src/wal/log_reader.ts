@@ -161,7 +161,7 @@ export class LogReader {
       const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
       if (taken.count === 0) break;
       if (used + taken.length >= bytes.length) bytes = grow(bytes, used, used + taken.length + 1);
-      checksum = addFrameChecksum(checksum, taken.frame.bytes, taken.frame.offset);
+      checksum = addFrameChecksum(checksum, taken.frame.bytes, taken.frame.view, taken.frame.offset);
       bytes.set(taken.frame.bytes.subarray(taken.from, taken.from + taken.length), used);
       for (let i = 0, at = used; i < taken.count; i++) {
         const length = taken.frame.view.getUint32(taken.from + at - used, true);
