@@ -302,3 +302,25 @@ test("FileBuffer.put() with 'always' whose write fails, and the sync of the cut,
   assertEquals((error.cause as FileSystemError).errno, "EIO");
   assertEquals(disk.plannedFaults, 0);
 });
+
+test("FileBuffer with 'always' knows the age of a record that was put during a sync, and acknowledged by the next", async () => {
+  const { buffer, disk, clock } = await openOn({ maxRecords: 1 });
+  await buffer.commit(await buffer.emit());
+  disk.hold();
+  const a = watch(buffer.put("a"));
+  await turn();
+  clock.advance(100);
+  const b = watch(buffer.put("b"));
+  await turn();
+  clock.advance(1000);
+  await disk.release(1);
+  assertEquals([a.state, b.state], ["resolved", "pending"]);
+  // Nothing is left but "b", which nobody may see yet.
+  const batch = watch(buffer.emit());
+  await turn();
+  disk.held.splice(disk.held.findIndex(({ path }) => path.endsWith("cursor")), 1)[0]!.release();
+  await turn();
+  assertEquals([batch.state, b.state, buffer.stats().oldestAgeMs], ["resolved", "pending", 0]);
+  await disk.letGo();
+  assertEquals([b.state, buffer.stats().oldestAgeMs], ["resolved", 1000]);
+});

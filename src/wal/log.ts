@@ -90,8 +90,8 @@ export class Log implements LogView {
   /** One function for all ticks. */
   readonly #writeLater = () => this.writeAccepted();
   readonly #answers = new PacedAnswers(WRITES_A_TURN);
-  /** When the first record was written that is not acknowledged yet; only with `fsync: "always"`. */
-  #unsyncedSince: number | undefined;
+  /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with "always". */
+  #unsynced: { readonly first: number; readonly putTime: number }[] = [];
   #cancelSyncTimer: (() => void) | undefined;
   #failure: BufferFailedError | undefined;
 
@@ -216,6 +216,7 @@ export class Log implements LogView {
     const waiters = this.#unwritten;
     this.#unwritten = [];
     const putTime = this.#options.time();
+    const first = this.#written.nextSequence;
     try {
       this.#write(putTime);
     } catch (error) {
@@ -223,7 +224,7 @@ export class Log implements LogView {
       return;
     }
     if (this.#options.fsync === "always") {
-      this.#unsyncedSince ??= putTime;
+      this.#unsynced.push({ first, putTime });
       this.#syncs.wait(...waiters);
       return;
     }
@@ -331,10 +332,10 @@ export class Log implements LogView {
 
   #onSynced(end: LogPosition): void {
     if (end.nextSequence <= this.#visible.nextSequence) return;
-    const since = this.#unsyncedSince ?? this.#options.time();
-    this.#unsyncedSince = end === this.#written ? undefined : this.#options.time();
+    const putTime = this.#unsynced[0]?.putTime ?? this.#options.time();
+    this.#unsynced = this.#unsynced.filter(({ first }) => first >= end.nextSequence);
     this.#visible = end;
-    this.#options.events.onVisible(since);
+    this.#options.events.onVisible(putTime);
   }
 
   /** With an interval, sees to it that what is dirty now is synced in time. Armed only while there is something. */
