@@ -310,8 +310,11 @@ export class Model {
     for (const entry of inFlight.entries) this.#makeSafe(entry);
   }
 
+  #forgotten: { readonly first: number; readonly last: number }[] = [];
+
   /** A sync has failed, and the unsynced pages of a segment with the sequences from `first` to `last` are forgotten. */
   forget(first: number, last: number): void {
+    this.#forgotten.push({ first, last });
     for (const entry of this.entries.values()) {
       if (entry.isSafe || entry.state === "done") continue;
       const { sequence } = entry;
@@ -319,7 +322,13 @@ export class Model {
     }
   }
 
+  /** Whether a record went into a segment of which a failed sync has forgotten pages, the header perhaps among them. */
+  #isInForgotten({ sequence }: Entry): boolean {
+    return this.#forgotten.some(({ first, last }) => first <= sequence! && sequence! <= last);
+  }
+
   #makeSafe(entry: Entry): void {
+    entry.isForgotten ||= this.#isInForgotten(entry);
     if (entry.isForgotten && entry.state !== "done") return;
     entry.isSafe = true;
     if (entry.state !== "refused") this.highestSafe = Math.max(this.highestSafe, entry.sequence!);
@@ -345,6 +354,10 @@ export class Model {
     }
     this.#adoptInFlight(found, isPower);
     this.#dropped.length = 0;
+    // Nothing more goes into that segment.
+    this.#forgotten = isPower
+      ? []
+      : this.#forgotten.map(({ first, last }) => ({ first, last: Math.min(last, next - 1) }));
     if (isPower) {
       this.#forgetBehind(next);
       this.attempts = [];
