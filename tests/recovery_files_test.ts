@@ -15,6 +15,7 @@ import {
   CURSOR_PATH,
   CURSOR_SLOTS,
   cut,
+  DIRECTORY,
   drainCopy,
   type Files,
   flipBit,
@@ -259,4 +260,22 @@ test("FileBuffer.emit() refuses a segment of a newer version when it comes to it
   assertEquals(await buffer.put("still taken"), RECORDS + 1);
   await buffer.close();
   assertSameBytes(fileSystem.readFile(base.path(2)), newer);
+});
+
+test("FileBuffer.open() doesn't miss what is committed in a segment that can't be read", async () => {
+  const { fileSystem } = await makeLog(texts(9), { segmentBytes: 300 });
+  const segments = snapshot(fileSystem);
+  const last = segmentsOf(fileSystem).at(-1)!;
+  const { buffer } = await openLog(fileSystem);
+  await buffer.clear();
+  await buffer.close();
+  // The segments are there again, as after a power cut that undid their removal; only the cursor knows better.
+  const { [CURSOR_PATH]: cursor } = snapshot(fileSystem);
+  const path = `${DIRECTORY}/${last}`;
+  const copy = copyOf(fileSystem, { ...segments, [CURSOR_PATH]: cursor, [path]: hitHeader(segments[path]!) });
+  const again = await openLog(copy);
+  const { damaged, recoveredRecords } = again.buffer.recovery;
+  const { first, last: end } = damaged[0]!.missing ?? { first: 10, last: 10 };
+  assertEquals([damaged.length, recoveredRecords, first > 9, end >= first], [1, 0, true, true]);
+  await again.buffer.close();
 });

@@ -39,6 +39,9 @@ const FOUND: readonly (readonly [number, string])[] = [
   [270_886, "a put waits for room that damaged records have taken"],
   [1_000_276, "a segment whose beginning failed stays, in front of records"],
   [1_002_440, "emit() takes what a flush() is about to sync for synced"],
+  [2_056_960, "a put whose cut could not be synced is said to have left nothing"],
+  [4_020_373, "a record that was put during a sync is younger than it is"],
+  [5_005_689, "what is committed is said to be missing"],
 ];
 
 for (const [seed, what] of FOUND) {

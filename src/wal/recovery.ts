@@ -323,6 +323,10 @@ function reconcile(
   const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
   const resume = isAllLost ? end : atMost(known.resume);
   const lost = isAllLost ? [] : missing;
+  // Nobody misses what is committed.
+  const uncommitted = (finding: Finding): Finding => {
+    return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
+  };
   const lastSequence = next - 1;
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < lastSequence;
@@ -330,7 +334,7 @@ function reconcile(
     uuid,
     segments,
     empty,
-    unusable,
+    unusable: unusable.map(uncommitted),
     scan,
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
     cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll,
@@ -338,7 +342,7 @@ function reconcile(
     end,
     lost,
     diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
-    findings: findings.map((finding) => ({ ...finding, missing: behind(finding.missing, committed.nextSequence) })),
+    findings: findings.map(uncommitted),
   };
 }
 
