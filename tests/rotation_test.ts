@@ -9,7 +9,15 @@ import { FileSystemError, NoSpaceError } from "../src/errors.ts";
 import type { Fault } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
-import { InstrumentedDisk, openOn, type OpenOnDisk, valuesAfterPowerCuts, valuesIn } from "./instrumented_disk.ts";
+import {
+  InstrumentedDisk,
+  openOn,
+  type OpenOnDisk,
+  turn,
+  valuesAfterPowerCuts,
+  valuesIn,
+  watch,
+} from "./instrumented_disk.ts";
 import { DIRECTORY, HEADER_BYTES, headerOf, makeLog, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
 
 /** The segment has room for one record more, but not for a long one. */
@@ -131,4 +139,22 @@ test("FileBuffer.open() writes down what the name of a segment without a record 
   const { buffer } = await openLog(disk.fileSystem);
   assertEquals(Cursor.read(disk.fileSystem.crash({ seed: 1 }), DIRECTORY)!.lastSequence, 1);
   await buffer.close();
+});
+
+test("FileBuffer with 'always' that fails leaves no name of a segment that it could not begin", async () => {
+  const { buffer, disk } = await openOn(SMALL);
+  disk.fail({ operation: "sync", path: segmentPath(1) }, { kind: "after", errno: "EIO" });
+  disk.hold();
+  const short = watch(buffer.put("short"));
+  await turn();
+  disk.fail({ operation: "write", path: segmentPath(3) }, { kind: "after", errno: "EIO" });
+  disk.fail({ operation: "remove", path: segmentPath(3) });
+  const long = watch(buffer.put(LONG));
+  await turn();
+  await disk.letGo();
+  assertEquals([short.state, long.state, disk.plannedFaults], ["rejected", "rejected", 0]);
+  const again = await openLog(disk.fileSystem.kill());
+  // With that name there, record 2 would be said to be missing.
+  assertEquals([again.buffer.recovery.recoveredRecords, again.buffer.recovery.damaged], [1, []]);
+  await again.buffer.close();
 });

@@ -42,6 +42,7 @@ const FOUND: readonly (readonly [number, string])[] = [
   [2_056_960, "a put whose cut could not be synced is said to have left nothing"],
   [4_020_373, "a record that was put during a sync is younger than it is"],
   [5_005_689, "what is committed is said to be missing"],
+  [7_007_341, "what only a segment that was never begun speaks of is said to be missing"],
 ];
 
 for (const [seed, what] of FOUND) {

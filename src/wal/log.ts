@@ -383,6 +383,7 @@ export class Log implements LogView {
    */
   #cutUnacknowledged(): void {
     try {
+      this.#rotation.removeLeftover();
       for (const writer of [...this.#syncs.dirtyWriters].reverse()) writer.cutUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.

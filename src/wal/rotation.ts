@@ -12,6 +12,7 @@
  * @module
  */
 
+import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
@@ -56,6 +57,8 @@ export class Rotation {
   #active: ActiveSegment | undefined;
   /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin anew. */
   #hasEmptySegment: boolean;
+  /** Its name, if we have tried to begin it. */
+  #leftover: string | undefined;
 
   /** For one log. */
   constructor(options: RotationOptions) {
@@ -105,15 +108,31 @@ export class Rotation {
     };
   }
 
+  /** Removes what a failed attempt has left of the segment that comes next. May throw. */
+  removeLeftover(): void {
+    const { fileSystem, directory } = this.#options;
+    if (this.#leftover === undefined) return;
+    try {
+      fileSystem.remove(join(directory, this.#leftover));
+    } catch (error) {
+      if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
+    }
+  }
+
   /** Creates a segment, or begins anew the one that is there without a record. */
   #create(header: SegmentHeader): SegmentWriter {
     const { fileSystem, directory } = this.#options;
     try {
       const writer = SegmentWriter.create(fileSystem, directory, header, this.#hasEmptySegment);
       this.#hasEmptySegment = false;
+      this.#leftover = undefined;
       return writer;
     } catch (error) {
-      this.#hasEmptySegment ||= this.#mayBeBegun(segmentName(header.firstSequence), error);
+      const name = segmentName(header.firstSequence);
+      if (this.#mayBeBegun(name, error)) {
+        this.#hasEmptySegment = true;
+        this.#leftover = name;
+      }
       throw error;
     }
   }
