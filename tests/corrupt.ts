@@ -55,11 +55,20 @@ const { values } = parseArgs({
     kind: { type: "string", default: "" },
   },
 });
-const endsAt = performance.now() + Number(values.minutes) * 60_000;
+
+/** An option as a number. */
+function numberOf(name: "minutes" | "seed" | "seeds"): number {
+  const value = Number(values[name]);
+  if (value >= 0) return value;
+  console.error(`Cannot damage logs: --${name} must be a number, got ${values[name]}`);
+  process.exit(2);
+}
+
+const endsAt = performance.now() + numberOf("minutes") * 60_000;
 const tally = new Tally();
 let tried = 0;
 let violations = 0;
-for (const one of allCases(await makeBases(), count(Number(values.seed), Number(values.seeds)))) {
+for (const one of allCases(await makeBases(), count(numberOf("seed"), numberOf("seeds")))) {
   if (performance.now() > endsAt || violations === MOST_VIOLATIONS) break;
   if (!one.kind.includes(values.kind)) continue;
   try {

@@ -15,8 +15,8 @@
  * | fsync | a kill | a power cut |
  * |---|---|---|
  * | always | costs nothing acknowledged | costs nothing acknowledged: put, commit, drop, clear, batch handed over |
- * | interval | costs nothing acknowledged | costs at most what was done in the last interval, and perhaps the commit position |
- * | never | costs nothing acknowledged | costs at most what was done since the last `flush()`, and perhaps the commit position |
+ * | interval | costs nothing acknowledged | costs at most what was done in the last interval |
+ * | never | costs nothing acknowledged | costs at most what was done since the last `flush()` |
  *
  * `fsync` changes from life to life. What an earlier life has left unsynced, a later one with "always" has to
  * make safe before it hands it over, but not before.

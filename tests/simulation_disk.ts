@@ -3,8 +3,7 @@
  *
  * It is a `MemoryFileSystem` (whose head is the fault model) with a plan for each process: at which operation it dies,
  * which operations fail and how, how long a sync takes. Besides, it watches what the judge must know and no caller of the
- * buffer can: how many writes of the cursor no sync has covered, what a sync that forgot its pages has cost, how many
- * files are open.
+ * buffer can: what a failed sync has made the system forget, and how many files are open.
  *
  * Guarantees: the same plans and calls give the same operations; nothing here depends on time or chance.
  */

@@ -20,11 +20,13 @@
  * | a rejected put leaves nothing | unless that isn't safe |
  *
  * The exceptions, and why they are right:
- * - A put, commit, clear or drop that never ended, or ended with an error of the disk, may have happened, as a whole.
+ * - An emit, commit, clear or drop that never ended, or ended with an error of the disk, may have happened, as a whole;
+ *   a put that never ended, or ended because the buffer has failed, too.
  * - After a failed sync of the cursor its pages may be forgotten, also those of older states: until the next sync that
  *   succeeds, the commit position is not *reliable*, and everything that is still on the disk may come again.
  * - With other settings than "always", a failed write is cut off at once, but the cut isn't synced: until it is, a power
- *   cut may bring the record back that was rejected.
+ *   cut may bring the record back that was rejected, also behind what was written in its place.
+ * - A batch, or a `putMany` of which a part was handed over, may come back in pieces if it wasn't safe.
  */
 
 import { crc32 } from "node:zlib";
