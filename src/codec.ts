@@ -39,11 +39,11 @@ export interface Codec<T> {
  * `bounds[2 * i + 1]`. Each must be the text of one JSON value. At least four bytes before each of them and one behind
  * the last are no payload's, and are written over.
  */
-type JsonDecodeMany = (bytes: Uint8Array, bounds: readonly number[], version: number) => unknown[];
+type JsonDecodeMany<T> = (bytes: Uint8Array, bounds: readonly number[], version: number) => T[];
 
 /** The functions of all codecs made by `jsonCodec`: a copy in which one is replaced is another codec. */
 const jsonEncoders = new WeakSet<object>();
-const jsonDecoders = new WeakMap<object, JsonDecodeMany>();
+const jsonDecoders = new WeakMap<object, JsonDecodeMany<unknown>>();
 
 /** Whether everything that a codec encodes is the text of one JSON value. @internal */
 export function isJsonCodec<T>({ encode, encodeInto }: Codec<T>): boolean {
@@ -51,8 +51,8 @@ export function isJsonCodec<T>({ encode, encodeInto }: Codec<T>): boolean {
 }
 
 /** What decodes many JSON texts at once as the codec does one by one, if it is one of JSON. @internal */
-export function jsonDecoderOfMany<T>({ decode }: Codec<T>): ((...args: Parameters<JsonDecodeMany>) => T[]) | undefined {
-  return jsonDecoders.get(decode) as ((...args: Parameters<JsonDecodeMany>) => T[]) | undefined;
+export function jsonDecoderOfMany<T>({ decode }: Codec<T>): JsonDecodeMany<T> | undefined {
+  return jsonDecoders.get(decode) as JsonDecodeMany<T> | undefined;
 }
 
 /**

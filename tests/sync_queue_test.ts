@@ -7,7 +7,16 @@ import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Batch } from "../src/buffer.ts";
 import { BufferFailedError, type FileSystemError } from "../src/errors.ts";
-import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "./instrumented_disk.ts";
+import type { FileBuffer } from "../src/file_buffer.ts";
+import {
+  InstrumentedDisk,
+  openOn,
+  turn,
+  valuesAfterPowerCuts,
+  valuesIn,
+  watch,
+  type Watched,
+} from "./instrumented_disk.ts";
 import {
   DIRECTORY,
   drain,
@@ -244,15 +253,23 @@ test("FileBuffer.emit() with 'always' doesn't take a flush() that is under way f
   assertEquals(disk.list("sync")[0], "sync 1.wal");
 });
 
+/** Puts texts, each with time to get as far as it can, and watches what becomes of them. */
+function watchedPuts(buffer: FileBuffer<string>): { puts: Watched[]; put: (text: string) => Promise<void> } {
+  const puts: Watched[] = [];
+  return {
+    puts,
+    async put(text) {
+      puts.push(watch(buffer.put(text)));
+      await turn();
+    },
+  };
+}
+
 test("FileBuffer with 'always' that fails keeps what a sync has covered that began after it was written", async () => {
   const { buffer, disk } = await openOn({ segmentBytes: 450 });
   disk.hold();
-  const puts = [watch(buffer.put("a"))];
-  const put = async (text: string) => {
-    puts.push(watch(buffer.put(text)));
-    await turn();
-  };
-  await turn();
+  const { puts, put } = watchedPuts(buffer);
+  await put("a");
   // The next run syncs two segments, and begins with the first of them.
   await put("b");
   await put("c".padEnd(180, "-"));
@@ -274,12 +291,8 @@ test("FileBuffer with 'always' that fails keeps what a sync has covered that beg
 test("FileBuffer with 'always' that fails before anything is acknowledged leaves no gap between its segments", async () => {
   const { buffer, disk } = await openOn({ segmentBytes: 350 });
   disk.hold();
-  const puts = [watch(buffer.put("a"))];
-  const put = async (text: string) => {
-    puts.push(watch(buffer.put(text)));
-    await turn();
-  };
-  await turn();
+  const { puts, put } = watchedPuts(buffer);
+  await put("a");
   disk.fail({ operation: "syncDirectory", path: DIRECTORY }, { kind: "after", errno: "EIO" });
   await put("b");
   await put("c".padEnd(100, "-"));
