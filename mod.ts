@@ -30,9 +30,11 @@ export {
   type BufferEvent,
   type BufferOptions,
   type BufferStats,
+  type EmitOptions,
   type PutOptions,
   type RecordBuffer,
   type RecoveryReport,
+  type WaitOptions,
   type WhenFull,
 } from "./src/buffer.ts";
 export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/damage.ts";

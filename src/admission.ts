@@ -204,6 +204,8 @@ export class Admission<T> {
   async #makeRoom(waiting: Waiting): Promise<void> {
     const isWanted = () => this.#queue[0] === waiting;
     let error: unknown;
+    // For one who gives up in the same tick nothing is dropped.
+    await undefined;
     try {
       if (!await this.#host.dropOldest(isWanted)) error = this.#fullError(this.#sizeOf(waiting.payloads));
     } catch (cause) {

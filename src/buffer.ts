@@ -76,6 +76,27 @@ export interface PutOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Options of {@linkcode RecordBuffer.emit}. */
+export interface EmitOptions<T> {
+  /**
+   * A batch in flight: the one behind it is handed over, so that several are in flight at a time, 16 at most. If it is
+   * committed by now, the one behind it is the oldest.
+   */
+  readonly after?: Batch<T> | undefined;
+}
+
+/** Options of {@linkcode RecordBuffer.waitUntilDue}. */
+export interface WaitOptions<T> extends EmitOptions<T> {
+  /** Ends the wait: the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Takes a batch that is not due for due, and doesn't wait for one if there is no record.
+   *
+   * @default {false}
+   */
+  readonly flush?: boolean;
+}
+
 /** Options of {@linkcode RecordBuffer.batches}. */
 export interface BatchesOptions {
   /** Ends the wait for the next batch: the iteration rejects with the signal's reason. */
@@ -193,17 +214,30 @@ export interface RecordBuffer<T> extends AsyncDisposable {
    * Hands over the oldest batch that is not committed; if none is full, the records that are there. Until it is
    * committed, every call returns that batch again: same id, same records, also after a crash.
    *
-   * @throws {BufferEmptyError} if there is no uncommitted record.
+   * With `after`, the batch behind that one: several can be in flight, and come again in the same order. Behind records that
+   * `whenFull: "drop-oldest"` has dropped meanwhile none is handed over before all that are in flight are committed.
+   *
+   * @throws {BufferEmptyError} if there is no uncommitted record, or no batch may be handed over behind `after` now.
+   * @throws {BatchMismatchError} if `after` is not in flight and never was.
    * @throws {DamagedLogError} if the next record is damaged and `onDamage` is `"fail"`.
    */
-  emit(): Promise<Batch<T>>;
+  emit(options?: EmitOptions<T>): Promise<Batch<T>>;
   /**
-   * Drops the batch in flight for good.
+   * Drops the oldest batch in flight for good.
    *
-   * @param batch The batch that `emit()` gave; without it, whichever is in flight.
-   * @throws {BatchMismatchError} if `batch` is not the one in flight, or none is.
+   * @param batch The batch that `emit()` gave; without it, whichever is the oldest in flight.
+   * @throws {BatchMismatchError} if `batch` is not the oldest in flight, or none is.
    */
   commit(batch?: Batch<T>): Promise<void>;
+  /**
+   * Waits for a batch to be due: full, old enough, or handed over before. It is woken by what it waits for and never
+   * looks twice for nothing. While it waits for records to grow old, it keeps the process alive.
+   *
+   * @returns True when the batch that `emit()` would give is due; false when the buffer is closed, or with `flush` when it is
+   * empty.
+   * @throws {BatchMismatchError} if `after` is not in flight and never was.
+   */
+  waitUntilDue(options?: WaitOptions<T>): Promise<boolean>;
   /**
    * Waits for due batches and yields them, one after the other; a batch that was not committed when the next is asked
    * for is yielded again. Ends when the buffer is closed.
@@ -226,10 +260,26 @@ export interface RecordBuffer<T> extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What a {@linkcode Batch} is made from. @internal */
-export interface BatchData {
+/** What tells a batch from all others. @internal */
+export interface BatchIdentity {
   /** Uuid of the buffer. */
   readonly uuid: string;
+  /** Tells its records from others that had the same sequences, if there can be such. */
+  readonly checksum: number | undefined;
+  /** Sequence of the first record. */
+  readonly firstSequence: number;
+  /** Sequence of the last record. */
+  readonly lastSequence: number;
+}
+
+/** The id of a batch, see {@linkcode Batch.id}. @internal */
+export function batchId({ uuid, checksum, firstSequence, lastSequence }: BatchIdentity): string {
+  const middle = checksum === undefined ? "" : `-${checksum.toString(16).padStart(8, "0")}`;
+  return `${uuid}${middle}-${firstSequence}-${lastSequence}`;
+}
+
+/** What a {@linkcode Batch} is made from. @internal */
+export interface BatchData {
   /** Sequence of the first record. */
   readonly firstSequence: number;
   /** Number of records. */
@@ -265,12 +315,6 @@ export interface BatchData {
  * ```
  */
 export class Batch<T> implements Iterable<T> {
-  /**
-   * `<uuid of the buffer>-<checksum>-<first sequence>-<last sequence>`: the key for a target that deduplicates. It never
-   * stands for other records: the checksum is that of the frames on disk, so that it differs where a power cut has taken
-   * records that were not synced, and their sequences are given out again. In a `MemoryBuffer` there is none.
-   */
-  readonly id: string;
   /** Sequence of the first record; record i has `firstSequence + i`. */
   readonly firstSequence: number;
   /** Sequence of the last record. */
@@ -281,22 +325,46 @@ export class Batch<T> implements Iterable<T> {
   readonly byteLength: number;
   /** Whether it was handed over before and not committed: by this process or by one that is gone. */
   readonly redelivered: boolean;
+  readonly #identity: BatchIdentity;
   readonly #data: BatchData;
   readonly #codec: Codec<T>;
+  #id: string | undefined;
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
 
   /** Made by `emit()`. @internal */
-  constructor(data: BatchData, codec: Codec<T>, redelivered: boolean) {
-    this.firstSequence = data.firstSequence;
-    this.lastSequence = data.firstSequence + data.count - 1;
-    const checksum = data.checksum === undefined ? "" : `-${data.checksum.toString(16).padStart(8, "0")}`;
-    this.id = `${data.uuid}${checksum}-${this.firstSequence}-${this.lastSequence}`;
-    this.length = data.count;
+  constructor(data: BatchData, uuid: string, codec: Codec<T>, redelivered: boolean) {
+    const { firstSequence, count, checksum } = data;
+    const lastSequence = firstSequence + count - 1;
+    this.firstSequence = firstSequence;
+    this.lastSequence = lastSequence;
+    this.length = count;
     this.byteLength = data.payloadBytes;
     this.redelivered = redelivered;
+    this.#identity = { uuid, checksum, firstSequence, lastSequence };
     this.#data = data;
     this.#codec = codec;
+  }
+
+  /**
+   * `<uuid of the buffer>-<checksum>-<first sequence>-<last sequence>`: the key for a target that deduplicates. It never
+   * stands for other records: the checksum is that of the frames on disk, so that it differs where a power cut has taken
+   * records that were not synced, and their sequences are given out again. In a `MemoryBuffer` there is none.
+   */
+  get id(): string {
+    return this.#id ??= batchId(this.#identity);
+  }
+
+  /** What the id is made of: all that has to be kept to know the batch again. @internal */
+  get identity(): BatchIdentity {
+    return this.#identity;
+  }
+
+  /** Whether it is the batch of that identity. @internal */
+  is({ uuid, checksum, firstSequence, lastSequence }: BatchIdentity): boolean {
+    const own = this.#identity;
+    return own.firstSequence === firstSequence && own.lastSequence === lastSequence && own.checksum === checksum &&
+      own.uuid === uuid;
   }
 
   /**

@@ -1,39 +1,33 @@
 /**
- * The machine that all buffers share: what is in flight, what is due, who waits. It keeps no record itself; a
- * `RecordStore` below it does.
+ * The machine that all buffers share: who may call, who takes turns, who waits. It keeps no record itself; a `RecordStore`
+ * below it does. What gets in is for `admission.ts` to decide, what is handed over for `consumer.ts`.
  *
  * Guarantees, and how:
  * - emit, commit, clear and drops take turns, so that each sees the state that the one before has left.
- * - A batch's end is saved before the batch is handed over, and a commit before it is acknowledged. If saving fails,
- *   memory goes back to what is saved.
  * - Whoever waits is woken by what it waits for (records, age, space, close, failure), never by polling.
- * - No timer keeps the process alive, except while `batches()` waits for records to grow old: they are to be sent.
+ * - No timer keeps the process alive, except while somebody waits for records to grow old: they are to be sent.
  *
  * @module
  */
 
 import { Admission } from "./admission.ts";
-import { isDue, isFull, msUntilOld, type Pending } from "./batcher.ts";
-import {
+import { msUntilOld } from "./batcher.ts";
+import type {
   Batch,
-  type BatchesOptions,
-  type BufferStats,
-  type PutOptions,
-  type RecordBuffer,
-  type RecoveryReport,
+  BatchesOptions,
+  BufferStats,
+  EmitOptions,
+  PutOptions,
+  RecordBuffer,
+  RecoveryReport,
+  WaitOptions,
 } from "./buffer.ts";
-import { BatchMismatchError, BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors.ts";
+import { Consumer } from "./consumer.ts";
+import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
+import { TurnQueue } from "./turn_queue.ts";
 import type { SequenceRange } from "./wal/damage.ts";
-import type { LogPosition } from "./wal/format.ts";
-import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
-
-/** A batch that was handed over and is not committed. It is read again when it is asked for again. */
-interface InFlight {
-  readonly id: string;
-  readonly end: LogPosition;
-}
 
 /** What a buffer is made from. @internal */
 export interface BufferParts<T> {
@@ -51,44 +45,35 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #time: () => number;
   readonly #store: RecordStore;
   readonly #admission: Admission<T>;
+  readonly #consumer: Consumer<T>;
+  readonly #turns = new TurnQueue();
   readonly #startSequence: number;
-  readonly #openedAt: number;
   /** Behind the last record that `#onVisible` knows of. */
   #seenSequence: number;
-  #inFlight: InFlight | undefined;
-  /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
-  #oldestPutTime: number | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
-  /** Woken when something changes; see `#waitUntilDue`. */
+  /** Woken when something changes; see `waitUntilDue`. */
   readonly #waiters = new Set<() => void>();
   #closing: Promise<void> | undefined;
-  #lastProgressAt: number;
-  #batchesEmitted = 0;
-  #batchesCommitted = 0;
-  #batchesRedelivered = 0;
+  #lastPutAt = 0;
   #rejected = 0;
-  #dropped = 0;
 
   /** Made by `open()` of the subclasses. @internal */
   protected constructor({ store, options, time }: BufferParts<T>) {
     this.#options = options;
     this.#time = time;
     this.#store = store;
-    this.#openedAt = time();
-    this.#lastProgressAt = this.#openedAt;
     this.#startSequence = this.#seenSequence = store.end.nextSequence;
     this.#admission = new Admission(store, options, {
       backlogBytes: () => this.#backlogBytes(),
-      dropOldest: (isWanted) => this.#takeTurn(() => this.#dropOldest(isWanted)),
+      dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#rejected++,
     });
+    this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#admission.pump() });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
       onRejected: (puts) => this.#onRejected(puts),
       onFailed: (error) => this.#onFailed(error),
     });
-    this.#goTo(store.commitState.resume);
   }
 
   /** What `open()` found and did. */
@@ -112,31 +97,47 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
   shouldEmit(): boolean {
-    if (this.#refusal("emit") !== undefined) return false;
-    if (this.#store.commitState.boundaries.length > 0) return true;
-    return isDue(this.#pending(), this.#options, this.#time());
+    return this.#refusal("emit") === undefined && this.#consumer.isDue(this.#time(), undefined);
   }
 
-  /** Hands over the oldest batch; see {@linkcode RecordBuffer.emit}. */
-  emit(): Promise<Batch<T>> {
+  /** Hands over the oldest batch, or the one behind another; see {@linkcode RecordBuffer.emit}. */
+  emit(options?: EmitOptions<T>): Promise<Batch<T>> {
     const refusal = this.#refusal("emit");
     if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.writeAccepted().nextSequence;
-    return this.#takeTurn(() => this.#emit(before));
+    return this.#turns.run(() => this.#consumer.emit(before, options?.after));
   }
 
-  /** Drops the batch in flight; see {@linkcode RecordBuffer.commit}. */
-  async commit(batch?: Batch<T>): Promise<void> {
+  /** Drops the oldest batch in flight; see {@linkcode RecordBuffer.commit}. */
+  commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
-    if (refusal !== undefined) throw refusal;
-    await this.#takeTurn(() => this.#commit(batch));
-    this.#admission.pump();
-    this.#wake();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    return this.#turns.run(() => {
+      const committing = this.#consumer.commit(batch);
+      return committing === undefined ? this.#onRoom() : committing.then(() => this.#onRoom());
+    });
+  }
+
+  /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */
+  async waitUntilDue({ after, signal, flush = false }: WaitOptions<T> = {}): Promise<boolean> {
+    if (flush && this.#refusal("emit") === undefined) {
+      this.#store.writeAccepted();
+      await this.#store.settle();
+    }
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#closing !== undefined) return false;
+      if (this.#store.failure !== undefined) throw this.#store.failure;
+      if (this.#consumer.isDue(this.#time(), after)) return true;
+      const hasRecords = this.#consumer.pending.records > 0;
+      if (flush && (!hasRecords || this.#consumer.mayCut)) return hasRecords;
+      await this.#nextChange(signal);
+    }
   }
 
   /** Waits for due batches and yields them; see {@linkcode RecordBuffer.batches}. */
   async *batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch<T>> {
-    while (await this.#waitUntilDue(options)) {
+    while (await this.waitUntilDue(options)) {
       let batch: Batch<T>;
       try {
         batch = await this.emit();
@@ -173,14 +174,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const refusal = this.#refusal("clear");
     if (refusal !== undefined) throw refusal;
     const end = this.#store.writeAccepted();
-    await this.#takeTurn(async () => {
-      await this.#store.settle();
-      await this.#store.saveCommit({ committed: end, resume: end, boundaries: [] });
-      this.#inFlight = undefined;
-      this.#goTo(end);
-    });
-    this.#admission.pump();
-    this.#wake();
+    await this.#turns.run(() => this.#consumer.clear(end));
+    this.#onRoom();
   }
 
   /** The figures of now; see {@linkcode BufferStats}. */
@@ -188,7 +183,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const { committed, boundaries } = this.#store.commitState;
     const { end } = this.#store;
     const boundary = boundaries.at(-1) ?? committed;
-    const pending = this.#pending();
+    const { pending } = this.#consumer;
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
     return {
       pendingRecords: pending.records + boundary.nextSequence - committed.nextSequence,
@@ -198,12 +193,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       ...this.#store.figures(),
       puts: end.nextSequence - this.#startSequence,
-      batchesEmitted: this.#batchesEmitted,
-      batchesCommitted: this.#batchesCommitted,
-      batchesRedelivered: this.#batchesRedelivered,
+      ...this.#consumer.figures,
       rejected: this.#rejected,
-      dropped: this.#dropped,
-      lastProgressAt: this.#lastProgressAt,
+      lastProgressAt: Math.max(this.#lastPutAt, this.#consumer.progressAt),
     };
   }
 
@@ -221,7 +213,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   async #close(): Promise<void> {
     this.#admission.rejectAll(new BufferClosedError("put"));
     this.#wake();
-    await this.#takeTurn(() => this.#store.close());
+    await this.#turns.run(() => this.#store.close());
   }
 
   /** Why nothing can be done now, if so. */
@@ -237,193 +229,23 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return Promise.reject(refusal);
   }
 
-  /** Runs `action` when all before it have ended. */
-  #takeTurn<R>(action: () => Promise<R>): Promise<R> {
-    const result = this.#turn.then(action);
-    this.#turn = result.catch(() => {});
-    return result;
-  }
-
-  /** What is neither committed nor in flight nor dropped. */
-  #pending(): Pending {
-    const { end } = this.#store;
-    const { resume } = this.#store.commitState;
-    return {
-      records: end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence),
-      // Where records were lost, the totals can be off until the reader is past that place.
-      bytes: Math.max(0, end.payloadBytes - resume.payloadBytes),
-      oldestPutTime: this.#oldestPutTime,
-    };
-  }
-
   #backlogBytes(): number {
     const { committed, resume, boundaries } = this.#store.commitState;
     const boundary = boundaries.at(-1) ?? committed;
     return this.#store.acceptedLogBytes - resume.logBytes + boundary.logBytes - committed.logBytes;
   }
 
-  async #emit(before: number): Promise<Batch<T>> {
-    // Only what has to be waited for is: a small batch costs little more than its promises.
-    const inFlight = this.#store.commitState.boundaries.length > 0 ? await this.#redeliver() : undefined;
-    if (inFlight !== undefined) return inFlight;
-    const settling = isFull(this.#pending(), this.#options) ? undefined : this.#store.settle();
-    if (settling !== undefined) await settling;
-    const { maxRecords, maxBytes } = this.#options;
-    const data = await this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
-    if (data === undefined) throw new BufferEmptyError();
-    const batch = new Batch(this.#describe(data), this.#options.codec, false);
-    const { resume } = this.#store.commitState;
-    try {
-      const securing = this.#store.secure(data.end.nextSequence);
-      if (securing !== undefined) await securing;
-      const resumeAt = this.#resumeBehind(data.end);
-      const saving = this.#store.saveCommit({ committed: resume, resume: resumeAt, boundaries: [data.end] });
-      if (saving !== undefined) await saving;
-    } catch (error) {
-      this.#store.seek(resume);
-      throw error;
-    }
-    this.#batchesEmitted++;
-    return this.#handOver(batch, data);
-  }
-
-  /** The batch that is in flight, or was when the process before ended, with the end that it had then. */
-  async #redeliver(): Promise<Batch<T> | undefined> {
-    for (;;) {
-      const { committed, resume, boundaries } = this.#store.commitState;
-      if (boundaries.length === 0) return undefined;
-      this.#store.seek(committed);
-      const before = boundaries[0].nextSequence;
-      const data = await this.#store.read({
-        maxRecords: Infinity,
-        maxBytes: Infinity,
-        before,
-        mayEndEarly: false,
-      });
-      if (data !== undefined) {
-        await this.#store.secure(data.end.nextSequence);
-        this.#batchesRedelivered++;
-        return this.#handOver(new Batch(this.#describe(data), this.#options.codec, true), data);
-      }
-      // None of its records is left. What was found to be missing behind it need not be found again.
-      const rest = boundaries.slice(1);
-      const { position } = this.#store;
-      const next = position.nextSequence > resume.nextSequence ? position : resume;
-      await this.#store.saveCommit({
-        committed: rest.length > 0 ? boundaries[0] : next,
-        resume: next,
-        boundaries: rest,
-      });
-      if (rest.length === 0) this.#goTo(next);
-      this.#admission.pump();
-    }
-  }
-
-  /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
-  #resumeBehind(position: LogPosition): LogPosition {
-    const { end } = this.#store;
-    const rest = end.nextSequence - position.nextSequence;
-    return rest > 0 && rest === this.#store.lostFrom(position.nextSequence) ? end : position;
-  }
-
-  #handOver(batch: Batch<T>, data: ReadBatch): Batch<T> {
-    this.#inFlight = { id: batch.id, end: data.end };
-    this.#lastProgressAt = this.#time();
-    this.#goTo(this.#store.commitState.resume);
-    return batch;
-  }
-
-  #describe(data: ReadBatch): ReadBatch & { readonly uuid: string } {
-    return { ...data, uuid: this.#store.uuid };
-  }
-
-  /** Reads from `resume` on; if only unreadable records were there, goes past them for good. */
-  async #read(limits: ReadLimits): Promise<ReadBatch | undefined> {
-    const { resume, boundaries, committed } = this.#store.commitState;
-    this.#store.seek(resume);
-    const data = await this.#store.read(limits);
-    const { position } = this.#store;
-    if (data === undefined && position.nextSequence > resume.nextSequence) {
-      const isIdle = boundaries.length === 0;
-      await this.#store.saveCommit({ committed: isIdle ? position : committed, resume: position, boundaries });
-      // What can't be read takes no room any more.
-      this.#admission.pump();
-    }
-    return data;
-  }
-
-  /** Makes `position` the place where the next batch begins. */
-  #goTo(position: LogPosition): void {
-    this.#store.seek(position);
-    const putTime = this.#store.nextPutTime();
-    // Stamped by a process whose clock was ahead of ours: its age counts from the time we opened.
-    const isAhead = putTime !== undefined && position.nextSequence < this.#startSequence && putTime > this.#openedAt;
-    this.#oldestPutTime = isAhead ? this.#openedAt : putTime;
-  }
-
-  async #commit(batch: Batch<T> | undefined): Promise<void> {
-    const inFlight = this.#inFlight;
-    if (inFlight === undefined || (batch !== undefined && batch.id !== inFlight.id)) {
-      throw new BatchMismatchError({ actual: batch?.id, expected: inFlight?.id });
-    }
-    const { resume, boundaries } = this.#store.commitState;
-    const { end } = inFlight;
-    // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
-    const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
-    const committed = rest.length > 0 ? end : resume;
-    const saving = this.#store.saveCommit({ committed, resume, boundaries: rest });
-    if (saving !== undefined) await saving;
-    this.#inFlight = undefined;
-    this.#batchesCommitted++;
-    this.#lastProgressAt = this.#time();
-  }
-
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
     if (this.#closing !== undefined || !isWanted()) return false;
-    await this.#store.settle();
-    const { maxRecords, maxBytes } = this.#options;
-    const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
-    if (data === undefined) return false;
-    const { committed, resume, boundaries } = this.#store.commitState;
-    try {
-      const isIdle = boundaries.length === 0;
-      const next = this.#resumeBehind(data.end);
-      await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
-    } catch (error) {
-      this.#store.seek(resume);
-      throw error;
-    }
-    this.#dropped += data.count;
-    this.#goTo(this.#store.commitState.resume);
-    this.#options.tell({
-      type: "drop",
-      sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
-      records: data.count,
-      bytes: data.payloadBytes,
-    });
-    return true;
-  }
-
-  /** Resolves with true when a batch is due, with false when no more will come. */
-  async #waitUntilDue({ signal, flush = false }: BatchesOptions): Promise<boolean> {
-    if (flush && this.#refusal("emit") === undefined) {
-      this.#store.writeAccepted();
-      await this.#store.settle();
-    }
-    for (;;) {
-      signal?.throwIfAborted();
-      if (this.#closing !== undefined) return false;
-      if (this.#store.failure !== undefined) throw this.#store.failure;
-      if (this.shouldEmit()) return true;
-      if (flush) return this.#pending().records > 0;
-      await this.#nextChange(signal);
-    }
+    return await this.#consumer.drop();
   }
 
   /** Resolves when something has changed, or the oldest record has come of age. */
   #nextChange(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
-      const delayMs = msUntilOld(this.#pending(), this.#options, this.#time());
+      const delayMs = this.#consumer.mayCut
+        ? msUntilOld(this.#consumer.pending, this.#options, this.#time())
+        : undefined;
       const wake = () => {
         cancelTimer?.();
         signal?.removeEventListener("abort", wake);
@@ -438,13 +260,19 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     });
   }
 
+  /** Records were committed or dropped. */
+  #onRoom(): void {
+    this.#admission.pump();
+    this.#wake();
+  }
+
   #wake(): void {
     for (const wake of [...this.#waiters]) wake();
   }
 
   #onVisible(putTime: number): void {
-    this.#lastProgressAt = putTime;
-    if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#oldestPutTime = putTime;
+    this.#lastPutAt = putTime;
+    if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#consumer.onFirstPut(putTime);
     this.#seenSequence = this.#store.end.nextSequence;
     if (this.#waiters.size > 0) this.#wake();
   }

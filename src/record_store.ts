@@ -10,6 +10,7 @@
 import type { RecoveryReport } from "./buffer.ts";
 import type { Codec } from "./codec.ts";
 import type { BufferFailedError } from "./errors.ts";
+import type { MaybePromise } from "./turn_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
@@ -67,8 +68,8 @@ export interface RecordStore {
   readonly position: LogPosition;
   /** Sets where `read` goes on. */
   seek(position: LogPosition): void;
-  /** Reads the records that follow. */
-  read(limits: ReadLimits): Promise<ReadBatch | undefined>;
+  /** Reads the records that follow; without a promise if it needs no wait. */
+  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined>;
   /** When the next record was put, `undefined` if there is none or it can't be told. */
   nextPutTime(): number | undefined;
   /**

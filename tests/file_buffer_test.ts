@@ -410,7 +410,8 @@ test("FileBuffer.commit() syncs the cursor before it removes a segment", async (
   const steps = operations
     .filter(({ path, operation }) => path.endsWith("/cursor") && operation !== "close" || operation === "remove")
     .map(({ operation }) => operation);
-  assertEquals(steps.slice(0, 3), ["write", "sync", "remove"]);
+  assertEquals(steps.slice(0, 2), ["write", "sync"]);
+  assertGreater(steps.indexOf("remove"), steps.indexOf("sync"));
 });
 
 test("FileBuffer.open() costs the same number of file operations however many segments there are", async () => {

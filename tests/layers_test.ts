@@ -11,7 +11,7 @@ import { assertEquals } from "@std/assert";
 /** Top to bottom; files of one line don't know each other. `*` stands for every file of a directory. */
 const LINES: readonly string[] = [
   "errors",
-  "clock  crc32  turns",
+  "clock  crc32  turns  turn_queue",
   "manual_clock",
   "codec",
   "fs/file_system",
@@ -38,7 +38,7 @@ const LINES: readonly string[] = [
   "buffer",
   "options",
   "record_store",
-  "admission  file_store",
+  "admission  consumer  file_store",
   "buffer_base",
   "file_buffer  memory_buffer",
   "testing",

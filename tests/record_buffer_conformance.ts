@@ -29,6 +29,7 @@ import {
 } from "../mod.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { testFullBuffer } from "./record_buffer_full_conformance.ts";
+import { testInFlight } from "./record_buffer_in_flight_conformance.ts";
 import { contentOf, drain, isPending, type Subject, type Suite, suiteOf, use } from "./record_buffer_subject.ts";
 
 /** Runs every test against `subject`. */
@@ -46,6 +47,7 @@ export function testRecordBuffer(subject: Subject): void {
   testStats(suite, subject);
   testBatch(suite, subject);
   testFullBuffer(suite, subject);
+  testInFlight(suite, subject);
 }
 
 function testPut(suite: Suite, subject: Subject): void {

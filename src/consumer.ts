@@ -1,0 +1,332 @@
+/**
+ * The reading side of a buffer: cuts batches, hands them over, and drops what is committed.
+ *
+ * Guarantees, and how:
+ * - A batch's end is saved before the batch is handed over, and a commit before it is acknowledged. If saving fails,
+ *   memory goes back to what is saved.
+ * - Batches are committed in the order in which they were handed over, so one position says all that is committed.
+ * - A batch is never held here: one that is asked for again is read again, up to the end that was saved.
+ *
+ * All of it is for one caller at a time; `buffer_base.ts` makes them take turns. What needs no wait, such as a full batch
+ * that has just been written, is answered without a promise.
+ *
+ * @module
+ */
+
+import { isDue, isFull, type Pending } from "./batcher.ts";
+import { Batch, batchId, type BatchIdentity, type BufferStats } from "./buffer.ts";
+import { BatchMismatchError, BufferEmptyError } from "./errors.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { RecordStore } from "./record_store.ts";
+import type { MaybePromise } from "./turn_queue.ts";
+import type { LogPosition } from "./wal/format.ts";
+import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
+
+/** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
+const MOST_IN_FLIGHT = 16;
+
+/** A batch that was handed over by this process and is not committed. */
+interface InFlight {
+  readonly identity: BatchIdentity;
+  readonly end: LogPosition;
+}
+
+/** Figures of {@linkcode BufferStats} that only a consumer knows. */
+export type ConsumerFigures = Pick<
+  BufferStats,
+  "batchesEmitted" | "batchesCommitted" | "batchesRedelivered" | "dropped"
+>;
+
+/** What a {@linkcode Consumer} needs of its buffer. */
+export interface ConsumerHost {
+  /** The time that puts are stamped with. */
+  readonly time: () => number;
+  /** There is more room in the backlog. */
+  readonly onRoom: () => void;
+}
+
+/** Hands over the batches of one buffer. */
+export class Consumer<T> {
+  readonly #store: RecordStore;
+  readonly #options: ResolvedOptions<T>;
+  readonly #host: ConsumerHost;
+  readonly #startSequence: number;
+  readonly #openedAt: number;
+  /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
+  #inFlight: readonly InFlight[] = [];
+  /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
+  #oldestPutTime: number | undefined;
+  #progressAt: number;
+  #emitted = 0;
+  #committed = 0;
+  #redelivered = 0;
+  #dropped = 0;
+
+  /** For one buffer, which goes on where the store's commit state says. */
+  constructor(store: RecordStore, options: ResolvedOptions<T>, host: ConsumerHost) {
+    this.#store = store;
+    this.#options = options;
+    this.#host = host;
+    this.#startSequence = store.end.nextSequence;
+    this.#openedAt = this.#progressAt = host.time();
+    this.#goTo(store.commitState.resume);
+  }
+
+  /** Figures for `stats()`. */
+  get figures(): ConsumerFigures {
+    return {
+      batchesEmitted: this.#emitted,
+      batchesCommitted: this.#committed,
+      batchesRedelivered: this.#redelivered,
+      dropped: this.#dropped,
+    };
+  }
+
+  /** When a batch was last handed over or committed, or else when the buffer was opened. */
+  get progressAt(): number {
+    return this.#progressAt;
+  }
+
+  /** What is neither committed nor in flight nor dropped. */
+  get pending(): Pending {
+    const { end } = this.#store;
+    const { resume } = this.#store.commitState;
+    return {
+      records: end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence),
+      // Where records were lost, the totals can be off until the reader is past that place.
+      bytes: Math.max(0, end.payloadBytes - resume.payloadBytes),
+      oldestPutTime: this.#oldestPutTime,
+    };
+  }
+
+  /**
+   * Whether a batch may be cut at `resume` now. Behind records that were dropped while others were in flight it may not: on
+   * disk a batch begins where the one before it ends.
+   */
+  get mayCut(): boolean {
+    const { resume, boundaries } = this.#store.commitState;
+    const last = boundaries.at(-1);
+    return last === undefined || (boundaries.length < MOST_IN_FLIGHT && last.nextSequence === resume.nextSequence);
+  }
+
+  /** Whether the batch behind `after`, or the oldest, is due. */
+  isDue(now: number, after: Batch<T> | undefined): boolean {
+    if (this.#boundaryBehind(this.#endOf(after)) !== undefined) return true;
+    return this.mayCut && isDue(this.pending, this.#options, now);
+  }
+
+  /** The first record of those that come next was put at `putTime`. */
+  onFirstPut(putTime: number): void {
+    this.#oldestPutTime = putTime;
+  }
+
+  /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
+  emit(before: number, after: Batch<T> | undefined): MaybePromise<Batch<T>> {
+    const start = this.#endOf(after);
+    return this.#boundaryBehind(start) === undefined ? this.#cut(before) : this.#emitAgain(before, start);
+  }
+
+  /** Drops the oldest batch in flight, which has to be `batch` if one is given. */
+  commit(batch: Batch<T> | undefined): MaybePromise<void> {
+    const oldest = this.#inFlight.at(0);
+    if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest.identity))) {
+      throw new BatchMismatchError({ actual: batch?.id, expected: oldest && batchId(oldest.identity) });
+    }
+    const { resume, boundaries } = this.#store.commitState;
+    const { end } = oldest;
+    // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
+    const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
+    const saving = this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
+    return saving === undefined ? this.#onCommitted() : saving.then(() => this.#onCommitted());
+  }
+
+  /** Drops the oldest batch that is not in flight; false if there is none. */
+  async drop(): Promise<boolean> {
+    await this.#store.settle();
+    const { maxRecords, maxBytes } = this.#options;
+    const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
+    if (data === undefined) return false;
+    const { committed, resume, boundaries } = this.#store.commitState;
+    try {
+      const isIdle = boundaries.length === 0;
+      const next = this.#resumeBehind(data.end);
+      await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
+    } catch (error) {
+      this.#store.seek(resume);
+      throw error;
+    }
+    this.#dropped += data.count;
+    this.#goTo(this.#store.commitState.resume);
+    this.#options.tell({
+      type: "drop",
+      sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
+      records: data.count,
+      bytes: data.payloadBytes,
+    });
+    return true;
+  }
+
+  /** Drops everything up to `end`, in flight or not. */
+  async clear(end: LogPosition): Promise<void> {
+    await this.#store.settle();
+    await this.#store.saveCommit({ committed: end, resume: end, boundaries: [] });
+    this.#inFlight = [];
+    this.#goTo(end);
+  }
+
+  #onCommitted(): void {
+    this.#inFlight = this.#inFlight.slice(1);
+    this.#committed++;
+    this.#progressAt = this.#host.time();
+  }
+
+  /**
+   * Where the batch behind `after` begins. One that is committed meanwhile has nothing in flight before it, so the oldest
+   * is the one behind it.
+   */
+  #endOf(after: Batch<T> | undefined): LogPosition {
+    const { committed } = this.#store.commitState;
+    if (after === undefined) return committed;
+    const found = this.#inFlight.find(({ identity }) => isBatch(after, identity));
+    if (found !== undefined) return found.end;
+    if (after.lastSequence < committed.nextSequence) return committed;
+    const expected = this.#inFlight.at(-1);
+    throw new BatchMismatchError({ actual: after.id, expected: expected && batchId(expected.identity) });
+  }
+
+  /** The end of the batch that begins at `start`, if it was handed over before. */
+  #boundaryBehind(start: LogPosition): LogPosition | undefined {
+    return this.#store.commitState.boundaries.find(({ nextSequence }) => nextSequence > start.nextSequence);
+  }
+
+  /** Cuts a new batch. */
+  #cut(before: number): MaybePromise<Batch<T>> {
+    if (!this.mayCut) throw new BufferEmptyError();
+    const settling = isFull(this.pending, this.#options) ? undefined : this.#store.settle();
+    return settling === undefined ? this.#readNew(before) : settling.then(() => this.#readNew(before));
+  }
+
+  #readNew(before: number): MaybePromise<Batch<T>> {
+    const { maxRecords, maxBytes } = this.#options;
+    const data = this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
+    return data instanceof Promise ? data.then((found) => this.#handOverNew(found)) : this.#handOverNew(data);
+  }
+
+  /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
+  #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
+    if (data === undefined) throw new BufferEmptyError();
+    const goBack = (error: unknown): never => {
+      this.#store.seek(this.#store.commitState.resume);
+      throw error;
+    };
+    const handOver = (): Batch<T> => {
+      this.#emitted++;
+      return this.#handOver(data, false);
+    };
+    try {
+      const securing = this.#store.secure(data.end.nextSequence);
+      const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
+      return saving === undefined ? handOver() : saving.then(handOver, goBack);
+    } catch (error) {
+      return goBack(error);
+    }
+  }
+
+  #saveEnd(data: ReadBatch): Promise<void> | undefined {
+    const { committed, resume, boundaries } = this.#store.commitState;
+    return this.#store.saveCommit({
+      committed: boundaries.length === 0 ? resume : committed,
+      resume: this.#resumeBehind(data.end),
+      boundaries: [...boundaries, data.end],
+    });
+  }
+
+  /** The batch that begins at `start`, with the end that it had when it was handed over before. */
+  async #emitAgain(before: number, start: LogPosition): Promise<Batch<T>> {
+    for (;;) {
+      const boundary = this.#boundaryBehind(start);
+      if (boundary === undefined) return await this.#cut(before);
+      this.#store.seek(start);
+      const limits = { maxRecords: Infinity, maxBytes: Infinity, before: boundary.nextSequence, mayEndEarly: false };
+      const data = await this.#store.read(limits);
+      if (data !== undefined) {
+        await this.#store.secure(data.end.nextSequence);
+        this.#redelivered++;
+        return this.#handOver(data, true);
+      }
+      await this.#forgetLost(boundary);
+      const { committed } = this.#store.commitState;
+      if (committed.nextSequence > start.nextSequence) start = committed;
+    }
+  }
+
+  /** None of the records up to `boundary` is left: there is no such batch any more. */
+  async #forgetLost(boundary: LogPosition): Promise<void> {
+    const { committed, resume, boundaries } = this.#store.commitState;
+    const rest = boundaries.filter((one) => one !== boundary);
+    // What was found to be missing behind it need not be found again.
+    const { position } = this.#store;
+    const next = position.nextSequence > resume.nextSequence ? position : resume;
+    const isOldest = boundaries[0] === boundary;
+    await this.#store.saveCommit({
+      committed: !isOldest ? committed : rest.length > 0 ? boundary : next,
+      resume: next,
+      boundaries: rest,
+    });
+    if (rest.length === 0) this.#goTo(next);
+    this.#host.onRoom();
+  }
+
+  #handOver(data: ReadBatch, isRedelivered: boolean): Batch<T> {
+    const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
+    const { end } = data;
+    const entry: InFlight = { identity: batch.identity, end };
+    const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
+    const behind = this.#inFlight.filter((one) => one.end.nextSequence > end.nextSequence);
+    this.#inFlight = [...before, entry, ...behind];
+    this.#progressAt = this.#host.time();
+    this.#goTo(this.#store.commitState.resume);
+    return batch;
+  }
+
+  /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
+  #resumeBehind(position: LogPosition): LogPosition {
+    const { end } = this.#store;
+    const rest = end.nextSequence - position.nextSequence;
+    return rest > 0 && rest === this.#store.lostFrom(position.nextSequence) ? end : position;
+  }
+
+  /** Reads from `resume` on; if only unreadable records were there, goes past them for good. */
+  #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
+    const { resume } = this.#store.commitState;
+    this.#store.seek(resume);
+    const data = this.#store.read(limits);
+    return data instanceof Promise ? data.then((found) => this.#passLost(found)) : this.#passLost(data);
+  }
+
+  #passLost(data: ReadBatch | undefined): MaybePromise<ReadBatch | undefined> {
+    const { resume, boundaries, committed } = this.#store.commitState;
+    const { position } = this.#store;
+    if (data !== undefined || position.nextSequence <= resume.nextSequence) return data;
+    const isIdle = boundaries.length === 0;
+    const saving = this.#store.saveCommit({ committed: isIdle ? position : committed, resume: position, boundaries });
+    if (saving !== undefined) return saving.then(() => this.#host.onRoom()).then(() => undefined);
+    // What can't be read takes no room any more.
+    this.#host.onRoom();
+    return undefined;
+  }
+
+  /** Makes `position` the place where the next batch begins. */
+  #goTo(position: LogPosition): void {
+    this.#store.seek(position);
+    const putTime = this.#store.nextPutTime();
+    // Stamped by a process whose clock was ahead of ours: its age counts from the time we opened.
+    const isAhead = putTime !== undefined && position.nextSequence < this.#startSequence && putTime > this.#openedAt;
+    this.#oldestPutTime = isAhead ? this.#openedAt : putTime;
+  }
+}
+
+/** Whether it is the batch of that identity; a copy that only has its id will do. */
+function isBatch(batch: Batch<unknown>, identity: BatchIdentity): boolean {
+  return batch instanceof Batch ? batch.is(identity) : (batch as Batch<unknown>).id === batchId(identity);
+}
