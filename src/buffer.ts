@@ -286,6 +286,8 @@ export interface BatchData {
   readonly count: number;
   /** Holds all payloads, each behind four bytes that are no payload's, and one such byte at the end. */
   readonly bytes: Uint8Array;
+  /** Whether they stand in memory that other batches have a part of: then nobody else may see it. */
+  readonly isShared: boolean;
   /** Two entries a record: where its payload begins and ends in `bytes`. */
   readonly bounds: readonly number[];
   /** Sum of the payloads' lengths. */
@@ -328,6 +330,8 @@ export class Batch<T> implements Iterable<T> {
   readonly #identity: BatchIdentity;
   readonly #data: BatchData;
   readonly #codec: Codec<T>;
+  /** Once bytes were shown. */
+  #ownBytes: Uint8Array | undefined;
   #id: string | undefined;
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
@@ -423,8 +427,10 @@ export class Batch<T> implements Iterable<T> {
     }
   }
 
+  /** The bytes of one record, to be shown: in memory that is the batch's alone. */
   #payload(index: number): Uint8Array {
-    const { bytes, bounds } = this.#data;
-    return bytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
+    const { bytes, bounds, isShared } = this.#data;
+    this.#ownBytes ??= isShared ? bytes.slice() : bytes;
+    return this.#ownBytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
   }
 }

@@ -281,9 +281,12 @@ export class Consumer<T> {
     const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
     const { end } = data;
     const entry: InFlight = { identity: batch.identity, end };
-    const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
-    const behind = this.#inFlight.filter((one) => one.end.nextSequence > end.nextSequence);
-    this.#inFlight = [...before, entry, ...behind];
+    if (this.#inFlight.length === 0) this.#inFlight = [entry];
+    else {
+      const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
+      const behind = this.#inFlight.filter((one) => one.end.nextSequence > end.nextSequence);
+      this.#inFlight = [...before, entry, ...behind];
+    }
     this.#progressAt = this.#host.time();
     this.#goTo(this.#store.commitState.resume);
     return batch;

@@ -14,6 +14,7 @@ import type { Codec } from "./codec.ts";
 import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
 import type { FileLock, FileSystem } from "./fs/file_system.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type { MaybePromise } from "./turn_queue.ts";
 import { CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
@@ -179,7 +180,7 @@ export class FileStore implements RecordStore {
     this.#reader.seek(position);
   }
 
-  read(limits: ReadLimits): Promise<ReadBatch | undefined> {
+  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
     return this.#reader.read(limits);
   }
 

@@ -13,6 +13,7 @@ import { stampClock } from "./clock.ts";
 import { type Codec, isJsonCodec } from "./codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type { MaybePromise } from "./turn_queue.ts";
 import { PacedAnswers } from "./turns.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
@@ -158,7 +159,7 @@ class MemoryStore implements RecordStore {
     this.#listener?.onVisible(putTime);
     const first = this.#end.nextSequence - count;
     if (!this.#answers.mustHold()) return Promise.resolve(first);
-    return new Promise((resolve) => this.#answers.hold(() => resolve(first)));
+    return new Promise((resolve) => this.#answers.hold({ resolve: () => resolve(first) }));
   }
 
   writeAccepted(): LogPosition {
@@ -173,7 +174,7 @@ class MemoryStore implements RecordStore {
     this.#position = position;
   }
 
-  read({ maxRecords, maxBytes, before }: ReadLimits): Promise<ReadBatch | undefined> {
+  read({ maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadBatch | undefined> {
     const start = this.#position;
     const last = Math.min(before, this.#end.nextSequence, start.nextSequence + maxRecords);
     let end = start;
@@ -182,11 +183,11 @@ class MemoryStore implements RecordStore {
       if (end !== start && next.payloadBytes - start.payloadBytes > maxBytes) break;
       end = next;
     }
-    if (end === start) return Promise.resolve(undefined);
+    if (end === start) return undefined;
     this.#position = end;
     const batch = this.#batch(start, end);
-    if (!this.#answers.mustHold()) return Promise.resolve(batch);
-    return new Promise((resolve) => this.#answers.hold(() => resolve(batch)));
+    if (!this.#answers.mustHold()) return batch;
+    return new Promise((resolve) => this.#answers.hold({ resolve: () => resolve(batch) }));
   }
 
   nextPutTime(): number | undefined {
@@ -251,7 +252,18 @@ class MemoryStore implements RecordStore {
       at += payload.length;
     }
     const { nextSequence: firstSequence } = start;
-    return { ...this.#encoding, firstSequence, count, bytes, bounds, payloadBytes, checksum: undefined, start, end };
+    return {
+      ...this.#encoding,
+      firstSequence,
+      count,
+      bytes,
+      isShared: false,
+      bounds,
+      payloadBytes,
+      checksum: undefined,
+      start,
+      end,
+    };
   }
 }
 

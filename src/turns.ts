@@ -36,10 +36,16 @@ export function nextTurn(): Promise<void> {
   });
 }
 
+/** An answer that may have to wait. */
+export interface Answer {
+  /** Gives it. */
+  resolve(): void;
+}
+
 /** Answers in order, now and then only after the event loop had a turn. */
 export class PacedAnswers {
   readonly #turns: Turns;
-  #held: (() => void)[] = [];
+  #held: Answer[] = [];
   #immediate: ReturnType<typeof setImmediate> | undefined;
 
   /** A turn is due after each `every` answers. */
@@ -53,7 +59,7 @@ export class PacedAnswers {
   }
 
   /** Gives an answer after the next turn, behind those that wait for it already. */
-  hold(answer: () => void): void {
+  hold(answer: Answer): void {
     this.#held.push(answer);
     this.#immediate ??= setImmediate(() => this.flush());
   }
@@ -62,6 +68,6 @@ export class PacedAnswers {
   flush(): void {
     clearImmediate(this.#immediate);
     this.#immediate = undefined;
-    for (const answer of this.#held.splice(0)) answer();
+    for (const answer of this.#held.splice(0)) answer.resolve();
   }
 }

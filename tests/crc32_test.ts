@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { crc32 } from "../src/crc32.ts";
+import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../src/crc32.ts";
 
 /** The reference: the definition of the reflected CRC-32, bit by bit, without a table. */
 function referenceCrc32(bytes: Iterable<number>, seed = 0): number {
@@ -35,7 +35,7 @@ function randomBytes(length: number, seed: number): Uint8Array {
 /** The values at which signed and unsigned 32-bit arithmetic part ways. */
 const SEEDS = [0, 1, 0x7fffffff, 0x80000000, 0xcbf43926, 0xfffffffe, 0xffffffff];
 /** From here on the platform's zlib computes; lengths on both sides of it are tried closely. */
-const THRESHOLD_BYTES = 192;
+const THRESHOLD_BYTES = NATIVE_FROM_BYTES;
 
 test("crc32() gives the published check values", () => {
   const encoder = new TextEncoder();
@@ -53,6 +53,16 @@ test("crc32() equals the reference for every length from 0 to 300", () => {
   for (let length = 0; length <= bytes.length; length++) {
     const part = bytes.slice(0, length);
     assertEquals(crc32(part), referenceCrc32(part), `seed ${seed}, length ${length}`);
+  }
+});
+
+test("crc32OfWord() equals crc32() of the word's four bytes", () => {
+  const bytes = randomBytes(4 * 64, 11);
+  const view = new DataView(bytes.buffer);
+  for (const seed of SEEDS) {
+    for (let at = 0; at < bytes.length; at += 4) {
+      assertEquals(crc32OfWord(view.getUint32(at, true), seed), crc32(bytes, seed, at, at + 4), `seed ${seed}, ${at}`);
+    }
   }
 });
 

@@ -365,7 +365,7 @@ function stateOf(boundaries: number): CursorState {
 
 /** A slot, and how many of its bytes count. */
 function slotOf(state: CursorState, bytes = newCursorSlot(state.uuid)): { bytes: Uint8Array; length: number } {
-  return { bytes, length: encodeCursor(bytes, viewOf(bytes), state) };
+  return { bytes, length: encodeCursor(bytes, viewOf(bytes), state.generation, state) };
 }
 
 test("encodeCursor() puts every field where the format says", () => {

@@ -1024,6 +1024,27 @@ function testStats(suite: Suite, subject: Subject): void {
 }
 
 function testBatch(suite: Suite, subject: Subject): void {
+  for (const kind of ["JSON", "bytes"] as const) {
+    test(`${subject.name}.emit() gives batches whose bytes are their own, with a codec for ${kind}`, async () => {
+      const codec = (kind === "JSON" ? jsonCodec() : bytesCodec()) as Codec<unknown>;
+      await use<unknown>(subject, { maxRecords: 1, codec }, async ({ buffer }) => {
+        const [one, two] = kind === "JSON" ? ["1", "2"] : [Uint8Array.of(1), Uint8Array.of(2)];
+        await buffer.put(one);
+        await buffer.put(two);
+        const first = await buffer.emit();
+        const second = await buffer.emit({ after: first });
+        // Whoever sends bytes to a worker gives the memory that they stand in away.
+        structuredClone(first.payloads[0], { transfer: [first.payloads[0].buffer as ArrayBuffer] });
+        assertEquals(second.records, [two]);
+        assertEquals(second.payloads.length, 1);
+        assertEquals(second.decode(0), two);
+        await buffer.commit(first);
+        await buffer.put(one);
+        assertEquals((await buffer.emit({ after: second })).records, [one]);
+      });
+    });
+  }
+
   suite.json(
     "emit() gives a batch that can be iterated, decoded one by one, and read as bytes",
     {},

@@ -458,6 +458,22 @@ test("SegmentReader.offer() takes nothing that doesn't follow, and moves no fram
   assert(reads() > 0);
 });
 
+test("SegmentReader.next() takes no frame out of the payload of one that was offered", () => {
+  // Everything about it is right, the checksum excepted; and a search comes to it, because it passes a frame in the
+  // middle of a group.
+  const forged = flipBit(frame(3, ["forged"]), 35);
+  const offered = frame(4, [forged], CONTINUED);
+  const bad = flipBit(B, 22, 7);
+  const { handle } = countingHandle(segmentOf(HEADER, A, bad));
+  const reader = new SegmentReader(handle, HEADER);
+  const end = ATB + bad.length;
+  assertEquals(reader.next(end).kind, "frame");
+  handle.write(offered, end);
+  reader.offer(end, offered, true);
+  const item = reader.next(end + offered.length);
+  assertEquals(item, { kind: "bad", offset: ATB, length: bad.length + offered.length, last: true });
+});
+
 test("SegmentReader.seek() goes to the frame of a record, and stays when it isn't there", () => {
   const group = segmentOf(HEADER, A, frame(3, ["3"], CONTINUES), frame(4, ["4"], CONTINUED), D);
   const rows: [name: string, segment: Uint8Array, offset: number, sequence: number, first: string][] = [

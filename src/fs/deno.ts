@@ -151,12 +151,22 @@ class DenoFileHandle implements FileHandle {
     while (done < bytes.length) {
       this.#seek(file, position + done, "write");
       this.#offset = UNKNOWN_OFFSET;
-      const rest = done === 0 ? bytes : bytes.subarray(done);
-      const count = attempt("write", this.#path, () => file.writeSync(rest));
+      const count = this.#writeSome(file, done === 0 ? bytes : bytes.subarray(done));
       // Neither progress nor an error: asking again could go on for ever.
       if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
       this.#offset = position + done;
+    }
+  }
+
+  /** As `attempt`, without a function of its own for each call: a put has one of these, and little else. */
+  #writeSome(file: Deno.FsFile, bytes: Uint8Array): number {
+    while (true) {
+      try {
+        return file.writeSync(bytes);
+      } catch (error) {
+        translate(error, "write", this.#path);
+      }
     }
   }
 
@@ -202,12 +212,17 @@ function attempt<T>(operation: string, path: string, call: () => T, otherPath?: 
     try {
       return call();
     } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === "EINTR") continue;
-      const flag = missingFlag(error, path) ?? (otherPath === undefined ? undefined : missingFlag(error, otherPath));
-      throw fileSystemError({ errno, operation, path, flag }, error);
+      translate(error, operation, path, otherPath);
     }
   }
+}
+
+/** Throws the translation of an error; returns if a signal has interrupted the call, which is to be made again. */
+function translate(error: unknown, operation: string, path: string, otherPath?: string): void {
+  const errno = errnoOf(error);
+  if (errno === "EINTR") return;
+  const flag = missingFlag(error, path) ?? (otherPath === undefined ? undefined : missingFlag(error, otherPath));
+  throw fileSystemError({ errno, operation, path, flag }, error);
 }
 
 /**

@@ -55,8 +55,8 @@ export class Commits {
    * stands, in memory and on disk. `undefined` if there is nothing to wait for.
    */
   save(state: CommitState): Promise<void> | undefined {
-    const { cursor, isSynced, lastSequence } = this.#options;
-    cursor.write({ lastSequence: lastSequence(), ...state });
+    const { isSynced } = this.#options;
+    this.#write(state);
     if (isSynced) return this.#sync(state);
     this.#apply(state);
     return undefined;
@@ -86,8 +86,12 @@ export class Commits {
 
   /** Writes the state a last time, with the sequences given out since. */
   saveLast(): void {
+    this.#write(this.#state);
+  }
+
+  #write({ committed, resume, boundaries }: CommitState): void {
     const { cursor, lastSequence } = this.#options;
-    cursor.write({ lastSequence: lastSequence(), ...this.#state });
+    cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
   }
 
   /** Resolves when nothing is being removed any more, and nothing will be. */

@@ -20,6 +20,7 @@ import {
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
+  type CursorPositions,
   type CursorState,
   decodeCursor,
   encodeCursor,
@@ -41,6 +42,8 @@ export class Cursor {
   readonly #handle: FileHandle;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  /** The bytes that count, by the number of boundaries: there are few, and a view costs as much as encoding. */
+  readonly #views: Uint8Array[] = [];
   #generation: number;
   /** The slot of the newest state, and of the newest that was synced; -1 if there is none. */
   #newest: number;
@@ -104,15 +107,16 @@ export class Cursor {
   }
 
   /** Writes a state to the operating system. If it throws, the state before still stands. */
-  write(state: Omit<CursorState, "generation" | "uuid">): void {
+  write(state: CursorPositions): void {
     const isFirst = this.#newest < 0;
     const generation = this.#generation + 1;
-    const length = encodeCursor(this.#bytes, this.#view, { ...state, generation });
+    const length = encodeCursor(this.#bytes, this.#view, generation, state);
     let slot = 0;
     while (slot === this.#newest || slot === this.#synced) slot++;
     // No other slot is left than the one that a sync is being made of: it proves nothing for this one then.
     if (slot === this.#syncing) this.#syncing = -1;
-    this.#handle.write(this.#bytes.subarray(0, length), slot * CURSOR_SLOT_STRIDE);
+    const bytes = this.#views[state.boundaries.length] ??= this.#bytes.subarray(0, length);
+    this.#handle.write(bytes, slot * CURSOR_SLOT_STRIDE);
     this.#generation = generation;
     this.#newest = slot;
     this.#isDirty = true;

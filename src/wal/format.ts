@@ -88,7 +88,7 @@
  * @module
  */
 
-import { crc32 } from "../crc32.ts";
+import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
 
 /** The version of the format that is written, and the newest that is read. */
 export const FORMAT_VERSION = 1;
@@ -281,6 +281,7 @@ export function maxFrameBytes(recordLimit: number): number {
  *
  * @param view A view of all of `bytes`.
  * @param offset Where the frame begins.
+ * @param checked What {@linkcode checkedPart} gives for the frame, if it is there already.
  */
 export function encodeFrameHeader(
   bytes: Uint8Array,
@@ -288,15 +289,21 @@ export function encodeFrameHeader(
   offset: number,
   header: FrameHeader,
   salt: number,
+  checked: Uint8Array = checkedPart(bytes, offset, header.length),
 ): void {
   view.setUint32(offset, header.length, true);
   setUint64(view, offset + 8, header.firstSequence);
-  view.setUint32(offset + 16, header.putTime % TWO_32, true);
+  view.setUint32(offset + 16, header.putTime >>> 0, true);
   view.setUint16(offset + 20, Math.floor(header.putTime / TWO_32), true);
   view.setUint8(offset + 22, KIND_RECORDS);
   view.setUint8(offset + 23, header.flags);
   view.setUint32(offset + 24, header.count, true);
-  view.setUint32(offset + 4, frameCrc(bytes, view, offset, header.length, salt), true);
+  view.setUint32(offset + 4, frameCrc(bytes, view, offset, checked, salt), true);
+}
+
+/** The part of a frame that its checksum covers besides the length field. */
+export function checkedPart(bytes: Uint8Array, offset: number, length: number): Uint8Array {
+  return bytes.subarray(offset + 8, offset + length);
 }
 
 /**
@@ -345,17 +352,22 @@ export function isFrameIntact(
     if (payloadBytes > segment.recordLimit || payloadBytes > end - at) return false;
     at += payloadBytes;
   }
-  return at === end && view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, header.length, segment.salt);
+  if (at !== end) return false;
+  const checked = checkedPart(bytes, offset, header.length);
+  return view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, checked, segment.salt);
 }
 
 /** CRC-32 over the length field and everything behind the CRC field, started from the salt. */
-function frameCrc(bytes: Uint8Array, view: DataView, offset: number, length: number, salt: number): number {
-  return crc32(bytes, crc32(bytes, salt, offset, offset + 4, view), offset + 8, offset + length, view);
+function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Uint8Array, salt: number): number {
+  const lengthCrc = crc32OfWord(view.getUint32(offset, true), salt);
+  return checked.length < NATIVE_FROM_BYTES
+    ? crc32(bytes, lengthCrc, offset + 8, offset + 8 + checked.length, view)
+    : crc32(checked, lengthCrc);
 }
 
 /** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */
-export function addFrameChecksum(sum: number, bytes: Uint8Array, view: DataView, offset: number): number {
-  return crc32(bytes, sum, offset + 4, offset + 8, view);
+export function addFrameChecksum(sum: number, view: DataView, offset: number): number {
+  return crc32OfWord(view.getUint32(offset + 4, true), sum);
 }
 
 /** A slot's worth of bytes, with what never changes in place. */
@@ -365,17 +377,20 @@ export function newCursorSlot(uuid: string): Uint8Array {
   return bytes;
 }
 
+/** What a cursor slot says besides what never changes. */
+export type CursorPositions = Omit<CursorState, "uuid" | "generation">;
+
 /**
  * Writes a cursor's state into a slot made by {@linkcode newCursorSlot} and returns how many bytes count.
  *
  * @param view A view of all of `bytes`.
  */
-export function encodeCursor(bytes: Uint8Array, view: DataView, state: Omit<CursorState, "uuid">): number {
+export function encodeCursor(bytes: Uint8Array, view: DataView, generation: number, state: CursorPositions): number {
   const length = CURSOR_FIXED_BYTES + state.boundaries.length * POSITION_BYTES;
   view.setUint32(4, CURSOR_MAGIC, true);
   view.setUint32(8, FORMAT_VERSION, true);
   view.setUint32(12, state.boundaries.length, true);
-  setUint64(view, 16, state.generation);
+  setUint64(view, 16, generation);
   setUint64(view, 40, state.lastSequence);
   setPosition(view, 48, state.committed);
   setPosition(view, 72, state.resume);
@@ -432,7 +447,8 @@ function getPosition(view: DataView, offset: number): LogPosition {
 }
 
 function setUint64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value % TWO_32, true);
+  // The shift takes the number modulo 2^32, whatever its size, and costs a tenth of `%`.
+  view.setUint32(offset, value >>> 0, true);
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 

@@ -11,6 +11,7 @@
 
 import type { Codec } from "../codec.ts";
 import {
+  checkedPart,
   encodeFrameHeader,
   FLAG_CONTINUED,
   FLAG_CONTINUES,
@@ -23,7 +24,7 @@ import {
 const ARENA_BYTES = 256 * 1024;
 /** A larger arena, grown for one big put, is given back after it. */
 const MAX_KEPT_ARENA_BYTES = 4 * 1024 * 1024;
-/** Views of the arena's start up to this length are kept: making one costs as much as all else about a short write. */
+/** Views of the arena up to this length are kept: making one costs as much as all else about a short write. */
 const CACHED_VIEWS = 4096;
 /** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
 const ENCODE_ROOM_BYTES = 64 * 1024;
@@ -32,7 +33,7 @@ const FIRST_RECORD = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 
 /** A frame under construction: where it begins, what it holds so far. */
 interface OpenFrame {
-  readonly start: number;
+  start: number;
   count: number;
   flags: number;
 }
@@ -41,12 +42,15 @@ interface OpenFrame {
 export class FrameBuilder {
   #bytes = new Uint8Array(ARENA_BYTES);
   #view = new DataView(this.#bytes.buffer);
-  /** By length. */
+  /** The arena's first bytes, and what the checksum of a frame there covers, both by the length of the frames. */
   #views: (Uint8Array | undefined)[] = new Array(CACHED_VIEWS);
+  #checkedViews: (Uint8Array | undefined)[] = new Array(CACHED_VIEWS);
   /** Where the first record is encoded. */
   #firstRoom = this.#bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   #used = 0;
-  #frames: OpenFrame[] = [];
+  /** The first `#frameCount` count; the others are kept to be used again, because most writes have one frame. */
+  readonly #frames: OpenFrame[] = [];
+  #frameCount = 0;
   #records = 0;
   #payloadBytes = 0;
   /** Whether the next record may join the last frame. */
@@ -116,7 +120,7 @@ export class FrameBuilder {
     at = this.#splitIfLong(at, payloadBytes);
     this.#view.setUint32(at - RECORD_HEADER_BYTES, payloadBytes, true);
     this.#used = at + payloadBytes;
-    this.#frames[this.#frames.length - 1].count++;
+    this.#frames[this.#frameCount - 1].count++;
     this.#records++;
     this.#payloadBytes += payloadBytes;
     return payloadBytes;
@@ -125,15 +129,15 @@ export class FrameBuilder {
   /** Opens a group: all records until `endGroup` belong together. */
   beginGroup(): void {
     this.#mayShare = false;
-    this.#groupFrom = this.#frames.length;
+    this.#groupFrom = this.#frameCount;
   }
 
   /** Closes the group: ties its frames together if there are several. */
   endGroup(): void {
-    const from = this.#groupFrom ?? this.#frames.length;
-    for (let i = from; i < this.#frames.length; i++) {
+    const from = this.#groupFrom ?? this.#frameCount;
+    for (let i = from; i < this.#frameCount; i++) {
       if (i > from) this.#frames[i].flags |= FLAG_CONTINUED;
-      if (i + 1 < this.#frames.length) this.#frames[i].flags |= FLAG_CONTINUES;
+      if (i + 1 < this.#frameCount) this.#frames[i].flags |= FLAG_CONTINUES;
     }
     this.#groupFrom = undefined;
     this.#mayShare = false;
@@ -142,8 +146,8 @@ export class FrameBuilder {
   /** Begins something that may have to be undone. */
   begin(): void {
     this.#begunUsed = this.#used;
-    this.#begunFrames = this.#frames.length;
-    this.#begunCount = this.#frames.length > 0 ? this.#frames[this.#frames.length - 1].count : 0;
+    this.#begunFrames = this.#frameCount;
+    this.#begunCount = this.#frameCount > 0 ? this.#frames[this.#frameCount - 1].count : 0;
     this.#begunRecords = this.#records;
     this.#begunPayloadBytes = this.#payloadBytes;
     this.#begunMayShare = this.#mayShare;
@@ -152,8 +156,8 @@ export class FrameBuilder {
   /** Takes back everything added since `begin`. */
   undo(): void {
     this.#used = this.#begunUsed;
-    this.#frames.length = this.#begunFrames;
-    if (this.#frames.length > 0) this.#frames[this.#frames.length - 1].count = this.#begunCount;
+    this.#frameCount = this.#begunFrames;
+    if (this.#frameCount > 0) this.#frames[this.#frameCount - 1].count = this.#begunCount;
     this.#records = this.#begunRecords;
     this.#payloadBytes = this.#begunPayloadBytes;
     this.#mayShare = this.#begunMayShare;
@@ -163,7 +167,7 @@ export class FrameBuilder {
   /** Copies of the payloads added since `begin`. */
   payloadsSinceBegin(): Uint8Array[] {
     const payloads: Uint8Array[] = [];
-    for (let i = Math.max(0, this.#begunFrames - 1); i < this.#frames.length; i++) {
+    for (let i = Math.max(0, this.#begunFrames - 1); i < this.#frameCount; i++) {
       const { start, count } = this.#frames[i];
       let at = start + FRAME_HEADER_BYTES;
       for (let record = 0; record < count; record++) {
@@ -178,11 +182,12 @@ export class FrameBuilder {
   /** Fills in the headers of all frames. May be called again, with other values, before the frames are written. */
   seal(first: { readonly sequence: number; readonly putTime: number; readonly salt: number }): void {
     let firstSequence = first.sequence;
-    for (let i = 0; i < this.#frames.length; i++) {
+    for (let i = 0; i < this.#frameCount; i++) {
       const { start, count, flags } = this.#frames[i];
-      const end = i + 1 < this.#frames.length ? this.#frames[i + 1].start : this.#used;
+      const end = i + 1 < this.#frameCount ? this.#frames[i + 1].start : this.#used;
       const header = { length: end - start, firstSequence, putTime: first.putTime, flags, count };
-      encodeFrameHeader(this.#bytes, this.#view, start, header, first.salt);
+      const checked = start === 0 ? this.#checkedView(end) : undefined;
+      encodeFrameHeader(this.#bytes, this.#view, start, header, first.salt, checked);
       firstSequence += count;
     }
   }
@@ -190,7 +195,7 @@ export class FrameBuilder {
   /** Forgets everything. */
   reset(): void {
     this.#used = 0;
-    this.#frames.length = 0;
+    this.#frameCount = 0;
     this.#records = 0;
     this.#payloadBytes = 0;
     this.#mayShare = false;
@@ -200,30 +205,39 @@ export class FrameBuilder {
 
   /** Where the next payload goes: in the last frame if it may still grow, else in a new one. */
   #openFrame(): number {
-    if (!this.#mayShare || this.#used - this.#frames[this.#frames.length - 1].start >= MAX_SHARED_FRAME_BYTES) {
-      this.#frames.push({ start: this.#used, count: 0, flags: 0 });
+    if (!this.#mayShare || this.#used - this.#frames[this.#frameCount - 1].start >= MAX_SHARED_FRAME_BYTES) {
+      this.#pushFrame();
       this.#mayShare = true;
       return this.#used + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
     }
     return this.#used + RECORD_HEADER_BYTES;
   }
 
+  #pushFrame(): void {
+    const index = this.#frameCount++;
+    if (index === this.#frames.length) this.#frames.push({ start: 0, count: 0, flags: 0 });
+    const frame = this.#frames[index];
+    frame.start = this.#used;
+    frame.count = 0;
+    frame.flags = 0;
+  }
+
   /** After a failed record: takes back a frame that was opened for it. */
   #dropEmptyFrame(used: number): void {
-    if (this.#frames[this.#frames.length - 1].count > 0) return;
-    this.#frames.pop();
+    if (this.#frames[this.#frameCount - 1].count > 0) return;
+    this.#frameCount--;
     this.#used = used;
     this.#mayShare = false;
   }
 
   /** Moves a payload that makes a shared frame too long into a frame of its own; returns where it is then. */
   #splitIfLong(at: number, payloadBytes: number): number {
-    const frame = this.#frames[this.#frames.length - 1];
+    const frame = this.#frames[this.#frameCount - 1];
     if (frame.count === 0 || at + payloadBytes - frame.start <= MAX_SHARED_FRAME_BYTES) return at;
     const moved = at + FRAME_HEADER_BYTES;
     this.#reserve(moved + payloadBytes);
     this.#bytes.copyWithin(moved, at, at + payloadBytes);
-    this.#frames.push({ start: this.#used, count: 0, flags: 0 });
+    this.#pushFrame();
     return moved;
   }
 
@@ -237,10 +251,17 @@ export class FrameBuilder {
     this.#setArena(grown);
   }
 
+  /** The part of a frame in the arena's first `length` bytes that its checksum covers from behind the CRC field on. */
+  #checkedView(length: number): Uint8Array {
+    if (length >= CACHED_VIEWS) return checkedPart(this.#bytes, 0, length);
+    return this.#checkedViews[length] ??= checkedPart(this.#bytes, 0, length);
+  }
+
   #setArena(bytes: Uint8Array<ArrayBuffer>): void {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
     this.#views = new Array(CACHED_VIEWS);
+    this.#checkedViews = new Array(CACHED_VIEWS);
     this.#firstRoom = bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   }
 }

@@ -3,7 +3,7 @@
  *
  * What it guarantees, and why it holds:
  *
- * - **One write a tick.** `accept` only takes a sequence; a microtask writes what has gathered by one call. Until then
+ * - **One write a tick.** `accept` only takes a sequence; at the end of the tick one call writes what has gathered. Until then
  *   nothing is acknowledged, so nothing is promised that isn't written.
  * - **A failed write leaves nothing.** The segment writer cuts the file back; the sequences are given back, too, which is
  *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
@@ -25,6 +25,7 @@ import type { Cursor } from "./cursor.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_view.ts";
+import { PutGroup } from "./put_group.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Recovered, Segment } from "./recovery.ts";
 import { Rotation } from "./rotation.ts";
@@ -33,6 +34,9 @@ import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
 /** So many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
 const WRITES_A_TURN = 2000;
+/** What a put's answer is chained to: it comes as soon as the tick has ended. */
+const TICK: Promise<void> = Promise.resolve();
+
 /** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 
@@ -85,10 +89,8 @@ export class Log implements LogView {
   #visible: LogPosition;
   /** The sequence that the next record gets. */
   #next: number;
-  #unwritten: Waiter[] = [];
-  #isWriteQueued = false;
-  /** One function for all ticks. */
-  readonly #writeLater = () => this.writeAccepted();
+  /** The puts that were accepted in this tick and are not written; `undefined` if there are none. */
+  #gathering: PutGroup | undefined;
   readonly #answers = new PacedAnswers(WRITES_A_TURN);
   /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with "always". */
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
@@ -202,42 +204,38 @@ export class Log implements LogView {
   accept(count: number): Promise<number> {
     const firstSequence = this.#next;
     this.#next += count;
-    if (!this.#isWriteQueued) {
-      this.#isWriteQueued = true;
-      queueMicrotask(this.#writeLater);
-    }
-    return new Promise((resolve, reject) => this.#unwritten.push({ isPut: true, firstSequence, resolve, reject }));
+    const group = this.#gathering ??= new PutGroup();
+    group.puts++;
+    return TICK.then(() => {
+      // The first one to come here writes for all.
+      if (group === this.#gathering) this.writeAccepted();
+      return group.answer(firstSequence);
+    });
   }
 
-  /** Writes what was accepted, if the microtask hasn't come to it yet. */
+  /** Writes what was accepted, if the end of the tick hasn't come yet. */
   writeAccepted(): void {
-    this.#isWriteQueued = false;
-    if (this.#unwritten.length === 0) return;
-    const waiters = this.#unwritten;
-    this.#unwritten = [];
+    const group = this.#gathering;
+    if (group === undefined) return;
+    this.#gathering = undefined;
     const putTime = this.#options.time();
     const first = this.#written.nextSequence;
     try {
       this.#write(putTime);
     } catch (error) {
-      this.#undoWrite(error, waiters);
+      this.#undoWrite(error, group);
       return;
     }
     if (this.#options.fsync === "always") {
       this.#unsynced.push({ first, putTime });
-      this.#syncs.wait(...waiters);
+      this.#syncs.wait(group);
       return;
     }
     this.#visible = this.#written;
-    this.#acknowledge(waiters);
+    if (this.#answers.mustHold()) this.#answers.hold(group);
+    else group.resolve();
     this.#armSyncTimer();
     this.#options.events.onVisible(putTime);
-  }
-
-  /** Wakes those whose bytes are written. */
-  #acknowledge(waiters: readonly Waiter[]): void {
-    if (this.#answers.mustHold()) this.#answers.hold(() => wake(waiters));
-    else wake(waiters);
   }
 
   /** Writes the builder's frames to the active segment, or to a new one. */
@@ -261,29 +259,28 @@ export class Log implements LogView {
   }
 
   /** After a failed write: takes everything back and rejects those whose records it would have written. */
-  #undoWrite(error: unknown, waiters: readonly Waiter[]): void {
+  #undoWrite(error: unknown, group: PutGroup): void {
     const writer = this.#rotation.active?.writer;
     this.builder.reset();
     this.#next = this.#written.nextSequence;
     if (writer?.broken) this.#fail(error);
     const reason = this.#failure ?? error;
     if (writer === undefined || this.#failure !== undefined || !writer.isDirty) {
-      this.#reject(waiters, reason);
+      this.#reject([group], reason);
       return;
     }
     // The cut must become as durable as a put would have, or a power cut could undo it.
     this.#syncs.touched(writer);
     if (this.#options.fsync !== "always") {
       this.#armSyncTimer();
-      this.#reject(waiters, reason);
+      this.#reject([group], reason);
       return;
     }
     this.#syncs.wait({
-      isPut: false,
-      firstSequence: 0,
-      resolve: () => this.#reject(waiters, reason),
+      puts: 0,
+      resolve: () => this.#reject([group], reason),
       // Whether the cut is there for good is not known then.
-      reject: (failure) => this.#reject(waiters, failure),
+      reject: (failure) => this.#reject([group], failure),
     });
   }
 
@@ -299,7 +296,7 @@ export class Log implements LogView {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (!this.#syncs.isDirty) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.#syncs.wait({ isPut: false, firstSequence: 0, resolve: () => resolve(), reject });
+      this.#syncs.wait({ puts: 0, resolve, reject });
     });
   }
 
@@ -373,8 +370,8 @@ export class Log implements LogView {
   }
 
   #reject(waiters: readonly Waiter[], error: unknown): void {
-    for (const { reject } of waiters) reject(error);
-    this.#options.events.onRejected(waiters.filter(({ isPut }) => isPut).length);
+    for (const waiter of waiters) waiter.reject(error);
+    this.#options.events.onRejected(waiters.reduce((sum, { puts }) => sum + puts, 0));
   }
 
   /**
@@ -413,8 +410,4 @@ export class Log implements LogView {
     this.#options.lock.release();
     if (failure !== undefined) throw failure;
   }
-}
-
-function wake(waiters: readonly Waiter[]): void {
-  for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
 }

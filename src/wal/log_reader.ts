@@ -15,6 +15,7 @@ import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { MaybePromise } from "../turn_queue.ts";
 import { nextTurn, Turns } from "../turns.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
@@ -27,6 +28,7 @@ import {
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
+import { Gathering, Slab } from "./gathering.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { describeFinding, isOf, readSegmentHeader, type Segment } from "./recovery.ts";
@@ -75,6 +77,7 @@ export class LogReader {
   #index = 0;
   #offset = 0;
   #passed: PassedRegion[] = [];
+  readonly #slab = new Slab();
   readonly #turns = new Turns(TURN_BYTES);
 
   /** Starts at `position`. */
@@ -117,19 +120,37 @@ export class LogReader {
    * @returns `undefined` if there is none.
    * @throws {DamagedLogError} if what follows is damaged and is to be refused.
    */
-  async read(limits: ReadLimits): Promise<ReadBatch | undefined> {
+  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
     const { view } = this.#options;
     const before = Math.min(limits.before, view.end.nextSequence);
     try {
       if (this.#position.nextSequence >= before) return undefined;
       if (this.#frame === undefined) this.#advance();
-      if (this.#hasPassed()) await this.#settlePassed(view.end);
-      if (this.#frame === undefined || this.#position.nextSequence >= before) return undefined;
-      return await this.#gather({ ...limits, before });
+      const { maxRecords, maxBytes, mayEndEarly } = limits;
+      const bounded = { maxRecords, maxBytes, before, mayEndEarly };
+      const batch = this.#hasPassed() ? this.#readBehindPassed(bounded) : this.#readHere(bounded);
+      return batch instanceof Promise ? batch.catch((error) => this.#giveUp(error)) : batch;
     } catch (error) {
-      this.close();
-      throw error;
+      return this.#giveUp(error);
     }
+  }
+
+  #giveUp(error: unknown): never {
+    this.close();
+    throw error;
+  }
+
+  async #readBehindPassed(limits: ReadLimits): Promise<ReadBatch | undefined> {
+    await this.#settlePassed(this.#options.view.end);
+    return await this.#readHere(limits);
+  }
+
+  #readHere(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
+    if (this.#frame === undefined || this.#position.nextSequence >= limits.before) return undefined;
+    this.#correctTotals();
+    const { codecVersion, isJson } = this.#open!.header;
+    const start = { start: this.#position, codecVersion, isJson };
+    return this.#gather(new Gathering(start, this.#guessBytes(limits), this.#slab), limits);
   }
 
   /** When the next record was put, or `undefined` if there is none or it can't be read. */
@@ -145,51 +166,37 @@ export class LogReader {
     return this.#frame?.putTime;
   }
 
-  /** Collects records until a limit, a gap or the end. */
-  async #gather(limits: ReadLimits): Promise<ReadBatch> {
-    this.#correctTotals();
-    const start = this.#position;
-    const { codecVersion } = this.#open!.header;
-    let { isJson } = this.#open!.header;
-    const bounds: number[] = [];
-    let bytes = new Uint8Array(this.#guessBytes(limits));
-    let used = 0;
-    let payloadBytes = 0;
-    let checksum = 0;
-    let sequence = start.nextSequence;
+  /** Collects records until a limit, a gap or the end; without a promise as long as nothing has to be waited for. */
+  #gather(gathering: Gathering, limits: ReadLimits): MaybePromise<ReadBatch> {
     for (;;) {
-      const taken = this.#take(limits, { records: bounds.length / 2, payloadBytes });
-      if (taken.count === 0) break;
-      if (used + taken.length >= bytes.length) bytes = grow(bytes, used, used + taken.length + 1);
-      checksum = addFrameChecksum(checksum, taken.frame.bytes, taken.frame.view, taken.frame.offset);
-      bytes.set(taken.frame.bytes.subarray(taken.from, taken.from + taken.length), used);
-      for (let i = 0, at = used; i < taken.count; i++) {
-        const length = taken.frame.view.getUint32(taken.from + at - used, true);
-        bounds.push(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + length);
-        at += RECORD_HEADER_BYTES + length;
-      }
-      used += taken.length;
-      payloadBytes += taken.length - taken.count * RECORD_HEADER_BYTES;
-      sequence += taken.count;
-      const before = this.#position.payloadBytes;
-      this.#position = this.#positionAt(sequence, before + taken.length - taken.count * RECORD_HEADER_BYTES);
-      if (this.#frame !== undefined) break;
-      if (this.#turns.spend(taken.length)) await nextTurn();
-      if (sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
+      const bytes = this.#take(gathering, limits);
+      const { sequence } = gathering;
+      if (this.#frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
       // A batch that has its end already goes on past what is no part of it.
-      if (!limits.mayEndEarly && this.#frame!.firstSequence <= sequence) {
-        await this.#settlePassed(this.#options.view.end);
+      if (!limits.mayEndEarly && this.#passed.length > 0 && this.#frame!.firstSequence <= sequence) {
+        return this.#gatherBehindPassed(gathering, limits);
       }
-      if (!this.#follows(sequence, codecVersion)) break;
-      isJson &&= this.#open!.header.isJson;
-      this.#correctTotals();
+      if (!this.#joins(gathering)) break;
+      if (this.#turns.spend(bytes)) return nextTurn().then(() => this.#gather(gathering, limits));
     }
+    return this.#finish(gathering);
+  }
+
+  async #gatherBehindPassed(gathering: Gathering, limits: ReadLimits): Promise<ReadBatch> {
+    await this.#settlePassed(this.#options.view.end);
+    return await (this.#joins(gathering) ? this.#gather(gathering, limits) : this.#finish(gathering));
+  }
+
+  #finish(gathering: Gathering): MaybePromise<ReadBatch> {
+    const batch = gathering.toBatch(this.#position);
+    const isTurnDue = this.#turns.spend(COST_OF_BATCH_BYTES);
+    return isTurnDue || this.#passed.length > 0 ? this.#finishLater(batch, isTurnDue) : batch;
+  }
+
+  async #finishLater(batch: ReadBatch, isTurnDue: boolean): Promise<ReadBatch> {
     if (this.#passed.length > 0) await this.#copyPassed();
-    if (this.#turns.spend(COST_OF_BATCH_BYTES)) await nextTurn();
-    const end = this.#position;
-    const count = bounds.length / 2;
-    const firstSequence = start.nextSequence;
-    return { firstSequence, count, bytes, bounds, payloadBytes, codecVersion, isJson, checksum, start, end };
+    if (isTurnDue) await nextTurn();
+    return batch;
   }
 
   /** How much memory the batch is going to need if its records are as long as all that follow, or a little longer. */
@@ -226,35 +233,46 @@ export class LogReader {
     this.#position = { ...this.#position, payloadBytes, logBytes };
   }
 
-  /** Whether the current frame goes on where `sequence` is due, with nothing unreadable in between. */
-  #follows(sequence: number, codecVersion: number): boolean {
-    return this.#passed.length === 0 && this.#frame!.firstSequence <= sequence &&
-      this.#open!.header.codecVersion === codecVersion;
+  /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
+  #joins(gathering: Gathering): boolean {
+    const { header } = this.#open!;
+    const isNext = this.#passed.length === 0 && this.#frame!.firstSequence <= gathering.sequence;
+    if (!isNext || header.codecVersion !== gathering.codecVersion) return false;
+    gathering.isJson &&= header.isJson;
+    this.#correctTotals();
+    return true;
   }
 
-  /** Takes from the current frame what still fits the batch; lets go of the frame when it is used up. */
-  #take(
-    limits: ReadLimits,
-    sofar: { records: number; payloadBytes: number },
-  ): { frame: Frame; from: number; length: number; count: number } {
+  /**
+   * Takes from the current frame what still fits the batch; lets go of the frame when it is used up. Returns how many
+   * bytes that were.
+   */
+  #take(gathering: Gathering, limits: ReadLimits): number {
     const frame = this.#frame!;
     const from = this.#offset;
-    let { records, payloadBytes } = sofar;
+    const isFirst = gathering.records === 0;
+    const most = this.#index + limits.maxRecords - gathering.records;
+    const last = Math.min(frame.count, most, limits.before - frame.firstSequence);
+    const { payloadBytes: before } = gathering;
     let at = from;
     let index = this.#index;
-    while (index < frame.count && records < limits.maxRecords && frame.firstSequence + index < limits.before) {
+    while (index < last) {
       const length = frame.view.getUint32(at, true);
-      if (records > 0 && payloadBytes + length > limits.maxBytes) break;
-      payloadBytes += length;
-      records++;
+      const isAlone = isFirst && at === from;
+      if (gathering.payloadBytes + length > limits.maxBytes && !isAlone) break;
+      gathering.note(at - from, length);
       index++;
       at += RECORD_HEADER_BYTES + length;
     }
-    const count = index - this.#index;
+    if (at === from) return 0;
+    gathering.copy(frame.bytes, from, at);
+    gathering.checksum = addFrameChecksum(gathering.checksum, frame.view, frame.offset);
     this.#index = index;
     this.#offset = at;
     if (index === frame.count) this.#frame = undefined;
-    return { frame, from, length: at - from, count };
+    const payloadBytes = this.#position.payloadBytes + gathering.payloadBytes - before;
+    this.#position = this.#positionAt(gathering.sequence, payloadBytes);
+    return at - from;
   }
 
   /**
@@ -433,13 +451,4 @@ export class LogReader {
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
     }
   }
-}
-
-/** A copy of the first `used` bytes with room for `needed`, doubled. */
-function grow(bytes: Uint8Array<ArrayBuffer>, used: number, needed: number): Uint8Array<ArrayBuffer> {
-  let size = bytes.length;
-  while (size < needed) size *= 2;
-  const grown = new Uint8Array(size);
-  grown.set(bytes.subarray(0, used));
-  return grown;
 }

@@ -39,6 +39,8 @@ export interface ReadBatch {
   readonly count: number;
   /** Holds all payloads, each behind its length, and at least one more byte. */
   readonly bytes: Uint8Array;
+  /** Whether they stand in memory that other batches have a part of. */
+  readonly isShared: boolean;
   /** Two entries a record: where its payload begins and ends in `bytes`. */
   readonly bounds: number[];
   readonly payloadBytes: number;

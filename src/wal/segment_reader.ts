@@ -67,6 +67,8 @@ export class SegmentReader {
   /** The file offset of the buffer's first byte, and how many bytes of the file are in it. */
   #bufferAt = 0;
   #buffered = 0;
+  /** Where the next frame begins that was offered, and has never been on a disk; `Infinity` if there is none. */
+  #offeredAt = Infinity;
   /** Where the next frame should begin, and the sequence that it should have. */
   #at: number;
   #expected: number;
@@ -86,21 +88,33 @@ export class SegmentReader {
   }
 
   /**
-   * Takes over bytes that were just written at `position`, if they follow what is in the buffer.
+   * Takes over frames that were just written at `position`, if they follow what is in the buffer. They are the writer's
+   * own bytes, sealed a moment ago: conditions 3 and 4 need not be checked for them.
    *
    * @param isFree Whether no frame is in use any more.
    */
   offer(position: number, bytes: Uint8Array, isFree: boolean): void {
     if (position !== this.#bufferAt + this.#buffered) return;
-    if (this.#buffered + bytes.length > this.#buffer.length) {
-      // Room can only be made when everything in the buffer was read.
-      if (!isFree || this.#at !== position || bytes.length > CHUNK_BYTES) return;
-      if (this.#buffer.length < CHUNK_BYTES) this.#setBuffer(CHUNK_BYTES);
-      this.#bufferAt = position;
-      this.#buffered = 0;
-    }
+    if (this.#buffered + bytes.length > this.#buffer.length && !(isFree && this.#makeRoom(bytes.length))) return;
+    if (this.#offeredAt === Infinity) this.#offeredAt = position;
     this.#buffer.set(bytes, this.#buffered);
     this.#buffered += bytes.length;
+  }
+
+  /**
+   * Moves what is not read yet to the front of the buffer; false if there is no room for `length` bytes even then, or if
+   * more would have to be moved than room is gained.
+   */
+  #makeRoom(length: number): boolean {
+    const read = this.#at - this.#bufferAt;
+    const unread = this.#buffered - read;
+    if (unread < 0 || read < unread || unread + length > CHUNK_BYTES) return false;
+    const bytes = this.#buffer;
+    if (bytes.length < CHUNK_BYTES) this.#setBuffer(CHUNK_BYTES);
+    this.#buffer.set(bytes.subarray(read, this.#buffered));
+    this.#bufferAt = this.#at;
+    this.#buffered = unread;
+    return true;
   }
 
   #setBuffer(size: number): void {
@@ -140,7 +154,7 @@ export class SegmentReader {
   next(end: number): SegmentItem {
     const offset = this.#at;
     if (offset >= end) return { kind: "end", zeros: 0 };
-    const frame = this.#frameAt(offset, end);
+    const frame = this.#frameAt(offset, end, offset === this.#offeredAt);
     if (frame !== undefined && this.#follows(frame) && this.#isWhole(frame, end)) {
       this.#advance(frame);
       // Checking the group has moved the buffer on.
@@ -192,6 +206,10 @@ export class SegmentReader {
 
   #advance(frame: Frame): void {
     this.#at = frame.fileOffset + frame.length;
+    // From one offered frame to the next: no other place may be taken for the beginning of one.
+    if (frame.fileOffset === this.#offeredAt) {
+      this.#offeredAt = this.#at < this.#bufferAt + this.#buffered ? this.#at : Infinity;
+    }
     this.#expected = frame.firstSequence + frame.count;
     this.#midGroup = (frame.flags & FLAG_CONTINUES) !== 0;
   }
@@ -247,16 +265,18 @@ export class SegmentReader {
     return decodeFrameHeader(this.#view, at - this.#bufferAt, end - at, this.#header.recordLimit);
   }
 
-  /** The frame at `at`, conditions 1 to 4. */
-  #frameAt(at: number, end: number): Frame | undefined {
+  /** The frame at `at`, conditions 1 to 4; of one that was offered, 3 and 4 are known. */
+  #frameAt(at: number, end: number, isOffered = false): Frame | undefined {
     const header = this.#headerAt(at, end);
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
     const offset = at - this.#bufferAt;
-    if (!isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
-      this.#refusedBytes += header.length;
+    const { length, firstSequence, putTime, flags, count } = header;
+    if (!isOffered && !isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
+      this.#refusedBytes += length;
       return undefined;
     }
-    return { ...header, fileOffset: at, bytes: this.#buffer, view: this.#view, offset };
+    const [bytes, view] = [this.#buffer, this.#view];
+    return { length, firstSequence, putTime, flags, count, fileOffset: at, bytes, view, offset };
   }
 
   #isBuffered(at: number, length: number): boolean {
@@ -273,6 +293,7 @@ export class SegmentReader {
     }
     this.#buffered = 0;
     this.#bufferAt = at;
+    this.#offeredAt = Infinity;
     this.#buffered = this.#handle.read(this.#buffer.subarray(0, wanted), at);
     return this.#buffered >= length;
   }

@@ -26,12 +26,14 @@ import { SegmentWriter } from "./segment_writer.ts";
 /** A device takes its time, which the event loop has; a file system in memory doesn't. */
 const SYNCS_A_TURN = 100;
 
-/** Somebody who waits for a sync: a put or a `putMany` that is not acknowledged yet, or a flush. */
+/** Somebody who waits for a sync: puts that are not acknowledged yet, or a flush. */
 export interface Waiter {
-  readonly isPut: boolean;
-  readonly firstSequence: number;
-  readonly resolve: (firstSequence: number) => void;
-  readonly reject: (error: unknown) => void;
+  /** How many puts it stands for. */
+  readonly puts: number;
+  /** What it waited for has come. */
+  resolve(): void;
+  /** It won't come. */
+  reject(error: unknown): void;
 }
 
 /** What a {@linkcode SyncQueue} is made with. */
@@ -125,8 +127,8 @@ export class SyncQueue {
   }
 
   /** Adds a waiter, whose bytes are written, and sees to it that there will be a sync. */
-  wait(...waiters: readonly Waiter[]): void {
-    for (const waiter of waiters) this.#waiters.push(waiter);
+  wait(waiter: Waiter): void {
+    this.#waiters.push(waiter);
     this.start();
   }
 
@@ -189,7 +191,7 @@ export class SyncQueue {
       this.#syncs++;
       this.#syncMs += clock.monotonic() - startedAt;
       onSynced(end);
-      for (const { resolve, firstSequence } of waiters) resolve(firstSequence);
+      for (const waiter of waiters) waiter.resolve();
       if (this.#turns.spend(1)) await nextTurn();
     } while (this.#isWanted && !hasFailed());
     // In the same breath as the look whether more is wanted: whoever comes next starts a new run.
