@@ -76,27 +76,46 @@ export class FileStore implements RecordStore {
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const { path, fileSystem, clock } = options;
     const startedAt = clock.monotonic();
-    await prepareDirectory(fileSystem, path);
-    const lock = lockDirectory(fileSystem, path, clock.now());
+    const { naming } = await prepareDirectory(fileSystem, path);
+    let lock: FileLock | undefined;
     try {
+      lock = lockDirectory(fileSystem, path, clock.now());
       const quarantine = new Quarantine(fileSystem, path);
-      const recovered = await recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      const recovering = recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      // Side by side: the device works while the last segment is read.
+      const [recovery, named] = await Promise.allSettled([recovering, naming]);
+      if (recovery.status === "rejected") throw recovery.reason;
+      const recovered = recovery.value;
       try {
-        const relay: Relay = { listener: undefined, reader: undefined };
-        const log = openLog(options, { lock, recovered, quarantine, relay });
-        const reader = relay.reader = openReader(options, { log, recovered, quarantine });
-        const recovery = reportOf(recovered, clock.monotonic() - startedAt);
-        for (const region of recovered.damaged) options.tell({ type: "damage", region });
-        options.tell({ type: "recovered", report: recovery });
-        return new FileStore({ log, reader, quarantine, recovered, recovery, relay });
+        if (named.status === "rejected") throw named.reason;
+        return FileStore.#assemble(options, { startedAt, lock, recovered, quarantine });
       } catch (error) {
         recovered.cursor.close();
         throw error;
       }
     } catch (error) {
-      lock.release();
+      await Promise.allSettled([naming]);
+      lock?.release();
       throw error;
     }
+  }
+
+  static #assemble(
+    options: FileStoreOptions,
+    { startedAt, lock, recovered, quarantine }: {
+      startedAt: number;
+      lock: FileLock;
+      recovered: Recovered;
+      quarantine: Quarantine;
+    },
+  ): FileStore {
+    const relay: Relay = { listener: undefined, reader: undefined };
+    const log = openLog(options, { lock, recovered, quarantine, relay });
+    const reader = relay.reader = openReader(options, { log, recovered, quarantine });
+    const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
+    for (const region of recovered.damaged) options.tell({ type: "damage", region });
+    options.tell({ type: "recovered", report: recovery });
+    return new FileStore({ log, reader, quarantine, recovered, recovery, relay });
   }
 
   get uuid(): string {
@@ -210,13 +229,22 @@ export class FileStore implements RecordStore {
   }
 }
 
-/** Makes sure that the directory is there, durably, and is ours or empty. */
-async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<void> {
-  const names = await listOrCreate(fileSystem, path);
-  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return;
+/** A directory that is there; `naming` resolves when its name is durable. */
+interface Directory {
+  readonly names: readonly string[];
+  readonly naming: Promise<void>;
+}
+
+/** Makes sure that the directory is there, and is ours or empty. */
+async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
+  const directory = await listOrCreate(fileSystem, path);
+  const { names, naming } = directory;
+  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
   const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
-  if (foreign.length > 0) throw new NotABufferError(path, foreign.sort().slice(0, 5));
+  if (foreign.length === 0) return directory;
+  await naming;
+  throw new NotABufferError(path, foreign.sort().slice(0, 5));
 }
 
 /**
@@ -224,7 +252,7 @@ async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<v
  * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
  * may have died before it could sync it), and that one is synced in any case.
  */
-async function listOrCreate(fileSystem: FileSystem, path: string): Promise<string[]> {
+async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
   const missing: string[] = [];
   let there = path;
   let names = listIfThere(fileSystem, there, false);
@@ -233,12 +261,16 @@ async function listOrCreate(fileSystem: FileSystem, path: string): Promise<strin
     there = dirname(there);
     names = listIfThere(fileSystem, there, true);
   }
-  await syncName(fileSystem, there);
+  const naming = syncName(fileSystem, there);
+  // Who waits for it comes later.
+  naming.catch(() => {});
+  if (missing.length === 0) return { names: names ?? [], naming };
+  await naming;
   for (const directory of missing) {
     fileSystem.makeDirectory(directory);
     await syncName(fileSystem, directory);
   }
-  return missing.length > 0 ? [] : names ?? [];
+  return { names: [], naming };
 }
 
 /** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */

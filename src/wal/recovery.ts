@@ -401,7 +401,12 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
   try {
     if (plan.cursorChanged) cursor.write(plan.cursor);
     // Also what the process before wrote: from here on it is known which state is durable.
-    await cursor.sync();
+    const syncing = cursor.sync();
+    if (plan.unusable.length + plan.empty.length === 0) {
+      await both(syncing, fileSystem.syncDirectory(directory));
+      return summarize(plan, cursor, damaged);
+    }
+    await syncing;
     for (const finding of plan.unusable) {
       damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
     }
@@ -412,6 +417,11 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
     throw error;
   }
   return summarize(plan, cursor, damaged);
+}
+
+/** Resolves when both have; rejects, when both have ended, with the first error. */
+async function both(first: Promise<void>, second: Promise<void>): Promise<void> {
+  for (const result of await Promise.allSettled([first, second])) if (result.status === "rejected") throw result.reason;
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
