@@ -113,7 +113,10 @@ export interface BatchesOptions {
 export interface RecoveryReport {
   /** Records that were there, not committed. */
   readonly recoveredRecords: number;
-  /** Bytes of an unfinished last write that were cut off. No acknowledged record was among them. */
+  /**
+   * Bytes of an unfinished last write that were cut off. No acknowledged record was among them. After a crash with
+   * `fsync: "always"` they are mostly zeros, space that was set aside for the next writes.
+   */
   readonly truncatedBytes: number;
   /** Regions that `open()` met; those in segments that it didn't read are reported as events when they are. */
   readonly damaged: readonly DamagedRegion[];

@@ -34,6 +34,7 @@ import {
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem, type MemoryFileSystemOptions, type MemoryOperation } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
+import { filledBytes } from "./log_tools.ts";
 import { isPending, turnLoop } from "./record_buffer_subject.ts";
 
 const PATH = "/data/buffer";
@@ -82,7 +83,7 @@ function numbers(from: number, to: number): string[] {
 /** Names and sizes of the segments on disk. */
 function segmentsOf(fileSystem: MemoryFileSystem): Map<string, number> {
   const paths = fileSystem.paths().filter((path) => path.endsWith(".wal"));
-  return new Map(paths.map((path) => [path.slice(PATH.length + 1), fileSystem.readFile(path).length]));
+  return new Map(paths.map((path) => [path.slice(PATH.length + 1), filledBytes(fileSystem.readFile(path))]));
 }
 
 /** Figures about the disk must be what is on it. */

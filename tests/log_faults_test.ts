@@ -98,6 +98,8 @@ function isHarmless(at: number, operations: readonly MemoryOperation[], errno: s
   const isGone = operations.slice(0, at).some((before) => before.operation === "remove" && before.path === path);
   return operation === "close" || (operation === "open" && isGone) ||
     (path.endsWith("owner.json") && errno === "ENOSPC") ||
+    // A limit for files keeps space from being set aside, but no put from being written.
+    (operation === "truncate" && errno === "ENOSPC") ||
     (isReadOfSegment && isMadeAgain);
 }
 

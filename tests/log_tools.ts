@@ -182,7 +182,7 @@ export interface FrameFound {
 export function framesOf(segment: Uint8Array): FrameFound[] {
   const view = viewOf(segment);
   const frames: FrameFound[] = [];
-  for (let offset = HEADER_BYTES; offset < segment.length; offset += frames.at(-1)!.length) {
+  for (let offset = HEADER_BYTES; offset < filledBytes(segment); offset += frames.at(-1)!.length) {
     frames.push({
       offset,
       length: view.getUint32(offset, true),
@@ -192,6 +192,13 @@ export function framesOf(segment: Uint8Array): FrameFound[] {
     });
   }
   return frames;
+}
+
+/** The length of a file without the zeros at its end, which may be space that is set aside. */
+export function filledBytes(file: Uint8Array): number {
+  let length = file.length;
+  while (length > 0 && file[length - 1] === 0) length--;
+  return length;
 }
 
 /** A segment's header, complete; `parts` say what is not as usual. */

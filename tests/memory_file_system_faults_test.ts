@@ -182,7 +182,6 @@ test("FileHandle.write() writes what fits and throws NoSpaceError when the disk 
   assertErrno(() => other.write(bytesOf("x"), 0), "ENOSPC");
   assertErrno(() => file.write(bytesOf("XYZ"), 8), "ENOSPC");
   assertEquals([contentOf(file), other.size()], ["abcdefghXY", 0]);
-  assertErrno(() => other.truncate(1), "ENOSPC");
   file.truncate(9);
   other.write(bytesOf("x"), 0);
   fileSystem.capacityBytes = 15;
@@ -193,6 +192,23 @@ test("FileHandle.write() writes what fits and throws NoSpaceError when the disk 
   file.write(bytesOf("A"), 0);
   assertEquals(contentOf(file), "AbcdefghXjklmN");
   assertThrows(() => fileSystem.capacityBytes = -1, RangeError);
+});
+
+test("FileHandle.truncate() makes a hole, which takes space when it is written to", () => {
+  const fileSystem = new MemoryFileSystem({ capacityBytes: 10 });
+  const file = fileSystem.open("/log", "create");
+  file.write(bytesOf("abc"), 0);
+  file.truncate(1000);
+  assertEquals([file.size(), fileSystem.usedBytes], [1000, 3]);
+  file.write(bytesOf("defg"), 3);
+  assertEquals([file.size(), fileSystem.usedBytes], [1000, 7]);
+  assertErrno(() => file.write(bytesOf("hijk"), 7), "ENOSPC");
+  assertEquals([file.size(), fileSystem.usedBytes], [1000, 10]);
+  file.truncate(5);
+  assertEquals([contentOf(file), fileSystem.usedBytes], ["abcde", 5]);
+  file.truncate(8);
+  assertEquals([contentOf(file), fileSystem.usedBytes], ["abcde\0\0\0", 5]);
+  assertEquals(fileSystem.crash({ seed: 1 }).usedBytes <= 10, true);
 });
 
 test("MemoryFileSystem.usedBytes falls when a file is gone for good", () => {

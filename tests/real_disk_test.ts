@@ -470,8 +470,15 @@ const FAULTS: readonly FaultRow[] = [
   {
     name: "a write fails and can't be undone",
     file: THIRD,
-    rules: [`${WRITES}:error=EIO:when=3`, "ftruncate:error=EIO"],
+    rules: [`${WRITES}:error=EIO:when=3`, "ftruncate:error=EIO:when=2+"],
     says: failed(6, "EIO"),
+  },
+  { name: "files are limited", file: THIRD, rules: ["ftruncate:error=EFBIG:when=1"], says: [] },
+  {
+    name: "no space can be set aside",
+    file: THIRD,
+    rules: ["ftruncate:error=EIO:when=1"],
+    says: ["err 5 FILE_SYSTEM EIO"],
   },
   { name: "the directory can't be synced", file: "", rules: ["fsync:error=EIO"], says: ["err open FILE_SYSTEM EIO"] },
   {

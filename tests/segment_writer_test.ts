@@ -21,8 +21,8 @@ function diskOf(): InstrumentedDisk {
   return disk;
 }
 
-function createOn(disk: InstrumentedDisk, mayExist = false): SegmentWriter {
-  return SegmentWriter.create(disk.fileSystem, DIRECTORY, HEADER, mayExist);
+function createOn(disk: InstrumentedDisk, mayExist = false, aheadUpTo = 0): SegmentWriter {
+  return SegmentWriter.create(disk.fileSystem, DIRECTORY, HEADER, { mayExist, aheadUpTo });
 }
 
 function create(): { disk: InstrumentedDisk; writer: SegmentWriter } {
@@ -90,6 +90,60 @@ test("SegmentWriter.write() appends, and keeps the position by itself", () => {
   other.write(bytesOf("xxxxxxxx"), HEADER_BYTES + 8);
   writer.write(bytesOf("three,"));
   assertEquals(framesText(disk.fileSystem), "one,two,three,xx");
+});
+
+const MIB = 1024 * 1024;
+
+test("SegmentWriter.write() sets space aside a piece at a time, as far as it may, and trim() gives it back", () => {
+  const disk = diskOf();
+  const writer = createOn(disk, false, 2.5 * MIB);
+  const size = () => disk.fileSystem.readFile(PATH).length;
+  const truncates = () => disk.list("truncate").length;
+  writer.write(bytesOf("one,"));
+  assertEquals([size(), truncates()], [HEADER_BYTES + 4 + MIB, 1]);
+  writer.write(new Uint8Array(MIB).fill(1));
+  assertEquals([size(), truncates()], [HEADER_BYTES + 4 + MIB, 1], "it was there already");
+  writer.write(bytesOf("two,"));
+  assertEquals([size(), truncates()], [HEADER_BYTES + 8 + 2 * MIB, 2]);
+  writer.write(new Uint8Array(MIB).fill(1));
+  writer.write(bytesOf("three,"));
+  assertEquals([size(), truncates()], [2.5 * MIB, 3]);
+  writer.write(new Uint8Array(MIB).fill(1));
+  assertEquals([size(), truncates()], [writer.position, 3], "no further");
+  const small = createOn(diskOf(), false, MIB);
+  small.write(bytesOf("one,"));
+  small.trim();
+  small.trim();
+  assertEquals(small.position, HEADER_BYTES + 4);
+});
+
+test("SegmentWriter.trim() leaves what is written", () => {
+  const disk = diskOf();
+  const writer = createOn(disk, false, MIB);
+  writer.write(bytesOf("one,"));
+  writer.trim();
+  assertEquals(framesText(disk.fileSystem), "one,");
+  assertEquals(disk.fileSystem.readFile(PATH).length, HEADER_BYTES + 4);
+});
+
+test("SegmentWriter.write() does without space set aside where files are limited, and fails where the disk does", () => {
+  const disk = diskOf();
+  const writer = createOn(disk, false, MIB);
+  disk.fail({ operation: "truncate" }, "EFBIG");
+  writer.write(bytesOf("one,"));
+  writer.write(bytesOf("two,"));
+  assertEquals([framesText(disk.fileSystem), disk.list("truncate").length], ["one,two,", 1]);
+
+  const broken = diskOf();
+  const other = createOn(broken, false, MIB);
+  broken.fail({ operation: "truncate" }, "EIO");
+  assertThrows(() => other.write(bytesOf("gone")), FileSystemError, "EIO");
+  assertEquals([other.position, other.broken], [HEADER_BYTES, false]);
+  broken.fail({ operation: "write" }, { kind: "torn", errno: "EIO", bytes: 2 });
+  assertThrows(() => other.write(bytesOf("gone")), FileSystemError, "EIO");
+  assertEquals(broken.fileSystem.readFile(PATH).length, HEADER_BYTES, "cut, with what was set aside");
+  other.write(bytesOf("one,"));
+  assertEquals(broken.fileSystem.readFile(PATH).length, MIB);
 });
 
 test("SegmentWriter.write() that fails is cut off, and the next one takes its place", () => {
@@ -240,7 +294,7 @@ test("SegmentWriter.close() waits for a sync that is under way", async () => {
     whileSyncing: () => new Promise<void>((resolve) => release = resolve),
   });
   fileSystem.makeDirectory(DIRECTORY);
-  const writer = SegmentWriter.create(fileSystem, DIRECTORY, HEADER, false);
+  const writer = SegmentWriter.create(fileSystem, DIRECTORY, HEADER, { mayExist: false, aheadUpTo: 0 });
   writer.write(bytesOf("one,"));
   const sync = writer.sync();
   writer.close();

@@ -19,6 +19,7 @@ import {
   type OpenMode,
 } from "../src/testing.ts";
 import { CURSOR_FILE_BYTES, parseSegmentName } from "../src/wal/format.ts";
+import { filledBytes } from "./log_tools.ts";
 
 /** The directory of the buffer. */
 export const PATH = "/data/buffer";
@@ -265,7 +266,7 @@ export function segmentsIn(fileSystem: MemoryFileSystem): { name: string; firstS
   return fileSystem.paths().flatMap((path) => {
     const name = path.slice(PATH.length + 1);
     const firstSequence = parseSegmentName(name);
-    return firstSequence === undefined ? [] : [{ name, firstSequence, size: fileSystem.readFile(path).length }];
+    return firstSequence === undefined ? [] : [{ name, firstSequence, size: filledBytes(fileSystem.readFile(path)) }];
   });
 }
 

@@ -20,13 +20,13 @@
  *    marked clean, so that the next sync reports success, everything still reads well, and the bytes are gone after
  *    the next power cut.
  * 4. *The disk is full* ({@linkcode MemoryFileSystem.capacityBytes | capacityBytes}): a write writes what fits
- *    and throws ENOSPC. Overwriting needs no space. Names need none either.
+ *    and throws ENOSPC. Overwriting needs no space, nor do names, nor the hole that a truncate adds.
  *
  * Guarantees: the contract of `file_system.ts`; the same calls, faults and seeds give the same bytes, always.
  *
  * Not modelled: bits that rot on the disk (change them with `readFile()` and `writeFile()`), devices that lie about a
- * sync, blocks that show somebody else's old data, file times and permissions, symbolic links. Sizes count as space
- * used, holes included. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
+ * sync, blocks that show somebody else's old data, file times and permissions, symbolic links. Holes count as space
+ * used, but for the one at the end of a file. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
  *
  * @module
  */

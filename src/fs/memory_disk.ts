@@ -19,16 +19,20 @@ export class Content {
   bytes: Uint8Array = new Uint8Array(0);
   /** How many of the bytes count. */
   size: number = 0;
+  /** How many of them take space: behind the last one that was ever written there is a hole. */
+  filled: number = 0;
 
   /** Writes `bytes` at `position`; a gap is filled with zeros. */
   put(bytes: Uint8Array, position: number): void {
     const end = position + bytes.length;
     if (end > this.size) this.resize(end);
     this.bytes.set(bytes, position);
+    this.filled = Math.max(this.filled, end);
   }
 
   /** Cuts, or extends with zeros. */
   resize(size: number): void {
+    this.filled = Math.min(this.filled, size);
     if (size < this.size) this.bytes.fill(0, size, this.size);
     if (size > this.bytes.length) {
       const grown = new Uint8Array(Math.max(size, 2 * this.bytes.length, 64));
@@ -206,7 +210,7 @@ export class Disk {
         const copied = node instanceof FileNode ? node.afterPowerCut(random) : new DirectoryNode();
         to.entries.set(name, copied);
         to.stable.set(name, copied);
-        if (copied instanceof FileNode) after.usedBytes += copied.cache.size;
+        if (copied instanceof FileNode) after.usedBytes += copied.cache.filled;
         if (node instanceof DirectoryNode) copy(node, copied as DirectoryNode);
       }
     };
@@ -301,7 +305,7 @@ export function unlink(disk: Disk, node: FileNode): void {
 
 /** Gives back the space of a file that has neither a name nor a handle. */
 export function free(disk: Disk, node: FileNode): void {
-  if (!node.linked && node.handles === 0) disk.usedBytes -= node.cache.size;
+  if (!node.linked && node.handles === 0) disk.usedBytes -= node.cache.filled;
 }
 
 /** A source of numbers in [0, 1). */

@@ -180,9 +180,10 @@ export class MemoryFileHandle implements FileHandle {
     const fault = this.#begin("write", { position, length: bytes.length }, position);
     if (!this.#writable) throw fileSystemError({ errno: "EBADF", operation: "write", path: this.#path });
     const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
-    const fits = this.#process.disk.capacityBytes - this.#process.disk.usedBytes + this.#node.cache.size - position;
-    const growing = position + wanted > this.#node.cache.size;
-    const length = growing ? Math.min(wanted, Math.max(0, fits, this.#node.cache.size - position)) : wanted;
+    const { filled } = this.#node.cache;
+    const fits = this.#process.disk.capacityBytes - this.#process.disk.usedBytes + filled - position;
+    const growing = position + wanted > filled;
+    const length = growing ? Math.min(wanted, Math.max(0, fits, filled - position)) : wanted;
     if (length > 0) this.#resizing(() => this.#node.write(bytes.subarray(0, length), position));
     if (length < wanted) throw fileSystemError({ errno: "ENOSPC", operation: "write", path: this.#path });
     this.#process.end(fault, "write", this.#path);
@@ -192,12 +193,8 @@ export class MemoryFileHandle implements FileHandle {
   truncate(size: number): void {
     const fault = this.#begin("truncate", { length: size }, size);
     if (!this.#writable) throw fileSystemError({ errno: "EINVAL", operation: "truncate", path: this.#path });
-    const { capacityBytes, usedBytes } = this.#process.disk;
-    const growth = size - this.#node.cache.size;
-    if (growth > 0 && usedBytes + growth > capacityBytes) {
-      throw fileSystemError({ errno: "ENOSPC", operation: "truncate", path: this.#path });
-    }
-    if (growth !== 0) this.#resizing(() => this.#node.truncate(size));
+    // What it adds is a hole, and takes no space.
+    if (size !== this.#node.cache.size) this.#resizing(() => this.#node.truncate(size));
     this.#process.end(fault, "truncate", this.#path);
   }
 
@@ -244,8 +241,8 @@ export class MemoryFileHandle implements FileHandle {
   }
 
   #resizing(change: () => void): void {
-    const before = this.#node.cache.size;
+    const before = this.#node.cache.filled;
     change();
-    this.#process.disk.usedBytes += this.#node.cache.size - before;
+    this.#process.disk.usedBytes += this.#node.cache.filled - before;
   }
 }

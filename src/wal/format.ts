@@ -25,6 +25,8 @@
  *          76  header CRC       4   CRC-32 of the 76 bytes before
  * ```
  *
+ * Behind the last frame of the last segment there may be zeros: space that is set aside for the frames to come.
+ *
  * The header stands twice, because without the salt nothing in the segment can be checked: one bad bit must not cost
  * 16 MiB. The two running totals make it possible to open a log without reading it: what is pending is the total at the
  * end less the total at the cursor.

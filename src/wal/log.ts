@@ -141,6 +141,7 @@ export class Log implements LogView {
       list: this.#list,
       syncs: this.#syncs,
       isSynced: options.fsync !== "never",
+      setsAside: options.fsync === "always",
       segmentBytes,
       header: { uuid, codecVersion, isJson, recordLimit },
       hasEmptySegment,
@@ -393,6 +394,7 @@ export class Log implements LogView {
     try {
       this.writeAccepted();
       if (this.#failure === undefined) {
+        this.#rotation.end();
         if (this.#options.fsync !== "never") await this.flush();
         this.#commits.saveLast();
         if (this.#options.fsync !== "never") await this.sync();

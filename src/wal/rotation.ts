@@ -41,6 +41,8 @@ export interface RotationOptions {
   readonly syncs: SyncQueue;
   /** Whether a retired segment is going to be synced. */
   readonly isSynced: boolean;
+  /** Whether every write is going to be synced by itself. */
+  readonly setsAside: boolean;
   /** A segment of more bytes ends. */
   readonly segmentBytes: number;
   /** What all headers have in common. */
@@ -85,6 +87,7 @@ export class Rotation {
       if (isEmpty || old.writer.position + length <= segmentBytes) return old;
     }
     const header = this.#headerAt(position);
+    old?.writer.trim();
     const writer = this.#create(header);
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
@@ -94,6 +97,11 @@ export class Rotation {
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
     return active;
+  }
+
+  /** Gives back the space that is set aside for what is not going to be written. May throw. */
+  end(): void {
+    this.#active?.writer.trim();
   }
 
   #headerAt({ nextSequence, payloadBytes, logBytes }: LogPosition): SegmentHeader {
@@ -123,7 +131,10 @@ export class Rotation {
   #create(header: SegmentHeader): SegmentWriter {
     const { fileSystem, directory } = this.#options;
     try {
-      const writer = SegmentWriter.create(fileSystem, directory, header, this.#hasEmptySegment);
+      const writer = SegmentWriter.create(fileSystem, directory, header, {
+        mayExist: this.#hasEmptySegment,
+        aheadUpTo: this.#options.setsAside ? this.#options.segmentBytes : 0,
+      });
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
       return writer;

@@ -5,14 +5,30 @@
  * undo a failed write; `sync` covers everything written before the call. The position is kept here, not in the
  * operating system (no O_APPEND: a file opened so ignores where a repair wants to write).
  *
+ * Where every write is synced by itself, the file is made longer than what is in it, a piece at a time: then a write
+ * doesn't change the file's size, and most syncs have no metadata to write, which takes a third off each on ext4. What
+ * is set aside is a hole: it takes no space, reads as zeros, and so is a torn tail to whoever finds it after a crash. It is
+ * cut off when the segment is retired. Zeros are not written in its place: that costs its length in bandwidth at once.
+ *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError, NoSpaceError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+
+/** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
+const AHEAD_BYTES = 1024 * 1024;
+
+/** How a segment is begun. */
+export interface CreateOptions {
+  /** Whether the name may be taken by a segment without a record: it is written over then. */
+  readonly mayExist: boolean;
+  /** Up to here its file may be made longer than what is in it; 0 if nothing is to be set aside. */
+  readonly aheadUpTo: number;
+}
 
 /** The segment that is written to, or that was and still has to be synced. */
 export class SegmentWriter {
@@ -23,6 +39,9 @@ export class SegmentWriter {
   #handle: FileHandle | undefined;
   #position: number = SEGMENT_HEADER_BYTES;
   #acknowledged: number = SEGMENT_HEADER_BYTES;
+  /** Up to where space may be set aside, and where what is set aside ends. */
+  #aheadUpTo = 0;
+  #fileBytes = 0;
   /** How many writes and cuts there were, and how many of them are synced; the file's creation is the first. */
   #changes = 1;
   #syncedChanges = 0;
@@ -38,18 +57,15 @@ export class SegmentWriter {
     this.#path = join(directory, name);
   }
 
-  /**
-   * Creates a segment. If that fails, nothing of it is left, as far as the file system lets us.
-   *
-   * @param mayExist Whether the name may be taken by a segment without a record: it is written over then.
-   */
+  /** Creates a segment. If that fails, nothing of it is left, as far as the file system lets us. */
   static create(
     fileSystem: FileSystem,
     directory: string,
     header: SegmentHeader,
-    mayExist: boolean,
+    { mayExist, aheadUpTo }: CreateOptions,
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
+    writer.#aheadUpTo = aheadUpTo;
     try {
       writer.#handle = fileSystem.open(writer.#path, "create");
     } catch (error) {
@@ -110,18 +126,34 @@ export class SegmentWriter {
    */
   write(bytes: Uint8Array): void {
     const handle = this.#handle!;
+    const end = this.#position + bytes.length;
     this.#changes++;
     try {
+      if (this.#aheadUpTo > 0 && end > this.#fileBytes) this.#setAside(handle, end);
       handle.write(bytes, this.#position);
     } catch (error) {
       try {
         handle.truncate(this.#position);
+        this.#fileBytes = this.#position;
       } catch {
         this.#broken = true;
       }
       throw error;
     }
-    this.#position += bytes.length;
+    this.#position = end;
+  }
+
+  /** Makes the file longer than `end`. Without it all is only slower: a limit for files is no reason to refuse a put. */
+  #setAside(handle: FileHandle, end: number): void {
+    const size = Math.min(end + AHEAD_BYTES, this.#aheadUpTo);
+    if (size <= end) return;
+    try {
+      handle.truncate(size);
+      this.#fileBytes = size;
+    } catch (error) {
+      if (!(error instanceof NoSpaceError)) throw error;
+      this.#aheadUpTo = 0;
+    }
   }
 
   /** Syncs everything written so far; a segment that was removed meanwhile needs none. */
@@ -176,6 +208,13 @@ export class SegmentWriter {
     } finally {
       closeQuietly(handle);
     }
+  }
+
+  /** Gives back what is set aside. That need not be durable: what is left are zeros, which nobody takes for records. */
+  trim(): void {
+    if (this.#fileBytes <= this.#position) return;
+    this.#handle?.truncate(this.#position);
+    this.#fileBytes = 0;
   }
 
   /** Says that nothing more is written to it. */
