@@ -260,3 +260,24 @@ test("FrameBuilder builds what a list of records and groups says, whatever is ta
     assertSameBytes(sealed(builder), frames(...expected), `seed ${seed}`);
   }
 });
+
+test("FrameBuilder keeps the memory of large writes while they come, and gives it back afterwards", () => {
+  const builder = new FrameBuilder();
+  const memory = () => builder.bytes.buffer.byteLength;
+  const write = (length: number) => {
+    builder.add(bytesCodec(), new Uint8Array(length));
+    builder.reset();
+  };
+  write(10);
+  const small = memory();
+  write(20_000_000);
+  const large = memory();
+  assert(large > 20_000_000);
+  for (let i = 0; i < 100; i++) {
+    for (let k = 0; k < 10; k++) write(10);
+    assertEquals(memory(), large);
+    write(20_000_000);
+  }
+  for (let k = 0; k < 20; k++) write(10);
+  assertEquals(memory(), small);
+});

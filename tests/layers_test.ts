@@ -30,7 +30,7 @@ const LINES: readonly string[] = [
   "wal/quarantine",
   "wal/damage",
   "wal/recovery",
-  "wal/segment_list  wal/log_view",
+  "wal/segment_list  wal/log_view  wal/passed_regions",
   "wal/gathering",
   "wal/commits  wal/sync_queue",
   "wal/log_reader  wal/rotation  wal/put_group",

@@ -22,8 +22,12 @@ import {
 
 /** The arena's size to begin with: a write of this size costs 50 us, so a tick seldom gathers more. */
 const ARENA_BYTES = 256 * 1024;
-/** A larger arena, grown for one big put, is given back after it. */
+/**
+ * A larger arena, grown for big puts, is given back after so many writes that would have done with a quarter of it: making
+ * one anew for each of them would cost more than all else about them.
+ */
 const MAX_KEPT_ARENA_BYTES = 4 * 1024 * 1024;
+const SMALL_WRITES_BEFORE_SHRINKING = 16;
 /** Views of the arena up to this length are kept: making one costs as much as all else about a short write. */
 const CACHED_VIEWS = 4096;
 /** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
@@ -48,6 +52,9 @@ export class FrameBuilder {
   /** Where the first record is encoded. */
   #firstRoom = this.#bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   #used = 0;
+  #smallWrites = 0;
+  /** One object for all frames. */
+  readonly #header = { length: 0, firstSequence: 0, putTime: 0.5, flags: 0, count: 0 };
   /** The first `#frameCount` count; the others are kept to be used again, because most writes have one frame. */
   readonly #frames: OpenFrame[] = [];
   #frameCount = 0;
@@ -185,7 +192,12 @@ export class FrameBuilder {
     for (let i = 0; i < this.#frameCount; i++) {
       const { start, count, flags } = this.#frames[i];
       const end = i + 1 < this.#frameCount ? this.#frames[i + 1].start : this.#used;
-      const header = { length: end - start, firstSequence, putTime: first.putTime, flags, count };
+      const header = this.#header;
+      header.length = end - start;
+      header.firstSequence = firstSequence;
+      header.putTime = first.putTime;
+      header.flags = flags;
+      header.count = count;
       const checked = start === 0 ? this.#checkedView(end) : undefined;
       encodeFrameHeader(this.#bytes, this.#view, start, header, first.salt, checked);
       firstSequence += count;
@@ -194,13 +206,16 @@ export class FrameBuilder {
 
   /** Forgets everything. */
   reset(): void {
+    this.#smallWrites = this.#used * 4 > this.#bytes.length ? 0 : this.#smallWrites + 1;
     this.#used = 0;
     this.#frameCount = 0;
     this.#records = 0;
     this.#payloadBytes = 0;
     this.#mayShare = false;
     this.#groupFrom = undefined;
-    if (this.#bytes.length > MAX_KEPT_ARENA_BYTES) this.#setArena(new Uint8Array(ARENA_BYTES));
+    if (this.#bytes.length > MAX_KEPT_ARENA_BYTES && this.#smallWrites >= SMALL_WRITES_BEFORE_SHRINKING) {
+      this.#setArena(new Uint8Array(ARENA_BYTES));
+    }
   }
 
   /** Where the next payload goes: in the last frame if it may still grow, else in a new one. */

@@ -12,12 +12,11 @@
  */
 
 import { join } from "@std/path/join";
-import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import type { MaybePromise } from "../turn_queue.ts";
 import { nextTurn, Turns } from "../turns.ts";
-import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
   addFrameChecksum,
   FORMAT_VERSION,
@@ -30,8 +29,8 @@ import {
 } from "./format.ts";
 import { Gathering, Slab } from "./gathering.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
-import type { Quarantine } from "./quarantine.ts";
-import { describeFinding, isOf, readSegmentHeader, type Segment } from "./recovery.ts";
+import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./passed_regions.ts";
+import { isOf, readSegmentHeader, type Segment } from "./recovery.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
 
 /** After so many bytes the event loop gets a turn. */
@@ -43,15 +42,11 @@ const LEAST_BATCH_BYTES = 64;
 const MOST_GUESSED_BYTES = 256 * 1024;
 
 /** What a {@linkcode LogReader} is made with. */
-export interface LogReaderOptions {
+export interface LogReaderOptions extends PassedRegionsOptions {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly uuid: string;
-  readonly quarantine: Quarantine;
-  readonly onDamage: OnDamage;
   readonly view: LogView;
-  /** Is told of every region that is met. */
-  readonly report: (region: DamagedRegion) => void;
 }
 
 /** A segment that is being read. */
@@ -64,9 +59,6 @@ interface OpenSegment {
   next: number | undefined;
 }
 
-/** Bad bytes passed since the last good frame. */
-type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
-
 /** Reads batches. One call at a time. */
 export class LogReader {
   readonly #options: LogReaderOptions;
@@ -76,7 +68,7 @@ export class LogReader {
   #frame: Frame | undefined;
   #index = 0;
   #offset = 0;
-  #passed: PassedRegion[] = [];
+  readonly #passed: PassedRegions;
   readonly #slab = new Slab();
   readonly #turns = new Turns(TURN_BYTES);
 
@@ -84,6 +76,7 @@ export class LogReader {
   constructor(options: LogReaderOptions, position: LogPosition) {
     this.#options = options;
     this.#position = position;
+    this.#passed = new PassedRegions(options);
   }
 
   /** Where the next batch begins. */
@@ -110,7 +103,7 @@ export class LogReader {
     closeQuietly(this.#open?.handle);
     this.#open = undefined;
     this.#frame = undefined;
-    this.#passed = [];
+    this.#passed.clear();
   }
 
   /**
@@ -173,7 +166,7 @@ export class LogReader {
       const { sequence } = gathering;
       if (this.#frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
       // A batch that has its end already goes on past what is no part of it.
-      if (!limits.mayEndEarly && this.#passed.length > 0 && this.#frame!.firstSequence <= sequence) {
+      if (!limits.mayEndEarly && this.#passed.any && this.#frame!.firstSequence <= sequence) {
         return this.#gatherBehindPassed(gathering, limits);
       }
       if (!this.#joins(gathering)) break;
@@ -190,11 +183,11 @@ export class LogReader {
   #finish(gathering: Gathering): MaybePromise<ReadBatch> {
     const batch = gathering.toBatch(this.#position);
     const isTurnDue = this.#turns.spend(COST_OF_BATCH_BYTES);
-    return isTurnDue || this.#passed.length > 0 ? this.#finishLater(batch, isTurnDue) : batch;
+    return isTurnDue || this.#passed.any ? this.#finishLater(batch, isTurnDue) : batch;
   }
 
   async #finishLater(batch: ReadBatch, isTurnDue: boolean): Promise<ReadBatch> {
-    if (this.#passed.length > 0) await this.#copyPassed();
+    if (this.#passed.any) await this.#passed.copy();
     if (isTurnDue) await nextTurn();
     return batch;
   }
@@ -219,13 +212,6 @@ export class LogReader {
     }
   }
 
-  /** Sets aside what the batch ends at: its segment may be removed before anybody reads on. */
-  async #copyPassed(): Promise<void> {
-    const { onDamage, quarantine } = this.#options;
-    if (onDamage === "fail") return;
-    for (const region of [...this.#passed]) await quarantine.copy(region);
-  }
-
   /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. */
   #correctTotals(): void {
     if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return;
@@ -236,7 +222,7 @@ export class LogReader {
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
   #joins(gathering: Gathering): boolean {
     const { header } = this.#open!;
-    const isNext = this.#passed.length === 0 && this.#frame!.firstSequence <= gathering.sequence;
+    const isNext = !this.#passed.any && this.#frame!.firstSequence <= gathering.sequence;
     if (!isNext || header.codecVersion !== gathering.codecVersion) return false;
     gathering.isJson &&= header.isJson;
     this.#correctTotals();
@@ -306,7 +292,7 @@ export class LogReader {
         this.#enter(item.frame);
         return true;
       }
-      if (item.kind === "bad") this.#pass(segment, item);
+      if (item.kind === "bad") this.#passed.add({ segment: segment.name, offset: item.offset, length: item.length });
       else if (!this.#openFirst((next) => next.firstSequence > segment.firstSequence)) return false;
     }
     return false;
@@ -328,7 +314,8 @@ export class LogReader {
    * whoever began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
    */
   #passRest(open: OpenSegment): void {
-    this.#pass(open.segment, { offset: open.reader.position, length: open.reader.tailBytes(this.#endOf(open)) });
+    const { segment, reader } = open;
+    this.#passed.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
   }
 
   /** Where the segment behind begins, if there is one by now. */
@@ -395,20 +382,11 @@ export class LogReader {
           next: undefined,
         };
       }
-      this.#pass(segment, { offset: 0, length: handle.size() });
+      this.#passed.add({ segment: segment.name, offset: 0, length: handle.size() });
       return undefined;
     } finally {
       if (!isKept) closeQuietly(handle);
     }
-  }
-
-  /** Remembers a bad region; one without bytes shows in the sequences, too. */
-  #pass(segment: Segment, region: { offset: number; length: number }): void {
-    const { offset, length } = region;
-    if (length === 0 || this.#passed.some((passed) => passed.segment === segment.name && passed.offset === offset)) {
-      return;
-    }
-    this.#passed.push({ segment: segment.name, offset, length });
   }
 
   /**
@@ -420,8 +398,7 @@ export class LogReader {
     const next = this.#frame?.firstSequence ?? end.nextSequence;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
-    await this.#settle(this.#passed.length > 0 ? this.#passed : [this.#gapHere()], missing);
-    this.#passed = [];
+    await this.#passed.settle(missing, this.#gapHere());
     // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
     if (this.#frame === undefined) this.#position = end;
     else if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
@@ -430,7 +407,7 @@ export class LogReader {
   /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
   #hasPassed(): boolean {
     const next = this.#frame?.firstSequence ?? this.#options.view.end.nextSequence;
-    return this.#passed.length > 0 || next > this.#position.nextSequence;
+    return this.#passed.any || next > this.#position.nextSequence;
   }
 
   /** Where records are missing without a trace. */
@@ -438,17 +415,5 @@ export class LogReader {
     if (this.#open === undefined) return { segment: segmentName(this.#position.nextSequence), offset: 0, length: 0 };
     const { segment, reader } = this.#open;
     return { segment: segment.name, offset: this.#frame?.fileOffset ?? reader.position, length: 0 };
-  }
-
-  async #settle(regions: readonly PassedRegion[], missing: SequenceRange | undefined): Promise<void> {
-    const { onDamage, quarantine, report } = this.#options;
-    if (onDamage === "fail") {
-      const reason = describeFinding({ length: regions[0].length, missing });
-      throw new DamagedLogError({ ...regions[0], reason });
-    }
-    for (const [i, region] of regions.entries()) {
-      const quarantined = region.length > 0 && await quarantine.copy(region);
-      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
-    }
   }
 }

@@ -1,0 +1,79 @@
+/**
+ * The bad bytes that a reader has passed since the last good frame, and what is done about them: refused, or set aside
+ * and reported, as `onDamage` says.
+ *
+ * Guarantees: nothing is reported before its copy is in the quarantine, or before it is known that it can't be; the
+ * sequences that are missing are reported once, with the last of the regions.
+ *
+ * @module
+ */
+
+import { DamagedLogError } from "../errors.ts";
+import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { describeFinding } from "./recovery.ts";
+
+/** Bad bytes; none of them where whole frames are missing without a trace. */
+export type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
+
+/** What {@linkcode PassedRegions} are made with. */
+export interface PassedRegionsOptions {
+  readonly quarantine: Quarantine;
+  readonly onDamage: OnDamage;
+  /** Is told of every region that is set aside. */
+  readonly report: (region: DamagedRegion) => void;
+}
+
+/** Regions in the order in which they were met. */
+export class PassedRegions {
+  readonly #options: PassedRegionsOptions;
+  #regions: PassedRegion[] = [];
+
+  /** None yet. */
+  constructor(options: PassedRegionsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether there are any. */
+  get any(): boolean {
+    return this.#regions.length > 0;
+  }
+
+  /** Remembers a region; one without bytes shows in the sequences, too. */
+  add({ segment, offset, length }: PassedRegion): void {
+    const isKnown = this.#regions.some((one) => one.segment === segment && one.offset === offset);
+    if (length > 0 && !isKnown) this.#regions.push({ segment, offset, length });
+  }
+
+  /** Forgets them: they are going to be met again. */
+  clear(): void {
+    this.#regions = [];
+  }
+
+  /** Copies them to the quarantine, without a report: their segment may be removed before anybody reads on. */
+  async copy(): Promise<void> {
+    const { onDamage, quarantine } = this.#options;
+    if (onDamage === "fail") return;
+    for (const region of [...this.#regions]) await quarantine.copy(region);
+  }
+
+  /**
+   * Refuses them, or sets them aside and reports them; afterwards there are none.
+   *
+   * @param missing The sequences that can't be delivered because of them.
+   * @param place Where these are missing, if no region shows it.
+   */
+  async settle(missing: SequenceRange | undefined, place: PassedRegion): Promise<void> {
+    const { onDamage, quarantine, report } = this.#options;
+    const regions = this.any ? this.#regions : [place];
+    if (onDamage === "fail") {
+      const reason = describeFinding({ length: regions[0].length, missing });
+      throw new DamagedLogError({ ...regions[0], reason });
+    }
+    for (const [i, region] of regions.entries()) {
+      const quarantined = region.length > 0 && await quarantine.copy(region);
+      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
+    }
+    this.#regions = [];
+  }
+}
