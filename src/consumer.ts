@@ -254,22 +254,26 @@ export class Consumer<T> {
         this.#redelivered++;
         return this.#handOver(data, true);
       }
-      await this.#forgetLost(boundary);
+      await this.#forgetLost(boundary, start);
       const { committed } = this.#store.commitState;
       if (committed.nextSequence > start.nextSequence) start = committed;
     }
   }
 
-  /** None of the records up to `boundary` is left: there is no such batch any more. */
-  async #forgetLost(boundary: LogPosition): Promise<void> {
+  /** None of the records from `start` up to `boundary` is left: there is no such batch, or no more of it. */
+  async #forgetLost(boundary: LogPosition, start: LogPosition): Promise<void> {
     const { committed, resume, boundaries } = this.#store.commitState;
-    const rest = boundaries.filter((one) => one !== boundary);
+    const index = boundaries.indexOf(boundary);
+    const begin = boundaries[index - 1] ?? committed;
+    // A piece of it that is in flight must come back until it is committed: the batch ends behind it from now on.
+    const pieces = start.nextSequence > begin.nextSequence ? [start] : [];
+    const rest = [...boundaries.slice(0, index), ...pieces, ...boundaries.slice(index + 1)];
     // What was found to be missing behind it need not be found again.
     const { position } = this.#store;
     const next = position.nextSequence > resume.nextSequence ? position : resume;
-    const isOldest = boundaries[0] === boundary;
+    const hasNoneBefore = index === 0 && pieces.length === 0;
     await this.#store.saveCommit({
-      committed: !isOldest ? committed : rest.length > 0 ? boundary : next,
+      committed: !hasNoneBefore ? committed : rest.length > 0 ? boundary : next,
       resume: next,
       boundaries: rest,
     });
