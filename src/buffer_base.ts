@@ -68,7 +68,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       onFull: () => options.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#rejected++,
     });
-    this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#admission.pump() });
+    this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#onRoom() });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
       onRejected: (puts) => this.#onRejected(puts),
@@ -237,7 +237,10 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
     if (this.#closing !== undefined || !isWanted()) return false;
-    return await this.#consumer.drop();
+    const isDropped = await this.#consumer.drop();
+    // Perhaps no record is left for those who wait for one.
+    if (isDropped) this.#wake();
+    return isDropped;
   }
 
   /** Resolves when something has changed, or the oldest record has come of age. */

@@ -1,13 +1,16 @@
 /**
- * Batches in flight of which records were lost, as a power cut without a sync can do: what is left of each comes back in
- * pieces, and asking for what follows a piece never costs it.
+ * Several batches in flight, where something goes wrong besides.
+ *
+ * If records of one are lost, as by a power cut without a sync, what is left of it comes back in pieces, and asking for
+ * what follows a piece never costs it. Who waits for a batch behind others is told when there is none any more.
  */
 
 import { test } from "node:test";
-import { assertEquals } from "@std/assert";
-import { type Batch, FileBuffer, textCodec } from "../mod.ts";
+import { assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { type Batch, FileBuffer, NoSpaceError, textCodec } from "../mod.ts";
 import { MemoryFileSystem } from "../src/testing.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, segmentName } from "../src/wal/format.ts";
+import { isPending } from "./record_buffer_subject.ts";
 
 const PATH = "/buffer";
 /** What a record of one byte takes, if it was put alone. */
@@ -116,3 +119,27 @@ for (const { what, records, batches, lost, asked, commits, left } of CASES) {
     assertEquals(await drain(killed), left);
   });
 }
+
+test("FileBuffer.waitUntilDue({ flush }) resolves with false when what it waits for is dropped", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const buffer = await FileBuffer.open({
+    path: PATH,
+    fileSystem,
+    codec: textCodec(),
+    maxRecords: 1,
+    maxBacklogBytes: 17 * FRAME_BYTES,
+    whenFull: "drop-oldest",
+  });
+  for (const record of "abcdefghijklmnopq") await buffer.put(record);
+  let after: Batch<string> | undefined;
+  for (let i = 0; i < 16; i++) after = await buffer.emit({ after });
+  const waiting = buffer.waitUntilDue({ after, flush: true });
+  assertEquals(await isPending(waiting), true);
+  // The last record makes room for one that the disk has no room for.
+  fileSystem.capacityBytes = fileSystem.usedBytes;
+  await assertRejects(() => buffer.put("r"), NoSpaceError);
+  assertEquals(buffer.stats().dropped, 1);
+  assertEquals(await isPending(waiting), false);
+  assertFalse(await waiting);
+  await buffer.close();
+});
