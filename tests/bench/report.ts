@@ -64,6 +64,11 @@ const FIGURES: Readonly<Record<Exclude<Workload, "size">, readonly Figure[]>> = 
     { what: "memory above the runtime's own, peak / at the end, MiB", keys: ["peakMiB", "afterMiB"] },
   ],
   W5: [{ what: "MB/s", keys: ["mbPerSecond"], hasRatio: true }],
+  parts: [
+    { what: "a bare write / and JSON.stringify / and encodeInto, µs", keys: ["writeUs", "stringifyUs", "encodeUs"] },
+    { what: "and framing / and checksum / and the time of the put, µs", keys: ["builderUs", "sealUs", "timeUs"] },
+    { what: "and a promise, awaited / put(), the whole, µs", keys: ["promiseUs", "putUs"] },
+  ],
   calls: [{ what: "stats() / shouldEmit(), ns a call", keys: ["statsNs", "shouldEmitNs"] }],
   import: [{
     what: "mod.ts / the bundle, above an empty program / the empty program itself, ms",

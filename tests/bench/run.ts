@@ -9,7 +9,7 @@
  * - `--rounds N`: how often everything is done (3)
  * - `--scale X`: the time of a cell as a factor (1); below 1 the backlog of W4 is smaller, too
  * - `--only W1,W4`: W1 put; W1x16 16 at a time; W2 synced; W3 put, emit, commit; W4 a backlog after a crash; W5 putMany;
- *   calls; import; size
+ *   parts of a put; calls; import; size
  * - `--contenders ours,raw`: of `raw`, `json-lines`, `sqlite`, `ours`; without `raw` there are no ratios
  * - `--runtimes deno,bun,node`: all that are found by default: the one that runs this, and what SLUICE_DENO, SLUICE_BUN
  *   and SLUICE_NODE name

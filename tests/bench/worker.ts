@@ -12,6 +12,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { currentRuntime, runtimeArgs } from "../child.ts";
 import { type Measures, median, MemoryWatch, quantile, tell } from "./measures.ts";
+import { measureParts } from "./parts.ts";
 import { type Item, Records } from "./records.ts";
 import type { Contender, ContenderName, OpenOptions, Task } from "./workloads.ts";
 
@@ -248,6 +249,7 @@ function importInProcesses(): Measures {
 }
 
 async function work(): Promise<Measures> {
+  if (task.workload === "parts") return await measureParts(task.directory, records, Math.ceil(40 * task.targetMs));
   if (task.workload === "calls") return await askOften();
   if (task.workload === "import") return importInProcesses();
   const { open } = await openers[task.way.contender]();

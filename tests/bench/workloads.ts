@@ -15,7 +15,7 @@ const BACKLOG_RECORDS = 1_000_000;
 const PROCESSES = 20;
 
 /** Names of the workloads, for `--only`. `size` is no cell; `run.ts` does it once. */
-export const WORKLOADS = ["W1", "W1x16", "W2", "W3", "W4", "W5", "calls", "import", "size"] as const;
+export const WORKLOADS = ["W1", "W1x16", "W2", "W3", "W4", "W5", "parts", "calls", "import", "size"] as const;
 /** Names of the contenders, for `--contenders`. */
 export const CONTENDERS = ["raw", "json-lines", "sqlite", "ours"] as const;
 
@@ -154,6 +154,7 @@ export const CASES: readonly Case[] = [
     recordBytes,
     ways: mainOnes,
   })),
+  { ...SMALL, workload: "parts", title: "a put of 120 B, part after part", ways: [never] },
   { ...SMALL, workload: "calls", title: "calls without I/O", ways: [never] },
   { ...SMALL, workload: "import", title: "importing the package", ways: [never] },
 ];
