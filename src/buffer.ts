@@ -362,18 +362,6 @@ export class Batch<T> implements Iterable<T> {
     return this.#id ??= batchId(this.#identity);
   }
 
-  /** What the id is made of: all that has to be kept to know the batch again. @internal */
-  get identity(): BatchIdentity {
-    return this.#identity;
-  }
-
-  /** Whether it is the batch of that identity. @internal */
-  is({ uuid, checksum, firstSequence, lastSequence }: BatchIdentity): boolean {
-    const own = this.#identity;
-    return own.firstSequence === firstSequence && own.lastSequence === lastSequence && own.checksum === checksum &&
-      own.uuid === uuid;
-  }
-
   /**
    * The records, in order; decoded at the first access, then kept.
    *

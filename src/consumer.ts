@@ -284,7 +284,9 @@ export class Consumer<T> {
   #handOver(data: ReadBatch, isRedelivered: boolean): Batch<T> {
     const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
     const { end } = data;
-    const entry: InFlight = { identity: batch.identity, end };
+    const { firstSequence, lastSequence } = batch;
+    const identity = { uuid: this.#store.uuid, checksum: data.checksum, firstSequence, lastSequence };
+    const entry: InFlight = { identity, end };
     if (this.#inFlight.length === 0) this.#inFlight = [entry];
     else {
       const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
@@ -333,7 +335,7 @@ export class Consumer<T> {
   }
 }
 
-/** Whether it is the batch of that identity; a copy that only has its id will do. */
+/** Whether it is the batch of that identity; something else with its id will do. */
 function isBatch(batch: Batch<unknown>, identity: BatchIdentity): boolean {
-  return batch instanceof Batch ? batch.is(identity) : (batch as Batch<unknown>).id === batchId(identity);
+  return batch.id === batchId(identity);
 }
