@@ -20,6 +20,7 @@ export type BufferErrorCode =
   | "BUFFER_LOCKED"
   | "CODEC"
   | "DAMAGED_LOG"
+  | "DELIVERY"
   | "FILE_SYSTEM"
   | "NO_SPACE"
   | "NOT_A_BUFFER"
@@ -345,4 +346,59 @@ export function fileSystemError(
   if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
   if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
   return new FileSystemError(data, options);
+}
+
+/** A record of a delivery that the target did not take. */
+export interface FailedRecord {
+  /** Its position in the delivery, from 0. */
+  readonly index: number;
+  /** Whether sending it again may help. */
+  readonly retryable: boolean;
+  /** What the target said about it. */
+  readonly reason: string;
+}
+
+/** What a {@linkcode DeliveryError} is made from. */
+export interface DeliveryErrorData {
+  /** What the target said. */
+  readonly reason: string;
+  /**
+   * Whether sending again may help.
+   *
+   * @default {true}
+   */
+  readonly retryable?: boolean;
+  /** How long the target asks to be left alone, in milliseconds. */
+  readonly retryAfterMs?: number | undefined;
+  /** The records that were not taken; all others were. Without it: none was, or nobody knows. */
+  readonly failed?: readonly FailedRecord[] | undefined;
+  /**
+   * Whether it was too much at once: sent again, it has to be in smaller parts.
+   *
+   * @default {false}
+   */
+  readonly isTooLarge?: boolean;
+}
+
+/** To be thrown by a `Send` that knows more about a failure than that there was one. */
+export class DeliveryError extends BufferError {
+  /** Always `"DELIVERY"`. */
+  readonly code = "DELIVERY";
+  /** Whether sending again may help. */
+  readonly retryable: boolean;
+  /** How long the target asks to be left alone, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+  /** The records that were not taken; all others were. `undefined`: none was, or nobody knows. */
+  readonly failed: readonly FailedRecord[] | undefined;
+  /** Whether it was too much at once. */
+  readonly isTooLarge: boolean;
+
+  /** Creates the error; `cause` is what the client threw. */
+  constructor(data: DeliveryErrorData, options?: ErrorOptions) {
+    super(`Cannot deliver: ${data.reason}`, options);
+    this.retryable = data.retryable ?? true;
+    this.retryAfterMs = data.retryAfterMs;
+    this.failed = data.failed;
+    this.isTooLarge = data.isTooLarge ?? false;
+  }
 }

@@ -43,8 +43,9 @@ const LINES: readonly string[] = [
   "buffer_base",
   "file_buffer  memory_buffer",
   "testing",
-  "producer",
-  "sinks/*",
+  "delivery",
+  "producer  sinks/*",
+  "presets",
   "cli/*",
 ];
 

@@ -1,0 +1,48 @@
+/**
+ * What stands between a producer and its target: what is handed over, and what the target's side may answer. Types
+ * only; `errors.ts` has the error that says more than "it failed".
+ *
+ * A {@linkcode Send} sees a {@linkcode Delivery}, not the batch itself, because a batch may have to go in parts: halved,
+ * if it is too large for the target, or only those of its records that failed before. Each part has an id of its own.
+ *
+ * @module
+ */
+
+/**
+ * Records to be sent together: a batch, a part of one, or some records of it.
+ *
+ * The same `id` always stands for the same records, in this process and after a crash: a target that keeps the id
+ * together with the records, and skips what it has, gets each record once.
+ */
+export interface Delivery<T> extends Iterable<T> {
+  /** The batch's id, or one made from it for a part of the batch. */
+  readonly id: string;
+  /** The id of the batch that all of it is from. */
+  readonly batchId: string;
+  /** Sequence of each record, ascending; consecutive unless only some records are sent again. */
+  readonly sequences: readonly number[];
+  /** The records, in order. */
+  readonly records: readonly T[];
+  /** The encoded bytes of each record, in order. */
+  readonly payloads: readonly Uint8Array[];
+  /** Number of records. */
+  readonly length: number;
+  /** Sum of the payloads' lengths. */
+  readonly byteLength: number;
+  /** Whether some of it may have been sent before: by an earlier attempt, or by a process that is gone. */
+  readonly redelivered: boolean;
+}
+
+/** What a {@linkcode Send} is told besides. */
+export interface SendContext {
+  /** Ends the attempt: it has taken too long, or the producer is being closed. Hand it on to whatever waits. */
+  readonly signal: AbortSignal;
+  /** Counts the attempts at this delivery, from 1. */
+  readonly attempt: number;
+}
+
+/**
+ * Sends records to a target. When it returns, or its promise resolves, the target has all of them. It throws, or
+ * rejects, if not; a `DeliveryError` says what is to be done about it, and any other error means: try all of it again.
+ */
+export type Send<T> = (delivery: Delivery<T>, context: SendContext) => Promise<void> | void;
