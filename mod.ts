@@ -41,6 +41,12 @@ export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/damage.ts
 export { BaseBuffer } from "./src/buffer_base.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/memory_buffer.ts";
+export { type CloseOptions, type FlushOptions, Producer } from "./src/producer.ts";
+export type { ProducerOptions } from "./src/producer_options.ts";
+export type { ProducerEvent, ProducerStats } from "./src/producer_events.ts";
+export type { RetryOptions } from "./src/retry.ts";
+export type { DeadLetter } from "./src/dead_letters.ts";
+export type { Delivery, Send, SendContext } from "./src/delivery.ts";
 export {
   bytesCodec,
   type Codec,
@@ -64,6 +70,9 @@ export {
   BufferLockedError,
   CodecError,
   DamagedLogError,
+  DeliveryError,
+  type DeliveryErrorData,
+  type FailedRecord,
   FileSystemError,
   fileSystemError,
   type FileSystemErrorData,
@@ -71,6 +80,8 @@ export {
   NoSpaceError,
   NotABufferError,
   PermissionError,
+  ProducerClosedError,
+  ProducerStoppedError,
   RecordTooLargeError,
   UnsupportedVersionError,
 } from "./src/errors.ts";

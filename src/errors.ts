@@ -25,6 +25,8 @@ export type BufferErrorCode =
   | "NO_SPACE"
   | "NOT_A_BUFFER"
   | "PERMISSION"
+  | "PRODUCER_CLOSED"
+  | "PRODUCER_STOPPED"
   | "RECORD_TOO_LARGE"
   | "UNSUPPORTED_VERSION";
 
@@ -400,5 +402,36 @@ export class DeliveryError extends BufferError {
     this.retryAfterMs = data.retryAfterMs;
     this.failed = data.failed;
     this.isTooLarge = data.isTooLarge ?? false;
+  }
+}
+
+/** Thrown by every call on a closed producer, and to those who still wait when it closes. */
+export class ProducerClosedError extends BufferError {
+  /** Always `"PRODUCER_CLOSED"`. */
+  readonly code = "PRODUCER_CLOSED";
+
+  /** Creates the error; `verb` is what was asked for. */
+  constructor(verb: string) {
+    super(`Cannot ${verb}: the producer is closed`);
+  }
+}
+
+/**
+ * Thrown by every call on a producer that has stopped by itself, and to those who wait. `cause` is the reason: what the
+ * target said of records that no retry can mend, or how the buffer failed. What isn't delivered stays in the buffer.
+ */
+export class ProducerStoppedError extends BufferError {
+  /** Always `"PRODUCER_STOPPED"`. */
+  readonly code = "PRODUCER_STOPPED";
+  /** The batch that it stopped at, if it was because of one. */
+  readonly batchId: string | undefined;
+  /** Sequences of the records that can't be delivered; none if the reason is another. */
+  readonly sequences: readonly number[];
+
+  /** Creates the error; `reason` completes the message. */
+  constructor(data: { reason: string; batchId?: string; sequences?: readonly number[] }, options?: ErrorOptions) {
+    super(`Cannot go on delivering: ${data.reason}`, options);
+    this.batchId = data.batchId;
+    this.sequences = data.sequences ?? [];
   }
 }

@@ -25,7 +25,7 @@ const MOST_RECORDS = 1_000_000;
 /** Lengths in the format have 32 bits; what is held in memory as one piece should stay well below. */
 const MOST_BYTES: number = 2 ** 30;
 /** Timers of all runtimes take 31 bits. */
-const MOST_MS: number = 2 ** 31 - 1;
+export const MOST_MS: number = 2 ** 31 - 1;
 
 const SHARED_OPTIONS: readonly (keyof BufferOptions<unknown> | string)[] = [
   "codec",
@@ -104,13 +104,19 @@ function integer<O extends object>(options: O, name: keyof O & string, fallback:
   return value;
 }
 
-/** Throws unless `value` is a whole number in the range. */
-export function checkInteger(name: string, value: unknown, least: number, most: number): asserts value is number {
+/** Throws unless `value` is a whole number in the range; `doing` is what can't be done with it. */
+export function checkInteger(
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+  doing = "open buffer",
+): asserts value is number {
   if (typeof value !== "number") {
-    throw new TypeError(`Cannot open buffer: ${name} must be a number, got ${describe(value)}`);
+    throw new TypeError(`Cannot ${doing}: ${name} must be a number, got ${describe(value)}`);
   }
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`Cannot open buffer: ${name} must be a whole number from ${least} to ${most}, got ${value}`);
+    throw new RangeError(`Cannot ${doing}: ${name} must be a whole number from ${least} to ${most}, got ${value}`);
   }
 }
 
@@ -121,12 +127,12 @@ export function checkOneOf(name: string, value: unknown, allowed: readonly strin
   throw new TypeError(`Cannot open buffer: ${name} must be one of ${list}, got ${describe(value)}`);
 }
 
-/** Throws unless `value` is an object with these methods. */
-export function checkMethods(name: string, value: unknown, methods: readonly string[]): void {
+/** Throws unless `value` is an object with these methods; `doing` is what can't be done without. */
+export function checkMethods(name: string, value: unknown, methods: readonly string[], doing = "open buffer"): void {
   for (const method of methods) {
     const found = typeof value === "object" && value !== null ? Reflect.get(value, method) : undefined;
     if (typeof found !== "function") {
-      throw new TypeError(`Cannot open buffer: ${name} must have a method ${method}(), got ${describe(value)}`);
+      throw new TypeError(`Cannot ${doing}: ${name} must have a method ${method}(), got ${describe(value)}`);
     }
   }
 }

@@ -1,0 +1,76 @@
+/**
+ * One attempt at something that the user's code does, within a time.
+ *
+ * Guarantees: an attempt always ends. When its time is over, or the producer is to end, its signal is aborted, and then
+ * its answer is still waited for, since two attempts at one delivery must not run at the same time: the target could
+ * get the later one first. An answer that comes late counts, success as well as failure. Only an attempt that doesn't
+ * answer its signal either is left alone, after a second wait: it may still be running when the next one begins, and
+ * whatever becomes of it isn't seen any more.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import { DeliveryError } from "./errors.ts";
+import type { Lifetime } from "./lifetime.ts";
+
+/** How long what was aborted because the producer ends may take to answer: a socket is closed in far less. */
+const ABORT_GRACE_MS = 1_000;
+
+/** How an attempt went. */
+export type Outcome =
+  | { readonly kind: "done" }
+  /** `isTimeout`: its time was over before. */
+  | { readonly kind: "failed"; readonly error: unknown; readonly isTimeout: boolean }
+  /** It did not answer, and may still be running. */
+  | { readonly kind: "abandoned"; readonly error: unknown };
+
+/** What limits an attempt. */
+export interface AttemptLimits {
+  /** Time and timers. */
+  readonly clock: Clock;
+  /** Milliseconds before its signal is aborted; as long again before it is abandoned. */
+  readonly timeoutMs: number;
+  /** The producer's end. */
+  readonly lifetime: Lifetime;
+}
+
+/** Runs `action`; never rejects. */
+export function runAttempt(
+  action: (signal: AbortSignal) => unknown,
+  { clock, timeoutMs, lifetime }: AttemptLimits,
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const controller = new AbortController();
+    let timeout: DeliveryError | undefined;
+    let cancelTimer: () => void;
+    const setTimer = (callback: () => void, delayMs: number): void => {
+      cancelTimer = clock.setTimer(callback, delayMs, { keepAlive: true });
+    };
+    const settle = (outcome: Outcome): void => {
+      cancelTimer();
+      lifetime.aborting.removeEventListener("abort", onAborting);
+      resolve(outcome);
+    };
+    /** Tells the attempt to end, and gives it so long to do so. */
+    const abort = (reason: unknown, graceMs: number): void => {
+      cancelTimer();
+      setTimer(() => settle({ kind: "abandoned", error: reason }), graceMs);
+      controller.abort(reason);
+    };
+    const onTimeout = (): void => {
+      timeout = new DeliveryError({ reason: `no answer within ${timeoutMs} ms` });
+      abort(timeout, timeoutMs);
+    };
+    const onAborting = (): void => abort(lifetime.aborting.reason, ABORT_GRACE_MS);
+    const onError = (error: unknown): void => {
+      // "Aborted" is an echo of the timeout; what the target has said is more.
+      const told = timeout === undefined || error instanceof DeliveryError ? error : timeout;
+      settle({ kind: "failed", error: told, isTimeout: timeout !== undefined });
+    };
+    setTimer(onTimeout, timeoutMs);
+    lifetime.aborting.addEventListener("abort", onAborting, { once: true });
+    // The async function turns a throw into a rejection, and whatever is returned into one answer, given once.
+    (async () => await action(controller.signal))().then(() => settle({ kind: "done" }), onError);
+  });
+}

@@ -1,0 +1,62 @@
+/**
+ * Waits before something is tried again, and says until when.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Lifetime } from "./lifetime.ts";
+import type { Reporter } from "./producer_events.ts";
+import { retryDelayMs, type RetryPolicy } from "./retry.ts";
+
+/** What a {@linkcode Backoff} is made from. */
+export interface BackoffParts {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly retry: RetryPolicy;
+  readonly lifetime: Lifetime;
+  readonly reporter: Reporter;
+}
+
+/** All waits of one producer. */
+export class Backoff {
+  readonly #parts: BackoffParts;
+  /** Ends of those that are under way, in wall time; one object each. */
+  readonly #waits = new Set<{ readonly until: number }>();
+
+  /** For one producer. */
+  constructor(parts: BackoffParts) {
+    this.#parts = parts;
+  }
+
+  /** When the first of the waits that are under way ends, in wall time. */
+  get until(): number | undefined {
+    if (this.#waits.size === 0) return undefined;
+    return Math.min(...Array.from(this.#waits, ({ until }) => until));
+  }
+
+  /** How long to wait after the failure of a delivery; `undefined` to give up. */
+  delayMs(failure: { tries: number; elapsedMs: number; retryAfterMs: number | undefined }): number | undefined {
+    return retryDelayMs(this.#parts.retry, { ...failure, random: this.#parts.random() });
+  }
+
+  /** Waits; false if the producer ends before. `id` is the delivery that waits. */
+  async wait(delayMs: number, id?: string): Promise<boolean> {
+    const { clock, lifetime, reporter } = this.#parts;
+    const wait = { until: clock.now() + delayMs };
+    reporter.tell({ type: "backoff", id, delayMs, until: wait.until });
+    this.#waits.add(wait);
+    try {
+      return await lifetime.pause(delayMs);
+    } finally {
+      this.#waits.delete(wait);
+    }
+  }
+
+  /** Waits for a buffer to recover, for the `tries`-th time: that is never given up. False if the producer ends before. */
+  async waitForBuffer(tries: number): Promise<boolean> {
+    const { retry, random } = this.#parts;
+    const forEver = { ...retry, maxAttempts: Infinity, maxElapsedMs: Infinity };
+    return await this.wait(retryDelayMs(forEver, { tries, elapsedMs: 0, random: random() }) ?? 0);
+  }
+}

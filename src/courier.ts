@@ -1,0 +1,186 @@
+/**
+ * Brings one batch to the target: attempts, retries, halves, rests, dead letters.
+ *
+ * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is persisted
+ * as a dead letter, so that the batch may be committed. What belongs to one batch is sent one after the other, in order;
+ * what has to be sent again comes before what was not sent yet. A record is left out of a delivery only if the target
+ * said that it has it, or never will.
+ *
+ * Nothing is kept between batches, nor over the end of the process: a batch that was delivered in parts begins anew, as
+ * a whole, with the ids that it had.
+ *
+ * @module
+ */
+
+import { runAttempt } from "./attempt.ts";
+import type { Backoff } from "./backoff.ts";
+import type { Batch } from "./buffer.ts";
+import type { Clock } from "./clock.ts";
+import type { DeadLetters } from "./dead_letters.ts";
+import type { Send } from "./delivery.ts";
+import { CodecError, ProducerStoppedError } from "./errors.ts";
+import type { Lifetime } from "./lifetime.ts";
+import { Part } from "./parts.ts";
+import type { Reporter } from "./producer_events.ts";
+import { judge, textOf, type Undeliverable, type Verdict, verdictOf } from "./verdict.ts";
+
+/** What a {@linkcode Courier} is made from. */
+export interface CourierParts<T> {
+  readonly send: Send<T>;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly lifetime: Lifetime;
+  readonly backoff: Backoff;
+  readonly reporter: Reporter;
+  /** Where undeliverable records go; without it they stop the producer. */
+  readonly deadLetters: DeadLetters<T> | undefined;
+}
+
+/** A part of a batch that is to be sent. */
+interface Errand<T> {
+  readonly part: Part<T>;
+  /** Attempts made at just this part. */
+  readonly attempts: number;
+  /** Attempts made at its records, with others or alone. */
+  readonly tries: number;
+  /** Monotonic time of the first of them. */
+  readonly startedAt: number | undefined;
+}
+
+/** Delivers the batches of one producer. */
+export class Courier<T> {
+  readonly #parts: CourierParts<T>;
+
+  /** For one producer. */
+  constructor(parts: CourierParts<T>) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Delivers a batch.
+   *
+   * @returns True when all of it is taken care of, false if the producer ends before.
+   * @throws {ProducerStoppedError} for a record that can be neither delivered nor put aside.
+   */
+  async deliver(batch: Batch<T>): Promise<boolean> {
+    let errands: readonly Errand<T>[] = [firstErrand(new Part(batch))];
+    while (errands.length > 0) {
+      if (this.#parts.lifetime.ending.aborted) return false;
+      const [errand, ...rest] = errands;
+      const left = await this.#run(errand);
+      if (left === undefined) return false;
+      errands = [...left, ...rest];
+    }
+    return true;
+  }
+
+  /** Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known. */
+  async #run({ part, ...before }: Errand<T>): Promise<readonly Errand<T>[] | undefined> {
+    const { send, clock, lifetime, reporter } = this.#parts;
+    const { id, batchId, length } = part;
+    const attempt = before.attempts + 1;
+    const errand: Errand<T> = {
+      part,
+      attempts: attempt,
+      tries: before.tries + 1,
+      startedAt: before.startedAt ?? clock.monotonic(),
+    };
+    reporter.tell({ type: "attempt", id, batchId, records: length, attempt, isRetry: before.tries > 0 });
+    const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#parts);
+    if (outcome.kind === "done") {
+      reporter.tell({ type: "delivered", id, batchId, records: length });
+      return [];
+    }
+    part.redelivered = true;
+    const { error } = outcome;
+    const verdict = this.#judge(part, error);
+    const taken = length - verdict.again.length - verdict.undeliverable.length;
+    const isAbandoned = outcome.kind === "abandoned";
+    const isTimeout = isAbandoned ? !lifetime.aborting.aborted : outcome.isTimeout;
+    reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, isTimeout, isAbandoned });
+    return lifetime.ending.aborted ? undefined : await this.#goOn(errand, error, verdict);
+  }
+
+  /** What a failure means. That a payload doesn't decode is no failure of the target, and no attempt mends it. */
+  #judge(part: Part<T>, error: unknown): Verdict {
+    const undeliverable = error instanceof CodecError && error.operation === "decode" ? findUndecodable(part) : [];
+    if (undeliverable.length === 0) return judge(error, part.length);
+    const lost = new Set(undeliverable.map(({ index }) => index));
+    const again = Array.from({ length: part.length }, (_, i) => i).filter((index) => !lost.has(index));
+    return verdictOf({ again, undeliverable });
+  }
+
+  /** Puts aside what no retry can mend, waits, and says what is to be sent next. */
+  async #goOn(errand: Errand<T>, error: unknown, verdict: Verdict): Promise<readonly Errand<T>[] | undefined> {
+    const { part, tries } = errand;
+    const rest = verdict.again.length === 0 ? undefined : part.pick(verdict.again);
+    if (rest !== undefined && verdict.isTooLarge && rest.length > 1) {
+      if (!await this.#putAside(errand, error, verdict.undeliverable)) return undefined;
+      return await this.#halve(rest, verdict.retryAfterMs);
+    }
+    const delayMs = this.#delayMs(errand, error, verdict);
+    const isHopeless = delayMs === undefined || (verdict.isTooLarge && rest?.length === 1);
+    const givenUp = isHopeless ? verdict.again : [];
+    const hopeless = givenUp.map((index) => ({ index, reason: verdict.reasons.get(index) ?? textOf(error) }));
+    const undeliverable = [...verdict.undeliverable, ...hopeless].sort((a, b) => a.index - b.index);
+    if (!await this.#putAside(errand, error, undeliverable)) return undefined;
+    if (rest === undefined || isHopeless) return [];
+    if (delayMs > 0 && !await this.#parts.backoff.wait(delayMs, rest.id)) return undefined;
+    rest.redelivered = true;
+    const attempts = rest.id === part.id ? errand.attempts : 0;
+    return [{ part: rest, attempts, tries, startedAt: errand.startedAt }];
+  }
+
+  /** How long to wait before the next attempt; `undefined` to give up. */
+  #delayMs(
+    { tries, startedAt }: Errand<T>,
+    error: unknown,
+    { undeliverable, retryAfterMs }: Verdict,
+  ): number | undefined {
+    if (error instanceof CodecError && undeliverable.length > 0) return 0;
+    const { clock, backoff } = this.#parts;
+    const now = clock.monotonic();
+    return backoff.delayMs({ tries, elapsedMs: now - (startedAt ?? now), retryAfterMs });
+  }
+
+  /** Two errands instead of one that was too large. They count anew: as a whole the target never looked at them. */
+  async #halve(part: Part<T>, retryAfterMs: number | undefined): Promise<readonly Errand<T>[] | undefined> {
+    const halves = part.halves();
+    for (const half of halves) half.redelivered = true;
+    this.#parts.reporter.tell({ type: "halved", id: part.id, halves: [halves[0].id, halves[1].id] });
+    if (retryAfterMs !== undefined) {
+      const delayMs = this.#parts.backoff.delayMs({ tries: 1, elapsedMs: 0, retryAfterMs }) ?? 0;
+      if (delayMs > 0 && !await this.#parts.backoff.wait(delayMs, halves[0].id)) return undefined;
+    }
+    return halves.map(firstErrand);
+  }
+
+  /** Takes care of records that no retry can mend; false if the producer ends before. */
+  async #putAside(errand: Errand<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
+    if (undeliverable.length === 0) return true;
+    const { part, tries } = errand;
+    const { deadLetters } = this.#parts;
+    if (deadLetters !== undefined) return await deadLetters.put(part, undeliverable, tries);
+    const { batchId } = part;
+    const sequences = undeliverable.map(({ index }) => part.sequences[index]);
+    const reason = `sequence ${sequences[0]} of batch ${batchId} is undeliverable: ${undeliverable[0].reason}`;
+    throw new ProducerStoppedError({ reason, batchId, sequences }, { cause });
+  }
+}
+
+function firstErrand<T>(part: Part<T>): Errand<T> {
+  return { part, attempts: 0, tries: 0, startedAt: undefined };
+}
+
+/** The records of a part whose payloads don't decode. */
+function findUndecodable<T>(part: Part<T>): Undeliverable[] {
+  const found: Undeliverable[] = [];
+  for (let index = 0; index < part.length; index++) {
+    try {
+      part.decode(index);
+    } catch (error) {
+      found.push({ index, reason: textOf(error) });
+    }
+  }
+  return found;
+}

@@ -1,0 +1,137 @@
+/**
+ * Where records go that no retry can mend: into another buffer, with what is known about them.
+ *
+ * Guarantees: a letter is in that buffer, as durably as it promises, before the record's batch is committed. If the
+ * process dies in between, the batch comes again and so does the letter: at least once, with the same key each time. A
+ * dead-letter buffer that can't take a letter now (it is full, or its disk is) is asked again, with backoff and without
+ * end; one that never will (it is closed, has failed, can't encode the letter) stops the producer. Either way the
+ * batch stays where it is, and nothing is lost.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { runAttempt } from "./attempt.ts";
+import type { Backoff } from "./backoff.ts";
+import type { RecordBuffer } from "./buffer.ts";
+import type { Clock } from "./clock.ts";
+import { CodecError, ProducerStoppedError } from "./errors.ts";
+import type { Lifetime } from "./lifetime.ts";
+import type { Part } from "./parts.ts";
+import type { Reporter } from "./producer_events.ts";
+import { mayPass } from "./retry.ts";
+import { textOf, type Undeliverable } from "./verdict.ts";
+
+/** A record that could not be delivered. JSON brings it back equal if it does so with the record. */
+export interface DeadLetter<T> {
+  /** The same each time that this record becomes a letter: skip a letter whose key is known. */
+  readonly key: string;
+  /** The record; missing if its payload doesn't decode any more. */
+  readonly record?: T;
+  /** The payload in Base64, if there is no record. */
+  readonly payload?: string;
+  /** Why it could not be delivered. */
+  readonly error: string;
+  /** How often this process has tried to send it. */
+  readonly attempts: number;
+  /** Its sequence. */
+  readonly sequence: number;
+  /** The batch that it was in. */
+  readonly batchId: string;
+  /** When the letter was written, in wall time: milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** So many letters are put at a time: they share writes and syncs, and a full buffer makes only few be put again. */
+const LETTERS_AT_A_TIME = 100;
+
+/** What {@linkcode DeadLetters} are made from. */
+export interface DeadLettersParts {
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly lifetime: Lifetime;
+  readonly backoff: Backoff;
+  readonly reporter: Reporter;
+}
+
+/** The dead letters of one producer. */
+export class DeadLetters<T> {
+  readonly #buffer: RecordBuffer<DeadLetter<T>>;
+  readonly #parts: DeadLettersParts;
+
+  /** Letters go into `buffer`. */
+  constructor(buffer: RecordBuffer<DeadLetter<T>>, parts: DeadLettersParts) {
+    this.#buffer = buffer;
+    this.#parts = parts;
+  }
+
+  /**
+   * Puts a letter for each of the records, in order.
+   *
+   * @returns True when all are persisted, false if the producer ends before.
+   * @throws {ProducerStoppedError} if the dead-letter buffer will never take them.
+   */
+  async put(part: Part<T>, undeliverable: readonly Undeliverable[], attempts: number): Promise<boolean> {
+    for (let i = 0; i < undeliverable.length; i += LETTERS_AT_A_TIME) {
+      const some = undeliverable.slice(i, i + LETTERS_AT_A_TIME);
+      const letters = some.map((one) => letterOf(part, one, attempts, this.#parts.clock.now()));
+      if (!await this.#putAll(letters)) return false;
+    }
+    return true;
+  }
+
+  /** Puts letters, those that were refused again and again. */
+  async #putAll(letters: readonly DeadLetter<T>[]): Promise<boolean> {
+    const { lifetime, backoff, reporter } = this.#parts;
+    let left = letters;
+    for (let tries = 1;; tries++) {
+      const { refused, error } = await this.#putOnce(left);
+      left = refused;
+      if (left.length === 0) return true;
+      if (lifetime.ending.aborted) return false;
+      if (!mayPass(error)) throw stopped(left, error);
+      reporter.tell({ type: "buffer-error", what: "dead-letter", error });
+      if (!await backoff.waitForBuffer(tries)) return false;
+    }
+  }
+
+  /** Puts letters once; those that were refused, and the first reason. */
+  async #putOnce(letters: readonly DeadLetter<T>[]): Promise<{ refused: readonly DeadLetter<T>[]; error: unknown }> {
+    const refused = new Set(letters);
+    let firstError: unknown;
+    const put = async (letter: DeadLetter<T>, signal: AbortSignal): Promise<void> => {
+      try {
+        await this.#buffer.put(letter, { signal });
+      } catch (error) {
+        firstError ??= error;
+        return;
+      }
+      refused.delete(letter);
+      const { key, batchId, sequence, error } = letter;
+      this.#parts.reporter.tell({ type: "dead-letter", key, batchId, sequence, error });
+    };
+    const outcome = await runAttempt((signal) => Promise.all(letters.map((one) => put(one, signal))), this.#parts);
+    const isSilent = firstError === undefined && outcome.kind !== "done";
+    return { refused: [...refused], error: isSilent ? outcome.error : firstError };
+  }
+}
+
+function letterOf<T>(part: Part<T>, { index, reason }: Undeliverable, attempts: number, time: number): DeadLetter<T> {
+  const { batchId } = part;
+  const sequence = part.sequences[index];
+  const about = { error: reason, attempts, sequence, batchId, time };
+  const key = `${batchId}.${sequence}`;
+  try {
+    return { key, record: part.decode(index), ...about };
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    return { key, payload: Buffer.from(part.payloads[index]).toString("base64"), ...about };
+  }
+}
+
+function stopped<T>(letters: readonly DeadLetter<T>[], cause: unknown): ProducerStoppedError {
+  const { batchId } = letters[0];
+  const sequences = letters.map(({ sequence }) => sequence);
+  const reason = `the dead-letter buffer does not take sequence ${sequences[0]} of batch ${batchId}: ${textOf(cause)}`;
+  return new ProducerStoppedError({ reason, batchId, sequences }, { cause });
+}

@@ -1,0 +1,65 @@
+/**
+ * How a producer ends, and how whoever works for it learns of that.
+ *
+ * Two steps: from `end()` on nothing new is begun; what runs may finish within a grace time, then `aborting` tells it to
+ * end as well. Nothing is waited for without a limit, so that a producer can always be closed.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+
+/** The two steps to the end of one producer, as signals. */
+export class Lifetime {
+  /** Nothing new is to be begun. Its reason is the error for those who want something. */
+  readonly ending: AbortSignal;
+  /** What runs is to end now. */
+  readonly aborting: AbortSignal;
+  readonly #clock: Clock;
+  readonly #graceMs: number;
+  readonly #ending = new AbortController();
+  readonly #aborting = new AbortController();
+  #cancelTimer: (() => void) | undefined;
+
+  /** What runs may go on for `graceMs` milliseconds. */
+  constructor(clock: Clock, graceMs: number) {
+    this.#clock = clock;
+    this.#graceMs = graceMs;
+    this.ending = this.#ending.signal;
+    this.aborting = this.#aborting.signal;
+  }
+
+  /** The first step; later calls do nothing. */
+  end(reason: Error): void {
+    if (this.ending.aborted) return;
+    this.#cancelTimer = this.#clock.setTimer(() => this.abort(), this.#graceMs, { keepAlive: true });
+    this.#ending.abort(reason);
+  }
+
+  /** The second step, without waiting for the time to be over. */
+  abort(): void {
+    this.settle();
+    this.#aborting.abort(this.ending.reason);
+  }
+
+  /** Nothing runs any more: there is nothing to wait for. */
+  settle(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+  }
+
+  /** Waits; false if the producer ends before, or has ended. A process with something to wait for stays alive. */
+  pause(delayMs: number): Promise<boolean> {
+    if (this.ending.aborted) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const settle = (isOver: boolean): void => {
+        cancelTimer();
+        this.ending.removeEventListener("abort", onEnding);
+        resolve(isOver);
+      };
+      const onEnding = (): void => settle(false);
+      const cancelTimer = this.#clock.setTimer(() => settle(true), delayMs, { keepAlive: true });
+      this.ending.addEventListener("abort", onEnding, { once: true });
+    });
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * What is really sent: a batch, one of its halves, or some of its records, as a `Delivery`.
+ *
+ * Guarantee: the id is a function of the batch's id and of which of its records these are, and of nothing else. So the
+ * same part has the same id after a crash, however it came about, and another part another one. All records of a batch
+ * together are the batch, with its id.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import type { Batch } from "./buffer.ts";
+import type { Delivery } from "./delivery.ts";
+
+/** Sequences are written out in an id up to this length: more is no help to people, and headers of targets have limits. */
+const MOST_ID_CHARACTERS = 64;
+/** Of a SHA-256: 128 bits, so that two parts of one batch never have the same id by chance. */
+const HASH_CHARACTERS = 32;
+
+/** Some records of a batch. */
+export class Part<T> implements Delivery<T> {
+  /** See {@linkcode Delivery.id}. */
+  readonly id: string;
+  /** See {@linkcode Delivery.length}. */
+  readonly length: number;
+  /** See {@linkcode Delivery.redelivered}; set before each attempt. */
+  redelivered: boolean;
+  readonly #batch: Batch<T>;
+  /** Positions in the batch, ascending; `undefined` for all of them. */
+  readonly #positions: readonly number[] | undefined;
+  #sequences: readonly number[] | undefined;
+  #records: readonly T[] | undefined;
+  #payloads: readonly Uint8Array[] | undefined;
+
+  /**
+   * Makes a part of a batch.
+   *
+   * @param positions In the batch, from 0, ascending; without them all of it.
+   */
+  constructor(batch: Batch<T>, positions?: readonly number[]) {
+    this.#batch = batch;
+    this.#positions = positions?.length === batch.length ? undefined : positions;
+    this.length = positions?.length ?? batch.length;
+    this.redelivered = batch.redelivered;
+    this.id = this.#positions === undefined ? batch.id : `${batch.id}.${nameOf(this.sequences)}`;
+  }
+
+  /** See {@linkcode Delivery.batchId}. */
+  get batchId(): string {
+    return this.#batch.id;
+  }
+
+  /** See {@linkcode Delivery.sequences}. */
+  get sequences(): readonly number[] {
+    return this.#sequences ??= this.#collect((position) => this.#batch.firstSequence + position);
+  }
+
+  /** See {@linkcode Delivery.records}. */
+  get records(): readonly T[] {
+    if (this.#positions === undefined) return this.#batch.records;
+    // One by one: a payload that does not decode spoils only the parts that it is in.
+    return this.#records ??= this.#collect((position) => this.#batch.decode(position));
+  }
+
+  /** See {@linkcode Delivery.payloads}. */
+  get payloads(): readonly Uint8Array[] {
+    if (this.#positions === undefined) return this.#batch.payloads;
+    return this.#payloads ??= this.#collect((position) => this.#batch.payloads[position]);
+  }
+
+  /** See {@linkcode Delivery.byteLength}. */
+  get byteLength(): number {
+    if (this.#positions === undefined) return this.#batch.byteLength;
+    return this.payloads.reduce((sum, payload) => sum + payload.length, 0);
+  }
+
+  /** Iterates over the records. */
+  [Symbol.iterator](): IterableIterator<T> {
+    return this.records[Symbol.iterator]();
+  }
+
+  /** Decodes one record; throws CodecError if it does not decode. */
+  decode(index: number): T {
+    return this.#batch.decode(this.#positionOf(index));
+  }
+
+  /** Some records of this part: `indexes` are positions in it, ascending. */
+  pick(indexes: readonly number[]): Part<T> {
+    if (indexes.length === this.length) return this;
+    return new Part(this.#batch, indexes.map((index) => this.#positionOf(index)));
+  }
+
+  /** The first and the second half; of an odd number the first is the longer one. Of two records at least. */
+  halves(): [Part<T>, Part<T>] {
+    const middle = Math.ceil(this.length / 2);
+    const indexes = Array.from({ length: this.length }, (_, i) => i);
+    return [this.pick(indexes.slice(0, middle)), this.pick(indexes.slice(middle))];
+  }
+
+  #positionOf(index: number): number {
+    return this.#positions === undefined ? index : this.#positions[index];
+  }
+
+  #collect<R>(make: (position: number) => R): R[] {
+    return Array.from({ length: this.length }, (_, index) => make(this.#positionOf(index)));
+  }
+}
+
+/** A name for sequences: their ranges, `3-5+9`; if those are too many, where they begin and end, and a hash of them. */
+function nameOf(sequences: readonly number[]): string {
+  const ranges: string[] = [];
+  for (let i = 0; i < sequences.length; i++) {
+    const first = sequences[i];
+    while (sequences[i + 1] === sequences[i] + 1) i++;
+    ranges.push(first === sequences[i] ? `${first}` : `${first}-${sequences[i]}`);
+  }
+  const text = ranges.join("+");
+  if (text.length <= MOST_ID_CHARACTERS) return text;
+  const hash = createHash("sha256").update(text).digest("hex").slice(0, HASH_CHARACTERS);
+  return `${sequences[0]}-${sequences.at(-1)}.${hash}`;
+}

@@ -1,0 +1,388 @@
+/**
+ * `Producer`: put records, and know that they arrive.
+ *
+ * A loop takes due batches from a buffer, sends them, and commits those that the target has. It keeps nothing of its own
+ * that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches with the same ids.
+ *
+ * Guarantees, and how:
+ * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter, and
+ *   when all batches before it are committed.
+ * - Nothing polls: the loop is woken by what it waits for (records, age, an answer, the end of a backoff, `flush()`,
+ *   `close()`). While records wait to be delivered it keeps the process alive; with none to deliver it doesn't.
+ * - It ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun, what
+ *   runs may finish for a limited time, and whoever waits is told.
+ *
+ * @module
+ */
+
+import { Backoff } from "./backoff.ts";
+import type { Batch, PutOptions, RecordBuffer } from "./buffer.ts";
+import { Courier } from "./courier.ts";
+import { DeadLetters } from "./dead_letters.ts";
+import {
+  BatchMismatchError,
+  BufferClosedError,
+  BufferEmptyError,
+  ProducerClosedError,
+  ProducerStoppedError,
+} from "./errors.ts";
+import { Flushes } from "./flushes.ts";
+import { Lifetime } from "./lifetime.ts";
+import { type ProducerStats, Reporter } from "./producer_events.ts";
+import { type ProducerOptions, resolveProducerOptions } from "./producer_options.ts";
+import { mayPass } from "./retry.ts";
+import { textOf } from "./verdict.ts";
+import type { SequenceRange } from "./wal/damage.ts";
+
+/** Options of {@linkcode Producer.flush}. */
+export interface FlushOptions {
+  /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@linkcode Producer.close}. */
+export interface CloseOptions {
+  /** Ends the grace of running attempts: their signals are aborted at once. */
+  readonly signal?: AbortSignal;
+}
+
+/** A batch between the buffer and the target. */
+interface Lane<T> {
+  readonly batch: Batch<T>;
+  /** `"left"`: the producer ends before all of it is delivered. */
+  state: "running" | "done" | "left";
+}
+
+/**
+ * Delivers what is put into a buffer.
+ *
+ * @example Every record arrives, although the target fails now and then
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const target: string[] = [];
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send(delivery, { attempt }) {
+ *     if (attempt === 1) throw new Error("the target is away");
+ *     target.push(...delivery.records);
+ *   },
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(target, ["a", "b", "c"]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
+export class Producer<T> implements AsyncDisposable {
+  readonly #buffer: RecordBuffer<T>;
+  readonly #maxInFlight: number;
+  readonly #lifetime: Lifetime;
+  readonly #reporter: Reporter;
+  readonly #backoff: Backoff;
+  readonly #courier: Courier<T>;
+  readonly #flushes: Flushes;
+  /** Puts that have not been answered yet. */
+  readonly #puts = new Set<Promise<unknown>>();
+  /** In the order of the buffer. */
+  readonly #lanes: Lane<T>[] = [];
+  readonly #loop: Promise<void>;
+  #stopped: ProducerStoppedError | undefined;
+  #closing: Promise<void> | undefined;
+  #isClosed = false;
+  /** Something has happened since the loop has last looked round. */
+  #hasChanged = false;
+  /** Ends the loop's wait. */
+  #onChange: (() => void) | undefined;
+  /** While somebody waits for a flush: nothing was left to take when the loop has last looked. */
+  #isDry = false;
+  /** How often in a row the buffer could not do its part. */
+  #bufferFailures = 0;
+
+  /**
+   * Makes a producer, which begins at once with what is in the buffer.
+   *
+   * @throws {TypeError} if an option has the wrong type, or is unknown.
+   * @throws {RangeError} if a number is out of range.
+   */
+  constructor(options: ProducerOptions<T>) {
+    const resolved = resolveProducerOptions(options);
+    const { buffer, clock, retry, random, timeoutMs, deadLetters } = resolved;
+    const lifetime = new Lifetime(clock, resolved.closeTimeoutMs);
+    const reporter = new Reporter(clock, resolved.onEvent);
+    const backoff = new Backoff({ clock, random, retry, lifetime, reporter });
+    const parts = { clock, timeoutMs, lifetime, backoff, reporter };
+    this.#buffer = buffer;
+    this.#maxInFlight = resolved.maxInFlight;
+    this.#lifetime = lifetime;
+    this.#reporter = reporter;
+    this.#backoff = backoff;
+    this.#courier = new Courier({
+      ...parts,
+      send: resolved.send,
+      deadLetters: deadLetters && new DeadLetters(deadLetters, parts),
+    });
+    this.#flushes = new Flushes(() => buffer.stats().pendingRecords);
+    this.#loop = this.#run().catch((error) => this.#stop(error)).then(() => this.#onEnd());
+  }
+
+  /**
+   * Puts a record into the buffer; see {@linkcode RecordBuffer.put}, which it does the same as.
+   *
+   * @returns Its sequence, when it is persisted. That says nothing about the target yet: `flush()` does.
+   * @throws {ProducerClosedError} after `close()`, also if it still waits for space then.
+   * @throws {ProducerStoppedError} if the producer has stopped, also if it still waits for space then.
+   */
+  put(record: T, options?: PutOptions): Promise<number> {
+    const refusal = this.#refusal("put");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    return this.#track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
+  }
+
+  /** Puts records as one unit; see {@linkcode RecordBuffer.putMany} and {@linkcode Producer.put}. */
+  putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
+    const refusal = this.#refusal("put");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    return this.#track(this.#buffer.putMany(records, { signal: this.#putSignal(options) }));
+  }
+
+  /**
+   * A stream that puts what is written to it, waiting for space when the backlog is full. Closing it waits until
+   * everything is delivered, as `flush()` does; the producer goes on.
+   */
+  writable(): WritableStream<T> {
+    const { ending } = this.#lifetime;
+    const writer = this.#buffer.writable().getWriter();
+    // That it is errored then is told to whoever writes.
+    writer.closed.catch(() => {});
+    const onEnding = (): void => {
+      writer.abort(ending.reason).catch(() => {});
+    };
+    ending.addEventListener("abort", onEnding, { once: true });
+    const detach = (): void => ending.removeEventListener("abort", onEnding);
+    return new WritableStream<T>({
+      write: async (record) => {
+        const refusal = this.#refusal("put");
+        if (refusal !== undefined) throw refusal;
+        await this.#track(writer.write(record));
+      },
+      close: async () => {
+        detach();
+        await writer.close();
+        await this.flush();
+      },
+      abort: async (reason) => {
+        detach();
+        await writer.abort(reason);
+      },
+    });
+  }
+
+  /**
+   * Resolves when everything put so far is committed: the target has it, or the dead-letter buffer. What is in the
+   * buffer from earlier is included. Doesn't wait for batches to become full or old.
+   *
+   * @throws {ProducerStoppedError} if the producer has stopped, or stops before.
+   * @throws {ProducerClosedError} if the producer is closed before.
+   */
+  flush({ signal }: FlushOptions = {}): Promise<void> {
+    const refusal = this.#refusal("flush");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const flushed = this.#flushes.wait(Promise.allSettled([...this.#puts]), () => this.#look(), signal);
+    // Puts that wait for space are answered only when what is there goes, due or not.
+    this.#look();
+    return flushed;
+  }
+
+  /** The figures of now, without I/O. Those of the backlog are in the buffer's `stats()`. */
+  stats(): ProducerStats {
+    return {
+      state: this.#state(),
+      inFlightBatches: this.#lanes.length,
+      backoffUntil: this.#backoff.until,
+      ...this.#reporter.counts,
+    };
+  }
+
+  /**
+   * Ends the producer. From the call on, puts are refused, those that wait for space are rejected, no attempt begins, and
+   * no backoff is waited for. Running attempts may finish for `closeTimeoutMs`, then their signals are aborted; one that
+   * takes no notice is left alone after another second. What is delivered by then is committed. The rest stays in the
+   * buffer, which stays open: call `flush()` before to be without one. A second call waits for the first.
+   */
+  async close({ signal }: CloseOptions = {}): Promise<void> {
+    const hurry = (): void => this.#lifetime.abort();
+    this.#closing ??= this.#loop;
+    this.#lifetime.end(new ProducerClosedError("put"));
+    if (signal?.aborted) hurry();
+    signal?.addEventListener("abort", hurry, { once: true });
+    this.#wake();
+    await this.#closing;
+    signal?.removeEventListener("abort", hurry);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#reporter.tell({ type: "closed" });
+  }
+
+  /** Same as `close()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #state(): ProducerStats["state"] {
+    if (this.#isClosed) return "closed";
+    if (this.#closing !== undefined) return "closing";
+    return this.#stopped === undefined ? "running" : "stopped";
+  }
+
+  /** Why nothing can be done any more, if so. */
+  #refusal(verb: string): Error | undefined {
+    return this.#stopped ?? (this.#closing === undefined ? undefined : new ProducerClosedError(verb));
+  }
+
+  /** Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then. */
+  #putSignal(options: PutOptions | undefined): AbortSignal {
+    const { ending } = this.#lifetime;
+    return options?.signal === undefined ? ending : AbortSignal.any([options.signal, ending]);
+  }
+
+  #track<R>(put: Promise<R>): Promise<R> {
+    this.#puts.add(put);
+    const forget = (): void => {
+      this.#puts.delete(put);
+    };
+    put.then(forget, forget);
+    return put;
+  }
+
+  /** Something has happened: the loop is to look round. */
+  #wake(): void {
+    this.#hasChanged = true;
+    this.#onChange?.();
+  }
+
+  /** There may be something to take that is not due. */
+  #look(): void {
+    this.#isDry = false;
+    this.#wake();
+  }
+
+  /**
+   * The loop: commits what is delivered, takes what is due. All that it decides on is looked at without a pause between
+   * that and the wait, and whatever changes later ends the wait, so that no change is missed.
+   */
+  async #run(): Promise<void> {
+    for (;;) {
+      this.#hasChanged = false;
+      const head = this.#lanes.at(0);
+      if (head?.state === "done") await this.#commit(head);
+      else if (this.#lifetime.ending.aborted) {
+        if (!this.#lanes.some(({ state }) => state === "running")) return;
+        await this.#nextChange();
+      } else if (this.#lanes.length < this.#maxInFlight) await this.#take();
+      else await this.#nextChange();
+    }
+  }
+
+  #nextChange(): Promise<void> {
+    if (this.#hasChanged) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onChange = resolve;
+    });
+  }
+
+  /** Takes the next batch if there is one, or waits for it or for a change. */
+  async #take(): Promise<void> {
+    const after = this.#lanes.at(-1)?.batch;
+    const onEmpty = this.#flushes.areWaiting && !this.#isDry ? this.#flushes.beginLook() : undefined;
+    try {
+      if (onEmpty === undefined && !await this.#waitUntilDue(after)) return;
+      this.#begin(await this.#buffer.emit({ after }));
+      this.#bufferFailures = 0;
+    } catch (error) {
+      if (!(error instanceof BufferEmptyError)) return await this.#onBufferError("emit", error);
+      if (onEmpty === undefined) return;
+      if (this.#lanes.length === 0) onEmpty();
+      // What a change has brought meanwhile wasn't looked at.
+      this.#isDry = !this.#hasChanged;
+    }
+  }
+
+  /** Waits; true when the next batch is due, false after a change. */
+  async #waitUntilDue(after: Batch<T> | undefined): Promise<boolean> {
+    const wait = new AbortController();
+    this.#onChange = () => wait.abort();
+    try {
+      if (await this.#buffer.waitUntilDue({ after, signal: wait.signal })) return true;
+    } catch (error) {
+      if (!wait.signal.aborted) throw error;
+      return false;
+    } finally {
+      this.#onChange = undefined;
+    }
+    throw new BufferClosedError("go on delivering");
+  }
+
+  /** Sends a batch. */
+  #begin(batch: Batch<T>): void {
+    const lane: Lane<T> = { batch, state: "running" };
+    this.#lanes.push(lane);
+    this.#courier.deliver(batch).then(
+      (isDelivered) => lane.state = isDelivered ? "done" : "left",
+      (error) => {
+        lane.state = "left";
+        this.#stop(error);
+      },
+    ).then(() => this.#wake());
+  }
+
+  /** Commits the oldest batch, which is delivered. */
+  async #commit(lane: Lane<T>): Promise<void> {
+    const { batch } = lane;
+    try {
+      await this.#buffer.commit(batch);
+      this.#reporter.tell({ type: "committed", batchId: batch.id, records: batch.length });
+    } catch (error) {
+      if (!(error instanceof BatchMismatchError)) {
+        await this.#onBufferError("commit", error);
+        // It isn't committed, so none behind it can be.
+        if (this.#lifetime.ending.aborted) lane.state = "left";
+        return;
+      }
+      this.#reporter.tell({ type: "gone", batchId: batch.id });
+    }
+    this.#bufferFailures = 0;
+    this.#lanes.shift();
+    this.#flushes.onCommitted(batch.length);
+    this.#isDry = false;
+  }
+
+  /** The buffer could not do its part: it is asked again later, or the producer stops. */
+  async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
+    if (this.#lifetime.ending.aborted) return;
+    if (!mayPass(error)) return this.#stop(error);
+    this.#reporter.tell({ type: "buffer-error", what, error });
+    await this.#backoff.waitForBuffer(++this.#bufferFailures);
+  }
+
+  /** Stops: the first reason counts. */
+  #stop(cause: unknown): void {
+    if (this.#stopped !== undefined || this.#lifetime.ending.aborted) return;
+    this.#stopped = cause instanceof ProducerStoppedError
+      ? cause
+      : new ProducerStoppedError({ reason: textOf(cause) }, { cause });
+    this.#lifetime.end(this.#stopped);
+    this.#reporter.tell({ type: "stopped", error: this.#stopped });
+    this.#wake();
+  }
+
+  /** Nothing runs any more. */
+  #onEnd(): void {
+    this.#lifetime.settle();
+    this.#flushes.rejectAll(this.#stopped ?? new ProducerClosedError("flush"));
+  }
+}

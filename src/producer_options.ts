@@ -1,0 +1,199 @@
+/**
+ * Options of a producer: what they mean, and their check. Every option is checked once, when the producer is made; an
+ * error names the option, what it must be, and what was given.
+ *
+ * @module
+ */
+
+import type { RecordBuffer } from "./buffer.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import type { DeadLetter } from "./dead_letters.ts";
+import type { Send } from "./delivery.ts";
+import { checkInteger, checkMethods, describe, MOST_MS } from "./options.ts";
+import type { ProducerEvent } from "./producer_events.ts";
+import type { RetryOptions, RetryPolicy } from "./retry.ts";
+
+/** Options of a {@linkcode Producer}. */
+export interface ProducerOptions<T> {
+  /**
+   * Keeps the records until they are delivered. It stays its opener's: the producer doesn't close it. Nobody else may
+   * emit from it or commit while the producer runs; to put into it is all right.
+   */
+  readonly buffer: RecordBuffer<T>;
+  /** Sends records to the target. */
+  readonly send: Send<T>;
+  /**
+   * So many batches are sent at a time, 1 to 16. They are committed in order, but arrive in any order.
+   *
+   * @default {1}
+   */
+  readonly maxInFlight?: number;
+  /**
+   * When a delivery that failed is sent again.
+   *
+   * @default {for ever, at most 30 seconds apart}
+   */
+  readonly retry?: RetryOptions;
+  /**
+   * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't answer for as
+   * long again, it is left alone and the next attempt begins, although it may be running still.
+   *
+   * @default {30_000}
+   */
+  readonly timeoutMs?: number;
+  /**
+   * What becomes of records that no retry can mend: `"stop"` stops the producer, with all that isn't delivered still in the
+   * buffer; a buffer takes them as {@linkcode DeadLetter}s, and the line goes on. It stays its opener's, too.
+   *
+   * @default {"stop"}
+   */
+  readonly whenUndeliverable?: "stop" | RecordBuffer<DeadLetter<T>>;
+  /**
+   * Milliseconds that running attempts have when the producer is closed or stops, 0 to 2^31 - 1; then their signals are
+   * aborted.
+   *
+   * @default {5_000}
+   */
+  readonly closeTimeoutMs?: number;
+  /**
+   * Time and timers of attempts and retries. When a batch is due is the buffer's clock's business.
+   *
+   * @default {systemClock}
+   */
+  readonly clock?: Clock;
+  /**
+   * Chance, for the time between retries: at least 0 and below 1.
+   *
+   * @default {Math.random}
+   */
+  readonly random?: () => number;
+  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
+  readonly onEvent?: (event: ProducerEvent) => void;
+}
+
+/** The options, complete and checked. */
+export type ResolvedProducerOptions<T> =
+  & Omit<Required<ProducerOptions<T>>, "retry" | "whenUndeliverable" | "onEvent">
+  & {
+    readonly retry: RetryPolicy;
+    readonly deadLetters: RecordBuffer<DeadLetter<T>> | undefined;
+    readonly onEvent: ((event: ProducerEvent) => void) | undefined;
+  };
+
+/** As many as a buffer hands over at a time. */
+const MOST_IN_FLIGHT = 16;
+/** A target that was away for a moment is back by then. */
+const DEFAULT_FIRST_DELAY_MS = 100;
+/** Short beside any outage, long beside what an attempt costs. */
+const DEFAULT_MAX_DELAY_MS = 30_000;
+/** What clients of HTTP and databases take for a hung connection. */
+const DEFAULT_TIMEOUT_MS = 30_000;
+/** Half of the 10 seconds that `docker stop` gives a process. */
+const DEFAULT_CLOSE_TIMEOUT_MS = 5_000;
+
+const MAKE = "make a producer";
+const BUFFER_METHODS = ["put", "putMany", "emit", "commit", "waitUntilDue", "writable", "stats"];
+const OPTIONS: readonly (keyof ProducerOptions<unknown> | string)[] = [
+  "buffer",
+  "send",
+  "maxInFlight",
+  "retry",
+  "timeoutMs",
+  "whenUndeliverable",
+  "closeTimeoutMs",
+  "clock",
+  "random",
+  "onEvent",
+];
+const RETRY_OPTIONS: readonly (keyof RetryOptions | string)[] = [
+  "firstDelayMs",
+  "maxDelayMs",
+  "maxAttempts",
+  "maxElapsedMs",
+];
+
+/**
+ * Completes the options.
+ *
+ * @throws {TypeError} for a value of the wrong type or an unknown option.
+ * @throws {RangeError} for a number out of range.
+ */
+export function resolveProducerOptions<T>(options: ProducerOptions<T>): ResolvedProducerOptions<T> {
+  checkObject("options", options, OPTIONS);
+  const {
+    buffer,
+    send,
+    maxInFlight = 1,
+    retry,
+    timeoutMs = DEFAULT_TIMEOUT_MS,
+    whenUndeliverable = "stop",
+    closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS,
+    clock = systemClock,
+    random = Math.random,
+    onEvent,
+  } = options;
+  checkMethods("buffer", buffer, BUFFER_METHODS, MAKE);
+  checkFunction("send", send);
+  checkInteger("maxInFlight", maxInFlight, 1, MOST_IN_FLIGHT, MAKE);
+  checkInteger("timeoutMs", timeoutMs, 1, MOST_MS, MAKE);
+  checkInteger("closeTimeoutMs", closeTimeoutMs, 0, MOST_MS, MAKE);
+  checkMethods("clock", clock, ["now", "monotonic", "setTimer"], MAKE);
+  checkFunction("random", random);
+  if (onEvent !== undefined) checkFunction("onEvent", onEvent);
+  return {
+    buffer,
+    send,
+    maxInFlight,
+    retry: resolveRetry(retry),
+    timeoutMs,
+    deadLetters: resolveUndeliverable(whenUndeliverable, buffer),
+    closeTimeoutMs,
+    clock,
+    random,
+    onEvent,
+  };
+}
+
+function resolveRetry(options: RetryOptions = {}): RetryPolicy {
+  checkObject("retry", options, RETRY_OPTIONS);
+  const {
+    firstDelayMs = DEFAULT_FIRST_DELAY_MS,
+    maxDelayMs = DEFAULT_MAX_DELAY_MS,
+    maxAttempts = Infinity,
+    maxElapsedMs = Infinity,
+  } = options;
+  checkInteger("retry.firstDelayMs", firstDelayMs, 0, MOST_MS, MAKE);
+  checkInteger("retry.maxDelayMs", maxDelayMs, 0, MOST_MS, MAKE);
+  if (maxAttempts !== Infinity) checkInteger("retry.maxAttempts", maxAttempts, 1, Number.MAX_SAFE_INTEGER, MAKE);
+  if (maxElapsedMs !== Infinity) checkInteger("retry.maxElapsedMs", maxElapsedMs, 0, Number.MAX_SAFE_INTEGER, MAKE);
+  return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };
+}
+
+function resolveUndeliverable<T>(
+  given: "stop" | RecordBuffer<DeadLetter<T>>,
+  buffer: RecordBuffer<T>,
+): RecordBuffer<DeadLetter<T>> | undefined {
+  if (given === "stop") return undefined;
+  if (typeof given !== "object" || given === null) {
+    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be "stop" or a buffer, got ${describe(given)}`);
+  }
+  checkMethods("whenUndeliverable", given, ["put"], MAKE);
+  if ((given as unknown) === buffer) {
+    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be another buffer than the one to be delivered`);
+  }
+  return given;
+}
+
+function checkObject(name: string, value: unknown, known: readonly string[]): void {
+  if (typeof value !== "object" || value === null) {
+    throw new TypeError(`Cannot ${MAKE}: ${name} must be an object, got ${describe(value)}`);
+  }
+  const prefix = name === "options" ? "" : `${name}.`;
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw new TypeError(`Cannot ${MAKE}: unknown option ${prefix}${unknown}`);
+}
+
+function checkFunction(name: string, value: unknown): void {
+  if (typeof value === "function") return;
+  throw new TypeError(`Cannot ${MAKE}: ${name} must be a function, got ${describe(value)}`);
+}

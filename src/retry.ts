@@ -1,0 +1,106 @@
+/**
+ * When something that failed is tried again: pure, time and chance are passed in.
+ *
+ * Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" of the AWS Architecture Blog (Marc Brooker,
+ * 2015, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random time between nothing and a
+ * bound that doubles with each try. Of the ways compared there it costs the target the least work, because producers
+ * that failed together don't come back together.
+ *
+ * @module
+ */
+
+import { BufferError, type BufferErrorCode } from "./errors.ts";
+
+/** When, and for how long, a delivery that failed is sent again. */
+export interface RetryOptions {
+  /**
+   * Bound of the first wait, in milliseconds; it doubles with each try. 0 to 2^31 - 1.
+   *
+   * @default {100}
+   */
+  readonly firstDelayMs?: number;
+  /**
+   * What the bound never exceeds, in milliseconds; 0 to 2^31 - 1.
+   *
+   * @default {30_000}
+   */
+  readonly maxDelayMs?: number;
+  /**
+   * A record that was sent so often is undeliverable; from 1. Counted from the start of the process.
+   *
+   * @default {Infinity}
+   */
+  readonly maxAttempts?: number;
+  /**
+   * A record is undeliverable so many milliseconds after its first attempt, counted from the start of the process. The
+   * last attempt is made when they are over; from 0.
+   *
+   * @default {Infinity}
+   */
+  readonly maxElapsedMs?: number;
+}
+
+/** {@linkcode RetryOptions}, complete. */
+export type RetryPolicy = Required<RetryOptions>;
+
+/** What is known when something has failed. */
+export interface Failure {
+  /** How often it was tried, from 1. */
+  readonly tries: number;
+  /** Milliseconds since the first try began. */
+  readonly elapsedMs: number;
+  /** How long the other side asks to be left alone. */
+  readonly retryAfterMs?: number | undefined;
+  /** Chance: at least 0 and below 1. */
+  readonly random: number;
+}
+
+/** A target that asks for more is asked again after this: a day. Nobody means more, and a wrong date is soon a year. */
+const LONGEST_RETRY_AFTER_MS = 86_400_000;
+
+/** Timers of all runtimes take 31 bits. */
+const MOST_MS: number = 2 ** 31 - 1;
+
+/**
+ * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one of
+ * a delivery is for a put that took too long.
+ */
+const PASSING: ReadonlySet<BufferErrorCode> = new Set([
+  "BUFFER_FULL",
+  "DELIVERY",
+  "FILE_SYSTEM",
+  "NO_SPACE",
+  "PERMISSION",
+]);
+
+/**
+ * How long to wait before the next try.
+ *
+ * What the other side asks for is the least; the random time comes on top of it, because all who are told the same
+ * would come back at the same moment.
+ *
+ * @returns Milliseconds, or `undefined` to give up.
+ */
+export function retryDelayMs(
+  policy: RetryPolicy,
+  { tries, elapsedMs, retryAfterMs, random }: Failure,
+): number | undefined {
+  const leftMs = policy.maxElapsedMs - elapsedMs;
+  if (tries >= policy.maxAttempts || leftMs <= 0) return undefined;
+  const asked = askedMs(retryAfterMs);
+  if (asked > leftMs) return undefined;
+  const bound = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** (tries - 1));
+  const jitter = bound * (random >= 0 && random <= 1 ? random : 1);
+  return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MOST_MS);
+}
+
+/** Whether a buffer that failed in this way may succeed later. */
+export function mayPass(error: unknown): boolean {
+  return !(error instanceof BufferError) || PASSING.has(error.code);
+}
+
+/** What was asked for, made usable: it comes from the outside. */
+function askedMs(retryAfterMs: unknown): number {
+  if (typeof retryAfterMs !== "number" || !(retryAfterMs > 0)) return 0;
+  return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+}
