@@ -89,7 +89,8 @@ export function retryDelayMs(
   if (tries >= policy.maxAttempts || leftMs <= 0) return undefined;
   const asked = askedMs(retryAfterMs);
   if (asked > leftMs) return undefined;
-  const bound = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** (tries - 1));
+  // 2^31 times anything is longer than any delay, and still a number.
+  const bound = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** Math.min(tries - 1, 31));
   const jitter = bound * (random >= 0 && random <= 1 ? random : 1);
   return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MOST_MS);
 }

@@ -16,11 +16,14 @@ import {
   BufferLockedError,
   CodecError,
   DamagedLogError,
+  DeliveryError,
   FileSystemError,
   fileSystemError,
   NoSpaceError,
   NotABufferError,
   PermissionError,
+  ProducerClosedError,
+  ProducerStoppedError,
   RecordTooLargeError,
   UnsupportedVersionError,
 } from "../src/errors.ts";
@@ -88,6 +91,24 @@ const ROWS: Record<BufferErrorCode, Row> = {
     message: "Cannot read segment 1.wal at offset 80: the checksum is wrong",
     fields: { segment: "1.wal", offset: 80, length: 20 },
   },
+  DELIVERY: {
+    error: new DeliveryError({
+      reason: "slow down",
+      retryable: false,
+      retryAfterMs: 5,
+      failed: [{ index: 1, retryable: true, reason: "busy" }],
+      isTooLarge: true,
+    }, { cause }),
+    type: DeliveryError,
+    message: "Cannot deliver: slow down",
+    fields: {
+      retryable: false,
+      retryAfterMs: 5,
+      failed: [{ index: 1, retryable: true, reason: "busy" }],
+      isTooLarge: true,
+      cause,
+    },
+  },
   FILE_SYSTEM: {
     error: new FileSystemError(write, { cause }),
     type: FileSystemError,
@@ -111,6 +132,18 @@ const ROWS: Record<BufferErrorCode, Row> = {
     type: PermissionError,
     message: 'Cannot write "b/1.wal": EACCES, run again with --allow-write=b',
     fields: { ...write, errno: "EACCES", flag: "--allow-write=b", cause },
+  },
+  PRODUCER_CLOSED: {
+    error: new ProducerClosedError("put"),
+    type: ProducerClosedError,
+    message: "Cannot put: the producer is closed",
+    fields: {},
+  },
+  PRODUCER_STOPPED: {
+    error: new ProducerStoppedError({ reason: "no such table", batchId: "u-1-3", sequences: [2, 3] }, { cause }),
+    type: ProducerStoppedError,
+    message: "Cannot go on delivering: no such table",
+    fields: { batchId: "u-1-3", sequences: [2, 3], cause },
   },
   RECORD_TOO_LARGE: {
     error: new RecordTooLargeError({ payloadBytes: 11, limitBytes: 10 }),
@@ -154,6 +187,11 @@ const OTHERS: readonly Omit<Row, "type">[] = [
     fields: { operation: "encode", sequence: undefined, index: 0 },
   },
   {
+    error: new DeliveryError({ reason: "the target is away" }),
+    message: "Cannot deliver: the target is away",
+    fields: { retryable: true, retryAfterMs: undefined, failed: undefined, isTooLarge: false, cause: undefined },
+  },
+  {
     error: new NotABufferError("b", []),
     message: 'Cannot open buffer "b": it is not a directory',
     fields: { path: "b", found: [] },
@@ -162,6 +200,11 @@ const OTHERS: readonly Omit<Row, "type">[] = [
     error: new PermissionError({ ...write, errno: "EROFS" }),
     message: 'Cannot write "b/1.wal": EROFS',
     fields: { ...write, errno: "EROFS", flag: undefined },
+  },
+  {
+    error: new ProducerStoppedError({ reason: "the buffer has failed" }),
+    message: "Cannot go on delivering: the buffer has failed",
+    fields: { batchId: undefined, sequences: [], cause: undefined },
   },
   {
     error: new RecordTooLargeError({ payloadBytes: 11, limitBytes: 10, index: 0 }),
