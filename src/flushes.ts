@@ -10,7 +10,9 @@
 
 /** One who waits. */
 interface Request {
-  /** Records that are still to be committed; `undefined` while its puts have not been answered. */
+  /** All puts made before have been answered: what they put is pending now, or never. */
+  isAnswered: boolean;
+  /** Records that are still to be committed; `undefined` while they have not been counted. */
   left: number | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -34,11 +36,11 @@ export class Flushes {
   /**
    * Waits.
    *
-   * @param answered Resolves when all puts made before have been answered: what they put is pending then, or never.
-   * @param onCounted Is called when it is known what is waited for.
+   * @param answered Resolves when all puts made before have been answered.
+   * @param onAnswered Is called then: it is time to count.
    * @param signal Ends the wait.
    */
-  wait(answered: Promise<unknown>, onCounted: () => void, signal: AbortSignal | undefined): Promise<void> {
+  wait(answered: Promise<unknown>, onAnswered: () => void, signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise((resolve, reject) => {
       const leave = (): void => {
@@ -46,6 +48,7 @@ export class Flushes {
         signal?.removeEventListener("abort", onAbort);
       };
       const request: Request = {
+        isAnswered: false,
         left: undefined,
         resolve() {
           leave();
@@ -60,11 +63,24 @@ export class Flushes {
       signal?.addEventListener("abort", onAbort, { once: true });
       this.#requests.add(request);
       answered.then(() => {
-        request.left = this.#pendingRecords();
-        if (request.left === 0) request.resolve();
-        onCounted();
+        request.isAnswered = true;
+        onAnswered();
       });
     });
+  }
+
+  /**
+   * Counts what there is to wait for. Not to be called while a commit is under way: nobody could say whether its records
+   * are among those counted, and `onCommitted` would take them off twice.
+   */
+  count(): void {
+    if (this.#requests.size === 0) return;
+    const pending = this.#pendingRecords();
+    for (const request of [...this.#requests]) {
+      if (!request.isAnswered || request.left !== undefined) continue;
+      request.left = pending;
+      if (pending === 0) request.resolve();
+    }
   }
 
   /** So many records were committed. */

@@ -278,6 +278,7 @@ export class Producer<T> implements AsyncDisposable {
   async #run(): Promise<void> {
     for (;;) {
       this.#hasChanged = false;
+      this.#flushes.count();
       const head = this.#lanes.at(0);
       if (head?.state === "done") await this.#commit(head);
       else if (this.#lifetime.ending.aborted) {

@@ -6,6 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import {
+  type Batch,
   DeliveryError,
   FileBuffer,
   MemoryBuffer,
@@ -188,6 +189,33 @@ benchTest("Producer.flush() resolves although records are put all the time", THR
   await producer.flush();
   assert(count > 0 && count < 20, `resolved after ${count} batches`);
   await producer.close();
+});
+
+benchTest("Producer.flush() counts nothing twice that is being committed when it is called", ONE, async (bench) => {
+  const { buffer, target, make } = bench;
+  const answered = Promise.withResolvers<void>();
+  const slow = new Proxy(buffer, {
+    get(real, name) {
+      if (name === "commit") return (batch: Batch<string>) => real.commit(batch).then(() => answered.promise);
+      const value = Reflect.get(real, name);
+      return typeof value === "function" ? value.bind(real) : value;
+    },
+  });
+  const producer = make({ buffer: slow });
+  await producer.put("a");
+  await turnLoop();
+  // That is dropped, but nobody has been told yet.
+  assertEquals(buffer.stats().pendingRecords, 0);
+  const held = new Held();
+  target.will(held.answer);
+  await producer.put("b");
+  const flushed = producer.flush();
+  await turnLoop();
+  answered.resolve();
+  assert(await isPending(flushed));
+  held.take();
+  await flushed;
+  assertEquals(target.records, ["a", "b"]);
 });
 
 benchTest("Producer.flush() rejects when its signal is aborted, and the records arrive all the same", THREE, async (
