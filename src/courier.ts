@@ -91,7 +91,6 @@ export class Courier<T> {
       reporter.tell({ type: "delivered", id, batchId, records: length });
       return [];
     }
-    part.redelivered = true;
     const { error } = outcome;
     const verdict = this.#judge(part, error);
     const taken = length - verdict.again.length - verdict.undeliverable.length;

@@ -6,13 +6,13 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import {
-  type Batch,
   DeliveryError,
   FileBuffer,
   MemoryBuffer,
   Producer,
   type ProducerEvent,
   type ProducerOptions,
+  type RecordBuffer,
   textCodec,
 } from "../mod.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
@@ -23,6 +23,17 @@ import { isPending, turnLoop } from "./record_buffer_subject.ts";
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
 const THREE = { ...NEVER_OLD, maxRecords: 3 };
 const ONE = { ...NEVER_OLD, maxRecords: 1 };
+
+/** The buffer, with some of its methods replaced. */
+function replacing(buffer: RecordBuffer<string>, methods: Partial<RecordBuffer<string>>): RecordBuffer<string> {
+  return new Proxy(buffer, {
+    get(real, name) {
+      if (name in methods) return Reflect.get(methods, name);
+      const value: unknown = Reflect.get(real, name);
+      return typeof value === "function" ? value.bind(real) : value;
+    },
+  });
+}
 
 benchTest("Producer sends a batch when it is full, and commits it when it is taken", THREE, async (bench) => {
   const { buffer, target, make } = bench;
@@ -194,12 +205,8 @@ benchTest("Producer.flush() resolves although records are put all the time", THR
 benchTest("Producer.flush() counts nothing twice that is being committed when it is called", ONE, async (bench) => {
   const { buffer, target, make } = bench;
   const answered = Promise.withResolvers<void>();
-  const slow = new Proxy(buffer, {
-    get(real, name) {
-      if (name === "commit") return (batch: Batch<string>) => real.commit(batch).then(() => answered.promise);
-      const value = Reflect.get(real, name);
-      return typeof value === "function" ? value.bind(real) : value;
-    },
+  const slow = replacing(buffer, {
+    commit: (batch) => buffer.commit(batch).then(() => answered.promise),
   });
   const producer = make({ buffer: slow });
   await producer.put("a");
@@ -216,6 +223,76 @@ benchTest("Producer.flush() counts nothing twice that is being committed when it
   held.take();
   await flushed;
   assertEquals(target.records, ["a", "b"]);
+});
+
+benchTest("Producer.flush() misses no record that is put while the loop finds nothing", THREE, async (bench) => {
+  const { buffer, target, make } = bench;
+  const answered = Promise.withResolvers<void>();
+  const slow = replacing(buffer, {
+    emit: (options) =>
+      buffer.emit(options).catch(async (error) => {
+        await answered.promise;
+        throw error;
+      }),
+  });
+  const producer = make({ buffer: slow, maxInFlight: 2 });
+  const held = new Held();
+  target.will(held.answer);
+  await producer.put("a");
+  const first = producer.flush();
+  await turnLoop();
+  // The loop has found nothing behind "a", and doesn't know it yet.
+  await producer.put("b");
+  const second = producer.flush();
+  await turnLoop();
+  answered.resolve();
+  await turnLoop();
+  assertEquals(target.records, ["a", "b"]);
+  held.take();
+  await Promise.all([first, second]);
+});
+
+benchTest(
+  "Producer.flush() includes records behind others that were dropped",
+  { ...NEVER_OLD, maxRecords: 2, whenFull: "drop-oldest", maxBacklogBytes: 200 },
+  async ({ buffer, target, make }) => {
+    const producer = make({ maxInFlight: 4 });
+    const held = new Held();
+    target.will(held.answer);
+    await producer.putMany(["a", "b"]);
+    await turnLoop();
+    // Batches are put and dropped before the loop gets its turn; what is left fills none.
+    const puts = Array.from({ length: 9 }, () => producer.put("x".repeat(50)));
+    await Promise.allSettled(puts);
+    assert(buffer.stats().dropped > 0);
+    const flushed = producer.flush();
+    assert(await isPending(flushed));
+    held.take();
+    await flushed;
+    assertEquals(buffer.stats().pendingRecords, 0);
+  },
+);
+
+benchTest("Producer.flush() waits for no more than is there, when most was cleared", ONE, async (bench) => {
+  const { buffer, target, make } = bench;
+  const producer = make();
+  const held = new Held();
+  target.will(held.answer);
+  await producer.putMany(Array.from({ length: 1_000 }, () => "x"));
+  const flushed = producer.flush();
+  await turnLoop();
+  await buffer.clear();
+  let count = 0;
+  const busy: () => void = () => {
+    if (count++ < 2_000) void producer.putMany(["y", "y"]);
+    target.will(busy);
+  };
+  target.will(busy);
+  await producer.putMany(["y", "y"]);
+  held.take();
+  await flushed;
+  assert(count < 20, `resolved after ${count} batches`);
+  await producer.close();
 });
 
 benchTest("Producer.flush() rejects when its signal is aborted, and the records arrive all the same", THREE, async (
