@@ -53,7 +53,9 @@ export class Backoff {
     }
   }
 
-  /** Waits for a buffer to recover, for the `tries`-th time: that is never given up. False if the producer ends before. */
+  /**
+   * Waits for a buffer to recover, for the `tries`-th time: that is never given up. False if the producer ends before.
+   */
   async waitForBuffer(tries: number): Promise<boolean> {
     const { retry, random } = this.#parts;
     const forEver = { ...retry, maxAttempts: Infinity, maxElapsedMs: Infinity };

@@ -1,10 +1,10 @@
 /**
  * Brings one batch to the target: attempts, retries, halves, rests, dead letters.
  *
- * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is persisted
- * as a dead letter, so that the batch may be committed. What belongs to one batch is sent one after the other, in order;
- * what has to be sent again comes before what was not sent yet. A record is left out of a delivery only if the target
- * said that it has it, or never will.
+ * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is
+ * persisted as a dead letter, so that the batch may be committed. What belongs to one batch is sent one after the
+ * other, in order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery
+ * only if the target said that it has it, or never will.
  *
  * Nothing is kept between batches, nor over the end of the process: a batch that was delivered in parts begins anew, as
  * a whole, with the ids that it had.
@@ -74,7 +74,9 @@ export class Courier<T> {
     return true;
   }
 
-  /** Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known. */
+  /**
+   * Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known.
+   */
   async #run({ part, ...before }: Errand<T>): Promise<readonly Errand<T>[] | undefined> {
     const { send, clock, lifetime, reporter } = this.#parts;
     const { id, batchId, length } = part;

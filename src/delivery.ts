@@ -5,6 +5,10 @@
  * A {@linkcode Send} sees a {@linkcode Delivery}, not the batch itself, because a batch may have to go in parts: halved,
  * if it is too large for the target, or only those of its records that failed before. Each part has an id of its own.
  *
+ * After a crash a batch that had gone in parts is sent as a whole again, first. So a target that takes parts of a
+ * delivery gets each record once only if it knows its records one by one (by `batchId` and sequence), or keeps its
+ * answer together with the id and gives it again. One that takes a delivery or leaves it needs nothing but the id.
+ *
  * @module
  */
 
@@ -21,7 +25,7 @@ export interface Delivery<T> extends Iterable<T> {
   readonly batchId: string;
   /** Sequence of each record, ascending; consecutive unless only some records are sent again. */
   readonly sequences: readonly number[];
-  /** The records, in order. */
+  /** The records, in order. Later attempts get the same objects: don't change them. */
   readonly records: readonly T[];
   /** The encoded bytes of each record, in order. */
   readonly payloads: readonly Uint8Array[];

@@ -70,8 +70,8 @@ export class Flushes {
   }
 
   /**
-   * Counts what there is to wait for. Not to be called while a commit is under way: nobody could say whether its records
-   * are among those counted, and `onCommitted` would take them off twice.
+   * Counts what there is to wait for. Not to be called while a commit is under way: nobody could say whether its
+   * records are among those counted, and `onCommitted` would take them off twice.
    */
   count(): void {
     if (this.#requests.size === 0) return;

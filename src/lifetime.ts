@@ -1,8 +1,8 @@
 /**
  * How a producer ends, and how whoever works for it learns of that.
  *
- * Two steps: from `end()` on nothing new is begun; what runs may finish within a grace time, then `aborting` tells it to
- * end as well. Nothing is waited for without a limit, so that a producer can always be closed.
+ * Two steps: from `end()` on nothing new is begun; what runs may finish within a grace time, then `aborting` tells it
+ * to end as well. Nothing is waited for without a limit, so that a producer can always be closed.
  *
  * @module
  */

@@ -12,7 +12,9 @@ import { createHash } from "node:crypto";
 import type { Batch } from "./buffer.ts";
 import type { Delivery } from "./delivery.ts";
 
-/** Sequences are written out in an id up to this length: more is no help to people, and headers of targets have limits. */
+/**
+ * Sequences are written out in an id up to this length: more is no help to people, and headers of targets have limits.
+ */
 const MOST_ID_CHARACTERS = 64;
 /** Of a SHA-256: 128 bits, so that two parts of one batch never have the same id by chance. */
 const HASH_CHARACTERS = 32;

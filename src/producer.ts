@@ -1,16 +1,17 @@
 /**
  * `Producer`: put records, and know that they arrive.
  *
- * A loop takes due batches from a buffer, sends them, and commits those that the target has. It keeps nothing of its own
- * that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches with the same ids.
+ * A loop takes due batches from a buffer, sends them, and commits those that the target has. It keeps nothing of its
+ * own that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches with the
+ * same ids.
  *
  * Guarantees, and how:
  * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter, and
  *   when all batches before it are committed.
  * - Nothing polls: the loop is woken by what it waits for (records, age, an answer, the end of a backoff, `flush()`,
  *   `close()`). While records wait to be delivered it keeps the process alive; with none to deliver it doesn't.
- * - It ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun, what
- *   runs may finish for a limited time, and whoever waits is told.
+ * - It ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun,
+ *   what runs may finish for a limited time, and whoever waits is told.
  *
  * @module
  */
@@ -209,10 +210,10 @@ export class Producer<T> implements AsyncDisposable {
   }
 
   /**
-   * Ends the producer. From the call on, puts are refused, those that wait for space are rejected, no attempt begins, and
-   * no backoff is waited for. Running attempts may finish for `closeTimeoutMs`, then their signals are aborted; one that
-   * takes no notice is left alone after another second. What is delivered by then is committed. The rest stays in the
-   * buffer, which stays open: call `flush()` before to be without one. A second call waits for the first.
+   * Ends the producer. From the call on, puts are refused, those that wait for space are rejected, no attempt begins,
+   * and no backoff is waited for. Running attempts may finish for `closeTimeoutMs`, then their signals are aborted; one
+   * that takes no notice is left alone after another second. What is delivered by then is committed. The rest stays in
+   * the buffer, which stays open: call `flush()` before to be without one. A second call waits for the first.
    */
   async close({ signal }: CloseOptions = {}): Promise<void> {
     const hurry = (): void => this.#lifetime.abort();
@@ -244,7 +245,9 @@ export class Producer<T> implements AsyncDisposable {
     return this.#stopped ?? (this.#closing === undefined ? undefined : new ProducerClosedError(verb));
   }
 
-  /** Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then. */
+  /**
+   * Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then.
+   */
   #putSignal(options: PutOptions | undefined): AbortSignal {
     const { ending } = this.#lifetime;
     return options?.signal === undefined ? ending : AbortSignal.any([options.signal, ending]);

@@ -23,7 +23,10 @@ export interface ProducerOptions<T> {
   /** Sends records to the target. */
   readonly send: Send<T>;
   /**
-   * So many batches are sent at a time, 1 to 16. They are committed in order, but arrive in any order.
+   * So many batches are sent at a time, 1 to 16. With 1 nothing of a batch is sent before all of the one before it is
+   * taken care of: records arrive in order, and only the last batch is ever sent again. With n they are committed in
+   * order, but may arrive in any: a batch that has to be sent again comes behind as many as n - 1 later ones, and after
+   * a crash n batches are sent again. A target that deduplicates must know the last n ids then, not only the last one.
    *
    * @default {1}
    */
@@ -35,15 +38,15 @@ export interface ProducerOptions<T> {
    */
   readonly retry?: RetryOptions;
   /**
-   * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't answer for as
-   * long again, it is left alone and the next attempt begins, although it may be running still.
+   * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't answer for
+   * as long again, it is left alone and the next attempt begins, although it may be running still.
    *
    * @default {30_000}
    */
   readonly timeoutMs?: number;
   /**
-   * What becomes of records that no retry can mend: `"stop"` stops the producer, with all that isn't delivered still in the
-   * buffer; a buffer takes them as {@linkcode DeadLetter}s, and the line goes on. It stays its opener's, too.
+   * What becomes of records that no retry can mend: `"stop"` stops the producer, with all that isn't delivered still in
+   * the buffer; a buffer takes them as {@linkcode DeadLetter}s, and the line goes on. It stays its opener's, too.
    *
    * @default {"stop"}
    */

@@ -1,10 +1,10 @@
 /**
  * When something that failed is tried again: pure, time and chance are passed in.
  *
- * Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" of the AWS Architecture Blog (Marc Brooker,
- * 2015, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random time between nothing and a
- * bound that doubles with each try. Of the ways compared there it costs the target the least work, because producers
- * that failed together don't come back together.
+ * Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" of the AWS Architecture Blog (Marc
+ * Brooker, 2015, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random time between
+ * nothing and a bound that doubles with each try. Of the ways compared there it costs the target the least work,
+ * because producers that failed together don't come back together.
  *
  * @module
  */
@@ -62,8 +62,8 @@ const LONGEST_RETRY_AFTER_MS = 86_400_000;
 const MOST_MS: number = 2 ** 31 - 1;
 
 /**
- * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one of
- * a delivery is for a put that took too long.
+ * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one
+ * of a delivery is for a put that took too long.
  */
 const PASSING: ReadonlySet<BufferErrorCode> = new Set([
   "BUFFER_FULL",

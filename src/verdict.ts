@@ -3,8 +3,8 @@
  * taken, whether it was too much at once. Pure.
  *
  * An answer comes from the outside, so nothing in it is believed unchecked. Where it makes no sense (records that the
- * delivery doesn't have, or one of them twice), all of the delivery counts as not taken: sent again it may arrive twice,
- * which a target that deduplicates doesn't mind, while a record that is left out is lost.
+ * delivery doesn't have, or one of them twice), all of the delivery counts as not taken: sent again it may arrive
+ * twice, which a target that deduplicates doesn't mind, while a record that is left out is lost.
  *
  * @module
  */

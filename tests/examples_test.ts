@@ -134,6 +134,28 @@ for (const fsync of ["always", "1000", "never"]) {
   });
 }
 
+test("producer.ts delivers each record once and in order to a target that fails", SLOW, async () => {
+  const outputs: string[] = [];
+  for (const seed of ["3", "3", "4"]) {
+    await inDirectory(async (directory) => {
+      const result = await runChild("examples/producer.ts", ["--seed", seed, "--fail-rate", "0.6"], {
+        cwd: directory,
+        permissions: [...HERE_ONLY, "--allow-net=127.0.0.1"],
+      });
+      assertSucceeded(result);
+      const { stdout } = result;
+      assertStringIncludes(stdout, "30 put, 30 stored, each once and in order\n");
+      assertEquals(linesOf(stdout, "committed "), Array.from({ length: 6 }, () => "5 records"));
+      const [, refused, duplicates] = /(\d+) refused, (\d+) duplicates skipped/.exec(stdout) ?? [];
+      assert(Number(refused) > 0 && Number(duplicates) > 0, "nothing has failed: choose another seed");
+      outputs.push(stdout.slice(stdout.lastIndexOf("committed")));
+      assertEquals(readdirSync(directory), [], "something was left behind");
+    });
+  }
+  assertEquals(outputs[0], outputs[1]);
+  assert(outputs[0] !== outputs[2], "the seed makes no difference");
+});
+
 test("ndjson.ts ships standard input, skips blank lines and reports what is no JSON", async () => {
   await inDirectory(async (directory) => {
     const input = '{"n":1}\n\n[2]\r\nno json\n"\u2028 3"\nnull\n6';

@@ -1,6 +1,7 @@
 /**
  * Producer: what becomes of records when all goes as it should, and when the target fails in ways that are usual.
- * Bad answers are in `producer_faults_test.ts`, the end in `producer_close_test.ts`, crashes in `producer_crash_test.ts`.
+ * Bad answers are in `producer_faults_test.ts`, the end is in `producer_close_test.ts`, and crashes are in
+ * `producer_crash_test.ts`.
  */
 
 import { test } from "node:test";
