@@ -17,6 +17,7 @@ import {
   BufferFailedError,
   BufferLockedError,
   DamagedLogError,
+  DeliveryError,
   FileBuffer,
   type FileBufferOptions,
   FileSystemError,
@@ -25,6 +26,7 @@ import {
   NoSpaceError,
   NotABufferError,
   PermissionError,
+  Producer,
   type RecordBuffer,
   systemClock,
   textCodec,
@@ -520,6 +522,24 @@ async function withBuffer(
   }
 }
 
+/** Makes a producer with a target that refuses everything for good, for `use`, which has to reject. */
+function withProducer(use: (producer: Producer<string>) => Promise<unknown>): Promise<unknown> {
+  return withBuffer({}, async (buffer) => {
+    const send = () => Promise.reject(new DeliveryError({ reason: "bad request", retryable: false }));
+    const producer = new Producer<string>({ buffer, send });
+    try {
+      return await use(producer);
+    } finally {
+      await producer.close();
+    }
+  });
+}
+
+async function stop(producer: Producer<string>): Promise<void> {
+  await producer.put("a");
+  await producer.flush();
+}
+
 /** One way to each code; the type checker refuses a missing one. */
 const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
   BATCH_MISMATCH: () => withBuffer({}, (buffer) => buffer.commit()),
@@ -538,6 +558,12 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
     damage(fileSystem, segments[segments.length - 1]);
     return open(fileSystem, { onDamage: "fail" });
   },
+  DELIVERY: () =>
+    withProducer((producer) =>
+      stop(producer).catch((error: Error) => {
+        throw error.cause;
+      })
+    ),
   FILE_SYSTEM: () => open(new MemoryFileSystem({ onOperation: () => ({ kind: "fail", errno: "EIO" }) })),
   NO_SPACE: () =>
     withBuffer({}, (buffer, fileSystem) => {
@@ -550,6 +576,8 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
     return open(fileSystem);
   },
   PERMISSION: () => open(new MemoryFileSystem({ onOperation: () => ({ kind: "fail", errno: "EROFS" }) })),
+  PRODUCER_CLOSED: () => withProducer((producer) => producer.close().then(() => producer.put("a"))),
+  PRODUCER_STOPPED: () => withProducer(stop),
   RECORD_TOO_LARGE: () => withBuffer({ maxRecordBytes: 1 }, (buffer) => buffer.put("ab")),
   async UNSUPPORTED_VERSION() {
     const { fileSystem, segments } = await withRecords();

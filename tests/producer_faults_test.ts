@@ -376,10 +376,10 @@ interface Disk {
 
 function diskTest(title: string, body: (disk: Disk) => Promise<void>): void {
   test(title, async () => {
-    let disk: Disk | undefined;
+    const faults: Pick<Disk, "fails" | "onSend"> = { fails: undefined, onSend() {} };
     const fileSystem = new MemoryFileSystem({
       onOperation: ({ operation, path }): Fault | undefined =>
-        disk?.fails?.(operation, path) === true ? { kind: "fail", errno: "EIO" } : undefined,
+        faults.fails?.(operation, path) === true ? { kind: "fail", errno: "EIO" } : undefined,
     });
     const clock = new ManualClock();
     const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, clock, fsync: "always", ...ONE });
@@ -388,14 +388,13 @@ function diskTest(title: string, body: (disk: Disk) => Promise<void>): void {
     const make = (): Producer<string> => {
       const send = ({ records }: { records: readonly string[] }): void => {
         sent.push(...records);
-        disk?.onSend();
+        faults.onSend();
       };
       const producer = new Producer<string>({ buffer, clock, random: () => 1, send });
       producers.push(producer);
       return producer;
     };
-    disk = { fails: undefined, fileSystem, clock, buffer, sent, onSend() {}, make };
-    await body(disk);
+    await body(Object.assign(faults, { fileSystem, clock, buffer, sent, make }));
     for (const producer of producers) await finish(producer, clock);
     await buffer.close().catch(() => {});
     assertEquals(clock.timers, []);
