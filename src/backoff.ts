@@ -40,6 +40,13 @@ export class Backoff {
     return retryDelayMs(this.#parts.retry, { ...failure, random: this.#parts.random() });
   }
 
+  /** How long to wait for the `tries`-th time for something that is never given up. */
+  endlessDelayMs(tries: number, retryAfterMs?: number | undefined): number {
+    const { retry, random } = this.#parts;
+    const endless = { ...retry, maxAttempts: Infinity, maxElapsedMs: Infinity };
+    return retryDelayMs(endless, { tries, elapsedMs: 0, retryAfterMs, random: random() }) ?? 0;
+  }
+
   /** Waits; false if the producer ends before. `id` is the delivery that waits. */
   async wait(delayMs: number, id?: string): Promise<boolean> {
     const { clock, lifetime, reporter } = this.#parts;
@@ -53,12 +60,8 @@ export class Backoff {
     }
   }
 
-  /**
-   * Waits for a buffer to recover, for the `tries`-th time: that is never given up. False if the producer ends before.
-   */
+  /** Waits for a buffer to recover, for the `tries`-th time; false if the producer ends before. */
   async waitForBuffer(tries: number): Promise<boolean> {
-    const { retry, random } = this.#parts;
-    const forEver = { ...retry, maxAttempts: Infinity, maxElapsedMs: Infinity };
-    return await this.wait(retryDelayMs(forEver, { tries, elapsedMs: 0, random: random() }) ?? 0);
+    return await this.wait(this.endlessDelayMs(tries));
   }
 }

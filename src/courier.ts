@@ -150,8 +150,9 @@ export class Courier<T> {
     for (const half of halves) half.redelivered = true;
     this.#parts.reporter.tell({ type: "halved", id: part.id, halves: [halves[0].id, halves[1].id] });
     if (retryAfterMs !== undefined) {
-      const delayMs = this.#parts.backoff.delayMs({ tries: 1, elapsedMs: 0, retryAfterMs }) ?? 0;
-      if (delayMs > 0 && !await this.#parts.backoff.wait(delayMs, halves[0].id)) return undefined;
+      // Halves are no retries: no bound of those ends them.
+      const delayMs = this.#parts.backoff.endlessDelayMs(1, retryAfterMs);
+      if (!await this.#parts.backoff.wait(delayMs, halves[0].id)) return undefined;
     }
     return halves.map(firstErrand);
   }

@@ -536,7 +536,7 @@ benchTest("Producer leaves the target alone for as long as it asks, and a random
 
 benchTest("Producer waits before it sends halves when the target asks for that", THREE, async (bench) => {
   const { clock, target, make } = bench;
-  const producer = make({ retry: { firstDelayMs: 0 } });
+  const producer = make({ retry: { firstDelayMs: 0, maxAttempts: 1 } });
   target.will(fails(new DeliveryError({ reason: "too much", isTooLarge: true, retryAfterMs: 1_000 })));
   await producer.putMany(["a", "b", "c"]);
   await pass(clock, 999);
