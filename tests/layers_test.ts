@@ -49,6 +49,7 @@ const LINES: readonly string[] = [
   "backoff",
   "dead_letters",
   "courier  producer_options",
+  "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after",
   "producer  sinks/*",
   "presets",
   "cli/*",

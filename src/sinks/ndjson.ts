@@ -1,0 +1,62 @@
+/**
+ * Deliveries as NDJSON, one line a record (https://github.com/ndjson/ndjson-spec): what HTTP targets, streams and files
+ * are sent.
+ *
+ * Guarantees: the payloads are taken as they are, without decoding them; each record is one line, and each line is one
+ * record: what would be two lines, or none, is reported for its record alone, before anything is sent.
+ *
+ * @module
+ */
+
+import type { Delivery } from "../delivery.ts";
+import { DeliveryError } from "../errors.ts";
+
+/** How records become lines. */
+export interface LineOptions<T> {
+  /**
+   * Makes the line of a record, without a line break; it must give the same for the same record, always.
+   *
+   * @default the payload, as it is: with `jsonCodec` that is the record's JSON
+   */
+  readonly line?: (record: T) => string;
+}
+
+const LINE_FEED = 0x0a;
+const encoder = new TextEncoder();
+
+/**
+ * All records of a delivery as lines.
+ *
+ * @throws {DeliveryError} if there are records that are no line. Its `failed` says of these that no retry can mend them,
+ * and of all others that they are to be sent again, because nothing has been sent.
+ */
+export function toLines<T>(delivery: Delivery<T>, { line }: LineOptions<T>): Uint8Array<ArrayBuffer> {
+  const lines = line === undefined ? delivery.payloads : delivery.records.map((record) => encoder.encode(line(record)));
+  if (lines.some((bytes) => faultOf(bytes) !== undefined)) throw refusal(lines);
+  const all = new Uint8Array(lines.reduce((sum, bytes) => sum + bytes.length + 1, 0));
+  let at = 0;
+  for (const bytes of lines) {
+    all.set(bytes, at);
+    at += bytes.length;
+    all[at++] = LINE_FEED;
+  }
+  return all;
+}
+
+function faultOf(line: Uint8Array): string | undefined {
+  if (line.length === 0) return "it is empty";
+  return line.includes(LINE_FEED) ? "it has a line break in it" : undefined;
+}
+
+function refusal(lines: readonly Uint8Array[]): DeliveryError {
+  const faults = lines.map(faultOf);
+  const first = faults.findIndex((fault) => fault !== undefined);
+  return new DeliveryError({
+    reason: `record ${first} can't be written as one line, because ${faults[first]}; see the option line`,
+    failed: faults.map((fault, index) => ({
+      index,
+      retryable: fault === undefined,
+      reason: fault === undefined ? "not sent, because of another record" : `no line: ${fault}`,
+    })),
+  });
+}
