@@ -208,6 +208,23 @@ test("fileSink() takes over a file of whole lines that has no journal, and no ot
   assertEquals(other.paths().filter((path) => path === JOURNAL), []);
 });
 
+test("fileSink() has a file that it takes over on stable storage before it counts on it", async () => {
+  const fileSystem = newDisk();
+  const file = fileSystem.open(PATH, "create");
+  file.write(new TextEncoder().encode("before\n"), 0);
+  await fileSystem.syncDirectory("/out");
+  const sink = await open(fileSystem);
+  for (let seed = 0; seed < 30; seed++) {
+    const after = fileSystem.crash({ seed });
+    const reopened = await open(after);
+    await send(reopened, 0);
+    await reopened.close();
+    assertEquals(textOf(after, PATH), `before\n${linesOf(0)}`);
+  }
+  file.close();
+  await sink.close();
+});
+
 test("fileSink() begins a file anew that was moved away, and still knows what it had", async () => {
   const fileSystem = newDisk();
   const sink = await open(fileSystem);
@@ -313,6 +330,25 @@ for (const fault of FAULTS) {
     assert(failures > 0, "no operation has failed");
   });
 }
+
+test("fileSink() leaves nothing of a failed delivery when another follows that is shorter", async () => {
+  for (
+    const { operation, path, fault } of [
+      { operation: "write", path: PATH, fault: { kind: "torn", errno: "EIO", bytes: 12 } },
+      { operation: "sync", path: PATH, fault: { kind: "fail", errno: "EIO" } },
+      { operation: "write", path: JOURNAL, fault: { kind: "torn", errno: "EIO", bytes: 60 } },
+    ] as const
+  ) {
+    const disk = new InstrumentedDisk(newDisk());
+    const sink = await open(disk.fileSystem);
+    disk.fail({ operation, path }, fault);
+    await assertRejects(async () => await sink(deliveryOf([1111, 2222, 3333]), contextOf()), FileSystemError);
+    await sink(deliveryOf([4], { id: "4" }), contextOf());
+    assertEquals(textOf(disk.fileSystem, PATH), "4\n");
+    assertEquals(textOf(disk.fileSystem, JOURNAL).split("\n").map((line) => line.split(" ")[1]), ["0", "2", undefined]);
+    await sink.close();
+  }
+});
 
 test("fileSink() rejects while the disk is full, and goes on when there is space", async () => {
   const fileSystem = newDisk();
