@@ -14,6 +14,7 @@ import { ManualClock } from "../src/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../src/sinks/http.ts";
 import { retryAfterMs } from "../src/sinks/retry_after.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
+import { turn } from "./instrumented_disk.ts";
 
 interface Click {
   readonly n: number;
@@ -308,25 +309,31 @@ test("httpSink() is rejected, to be retried, where nobody listens", async () => 
 });
 
 test("httpSink() ends with the signal's reason when the server hangs before or in the answer", async () => {
-  const hangs: Answer[] = [
-    () => {},
-    (response) => {
-      response.writeHead(200);
-      response.write("and then nothing");
-    },
-    (response) => {
-      response.writeHead(500);
-      response.write("and then nothing");
-    },
+  const begin = (status: number): Answer => (response) => {
+    response.writeHead(status);
+    response.write("and then nothing");
+  };
+  const hangs: readonly (readonly [hang: Answer, abortAt: "request" | "answer"])[] = [
+    [() => {}, "request"],
+    [begin(200), "answer"],
+    [begin(500), "answer"],
   ];
-  for (const hang of hangs) {
+  for (const [hang, abortAt] of hangs) {
     const controller = new AbortController();
     const reason = new Error("given up");
+    const abort = () => controller.abort(reason);
     await withServer((response, seen) => {
       hang(response, seen);
-      setTimeout(() => controller.abort(reason), 20);
+      if (abortAt === "request") abort();
     }, async ({ url }) => {
-      const send = httpSink<Click>({ url });
+      const send = httpSink<Click>({
+        url,
+        async fetch(target, init) {
+          const response = await fetch(target, init);
+          void turn().then(abort);
+          return response;
+        },
+      });
       const attempt = async () => await send(deliveryOf([{ n: 1 }]), contextOf({ signal: controller.signal }));
       assertEquals(await assertRejects(attempt), reason);
     });

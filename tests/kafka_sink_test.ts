@@ -12,6 +12,7 @@ import type * as KafkaJs from "npm:kafkajs@2.2.4";
 import { DeliveryError } from "../src/errors.ts";
 import { kafkaIdentity, type KafkaMessage, type KafkaProducer, kafkaSink } from "../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
+import { turn, watch } from "./instrumented_disk.ts";
 import { KafkaPeer, type Reaction, type StoredMessage } from "./kafka_peer.ts";
 import { loadPackage } from "./npm_packages.ts";
 
@@ -252,10 +253,12 @@ test("kafkaSink() ends with the signal's reason while a broker hangs", WITH_CLIE
     const controller = new AbortController();
     const reason = new Error("given up");
     const send = kafkaSink<Click>({ producer, topic: "clicks" });
-    const sent = send(clicks(1), contextOf({ signal: controller.signal }));
-    while (peer.batches.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    const sent = watch(Promise.resolve(send(clicks(1), contextOf({ signal: controller.signal }))));
+    while (peer.batches.length === 0) await turn();
+    assertEquals(sent.state, "pending");
     controller.abort(reason);
-    assertEquals(await assertRejects(async () => await sent), reason);
+    await turn();
+    assertEquals(sent.error, reason);
     await peer.stop();
     await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError);
   });
