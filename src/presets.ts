@@ -1,0 +1,180 @@
+/**
+ * What well-known targets take at once, and the buffer options that follow from it: each batch fits into one request.
+ *
+ * ```ts ignore
+ * const buffer = await FileBuffer.open({ path: "./events.wal", ...presetFor(KINESIS) });
+ * ```
+ *
+ * ## What a target counts besides the payload
+ *
+ * The buffer counts payload bytes. A target counts more: keys, headers, attributes, framing, base64. What it counts for a
+ * batch of `n` records with `P` payload bytes is at most
+ *
+ *     P * bytesPerPayloadByte + n * recordOverheadBytes + requestOverheadBytes
+ *
+ * {@linkcode presetFor} takes what the most records of a batch need off the limit once, so that every batch fits, whatever
+ * its records are like. The price is a part of the limit that large records leave unused: a quarter of a percent with
+ * SQS, 2 % with Kinesis, 12 % with Kafka. That is why no size hook runs for each record in the buffer, where it would have
+ * to give the same after a restart, too, for a batch to keep its end.
+ *
+ * Limits change, and accounts and servers have their own: each number says where it is from. All of them were looked up
+ * in November 2025. Override what differs: `presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 })`.
+ *
+ * @module
+ */
+
+import type { BufferOptions } from "./buffer.ts";
+
+/** What a target takes at once, and what it counts. */
+export interface TargetLimits {
+  /** The most records in one request. */
+  readonly maxRecords: number;
+  /** The most bytes in one request; `undefined` where each record is a request of its own. */
+  readonly maxRequestBytes?: number | undefined;
+  /** The most bytes of one record, with all that is counted for it. */
+  readonly maxRecordBytes: number;
+  /** Bytes counted for a record besides its payload: key, headers, attributes, framing. An upper bound. */
+  readonly recordOverheadBytes: number;
+  /**
+   * Bytes counted for a request besides its records.
+   *
+   * @default {0}
+   */
+  readonly requestOverheadBytes?: number | undefined;
+  /**
+   * Bytes counted for each byte of payload: 4 / 3 where payloads travel as base64, whose padding is up to 3 bytes of
+   * `recordOverheadBytes`.
+   *
+   * @default {1}
+   */
+  readonly bytesPerPayloadByte?: number | undefined;
+}
+
+/** The options of a buffer that a preset sets. */
+export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBytes" | "maxRecordBytes">>;
+
+/**
+ * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 5 MiB for the request including partition keys, 1 MiB for a
+ * record with its key (API reference of PutRecords, https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html).
+ * A stream can be set to larger records, up to 10 MiB ("Handle large records" in the developer guide). A key has up to 256
+ * characters: counted here as 256 bytes.
+ */
+export const KINESIS: TargetLimits = {
+  maxRecords: 500,
+  maxRequestBytes: 5 * 2 ** 20,
+  maxRecordBytes: 2 ** 20,
+  recordOverheadBytes: 256,
+};
+
+/**
+ * Amazon Data Firehose, `PutRecordBatch`: 500 records, 4 MB for the request, 1,000 KiB for a record before base64 (API
+ * reference of PutRecordBatch and Record, https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html;
+ * that page says MB, others MiB: the smaller one is taken). One byte for the line feed that ends each record, because
+ * Firehose puts nothing between them.
+ */
+export const FIREHOSE: TargetLimits = {
+  maxRecords: 500,
+  maxRequestBytes: 4_000_000,
+  maxRecordBytes: 1_024_000,
+  recordOverheadBytes: 1,
+};
+
+/**
+ * Amazon SQS, `SendMessageBatch`: 10 messages, 1,048,576 bytes for one and for all of them, attributes included (API
+ * reference of SendMessageBatch,
+ * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html). The limit was 262,144
+ * bytes before August 2025, and still is in some emulators. Room for two attributes with the record's identity.
+ */
+export const SQS: TargetLimits = {
+  maxRecords: 10,
+  maxRequestBytes: 2 ** 20,
+  maxRecordBytes: 2 ** 20,
+  recordOverheadBytes: 256,
+};
+
+/**
+ * Google Cloud Pub/Sub, `Publish`: 1,000 messages, 10 MB for the request and for one message (Quotas and limits,
+ * https://cloud.google.com/pubsub/quotas; the client libraries have 1,000 and 10,000,000 as constants). Room for two
+ * attributes with the record's identity, a short ordering key and the framing of protocol buffers. Over REST payloads
+ * are base64: `{ ...PUBSUB, bytesPerPayloadByte: 4 / 3 }`.
+ */
+export const PUBSUB: TargetLimits = {
+  maxRecords: 1_000,
+  maxRequestBytes: 10_000_000,
+  maxRecordBytes: 10_000_000,
+  recordOverheadBytes: 512,
+};
+
+/**
+ * Apache Kafka: `message.max.bytes`, 1,048,588 by default, is the most that a record batch may have, after compression
+ * (Broker configs, https://kafka.apache.org/documentation/#brokerconfigs_message.max.bytes). A batch begins with 61 bytes
+ * (https://kafka.apache.org/documentation/#recordbatch). Room for what `kafkaSink` adds to a record: the batch's id as key
+ * and as a header, the sequence as a header, framing. The number of records has no limit there: 500 keeps that room
+ * small against the payloads.
+ */
+export const KAFKA: TargetLimits = {
+  maxRecords: 500,
+  maxRequestBytes: 1_048_588,
+  maxRecordBytes: 1_048_588,
+  recordOverheadBytes: 256,
+  requestOverheadBytes: 61,
+};
+
+/**
+ * NATS: `max_payload`, 1 MiB by default and up to 64 MB, for a message with its headers (Server configuration,
+ * https://docs.nats.io/running-a-nats-service/configuration; the server holds the total size that HPUB states against it).
+ * Each record is a message. Room for the header `Nats-Msg-Id` with the batch's id and the sequence.
+ */
+export const NATS: TargetLimits = {
+  maxRecords: 1_000,
+  maxRecordBytes: 2 ** 20,
+  recordOverheadBytes: 256,
+};
+
+/** A batch where nothing limits it: what a buffer has by default. */
+const DEFAULT_MAX_BYTES = 1_000_000;
+
+/**
+ * The options of a buffer whose every batch fits into one request of a target.
+ *
+ * @param limits One of the constants here, whole or with changes, or those of another target.
+ * @returns `maxRecords`, `maxBytes` and `maxRecordBytes`, to be spread into the options of `open()`.
+ * @throws {RangeError} if a number makes no sense, or the overhead leaves no room for payload.
+ *
+ * @example A stream of Kinesis with short keys and larger records
+ * ```ts
+ * import { KINESIS, presetFor } from "@sluice/buffer/presets";
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const preset = presetFor({ ...KINESIS, maxRecordBytes: 2 * 2 ** 20, recordOverheadBytes: 40 });
+ * assertEquals(preset, { maxRecords: 500, maxBytes: 5_222_880, maxRecordBytes: 2_097_112 });
+ * const buffer = await MemoryBuffer.open({ ...preset, maxAgeMs: 1_000 });
+ * await buffer.close();
+ * ```
+ */
+export function presetFor(limits: TargetLimits): Preset {
+  const { maxRecords, maxRequestBytes, recordOverheadBytes } = limits;
+  const { requestOverheadBytes = 0, bytesPerPayloadByte = 1 } = limits;
+  check("maxRecords", maxRecords, Number.isInteger(maxRecords) && maxRecords >= 1);
+  check("maxRecordBytes", limits.maxRecordBytes, limits.maxRecordBytes >= 1);
+  check("maxRequestBytes", maxRequestBytes, maxRequestBytes === undefined || maxRequestBytes >= 1);
+  check("recordOverheadBytes", recordOverheadBytes, recordOverheadBytes >= 0);
+  check("requestOverheadBytes", requestOverheadBytes, requestOverheadBytes >= 0);
+  check("bytesPerPayloadByte", bytesPerPayloadByte, bytesPerPayloadByte >= 1 && bytesPerPayloadByte < Infinity);
+  const payloadBytes = (counted: number): number => Math.floor(counted / bytesPerPayloadByte);
+  const ofRecord = payloadBytes(limits.maxRecordBytes - recordOverheadBytes);
+  const maxBytes = maxRequestBytes === undefined
+    ? Math.max(ofRecord, DEFAULT_MAX_BYTES)
+    : payloadBytes(maxRequestBytes - requestOverheadBytes - maxRecords * recordOverheadBytes);
+  const maxRecordBytes = Math.min(ofRecord, maxBytes);
+  if (maxRecordBytes < 1) {
+    const overhead = `${maxRecords} times ${recordOverheadBytes} and ${requestOverheadBytes} bytes of overhead`;
+    throw new RangeError(`Cannot make a preset: ${overhead} leave no room for payload; take fewer records`);
+  }
+  return { maxRecords, maxBytes, maxRecordBytes };
+}
+
+function check(name: string, value: number | undefined, isRight: boolean): void {
+  if (!isRight) throw new RangeError(`Cannot make a preset: ${name} is out of range, got ${value}`);
+}
