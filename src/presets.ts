@@ -17,8 +17,8 @@
  * SQS, 2 % with Kinesis, 12 % with Kafka. That is why no size hook runs for each record in the buffer, where it would have
  * to give the same after a restart, too, for a batch to keep its end.
  *
- * Limits change, and accounts and servers have their own: each number says where it is from. All of them were looked up
- * in November 2025. Override what differs: `presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 })`.
+ * Limits change, and accounts and servers have their own: each number says where it is from, as it stood there in
+ * 2026. Override what differs: `presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 })`.
  *
  * @module
  */

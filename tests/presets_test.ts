@@ -31,6 +31,7 @@ test("presetFor() counts what a payload grows by", () => {
   assertEquals(preset, { maxRecords: 1_000, maxBytes: 7_116_000, maxRecordBytes: 7_116_000 });
   const tiny = { maxRecords: 1, maxRequestBytes: 8, maxRecordBytes: 8, recordOverheadBytes: 0 };
   assertEquals(presetFor({ ...tiny, bytesPerPayloadByte: 4 / 3 }).maxBytes, 6);
+  assertEquals(presetFor({ ...tiny, maxRequestBytes: 7, bytesPerPayloadByte: 4 / 3 }).maxBytes, 5);
 });
 
 test("presetFor() refuses limits that make no sense or leave no room, by name", () => {

@@ -9,7 +9,8 @@
  * - The same delivery has the same key and the same body in each attempt, also after a crash. The key is written as the
  *   draft "The Idempotency-Key HTTP Header Field" asks for (draft-ietf-httpapi-idempotency-key-header-07): a string in
  *   quotes. So a server that keeps the keys, and answers for one that it has as it did the first time, gets each record
- *   once. For a server that doesn't it is at least once.
+ *   once. For a server that doesn't it is at least once. What has to go in parts, because it is too large or single records
+ *   failed, has a key for each part.
  * - Every answer is read to its end or given back to the connection, so that no attempt leaves a connection behind.
  *
  * ## What becomes of an answer
