@@ -14,7 +14,7 @@ import { ManualClock } from "../src/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../src/sinks/http.ts";
 import { retryAfterMs } from "../src/sinks/retry_after.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
-import { turn } from "./instrumented_disk.ts";
+import { turn, watch } from "./instrumented_disk.ts";
 
 interface Click {
   readonly n: number;
@@ -340,6 +340,18 @@ test("httpSink() ends with the signal's reason when the server hangs before or i
   }
 });
 
+test("httpSink() ends with the signal's reason while it waits for headers", async () => {
+  const controller = new AbortController();
+  const send = httpSink<Click>({
+    url: "http://127.0.0.1:1",
+    headers: () => new Promise(() => controller.abort("no token")),
+    fetch: () => Promise.reject(new Error("a request was made")),
+  });
+  const sent = watch(Promise.resolve(send(deliveryOf([{ n: 1 }]), contextOf({ signal: controller.signal }))));
+  await turn();
+  assertEquals(sent.error, "no token");
+});
+
 test("httpSink() sends nothing when the signal is aborted before", async () => {
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
     const reason = new Error("closing");
@@ -432,5 +444,12 @@ test("httpSink() refuses wrong options by name", () => {
     const error = assertThrows(() => httpSink({ url: "http://localhost", [name]: "x" }), TypeError);
     assertStringIncludes(error.message, name);
   }
+  for (const method of ["GET", "post", "", 7]) {
+    const error = assertThrows(() => httpSink({ url: "https://example.com", method: method as "POST" }), TypeError);
+    assertStringIncludes(error.message, "method must be one of POST, PUT, PATCH");
+  }
+  const secret = assertThrows(() => httpSink({ url: "https://user:secret@example.com" }), TypeError);
+  assertEquals(secret.message.includes("secret"), false);
+  assertThrows(() => httpSink({ url: "https://example.com", headers: { "no name": "x" } }), TypeError);
   assert(typeof httpSink({ url: "https://example.com" }) === "function");
 });

@@ -33,6 +33,7 @@
 import { type Clock, systemClock } from "../clock.ts";
 import type { Delivery, Send, SendContext } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
+import { abortable } from "./abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 import { retryAfterMs } from "./retry_after.ts";
 
@@ -63,7 +64,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    *
    * @default {"POST"}
    */
-  readonly method?: string;
+  readonly method?: "POST" | "PUT" | "PATCH";
   /**
    * Header fields besides, or what makes them for each attempt, such as one with a token of now. They win over the
    * sink's own Content-Type.
@@ -129,6 +130,8 @@ const MAX_BODY_BYTES: number = 64 * 2 ** 20;
 /** Characters of a body that go into an error's reason. */
 const MAX_REASON_CHARACTERS = 200;
 
+const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
+
 const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
 
 /**
@@ -136,8 +139,8 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  *
  * @param options Where, and what is special about the server.
  * @returns What to give to a producer as `send`.
- * @throws {TypeError} if an option has the wrong type, or `url` is none of http or https. What the returned function
- * throws: {@linkcode DeliveryError}, or the signal's reason.
+ * @throws {TypeError} if an option has the wrong type, `url` is none of http or https, or a header is wrong. What the returned
+ * function throws: {@linkcode DeliveryError}, or the signal's reason.
  *
  * @example Send two records as lines
  * ```ts
@@ -171,9 +174,14 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
     if (given === undefined || typeof given === "function") continue;
     throw new TypeError(`Cannot make an HTTP sink: ${name} must be a function, got ${typeof given}`);
   }
+  if (!METHODS.includes(options.method ?? "POST")) {
+    throw new TypeError(`Cannot make an HTTP sink: method must be one of ${METHODS.join(", ")}, got ${options.method}`);
+  }
+  // A wrong name or value is refused here, instead of in every attempt.
+  if (typeof options.headers !== "function") new Headers(options.headers);
   const { clock = systemClock, fetch: request = (target, init) => fetch(target, init) } = options;
   return async (delivery, context) => {
-    const init = await requestOf(delivery, context, options);
+    const init = await abortable(requestOf(delivery, context, options), context.signal);
     const { answer, isWhole } = await ask(() => request(url, init), context.signal, options);
     const verdict = options.verdict?.(answer) ?? verdictOn(answer.status);
     if (verdict !== "ok") throw failureOf(answer, verdict, clock.now());
@@ -185,11 +193,14 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   };
 }
 
+/** Fetch refuses a name and a password in a URL on some runtimes; on none do they belong there. */
 function checkedUrl(given: string | URL): URL {
   const url = URL.canParse(given) ? new URL(given) : undefined;
-  if (url?.protocol === "http:" || url?.protocol === "https:") return url;
+  const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
+  if (isHttp && url.username === "" && url.password === "") return url;
+  const what = isHttp ? "must not hold a name or a password" : "must be one of http or https";
   throw new TypeError(
-    `Cannot make an HTTP sink: url must be one of http or https, got ${JSON.stringify(String(given))}`,
+    `Cannot make an HTTP sink: url ${what}, got ${isHttp ? url.host : JSON.stringify(String(given))}`,
   );
 }
 
