@@ -7,6 +7,8 @@
  * @module
  */
 
+import type { TurnQueue } from "../turn_queue.ts";
+
 /** Settles as `work` does, or rejects with the signal's reason once it is aborted, whichever comes first. */
 export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
   return new Promise((resolve, reject) => {
@@ -17,20 +19,14 @@ export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> 
   });
 }
 
-/** Does one thing after the other, in the order in which they were asked for. */
-export class OneAtATime {
-  #last: Promise<unknown> = Promise.resolve();
-
-  /**
-   * Does `work` when everything before it has ended, however. An attempt that was given up while it ran is among what
-   * is waited for: what it has done by then is known to the next one.
-   */
-  run<R>(work: () => Promise<R>, signal?: AbortSignal): Promise<R> {
-    const done = this.#last.then(() => {
-      signal?.throwIfAborted();
-      return work();
-    });
-    this.#last = done.catch(() => {});
-    return signal === undefined ? done : abortable(done, signal);
-  }
+/**
+ * Does `work` when all that is in the queue before it has ended, or rejects once the signal is aborted. An attempt that
+ * was given up while it ran is among what is waited for: what it has done by then is known to the next one.
+ */
+export function inTurn<R>(queue: TurnQueue, work: () => Promise<R>, signal: AbortSignal): Promise<R> {
+  const done = queue.run(() => {
+    signal.throwIfAborted();
+    return work();
+  });
+  return abortable(done, signal);
 }

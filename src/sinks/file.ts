@@ -42,7 +42,8 @@ import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } fr
 import { closeQuietly } from "../fs/close.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
-import { OneAtATime } from "./abortable.ts";
+import { TurnQueue } from "../turn_queue.ts";
+import { inTurn } from "./abortable.ts";
 import { DeliveryJournal, readJournal } from "./delivery_journal.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 
@@ -123,7 +124,7 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
   }
   const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
-  const turns = new OneAtATime();
+  const turns = new TurnQueue();
   let truncatedBytes: number;
   try {
     truncatedBytes = await file.recover();
@@ -136,11 +137,10 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     closing ??= turns.run(() => {
       file.close();
       lock.release();
-      return Promise.resolve();
     });
   const send: Send<T> = async (delivery, { signal }) => {
     if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
-    await turns.run(() => file.take(delivery), signal);
+    await inTurn(turns, () => file.take(delivery), signal);
   };
   return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
 }

@@ -18,7 +18,8 @@
 
 import type { Delivery, Send, SendContext } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
-import { OneAtATime } from "./abortable.ts";
+import { TurnQueue } from "../turn_queue.ts";
+import { inTurn } from "./abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 
 export type { LineOptions } from "./ndjson.ts";
@@ -57,7 +58,7 @@ export function streamSink<T>(
   if (typeof target !== "function" && typeof target?.getWriter !== "function") {
     throw new TypeError(`Cannot make a stream sink: target must be a WritableStream or a function that opens one`);
   }
-  const writes = new OneAtATime();
+  const writes = new TurnQueue();
   let stream: WritableStream<Uint8Array> | undefined;
   const write = async (lines: Uint8Array): Promise<void> => {
     stream ??= typeof target === "function" ? await target() : target;
@@ -77,7 +78,7 @@ export function streamSink<T>(
   };
   return (delivery, { signal }) => {
     const lines = toLines(delivery, options);
-    return writes.run(() => write(lines), signal);
+    return inTurn(writes, () => write(lines), signal);
   };
 }
 
