@@ -69,11 +69,12 @@ const putMany = (count: number, bytes = 10): Step => (life) =>
 const putAtOnce = (count: number): Step => async (life) => {
   await Promise.all(texts(count, 15, life.options.codecVersion).map((text) => life.put([text], { isGroup: false })));
 };
-const emit: Step = (life) => life.emit();
-const commit: Step = (life) => life.commit(life.batch);
-const drain = (most: number): Step => (life) => life.drain(most);
+const emit: Step = (life) => life.consumer.emit();
+const fill = (most: number): Step => (life) => life.consumer.fill(most);
+const commit: Step = (life) => life.consumer.commit(life.consumer.handed[0]);
+const drain = (most: number): Step => (life) => life.consumer.drain(most);
 const flush: Step = (life) => life.flush();
-const clear: Step = (life) => life.clear();
+const clear: Step = (life) => life.consumer.clear();
 const close: Step = (life) => life.close();
 const pass: Step = async (life, { clock }) => {
   clock.advance(INTERVAL_MS);
@@ -123,6 +124,18 @@ const SCENARIOS: readonly Scenario[] = [
       options: { whenFull: "drop-oldest", maxBacklogBytes: 400 },
       steps: [put(6), emit, put(5), commit, putAtOnce(4), emit, commit, close],
     }],
+  },
+  {
+    name: "three batches in flight, over segments; then recovery with other thresholds, a drop in between, clear",
+    powerSeeds: 3,
+    leastPoints: 450,
+    lives: [
+      { options: { maxRecords: 2 }, steps: [put(5, 40), fill(3), put(2), commit, fill(3), flush, commit, fill(3)] },
+      {
+        options: { maxRecords: 4, whenFull: "drop-oldest", maxBacklogBytes: 600, segmentBytes: 400, codecVersion: 1 },
+        steps: [fill(3), put(8), emit, commit, fill(3), commit, commit, fill(2), clear, putMany(2), fill(2), close],
+      },
+    ],
   },
   {
     name: "a putMany over several frames",

@@ -8,9 +8,12 @@
  *
  * ## What is checked
  *
- * - `simulation_model.ts`: what is promised when, under which `fsync`; sequences; each batch as it is handed over.
- * - `simulation_life.ts`: the answer to each call; the figures, waiting puts and segments whenever nothing is under way.
+ * - `simulation_model.ts`: what is promised when, under which `fsync`; sequences; each batch as it is handed over, also
+ *   behind others in flight (`simulation_in_flight.ts`).
+ * - `simulation_life.ts`: the answer to each call, those of the consumer in `simulation_consumer.ts`; the figures, those who
+ *   wait, and the segments whenever nothing is under way.
  * - `simulation_judge.ts`: after each life, on copies, what recovery brings back; and the exceptions, with reasons.
+ *   Recovery is made in several ways, which have to agree (`simulation_recovery.ts`).
  *
  * | fsync | a kill | a power cut |
  * |---|---|---|
@@ -129,7 +132,7 @@ export function newWorld(trace?: (line: string) => void): World {
       model.forget(first, (next ?? Infinity) - 1);
     },
   });
-  return { model, disk, clock, trace: say, told: [] };
+  return { model, disk, clock, trace: say, told: [], earlier: [] };
 }
 
 class Simulation {

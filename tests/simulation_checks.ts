@@ -8,6 +8,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { BufferStats } from "../mod.ts";
+import type { Wait } from "./simulation_consumer.ts";
 import { segmentsIn } from "./simulation_disk.ts";
 import type { Entry } from "./simulation_records.ts";
 import type { LifeOptions, World } from "./simulation_world.ts";
@@ -35,6 +36,8 @@ export interface LifeFacts {
   readonly acknowledged: readonly Entry[];
   /** The records of the put that has waited longest, if one waits. */
   readonly waiting: readonly Entry[] | undefined;
+  /** Who waits for a batch. */
+  readonly waits: readonly Wait[];
   /** The first sequence of this life, and how large the backlog was then. */
   readonly startSequence: number;
   readonly startBacklogBytes: number;
@@ -61,7 +64,7 @@ export function checkAtRest({ model, disk }: World, stats: BufferStats, isDue: b
   }, {
     pendingRecords: pending.length,
     pendingBytes: bytesOf(pending),
-    inFlightRecords: inFlight?.entries.length ?? 0,
+    inFlightRecords: inFlight.entries.length,
     puts: facts.acknowledged.length,
     ...facts.counts,
   }, "stats()");
@@ -115,7 +118,8 @@ function checkDisk({ model, disk }: Pick<World, "model" | "disk">, stats: Buffer
 /** A batch is due when one is in flight, or the next is full or old enough. */
 function checkAge({ model }: Pick<World, "model">, stats: BufferStats, isDue: boolean, facts: LifeFacts): void {
   const { options: { maxRecords, maxBytes, maxAgeMs }, acknowledged, openedAt, now } = facts;
-  const next = model.pending.filter((entry) => model.inFlight?.entries.includes(entry) !== true);
+  const inFlight = new Set(model.inFlight.entries);
+  const next = model.pending.filter((entry) => !inFlight.has(entry));
   const [oldest] = next;
   let age = 0;
   if (oldest !== undefined) {
@@ -127,5 +131,12 @@ function checkAge({ model }: Pick<World, "model">, stats: BufferStats, isDue: bo
   assertEquals(stats.oldestAgeMs, age, "age of the oldest record");
   const isFull = next.length >= maxRecords || bytesOf(next) >= maxBytes;
   const isOld = next.length > 0 && age >= maxAgeMs;
-  assertEquals(isDue, model.inFlight !== undefined || isFull || isOld, "shouldEmit()");
+  assertEquals(isDue, inFlight.size > 0 || isFull || isOld, "shouldEmit()");
+  for (const { index, flush } of facts.waits) {
+    const isNextDue = isFull || isOld || (flush && next.length > 0);
+    // What somebody else has asked for is his, until it is old.
+    if (model.inFlight.at(index()) !== undefined) continue;
+    assert(model.mayCut === false || !isNextDue, "somebody waits for a batch that is due");
+    assert(!flush || next.length > 0, "somebody waits for records");
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * After a death: recovers copies of what is left, drains them, and holds what comes out against what was promised.
+ * After a death: holds what comes out of copies of what is left (`simulation_recovery.ts`) against what was promised.
  *
  * | always | |
  * |---|---|
@@ -8,14 +8,13 @@
  * | rejected | never comes back |
  * | `putMany` | all of it is there, or none |
  * | gaps | only where they are reported; reported only where a power cut took what no sync had covered |
- * | recovery | a second one finds the same, and opening and closing twice leaves every segment as it is |
- * | the end | when all is committed, nothing is pending, one segment is left at most, and the sequences go on |
  *
  * | after a kill, whatever `fsync` | after a power cut |
  * |---|---|
  * | every acknowledged record is there | those that are safe (see the model) |
  * | what is committed, dropped or cleared never comes back | unless that isn't safe, or the cursor isn't reliable |
- * | the batch in flight comes first, same id, same records | if it and its end are safe and the cursor reliable |
+ * | the batches in flight come first, in order, same ids, same records | each that is safe, and its end, if the cursor is reliable |
+ * | none besides says that it is redelivered, and never more than 16 | - |
  * | no sequence is given out again | none that is safe |
  * | a rejected put leaves nothing | unless that isn't safe |
  *
@@ -29,16 +28,13 @@
  * - A batch, or a `putMany` of which a part was handed over, may come back in pieces if it wasn't safe.
  */
 
-import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
-import { type DamagedRegion, FileBuffer } from "../mod.ts";
 import type { ManualClock, MemoryFileSystem } from "../src/testing.ts";
-import { Cursor } from "../src/wal/cursor.ts";
-import { copyOf, hasCursor, PATH, segmentsIn, waitTurns } from "./simulation_disk.ts";
-import { CURSOR_FILE_BYTES } from "../src/wal/format.ts";
+import { MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
 import type { Model } from "./simulation_model.ts";
-import type { Attempt, Entry, SeenBatch } from "./simulation_records.ts";
-import { see, short, versionedCodec } from "./simulation_world.ts";
+import type { Attempt, Entry, HandedOver } from "./simulation_records.ts";
+import { type Found, recover, recoverAgain } from "./simulation_recovery.ts";
+import { short } from "./simulation_world.ts";
 
 /** A death and what it left. */
 export interface Death {
@@ -48,123 +44,26 @@ export interface Death {
   readonly left: MemoryFileSystem;
 }
 
-/** What came out. */
-export interface Found {
-  readonly batches: readonly SeenBatch[];
-  /** The sequence of the next record. */
-  readonly next: number;
-  /** Sequences that were reported as missing. */
-  readonly missing: readonly { readonly first: number; readonly last: number }[];
-  /** How many damaged regions were reported. */
-  readonly damages: number;
-}
-
 /** How to judge. */
 export interface JudgeOptions {
   readonly clock: ManualClock;
   readonly trace: (line: () => string) => void;
-  /** Whether to recover a second time, too. */
+  /** Whether to recover in other ways, too. */
   readonly isThorough: boolean;
 }
 
 /** Recovers copies of what is left and checks what comes out. Leaves the model as it is. */
 export async function judge(model: Model, death: Death, options: JudgeOptions): Promise<Found> {
   const { clock, trace, isThorough } = options;
-  const found = await drain(copyOf(death.left), clock);
+  const found = await recover(death.left, clock);
   trace(() => {
     const batches = found.batches.map(({ id, redelivered }) => short(id) + (redelivered ? "!" : ""));
     const gaps = found.missing.map(({ first, last }) => `, ${first}-${last} missing`).join("");
     return `found ${batches.join(" ")}${gaps}, next ${found.next}`;
   });
-  if (isThorough) await recoverAgain(death, found, clock);
+  await recoverAgain(death.left, clock, { found, isThorough });
   new Verdict(model, death, found).check();
   return found;
-}
-
-/** Recovers another time, and finds the same. */
-async function recoverAgain(death: Death, found: Found, clock: ManualClock): Promise<void> {
-  const copy = copyOf(death.left);
-  await assertRecoveryIsFinal(copy, clock, found);
-  const again = await drain(copy, clock);
-  assertEquals(again.batches.map(summary), found.batches.map(summary), "two recoveries differ");
-  assertEquals(again.next, found.next, "two recoveries give out another sequence");
-}
-
-/** A batch but for the uuid: where that was lost, each recovery makes another one. */
-function summary({ id, redelivered, values }: SeenBatch): unknown {
-  return [short(id), redelivered, values];
-}
-
-/** Opening and closing again changes nothing, but for the cursor's word about what is missing. */
-async function assertRecoveryIsFinal(files: MemoryFileSystem, clock: ManualClock, found: Found): Promise<void> {
-  const states: unknown[] = [];
-  for (let i = 0; i < 2; i++) {
-    const { buffer } = await openCopy(files, clock);
-    await waitTurns(1);
-    await buffer.close();
-    const { generation: _, ...cursor } = Cursor.read(files, PATH)!;
-    const segments = segmentsIn(files).map(({ name }) => [name, crc32(files.readFile(`${PATH}/${name}`))]);
-    states.push({ cursor: found.missing.length === 0 ? cursor : undefined, segments });
-  }
-  assertEquals(states[1], states[0], "opening and closing changes the log");
-}
-
-async function openCopy(
-  files: MemoryFileSystem,
-  clock: ManualClock,
-): Promise<{ buffer: FileBuffer<string>; damaged: DamagedRegion[] }> {
-  const damaged: DamagedRegion[] = [];
-  // A full disk doesn't keep anybody from opening a log; but a new one needs its first files.
-  if (!hasCursor(files)) files.capacityBytes = Infinity;
-  const buffer = await FileBuffer.open<string>({
-    path: PATH,
-    codec: versionedCodec(0),
-    fileSystem: files,
-    clock,
-    fsync: "never",
-    maxRecords: 4,
-    segmentBytes: 4096,
-    onEvent(event) {
-      if (event.type === "damage") damaged.push(event.region);
-    },
-  });
-  return { buffer, damaged };
-}
-
-/** Takes everything out of a log, and puts one record more. */
-async function drain(files: MemoryFileSystem, clock: ManualClock): Promise<Found> {
-  const { buffer, damaged } = await openCopy(files, clock);
-  const { recoveredRecords } = buffer.recovery;
-  const batches: SeenBatch[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    batches.push(see(batch));
-    await buffer.commit(batch);
-    assert(batches.length < 10_000, "a drain without end");
-  }
-  const { pendingRecords, pendingBytes, backlogBytes, inFlightRecords } = buffer.stats();
-  assertEquals([pendingRecords, pendingBytes, backlogBytes, inFlightRecords], [0, 0, 0, 0], "left after a drain");
-  const missing = damaged.flatMap((region) => region.missing ?? []);
-  if (missing.length === 0) {
-    assertEquals(batches.reduce((sum, { values }) => sum + values.length, 0), recoveredRecords, "recoveredRecords");
-  }
-  files.capacityBytes = Infinity;
-  // It goes into a segment of its own; with that, all others can go.
-  const next = await buffer.put("next#0");
-  await waitTurns(1);
-  assertEquals(segmentsIn(files).map(({ firstSequence }) => firstSequence), [next], "segments after a drain");
-  await buffer.close();
-  checkFiles(files);
-  return { batches, next, missing, damages: damaged.length };
-}
-
-/** Besides the log there are a few files of a fixed size, and what was set aside. */
-function checkFiles(files: MemoryFileSystem): void {
-  const names = files.paths().map((path) => path.slice(PATH.length + 1));
-  const others = names.filter((name) => !/^(cursor|lock|owner\.json|\d{20}\.wal|quarantine\/.+)$/.test(name));
-  assertEquals(others, [], "files that don't belong there");
-  const sizeOf = (name: string) => names.includes(name) ? files.readFile(`${PATH}/${name}`).length : 0;
-  assertEquals(sizeOf("cursor"), CURSOR_FILE_BYTES, "bytes of the cursor");
-  assert(sizeOf("lock") + sizeOf("owner.json") < 1024, "the lock and its owner take too much");
 }
 
 /** What is said about one death. */
@@ -189,7 +88,7 @@ class Verdict {
     for (const [value, sequence] of this.#there) this.#checkFound(value, sequence);
     const attempt = this.#checkLost();
     this.#checkGroups(attempt);
-    this.#checkInFlight(attempt);
+    this.#checkInFlight();
     this.#checkGaps();
     this.#checkNext();
   }
@@ -246,8 +145,8 @@ class Verdict {
   #explains(attempt: Attempt, lost: readonly Entry[]): boolean {
     if (attempt.isOverwritten && !this.#death.isPower) return false;
     if (attempt.kind === "drop") {
-      const { pending, lastInFlight } = this.#model;
-      const oldest = pending.findIndex(({ sequence }) => sequence! > lastInFlight);
+      const { pending, inFlight } = this.#model;
+      const oldest = pending.findIndex(({ sequence }) => sequence! > inFlight.lastSequence);
       return lost.length <= attempt.maxRecords && lost.every((entry, i) => pending[oldest + i] === entry);
     }
     const taken = [...attempt.entries].filter(({ state }) => state === "pending");
@@ -278,27 +177,35 @@ class Verdict {
     }
   }
 
-  /** The batch in flight comes first, and as it was. */
-  #checkInFlight(attempt: Attempt | undefined): void {
-    const { isPower, isCursorReliable } = this.#death;
-    const { inFlight } = this.#model;
-    const [first] = this.#found.batches;
-    const isTaken = inFlight !== undefined && !inFlight.entries.some(({ value }) => this.#there.has(value));
-    const areRecordsSafe = inFlight?.entries.every(({ isSafe }) => isSafe) === true;
-    const isKnown = !isPower || (isCursorReliable && inFlight?.isSafe === true && areRecordsSafe);
-    if (inFlight !== undefined && isKnown && !isTaken) {
-      assertEquals(first?.id, inFlight.id, "the batch in flight comes back as another one");
-      assertEquals(first.values, inFlight.entries.map(({ value }) => value), "the records of the batch in flight");
-      assert(first.redelivered, "the batch in flight says that it is new");
-    } else if (!isPower && first?.redelivered === true) {
-      const mayBe = this.#model.attempts.some(({ kind, isOverwritten }) => kind === "emit" && !isOverwritten);
-      assert(mayBe, `${short(first.id)} says that it was handed over before`);
-    }
-    if (isTaken && isKnown) assert(attempt !== undefined, "the batch in flight is gone");
-    // A batch from which a power cut has taken some records comes back in pieces.
-    const pieces = this.#found.batches.filter(({ redelivered }) => redelivered).length;
+  /** The batches in flight come first, and as they were. */
+  #checkInFlight(): void {
+    const { isPower } = this.#death;
+    // What an attempt has taken away is gone as a whole: that was checked already.
+    const left = this.#model.inFlight.all.filter(({ entries }) => entries.some(({ value }) => this.#there.has(value)));
+    const again = this.#found.batches.filter(({ redelivered }) => redelivered);
     const isBroken = this.#found.missing.length + this.#model.missing.length > 0;
-    assert(pieces <= 1 || isBroken, "several batches were in flight");
+    assert(again.length <= MOST_IN_FLIGHT || isBroken, `${again.length} batches were in flight`);
+    assertEquals(this.#found.batches.slice(0, again.length), again, "what was in flight doesn't come first");
+    if (isPower) {
+      for (const batch of left.filter((one) => this.#isSafe(one))) {
+        const found = again.find(({ id }) => id === batch.id);
+        assert(found !== undefined, `the batch in flight ${short(batch.id)} comes back as another one`);
+        assertEquals(found.values, batch.entries.map(({ value }) => value), "the records of a batch in flight");
+      }
+      return;
+    }
+    for (const [i, { id, entries }] of left.entries()) {
+      assertEquals(again[i]?.id, id, `batch ${i + 1} in flight comes back as another one`);
+      assertEquals(again[i]?.values, entries.map(({ value }) => value), "the records of a batch in flight");
+    }
+    const mayBe = this.#model.attempts.some(({ kind, isOverwritten }) => kind === "emit" && !isOverwritten);
+    const others = again.slice(left.length).map(({ id }) => short(id));
+    assert(others.length <= (mayBe ? 1 : 0), `${others.join(", ")} say that they were handed over before`);
+  }
+
+  /** Whether a power cut leaves a batch in flight as it is. */
+  #isSafe({ isSafe, entries }: HandedOver): boolean {
+    return this.#death.isCursorReliable && isSafe && entries.every((entry) => entry.isSafe);
   }
 
   /** What is missing in the middle is reported, or was dropped; and nothing is reported that nobody can have taken. */

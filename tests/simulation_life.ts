@@ -7,11 +7,12 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Batch, BufferError, type BufferEvent, FileBuffer } from "../mod.ts";
+import { BufferError, type BufferEvent, FileBuffer } from "../mod.ts";
 import { checkAtRest, type Counts } from "./simulation_checks.ts";
+import { SimulatedConsumer } from "./simulation_consumer.ts";
 import { hasCursor, PATH, type Plan, waitTurns } from "./simulation_disk.ts";
 import type { Entry } from "./simulation_records.ts";
-import { describeError, type LifeOptions, see, short, versionedCodec, type World } from "./simulation_world.ts";
+import { describeError, type LifeOptions, versionedCodec, type World } from "./simulation_world.ts";
 
 /** Nothing takes more turns of the event loop than this. */
 const MOST_TURNS = 500;
@@ -27,6 +28,8 @@ interface PendingPut {
 /** A buffer that is open, and what it was asked. */
 export class Life {
   readonly options: LifeOptions;
+  /** Takes what it hands over. */
+  readonly consumer: SimulatedConsumer;
   readonly #world: World;
   readonly #buffer: FileBuffer<string>;
   readonly #violations: unknown[];
@@ -38,8 +41,6 @@ export class Life {
   readonly #puts = new Set<PendingPut>();
   #others = 0;
   readonly #acknowledged: Entry[] = [];
-  #handed: Batch<string> | undefined;
-  #stale: Batch<string> | undefined;
   #hasFailed = false;
   #isClosing = false;
   readonly #counts: Counts = { rejected: 0, dropped: 0, emitted: 0, committed: 0, redelivered: 0 };
@@ -54,6 +55,18 @@ export class Life {
     this.#startWall = Math.max(0, clock.now());
     this.#startBacklogBytes = buffer.stats().backlogBytes;
     this.#startSequence = Math.max(0, ...model.bySequence.keys()) + 1;
+    this.consumer = new SimulatedConsumer({
+      world,
+      options,
+      buffer,
+      counts: this.#counts,
+      isAlive: () => this.isAlive,
+      isClosing: () => this.#isClosing,
+      unsettled: () => [...this.#puts].flatMap(({ entries }) => entries),
+      record: (outcome) => this.#record(outcome),
+      settle: (call, onResult, onError) => this.#settle(call, onResult, onError),
+      codeOf: (error, allowed) => this.#codeOf(error, allowed),
+    });
   }
 
   /** Opens a buffer; `undefined` if what was done to the disk doesn't let it. */
@@ -100,16 +113,6 @@ export class Life {
   /** Whether anything can still be asked of it. */
   get isAlive(): boolean {
     return !this.#world.disk.isDead && !this.#hasFailed && !this.#isClosing;
-  }
-
-  /** The batch that it handed over last, if that isn't committed. */
-  get batch(): Batch<string> | undefined {
-    return this.#handed;
-  }
-
-  /** One that is committed already. */
-  get staleBatch(): Batch<string> | undefined {
-    return this.#stale;
   }
 
   /** How many puts wait. */
@@ -194,111 +197,6 @@ export class Life {
     put?.abort.abort(new Error(`gave up ${put.entries[0]!.value}`));
   }
 
-  /** Asks for a batch. */
-  async emit(): Promise<void> {
-    await this.#hand(this.#buffer.emit(), this.#world.model.calls);
-  }
-
-  /** Takes batches out by `batches({ flush: true })`, at most so many, and commits each. */
-  async drain(most: number): Promise<void> {
-    const batches = this.#buffer.batches({ flush: true });
-    const next = async () => {
-      const { done, value } = await batches.next();
-      return done === true ? undefined : value;
-    };
-    for (let i = 0; i < most && this.isAlive; i++) {
-      // What is put while it waits may join.
-      if (!await this.#hand(next(), Infinity)) break;
-      await this.commit(this.#handed);
-    }
-    await batches.return?.();
-  }
-
-  /** Takes a batch, or `undefined` for none; resolves with whether there was one. */
-  async #hand(source: Promise<Batch<string> | undefined>, calls: number): Promise<boolean> {
-    const { model, disk, trace } = this.#world;
-    const { maxRecords, maxBytes, fsync } = this.options;
-    const acknowledged = model.pending;
-    const attempt = model.attempt("emit", [], maxRecords);
-    let isHanded = false;
-    const noBatch = () => {
-      model.ended(attempt, { isKnown: true });
-      // A commit or clear that was called before may have ended, and not told us yet.
-      const isTaken = (entry: Entry) => model.attempts.some(({ isOpen, entries }) => isOpen && entries.has(entry));
-      model.passGaps();
-      if (this.#isClosing) return;
-      const left = acknowledged.filter((entry) => entry.state === "pending" && !isTaken(entry));
-      assertEquals(left.map(({ value }) => value), [], "said to be empty");
-    };
-    await this.#settle(source, (batch) => {
-      trace(() => `emit: ${batch === undefined ? "none" : short(batch.id) + (batch.redelivered ? ", again" : "")}`);
-      if (batch === undefined) return noBatch();
-      model.ended(attempt, { isKnown: true });
-      const isNew = model.inFlight === undefined;
-      const isExact = disk.faults === 0 && !model.hasGaps;
-      model.handOver(see(batch), { bounds: { maxRecords, maxBytes }, calls, acknowledged, isExact });
-      if (fsync === "always" && isNew) model.secureCursor();
-      if (fsync === "always") model.secureInFlight();
-      if (isNew) this.#counts.emitted++;
-      else this.#counts.redelivered++;
-      this.#handed = batch;
-      isHanded = true;
-    }, (error) => {
-      trace(() => `emit: ${describeError(error)}`);
-      const code = this.#codeOf(error, ["BUFFER_EMPTY"]);
-      if (code === "BUFFER_EMPTY" && !disk.isDead) noBatch();
-      else model.ended(attempt, { isKnown: false });
-    });
-    return isHanded;
-  }
-
-  /** Commits a batch, by default whichever is in flight. */
-  commit(batch?: Batch<string>): Promise<void> {
-    const { model, disk, trace } = this.#world;
-    const { maxRecords, fsync } = this.options;
-    const attempt = model.attempt("commit", model.inFlight?.entries ?? [], maxRecords);
-    const isRight = () => {
-      const isHanded = this.#handed !== undefined && this.#handed.id === model.inFlight?.id;
-      return isHanded && (batch === undefined || batch.id === this.#handed!.id);
-    };
-    return this.#settle(this.#buffer.commit(batch), () => {
-      trace(() => `commit ${short(model.inFlight?.id ?? "")}`);
-      assert(isRight(), "a commit of something that isn't in flight");
-      model.ended(attempt, { isKnown: true });
-      model.commit();
-      if (fsync === "always") model.secureCursor();
-      this.#counts.committed++;
-      this.#stale = this.#handed;
-      this.#handed = undefined;
-    }, (error) => {
-      trace(() => `commit: ${describeError(error)}`);
-      const code = this.#codeOf(error, ["BATCH_MISMATCH"]);
-      model.ended(attempt, { isKnown: code === "BATCH_MISMATCH" && !disk.isDead });
-      if (code === "BATCH_MISMATCH" && !disk.isDead) assert(!isRight(), "the batch in flight can't be committed");
-    });
-  }
-
-  /** Drops everything that was put; in a buffer in which puts wait, only when nothing else is under way. */
-  clear(): Promise<void> {
-    const { model, trace } = this.#world;
-    const { maxRecords, fsync, whenFull } = this.options;
-    const waiting = new Set(whenFull === "reject" ? [] : [...this.#puts].flatMap(({ entries }) => entries));
-    const underWay = [...this.#puts].flatMap(({ entries }) => entries).filter((entry) => !waiting.has(entry));
-    const entries = [...model.pending, ...underWay];
-    const attempt = model.attempt("clear", entries, maxRecords);
-    return this.#settle(this.#buffer.clear(), () => {
-      trace(() => "clear");
-      model.ended(attempt, { isKnown: true });
-      model.clear(entries);
-      if (fsync === "always") model.secureCursor();
-      this.#handed = undefined;
-    }, (error) => {
-      trace(() => `clear: ${describeError(error)}`);
-      this.#codeOf(error, []);
-      model.ended(attempt, { isKnown: false });
-    });
-  }
-
   /** Syncs. */
   flush(): Promise<void> {
     const { model, trace } = this.#world;
@@ -331,11 +229,14 @@ export class Life {
   async finish(): Promise<void> {
     this.#isClosing = true;
     this.#buffer.close().catch(() => {});
-    for (let turns = 0; this.#puts.size + this.#others > 0; turns++) {
-      assert(turns < MOST_TURNS, `${this.#puts.size} puts and ${this.#others} other calls are never answered`);
+    const { consumer } = this;
+    for (let turns = 0; this.#puts.size + this.#others + consumer.waits.length > 0; turns++) {
+      const others = this.#others + consumer.waits.length;
+      assert(turns < MOST_TURNS, `${this.#puts.size} puts and ${others} other calls are never answered`);
       await waitTurns(1);
     }
     await waitTurns(1);
+    this.#world.earlier.splice(0, Infinity, ...this.consumer.handed);
     this.check();
   }
 
@@ -451,6 +352,7 @@ export class Life {
       counts: this.#counts,
       acknowledged: this.#acknowledged,
       waiting: waiting?.entries,
+      waits: this.consumer.waits,
       startSequence: this.#startSequence,
       startBacklogBytes: this.#startBacklogBytes,
       openedAt: Math.floor(this.#startWall),

@@ -20,14 +20,15 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import type { Attempt, Bounds, Covered, Entry, HandedOver, SeenBatch, State } from "./simulation_records.ts";
+import { InFlight, MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
+import type { Attempt, Bounds, Covered, Entry, SeenBatch, State } from "./simulation_records.ts";
 
 /** The promises of one buffer. */
 export class Model {
   readonly entries: Map<string, Entry> = new Map();
   /** What is pending or done, by its sequence. */
   readonly bySequence: Map<number, Entry> = new Map();
-  inFlight: HandedOver | undefined;
+  readonly inFlight: InFlight;
   attempts: Attempt[] = [];
   /** The highest sequence that is promised never to be given out again, whatever happens. */
   highestSafe = 0;
@@ -37,8 +38,6 @@ export class Model {
   readonly missing: { readonly first: number; readonly last: number }[] = [];
   /** Every batch that was handed over. */
   readonly #handed = new Map<string, readonly Entry[]>();
-  /** What comes behind the batch in flight and was a part of it before a power cut. */
-  #pieces: HandedOver[] = [];
   #gapEnd = 0;
   #calls = 0;
   #groups = 0;
@@ -47,6 +46,7 @@ export class Model {
   /** `now` is the monotonic clock. */
   constructor(now: () => number) {
     this.#now = now;
+    this.inFlight = new InFlight(now);
   }
 
   /** How many puts were called. */
@@ -141,11 +141,13 @@ export class Model {
 
   // ------------------------------------------------------------------------------------------------------------- batches
 
-  /** Checks a batch that `emit()` gave, and takes it as in flight. `calls`: how many puts had been called before. */
+  /** Checks a batch that `emit()` gave behind `index` others in flight, and takes it as in flight. */
   handOver(
     batch: SeenBatch,
-    { bounds, calls, acknowledged, isExact }: {
+    { index, bounds, calls, acknowledged, isExact }: {
+      index: number;
       bounds: Bounds;
+      /** How many puts had been called before. */
       calls: number;
       /** What was pending when it was called. */
       acknowledged: readonly Entry[];
@@ -155,24 +157,48 @@ export class Model {
   ): void {
     const entries = this.#entriesOf(batch);
     this.#checkIdentity(batch.id, entries);
-    if (this.inFlight !== undefined) {
-      assertEquals(batch.id, this.inFlight.id, "another batch than the one in flight");
-      assertEquals(batch.values, this.inFlight.entries.map(({ value }) => value), "other records than before");
+    const known = this.inFlight.at(index);
+    if (known !== undefined) {
+      assertEquals(batch.id, known.id, "another batch than the one in flight");
+      assertEquals(batch.values, known.entries.map(({ value }) => value), "other records than before");
       assert(batch.redelivered, "a batch that was handed over before says that it wasn't");
       return;
     }
     assert(!batch.redelivered, "a batch that is new says that it isn't");
     for (const entry of entries) assert(entry.call < calls, `record ${entry.value} was put after emit()`);
     this.#checkBounds(batch, entries, bounds);
-    const [oldest] = this.pending;
-    assertEquals(oldest?.sequence, batch.firstSequence, "the batch doesn't begin with the oldest record");
+    assertEquals(this.#oldest?.sequence, batch.firstSequence, "the batch doesn't begin with the oldest record");
+    assert(this.mayCut !== false, "a batch that may not be handed over yet");
     const next = acknowledged.find(({ sequence }) => sequence === batch.lastSequence + 1);
     if (isExact && next?.state === "pending" && next.codecVersion === entries[0]!.codecVersion) {
       const isFull = entries.length === bounds.maxRecords || batch.byteLength + next.payloadBytes > bounds.maxBytes;
       assert(isFull, `record ${next.sequence} would have joined the batch`);
     }
-    this.inFlight = { id: batch.id, entries, isSafe: false, since: this.#now() };
+    this.inFlight.add(batch.id, entries);
     this.written();
+  }
+
+  /** The oldest record that is pending and not in flight. */
+  get #oldest(): Entry | undefined {
+    const behind = this.inFlight.lastSequence;
+    return this.pending.find(({ sequence }) => sequence! > behind);
+  }
+
+  /**
+   * Whether the oldest record that is not in flight can be handed over; `undefined` if that isn't known, as where records
+   * are missing. Behind records that were dropped it can't while others are in flight.
+   */
+  get mayCut(): boolean | undefined {
+    const { length, lastSequence } = this.inFlight;
+    if (length === 0) return true;
+    if (length >= MOST_IN_FLIGHT) return this.missing.length > 0 ? undefined : false;
+    const next = this.#oldest?.sequence ?? lastSequence + 1;
+    for (let sequence = lastSequence + 1; sequence < next; sequence++) {
+      const isGone = this.#isDropped(sequence) || this.bySequence.get(sequence)?.state === "done";
+      const isMissing = this.missing.some(({ first, last }) => first <= sequence && sequence <= last);
+      if (!isGone || isMissing) return undefined;
+    }
+    return next === lastSequence + 1;
   }
 
   /** An id stands for the same records for ever, whatever a power cut takes. */
@@ -204,11 +230,11 @@ export class Model {
     assert(entries.every(({ codecVersion }) => codecVersion === entries[0]!.codecVersion), "two codecs in a batch");
   }
 
-  /** The batch in flight is committed. */
+  /** The oldest batch in flight is committed. */
   commit(): void {
-    for (const entry of this.inFlight!.entries) this.#enter(entry, "done", false);
-    if (this.inFlight!.entries.at(-1)!.sequence! > this.#gapEnd) this.passGaps();
-    this.inFlight = this.#pieces.shift();
+    const { entries } = this.inFlight.takeOldest();
+    for (const entry of entries) this.#enter(entry, "done", false);
+    if (entries.at(-1)!.sequence! > this.#gapEnd) this.passGaps();
     this.written();
   }
 
@@ -218,15 +244,9 @@ export class Model {
       entry.isGone = true;
       if (entry.state === "pending") this.#enter(entry, "done", false);
     }
-    this.inFlight = undefined;
-    this.#pieces = [];
+    this.inFlight.clear();
     this.passGaps();
     this.written();
-  }
-
-  /** The last sequence that is in flight, also as a piece of a batch that a power cut has broken; 0 if there is none. */
-  get lastInFlight(): number {
-    return (this.#pieces.at(-1) ?? this.inFlight)?.entries.at(-1)?.sequence ?? 0;
   }
 
   /** Whether anything was ever dropped to make room. */
@@ -239,10 +259,9 @@ export class Model {
 
   /** The buffer says that it has dropped these. */
   drop({ first, last }: { first: number; last: number }): void {
-    const behind = this.lastInFlight;
-    const oldest = this.pending.find(({ sequence }) => sequence! > behind);
+    const oldest = this.#oldest;
     if (oldest !== undefined) assert(first <= oldest.sequence!, `dropped ${first}, but ${oldest.sequence} is older`);
-    assert(first > behind, `dropped ${first}, which is in flight`);
+    assert(first > this.inFlight.lastSequence, `dropped ${first}, which is in flight`);
     this.#hasDropped = true;
     this.#dropped.push({ first, last });
     for (let sequence = first; sequence <= last; sequence++) {
@@ -263,9 +282,10 @@ export class Model {
     return attempt;
   }
 
-  /** It has ended. */
-  ended(attempt: Attempt, { isKnown }: { isKnown: boolean }): void {
+  /** It has ended; `entries`: what it would take away, if that was not known before. */
+  ended(attempt: Attempt, { isKnown, entries }: { isKnown: boolean; entries?: Iterable<Entry> }): void {
     attempt.isOpen = false;
+    if (entries !== undefined) attempt.entries = new Set(entries);
     if (isKnown) this.attempts.splice(this.attempts.indexOf(attempt), 1);
   }
 
@@ -281,7 +301,7 @@ export class Model {
     const entries = [...this.entries.values()].filter(({ since }) => since <= settledBefore);
     return {
       entries: entries.map((entry) => [entry, entry.state]),
-      inFlight: this.inFlight !== undefined && this.inFlight.since <= settledBefore ? this.inFlight : undefined,
+      inFlight: this.inFlight.since(settledBefore),
       attempts: settledBefore === Infinity ? this.attempts.filter(({ isOpen }) => !isOpen) : [],
     };
   }
@@ -291,23 +311,23 @@ export class Model {
     for (const [entry, state] of entries) {
       if (entry.state === state && state !== "called") this.#makeSafe(entry);
     }
-    if (inFlight !== undefined) inFlight.isSafe = true;
+    for (const batch of inFlight) batch.isSafe = true;
     this.attempts = this.attempts.filter((attempt) => !attempts.includes(attempt) || !attempt.isOverwritten);
   }
 
   /** The cursor is promised to be safe now, and with it all that is done. */
   secureCursor(): void {
     for (const entry of this.entries.values()) if (entry.state === "done") this.#makeSafe(entry);
-    if (this.inFlight !== undefined) this.inFlight.isSafe = true;
+    this.inFlight.secure();
     this.attempts = this.attempts.filter(({ isOverwritten }) => !isOverwritten);
   }
 
-  /** The batch in flight was handed over where everything is promised to be safe: so are its records. */
-  secureInFlight(): void {
-    const { inFlight } = this;
-    if (inFlight === undefined) return;
-    inFlight.isSafe = true;
-    for (const entry of inFlight.entries) this.#makeSafe(entry);
+  /** The batches up to `index` were handed over where everything is promised to be safe: so are their records. */
+  secureHanded(index: number): void {
+    for (const batch of this.inFlight.all.slice(0, index + 1)) {
+      batch.isSafe = true;
+      for (const entry of batch.entries) this.#makeSafe(entry);
+    }
   }
 
   #forgotten: { readonly first: number; readonly last: number }[] = [];
@@ -352,7 +372,7 @@ export class Model {
       if (sequence !== undefined) this.#adoptFound(entry, sequence, isPower);
       else this.#adoptMissing(entry, isPower);
     }
-    this.#adoptInFlight(found, isPower);
+    this.inFlight.adopt(found, isPower, (value) => this.entries.get(value)!);
     this.#dropped.length = 0;
     // Nothing more goes into that segment.
     this.#forgotten = isPower
@@ -403,16 +423,5 @@ export class Model {
       entry.sequence = undefined;
       this.#enter(entry, "refused", true);
     }
-  }
-
-  #adoptInFlight(found: readonly SeenBatch[], isPower: boolean): void {
-    const [first, ...pieces] = found.filter(({ redelivered }) => redelivered).map((batch): HandedOver => ({
-      id: batch.id,
-      entries: batch.values.map((value) => this.entries.get(value)!),
-      isSafe: isPower,
-      since: this.#now(),
-    }));
-    if (isPower || first?.id !== this.inFlight?.id) this.inFlight = first;
-    this.#pieces = pieces;
   }
 }

@@ -41,8 +41,8 @@ export interface HandedOver {
 /** Something that may be on the disk although it didn't succeed. */
 export interface Attempt {
   readonly kind: "commit" | "clear" | "drop" | "emit";
-  /** What it would take away; unknown for a drop. */
-  readonly entries: ReadonlySet<Entry>;
+  /** What it would take away; unknown for a drop, and for a commit that is still under way. */
+  entries: ReadonlySet<Entry>;
   /** The most records of a batch at the time. */
   readonly maxRecords: number;
   /** Still under way. */
@@ -54,7 +54,7 @@ export interface Attempt {
 /** What a promise of durability covers: what there was when it was asked for. */
 export interface Covered {
   readonly entries: readonly (readonly [Entry, State])[];
-  readonly inFlight: HandedOver | undefined;
+  readonly inFlight: readonly HandedOver[];
   readonly attempts: readonly Attempt[];
 }
 

@@ -4,10 +4,11 @@
  * Everything comes from one source of numbers, so that a seed replays a run.
  */
 
-import { BufferError, FileBuffer } from "../mod.ts";
+import { type Batch, BufferError, FileBuffer } from "../mod.ts";
 import type { Fault, MemoryOperation } from "../src/testing.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { PATH, type Plan } from "./simulation_disk.ts";
+import { MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
 import type { Life } from "./simulation_life.ts";
 import type { LifeOptions, World } from "./simulation_world.ts";
 
@@ -26,7 +27,8 @@ export function drawOptions(draw: Draw, { isCut, isLarge }: { isCut: boolean; is
   return {
     fsync: oneOf(draw, ["always", "always", "never", 1 + draw(200)] as const),
     segmentBytes: (256 + draw(oneOf(draw, [100, 1500]))) * scale,
-    maxRecords: 1 + draw(oneOf(draw, [3, 8])),
+    // With batches of one record as many as may be are in flight before long.
+    maxRecords: 1 + draw(oneOf(draw, [1, 3, 8])),
     maxBytes: (60 + draw(200)) * scale,
     maxAgeMs: draw(400),
     maxBacklogBytes: hasLimit ? (200 + draw(1500)) * scale : 2 ** 30,
@@ -90,14 +92,16 @@ export class Actor {
     this.#isLarge = options.isLarge;
     this.#nextValue = options.nextValue;
     const eager = 1 + draw(3);
+    const { consumer } = life;
     this.#weights = [
       [40, () => this.#put(1, false)],
       [20, () => this.#put(1 + draw(6), true)],
       [12, () => this.#burst()],
-      [14 * eager, () => this.#consume(() => life.emit())],
-      [14 * eager, () => this.#consume(() => life.commit(draw(3) === 0 ? undefined : life.batch))],
-      [4 * eager, () => this.#consume(() => life.drain(1 + draw(4)))],
-      [3, () => this.#consume(() => life.commit(life.staleBatch))],
+      [14 * eager, () => this.#consume(() => consumer.emit(this.#after()))],
+      [6 * eager, () => this.#consume(() => consumer.fill(1 + draw(oneOf(draw, [3, MOST_IN_FLIGHT + 1]))))],
+      [14 * eager, () => this.#consume(() => consumer.commit(this.#committed()))],
+      [4, () => consumer.wait(this.#after(), draw(2) === 0)],
+      [4 * eager, () => this.#consume(() => consumer.drain(1 + draw(4)))],
       [6, () => this.#consume(() => this.#atOnce())],
       [4, () => this.#consume(() => life.flush())],
       [2, () => this.#consume(() => this.#clear())],
@@ -157,23 +161,49 @@ export class Actor {
     if (this.#draw(3) > 0) await this.#busy;
   }
 
+  /** What a batch is asked for behind: mostly the last one in flight, or nothing; now and then one that isn't any more. */
+  #after(): Batch<string> | undefined {
+    const { handed, done } = this.#life.consumer;
+    const behind = this.#draw(10);
+    if (behind < 3) return undefined;
+    if (behind < 7) return handed.at(-1);
+    if (behind < 8 && handed.length > 0) return oneOf(this.#draw, handed);
+    if (behind < 9 && done.length > 0) return oneOf(this.#draw, done);
+    return oneOf(this.#draw, [...handed, ...this.#world.earlier, undefined]);
+  }
+
+  /** What a commit names: mostly the oldest batch in flight, or none; now and then one that can't be committed. */
+  #committed(): Batch<string> | undefined {
+    const { handed, done } = this.#life.consumer;
+    const which = this.#draw(10);
+    if (which < 3) return undefined;
+    return which < 8 ? handed[0] : oneOf(this.#draw, [...handed, ...done, ...this.#world.earlier, undefined]);
+  }
+
   /** Calls that overlap. */
   async #atOnce(): Promise<void> {
-    const life = this.#life;
+    const { consumer } = this.#life;
+    const [oldest, second] = consumer.handed;
+    const last = consumer.handed.at(-1);
     const calls = oneOf(this.#draw, [
-      () => [life.emit(), life.emit()],
-      () => [life.commit(), life.emit()],
-      () => [life.commit(), life.commit()],
-      () => [life.emit(), life.flush()],
-      () => [life.flush(), life.commit(), life.flush()],
-      () => [life.commit(), life.drain(2)],
+      () => [consumer.emit(), consumer.emit()],
+      () => [consumer.emit(last), consumer.emit(last)],
+      () => [consumer.emit(last), consumer.emit(oldest), consumer.emit()],
+      () => [consumer.commit(), consumer.emit()],
+      () => [consumer.commit(oldest), consumer.emit(last), consumer.emit(oldest)],
+      () => [consumer.emit(last), consumer.commit(oldest), consumer.emit(last), consumer.commit(second)],
+      () => [consumer.commit(), consumer.commit()],
+      () => [consumer.commit(second), consumer.commit(oldest), consumer.commit(second)],
+      () => [consumer.emit(last), this.#life.flush()],
+      () => [this.#life.flush(), consumer.commit(), this.#life.flush()],
+      () => [consumer.commit(), consumer.drain(2)],
     ]);
     await Promise.all(calls());
   }
 
   async #clear(): Promise<void> {
     if (this.#life.options.whenFull !== "reject") await this.#life.settlePuts();
-    if (this.#life.isAlive) await this.#life.clear();
+    if (this.#life.isAlive) await this.#life.consumer.clear();
   }
 
   async #advance(): Promise<void> {

@@ -31,6 +31,8 @@ export interface World {
   readonly trace: (line: () => string) => void;
   /** Every error that reached a caller, or whoever listens to events. */
   readonly told: unknown[];
+  /** What the life before had in flight when it ended, as far as it had asked for it. */
+  readonly earlier: Batch<string>[];
 }
 
 /** Texts that end in `#<codec version>`; a payload that is decoded as another version is an error. */
