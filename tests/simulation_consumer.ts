@@ -210,11 +210,11 @@ export class SimulatedConsumer {
 
   #onBatch(batch: Batch<string>, { after, attempt, calls, acknowledged }: Request): void {
     const { world: { model, disk }, options: { maxRecords, maxBytes, fsync }, counts } = this.#host;
-    model.ended(attempt, { isKnown: true });
     const index = this.#indexBehind(after);
     const isNew = index === model.inFlight.length;
-    const isExact = disk.faults === 0 && !model.hasGaps;
+    const isExact = disk.faults === 0 && !disk.mayHaveLeftovers && !model.hasGaps;
     model.handOver(see(batch), { index, bounds: { maxRecords, maxBytes }, calls, acknowledged, isExact });
+    model.ended(attempt, { isKnown: true });
     if (fsync === "always" && isNew) model.secureCursor();
     if (fsync === "always") model.secureHanded(index);
     if (isNew) counts.emitted++;

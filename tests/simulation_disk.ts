@@ -58,6 +58,8 @@ export class SimulationDisk {
   #faults = 0;
   #operations = 0;
   #powerCuts = 0;
+  #hasEverFailed = false;
+  #mayHaveLeftovers = false;
   #resizes = 0;
   /** Writes of the cursor that were begun, and how many of them a finished sync covers. */
   #cursorWrites = 0;
@@ -123,6 +125,14 @@ export class SimulationDisk {
     return this.#powerCuts;
   }
 
+  /**
+   * Whether a power cut may have undone the cut of what was written for rejected puts: it stands behind what was
+   * acknowledged in its segment then, and ends the batch that comes to it.
+   */
+  get mayHaveLeftovers(): boolean {
+    return this.#mayHaveLeftovers;
+  }
+
   /** How many operations this process has begun. */
   get operations(): number {
     return this.#operations;
@@ -159,6 +169,7 @@ export class SimulationDisk {
   cutPower(seed: number): void {
     this.#fileSystem = this.#fileSystem.crash({ seed });
     this.#powerCuts++;
+    this.#mayHaveLeftovers ||= this.#hasEverFailed;
     this.#cursorSynced = this.#cursorWrites;
     this.#cursorForgotten = 0;
   }
@@ -177,7 +188,10 @@ export class SimulationDisk {
       fault = { kind: "torn", errno: "EIO", bytes: tears(operation.length!) };
     } else {
       fault = plan.fault?.(operation);
-      if (fault !== undefined) this.#faults++;
+      if (fault !== undefined) {
+        this.#faults++;
+        this.#hasEverFailed = true;
+      }
     }
     this.#watcher.onOperation?.(operation, fault);
     this.#watch(operation, fault);

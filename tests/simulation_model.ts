@@ -155,6 +155,7 @@ export class Model {
       isExact: boolean;
     },
   ): void {
+    this.#takeDrops(batch.firstSequence);
     const entries = this.#entriesOf(batch);
     this.#checkIdentity(batch.id, entries);
     const known = this.inFlight.at(index);
@@ -256,9 +257,30 @@ export class Model {
 
   #hasDropped = false;
   readonly #dropped: { readonly first: number; readonly last: number }[] = [];
+  /** Drops that are not taken in yet. */
+  #toldDrops: { readonly first: number; readonly last: number }[] = [];
 
-  /** The buffer says that it has dropped these. */
-  drop({ first, last }: { first: number; last: number }): void {
+  /**
+   * The buffer says that it has dropped these. While an emit is open, the batch before them may have been handed over
+   * already, and whoever asked for it not been told yet: then what the emit gives says what came first.
+   */
+  drop(range: { readonly first: number; readonly last: number }): void {
+    this.#toldDrops.push(range);
+    if (!this.#isEmitting) this.#takeDrops(Infinity);
+  }
+
+  get #isEmitting(): boolean {
+    return this.attempts.some(({ kind, isOpen }) => kind === "emit" && isOpen);
+  }
+
+  /** Takes in the drops that were told, of records below a sequence. */
+  #takeDrops(below: number): void {
+    const drops = this.#toldDrops.filter(({ first }) => first < below);
+    this.#toldDrops = this.#toldDrops.filter(({ first }) => first >= below);
+    for (const range of drops) this.#drop(range);
+  }
+
+  #drop({ first, last }: { readonly first: number; readonly last: number }): void {
     const oldest = this.#oldest;
     if (oldest !== undefined) assert(first <= oldest.sequence!, `dropped ${first}, but ${oldest.sequence} is older`);
     assert(first > this.inFlight.lastSequence, `dropped ${first}, which is in flight`);
@@ -287,6 +309,7 @@ export class Model {
     attempt.isOpen = false;
     if (entries !== undefined) attempt.entries = new Set(entries);
     if (isKnown) this.attempts.splice(this.attempts.indexOf(attempt), 1);
+    if (!this.#isEmitting) this.#takeDrops(Infinity);
   }
 
   /** The cursor was written: what failed before is written over. */
@@ -364,6 +387,7 @@ export class Model {
 
   /** Takes over what was found after a death: what isn't there now must never come back. */
   adopt(found: readonly SeenBatch[], { next, isPower }: { next: number; isPower: boolean }): void {
+    this.#takeDrops(Infinity);
     const there = new Map(
       found.flatMap(({ values, firstSequence }) => values.map((value, i) => [value, firstSequence + i])),
     );
