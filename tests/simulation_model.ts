@@ -394,7 +394,7 @@ export class Model {
     for (const entry of this.entries.values()) {
       const sequence = there.get(entry.value);
       if (sequence !== undefined) this.#adoptFound(entry, sequence, isPower);
-      else this.#adoptMissing(entry, isPower);
+      else this.#adoptMissing(entry, { next, isPower });
     }
     this.inFlight.adopt(found, isPower, (value) => this.entries.get(value)!);
     this.#dropped.length = 0;
@@ -424,9 +424,11 @@ export class Model {
     this.bySequence.set(sequence, entry);
   }
 
-  #adoptMissing(entry: Entry, isPower: boolean): void {
+  #adoptMissing(entry: Entry, { next, isPower }: { next: number; isPower: boolean }): void {
     const { state, sequence } = entry;
-    const isTaken = this.attempts.some(({ entries }) => entries.has(entry));
+    const isTaken = this.attempts.some(({ kind, entries }) => {
+      return entries.has(entry) || (kind === "drop" && sequence !== undefined && sequence < next);
+    });
     if (state === "called" || (state === "pending" && isPower && !entry.isSafe && !isTaken)) {
       if (sequence !== undefined && this.bySequence.get(sequence) === entry) this.bySequence.delete(sequence);
       entry.sequence = undefined;
