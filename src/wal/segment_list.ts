@@ -107,9 +107,10 @@ export class SegmentList {
       const isSafe = length === 0 || this.#checkOurs(segment) ||
         await quarantine.copy({ segment: segment.name, offset: 0, length });
       if (isSafe) fileSystem.remove(path);
-      // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
-      else await quarantine.move(segment.name);
+      // In the same breath, or before: a reader must not look for it when it isn't there any more.
       this.#forget(segment, length);
+      // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
+      if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
       if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
