@@ -187,9 +187,10 @@ export class Model {
 
   /**
    * Whether the oldest record that is not in flight can be handed over; `undefined` if that isn't known, as where records
-   * are missing. Behind records that were dropped it can't while others are in flight.
+   * are missing, or a drop may come before or after. Behind records that were dropped it can't while others are in flight.
    */
   get mayCut(): boolean | undefined {
+    if (this.#toldDrops.length > 0) return undefined;
     const { length, lastSequence } = this.inFlight;
     if (length === 0) return true;
     if (length >= MOST_IN_FLIGHT) return this.missing.length > 0 ? undefined : false;
