@@ -50,6 +50,7 @@ const LINES: readonly string[] = [
   "dead_letters",
   "courier  producer_options",
   "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after",
+  "sinks/identity  sinks/until_aborted  sinks/postgres_rules",
   "producer  sinks/*",
   "presets",
   "cli/*",

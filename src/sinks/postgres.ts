@@ -1,0 +1,349 @@
+/**
+ * Sends records to PostgreSQL, each once, whatever is sent again. A delivery is one transaction.
+ *
+ * Two ways, for two needs:
+ * - {@linkcode postgresSink} inserts a row a record into a table with a unique key that holds the record's identity, and
+ *   leaves out rows that are there (`on conflict do nothing`).
+ * - {@linkcode postgresTransactionSink} runs SQL of the user's own, whatever it does, in the transaction that notes which
+ *   records were delivered: the pattern known as inbox, or idempotent consumer.
+ *
+ * Either way the note and the effect are committed together or not at all. If the answer to the commit is lost, the next
+ * attempt finds out which. If an attempt that was given up is still at work when the next one begins, the next one waits
+ * for it, at the unique key.
+ *
+ * Rows travel as JSON, in one parameter a statement, which `json_populate_recordset` turns into rows of the table's own
+ * types (https://www.postgresql.org/docs/current/functions-json.html): no limit on the number of parameters (65,535) is
+ * in the way, and the text of the statement stays the same, so it is prepared once.
+ *
+ * @module
+ */
+
+import type { Delivery, Send } from "../delivery.ts";
+import { DeliveryError, type FailedRecord } from "../errors.ts";
+import type { RecordIdentity, SinkResult } from "./identity.ts";
+import { failureOf, isAboutValues, type PostgresTable, quoteColumns, quoteTable } from "./postgres_rules.ts";
+import { untilAborted } from "./until_aborted.ts";
+
+export type { PostgresTable } from "./postgres_rules.ts";
+export type { RecordIdentity, SinkResult } from "./identity.ts";
+
+/** Rows of one statement. */
+const MAX_STATEMENT_ROWS = 5_000;
+/** A statement with more JSON than this ends, unless it is a single row; the server takes less than 1 GB. */
+const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
+
+/** What the sinks use of a transaction; that of `postgres` is one. */
+export interface PostgresTransaction {
+  /** Runs a statement. */
+  unsafe(statement: string, parameters: string[]): PromiseLike<PostgresRows>;
+  /** Runs `body` so that, if it rejects, only what it did is undone. */
+  savepoint(body: (transaction: PostgresTransaction) => Promise<void>): Promise<unknown>;
+}
+
+/** Rows of an answer, and how many rows the statement has touched. */
+export interface PostgresRows extends Iterable<Readonly<Record<string, unknown>>> {
+  /** Number of rows. */
+  readonly count: number;
+}
+
+/** What the sinks use of a client of PostgreSQL; `postgres()` of the package `postgres` is one. */
+export interface PostgresClient<Tx> {
+  /** Runs `body` in a transaction, which is committed when it resolves and rolled back when it rejects. */
+  begin(body: (transaction: Tx) => Promise<void>): Promise<unknown>;
+}
+
+/** Options of {@linkcode postgresSink}. */
+export interface PostgresSinkOptions<T> {
+  /** The table. */
+  readonly table: PostgresTable;
+  /**
+   * Values by column for a record; the same columns for every record. Numbers, strings, bigints, Dates, bytes and null
+   * are what they are; other objects are JSON. Columns that aren't named get their default.
+   *
+   * @default {batch_id, sequence, and record with the record as JSON}
+   */
+  readonly row?: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>;
+  /**
+   * Columns of the unique key that tells a record from all others; a unique index on exactly these must be there.
+   *
+   * @default {["batch_id", "sequence"]}
+   */
+  readonly key?: readonly string[];
+  /** Is told of every delivery that the table has. */
+  readonly onDelivered?: (result: SinkResult) => void;
+}
+
+/**
+ * Makes a {@linkcode Send} that inserts each record as a row.
+ *
+ * If a value is refused (a constraint, or text that doesn't fit the column's type), the other records are inserted, and
+ * the refused ones are reported as failed. No such table, column or permission can't be mended by trying again; a
+ * connection that is gone, a server that starts or stops, a conflict of transactions and the like can.
+ *
+ * @param sql A client of PostgreSQL.
+ * @param options The table, and what goes into its columns.
+ * @returns The function to give to a producer.
+ * @throws {TypeError} if an option is missing or of the wrong type.
+ *
+ * @example A table of one's own
+ * ```ts
+ * import { type PostgresClient, postgresSink, type PostgresTransaction } from "@sluice/buffer/sinks/postgres";
+ *
+ * // create table logins (
+ * //   batch_id text, sequence bigint, name text not null, at timestamptz not null, primary key (batch_id, sequence)
+ * // )
+ * // In a program: const sql = postgres("postgres://localhost/app");
+ * const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
+ * const send = postgresSink<{ user: string; at: Date }>(sql, {
+ *   table: "logins",
+ *   row: ({ user, at }, { batchId, sequence }) => ({ batch_id: batchId, sequence, name: user, at }),
+ * });
+ * if (typeof send !== "function") throw new Error("not a Send");
+ * ```
+ */
+export function postgresSink<T>(
+  sql: PostgresClient<PostgresTransaction>,
+  options: PostgresSinkOptions<T>,
+): Send<T> {
+  const { table, row = defaultRow, key = ["batch_id", "sequence"], onDelivered } = options;
+  if (typeof row !== "function") throw new TypeError(`Cannot make a sink: row must be a function, got ${String(row)}`);
+  const into = quoteTable("table", table);
+  const conflict = quoteColumns("key", key);
+  return async (delivery, { signal }) => {
+    const { rows, failed } = rowsOf(delivery, row);
+    let stored = 0;
+    const inTransaction = async (body: (transaction: PostgresTransaction) => Promise<void>) => {
+      stored = 0;
+      const work = sql.begin(async (transaction) => {
+        await body(transaction);
+        // What nobody waits for any more isn't committed.
+        signal.throwIfAborted();
+      });
+      await untilAborted(work, signal);
+    };
+    const insert = async (transaction: PostgresTransaction, part: readonly Row[]) => {
+      for (const { statement, json } of statementsOf(part, into, conflict)) {
+        stored += (await transaction.unsafe(statement, [json])).count;
+      }
+    };
+    const refused: FailedRecord[] = [...failed];
+    try {
+      await inTransaction((transaction) => insert(transaction, rows)).catch(async (error) => {
+        if (!isAboutValues(error)) throw error;
+        // Somewhere in it is a row that can't be stored: all over again, with the refused rows left out.
+        await inTransaction(async (transaction) => {
+          refused.splice(failed.length);
+          // Otherwise a constraint may speak up at the commit, when nobody can tell the row any more.
+          await transaction.unsafe("set constraints all immediate", []);
+          await insertApart(transaction, rows, insert, refused);
+        });
+      });
+    } catch (error) {
+      throw signal.aborted ? error : failureOf(error, rows.length);
+    }
+    onDelivered?.({ stored, duplicates: delivery.length - stored - refused.length });
+    if (refused.length > 0) {
+      refused.sort((a, b) => a.index - b.index);
+      throw new DeliveryError({ reason: refused[0]!.reason, failed: refused, retryable: false });
+    }
+  };
+}
+
+/** Inserts rows; halves what is refused, until the rows that are to blame stand alone. */
+async function insertApart(
+  transaction: PostgresTransaction,
+  rows: readonly Row[],
+  insert: (transaction: PostgresTransaction, rows: readonly Row[]) => Promise<void>,
+  refused: FailedRecord[],
+): Promise<void> {
+  if (rows.length === 0) return;
+  try {
+    await transaction.savepoint((inner) => insert(inner, rows));
+  } catch (error) {
+    if (!isAboutValues(error)) throw error;
+    if (rows.length === 1) {
+      refused.push({ index: rows[0]!.index, retryable: false, reason: error.message });
+      return;
+    }
+    const half = Math.ceil(rows.length / 2);
+    await insertApart(transaction, rows.slice(0, half), insert, refused);
+    await insertApart(transaction, rows.slice(half), insert, refused);
+  }
+}
+
+/** A record as the JSON of a row. */
+interface Row {
+  /** The record's position in the delivery. */
+  readonly index: number;
+  readonly columns: readonly string[];
+  readonly json: string;
+}
+
+function defaultRow(record: unknown, { batchId, sequence }: RecordIdentity): Record<string, unknown> {
+  return { batch_id: batchId, sequence, record };
+}
+
+function rowsOf<T>(
+  delivery: Delivery<T>,
+  row: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>,
+): { rows: readonly Row[]; failed: readonly FailedRecord[] } {
+  const rows: Row[] = [];
+  const failed: FailedRecord[] = [];
+  delivery.records.forEach((record, index) => {
+    try {
+      const values = row(record, { batchId: delivery.batchId, sequence: delivery.sequences[index]! });
+      const entries = Object.entries(values).map(([column, value]) => [column, toJsonValue(value)] as const);
+      if (entries.length === 0) throw new TypeError("a row needs a column");
+      rows.push({ index, columns: Object.keys(values), json: JSON.stringify(Object.fromEntries(entries)) });
+    } catch (error) {
+      failed.push({ index, retryable: false, reason: String(error) });
+    }
+  });
+  return { rows, failed };
+}
+
+/** What PostgreSQL makes the value of from the JSON of it. */
+function toJsonValue(value: unknown): unknown {
+  if (value === undefined) return null;
+  if (typeof value === "bigint") return String(value);
+  if (value instanceof Uint8Array) {
+    return `\\x${Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  }
+  return value;
+}
+
+/** Cuts the rows into statements of bounded size; rows with other columns need another one. */
+function* statementsOf(
+  rows: readonly Row[],
+  into: string,
+  conflict: string,
+): Generator<{ statement: string; json: string }> {
+  for (let from = 0, to = 0; from < rows.length; from = to) {
+    const { columns } = rows[from]!;
+    let characters = 0;
+    while (to < rows.length && to - from < MAX_STATEMENT_ROWS) {
+      const { json, columns: others } = rows[to]!;
+      if (to > from && characters + json.length > MAX_STATEMENT_CHARACTERS) break;
+      if (others.length !== columns.length || others.some((column, i) => column !== columns[i])) break;
+      characters += json.length;
+      to++;
+    }
+    const names = quoteColumns("row", columns);
+    const statement = `insert into ${into} (${names}) select ${names} ` +
+      `from json_populate_recordset(null::${into}, $1::text::json) on conflict (${conflict}) do nothing`;
+    yield { statement, json: `[${rows.slice(from, to).map(({ json }) => json).join(",")}]` };
+  }
+}
+
+/** Options of {@linkcode postgresTransactionSink}. */
+export interface PostgresTransactionSinkOptions<T, Tx> {
+  /**
+   * Does what there is to do for records that weren't delivered before, in the transaction that notes them. It must do
+   * all of it with `transaction`, or it isn't undone when the transaction is.
+   */
+  readonly apply: (
+    transaction: Tx,
+    records: readonly T[],
+    identities: readonly RecordIdentity[],
+  ) => PromiseLike<unknown>;
+  /**
+   * The table of what was delivered, see {@linkcode postgresTransactionSink}.
+   *
+   * @default {"sluice_delivered"}
+   */
+  readonly delivered?: PostgresTable;
+  /** Is told of every delivery that is committed. */
+  readonly onDelivered?: (result: SinkResult) => void;
+}
+
+/**
+ * Makes a {@linkcode Send} that runs SQL of the user's own, once for each record.
+ *
+ * It takes PostgreSQL 14 or later, and a table with a row for each batch:
+ *
+ * ```sql
+ * create table sluice_delivered (
+ *   batch_id text primary key,
+ *   sequences int8multirange not null,
+ *   known int8multirange,
+ *   delivered_at timestamptz not null default now()
+ * )
+ * ```
+ *
+ * Rows older than any batch that can come again may be deleted. If `apply` throws, or its SQL fails, nothing of it is
+ * left; which record is to blame isn't known.
+ *
+ * @param sql A client of PostgreSQL.
+ * @param options What to do.
+ * @returns The function to give to a producer.
+ * @throws {TypeError} if an option is missing or of the wrong type.
+ *
+ * @example
+ * ```ts
+ * import { type PostgresClient, postgresTransactionSink, type PostgresTransaction } from "@sluice/buffer/sinks/postgres";
+ *
+ * // In a program: const sql = postgres("postgres://localhost/app");
+ * const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
+ * const send = postgresTransactionSink<{ account: number; amount: number }, PostgresTransaction>(sql, {
+ *   async apply(transaction, payments) {
+ *     for (const { account, amount } of payments) {
+ *       const parameters = [String(amount), String(account)];
+ *       await transaction.unsafe("update accounts set balance = balance + $1 where id = $2", parameters);
+ *     }
+ *   },
+ * });
+ * if (typeof send !== "function") throw new Error("not a Send");
+ * ```
+ */
+export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
+  sql: PostgresClient<Tx>,
+  options: PostgresTransactionSinkOptions<T, Tx>,
+): Send<T> {
+  const { apply, delivered = "sluice_delivered", onDelivered } = options;
+  if (typeof apply !== "function") {
+    throw new TypeError(`Cannot make a sink: apply must be a function, got ${String(apply)}`);
+  }
+  const table = quoteTable("delivered", delivered);
+  // One statement notes the sequences, takes a lock that keeps another attempt at the batch waiting until this one is
+  // committed or gone, and says what was noted before. A range that is there is no new row, so it says it in `known`.
+  const statement = `insert into ${table} as noted (batch_id, sequences) values ($1, $2::text::int8multirange) ` +
+    `on conflict (batch_id) do update set known = noted.sequences, sequences = noted.sequences + excluded.sequences ` +
+    `returning known::text`;
+  return async (delivery, { signal }) => {
+    let stored = 0;
+    const work = sql.begin(async (transaction) => {
+      const [row] = await transaction.unsafe(statement, [delivery.batchId, multirangeOf(delivery.sequences)]);
+      const known = rangesOf(row?.["known"]);
+      const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
+      const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
+      stored = indexes.length;
+      if (stored > 0) {
+        const identities = indexes.map((i) => ({ batchId: delivery.batchId, sequence: delivery.sequences[i]! }));
+        await apply(transaction, indexes.map((i) => delivery.records[i]!), identities);
+      }
+      signal.throwIfAborted();
+    });
+    try {
+      await untilAborted(work, signal);
+    } catch (error) {
+      throw signal.aborted ? error : failureOf(error, delivery.length);
+    }
+    onDelivered?.({ stored, duplicates: delivery.length - stored });
+  };
+}
+
+/** Ascending sequences as `{[first,end),...}`. */
+function multirangeOf(sequences: readonly number[]): string {
+  const ranges: [number, number][] = [];
+  for (const sequence of sequences) {
+    const last = ranges.at(-1);
+    if (last?.[1] === sequence) last[1]++;
+    else ranges.push([sequence, sequence + 1]);
+  }
+  return `{${ranges.map(([first, end]) => `[${first},${end})`).join(",")}}`;
+}
+
+/** The pairs of first and end of a multirange's text. */
+function rangesOf(text: unknown): readonly (readonly [number, number])[] {
+  return Array.from(String(text ?? "").matchAll(/\[(\d+),(\d+)\)/g), ([, first, end]) => [Number(first), Number(end)]);
+}

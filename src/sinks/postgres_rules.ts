@@ -1,0 +1,76 @@
+/**
+ * Rules of PostgreSQL that have nothing to do with records: how names are written in SQL, and what errors mean.
+ *
+ * Sources: "Identifiers and Key Words" (https://www.postgresql.org/docs/current/sql-syntax-lexical.html) and "PostgreSQL
+ * Error Codes" (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+ *
+ * @module
+ */
+
+import { DeliveryError } from "../errors.ts";
+
+/** A table's name, or the names of its schema and of the table. They are quoted, so case matters. */
+export type PostgresTable = string | readonly [schema: string, table: string];
+
+/** An error that the server has sent; those of the client have no severity. */
+interface ServerError extends Error {
+  /** SQLSTATE: the first two characters are its class. */
+  readonly code: string;
+  readonly severity: string;
+}
+
+/** The table's name as it stands in a statement. @internal */
+export function quoteTable(option: string, table: PostgresTable): string {
+  const names = typeof table === "string" ? [table] : table;
+  if (!Array.isArray(names) || names.length < 1 || names.length > 2) {
+    throw new TypeError(`Cannot make a sink: ${option} must be a name, or a schema's and a table's`);
+  }
+  return names.map((name) => quote(option, name)).join(".");
+}
+
+/** Names of columns as they stand in a list of a statement. @internal */
+export function quoteColumns(option: string, columns: readonly string[]): string {
+  if (!Array.isArray(columns) || columns.length === 0) {
+    throw new TypeError(`Cannot make a sink: ${option} must name columns`);
+  }
+  return columns.map((column) => quote(option, column)).join(", ");
+}
+
+function quote(option: string, name: string): string {
+  if (typeof name !== "string" || name === "" || name.includes("\0")) {
+    throw new TypeError(`Cannot make a sink: ${option} has ${JSON.stringify(name)} for a name`);
+  }
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Whether the error is about the values of a row: data exceptions and violated constraints. @internal */
+export function isAboutValues(error: unknown): error is ServerError {
+  return isServerError(error) && /^2[23]/.test(error.code);
+}
+
+/**
+ * Classes of errors that don't go away by themselves: no such thing, wrong syntax, no permission, a feature or a database
+ * that isn't there, bad values. What isn't listed may: connection (08), transaction rolled back (40), read-only (25006),
+ * resources (53), locks (55), operator (57), system (58).
+ */
+const LASTING = /^(0A|0L|0P|21|22|23|26|28|2B|2F|34|38|39|3B|3D|3F|42|44)/;
+const PROGRAM_LIMIT_EXCEEDED = "54";
+
+/** What an error means for a delivery of `length` records. @internal */
+export function failureOf(error: unknown, length: number): DeliveryError {
+  if (error instanceof DeliveryError && error.failed === undefined) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  // One that names records would say that all others were stored; but the transaction was rolled back.
+  if (error instanceof DeliveryError) {
+    return new DeliveryError({ reason, retryable: error.retryable }, { cause: error });
+  }
+  if (!isServerError(error)) return new DeliveryError({ reason }, { cause: error });
+  const isTooLarge = error.code.startsWith(PROGRAM_LIMIT_EXCEEDED);
+  const retryable = isTooLarge ? length > 1 : !LASTING.test(error.code);
+  return new DeliveryError({ reason: `${error.code} ${reason}`, retryable, isTooLarge }, { cause: error });
+}
+
+function isServerError(error: unknown): error is ServerError {
+  const { code, severity } = (error ?? {}) as Partial<ServerError>;
+  return error instanceof Error && typeof code === "string" && typeof severity === "string";
+}
