@@ -37,6 +37,7 @@ import {
 } from "./identity.ts";
 import { untilAborted } from "./until_aborted.ts";
 
+export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { SinkResult } from "./identity.ts";
 
 /** Messages that wait for their acknowledgement together; the server refuses to queue without limit. */

@@ -25,6 +25,7 @@ import { failureOf, isAboutValues, type PostgresTable, quoteColumns, quoteTable 
 import { untilAborted } from "./until_aborted.ts";
 
 export type { PostgresTable } from "./postgres_rules.ts";
+export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { RecordIdentity, SinkResult } from "./identity.ts";
 
 /** Rows of one statement. */

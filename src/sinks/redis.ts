@@ -26,6 +26,7 @@ import { DeliveryError, type FailedRecord } from "../errors.ts";
 import { bufferOf, type RecordIdentity, type SinkResult } from "./identity.ts";
 import { untilAborted } from "./until_aborted.ts";
 
+export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { RecordIdentity, SinkResult } from "./identity.ts";
 
 /** Redis does nothing else while the script runs: a thousand entries take it about two milliseconds. */

@@ -1,0 +1,111 @@
+/**
+ * The real clients of the engines, for test programs and the examples of this repository: pinned in `package.json` beside
+ * this file, typed by the published types, so that `deno check` holds the sinks against them.
+ *
+ * Deno loads them by `npm:` specifiers. Bun and Node take them from a directory outside the repository, into which they
+ * are installed once for each version of `package.json`; `findClients()` does that, and says where.
+ */
+
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import process from "node:process";
+import { join } from "@std/path/join";
+
+import type * as jetstream from "npm:@nats-io/jetstream@3.4.0";
+import type * as nats from "npm:@nats-io/transport-node@3.4.0";
+import type postgres from "npm:postgres@3.4.9";
+import type * as redis from "npm:redis@6.3.1";
+
+const packageUrl = new URL("./package.json", import.meta.url);
+/** Says where Bun and Node find the clients. */
+const VARIABLE = "SLUICE_CLIENTS";
+
+/** Loads the package that connects to NATS. */
+export function loadNats(): Promise<typeof nats> {
+  return load("@nats-io/transport-node");
+}
+
+/** Loads the package for JetStream. */
+export function loadJetStream(): Promise<typeof jetstream> {
+  return load("@nats-io/jetstream");
+}
+
+/** Loads the package for Redis. */
+export function loadRedis(): Promise<typeof redis> {
+  return load("redis");
+}
+
+/** Loads the package for PostgreSQL. */
+export async function loadPostgres(): Promise<typeof postgres> {
+  const loaded = await load<typeof postgres | { default: typeof postgres }>(
+    "postgres",
+  );
+  return "default" in loaded ? loaded.default : loaded;
+}
+
+async function load<Module>(name: string): Promise<Module> {
+  if (process.versions.deno !== undefined) {
+    const { dependencies } = JSON.parse(readFileSync(packageUrl, "utf8"));
+    return await import(`npm:${name}@${dependencies[name]}`);
+  }
+  const directory = process.env[VARIABLE] ?? await findClients();
+  if (directory === undefined) throw new Error(`npm can't install ${name}`);
+  return createRequire(join(directory, "package.json"))(name);
+}
+
+/**
+ * The directory with the clients, installed if it isn't there yet; `undefined` if npm can't do that. To be given to child
+ * processes as the variable `SLUICE_CLIENTS`.
+ */
+export async function findClients(): Promise<string | undefined> {
+  const version = createHash("sha256").update(readFileSync(packageUrl)).digest(
+    "hex",
+  ).slice(0, 12);
+  const directory = join(tmpdir(), `sluice-clients-${version}`);
+  if (existsSync(directory)) return directory;
+  // Installed aside and moved into place as a whole: several test processes may be at it at the same time.
+  const scratch = mkdtempSync(`${directory}-`);
+  copyFileSync(packageUrl, join(scratch, "package.json"));
+  if (
+    await run("npm", [
+      "install",
+      "--no-audit",
+      "--no-fund",
+      "--no-package-lock",
+      "--ignore-scripts",
+    ], scratch) !== 0
+  ) {
+    rmSync(scratch, { recursive: true });
+    return undefined;
+  }
+  try {
+    renameSync(scratch, directory);
+  } catch {
+    // Another process was faster.
+    rmSync(scratch, { recursive: true });
+  }
+  return directory;
+}
+
+function run(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+): Promise<number | null> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, stdio: "ignore" });
+    child.on("error", () => resolve(null));
+    child.on("close", resolve);
+  });
+}

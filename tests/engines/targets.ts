@@ -1,0 +1,188 @@
+/**
+ * The engines as targets of a test program: the sink over the real client, and what the target holds in the end.
+ *
+ * Whoever sends knows nothing of the engine; whoever reads gets the records in the order in which the target has them.
+ */
+
+import type { Send } from "../../mod.ts";
+import { natsSink } from "../../src/sinks/nats.ts";
+import {
+  postgresSink,
+  postgresTransactionSink,
+} from "../../src/sinks/postgres.ts";
+import { redisSink } from "../../src/sinks/redis.ts";
+import { loadJetStream, loadNats, loadPostgres, loadRedis } from "./clients.ts";
+import type { Engine } from "./servers.ts";
+
+/** An engine and, for PostgreSQL, the way it is written to. */
+export type TargetName = Engine | "postgres-transaction";
+
+/** A connection to a target for records of type `T`. */
+export interface Target<T> {
+  /** Sends to it. */
+  readonly send: Send<T>;
+  /** Makes what records are put into: stream, table. */
+  setUp(): Promise<void>;
+  /** All records, in the target's order. */
+  read(): Promise<T[]>;
+  /** Ends the connection. */
+  close(): Promise<void>;
+}
+
+/** How a target is connected to. */
+export interface TargetOptions {
+  readonly port: number;
+  /** Is told how many records of a delivery were stored, and how many were there already. */
+  readonly onDelivered?: (
+    result: { stored: number; duplicates: number },
+  ) => void;
+}
+
+/** The shortest that a server takes: so that the window of a stream is over when something is sent again. */
+const DUPLICATE_WINDOW_NANOSECONDS = 100_000_000;
+const PAGE_RECORDS = 500;
+
+/** Connects; the server need not be up yet. */
+export function connectTo<T>(
+  name: TargetName,
+  options: TargetOptions,
+): Promise<Target<T>> {
+  switch (name) {
+    case "nats":
+      return toNats(options);
+    case "redis":
+      return toRedis(options);
+    case "postgres":
+    case "postgres-transaction":
+      return toPostgres(name, options);
+  }
+}
+
+async function toNats<T>(
+  { port, onDelivered = () => {} }: TargetOptions,
+): Promise<Target<T>> {
+  const [{ connect }, { jetstream, jetstreamManager }] = [
+    await loadNats(),
+    await loadJetStream(),
+  ];
+  const connecting = connect({
+    servers: `127.0.0.1:${port}`,
+    waitOnFirstConnect: true,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 20,
+    reconnectJitter: 0,
+  });
+  const sending = connecting.then((connection) =>
+    natsSink<T>(jetstream(connection, { timeout: 1_000 }), {
+      stream: "RECORDS",
+      subject: "records.all",
+      onDelivered,
+    })
+  );
+  return {
+    send: async (delivery, context) => await (await sending)(delivery, context),
+    async setUp() {
+      const manager = await jetstreamManager(await connecting);
+      await manager.streams.add({
+        name: "RECORDS",
+        subjects: ["records.>"],
+        duplicate_window: DUPLICATE_WINDOW_NANOSECONDS,
+      });
+    },
+    async read() {
+      const manager = await jetstreamManager(await connecting);
+      const { state } = await manager.streams.info("RECORDS");
+      const records: T[] = [];
+      for (let from = 1; from <= state.last_seq; from += PAGE_RECORDS) {
+        const count = Math.min(PAGE_RECORDS, state.last_seq - from + 1);
+        const page = Array.from(
+          { length: count },
+          (_, i) => manager.streams.getMessage("RECORDS", { seq: from + i }),
+        );
+        records.push(
+          ...(await Promise.all(page)).map((message) => message!.json<T>()),
+        );
+      }
+      return records;
+    },
+    close: async () => await (await connecting).close(),
+  };
+}
+
+async function toRedis<T>(
+  { port, onDelivered = () => {} }: TargetOptions,
+): Promise<Target<T>> {
+  const { createClient } = await loadRedis();
+  const client = createClient({
+    socket: { host: "127.0.0.1", port, reconnectStrategy: 20 },
+    disableOfflineQueue: true,
+  });
+  // Without a listener, a connection that ends would end the process.
+  client.on("error", () => {});
+  const connecting = client.connect();
+  connecting.catch(() => {});
+  return {
+    send: redisSink<T>(client, { stream: "records", onDelivered }),
+    setUp: async () => void await connecting,
+    async read() {
+      await connecting;
+      const records: T[] = [];
+      for (let after = "-";;) {
+        const page = await client.xRange("records", after, "+", {
+          COUNT: PAGE_RECORDS,
+        });
+        if (page.length === 0) return records;
+        records.push(
+          ...page.map(({ message }) => JSON.parse(message["data"]!)),
+        );
+        after = `(${page.at(-1)!.id}`;
+      }
+    },
+    close: () => Promise.resolve(client.destroy()),
+  };
+}
+
+async function toPostgres<T>(
+  name: "postgres" | "postgres-transaction",
+  { port, onDelivered = () => {} }: TargetOptions,
+): Promise<Target<T>> {
+  const postgres = await loadPostgres();
+  const sql = postgres({
+    host: "127.0.0.1",
+    port,
+    user: "postgres",
+    database: "postgres",
+    backoff: 0.02,
+    onnotice() {},
+  });
+  const send = name === "postgres"
+    ? postgresSink<T>(sql, { table: "records", onDelivered })
+    : postgresTransactionSink<
+      T,
+      typeof sql extends { begin(body: (sql: infer Tx) => never): unknown } ? Tx
+        : never
+    >(sql, {
+      apply: (transaction, records) =>
+        transaction`insert into records (record) select * from json_array_elements(${
+          JSON.stringify(records)
+        }::text::json)`,
+      onDelivered,
+    });
+  return {
+    send,
+    async setUp() {
+      await sql`create table records (
+        place bigint generated always as identity, batch_id text, sequence bigint, record jsonb not null,
+        unique (batch_id, sequence)
+      )`;
+      await sql`create table sluice_delivered (
+        batch_id text primary key, sequences int8multirange not null, known int8multirange,
+        delivered_at timestamptz not null default now()
+      )`;
+    },
+    read: async () =>
+      (await sql<{ record: T }[]>`select record from records order by place`)
+        .map(({ record }) => record),
+    close: () => sql.end({ timeout: 1 }),
+  };
+}
