@@ -1,33 +1,25 @@
 /**
- * The real clients of the engines, for test programs and the examples of this repository: pinned in `package.json` beside
+ * The real clients of the engines, for test programs and the examples of this repository: pinned in `clients.json` beside
  * this file, typed by the published types, so that `deno check` holds the sinks against them.
  *
- * Deno loads them by `npm:` specifiers. Bun and Node take them from a directory outside the repository, into which they
- * are installed once for each version of `package.json`; `findClients()` does that, and says where.
+ * Deno loads what deno.json names, which is the same versions. Bun and Node take them from a directory outside the repository, into which they
+ * are installed once for each version of `clients.json`; `findClients()` does that, and says where.
  */
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { join } from "@std/path/join";
 
-import type * as jetstream from "npm:@nats-io/jetstream@3.4.0";
-import type * as nats from "npm:@nats-io/transport-node@3.4.0";
-import type postgres from "npm:postgres@3.4.9";
-import type * as redis from "npm:redis@6.3.1";
+import type * as jetstream from "@nats-io/jetstream";
+import type * as nats from "@nats-io/transport-node";
+import type postgres from "postgres";
+import type * as redis from "redis";
 
-const packageUrl = new URL("./package.json", import.meta.url);
+const packageUrl = new URL("./clients.json", import.meta.url);
 /** Says where Bun and Node find the clients. */
 const VARIABLE = "SLUICE_CLIENTS";
 
@@ -55,10 +47,7 @@ export async function loadPostgres(): Promise<typeof postgres> {
 }
 
 async function load<Module>(name: string): Promise<Module> {
-  if (process.versions.deno !== undefined) {
-    const { dependencies } = JSON.parse(readFileSync(packageUrl, "utf8"));
-    return await import(`npm:${name}@${dependencies[name]}`);
-  }
+  if (process.versions.deno !== undefined) return await import(name);
   const directory = process.env[VARIABLE] ?? await findClients();
   if (directory === undefined) throw new Error(`npm can't install ${name}`);
   return createRequire(join(directory, "package.json"))(name);

@@ -8,13 +8,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import {
-  chownSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-} from "node:fs";
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import process from "node:process";
@@ -43,9 +37,7 @@ const MAX_STARTS = 100;
 /** Path of the engine's server; `undefined` if it isn't installed. */
 export function findServer(engine: Engine): string | undefined {
   const debian = "/usr/lib/postgresql";
-  const versions = engine === "postgres" && existsSync(debian)
-    ? readdirSync(debian).sort()
-    : [];
+  const versions = engine === "postgres" && existsSync(debian) ? readdirSync(debian).sort() : [];
   const directories = [
     ...versions.map((version) => join(debian, version, "bin")).reverse(),
     ...(process.env["PATH"] ?? "").split(":"),
@@ -237,8 +229,7 @@ function ownerOfDatabase():
   | { readonly uid: number; readonly gid: number }
   | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  const idOf = (flag: string) =>
-    Number(spawnSync("id", [flag, "postgres"], { encoding: "utf8" }).stdout);
+  const idOf = (flag: string) => Number(spawnSync("id", [flag, "postgres"], { encoding: "utf8" }).stdout);
   return { uid: idOf("-u"), gid: idOf("-g") };
 }
 

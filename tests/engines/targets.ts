@@ -6,12 +6,10 @@
 
 import type { Send } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
-import {
-  postgresSink,
-  postgresTransactionSink,
-} from "../../src/sinks/postgres.ts";
+import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
 import { loadJetStream, loadNats, loadPostgres, loadRedis } from "./clients.ts";
+import type postgres from "postgres";
 import type { Engine } from "./servers.ts";
 
 /** An engine and, for PostgreSQL, the way it is written to. */
@@ -33,9 +31,7 @@ export interface Target<T> {
 export interface TargetOptions {
   readonly port: number;
   /** Is told how many records of a delivery were stored, and how many were there already. */
-  readonly onDelivered?: (
-    result: { stored: number; duplicates: number },
-  ) => void;
+  readonly onDelivered?: ((result: { stored: number; duplicates: number }) => void) | undefined;
 }
 
 /** The shortest that a server takes: so that the window of a stream is over when something is sent again. */
@@ -131,7 +127,7 @@ async function toRedis<T>(
         const page = await client.xRange("records", after, "+", {
           COUNT: PAGE_RECORDS,
         });
-        if (page.length === 0) return records;
+        if (page === null || page.length === 0) return records;
         records.push(
           ...page.map(({ message }) => JSON.parse(message["data"]!)),
         );
@@ -146,26 +142,21 @@ async function toPostgres<T>(
   name: "postgres" | "postgres-transaction",
   { port, onDelivered = () => {} }: TargetOptions,
 ): Promise<Target<T>> {
-  const postgres = await loadPostgres();
-  const sql = postgres({
+  const open = await loadPostgres();
+  const sql = open({
     host: "127.0.0.1",
     port,
     user: "postgres",
     database: "postgres",
-    backoff: 0.02,
+    backoff: () => 0.02,
     onnotice() {},
   });
   const send = name === "postgres"
     ? postgresSink<T>(sql, { table: "records", onDelivered })
-    : postgresTransactionSink<
-      T,
-      typeof sql extends { begin(body: (sql: infer Tx) => never): unknown } ? Tx
-        : never
-    >(sql, {
-      apply: (transaction, records) =>
-        transaction`insert into records (record) select * from json_array_elements(${
-          JSON.stringify(records)
-        }::text::json)`,
+    : postgresTransactionSink(sql, {
+      apply: (transaction: postgres.TransactionSql, records: readonly T[]) =>
+        transaction`insert into records (record)
+          select * from json_array_elements(${JSON.stringify(records)}::text::json)`,
       onDelivered,
     });
   return {
