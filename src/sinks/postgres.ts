@@ -21,7 +21,15 @@
 import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
 import type { RecordIdentity, SinkResult } from "./identity.ts";
-import { failureOf, isAboutValues, type PostgresTable, quoteColumns, quoteTable } from "./postgres_rules.ts";
+import {
+  failureOf,
+  inTransaction,
+  isAboutValues,
+  type PostgresTable,
+  quoteColumns,
+  quoteTable,
+  unlessLost,
+} from "./postgres_rules.ts";
 import { untilAborted } from "./until_aborted.ts";
 
 export type { PostgresTable } from "./postgres_rules.ts";
@@ -113,14 +121,14 @@ export function postgresSink<T>(
   return async (delivery, { signal }) => {
     const { rows, failed } = rowsOf(delivery, row);
     let stored = 0;
-    const inTransaction = async (body: (transaction: PostgresTransaction) => Promise<void>) => {
+    const transact = (body: (transaction: PostgresTransaction) => Promise<void>) => {
       stored = 0;
-      const work = sql.begin(async (transaction) => {
+      const work = inTransaction(sql, async (transaction) => {
         await body(transaction);
         // What nobody waits for any more isn't committed.
         signal.throwIfAborted();
       });
-      await untilAborted(work, signal);
+      return untilAborted(work, signal);
     };
     const insert = async (transaction: PostgresTransaction, part: readonly Row[]) => {
       for (const { statement, json } of statementsOf(part, into, conflict)) {
@@ -129,10 +137,10 @@ export function postgresSink<T>(
     };
     const refused: FailedRecord[] = [...failed];
     try {
-      await inTransaction((transaction) => insert(transaction, rows)).catch(async (error) => {
+      await transact((transaction) => insert(transaction, rows)).catch(async (error) => {
         if (!isAboutValues(error)) throw error;
         // Somewhere in it is a row that can't be stored: all over again, with the refused rows left out.
-        await inTransaction(async (transaction) => {
+        await transact(async (transaction) => {
           refused.splice(failed.length);
           // Otherwise a constraint may speak up at the commit, when nobody can tell the row any more.
           await transaction.unsafe("set constraints all immediate", []);
@@ -159,7 +167,10 @@ async function insertApart(
 ): Promise<void> {
   if (rows.length === 0) return;
   try {
-    await transaction.savepoint((inner) => insert(inner, rows));
+    await new Promise<void>((resolve, reject) => {
+      const body = unlessLost((inner: PostgresTransaction) => insert(inner, rows), reject);
+      transaction.savepoint(body).then(() => resolve(), reject);
+    });
   } catch (error) {
     if (!isAboutValues(error)) throw error;
     if (rows.length === 1) {
@@ -312,7 +323,7 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
     `returning known::text`;
   return async (delivery, { signal }) => {
     let stored = 0;
-    const work = sql.begin(async (transaction) => {
+    const work = inTransaction(sql, async (transaction) => {
       const [row] = await transaction.unsafe(statement, [delivery.batchId, multirangeOf(delivery.sequences)]);
       const known = rangesOf(row?.["known"]);
       const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);

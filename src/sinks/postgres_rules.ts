@@ -56,6 +56,45 @@ export function isAboutValues(error: unknown): error is ServerError {
 const LASTING = /^(0A|0L|0P|21|22|23|26|28|2B|2F|34|38|39|3B|3D|3F|42|44)/;
 const PROGRAM_LIMIT_EXCEEDED = "54";
 
+/** Whether the connection is gone: the client says so, or the server did before it has ended it. */
+function isAboutConnection(error: unknown): boolean {
+  if (isServerError(error)) return /^(FATAL|PANIC)$/.test(error.severity);
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === "string" && /^(CONNECTION_[A-Z]+|E[A-Z]+)$/.test(code);
+}
+
+/**
+ * What becomes of the body of a transaction, or of a savepoint, once the connection is gone: it never ends, and whoever
+ * waits is told by `onLost` instead. There is nothing left to roll back, and the client `postgres` (3.4) would send the
+ * rollback into the closed connection, which throws where nobody can catch it, and ends the process.
+ *
+ * @internal
+ */
+export function unlessLost<Tx>(
+  body: (transaction: Tx) => Promise<void>,
+  onLost: (error: unknown) => void,
+): (transaction: Tx) => Promise<void> {
+  return async (transaction) => {
+    try {
+      await body(transaction);
+    } catch (error) {
+      if (!isAboutConnection(error)) throw error;
+      onLost(error);
+      await new Promise<never>(() => {});
+    }
+  };
+}
+
+/** Runs `body` in a transaction; rejects if it does, or if the connection is gone. @internal */
+export function inTransaction<Tx>(
+  sql: { begin(body: (transaction: Tx) => Promise<void>): Promise<unknown> },
+  body: (transaction: Tx) => Promise<void>,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    sql.begin(unlessLost(body, reject)).then(() => resolve(), reject);
+  });
+}
+
 /** What an error means for a delivery of `length` records. @internal */
 export function failureOf(error: unknown, length: number): DeliveryError {
   if (error instanceof DeliveryError && error.failed === undefined) return error;

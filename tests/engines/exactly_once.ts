@@ -145,29 +145,26 @@ async function liveAndDie(
     random: (below: number) => number;
   },
 ): Promise<void> {
-  // It may come and go in this round, or be away until one of the next.
-  const plan = {
-    away: random(3) === 0 ? -1 : random(60),
-    back: random(120),
-    death: 1 + random(150),
-    isKill: random(2) === 0,
+  const { counts } = ledger;
+  const end = random(2) === 0 ? "serverKills" : "serverStops";
+  const takeServerAway = async () => {
+    counts[end]++;
+    await (end === "serverKills" ? server.kill() : server.stop());
   };
-  let taken = 0;
-  let isKilled = false;
+  const bringServerBack = () => server.start();
+  // What happens, and after how many lines of the producer. While the server is away they are few and far between.
+  const events: { readonly after: number; readonly happen: () => Promise<void> | void }[] = [];
+  if (!server.isUp) events.push({ after: random(6), happen: bringServerBack });
+  const goes = random(3) > 0;
+  const staysAway = goes && random(3) === 0;
+  if (goes) events.push({ after: random(60), happen: takeServerAway });
+  if (goes && !staysAway) events.push({ after: random(6), happen: bringServerBack });
+  events.push({ after: staysAway ? random(4) : random(60), happen: () => program.kill() });
+  let lines = 0;
   try {
     for await (const line of program.lines()) {
       ledger.take(line);
-      if (isKilled) continue;
-      taken++;
-      if (taken === plan.away && server.isUp) {
-        ledger.counts[plan.isKill ? "serverKills" : "serverStops"]++;
-        await (plan.isKill ? server.kill() : server.stop());
-      }
-      if (taken === plan.back && !server.isUp) await server.start();
-      if (taken === plan.death) {
-        program.kill();
-        isKilled = true;
-      }
+      for (lines++; events.length > 0 && lines > events[0]!.after; lines = 0) await events.shift()!.happen();
     }
   } finally {
     program.kill();

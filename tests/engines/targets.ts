@@ -149,6 +149,8 @@ async function toPostgres<T>(
     user: "postgres",
     database: "postgres",
     backoff: () => 0.02,
+    // With it, a connection that ends while it asks for the types is an unhandled rejection, which ends the process.
+    fetch_types: false,
     onnotice() {},
   });
   const send = name === "postgres"
