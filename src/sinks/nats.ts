@@ -5,19 +5,21 @@
  * that sources them all.
  *
  * **Order.** Every message says the number that the stream must stand at before it (`Nats-Expected-Last-Sequence`):
- * record k of a delivery expects `last + k`. So the messages of a delivery can be on their way together, and still none
- * is stored unless the one before it is: where one is refused or lost, the stream doesn't reach the number that the
- * following ones expect.
+ * record k of a delivery expects `last + k`. All but the first of an attempt say, too, which message must be the last one
+ * there (`Nats-Expected-Last-Msg-Id`): the record before. So the messages of a delivery can be on their way together, and
+ * still none is stored unless the one before it is. The number alone would not do: where somebody else's message, or
+ * another batch's, has taken the place of a record, the next one would find the number that it expects. The first one
+ * needs the number only, because numbers never go back: at that number the stream is what it was when the sink looked.
  *
  * **Once.** `Nats-Msg-Id` is the record's identity, and the server refuses what it has seen within its duplicate window.
  * But that window is finite, 2 minutes by default, and an outage isn't. So before a delivery that may have been sent
  * before, the sink looks at the end of the stream. All that it can have stored is found there, because
- * 1. a batch's records are stored in ascending order, so the last one that is there says which are;
+ * 1. a batch's records are stored in ascending order without a gap, so the last one that is there says which are;
  * 2. records of one attempt stand one right behind the other, so a whole run of another batch is passed in one step;
  * 3. at most 16 batches of a buffer are in flight together, so once 16 earlier ones were met, what lies before was
  *    stored before this one was first handed over, and it isn't there.
  * Messages of an earlier attempt that are still on their way when the sink looks can't do harm: they and the new ones
- * expect the same numbers, so one of the two is refused, and the sink looks again.
+ * expect the same numbers, so one of the two is refused, and the sink looks again. All of this holds without the window.
  *
  * Headers and error codes: NATS documentation, "JetStream headers" (https://docs.nats.io/nats-concepts/jetstream/headers),
  * and `server/errors.json` of https://github.com/nats-io/nats-server.
@@ -53,8 +55,8 @@ const MESSAGE_EXCEEDS_MAXIMUM = 10054;
 const STREAM_NOT_FOUND = 10059;
 /** JetStream: the subject belongs to another stream. */
 const STREAM_NOT_MATCH = 10060;
-/** JetStream: the stream doesn't stand at the number that the message expects. */
-const WRONG_LAST_SEQUENCE = 10071;
+/** JetStream: the last message of the stream isn't the one that the message expects. */
+const WRONG_LAST: readonly unknown[] = [10070, 10071];
 
 /** What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one. */
 export interface NatsJetStream {
@@ -62,7 +64,7 @@ export interface NatsJetStream {
   publish(
     subject: string,
     payload: Uint8Array,
-    options: { msgID: string; expect: { streamName: string; lastSequence: number } },
+    options: { msgID: string; expect: { streamName: string; lastSequence: number; lastMsgID?: string } },
   ): Promise<{ readonly seq: number; readonly duplicate: boolean }>;
   /** Gives access to what is stored; `false` saves a question about the account. */
   jetstreamManager(checkApi: boolean): Promise<NatsManager>;
@@ -288,20 +290,21 @@ class StreamWriter<T> {
     const count = Math.min(MAX_UNACKNOWLEDGED, delivery.length - next);
     const last = this.#last!;
     this.#last = undefined;
-    const messages = Array.from(
-      { length: count },
-      (_, k) =>
-        this.#jetStream.publish(subjects[next + k]!, delivery.payloads[next + k]!, {
-          msgID: identityToText({ batchId: delivery.batchId, sequence: delivery.sequences[next + k]! }),
-          expect: { streamName: this.#options.stream, lastSequence: last + k },
-        }),
-    );
+    const { batchId, payloads } = delivery;
+    const ids = delivery.sequences.slice(next, next + count).map((sequence) => identityToText({ batchId, sequence }));
+    const messages = ids.map((msgID, k) => {
+      const expect = { streamName: this.#options.stream, lastSequence: last + k };
+      return this.#jetStream.publish(subjects[next + k]!, payloads[next + k]!, {
+        msgID,
+        expect: k === 0 ? expect : { ...expect, lastMsgID: ids[k - 1]! },
+      });
+    });
     const answers = await Promise.allSettled(messages);
     let acknowledged = 0;
     let duplicates = 0;
     for (const answer of answers) {
       if (answer.status === "rejected") {
-        if (acknowledged > 0 && codeOf(answer.reason) === WRONG_LAST_SEQUENCE) {
+        if (acknowledged > 0 && WRONG_LAST.includes(codeOf(answer.reason))) {
           return { acknowledged, duplicates, isRefused: true };
         }
         throw this.#describe(answer.reason, { index: next + acknowledged, length: delivery.length });
