@@ -99,9 +99,10 @@ export function inTransaction<Tx>(
 export function failureOf(error: unknown, length: number): DeliveryError {
   if (error instanceof DeliveryError && error.failed === undefined) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  // One that names records would say that all others were stored; but the transaction was rolled back.
   if (error instanceof DeliveryError) {
-    return new DeliveryError({ reason, retryable: error.retryable }, { cause: error });
+    // Naming records, it would say that all others were stored; but the transaction was rolled back.
+    const { retryable, retryAfterMs, isTooLarge } = error;
+    return new DeliveryError({ reason: "a record was refused", retryable, retryAfterMs, isTooLarge }, { cause: error });
   }
   if (!isServerError(error)) return new DeliveryError({ reason }, { cause: error });
   const isTooLarge = error.code.startsWith(PROGRAM_LIMIT_EXCEEDED);

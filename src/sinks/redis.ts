@@ -257,7 +257,7 @@ const KIND = /^[A-Z]+\b/;
 
 function failureOf(error: unknown): DeliveryError {
   const message = error instanceof Error ? error.message : String(error);
-  // What doesn't begin with a kind is the client's own: the connection is gone, or wasn't there.
-  const retryable = !KIND.test(message) || PASSING.test(message);
-  return new DeliveryError({ reason: message, retryable }, { cause: error });
+  // What the system says has a code, and what the client says doesn't begin with a kind: the connection is gone.
+  const isReply = typeof (error as { code?: unknown }).code !== "string" && KIND.test(message);
+  return new DeliveryError({ reason: message, retryable: !isReply || PASSING.test(message) }, { cause: error });
 }

@@ -11,6 +11,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import process from "node:process";
+import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path/join";
 import { currentRuntime, type Runtime } from "../child.ts";
@@ -57,14 +58,22 @@ export function engineOf(target: TargetName): Engine {
 /** Why a target can't be tested here; `undefined` if it can. */
 export async function whyNot(target: TargetName): Promise<string | undefined> {
   const engine = engineOf(target);
-  if (findServer(engine) === undefined) {
-    return `the server of ${engine} isn't installed`;
-  }
+  if (findServer(engine) === undefined) return `the server of ${engine} isn't installed`;
   if (currentRuntime().name === "deno") return undefined;
-  const clients = await findClients();
-  if (clients === undefined) return "npm can't install the clients";
-  process.env["SLUICE_CLIENTS"] = clients;
-  return undefined;
+  process.env["SLUICE_CLIENTS"] ??= await findClients();
+  return process.env["SLUICE_CLIENTS"] === undefined ? "npm can't install the clients" : undefined;
+}
+
+/** Makes the test of one target; skipped, and says why, where it can't be run. */
+export function exactlyOnceTest(target: TargetName, inFlight: number): void {
+  const rounds = Number(process.env["SLUICE_ONCE_ROUNDS"] ?? 5);
+  const seed = Number(process.env["SLUICE_ONCE_SEED"] ?? 1);
+  const name = `Producer delivers exactly once to ${target} in ${rounds} lives, ${inFlight} in flight`;
+  test(name, { timeout: 60_000 + rounds * 10_000 }, async (t) => {
+    const why = await whyNot(target);
+    if (why !== undefined) return t.skip(why);
+    console.log(name, JSON.stringify(await testExactlyOnce({ target, rounds, seed, inFlight })));
+  });
 }
 
 /** Runs a program to its end, which must be a good one, and gives its lines. */

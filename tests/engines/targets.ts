@@ -69,7 +69,7 @@ async function toNats<T>(
     reconnectJitter: 0,
   });
   const sending = connecting.then((connection) =>
-    natsSink<T>(jetstream(connection, { timeout: 1_000 }), {
+    natsSink<T>(jetstream(connection, { timeout: 300 }), {
       stream: "RECORDS",
       subject: "records.all",
       onDelivered,
