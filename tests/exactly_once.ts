@@ -19,8 +19,8 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { join } from "@std/path/join";
 import { currentRuntime } from "./child.ts";
-import { engineOf, runProgram, testExactlyOnce, whyNot } from "./engines/exactly_once.ts";
-import { ENGINES, Server } from "./engines/servers.ts";
+import { engineOf, runProgram, testExactlyOnce } from "./engines/exactly_once.ts";
+import { ENGINES, Server, whyNot } from "./engines/servers.ts";
 import type { TargetName } from "./engines/targets.ts";
 
 const TARGETS: readonly TargetName[] = [...ENGINES, "postgres-transaction"];
@@ -68,7 +68,7 @@ const { values: options } = parseArgs({
 for (const name of options.engine) {
   const target = TARGETS.find((one) => one === name);
   if (target === undefined) throw new TypeError(`--engine must be one of ${TARGETS.join(", ")}, not ${name}`);
-  const why = await whyNot(target);
+  const why = await whyNot(engineOf(target));
   if (why !== undefined) {
     console.log(`${target}: skipped, ${why}`);
     continue;

@@ -5,8 +5,7 @@
 import { test } from "node:test";
 import { assertInstanceOf } from "@std/assert";
 import { type Delivery, DeliveryError, type Send } from "../mod.ts";
-import type { Engine, Server } from "./engines/servers.ts";
-import { findServer, Server as RealServer } from "./engines/servers.ts";
+import { type Engine, Server, whyNot } from "./engines/servers.ts";
 
 /** The uuid in the ids of the batches, unless a test wants another one. */
 export const UUID = "5c1f0f6e-2f3b-4a51-9d1a-0123456789ab";
@@ -63,9 +62,10 @@ export async function refusalOf<T>(sink: Send<T>, delivery: Delivery<T>, attempt
 
 /** A test that needs a real server; skipped, with the reason, where there is none. */
 export function testWithServer(engine: Engine, name: string, body: (server: Server) => Promise<void>): void {
-  const skip = findServer(engine) === undefined && `the server of ${engine} isn't installed`;
-  test(name, { skip, timeout: 60_000 }, async () => {
-    const server = await RealServer.make(engine);
+  test(name, { timeout: 60_000 }, async (t) => {
+    const why = await whyNot(engine);
+    if (why !== undefined) return t.skip(why);
+    const server = await Server.make(engine);
     try {
       await body(server);
     } finally {

@@ -16,9 +16,8 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path/join";
 import { currentRuntime, type Runtime } from "../child.ts";
 import { seededRandom } from "../log_tools.ts";
-import { findClients } from "./clients.ts";
 import { Program } from "./program.ts";
-import { type Engine, findServer, Server } from "./servers.ts";
+import { type Engine, Server, whyNot } from "./servers.ts";
 import type { TargetName } from "./targets.ts";
 
 export const CHILD = "tests/engines/producer_child.ts";
@@ -55,22 +54,13 @@ export function engineOf(target: TargetName): Engine {
   return target === "postgres-transaction" ? "postgres" : target;
 }
 
-/** Why a target can't be tested here; `undefined` if it can. */
-export async function whyNot(target: TargetName): Promise<string | undefined> {
-  const engine = engineOf(target);
-  if (findServer(engine) === undefined) return `the server of ${engine} isn't installed`;
-  if (currentRuntime().name === "deno") return undefined;
-  process.env["SLUICE_CLIENTS"] ??= await findClients();
-  return process.env["SLUICE_CLIENTS"] === undefined ? "npm can't install the clients" : undefined;
-}
-
 /** Makes the test of one target; skipped, and says why, where it can't be run. */
 export function exactlyOnceTest(target: TargetName, inFlight: number): void {
   const rounds = Number(process.env["SLUICE_ONCE_ROUNDS"] ?? 5);
   const seed = Number(process.env["SLUICE_ONCE_SEED"] ?? 1);
   const name = `Producer delivers exactly once to ${target} in ${rounds} lives, ${inFlight} in flight`;
   test(name, { timeout: 60_000 + rounds * 10_000 }, async (t) => {
-    const why = await whyNot(target);
+    const why = await whyNot(engineOf(target));
     if (why !== undefined) return t.skip(why);
     console.log(name, JSON.stringify(await testExactlyOnce({ target, rounds, seed, inFlight })));
   });
