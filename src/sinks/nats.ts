@@ -29,6 +29,8 @@
 
 import type { Delivery, Send, SendContext } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
+import { TurnQueue } from "../turn_queue.ts";
+import { inTurn } from "./abortable.ts";
 import {
   bufferOf,
   firstSequenceOf,
@@ -37,7 +39,6 @@ import {
   type RecordIdentity,
   type SinkResult,
 } from "./identity.ts";
-import { untilAborted } from "./until_aborted.ts";
 
 export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { SinkResult } from "./identity.ts";
@@ -161,13 +162,8 @@ export function natsSink<T>(jetStream: NatsJetStream, options: NatsSinkOptions<T
     throw new TypeError(`Cannot make a sink: whenUnknown must be "fail" or "resend", got ${String(whenUnknown)}`);
   }
   const writer = new StreamWriter(jetStream, options);
-  let turn: Promise<unknown> = Promise.resolve();
-  return (delivery, context) => {
-    // An attempt that was given up stops at its next step; what it has sent until then is refused or found, see above.
-    const done = turn.then(() => untilAborted(writer.deliver(delivery, context), context.signal));
-    turn = done.catch(() => {});
-    return untilAborted(done, context.signal);
-  };
+  const queue = new TurnQueue();
+  return (delivery, context) => inTurn(queue, () => writer.deliver(delivery, context), context.signal);
 }
 
 /** What is known of the end of a stream. */

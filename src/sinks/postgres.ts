@@ -20,6 +20,7 @@
 
 import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
+import { abortable } from "./abortable.ts";
 import type { RecordIdentity, SinkResult } from "./identity.ts";
 import {
   failureOf,
@@ -30,7 +31,6 @@ import {
   quoteTable,
   unlessLost,
 } from "./postgres_rules.ts";
-import { untilAborted } from "./until_aborted.ts";
 
 export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../delivery.ts";
@@ -128,7 +128,7 @@ export function postgresSink<T>(
         // What nobody waits for any more isn't committed.
         signal.throwIfAborted();
       });
-      return untilAborted(work, signal);
+      return abortable(work, signal);
     };
     const insert = async (transaction: PostgresTransaction, part: readonly Row[]) => {
       for (const { statement, json } of statementsOf(part, into, conflict)) {
@@ -336,7 +336,7 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
       signal.throwIfAborted();
     });
     try {
-      await untilAborted(work, signal);
+      await abortable(work, signal);
     } catch (error) {
       throw signal.aborted ? error : failureOf(error, delivery.length);
     }

@@ -23,8 +23,8 @@
 import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
+import { abortable } from "./abortable.ts";
 import { bufferOf, type RecordIdentity, type SinkResult } from "./identity.ts";
-import { untilAborted } from "./until_aborted.ts";
 
 export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { RecordIdentity, SinkResult } from "./identity.ts";
@@ -173,7 +173,7 @@ export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>):
       // The parts of an attempt that was given up, and of the next one, may run in any order: each is one step for
       // Redis, and adds only what isn't there.
       const head = [bufferOf(delivery.batchId), delivery.batchId, String(REMEMBERED_BATCHES)];
-      const answer = await untilAborted(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
+      const answer = await abortable(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
         .catch((error) => {
           throw signal.aborted ? error : failureOf(error);
         });
