@@ -203,6 +203,7 @@ async function deliverWithTrouble(seed: number): Promise<void> {
   const maxInFlight = 1 + random(16);
   let next = 1;
   for (let step = 0; step < 120 || inFlight.length > 0; step++) {
+    assertLess(step, 10_000, `seed ${seed}: it gets nowhere`);
     if (step < 120 && inFlight.length < maxInFlight && random(2) === 0) {
       const last = next + random(8);
       inFlight.push({ batch: [next, last], attempts: 0, redelivered: false, isDone: false });

@@ -17,6 +17,7 @@ import { setImmediate } from "node:timers";
 import { FileBuffer, Producer, type Send } from "../../mod.ts";
 import { seededRandom } from "../log_tools.ts";
 import { connectTo, type Target, type TargetName } from "./targets.ts";
+import type { SinkResult } from "../../src/sinks/nats.ts";
 
 /** Writes a line before anything else happens: what was said may not get lost when the process is killed. */
 function say(line: string): void {
@@ -50,33 +51,18 @@ function open(path: string): Promise<FileBuffer<string>> {
   return FileBuffer.open<string>({ path, fsync: "never", whenFull: "block", ...limits });
 }
 
-function deliver(
-  buffer: FileBuffer<string>,
-  target: Target<string>,
-  maxInFlight: number,
-): Producer<string> {
-  return new Producer({
-    buffer,
-    send: spoken(target.send),
-    maxInFlight,
-    retry: { firstDelayMs: 5, maxDelayMs: 50 },
-    timeoutMs: 1_500,
-  });
+function deliver(buffer: FileBuffer<string>, target: Target<string>, inFlight: string | undefined): Producer<string> {
+  const retry = { firstDelayMs: 5, maxDelayMs: 50 };
+  return new Producer({ buffer, send: spoken(target.send), maxInFlight: Number(inFlight), retry, timeoutMs: 1_500 });
 }
 
-async function live(
-  target: Target<string>,
-  [path, round, seed, inFlight]: readonly string[],
-): Promise<void> {
+async function live(target: Target<string>, [path, round, seed, inFlight]: readonly string[]): Promise<void> {
   const random = seededRandom(Number(seed));
   const buffer = await open(path!);
-  const producer = deliver(buffer, target, Number(inFlight));
+  const producer = deliver(buffer, target, inFlight);
   say("open");
   for (let number = 0;;) {
-    const records = Array.from(
-      { length: 1 + random(60) },
-      () => `${round}.${number++}`,
-    );
+    const records = Array.from({ length: 1 + random(60) }, () => `${round}.${number++}`);
     if (random(2) === 0) await producer.putMany(records);
     else await Promise.all(records.map((record) => producer.put(record)));
     say(`ack ${records[0]} ${records.at(-1)}`);
@@ -84,12 +70,9 @@ async function live(
   }
 }
 
-async function drain(
-  target: Target<string>,
-  [path, inFlight]: readonly string[],
-): Promise<void> {
+async function drain(target: Target<string>, [path, inFlight]: readonly string[]): Promise<void> {
   const buffer = await open(path!);
-  const producer = deliver(buffer, target, Number(inFlight));
+  const producer = deliver(buffer, target, inFlight);
   say("open");
   await producer.flush();
   await producer.close();
@@ -99,79 +82,76 @@ async function drain(
 
 async function read(target: Target<string>): Promise<void> {
   const records = await target.read();
-  for (let at = 0; at < records.length; at += 100) {
-    say(`at ${records.slice(at, at + 100).join(" ")}`);
-  }
+  for (let at = 0; at < records.length; at += 100) say(`at ${records.slice(at, at + 100).join(" ")}`);
   say("done");
 }
 
-const RECORD = { text: "x".repeat(109) };
+/** Ends the connection behind `body`, or the process would stay. */
+async function use<T>(target: Target<T>, body: (target: Target<T>) => Promise<void>): Promise<void> {
+  await body(target);
+  await target.close();
+}
 
-async function throughput(
-  target: Target<string>,
-  [path, records, inFlight]: readonly string[],
-): Promise<void> {
-  const buffer = await FileBuffer.open<unknown>({
-    path: path!,
-    whenFull: "block",
-    maxBacklogBytes: 2 ** 26,
-  });
-  const producer = new Producer({
-    buffer,
-    send: target.send as Send<unknown>,
-    maxInFlight: Number(inFlight),
-  });
+/** 120 bytes of JSON. */
+const RECORD = { text: "x".repeat(109) };
+const PUTS_AT_A_TIME = 100;
+
+async function throughput(target: Target<unknown>, [path, records, inFlight]: readonly string[]): Promise<void> {
+  const buffer = await FileBuffer.open({ path: path!, whenFull: "block", maxBacklogBytes: 2 ** 26 });
+  const producer = new Producer({ buffer, send: target.send, maxInFlight: Number(inFlight) });
   const begin = performance.now();
-  const puts: Promise<number>[] = [];
-  for (let i = 0; i < Number(records); i++) {
-    puts.push(producer.put(RECORD));
-    if (puts.length === 100) await Promise.all(puts.splice(0));
-  }
-  await Promise.all(puts);
+  for (let left = Number(records); left > 0; left -= PUTS_AT_A_TIME) await putSome(producer);
   await producer.flush();
   say(`took ${performance.now() - begin}`);
   await producer.close();
   await buffer.close();
 }
 
-function sayMemory(): void {
-  say(`memory ${process.memoryUsage().rss / 2 ** 20}`);
-}
-
-async function pile(
-  target: Target<string>,
-  [path, records]: readonly string[],
-): Promise<void> {
-  const buffer = await FileBuffer.open<unknown>({ path: path! });
-  const producer = new Producer({
-    buffer,
-    send: target.send as Send<unknown>,
-    timeoutMs: 1_000,
-  });
+async function pile(target: Target<unknown>, [path, records]: readonly string[]): Promise<void> {
+  const buffer = await FileBuffer.open({ path: path! });
+  const producer = new Producer({ buffer, send: target.send, timeoutMs: 1_000 });
   sayMemory();
-  for (let left = Number(records); left > 0; left -= 100) {
-    await Promise.all(Array.from({ length: 100 }, () => producer.put(RECORD)));
-  }
+  for (let left = Number(records); left > 0; left -= PUTS_AT_A_TIME) await putSome(producer);
   sayMemory();
   await producer.close();
   await buffer.close();
 }
 
+async function putSome(producer: Producer<unknown>): Promise<void> {
+  await Promise.all(Array.from({ length: PUTS_AT_A_TIME }, () => producer.put(RECORD)));
+}
+
+function sayMemory(): void {
+  say(`memory ${process.memoryUsage().rss / 2 ** 20}`);
+}
+
 const [command, name, port, ...rest] = process.argv.slice(2);
-const target = await connectTo<string>(name as TargetName, {
-  port: Number(port),
-  onDelivered: command === "live" || command === "drain"
-    ? ({ stored, duplicates }) => say(`stored ${stored} ${duplicates}`)
-    : undefined,
-});
-if (command === "setup") {
-  await target.setUp();
-  say("done");
-} else if (command === "live") await live(target, rest);
-else if (command === "drain") await drain(target, rest);
-else if (command === "read") await read(target);
-else if (command === "throughput") await throughput(target, rest);
-else if (command === "pile") await pile(target, rest);
-else throw new TypeError(`Cannot do "${command}"`);
-if (command === "pile") process.exit();
-await target.close();
+const isTold = command === "live" || command === "drain";
+const onDelivered = isTold ? ({ stored, duplicates }: SinkResult) => say(`stored ${stored} ${duplicates}`) : undefined;
+const options = { port: Number(port), onDelivered };
+const connect = <T>() => connectTo<T>(name as TargetName, options);
+switch (command) {
+  case "setup":
+    await use(await connect<string>(), (target) => target.setUp());
+    say("done");
+    break;
+  case "live":
+    await use(await connect<string>(), (target) => live(target, rest));
+    break;
+  case "drain":
+    await use(await connect<string>(), (target) => drain(target, rest));
+    break;
+  case "read":
+    await use(await connect<string>(), read);
+    break;
+  case "throughput":
+    await use(await connect<unknown>(), (target) => throughput(target, rest));
+    break;
+  case "pile":
+    await pile(await connect<unknown>(), rest);
+    // The client would go on to look for its server.
+    process.exit();
+    break;
+  default:
+    throw new TypeError(`Cannot do "${command}"`);
+}

@@ -6,6 +6,9 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { type Runtime, startChild } from "../child.ts";
 
+/** A program that lives longer has got stuck; it is killed, and counts as failed. */
+const MAX_LIFE_MS = 60_000;
+
 /** How a program ended. */
 export interface ProgramEnd {
   readonly code: number | null;
@@ -22,21 +25,24 @@ export class Program {
   #rest = "";
   #errors = "";
   #isOver = false;
+  #isOverdue = false;
   #wake: () => void = () => {};
 
   constructor(file: string, args: readonly string[], runtime: Runtime) {
     this.#child = startChild(file, args, { runtime });
-    this.#child.stderr!.setEncoding("utf8").on(
-      "data",
-      (text: string) => this.#errors += text,
-    );
+    this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => this.#errors += text);
     this.#child.stdout!.setEncoding("utf8").on("data", (text: string) => {
       const parts = (this.#rest + text).split("\n");
       this.#rest = parts.pop()!;
       this.#lines.push(...parts);
       this.#wake();
     });
+    const timer = setTimeout(() => {
+      this.#isOverdue = true;
+      this.kill();
+    }, MAX_LIFE_MS);
     this.#ended = once(this.#child, "close").then(() => {
+      clearTimeout(timer);
       this.#isOver = true;
       this.#wake();
     });
@@ -60,10 +66,7 @@ export class Program {
   /** Waits for its end. */
   async end(): Promise<ProgramEnd> {
     await this.#ended;
-    return {
-      code: this.#child.exitCode,
-      signal: this.#child.signalCode,
-      errors: this.#errors,
-    };
+    if (this.#isOverdue) throw new Error(`the program was still running after ${MAX_LIFE_MS} ms\n${this.#errors}`);
+    return { code: this.#child.exitCode, signal: this.#child.signalCode, errors: this.#errors };
   }
 }
