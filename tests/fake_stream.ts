@@ -2,8 +2,8 @@
  * A stream of JetStream in memory, as far as `natsSink()` looks: numbers, the duplicate window, the number that a message
  * expects; and what can go wrong on the way, at the test's command.
  *
- * In the order of the real server (nats-server, `processJetStreamMsg`): first the id is looked for in the window, then the
- * expected number is compared. The window ends when the test says so.
+ * Servers look for the id in the window and compare the expected number, in either order: 2.9 the id first, later ones
+ * the number (nats-server, `processJetStreamMsg`). The window ends when the test says so.
  */
 
 import type { NatsJetStream, NatsManager } from "../src/sinks/nats.ts";
@@ -31,6 +31,8 @@ export class StreamError extends Error {
 export class FakeStream implements NatsJetStream {
   /** Decides what becomes of each message. */
   fateOf: (id: string) => Fate = () => "stored";
+  /** Which of the two a server does first. */
+  looksForIdFirst = true;
   /** How often a stored message was asked for. */
   reads = 0;
   #messages: (Message | undefined)[] = [];
@@ -115,8 +117,9 @@ export class FakeStream implements NatsJetStream {
 
   #store(message: Message, expect: { lastSequence: number; lastMsgID?: string }): { seq: number; duplicate: boolean } {
     const seen = this.#window.get(message.id);
-    if (seen !== undefined) return { seq: seen, duplicate: true };
+    if (seen !== undefined && this.looksForIdFirst) return { seq: seen, duplicate: true };
     if (expect.lastSequence !== this.#messages.length) throw new StreamError(10071, "wrong last sequence");
+    if (seen !== undefined) return { seq: seen, duplicate: true };
     const last = this.#messages.at(-1)?.id ?? "";
     if (expect.lastMsgID !== undefined && expect.lastMsgID !== last) throw new StreamError(10070, "wrong last msg id");
     const seq = this.#messages.push(message);

@@ -197,6 +197,7 @@ test("natsSink() checks its options", () => {
 async function deliverWithTrouble(seed: number): Promise<void> {
   const random = seededRandom(seed);
   const stream = new FakeStream();
+  stream.looksForIdFirst = random(2) === 0;
   stream.fateOf = () => (["refused", "unanswered", "late"] as const)[random(40)] ?? "stored";
   let sink = natsSink<number>(stream, OPTIONS);
   const inFlight: { batch: [number, number]; attempts: number; redelivered: boolean; isDone: boolean }[] = [];
