@@ -14,6 +14,8 @@ export interface DeliveryData<T> {
   readonly batchId?: string;
   /** By default 1. */
   readonly firstSequence?: number;
+  /** By default consecutive ones from `firstSequence` on. */
+  readonly sequences?: readonly number[];
   /** By default `jsonCodec()`. */
   readonly codec?: Codec<T>;
   readonly redelivered?: boolean;
@@ -30,7 +32,7 @@ export function deliveryOf<T>(records: readonly T[], data: DeliveryData<T> = {})
   return {
     id: data.id ?? batchId,
     batchId,
-    sequences: records.map((_, i) => firstSequence + i),
+    sequences: data.sequences ?? records.map((_, i) => firstSequence + i),
     records,
     payloads,
     length: records.length,

@@ -9,7 +9,8 @@ import { natsSink } from "../src/sinks/nats.ts";
 import { loadJetStream, loadNats } from "./engines/clients.ts";
 import { FakeStream, StreamError } from "./fake_stream.ts";
 import { seededRandom } from "./log_tools.ts";
-import { deliveryOf, refusalOf, send, testWithServer, UUID } from "./sink_tools.ts";
+import { UUID } from "./deliveries.ts";
+import { batchOf, refusalOf, send, testWithServer } from "./sink_tools.ts";
 
 const OPTIONS = { stream: "NUMBERS", subject: "numbers" };
 const number = (sequence: number) => sequence;
@@ -23,9 +24,9 @@ test("natsSink() stores nothing twice when a delivery comes again after the dupl
   const stream = new FakeStream();
   const results: unknown[] = [];
   const options = { ...OPTIONS, onDelivered: (result: unknown) => results.push(result) };
-  await send(natsSink(stream, options), deliveryOf([1, 10], number));
+  await send(natsSink(stream, options), batchOf([1, 10], number));
   stream.endWindow();
-  await send(natsSink(stream, options), deliveryOf([1, 10], number, { redelivered: true }));
+  await send(natsSink(stream, options), batchOf([1, 10], number, { redelivered: true }));
   assertEquals(stream.texts, texts(1, 10));
   assertEquals(results, [{ stored: 10, duplicates: 0 }, { stored: 0, duplicates: 10 }]);
 });
@@ -34,22 +35,22 @@ test("natsSink() stores no record when the one before it is refused", async () =
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
   stream.fateOf = (id) => id.endsWith(":4") ? "refused" : "stored";
-  const { retryable } = await refusalOf(sink, deliveryOf([1, 10], number));
+  const { retryable } = await refusalOf(sink, batchOf([1, 10], number));
   assertEquals([stream.texts, retryable], [texts(1, 3), true]);
   stream.fateOf = () => "stored";
-  await send(sink, deliveryOf([1, 10], number), 2);
+  await send(sink, batchOf([1, 10], number), 2);
   assertEquals(stream.texts, texts(1, 10));
 });
 
 test("natsSink() goes on where a process that is gone has stopped", async () => {
   for (let stored = 0; stored <= 5; stored++) {
     const stream = new FakeStream();
-    await send(natsSink(stream, OPTIONS), deliveryOf([1, 7], number));
+    await send(natsSink(stream, OPTIONS), batchOf([1, 7], number));
     stream.fateOf = (id) => Number(id.split(":")[1]) > 7 + stored ? "refused" : "stored";
-    await (stored < 5 ? refusalOf : send)(natsSink<number>(stream, OPTIONS), deliveryOf([8, 12], number));
+    await (stored < 5 ? refusalOf : send)(natsSink<number>(stream, OPTIONS), batchOf([8, 12], number));
     stream.endWindow();
     stream.fateOf = () => "stored";
-    await send(natsSink(stream, OPTIONS), deliveryOf([8, 12], number, { redelivered: true }));
+    await send(natsSink(stream, OPTIONS), batchOf([8, 12], number, { redelivered: true }));
     assertEquals(stream.texts, texts(1, 12), `${stored} stored before`);
   }
 });
@@ -58,10 +59,10 @@ test("natsSink() finds records whose acknowledgement was lost", async () => {
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
   stream.fateOf = () => "unanswered";
-  await refusalOf(sink, deliveryOf([1, 10], number));
+  await refusalOf(sink, batchOf([1, 10], number));
   stream.endWindow();
   stream.fateOf = () => "stored";
-  await send(sink, deliveryOf([1, 10], number), 2);
+  await send(sink, batchOf([1, 10], number), 2);
   assertEquals(stream.texts, texts(1, 10));
 });
 
@@ -69,7 +70,7 @@ test("natsSink() and messages that arrive during the next attempt store each rec
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
   stream.fateOf = () => "late";
-  await refusalOf(sink, deliveryOf([1, 10], number));
+  await refusalOf(sink, batchOf([1, 10], number));
   let published = 0;
   stream.fateOf = () => {
     // Between the look at the stream and the publishing.
@@ -77,8 +78,8 @@ test("natsSink() and messages that arrive during the next attempt store each rec
     stream.endWindow();
     return "stored";
   };
-  await refusalOf(sink, deliveryOf([1, 10], number), 2);
-  await send(sink, deliveryOf([1, 10], number), 3);
+  await refusalOf(sink, batchOf([1, 10], number), 2);
+  await send(sink, batchOf([1, 10], number), 3);
   assertEquals(stream.texts, texts(1, 10));
 });
 
@@ -86,62 +87,62 @@ test("natsSink() finds a part of a batch behind which others were stored, withou
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
   stream.fateOf = (id) => id.endsWith(":3") ? "refused" : "stored";
-  await refusalOf(sink, deliveryOf([1, 500], number));
-  for (let first = 501; first < 7001; first += 500) await send(sink, deliveryOf([first, first + 499], number));
+  await refusalOf(sink, batchOf([1, 500], number));
+  for (let first = 501; first < 7001; first += 500) await send(sink, batchOf([first, first + 499], number));
   stream.endWindow();
   stream.fateOf = () => "stored";
   stream.reads = 0;
-  await send(natsSink(stream, OPTIONS), deliveryOf([1, 500], number, { redelivered: true }));
+  await send(natsSink(stream, OPTIONS), batchOf([1, 500], number, { redelivered: true }));
   assertEquals(stream.texts, [...texts(1, 2), ...texts(501, 7000), ...texts(3, 500)]);
   assertLess(stream.reads, 50);
 });
 
 test("natsSink() doesn't take other records with the same sequences for duplicates", async () => {
   const stream = new FakeStream();
-  await send(natsSink(stream, OPTIONS), deliveryOf([1, 10], number));
+  await send(natsSink(stream, OPTIONS), batchOf([1, 10], number));
   // After a power cut, or of a buffer that was begun anew.
   const again = { redelivered: true, checksum: "0badcafe" };
-  await send(natsSink(stream, OPTIONS), deliveryOf([1, 10], number, again));
+  await send(natsSink(stream, OPTIONS), batchOf([1, 10], number, again));
   const other = { redelivered: true, uuid: UUID.replace("5", "6") };
-  await send(natsSink(stream, OPTIONS), deliveryOf([1, 10], number, other));
+  await send(natsSink(stream, OPTIONS), batchOf([1, 10], number, other));
   assertEquals(stream.texts, [...texts(1, 10), ...texts(1, 10), ...texts(1, 10)]);
 });
 
 test("natsSink() goes on when somebody else has published to the stream", async () => {
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
-  await send(sink, deliveryOf([1, 2], number));
+  await send(sink, batchOf([1, 2], number));
   stream.publishAsStranger("hello");
-  const { retryable } = await refusalOf(sink, deliveryOf([3, 4], number));
-  await send(sink, deliveryOf([3, 4], number), 2);
+  const { retryable } = await refusalOf(sink, batchOf([3, 4], number));
+  await send(sink, batchOf([3, 4], number), 2);
   assertEquals([retryable, stream.texts], [true, ["1", "2", "hello", "3", "4"]]);
 });
 
 test("natsSink() says so when the end of the stream is gone, and resends if it was told to", async () => {
   const stream = new FakeStream();
-  await send(natsSink(stream, OPTIONS), deliveryOf([1, 5], number));
+  await send(natsSink(stream, OPTIONS), batchOf([1, 5], number));
   stream.purge();
   stream.endWindow();
   const { retryable, message } = await refusalOf(
     natsSink<number>(stream, OPTIONS),
-    deliveryOf([1, 5], number, { redelivered: true }),
+    batchOf([1, 5], number, { redelivered: true }),
   );
   assertEquals(retryable, false);
   assertStringIncludes(message, "the end of stream NUMBERS is gone");
-  await send(natsSink(stream, OPTIONS), deliveryOf([6, 7], number));
+  await send(natsSink(stream, OPTIONS), batchOf([6, 7], number));
   stream.purge();
   const resending = natsSink<number>(stream, { ...OPTIONS, whenUnknown: "resend" });
-  await send(resending, deliveryOf([8, 9], number, { redelivered: true }));
+  await send(resending, batchOf([8, 9], number, { redelivered: true }));
   assertEquals(stream.texts, ["8", "9"]);
 });
 
 test("natsSink() delivers to a stream that comes back empty", async () => {
   const stream = new FakeStream();
   const sink = natsSink<number>(stream, OPTIONS);
-  await send(sink, deliveryOf([1, 5], number));
+  await send(sink, batchOf([1, 5], number));
   stream.recreate();
-  await refusalOf(sink, deliveryOf([6, 8], number));
-  await send(sink, deliveryOf([6, 8], number), 2);
+  await refusalOf(sink, batchOf([6, 8], number));
+  await send(sink, batchOf([6, 8], number), 2);
   assertEquals(stream.texts, texts(6, 8));
 });
 
@@ -154,9 +155,9 @@ test("natsSink() reports a record that is refused for good, and sends what is be
       return "numbers";
     },
   });
-  const { failed } = await refusalOf(sink, deliveryOf([1, 5], number));
+  const { failed } = await refusalOf(sink, batchOf([1, 5], number));
   assertEquals(failed?.map(({ index, retryable }) => [index, retryable]), [[2, false], [3, true], [4, true]]);
-  await send(sink, deliveryOf([1, 5], number, { sequences: [1, 2, 4, 5], redelivered: true }));
+  await send(sink, batchOf([1, 5], number, { sequences: [1, 2, 4, 5], redelivered: true }));
   assertEquals(stream.texts, ["1", "2", "4", "5"]);
 });
 
@@ -168,8 +169,8 @@ test("natsSink() gives up the wait when the signal is aborted", async () => {
     jetstreamManager: () => stream.jetstreamManager(),
   }, OPTIONS);
   const stop = new AbortController();
-  const sending = sink(deliveryOf([1, 5], number), { attempt: 1, signal: stop.signal });
-  const waiting = sink(deliveryOf([6, 9], number), { attempt: 1, signal: stop.signal });
+  const sending = sink(batchOf([1, 5], number), { attempt: 1, signal: stop.signal });
+  const waiting = sink(batchOf([6, 9], number), { attempt: 1, signal: stop.signal });
   stop.abort(new Error("enough"));
   await assertRejects(async () => await sending, Error, "enough");
   await assertRejects(async () => await waiting, Error, "enough");
@@ -181,7 +182,7 @@ for (
   test(`natsSink() says of error ${code} that trying again ${retryable ? "may help" : "won't help"}`, async () => {
     const stream = new FakeStream();
     stream.publish = () => Promise.reject(new StreamError(code, "no"));
-    const refusal = await refusalOf(natsSink<number>(stream, OPTIONS), deliveryOf([1, 2], number));
+    const refusal = await refusalOf(natsSink<number>(stream, OPTIONS), batchOf([1, 2], number));
     assertEquals([refusal.retryable, refusal.failed], [retryable, undefined]);
   });
 }
@@ -219,7 +220,7 @@ async function deliverWithTrouble(seed: number): Promise<void> {
     }
     const lane = inFlight[random(inFlight.length + 1)];
     if (lane !== undefined && !lane.isDone) {
-      const delivery = deliveryOf(lane.batch, number, { redelivered: lane.redelivered });
+      const delivery = batchOf(lane.batch, number, { redelivered: lane.redelivered });
       lane.isDone = await send(sink, delivery, ++lane.attempts).then(() => true, () => false);
     }
     while (inFlight[0]?.isDone) inFlight.shift();
@@ -256,27 +257,27 @@ testWithServer("nats", "natsSink() and a real server agree on refusals, windows 
     };
     const sink = natsSink<number | string>(client, OPTIONS);
     // As the window counts: two full ones of the stream's own, whatever the server remembers of them.
-    await send(sink, deliveryOf([1, 2500], number));
-    await send(natsSink(client, OPTIONS), deliveryOf([1, 2500], number, { redelivered: true }));
+    await send(sink, batchOf([1, 2500], number));
+    await send(natsSink(client, OPTIONS), batchOf([1, 2500], number, { redelivered: true }));
     assertEquals(await stored(), texts(1, 2500));
 
-    const { failed } = await refusalOf(sink, deliveryOf([2501, 2504], (n) => n === 2502 ? "x".repeat(2_000) : n));
+    const { failed } = await refusalOf(sink, batchOf([2501, 2504], (n) => n === 2502 ? "x".repeat(2_000) : n));
     assertEquals(failed?.map(({ index, retryable }) => [index, retryable]), [[1, false], [2, true], [3, true]]);
     const rest = { sequences: [2503, 2504], redelivered: true };
-    await send(sink, deliveryOf([2501, 2504], number, rest));
-    const huge = await refusalOf(sink, deliveryOf([2505, 2506], (n) => n === 2505 ? "x".repeat(2 ** 20 + 1) : n));
+    await send(sink, batchOf([2501, 2504], number, rest));
+    const huge = await refusalOf(sink, batchOf([2505, 2506], (n) => n === 2505 ? "x".repeat(2 ** 20 + 1) : n));
     assertEquals(huge.failed?.map(({ index, retryable }) => [index, retryable]), [[0, false], [1, true]]);
     assertEquals((await stored()).slice(2500), ["2501", "2503", "2504"]);
 
     const missing = natsSink<number>(client, { stream: "MISSING", subject: "numbers" });
-    assertEquals((await refusalOf(missing, deliveryOf([1, 2], number))).retryable, false);
+    assertEquals((await refusalOf(missing, batchOf([1, 2], number))).retryable, false);
     const mixedUp = natsSink<number>(client, { stream: "NUMBERS", subject: "others" });
-    assertEquals((await refusalOf(mixedUp, deliveryOf([1, 2], number))).retryable, false);
+    assertEquals((await refusalOf(mixedUp, batchOf([1, 2], number))).retryable, false);
     const nowhere = natsSink<number>(client, { stream: "NUMBERS", subject: "nowhere" });
-    assertEquals((await refusalOf(nowhere, deliveryOf([1, 2], number))).retryable, true);
+    assertEquals((await refusalOf(nowhere, batchOf([1, 2], number))).retryable, true);
 
     await streams.purge("NUMBERS");
-    const gone = await refusalOf(natsSink<number>(client, OPTIONS), deliveryOf([1, 2], number, { redelivered: true }));
+    const gone = await refusalOf(natsSink<number>(client, OPTIONS), batchOf([1, 2], number, { redelivered: true }));
     assertEquals(gone.retryable, false);
   } finally {
     await connection.close();

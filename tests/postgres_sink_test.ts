@@ -14,11 +14,11 @@ import {
   postgresTransactionSink,
 } from "../src/sinks/postgres.ts";
 import { loadPostgres } from "./engines/clients.ts";
-import { deliveryOf, refusalOf, send, testWithServer } from "./sink_tools.ts";
+import { batchOf, refusalOf, send, testWithServer } from "./sink_tools.ts";
 
 const number = (sequence: number) => sequence;
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
-const batch = (first: number, last: number) => deliveryOf([first, last], number).batchId;
+const batch = (first: number, last: number) => batchOf([first, last], number).batchId;
 
 async function withSql(port: number, body: (sql: postgres.Sql) => Promise<void>): Promise<void> {
   const open = await loadPostgres();
@@ -44,10 +44,10 @@ testWithServer(
       const sink = postgresSink<number>(sql, { table: "numbers", onDelivered: (result) => results.push(result) });
 
       // More than one statement takes; then again, as by another process.
-      await send(sink, deliveryOf([1, 12_000], number));
-      await send(sink, deliveryOf([1, 12_000], number, { redelivered: true }));
-      await send(sink, deliveryOf([12_001, 12_005], number, { sequences: [12_002, 12_004] }));
-      await send(sink, deliveryOf([12_001, 12_005], number, { redelivered: true }));
+      await send(sink, batchOf([1, 12_000], number));
+      await send(sink, batchOf([1, 12_000], number, { redelivered: true }));
+      await send(sink, batchOf([12_001, 12_005], number, { sequences: [12_002, 12_004] }));
+      await send(sink, batchOf([12_001, 12_005], number, { redelivered: true }));
       assertEquals(await stored(), [...range(1, 12_000), 12_002, 12_004, 12_001, 12_003, 12_005]);
       assertEquals(results, [
         { stored: 12_000, duplicates: 0 },
@@ -56,11 +56,11 @@ testWithServer(
         { stored: 3, duplicates: 2 },
       ]);
       // Sequences that are given out again after a power cut are other records.
-      await send(sink, deliveryOf([1, 1], number, { checksum: "0badcafe", redelivered: true }));
+      await send(sink, batchOf([1, 1], number, { checksum: "0badcafe", redelivered: true }));
       assertEquals((await stored()).length, 12_006);
 
       // Two attempts at the same time, one of them given up.
-      await Promise.all(range(1, 4).map(() => send(sink, deliveryOf([12_006, 12_100], number, { redelivered: true }))));
+      await Promise.all(range(1, 4).map(() => send(sink, batchOf([12_006, 12_100], number, { redelivered: true }))));
       assertEquals((await stored()).length, 12_101);
 
       // A schema, names that need quotes, columns of many types.
@@ -86,7 +86,7 @@ testWithServer(
         }),
       });
       const at = new Date("2026-01-02T03:04:05.678Z");
-      const mixedRecords = deliveryOf<Mixed>([1, 2], (n) => ({ at, text: `'"\\ü${n}` }));
+      const mixedRecords = batchOf<Mixed>([1, 2], (n) => ({ at, text: `'"\\ü${n}` }));
       await send(mixed, mixedRecords);
       await send(mixed, mixedRecords, 2);
       const rows = await sql`select *, encode(raw, 'hex') as hex, list::text as list_text
@@ -122,7 +122,7 @@ testWithServer(
         },
       });
       // A constraint, a type, null, a character that can't be stored, a deferred constraint, a unique name, no row at all.
-      const { failed, retryable } = await refusalOf(sink, deliveryOf([1, 12], number));
+      const { failed, retryable } = await refusalOf(sink, batchOf([1, 12], number));
       assertEquals(
         failed?.map(({ index, retryable }) => [index, retryable]),
         range(2, 8).map((index) => [index, false]),
@@ -131,12 +131,12 @@ testWithServer(
       const stored = await sql<{ n: number }[]>`select n from checked order by n`;
       assertEquals(stored.map(({ n }) => n), [1, 2, 10, 11, 12]);
       // Once more, as after a crash: the same verdict, nothing twice.
-      const again = await refusalOf(sink, deliveryOf([1, 12], number, { redelivered: true }));
+      const again = await refusalOf(sink, batchOf([1, 12], number, { redelivered: true }));
       assertEquals(again.failed?.map(({ index }) => index), range(2, 8));
       assertEquals((await sql`select from checked`).count, 5);
 
       const missing = postgresSink<number>(sql, { table: "nowhere" });
-      const { message, ...refusal } = await refusalOf(missing, deliveryOf([1, 2], number));
+      const { message, ...refusal } = await refusalOf(missing, batchOf([1, 2], number));
       assertEquals([refusal.retryable, refusal.failed, refusal.isTooLarge], [false, undefined, false]);
       assertStringIncludes(message, "42P01");
       const keyless = postgresSink<number>(sql, {
@@ -144,7 +144,7 @@ testWithServer(
         key: ["id"],
         row: (n) => ({ no_column: n }),
       });
-      assertEquals((await refusalOf(keyless, deliveryOf([1, 2], number))).retryable, false);
+      assertEquals((await refusalOf(keyless, batchOf([1, 2], number))).retryable, false);
     });
   },
 );
@@ -176,26 +176,26 @@ testWithServer(
           if (records.includes(15)) await transaction`update totals set checked = 100`;
         },
       });
-      await send(sink, deliveryOf([1, 4], number));
+      await send(sink, batchOf([1, 4], number));
       assertEquals(await sum(), 10);
       assertEquals(seen, range(1, 4).map((n) => [batch(1, 4), n, n]));
-      await send(sink, deliveryOf([1, 4], number, { redelivered: true }));
+      await send(sink, batchOf([1, 4], number, { redelivered: true }));
       assertEquals(await sum(), 10);
       // Parts, then the whole.
-      await send(sink, deliveryOf([5, 9], number, { sequences: [5, 6, 8] }));
+      await send(sink, batchOf([5, 9], number, { sequences: [5, 6, 8] }));
       assertEquals(await sum(), 29);
-      await send(sink, deliveryOf([5, 9], number, { redelivered: true }));
+      await send(sink, batchOf([5, 9], number, { redelivered: true }));
       assertEquals(seen, [[batch(5, 9), 7, 7], [batch(5, 9), 9, 9]]);
       assertEquals(await sum(), 45);
       // Several attempts at a time.
-      await Promise.all(range(1, 5).map(() => send(sink, deliveryOf([10, 10], number, { redelivered: true }))));
+      await Promise.all(range(1, 5).map(() => send(sink, batchOf([10, 10], number, { redelivered: true }))));
       assertEquals(await sum(), 55);
 
-      const unlucky = await refusalOf(sink, deliveryOf([13, 13], number));
+      const unlucky = await refusalOf(sink, batchOf([13, 13], number));
       assertEquals([unlucky.retryable, unlucky.message], [true, "Cannot deliver: unlucky"]);
-      const later = await refusalOf(sink, deliveryOf([14, 14], number));
+      const later = await refusalOf(sink, batchOf([14, 14], number));
       assertEquals([later.retryable, later.retryAfterMs, later.failed], [true, 5, undefined]);
-      const refused = await refusalOf(sink, deliveryOf([15, 15], number));
+      const refused = await refusalOf(sink, batchOf([15, 15], number));
       assertEquals([refused.retryable, refused.failed], [false, undefined]);
       assertEquals(await sum(), 55);
       assertEquals((await sql`select from sluice_delivered`).count, 3);
@@ -232,7 +232,7 @@ for (
 ) {
   const name = typeof error === "string" ? error : (error as Error & { code: string }).code;
   test(`postgresSink() says of ${name} that trying again ${retryable ? "may help" : "won't help"}`, async () => {
-    const refusal = await refusalOf(postgresSink<number>(failing(error), { table: "a" }), deliveryOf([1, 2], number));
+    const refusal = await refusalOf(postgresSink<number>(failing(error), { table: "a" }), batchOf([1, 2], number));
     assertEquals([refusal.retryable, refusal.isTooLarge, refusal.failed], [retryable, isTooLarge, undefined]);
   });
 }
@@ -247,7 +247,7 @@ test("postgresSink() doesn't roll back on a connection that is gone", async () =
       await body(transaction).then(end, end);
     },
   };
-  const refusal = await refusalOf(postgresSink<number>(client, { table: "a" }), deliveryOf([1, 2], number));
+  const refusal = await refusalOf(postgresSink<number>(client, { table: "a" }), batchOf([1, 2], number));
   assertEquals([refusal.retryable, refusal.cause, hasEnded], [true, lost, false]);
 });
 
@@ -267,7 +267,7 @@ test("postgresSink() commits nothing once its signal is aborted", async () => {
       return work = body(transaction).then(() => ends.push("commit"), (error) => ends.push(error));
     },
   };
-  const sending = postgresSink<number>(client, { table: "a" })(deliveryOf([1, 1], number), {
+  const sending = postgresSink<number>(client, { table: "a" })(batchOf([1, 1], number), {
     attempt: 1,
     signal: stop.signal,
   });

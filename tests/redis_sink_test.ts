@@ -9,7 +9,8 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type RedisClient, redisSink } from "../src/sinks/redis.ts";
 import { loadRedis } from "./engines/clients.ts";
 import { seededRandom } from "./log_tools.ts";
-import { deliveryOf, refusalOf, send, testWithServer, UUID } from "./sink_tools.ts";
+import { UUID } from "./deliveries.ts";
+import { batchOf, refusalOf, send, testWithServer } from "./sink_tools.ts";
 
 const number = (sequence: number) => sequence;
 
@@ -41,16 +42,16 @@ testWithServer("redis", "redisSink() adds each record once, in order, with ids t
     const sink = redisSink<number>(client, { stream: "a", onDelivered });
 
     // More than one call takes.
-    await send(sink, deliveryOf([1, 2500], number));
-    await send(redisSink(client, { stream: "a" }), deliveryOf([1, 2500], number, { redelivered: true }));
+    await send(sink, batchOf([1, 2500], number));
+    await send(redisSink(client, { stream: "a" }), batchOf([1, 2500], number, { redelivered: true }));
     assertEquals(await values("a"), range(1, 2500));
     const ids = (await client.xRange("a", "-", "+"))!.map(({ id }) => id.split("-").map(Number) as [number, number]);
     assertEquals(ids.map(([, sequence]) => sequence), range(1, 2500));
 
     // A part first, then the whole batch; and the other way round.
-    await send(sink, deliveryOf([2501, 2510], number, { sequences: [2501, 2502, 2507] }));
-    await send(sink, deliveryOf([2501, 2510], number, { redelivered: true }));
-    await send(sink, deliveryOf([2501, 2510], number, { sequences: [2502, 2510], redelivered: true }));
+    await send(sink, batchOf([2501, 2510], number, { sequences: [2501, 2502, 2507] }));
+    await send(sink, batchOf([2501, 2510], number, { redelivered: true }));
+    await send(sink, batchOf([2501, 2510], number, { sequences: [2502, 2510], redelivered: true }));
     assertEquals((await values("a")).slice(2500), [2501, 2502, 2507, 2503, 2504, 2505, 2506, 2508, 2509, 2510]);
     assertEquals(results.slice(-3), [
       { stored: 3, duplicates: 0 },
@@ -60,7 +61,7 @@ testWithServer("redis", "redisSink() adds each record once, in order, with ids t
 
     // Nothing of it is known any more by the entries themselves.
     await client.xTrim("a", "MAXLEN", 0);
-    await send(sink, deliveryOf([2501, 2510], number, { redelivered: true }));
+    await send(sink, batchOf([2501, 2510], number, { redelivered: true }));
     assertEquals(await values("a"), []);
   });
 });
@@ -80,13 +81,13 @@ testWithServer(
         }),
       });
       const other = UUID.replace("5", "6");
-      await send(sink, deliveryOf([8, 9], (n) => `first ${n}`));
-      await send(sink, deliveryOf([1, 2], (n) => `anew ${n}`, { uuid: other, redelivered: true }));
-      await send(sink, deliveryOf([9, 9], (n) => `again ${n}`, { checksum: "0badcafe", redelivered: true }));
-      await send(sink, deliveryOf([3, 3], (n) => `anew ${n}`, { uuid: other }));
+      await send(sink, batchOf([8, 9], (n) => `first ${n}`));
+      await send(sink, batchOf([1, 2], (n) => `anew ${n}`, { uuid: other, redelivered: true }));
+      await send(sink, batchOf([9, 9], (n) => `again ${n}`, { checksum: "0badcafe", redelivered: true }));
+      await send(sink, batchOf([3, 3], (n) => `anew ${n}`, { uuid: other }));
       // A foreign entry with an id far in the future.
       await client.xAdd("{b}", "9000000000000-7", { record: "foreign" });
-      await send(sink, deliveryOf([5, 7], (n) => `late ${n}`));
+      await send(sink, batchOf([5, 7], (n) => `late ${n}`));
       const entries = (await client.xRange("{b}", "-", "+"))!;
       assertEquals(entries.map(({ message }) => message["record"]), [
         "first 8",
@@ -126,9 +127,9 @@ testWithServer(
           const lane = inFlight[random(inFlight.length)]!;
           const [first, last] = lane.batch;
           const sequences = Array.from({ length: last - first + 1 }, (_, i) => first + i).filter(() => random(2) === 0);
-          if (sequences.length > 0) await send(sink, deliveryOf(lane.batch, number, { sequences, redelivered: true }));
+          if (sequences.length > 0) await send(sink, batchOf(lane.batch, number, { sequences, redelivered: true }));
           if (lane.left-- > 0) continue;
-          await send(sink, deliveryOf(lane.batch, number, { redelivered: true }));
+          await send(sink, batchOf(lane.batch, number, { redelivered: true }));
           while (inFlight[0] !== undefined && inFlight[0].left < 0) inFlight.shift();
         }
         const entries = (await client.xRange(stream, "-", "+"))!;
@@ -147,25 +148,25 @@ testWithServer(
   async ({ port }) => {
     await withClient(port, async (client) => {
       await client.set("text", "no stream");
-      const wrongType = await refusalOf(redisSink<number>(client, { stream: "text" }), deliveryOf([1, 2], number));
+      const wrongType = await refusalOf(redisSink<number>(client, { stream: "text" }), batchOf([1, 2], number));
       assertEquals(wrongType.retryable, false);
       const wrongNotes = redisSink<number>(client, { stream: "c", notes: "text" });
-      assertEquals((await refusalOf(wrongNotes, deliveryOf([1, 2], number))).retryable, false);
+      assertEquals((await refusalOf(wrongNotes, batchOf([1, 2], number))).retryable, false);
       assertEquals(await client.exists("c"), 0);
 
       const sink = redisSink<number>(client, { stream: "c" });
-      await send(sink, deliveryOf([1, 2], number));
+      await send(sink, batchOf([1, 2], number));
       await client.configSet("maxmemory", "1");
-      assertEquals((await refusalOf(sink, deliveryOf([3, 4], number))).retryable, true);
+      assertEquals((await refusalOf(sink, batchOf([3, 4], number))).retryable, true);
       await client.configSet("maxmemory", "0");
-      await send(sink, deliveryOf([3, 4], number), 2);
+      await send(sink, batchOf([3, 4], number), 2);
       assertEquals(await client.xLen("c"), 4);
 
       // The stream is full of ids: nothing can be added after the first entry.
       const last = `18446744073709551615-${2n ** 64n - 2n}`;
       await client.xAdd("d", last, { data: "0" });
       assertEquals(
-        (await refusalOf(redisSink<number>(client, { stream: "d" }), deliveryOf([1, 2], number))).retryable,
+        (await refusalOf(redisSink<number>(client, { stream: "d" }), batchOf([1, 2], number))).retryable,
         false,
       );
       assertEquals(await client.xLen("d"), 1);
@@ -187,7 +188,7 @@ test("redisSink() reports records that have no fields, and adds the others", asy
     fields: (record) => record === 2 ? {} : record === 3 ? { n: 3 as never } : { n: String(record) },
     onDelivered: (result) => results.push(result),
   });
-  const { failed } = await refusalOf(sink, deliveryOf([1, 4], number));
+  const { failed } = await refusalOf(sink, batchOf([1, 4], number));
   assertEquals(failed?.map(({ index, retryable }) => [index, retryable]), [[1, false], [2, false]]);
   assertEquals(calls.map((words) => words.slice(3)), [["1", "2", "n", "1", "4", "2", "n", "4"]]);
   assertEquals(results, [{ stored: 2, duplicates: 0 }]);
@@ -202,9 +203,9 @@ test("redisSink() bounds what one call takes", async () => {
     },
   };
   const sink = redisSink<string>(client, { stream: "a" });
-  await send(sink, deliveryOf([1, 2100], () => "x"));
-  await send(sink, deliveryOf([1, 5], () => "x".repeat(2 ** 19 - 6)));
-  await send(sink, deliveryOf([1, 2], () => "x".repeat(2 ** 21)));
+  await send(sink, batchOf([1, 2100], () => "x"));
+  await send(sink, batchOf([1, 5], () => "x".repeat(2 ** 19 - 6)));
+  await send(sink, batchOf([1, 2], () => "x".repeat(2 ** 21)));
   assertEquals(calls, [1000, 1000, 100, 2, 2, 1, 1, 1]);
 });
 
@@ -223,7 +224,7 @@ for (
 ) {
   test(`redisSink() says of "${message}" that trying again ${retryable ? "may help" : "won't help"}`, async () => {
     const sink = redisSink<number>({ eval: () => Promise.reject(new Error(message)) }, { stream: "a" });
-    const refusal = await refusalOf(sink, deliveryOf([1, 2], number));
+    const refusal = await refusalOf(sink, batchOf([1, 2], number));
     assertEquals([refusal.retryable, refusal.failed], [retryable, undefined]);
   });
 }
@@ -231,7 +232,7 @@ for (
 test("redisSink() gives up the wait when the signal is aborted", async () => {
   const sink = redisSink<number>({ eval: () => new Promise(() => {}) }, { stream: "a" });
   const stop = new AbortController();
-  const sending = sink(deliveryOf([1, 2], number), { attempt: 1, signal: stop.signal });
+  const sending = sink(batchOf([1, 2], number), { attempt: 1, signal: stop.signal });
   stop.abort(new Error("enough"));
   await assertRejects(async () => await sending, Error, "enough");
 });
@@ -248,8 +249,8 @@ test("redisSink() checks its options and keeps its notes in the slot of the stre
   assertThrows(() => redisSink(client, { stream: "a", notes: 1 as never }), TypeError, "notes");
   assertThrows(() => redisSink(client, { stream: "a", fields: {} as never }), TypeError, "fields");
   for (const stream of ["a", "{a}b"]) {
-    await send(redisSink<number>(client, { stream }), deliveryOf([1, 1], number));
+    await send(redisSink<number>(client, { stream }), batchOf([1, 1], number));
   }
-  await send(redisSink<number>(client, { stream: "a", notes: "n" }), deliveryOf([1, 1], number));
+  await send(redisSink<number>(client, { stream: "a", notes: "n" }), batchOf([1, 1], number));
   assertEquals(keys, [["a", "{a}:delivered"], ["{a}b", "{a}b:delivered"], ["a", "n"]]);
 });

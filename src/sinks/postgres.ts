@@ -89,6 +89,9 @@ export interface PostgresSinkOptions<T> {
  * the refused ones are reported as failed. No such table, column or permission can't be mended by trying again; a
  * connection that is gone, a server that starts or stops, a conflict of transactions and the like can.
  *
+ * With `postgres` up to 3.4.9, set `fetch_types: false`: a connection that is lost while the client asks for types is an
+ * unhandled rejection in it, which ends the process (https://github.com/porsager/postgres/issues/1192).
+ *
  * @param sql A client of PostgreSQL.
  * @param options The table, and what goes into its columns.
  * @returns The function to give to a producer.

@@ -54,27 +54,21 @@ async function load<Module>(name: string): Promise<Module> {
 }
 
 /**
- * The directory with the clients, installed if it isn't there yet; `undefined` if npm can't do that. To be given to child
- * processes as the variable `SLUICE_CLIENTS`.
+ * The directory with the clients, installed if it isn't there yet, by Deno where `SLUICE_DENO` names it, else by npm;
+ * `undefined` if that fails. To be given to child processes as the variable `SLUICE_CLIENTS`.
  */
 export async function findClients(): Promise<string | undefined> {
-  const version = createHash("sha256").update(readFileSync(packageUrl)).digest(
-    "hex",
-  ).slice(0, 12);
+  const version = createHash("sha256").update(readFileSync(packageUrl)).digest("hex").slice(0, 12);
   const directory = join(tmpdir(), `sluice-clients-${version}`);
   if (existsSync(directory)) return directory;
   // Installed aside and moved into place as a whole: several test processes may be at it at the same time.
   const scratch = mkdtempSync(`${directory}-`);
   copyFileSync(packageUrl, join(scratch, "package.json"));
-  if (
-    await run("npm", [
-      "install",
-      "--no-audit",
-      "--no-fund",
-      "--no-package-lock",
-      "--ignore-scripts",
-    ], scratch) !== 0
-  ) {
+  const deno = process.env["SLUICE_DENO"];
+  const isInstalled = deno === undefined
+    ? await run("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"], scratch)
+    : await run(deno, ["install", "--quiet", "--node-modules-dir=auto"], scratch);
+  if (!isInstalled) {
     rmSync(scratch, { recursive: true });
     return undefined;
   }
@@ -87,14 +81,11 @@ export async function findClients(): Promise<string | undefined> {
   return directory;
 }
 
-function run(
-  command: string,
-  args: readonly string[],
-  cwd: string,
-): Promise<number | null> {
+/** Whether the command ends well. */
+function run(command: string, args: readonly string[], cwd: string): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, stdio: "ignore" });
-    child.on("error", () => resolve(null));
-    child.on("close", resolve);
+    child.on("error", () => resolve(false));
+    child.on("close", (code) => resolve(code === 0));
   });
 }

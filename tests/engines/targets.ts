@@ -54,13 +54,9 @@ export function connectTo<T>(
   }
 }
 
-async function toNats<T>(
-  { port, onDelivered = () => {} }: TargetOptions,
-): Promise<Target<T>> {
-  const [{ connect }, { jetstream, jetstreamManager }] = [
-    await loadNats(),
-    await loadJetStream(),
-  ];
+async function toNats<T>({ port, onDelivered = () => {} }: TargetOptions): Promise<Target<T>> {
+  const { connect } = await loadNats();
+  const { jetstream, jetstreamManager } = await loadJetStream();
   const connecting = connect({
     servers: `127.0.0.1:${port}`,
     waitOnFirstConnect: true,
@@ -68,22 +64,18 @@ async function toNats<T>(
     reconnectTimeWait: 20,
     reconnectJitter: 0,
   });
-  const sending = connecting.then((connection) =>
-    natsSink<T>(jetstream(connection, { timeout: 300 }), {
-      stream: "RECORDS",
-      subject: "records.all",
-      onDelivered,
-    })
-  );
+  let sink: Send<T> | undefined;
+  const options = { stream: "RECORDS", subject: "records.all", onDelivered };
+  connecting.then((connection) => sink = natsSink<T>(jetstream(connection, { timeout: 300 }), options));
   return {
-    send: async (delivery, context) => await (await sending)(delivery, context),
+    send(delivery, context) {
+      if (sink === undefined) throw new Error("there was no connection yet");
+      return sink(delivery, context);
+    },
     async setUp() {
       const manager = await jetstreamManager(await connecting);
-      await manager.streams.add({
-        name: "RECORDS",
-        subjects: ["records.>"],
-        duplicate_window: DUPLICATE_WINDOW_NANOSECONDS,
-      });
+      const window = { duplicate_window: DUPLICATE_WINDOW_NANOSECONDS };
+      await manager.streams.add({ name: "RECORDS", subjects: ["records.>"], ...window });
     },
     async read() {
       const manager = await jetstreamManager(await connecting);
@@ -91,13 +83,8 @@ async function toNats<T>(
       const records: T[] = [];
       for (let from = 1; from <= state.last_seq; from += PAGE_RECORDS) {
         const count = Math.min(PAGE_RECORDS, state.last_seq - from + 1);
-        const page = Array.from(
-          { length: count },
-          (_, i) => manager.streams.getMessage("RECORDS", { seq: from + i }),
-        );
-        records.push(
-          ...(await Promise.all(page)).map((message) => message!.json<T>()),
-        );
+        const page = Array.from({ length: count }, (_, i) => manager.streams.getMessage("RECORDS", { seq: from + i }));
+        records.push(...(await Promise.all(page)).map((message) => message!.json<T>()));
       }
       return records;
     },
@@ -105,14 +92,10 @@ async function toNats<T>(
   };
 }
 
-async function toRedis<T>(
-  { port, onDelivered = () => {} }: TargetOptions,
-): Promise<Target<T>> {
+async function toRedis<T>({ port, onDelivered = () => {} }: TargetOptions): Promise<Target<T>> {
   const { createClient } = await loadRedis();
-  const client = createClient({
-    socket: { host: "127.0.0.1", port, reconnectStrategy: 20 },
-    disableOfflineQueue: true,
-  });
+  const socket = { host: "127.0.0.1", port, reconnectStrategy: 20 };
+  const client = createClient({ socket, disableOfflineQueue: true });
   // Without a listener, a connection that ends would end the process.
   client.on("error", () => {});
   const connecting = client.connect();
@@ -124,13 +107,9 @@ async function toRedis<T>(
       await connecting;
       const records: T[] = [];
       for (let after = "-";;) {
-        const page = await client.xRange("records", after, "+", {
-          COUNT: PAGE_RECORDS,
-        });
+        const page = await client.xRange("records", after, "+", { COUNT: PAGE_RECORDS });
         if (page === null || page.length === 0) return records;
-        records.push(
-          ...page.map(({ message }) => JSON.parse(message["data"]!)),
-        );
+        records.push(...page.map(({ message }) => JSON.parse(message["data"]!)));
         after = `(${page.at(-1)!.id}`;
       }
     },
@@ -173,9 +152,10 @@ async function toPostgres<T>(
         delivered_at timestamptz not null default now()
       )`;
     },
-    read: async () =>
-      (await sql<{ record: T }[]>`select record from records order by place`)
-        .map(({ record }) => record),
+    async read() {
+      const rows = await sql<{ record: T }[]>`select record from records order by place`;
+      return rows.map(({ record }) => record);
+    },
     close: () => sql.end({ timeout: 1 }),
   };
 }
