@@ -199,7 +199,12 @@ async function deliverWithTrouble(seed: number): Promise<void> {
   const random = seededRandom(seed);
   const stream = new FakeStream();
   stream.looksForIdFirst = random(2) === 0;
-  stream.fateOf = () => (["refused", "unanswered", "late"] as const)[random(40)] ?? "stored";
+  stream.fateOf = () => {
+    // Also in the middle of an attempt: between the look at the stream and the publishing, and between two rounds of it.
+    if (random(20) === 0) stream.letLateArrive();
+    if (random(20) === 0) stream.endWindow();
+    return (["refused", "unanswered", "late"] as const)[random(40)] ?? "stored";
+  };
   let sink = natsSink<number>(stream, OPTIONS);
   const inFlight: { batch: [number, number]; attempts: number; redelivered: boolean; isDone: boolean }[] = [];
   const maxInFlight = 1 + random(16);

@@ -162,14 +162,14 @@ testWithServer(
       await send(sink, batchOf([3, 4], number), 2);
       assertEquals(await client.xLen("c"), 4);
 
-      // The stream is full of ids: nothing can be added after the first entry.
-      const last = `18446744073709551615-${2n ** 64n - 2n}`;
-      await client.xAdd("d", last, { data: "0" });
-      assertEquals(
-        (await refusalOf(redisSink<number>(client, { stream: "d" }), batchOf([1, 2], number))).retryable,
-        false,
-      );
-      assertEquals(await client.xLen("d"), 1);
+      // An entry is refused in the middle of a call: there is no greater time left for an id. Those before it are noted.
+      const latest = "18446744073709549568";
+      await client.xAdd("d", `${latest}-4`, { data: "0" });
+      const full = redisSink<number>(client, { stream: "d" });
+      const { retryable } = await refusalOf(full, batchOf([1, 9], number, { sequences: [5, 3] }));
+      assertEquals([retryable, (await client.xRange("d", "-", "+"))!.at(-1)!.id], [false, `${latest}-5`]);
+      await send(full, batchOf([1, 9], number, { sequences: [5], redelivered: true }));
+      assertEquals(await client.xLen("d"), 2);
     });
   },
 );

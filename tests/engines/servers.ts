@@ -67,12 +67,7 @@ export class Server {
   readonly #directory: string;
   #child: ChildProcess | undefined;
 
-  private constructor(
-    engine: Engine,
-    program: string,
-    directory: string,
-    port: number,
-  ) {
+  private constructor(engine: Engine, program: string, directory: string, port: number) {
     this.#engine = engine;
     this.#program = program;
     this.#directory = directory;
@@ -82,9 +77,7 @@ export class Server {
   /** Makes a server with nothing in it, and starts it. */
   static async make(engine: Engine): Promise<Server> {
     const program = findServer(engine);
-    if (program === undefined) {
-      throw new Error(`${PROGRAMS[engine]} isn't installed`);
-    }
+    if (program === undefined) throw new Error(`${PROGRAMS[engine]} isn't installed`);
     const directory = mkdtempSync(join(tmpdir(), `sluice-${engine}-`));
     const server = new Server(engine, program, directory, await freePort());
     if (engine === "postgres") server.#initializeDatabase();
@@ -100,16 +93,9 @@ export class Server {
   /** Starts it; resolves when it takes connections. */
   async start(): Promise<void> {
     let output = "";
-    for (
-      let starts = 0;
-      starts < MAX_STARTS && this.#child === undefined;
-      starts++
-    ) {
+    for (let starts = 0; starts < MAX_STARTS && this.#child === undefined; starts++) {
       const [command, ...args] = this.#command();
-      const child = spawn(command!, args, {
-        cwd: this.#directory,
-        stdio: ["ignore", "pipe", "pipe"],
-      });
+      const child = spawn(command!, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "pipe"] });
       const isReady = await new Promise<boolean>((resolve) => {
         const take = (text: string) => {
           output = (output + text).slice(-10_000);
@@ -118,14 +104,15 @@ export class Server {
         output = "";
         child.stdout.setEncoding("utf8").on("data", take);
         child.stderr.setEncoding("utf8").on("data", take);
-        child.on("error", (error) => take(String(error)));
+        child.on("error", (error) => {
+          take(String(error));
+          resolve(false);
+        });
         child.on("close", () => resolve(false));
       });
       if (isReady) this.#child = child;
     }
-    if (this.#child === undefined) {
-      throw new Error(`${this.#program} doesn't start:\n${output}`);
-    }
+    if (this.#child === undefined) throw new Error(`${this.#program} doesn't start:\n${output}`);
   }
 
   /** Lets it end in order, without waiting for its clients. */
@@ -142,12 +129,7 @@ export class Server {
   async remove(): Promise<void> {
     await this.kill();
     // Processes that PostgreSQL has left may write their last files meanwhile.
-    rmSync(this.#directory, {
-      recursive: true,
-      force: true,
-      maxRetries: 20,
-      retryDelay: 100,
-    });
+    rmSync(this.#directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
   async #end(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): Promise<void> {
@@ -163,47 +145,14 @@ export class Server {
     const port = String(this.port);
     switch (this.#engine) {
       case "nats":
-        return [
-          this.#program,
-          "-a",
-          "127.0.0.1",
-          "-p",
-          port,
-          "-js",
-          "-sd",
-          this.#directory,
-        ];
+        return [this.#program, "-a", "127.0.0.1", "-p", port, "-js", "-sd", this.#directory];
       case "redis": {
-        const durable = [
-          "--save",
-          "",
-          "--appendonly",
-          "yes",
-          "--appendfsync",
-          "always",
-        ];
-        return [
-          this.#program,
-          "--bind",
-          "127.0.0.1",
-          "--port",
-          port,
-          "--dir",
-          this.#directory,
-          ...durable,
-        ];
+        const durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+        return [this.#program, "--bind", "127.0.0.1", "--port", port, "--dir", this.#directory, ...durable];
       }
       case "postgres": {
         const settings = ["-c", "unix_socket_directories="];
-        const args = [
-          "-D",
-          join(this.#directory, "data"),
-          "-h",
-          "127.0.0.1",
-          "-p",
-          port,
-          ...settings,
-        ];
+        const args = ["-D", join(this.#directory, "data"), "-h", "127.0.0.1", "-p", port, ...settings];
         return [...asOwner(), this.#program, ...args];
       }
     }
@@ -213,30 +162,15 @@ export class Server {
     const owner = ownerOfDatabase();
     if (owner !== undefined) chownSync(this.#directory, owner.uid, owner.gid);
     const initialize = join(this.#program, "..", "initdb");
-    const args = [
-      "-D",
-      join(this.#directory, "data"),
-      "-U",
-      "postgres",
-      "-A",
-      "trust",
-      "-E",
-      "UTF8",
-      "--no-sync",
-    ];
+    const args = ["-D", join(this.#directory, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"];
     const [command, ...rest] = [...asOwner(), initialize, ...args];
-    const { status, stderr } = spawnSync(command!, rest, {
-      cwd: this.#directory,
-      encoding: "utf8",
-    });
+    const { status, stderr } = spawnSync(command!, rest, { cwd: this.#directory, encoding: "utf8" });
     if (status !== 0) throw new Error(`${initialize} fails:\n${stderr}`);
   }
 }
 
 /** Whom the database's files belong to; `undefined` if that is us. */
-function ownerOfDatabase():
-  | { readonly uid: number; readonly gid: number }
-  | undefined {
+function ownerOfDatabase(): { readonly uid: number; readonly gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const idOf = (flag: string) => Number(spawnSync("id", [flag, "postgres"], { encoding: "utf8" }).stdout);
   return { uid: idOf("-u"), gid: idOf("-g") };
@@ -246,12 +180,7 @@ function ownerOfDatabase():
 function asOwner(): readonly string[] {
   const owner = ownerOfDatabase();
   if (owner === undefined) return [];
-  return [
-    "setpriv",
-    `--reuid=${owner.uid}`,
-    `--regid=${owner.gid}`,
-    "--clear-groups",
-  ];
+  return ["setpriv", `--reuid=${owner.uid}`, `--regid=${owner.gid}`, "--clear-groups"];
 }
 
 function freePort(): Promise<number> {
