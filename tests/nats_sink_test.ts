@@ -199,11 +199,19 @@ async function deliverWithTrouble(seed: number): Promise<void> {
   const random = seededRandom(seed);
   const stream = new FakeStream();
   stream.looksForIdFirst = random(2) === 0;
+  let late = 0;
   stream.fateOf = () => {
     // Also in the middle of an attempt: between the look at the stream and the publishing, and between two rounds of it.
     if (random(20) === 0) stream.letLateArrive();
     if (random(20) === 0) stream.endWindow();
-    return (["refused", "unanswered", "late"] as const)[random(40)] ?? "stored";
+    // A connection that is slow is so for several messages.
+    if (late > 0) {
+      late--;
+      return "late";
+    }
+    const fate = (["refused", "unanswered", "late"] as const)[random(40)] ?? "stored";
+    if (fate === "late") late = random(8);
+    return fate;
   };
   let sink = natsSink<number>(stream, OPTIONS);
   const inFlight: { batch: [number, number]; attempts: number; redelivered: boolean; isDone: boolean }[] = [];
