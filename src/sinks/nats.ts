@@ -1,8 +1,8 @@
 /**
  * Sends records to a stream of NATS JetStream, one message a record, each once and in order, whatever is sent again.
  *
- * The stream is the producer's own: nobody else publishes to it. Several producers have a stream each, and one stream
- * that sources them all.
+ * The stream is the producer's own: nobody else publishes to it. Several producers have a stream each; one more can source
+ * them all, from server 2.11 on (2.12 for mirrors), which don't check the headers below once more.
  *
  * **Order.** Every message says the number that the stream must stand at before it (`Nats-Expected-Last-Sequence`):
  * record k of a delivery expects `last + k`. All but the first of an attempt say, too, which message must be the last one
