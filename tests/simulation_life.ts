@@ -310,7 +310,7 @@ export class Life {
       case "drop":
         trace(() => `drop ${event.sequences.first}-${event.sequences.last}`);
         assertEquals(event.records, event.sequences.last - event.sequences.first + 1, "dropped records");
-        model.drop(event.sequences);
+        model.drop({ ...event.sequences, isSafe: this.options.fsync === "always" });
         if (this.options.fsync === "always") model.secureCursor();
         this.#counts.dropped += event.records;
         break;

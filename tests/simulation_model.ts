@@ -20,6 +20,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { type Drop, Drops } from "./simulation_drops.ts";
 import { InFlight, MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
 import type { Attempt, Bounds, Covered, Entry, SeenBatch, State } from "./simulation_records.ts";
 
@@ -29,6 +30,7 @@ export class Model {
   /** What is pending or done, by its sequence. */
   readonly bySequence: Map<number, Entry> = new Map();
   readonly inFlight: InFlight;
+  readonly drops: Drops = new Drops();
   attempts: Attempt[] = [];
   /** The highest sequence that is promised never to be given out again, whatever happens. */
   highestSafe = 0;
@@ -136,7 +138,7 @@ export class Model {
     assert(taken === undefined, `sequence ${sequence} is given out twice: ${taken?.value}, ${entry.value}`);
     entry.sequence = sequence;
     this.bySequence.set(sequence, entry);
-    this.#enter(entry, entry.isGone || this.#isDropped(sequence) ? "done" : "pending", false);
+    this.#enter(entry, entry.isGone || this.drops.has(sequence) ? "done" : "pending", false);
   }
 
   // ------------------------------------------------------------------------------------------------------------- batches
@@ -190,13 +192,13 @@ export class Model {
    * are missing, or a drop may come before or after. Behind records that were dropped it can't while others are in flight.
    */
   get mayCut(): boolean | undefined {
-    if (this.#toldDrops.length > 0) return undefined;
+    if (this.drops.areWaiting) return undefined;
     const { length, lastSequence } = this.inFlight;
     if (length === 0) return true;
     if (length >= MOST_IN_FLIGHT) return this.missing.length > 0 ? undefined : false;
     const next = this.#oldest?.sequence ?? lastSequence + 1;
     for (let sequence = lastSequence + 1; sequence < next; sequence++) {
-      const isGone = this.#isDropped(sequence) || this.bySequence.get(sequence)?.state === "done";
+      const isGone = this.drops.has(sequence) || this.bySequence.get(sequence)?.state === "done";
       const isMissing = this.missing.some(({ first, last }) => first <= sequence && sequence <= last);
       if (!isGone || isMissing) return undefined;
     }
@@ -251,22 +253,10 @@ export class Model {
     this.written();
   }
 
-  /** Whether anything was ever dropped to make room. */
-  get hasDropped(): boolean {
-    return this.#hasDropped;
-  }
-
-  #hasDropped = false;
-  readonly #dropped: { readonly first: number; readonly last: number }[] = [];
-  /** Drops that are not taken in yet. */
-  #toldDrops: { readonly first: number; readonly last: number }[] = [];
-
-  /**
-   * The buffer says that it has dropped these. While an emit is open, the batch before them may have been handed over
-   * already, and whoever asked for it not been told yet: then what the emit gives says what came first.
-   */
-  drop(range: { readonly first: number; readonly last: number }): void {
-    this.#toldDrops.push(range);
+  /** The buffer says that it has dropped these, by a state of the cursor that was written then. */
+  drop(drop: Drop): void {
+    this.drops.tell(drop);
+    this.written();
     if (!this.#isEmitting) this.#takeDrops(Infinity);
   }
 
@@ -276,26 +266,17 @@ export class Model {
 
   /** Takes in the drops that were told, of records below a sequence. */
   #takeDrops(below: number): void {
-    const drops = this.#toldDrops.filter(({ first }) => first < below);
-    this.#toldDrops = this.#toldDrops.filter(({ first }) => first >= below);
-    for (const range of drops) this.#drop(range);
-  }
-
-  #drop({ first, last }: { readonly first: number; readonly last: number }): void {
-    const oldest = this.#oldest;
-    if (oldest !== undefined) assert(first <= oldest.sequence!, `dropped ${first}, but ${oldest.sequence} is older`);
-    assert(first > this.inFlight.lastSequence, `dropped ${first}, which is in flight`);
-    this.#hasDropped = true;
-    this.#dropped.push({ first, last });
-    for (let sequence = first; sequence <= last; sequence++) {
-      const entry = this.bySequence.get(sequence);
-      if (entry?.state === "pending") this.#enter(entry, "done", false);
+    for (const { first, last, isSafe } of this.drops.take(below)) {
+      const oldest = this.#oldest;
+      if (oldest !== undefined) assert(first <= oldest.sequence!, `dropped ${first}, but ${oldest.sequence} is older`);
+      assert(first > this.inFlight.lastSequence, `dropped ${first}, which is in flight`);
+      for (let sequence = first; sequence <= last; sequence++) {
+        const entry = this.bySequence.get(sequence);
+        if (entry?.state !== "pending") continue;
+        this.#enter(entry, "done", false);
+        if (isSafe) this.#makeSafe(entry);
+      }
     }
-    this.written();
-  }
-
-  #isDropped(sequence: number): boolean {
-    return this.#dropped.some(({ first, last }) => first <= sequence && sequence <= last);
   }
 
   /** Something begins that writes the cursor. */
@@ -398,7 +379,7 @@ export class Model {
       else this.#adoptMissing(entry, { next, isPower });
     }
     this.inFlight.adopt(found, isPower, (value) => this.entries.get(value)!);
-    this.#dropped.length = 0;
+    this.drops.forget();
     // Nothing more goes into that segment.
     this.#forgotten = isPower
       ? []
