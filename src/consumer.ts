@@ -3,7 +3,7 @@
  *
  * Guarantees, and how:
  * - A batch's end is saved before the batch is handed over, and a commit before it is acknowledged. If saving fails,
- *   memory goes back to what is saved.
+ *   nothing has changed: every read begins where the saved state says.
  * - Batches are committed in the order in which they were handed over, so one position says all that is committed.
  * - A batch is never held here: one that is asked for again is read again, up to the end that was saved.
  *
@@ -146,15 +146,10 @@ export class Consumer<T> {
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
     if (data === undefined) return false;
-    const { committed, resume, boundaries } = this.#store.commitState;
-    try {
-      const isIdle = boundaries.length === 0;
-      const next = this.#resumeBehind(data.end);
-      await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
-    } catch (error) {
-      this.#store.seek(resume);
-      throw error;
-    }
+    const { committed, boundaries } = this.#store.commitState;
+    const isIdle = boundaries.length === 0;
+    const next = this.#resumeBehind(data.end);
+    await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
     this.#dropped += data.count;
     this.#goTo(this.#store.commitState.resume);
     this.#options.tell({
@@ -215,21 +210,13 @@ export class Consumer<T> {
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
   #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
     if (data === undefined) throw new BufferEmptyError();
-    const goBack = (error: unknown): never => {
-      this.#store.seek(this.#store.commitState.resume);
-      throw error;
-    };
     const handOver = (): Batch<T> => {
       this.#emitted++;
       return this.#handOver(data, false);
     };
-    try {
-      const securing = this.#store.secure(data.end.nextSequence);
-      const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
-      return saving === undefined ? handOver() : saving.then(handOver, goBack);
-    } catch (error) {
-      return goBack(error);
-    }
+    const securing = this.#store.secure(data.end.nextSequence);
+    const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
+    return saving === undefined ? handOver() : saving.then(handOver);
   }
 
   #saveEnd(data: ReadBatch): Promise<void> | undefined {
