@@ -133,7 +133,8 @@ function denoExamples(): Run {
 function bunTests(): Run {
   return {
     ...bun,
-    args: ["test", "--tsconfig-override=tests/std/tsconfig.json", "./tests"],
+    // By default a test has five seconds, which is little on a busy machine; no other runtime has a limit.
+    args: ["test", "--timeout=120000", "--tsconfig-override=tests/std/tsconfig.json", "./tests"],
     passed: /^ *(\d+) pass$/gm,
     failed: /^ *(\d+) fail$/gm,
   };
