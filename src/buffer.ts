@@ -142,6 +142,8 @@ export type BufferEvent =
   | { readonly type: "full"; readonly backlogBytes: number }
   | { readonly type: "segment-created"; readonly segment: string }
   | { readonly type: "segment-removed"; readonly segment: string }
+  /** A sync has ended; `durationMs` is how long it took, all files of it together. */
+  | { readonly type: "synced"; readonly durationMs: number }
   | { readonly type: "warning"; readonly error: BufferError }
   | { readonly type: "failed"; readonly error: BufferError };
 
@@ -257,6 +259,13 @@ export interface RecordBuffer<T> extends AsyncDisposable {
   clear(): Promise<void>;
   /** The figures of now, without I/O. */
   stats(): BufferStats;
+  /**
+   * Has `listener` told what happens from now on, besides the option `onEvent`. It is called synchronously and must be
+   * quick; an error that it throws is ignored.
+   *
+   * @returns Ends it.
+   */
+  subscribe(listener: (event: BufferEvent) => void): () => void;
   /** Finishes pending puts, persists, and frees everything. A second call waits for the first. */
   close(): Promise<void>;
   /** Same as `close()`. */

@@ -15,6 +15,7 @@ import { msUntilOld } from "./batcher.ts";
 import type {
   Batch,
   BatchesOptions,
+  BufferEvent,
   BufferStats,
   EmitOptions,
   PutOptions,
@@ -24,6 +25,7 @@ import type {
 } from "./buffer.ts";
 import { Consumer } from "./consumer.ts";
 import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors.ts";
+import { checkListener } from "./listeners.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import { TurnQueue } from "./turn_queue.ts";
@@ -65,7 +67,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#admission = new Admission(store, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
-      onFull: () => options.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
+      onFull: () => options.listeners.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#rejected++,
     });
     this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#onRoom() });
@@ -199,6 +201,12 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     };
   }
 
+  /** Tells what happens; see {@linkcode RecordBuffer.subscribe}. */
+  subscribe(listener: (event: BufferEvent) => void): () => void {
+    checkListener(listener);
+    return this.#options.listeners.add(listener);
+  }
+
   /** Persists and frees everything; see {@linkcode RecordBuffer.close}. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -289,7 +297,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   #onFailed(error: BufferFailedError): void {
-    this.#options.tell({ type: "failed", error });
+    this.#options.listeners.tell({ type: "failed", error });
     this.#admission.rejectAll(error);
     this.#wake();
   }

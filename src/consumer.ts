@@ -152,7 +152,7 @@ export class Consumer<T> {
     await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
     this.#dropped += data.count;
     this.#goTo(this.#store.commitState.resume);
-    this.#options.tell({
+    this.#options.listeners.tell({
       type: "drop",
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
       records: data.count,

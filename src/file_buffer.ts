@@ -123,7 +123,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
       recordLimit: resolved.maxRecordBytes,
       codecVersion: resolved.codec.version ?? 0,
       isJson: isJsonCodec(resolved.codec),
-      tell: resolved.tell,
+      tell: (event) => resolved.listeners.tell(event),
     });
     return new FileBuffer<T>({ store, options: resolved, time });
   }

@@ -324,6 +324,7 @@ function openLog(
       onVisible: (putTime) => relay.listener?.onVisible(putTime),
       onRejected: (puts) => relay.listener?.onRejected(puts),
       onFailed: (error) => relay.listener?.onFailed(error),
+      onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
       onWarning: (error) => tell({ type: "warning", error }),
     },

@@ -8,6 +8,7 @@
 import type { BufferEvent, BufferOptions, WhenFull } from "./buffer.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { type Codec, jsonCodec } from "./codec.ts";
+import { Listeners } from "./listeners.ts";
 
 /** Records of a batch: enough to make the cost of a batch small, few enough for the limits of most targets. */
 const DEFAULT_MAX_RECORDS = 1_000;
@@ -49,8 +50,8 @@ export interface ResolvedOptions<T> {
   readonly maxBacklogBytes: number;
   readonly whenFull: WhenFull;
   readonly clock: Clock;
-  /** Tells the user; never throws. */
-  readonly tell: (event: BufferEvent) => void;
+  /** Those who want to know what happens. */
+  readonly listeners: Listeners<BufferEvent>;
 }
 
 /**
@@ -82,13 +83,7 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
     maxBacklogBytes: integer(options, "maxBacklogBytes", DEFAULT_MAX_BACKLOG_BYTES, 1, Number.MAX_SAFE_INTEGER),
     whenFull,
     clock,
-    tell(event) {
-      try {
-        onEvent?.(event);
-      } catch {
-        // Whoever listens must not be able to stop a put half way.
-      }
-    },
+    listeners: new Listeners(onEvent),
   };
   for (const name of Object.keys(options)) {
     if (SHARED_OPTIONS.includes(name) || known.includes(name)) continue;

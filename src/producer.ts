@@ -29,7 +29,8 @@ import {
 } from "./errors.ts";
 import { Flushes } from "./flushes.ts";
 import { Lifetime } from "./lifetime.ts";
-import { type ProducerStats, Reporter } from "./producer_events.ts";
+import { checkListener } from "./listeners.ts";
+import { type ProducerEvent, type ProducerStats, Reporter } from "./producer_events.ts";
 import { type ProducerOptions, resolveProducerOptions } from "./producer_options.ts";
 import { mayPass } from "./retry.ts";
 import { textOf } from "./verdict.ts";
@@ -207,6 +208,18 @@ export class Producer<T> implements AsyncDisposable {
       backoffUntil: this.#backoff.until,
       ...this.#reporter.counts,
     };
+  }
+
+  /**
+   * Has `listener` told what happens from now on, besides the option `onEvent`. It is called synchronously and must be
+   * quick; an error that it throws is ignored.
+   *
+   * @returns Ends it.
+   * @throws {TypeError} if it is no function.
+   */
+  subscribe(listener: (event: ProducerEvent) => void): () => void {
+    checkListener(listener);
+    return this.#reporter.listeners.add(listener);
   }
 
   /**

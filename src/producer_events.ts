@@ -6,6 +6,7 @@
 
 import type { Clock } from "./clock.ts";
 import type { BufferError } from "./errors.ts";
+import { Listeners } from "./listeners.ts";
 import { textOf } from "./verdict.ts";
 
 /** Something that happened in a producer, for logs and metrics. */
@@ -102,7 +103,8 @@ type Counts = Omit<ProducerStats, "state" | "inFlightBatches" | "backoffUntil">;
 /** Tells events, and adds them up. */
 export class Reporter {
   readonly #clock: Clock;
-  readonly #onEvent: ((event: ProducerEvent) => void) | undefined;
+  /** Those who want to know. */
+  readonly listeners: Listeners<ProducerEvent>;
   #counts: Counts = {
     attempts: 0,
     retries: 0,
@@ -117,10 +119,10 @@ export class Reporter {
     lastError: undefined,
   };
 
-  /** `onEvent` is told each event; what it throws is ignored. */
+  /** `onEvent` is told each event. */
   constructor(clock: Clock, onEvent: ((event: ProducerEvent) => void) | undefined) {
     this.#clock = clock;
-    this.#onEvent = onEvent;
+    this.listeners = new Listeners(onEvent);
   }
 
   /** The figures of now. */
@@ -131,11 +133,7 @@ export class Reporter {
   /** Counts and tells. */
   tell(event: ProducerEvent): void {
     this.#counts = { ...this.#counts, ...countsAfter(this.#counts, event, this.#clock.now()) };
-    try {
-      this.#onEvent?.(event);
-    } catch {
-      // Whoever listens must not be able to stop a delivery half way.
-    }
+    this.listeners.tell(event);
   }
 }
 

@@ -770,3 +770,19 @@ test("FileBuffer.put() that waits is not forgotten when the disk refuses the one
   assertEquals(await buffer.put("d"), 2);
   await buffer.close();
 });
+
+test("FileBuffer tells of each sync and how long it took", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const buffer = await open(fileSystem, { fsync: "always" });
+  const durations: number[] = [];
+  buffer.subscribe((event) => {
+    if (event.type === "synced") durations.push(event.durationMs);
+  });
+  await buffer.put("a");
+  await buffer.put("b");
+  const { syncs, syncMs } = buffer.stats();
+  assertEquals(durations.length, syncs);
+  assertEquals(durations.reduce((sum, one) => sum + one, 0), syncMs);
+  assertEquals(syncs, 2);
+  await buffer.close();
+});

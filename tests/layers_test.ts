@@ -11,7 +11,7 @@ import { assertEquals } from "@std/assert";
 /** Top to bottom; files of one line don't know each other. `*` stands for every file of a directory. */
 const LINES: readonly string[] = [
   "errors  runtime",
-  "clock  crc32  turns  turn_queue",
+  "clock  crc32  turns  turn_queue  listeners",
   "manual_clock",
   "codec",
   "fs/file_system",

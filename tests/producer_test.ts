@@ -600,6 +600,20 @@ benchTest("Producer doesn't mind listeners and generators that throw or answer n
   assertEquals(target.records, ["a", "a", "a", "a"]);
 });
 
+benchTest("Producer.subscribe() tells a listener until it leaves", ONE, async ({ make }) => {
+  const producer = make();
+  const types: string[] = [];
+  const leave = producer.subscribe((event) => types.push(event.type));
+  await producer.put("a");
+  await producer.flush();
+  assertEquals(types, ["attempt", "delivered", "committed"]);
+  leave();
+  await producer.put("b");
+  await producer.flush();
+  assertEquals(types.length, 3);
+  assertThrows(() => producer.subscribe(null as never), TypeError, "listener must be a function, got null");
+});
+
 test("Producer goes on after a restart with the same ids, of parts as well", async () => {
   const fileSystem = new MemoryFileSystem();
   const ids: string[][] = [];

@@ -1021,6 +1021,33 @@ function testStats(suite: Suite, subject: Subject): void {
       assert(calls >= 2, "full and drop were reported");
     });
   });
+
+  test(`${subject.name}.subscribe() tells each listener until it leaves, whatever the others throw`, async () => {
+    const options: BufferOptions<string> = {
+      codec: textCodec(),
+      maxRecords: 1,
+      maxBacklogBytes: alone + 1,
+      whenFull: "drop-oldest",
+    };
+    await use(subject, options, async ({ buffer }) => {
+      const dropped: string[] = [];
+      const listen = (name: string) =>
+        buffer.subscribe((event) => {
+          if (event.type !== "drop") return;
+          dropped.push(`${name}${event.sequences.first}`);
+          throw new Error("from a listener");
+        });
+      const leave = [listen("a"), listen("b")];
+      await buffer.putMany(["1"]);
+      await buffer.put("2");
+      assertEquals(dropped, ["a1", "b1"]);
+      leave[0]();
+      leave[0]();
+      await buffer.put("3");
+      assertEquals(dropped, ["a1", "b1", "b2"]);
+      assertThrows(() => buffer.subscribe("log" as never), TypeError, "listener must be a function, got string");
+    });
+  });
 }
 
 function testBatch(suite: Suite, subject: Subject): void {

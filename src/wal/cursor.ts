@@ -14,7 +14,7 @@
 import { join } from "@std/path/join";
 import { FileSystemError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
@@ -73,7 +73,7 @@ export class Cursor {
    */
   static read(fileSystem: FileSystem, directory: string): CursorState | undefined {
     const path = join(directory, CURSOR_NAME);
-    const handle = openIfThere(fileSystem, path);
+    const handle = openIfThere(fileSystem, path, "read");
     if (handle === undefined) return undefined;
     try {
       return readSlots(handle, path).at(0)?.state;
@@ -88,7 +88,7 @@ export class Cursor {
    */
   static open(fileSystem: FileSystem, directory: string, uuid: string): Cursor {
     const path = join(directory, CURSOR_NAME);
-    const handle = openIfThere(fileSystem, path) ?? fileSystem.open(path, "create");
+    const handle = openIfThere(fileSystem, path, "write") ?? fileSystem.open(path, "create");
     try {
       const slots = readSlots(handle, path);
       // Zeros are written, not left as a hole, because a hole needs space later.
@@ -154,9 +154,9 @@ export class Cursor {
   }
 }
 
-function openIfThere(fileSystem: FileSystem, path: string): FileHandle | undefined {
+function openIfThere(fileSystem: FileSystem, path: string, mode: OpenMode): FileHandle | undefined {
   try {
-    return fileSystem.open(path, "write");
+    return fileSystem.open(path, mode);
   } catch (error) {
     if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
     throw error;

@@ -54,6 +54,8 @@ export interface LogEvents {
   readonly onWarning: (error: FileSystemError) => void;
   /** The log has failed. */
   readonly onFailed: (error: BufferFailedError) => void;
+  /** A sync has ended well. */
+  readonly onSync: (durationMs: number) => void;
 }
 
 /** What a {@linkcode Log} is made with. */
@@ -120,7 +122,7 @@ export class Log implements LogView {
       inherited: recovered.segments,
       written: () => this.#written,
       hasFailed: () => this.#failure !== undefined,
-      onSynced: (end) => this.#onSynced(end),
+      onSynced: (end, durationMs) => this.#onSynced(end, durationMs),
       onFailed: (error, waiters) => this.#fail(error, waiters),
     });
     this.#commits = new Commits({
@@ -328,7 +330,8 @@ export class Log implements LogView {
     this.#options.events.onSegment("segment-removed", name);
   }
 
-  #onSynced(end: LogPosition): void {
+  #onSynced(end: LogPosition, durationMs: number): void {
+    this.#options.events.onSync(durationMs);
     if (end.nextSequence <= this.#visible.nextSequence) return;
     const putTime = this.#unsynced[0]?.putTime ?? this.#options.time();
     this.#unsynced = this.#unsynced.filter(({ first }) => first >= end.nextSequence);

@@ -48,8 +48,8 @@ export interface SyncQueueOptions {
   readonly written: () => LogPosition;
   /** Whether the log has failed, for whatever reason. */
   readonly hasFailed: () => boolean;
-  /** Everything up to `end` is on stable storage. Called before the waiters are woken. */
-  readonly onSynced: (end: LogPosition) => void;
+  /** Everything up to `end` is on stable storage, after so long. Called before the waiters are woken. */
+  readonly onSynced: (end: LogPosition, durationMs: number) => void;
   /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
   readonly onFailed: (error: unknown, waiters: readonly Waiter[]) => void;
 }
@@ -189,8 +189,9 @@ export class SyncQueue {
         break;
       }
       this.#syncs++;
-      this.#syncMs += clock.monotonic() - startedAt;
-      onSynced(end);
+      const durationMs = clock.monotonic() - startedAt;
+      this.#syncMs += durationMs;
+      onSynced(end, durationMs);
       for (const waiter of waiters) waiter.resolve();
       if (this.#turns.spend(1)) await nextTurn();
     } while (this.#isWanted && !hasFailed());
