@@ -41,8 +41,8 @@ export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/damage.ts
 export { BaseBuffer } from "./src/buffer_base.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/memory_buffer.ts";
-export { type CloseOptions, type FlushOptions, Producer } from "./src/producer.ts";
-export type { ProducerOptions } from "./src/producer_options.ts";
+export { Producer } from "./src/producer.ts";
+export type { CloseOptions, FlushOptions, ProducerOptions } from "./src/producer_options.ts";
 export type { ProducerEvent, ProducerStats } from "./src/producer_events.ts";
 export type { RetryOptions } from "./src/retry.ts";
 export type { DeadLetter } from "./src/dead_letters.ts";

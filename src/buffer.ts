@@ -1,5 +1,6 @@
 /**
- * The public contract of every buffer: {@linkcode RecordBuffer}, {@linkcode Batch}, their options, figures and events.
+ * The public contract of every buffer: {@linkcode RecordBuffer}, {@linkcode Batch}, and the options of their methods.
+ * Options of `open()` are in `buffer_options.ts`, figures and events in `buffer_report.ts`.
  *
  * Types and the batch itself; the machines behind them are `file_buffer.ts` and `memory_buffer.ts`. What is
  * promised here holds for each of them, unless it says "on disk".
@@ -7,68 +8,13 @@
  * @module
  */
 
-import type { Clock } from "./clock.ts";
+import type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
 import { type Codec, jsonDecoderOfMany } from "./codec.ts";
-import { type BufferError, CodecError } from "./errors.ts";
-import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
+import { CodecError } from "./errors.ts";
+import type { SequenceRange } from "./wal/damage.ts";
 
-/** What to do with a put that doesn't fit the backlog. */
-export type WhenFull = "reject" | "block" | "drop-oldest";
-
-/** Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option. */
-export interface BufferOptions<T> {
-  /**
-   * Turns records into payloads and back.
-   *
-   * @default {jsonCodec()}
-   */
-  readonly codec?: Codec<T>;
-  /**
-   * A batch is full at this many records; 1 to 1,000,000.
-   *
-   * @default {1000}
-   */
-  readonly maxRecords?: number;
-  /**
-   * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
-   *
-   * @default {1_000_000}
-   */
-  readonly maxBytes?: number;
-  /**
-   * A batch is due this many milliseconds after its first record was put; 0 to 2^31 - 1.
-   *
-   * @default {5_000}
-   */
-  readonly maxAgeMs?: number;
-  /**
-   * The most bytes that one record's payload may have; 1 to 2^30.
-   *
-   * @default {16 MiB}
-   */
-  readonly maxRecordBytes?: number;
-  /**
-   * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
-   *
-   * @default {1 GiB}
-   */
-  readonly maxBacklogBytes?: number;
-  /**
-   * What a put does when the backlog is full: `"reject"` throws BufferFullError, `"block"` waits for commits,
-   * `"drop-oldest"` drops the oldest batch that is not in flight, counts it and reports it as an event.
-   *
-   * @default {"reject"}
-   */
-  readonly whenFull?: WhenFull;
-  /**
-   * Time and timers.
-   *
-   * @default {systemClock}
-   */
-  readonly clock?: Clock;
-  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
-  readonly onEvent?: (event: BufferEvent) => void;
-}
+export type { BufferOptions, WhenFull } from "./buffer_options.ts";
+export type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
 
 /** Options of {@linkcode RecordBuffer.put}. */
 export interface PutOptions {
@@ -107,82 +53,6 @@ export interface BatchesOptions {
    * @default {false}
    */
   readonly flush?: boolean;
-}
-
-/** What `open()` found and did. */
-export interface RecoveryReport {
-  /** Records that were there, not committed. */
-  readonly recoveredRecords: number;
-  /**
-   * Bytes of an unfinished last write that were cut off. No acknowledged record was among them. After a crash with
-   * `fsync: "always"` they are mostly zeros, space that was set aside for the next writes.
-   */
-  readonly truncatedBytes: number;
-  /** Regions that `open()` met; those in segments that it didn't read are reported as events when they are. */
-  readonly damaged: readonly DamagedRegion[];
-  /** Whether the commit position was lost, so that everything on disk is delivered again. */
-  readonly cursorLost: boolean;
-  /** How long `open()` took, in milliseconds. */
-  readonly durationMs: number;
-}
-
-/** Something that happened in a buffer, for logs and metrics. */
-export type BufferEvent =
-  | { readonly type: "recovered"; readonly report: RecoveryReport }
-  | { readonly type: "damage"; readonly region: DamagedRegion }
-  | {
-    readonly type: "drop";
-    /** The dropped sequences. */
-    readonly sequences: SequenceRange;
-    /** How many records were dropped. */
-    readonly records: number;
-    /** Their payload bytes. */
-    readonly bytes: number;
-  }
-  | { readonly type: "full"; readonly backlogBytes: number }
-  | { readonly type: "segment-created"; readonly segment: string }
-  | { readonly type: "segment-removed"; readonly segment: string }
-  /** A sync has ended; `durationMs` is how long it took, all files of it together. */
-  | { readonly type: "synced"; readonly durationMs: number }
-  | { readonly type: "warning"; readonly error: BufferError }
-  | { readonly type: "failed"; readonly error: BufferError };
-
-/** A buffer in figures: a plain object, made without I/O. */
-export interface BufferStats {
-  /** Records accepted and not yet committed, in flight included. */
-  readonly pendingRecords: number;
-  /** Their payload bytes. */
-  readonly pendingBytes: number;
-  /** What they take against `maxBacklogBytes`: payloads and framing. */
-  readonly backlogBytes: number;
-  /** Records of the batch in flight. */
-  readonly inFlightRecords: number;
-  /** Age of the oldest record that is not in flight, in milliseconds; 0 when there is none. */
-  readonly oldestAgeMs: number;
-  /** Segments on disk. */
-  readonly segments: number;
-  /** Bytes of all segments on disk. */
-  readonly diskBytes: number;
-  /** Records accepted since `open()`. */
-  readonly puts: number;
-  /** Batches handed over for the first time since `open()`. */
-  readonly batchesEmitted: number;
-  /** Batches committed since `open()`. */
-  readonly batchesCommitted: number;
-  /** Batches handed over again since `open()`. */
-  readonly batchesRedelivered: number;
-  /** Syncs finished since `open()`. */
-  readonly syncs: number;
-  /** Milliseconds spent waiting for them. */
-  readonly syncMs: number;
-  /** Puts rejected since `open()`, for whatever reason. */
-  readonly rejected: number;
-  /** Records dropped by `whenFull: "drop-oldest"` since `open()`. */
-  readonly dropped: number;
-  /** Bytes copied to the quarantine since `open()`. */
-  readonly quarantinedBytes: number;
-  /** Wall time of the last put, emit or commit that succeeded, or of `open()`: milliseconds since 1970. */
-  readonly lastProgressAt: number;
 }
 
 /**

@@ -31,22 +31,15 @@ import { Flushes } from "./flushes.ts";
 import { Lifetime } from "./lifetime.ts";
 import { checkListener } from "./listeners.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./producer_events.ts";
-import { type ProducerOptions, resolveProducerOptions } from "./producer_options.ts";
+import {
+  type CloseOptions,
+  type FlushOptions,
+  type ProducerOptions,
+  resolveProducerOptions,
+} from "./producer_options.ts";
 import { mayPass } from "./retry.ts";
 import { textOf } from "./verdict.ts";
 import type { SequenceRange } from "./wal/damage.ts";
-
-/** Options of {@linkcode Producer.flush}. */
-export interface FlushOptions {
-  /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
-  readonly signal?: AbortSignal;
-}
-
-/** Options of {@linkcode Producer.close}. */
-export interface CloseOptions {
-  /** Ends the grace of running attempts: their signals are aborted at once. */
-  readonly signal?: AbortSignal;
-}
 
 /** A batch between the buffer and the target. */
 interface Lane<T> {

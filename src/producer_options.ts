@@ -1,5 +1,5 @@
 /**
- * Options of a producer: what they mean, and their check. Every option is checked once, when the producer is made; an
+ * Options of a producer and its methods: what they mean, and their check. Every option is checked once, when the producer is made; an
  * error names the option, what it must be, and what was given.
  *
  * @module
@@ -72,6 +72,18 @@ export interface ProducerOptions<T> {
   readonly random?: () => number;
   /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
   readonly onEvent?: (event: ProducerEvent) => void;
+}
+
+/** Options of {@linkcode Producer.flush}. */
+export interface FlushOptions {
+  /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@linkcode Producer.close}. */
+export interface CloseOptions {
+  /** Ends the grace of running attempts: their signals are aborted at once. */
+  readonly signal?: AbortSignal;
 }
 
 /** The options, complete and checked. */

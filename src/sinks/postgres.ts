@@ -22,6 +22,7 @@ import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
 import { abortable } from "./abortable.ts";
 import type { RecordIdentity, SinkResult } from "./identity.ts";
+import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
 import {
   failureOf,
   inTransaction,
@@ -32,6 +33,7 @@ import {
   unlessLost,
 } from "./postgres_rules.ts";
 
+export type { PostgresClient, PostgresRows, PostgresTransaction } from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../delivery.ts";
 export type { RecordIdentity, SinkResult } from "./identity.ts";
@@ -40,26 +42,6 @@ export type { RecordIdentity, SinkResult } from "./identity.ts";
 const MAX_STATEMENT_ROWS = 5_000;
 /** A statement with more JSON than this ends, unless it is a single row; the server takes less than 1 GB. */
 const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
-
-/** What the sinks use of a transaction; that of `postgres` is one. */
-export interface PostgresTransaction {
-  /** Runs a statement. */
-  unsafe(statement: string, parameters: string[]): PromiseLike<PostgresRows>;
-  /** Runs `body` so that, if it rejects, only what it did is undone. */
-  savepoint(body: (transaction: PostgresTransaction) => Promise<void>): Promise<unknown>;
-}
-
-/** Rows of an answer, and how many rows the statement has touched. */
-export interface PostgresRows extends Iterable<Readonly<Record<string, unknown>>> {
-  /** Number of rows. */
-  readonly count: number;
-}
-
-/** What the sinks use of a client of PostgreSQL; `postgres()` of the package `postgres` is one. */
-export interface PostgresClient<Tx> {
-  /** Runs `body` in a transaction, which is committed when it resolves and rolled back when it rejects. */
-  begin(body: (transaction: Tx) => Promise<void>): Promise<unknown>;
-}
 
 /** Options of {@linkcode postgresSink}. */
 export interface PostgresSinkOptions<T> {

@@ -1,0 +1,67 @@
+/**
+ * The options that all buffers share. `options.ts` checks them.
+ *
+ * @module
+ */
+
+import type { BufferEvent } from "./buffer_report.ts";
+import type { Clock } from "./clock.ts";
+import type { Codec } from "./codec.ts";
+
+/** What to do with a put that doesn't fit the backlog. */
+export type WhenFull = "reject" | "block" | "drop-oldest";
+
+/** Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option. */
+export interface BufferOptions<T> {
+  /**
+   * Turns records into payloads and back.
+   *
+   * @default {jsonCodec()}
+   */
+  readonly codec?: Codec<T>;
+  /**
+   * A batch is full at this many records; 1 to 1,000,000.
+   *
+   * @default {1000}
+   */
+  readonly maxRecords?: number;
+  /**
+   * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
+   *
+   * @default {1_000_000}
+   */
+  readonly maxBytes?: number;
+  /**
+   * A batch is due this many milliseconds after its first record was put; 0 to 2^31 - 1.
+   *
+   * @default {5_000}
+   */
+  readonly maxAgeMs?: number;
+  /**
+   * The most bytes that one record's payload may have; 1 to 2^30.
+   *
+   * @default {16 MiB}
+   */
+  readonly maxRecordBytes?: number;
+  /**
+   * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
+   *
+   * @default {1 GiB}
+   */
+  readonly maxBacklogBytes?: number;
+  /**
+   * What a put does when the backlog is full: `"reject"` throws BufferFullError, `"block"` waits for commits,
+   * `"drop-oldest"` drops the oldest batch that is not in flight, counts it and reports it as an event.
+   *
+   * @default {"reject"}
+   */
+  readonly whenFull?: WhenFull;
+  /**
+   * Time and timers.
+   *
+   * @default {systemClock}
+   */
+  readonly clock?: Clock;
+  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
+  readonly onEvent?: (event: BufferEvent) => void;
+}
