@@ -8,16 +8,19 @@
  * @example The whole of it
  * ```ts
  * import { FileBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
  *
  * const path = await Deno.makeTempDir();
  * const buffer = await FileBuffer.open<{ user: string }>({ path, maxRecords: 100 });
- * await buffer.put({ user: "ada" });
- *
- * for await (const batch of buffer.batches({ flush: true })) {
- *   console.log(batch.id, batch.records);
- *   await buffer.commit(batch);
- * }
+ * await buffer.put({ user: "ada" }); // survives whatever happens to the process from here on
  * await buffer.close();
+ *
+ * const later = await FileBuffer.open<{ user: string }>({ path });
+ * for await (const batch of later.batches({ flush: true })) {
+ *   assertEquals(batch.records, [{ user: "ada" }]); // in a program: send them, and batch.id with them
+ *   await later.commit(batch);
+ * }
+ * await later.close();
  * await Deno.remove(path, { recursive: true });
  * ```
  *

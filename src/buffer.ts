@@ -16,13 +16,50 @@ import type { SequenceRange } from "./wal/damage.ts";
 export type { BufferOptions, WhenFull } from "./buffer_options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
 
-/** Options of {@linkcode RecordBuffer.put}. */
+/**
+ * Options of {@linkcode RecordBuffer.put}.
+ *
+ * @example Wait for space, but not for ever
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ whenFull: "block", maxBacklogBytes: 50 });
+ * await buffer.put("x".repeat(30));
+ * const request = new AbortController(); // or AbortSignal.timeout(1_000)
+ * const put = buffer.put("y".repeat(30), { signal: request.signal });
+ * request.abort(new Error("the client has gone"));
+ * await assertRejects(() => put, Error, "the client has gone");
+ * assertEquals(buffer.stats().pendingRecords, 1); // nothing is left of it
+ * await buffer.close();
+ * ```
+ */
 export interface PutOptions {
   /** Gives up waiting for space (`whenFull: "block"`): the put rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Options of {@linkcode RecordBuffer.emit}. */
+/**
+ * Options of {@linkcode RecordBuffer.emit}.
+ *
+ * @example Several batches in flight
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * await buffer.putMany(["a", "b", "c", "d", "e"]);
+ * const first = await buffer.emit();
+ * const second = await buffer.emit({ after: first });
+ * const third = await buffer.emit({ after: second });
+ * assertEquals([...first, ...second, ...third], ["a", "b", "c", "d", "e"]);
+ *
+ * // They may be sent in any order, but are committed in this one.
+ * for (const batch of [first, second, third]) await buffer.commit(batch);
+ * assertEquals(buffer.stats().pendingRecords, 0);
+ * await buffer.close();
+ * ```
+ */
 export interface EmitOptions<T> {
   /**
    * A batch in flight: the one behind it is handed over, so that several are in flight at a time, 16 at most. If it is
@@ -31,7 +68,26 @@ export interface EmitOptions<T> {
   readonly after?: Batch<T> | undefined;
 }
 
-/** Options of {@linkcode RecordBuffer.waitUntilDue}. */
+/**
+ * Options of {@linkcode RecordBuffer.waitUntilDue}.
+ *
+ * @example Wait until something is to be sent, or somebody wants to stop
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * assertEquals(await buffer.waitUntilDue({ flush: true }), false); // empty: there is nothing to wait for
+ * await buffer.put("a");
+ * assertEquals(await buffer.waitUntilDue({ flush: true }), true); // not due, but taken for it
+ *
+ * const stop = new AbortController();
+ * const waiting = buffer.waitUntilDue({ signal: stop.signal }); // for a second record, or five seconds
+ * stop.abort(new Error("shutting down"));
+ * await assertRejects(() => waiting, Error, "shutting down");
+ * await buffer.close();
+ * ```
+ */
 export interface WaitOptions<T> extends EmitOptions<T> {
   /** Ends the wait: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
@@ -43,7 +99,26 @@ export interface WaitOptions<T> extends EmitOptions<T> {
   readonly flush?: boolean;
 }
 
-/** Options of {@linkcode RecordBuffer.batches}. */
+/**
+ * Options of {@linkcode RecordBuffer.batches}.
+ *
+ * @example Work through what is there, then go on with something else
+ * ```ts
+ * import { type BatchesOptions, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<number>({ maxRecords: 100 });
+ * for (let n = 1; n <= 250; n++) buffer.put(n);
+ * const options: BatchesOptions = { flush: true, signal: AbortSignal.timeout(10_000) };
+ * const lengths: number[] = [];
+ * for await (const batch of buffer.batches(options)) {
+ *   lengths.push(batch.length);
+ *   await buffer.commit(batch);
+ * }
+ * assertEquals(lengths, [100, 100, 50]); // it ended by itself, when the buffer was empty
+ * await buffer.close();
+ * ```
+ */
 export interface BatchesOptions {
   /** Ends the wait for the next batch: the iteration rejects with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -59,6 +134,29 @@ export interface BatchesOptions {
  * A crash-safe queue of records that gives them out in batches. All methods may be called concurrently; puts take
  * effect in call order. Every method rejects with BufferClosedError after `close()`, and with BufferFailedError once
  * the buffer has failed.
+ *
+ * @example A function that doesn't care where records are kept
+ * ```ts
+ * import { MemoryBuffer, type RecordBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function drain<T>(buffer: RecordBuffer<T>, send: (records: readonly T[]) => void): Promise<number> {
+ *   let count = 0;
+ *   for await (const batch of buffer.batches({ flush: true })) {
+ *     send(batch.records);
+ *     await buffer.commit(batch); // behind send(): if that throws, the batch comes again
+ *     count += batch.length;
+ *   }
+ *   return count;
+ * }
+ *
+ * const buffer = await MemoryBuffer.open<string>(); // a FileBuffer in the program
+ * await buffer.putMany(["a", "b", "c"]);
+ * const sent: string[] = [];
+ * assertEquals(await drain(buffer, (records) => sent.push(...records)), 3);
+ * assertEquals(sent, ["a", "b", "c"]);
+ * await buffer.close();
+ * ```
  */
 export interface RecordBuffer<T> extends AsyncDisposable {
   /** What `open()` found and did. */

@@ -41,7 +41,24 @@ export interface BufferParts<T> {
   readonly time: () => number;
 }
 
-/** Common base of {@linkcode FileBuffer} and {@linkcode MemoryBuffer}, which differ in where records are kept. */
+/**
+ * Common base of {@linkcode FileBuffer} and {@linkcode MemoryBuffer}, which differ in where records are kept.
+ *
+ * @example Tell a buffer from other things that are to be closed
+ * ```ts
+ * import { BaseBuffer, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const resources: unknown[] = [await MemoryBuffer.open<string>(), new Map(), await MemoryBuffer.open<number>()];
+ * const buffers = resources.filter((one) => one instanceof BaseBuffer);
+ * assertEquals(buffers.length, 2);
+ * for (const buffer of buffers) {
+ *   await buffer.flush(); // what every buffer can do
+ *   await buffer.close();
+ *   await assertRejects(() => buffer.put("too late"));
+ * }
+ * ```
+ */
 export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #options: ResolvedOptions<T>;
   readonly #time: () => number;

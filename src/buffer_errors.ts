@@ -6,7 +6,30 @@
 
 import { BufferError } from "./error_base.ts";
 
-/** Thrown by `emit()` when there is no uncommitted record. */
+/**
+ * Thrown by `emit()` when there is no uncommitted record.
+ *
+ * @example Take all there is, without waiting
+ * ```ts
+ * import { BufferEmptyError, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * await buffer.putMany(["a", "b", "c"]);
+ * const taken: string[] = [];
+ * try {
+ *   for (;;) {
+ *     const batch = await buffer.emit();
+ *     taken.push(...batch.records);
+ *     await buffer.commit(batch);
+ *   }
+ * } catch (error) {
+ *   if (!(error instanceof BufferEmptyError)) throw error;
+ * }
+ * assertEquals(taken, ["a", "b", "c"]);
+ * await buffer.close();
+ * ```
+ */
 export class BufferEmptyError extends BufferError {
   /** Always `"BUFFER_EMPTY"`. */
   readonly code = "BUFFER_EMPTY";
@@ -17,7 +40,26 @@ export class BufferEmptyError extends BufferError {
   }
 }
 
-/** Thrown by `put()` when the backlog is at its limit and `whenFull` says `"reject"`, or when it could never fit. */
+/**
+ * Thrown by `put()` when the backlog is at its limit and `whenFull` says `"reject"`, or when it could never fit.
+ *
+ * @example Tell a backlog that is full from a record that never fits
+ * ```ts
+ * import { BufferFullError, MemoryBuffer } from "@sluice/buffer";
+ * import { assert, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 100 });
+ * await buffer.put("x".repeat(50));
+ * const full = await assertRejects(() => buffer.put("y".repeat(50)), BufferFullError);
+ * assert(full.backlogBytes > 0 && full.neededBytes <= full.maxBacklogBytes); // after a commit it fits
+ *
+ * await buffer.commit(await buffer.emit());
+ * await buffer.put("y".repeat(50));
+ * const hopeless = await assertRejects(() => buffer.put("z".repeat(200)), BufferFullError);
+ * assert(hopeless.neededBytes > hopeless.maxBacklogBytes); // waiting won't help
+ * await buffer.close();
+ * ```
+ */
 export class BufferFullError extends BufferError {
   /** Always `"BUFFER_FULL"`. */
   readonly code = "BUFFER_FULL";
@@ -39,7 +81,22 @@ export class BufferFullError extends BufferError {
   }
 }
 
-/** Thrown by every call on a closed buffer, and to those who still wait when it closes. */
+/**
+ * Thrown by every call on a closed buffer, and to those who still wait when it closes.
+ *
+ * @example Who still waits for space is told, too
+ * ```ts
+ * import { BufferClosedError, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 30, whenFull: "block" });
+ * await buffer.put("fills nearly all");
+ * const waiting = assertRejects(() => buffer.put("waits for a commit"), BufferClosedError);
+ * await buffer.close();
+ * assertEquals((await waiting).message, "Cannot put: the buffer is closed");
+ * await assertRejects(() => buffer.emit(), BufferClosedError);
+ * ```
+ */
 export class BufferClosedError extends BufferError {
   /** Always `"BUFFER_CLOSED"`. */
   readonly code = "BUFFER_CLOSED";
@@ -50,7 +107,24 @@ export class BufferClosedError extends BufferError {
   }
 }
 
-/** Who holds a buffer's lock, as far as it could be read. */
+/**
+ * Who holds a buffer's lock, as far as it could be read.
+ *
+ * @example Say who has the buffer
+ * ```ts
+ * import { BufferLockedError, FileBuffer, type LockOwner } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const nameOf = (owner: LockOwner | undefined) => owner ? `${owner.runtime}, process ${owner.pid}` : "unknown";
+ *
+ * const path = await Deno.makeTempDir();
+ * const mine = await FileBuffer.open({ path });
+ * const error = await assertRejects(() => FileBuffer.open({ path }), BufferLockedError);
+ * assertEquals(nameOf(error.owner), `deno, process ${Deno.pid}`);
+ * await mine.close();
+ * await Deno.remove(path, { recursive: true });
+ * ```
+ */
 export interface LockOwner {
   /** Process id, in the owner's own namespace: a hint for people, never used to decide. */
   readonly pid: number;
@@ -60,7 +134,35 @@ export interface LockOwner {
   readonly openedAt: string;
 }
 
-/** Thrown by `open()` when another process, or this one, has the buffer open. */
+/**
+ * Thrown by `open()` when another process, or this one, has the buffer open.
+ *
+ * @example A second instance takes over when the first one is gone
+ * ```ts
+ * import { BufferLockedError, FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * async function openWhenFree(): Promise<FileBuffer<string>> {
+ *   for (;;) {
+ *     try {
+ *       return await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ *     } catch (error) {
+ *       if (!(error instanceof BufferLockedError)) throw error;
+ *       await new Promise((resolve) => setTimeout(resolve, 5));
+ *     }
+ *   }
+ * }
+ *
+ * const first = await openWhenFree();
+ * const second = openWhenFree(); // waits
+ * await first.put("from the first");
+ * await first.close();
+ * assertEquals((await second).recovery.recoveredRecords, 1);
+ * await (await second).close();
+ * ```
+ */
 export class BufferLockedError extends BufferError {
   /** Always `"BUFFER_LOCKED"`. */
   readonly code = "BUFFER_LOCKED";
@@ -81,6 +183,31 @@ export class BufferLockedError extends BufferError {
 /**
  * Thrown once a write could not be undone or a sync failed: what the disk holds is no longer known, so nothing more
  * is accepted. `cause` is the first failure. A new `open()` recovers what is there.
+ *
+ * @example The disk fails a sync: open again, and everything acknowledged is there
+ * ```ts
+ * import { BufferFailedError, FileBuffer, FileSystemError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+ *
+ * let isBroken = false;
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => isBroken && operation === "sync" ? { kind: "fail", errno: "EIO" } : undefined,
+ * });
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem, fsync: "always" });
+ * await buffer.put("acknowledged");
+ * isBroken = true;
+ * const error = await assertRejects(() => buffer.put("unknown"), BufferFailedError);
+ * assertInstanceOf(error.cause, FileSystemError);
+ * assertEquals(error.cause.errno, "EIO");
+ * await assertRejects(() => buffer.put("no"), BufferFailedError); // it stays failed
+ * await buffer.close();
+ *
+ * isBroken = false;
+ * const again = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * assertEquals((await again.emit()).records[0], "acknowledged");
+ * await again.close();
+ * ```
  */
 export class BufferFailedError extends BufferError {
   /** Always `"BUFFER_FAILED"`. */
@@ -95,7 +222,26 @@ export class BufferFailedError extends BufferError {
   }
 }
 
-/** Thrown by `commit()` for a batch that is not the one in flight: stale, foreign, or never emitted. */
+/**
+ * Thrown by `commit()` for a batch that is not the one in flight: stale, foreign, or never emitted.
+ *
+ * @example A batch is committed once
+ * ```ts
+ * import { BatchMismatchError, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 1 });
+ * await buffer.putMany(["a", "b"]);
+ * const first = await buffer.emit();
+ * await buffer.commit(first);
+ * const second = await buffer.emit();
+ *
+ * const error = await assertRejects(() => buffer.commit(first), BatchMismatchError);
+ * assertEquals([error.actual, error.expected], [first.id, second.id]);
+ * assertEquals(buffer.stats().pendingRecords, 1); // the second batch is not harmed
+ * await buffer.close();
+ * ```
+ */
 export class BatchMismatchError extends BufferError {
   /** Always `"BATCH_MISMATCH"`. */
   readonly code = "BATCH_MISMATCH";
@@ -115,7 +261,23 @@ export class BatchMismatchError extends BufferError {
   }
 }
 
-/** Thrown by `put()` for a payload larger than `maxRecordBytes` or `maxBytes`. */
+/**
+ * Thrown by `put()` for a payload larger than `maxRecordBytes` or `maxBytes`.
+ *
+ * @example Leave out the record that is too large, and put the others
+ * ```ts
+ * import { MemoryBuffer, RecordTooLargeError } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecordBytes: 8 });
+ * const lines = ["ok", "too long a line", "fine"];
+ * const error = await assertRejects(() => buffer.putMany(lines), RecordTooLargeError);
+ * assertEquals([error.index, error.payloadBytes, error.limitBytes], [1, 17, 8]);
+ * assertEquals(buffer.stats().puts, 0); // all or none
+ * await buffer.putMany(lines.filter((_, i) => i !== error.index));
+ * await buffer.close();
+ * ```
+ */
 export class RecordTooLargeError extends BufferError {
   /** Always `"RECORD_TOO_LARGE"`. */
   readonly code = "RECORD_TOO_LARGE";
@@ -136,7 +298,35 @@ export class RecordTooLargeError extends BufferError {
   }
 }
 
-/** Thrown when a record can't be encoded (by `put()`) or a payload no longer decodes (by a batch's `records`). */
+/**
+ * Thrown when a record can't be encoded (by `put()`) or a payload no longer decodes (by a batch's `records`).
+ *
+ * @example Get past a payload that doesn't decode any more
+ * ```ts
+ * import { type Codec, CodecError, MemoryBuffer, textCodec } from "@sluice/buffer";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const codec: Codec<number> = {
+ *   encode: (value) => textCodec().encode(String(value)),
+ *   decode(payload, version) {
+ *     const value = Number(textCodec().decode(payload, version));
+ *     if (Number.isNaN(value)) throw new TypeError("not a number");
+ *     return value;
+ *   },
+ * };
+ * const buffer = await MemoryBuffer.open<number>({ codec });
+ * await buffer.putMany([1, NaN, 3]);
+ * const batch = await buffer.emit();
+ * const error = assertThrows(() => batch.records, CodecError);
+ * assertEquals([error.operation, error.sequence], ["decode", 2]);
+ *
+ * const good = [...Array(batch.length).keys()].filter((i) => batch.firstSequence + i !== error.sequence);
+ * assertEquals(good.map((i) => batch.decode(i)), [1, 3]);
+ * assertEquals(new TextDecoder().decode(batch.payloads[1]), "NaN"); // to be kept elsewhere
+ * await buffer.commit(batch);
+ * await buffer.close();
+ * ```
+ */
 export class CodecError extends BufferError {
   /** Always `"CODEC"`. */
   readonly code = "CODEC";

@@ -8,10 +8,50 @@ import type { BufferEvent } from "./buffer_report.ts";
 import type { Clock } from "./clock.ts";
 import type { Codec } from "./codec.ts";
 
-/** What to do with a put that doesn't fit the backlog. */
+/**
+ * What to do with a put that doesn't fit the backlog.
+ *
+ * @example Keep the newest records, and know what that costs
+ * ```ts
+ * import { MemoryBuffer, type WhenFull } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const whenFull: WhenFull = "drop-oldest"; // right for samples, wrong for payments
+ * const buffer = await MemoryBuffer.open<number>({ whenFull, maxBacklogBytes: 100, maxRecords: 5 });
+ * for (let sample = 1; sample <= 100; sample++) await buffer.put(sample);
+ *
+ * const { dropped, rejected, pendingRecords } = buffer.stats();
+ * assertEquals([rejected, dropped + pendingRecords], [0, 100]);
+ * const kept: number[] = [];
+ * for await (const batch of buffer.batches({ flush: true })) {
+ *   kept.push(...batch);
+ *   await buffer.commit(batch);
+ * }
+ * assertEquals(kept.at(-1), 100);
+ * await buffer.close();
+ * ```
+ */
 export type WhenFull = "reject" | "block" | "drop-oldest";
 
-/** Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option. */
+/**
+ * Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option.
+ *
+ * @example The same options for the program and for its tests
+ * ```ts
+ * import { type BufferOptions, FileBuffer, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: BufferOptions<{ page: string }> = { maxRecords: 2, maxAgeMs: 1_000, maxRecordBytes: 64 * 1024 };
+ *
+ * const path = await Deno.makeTempDir();
+ * for (const buffer of [await FileBuffer.open({ path, ...options }), await MemoryBuffer.open(options)]) {
+ *   await buffer.putMany([{ page: "/" }, { page: "/about" }, { page: "/" }]);
+ *   assertEquals((await buffer.emit()).length, 2);
+ *   await buffer.close();
+ * }
+ * await Deno.remove(path, { recursive: true });
+ * ```
+ */
 export interface BufferOptions<T> {
   /**
    * Turns records into payloads and back.

@@ -7,7 +7,32 @@
 import type { BufferError } from "./errors.ts";
 import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
 
-/** What `open()` found and did. */
+/**
+ * What `open()` found and did.
+ *
+ * @example After a crash: what is there again, and what was cut off
+ * ```ts
+ * import { FileBuffer, type RecoveryReport } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const summary = ({ recoveredRecords, truncatedBytes, damaged, cursorLost }: RecoveryReport) =>
+ *   `${recoveredRecords} records, ${truncatedBytes} bytes cut off, ${damaged.length} damaged` +
+ *   (cursorLost ? ", commits lost: expect duplicates" : "");
+ *
+ * const dead = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem: dead, fsync: "never" });
+ * await buffer.putMany(["a", "b"]);
+ * const fileSystem = dead.kill();
+ * const segment = "/events.wal/00000000000000000001.wal";
+ * const bytes = fileSystem.readFile(segment);
+ * fileSystem.writeFile(segment, new Uint8Array([...bytes, 1, 2, 3])); // a third put had just begun
+ *
+ * const again = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * assertEquals(summary(again.recovery), "2 records, 3 bytes cut off, 0 damaged");
+ * await again.close();
+ * ```
+ */
 export interface RecoveryReport {
   /** Records that were there, not committed. */
   readonly recoveredRecords: number;
@@ -24,7 +49,42 @@ export interface RecoveryReport {
   readonly durationMs: number;
 }
 
-/** Something that happened in a buffer, for logs and metrics. */
+/**
+ * Something that happened in a buffer, for logs and metrics.
+ *
+ * @example A line of a log for what an operator must know; the rest is for metrics
+ * ```ts
+ * import { type BufferEvent, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function lineOf(event: BufferEvent): string | undefined {
+ *   switch (event.type) {
+ *     case "damage":
+ *       return `lost sequences ${event.region.missing?.first} to ${event.region.missing?.last}`;
+ *     case "drop":
+ *       return `dropped ${event.records} records, from sequence ${event.sequences.first} on`;
+ *     case "full":
+ *       return `full with ${event.backlogBytes} bytes`;
+ *     case "warning":
+ *     case "failed":
+ *       return `${event.type}: ${event.error.message}`;
+ *     case "recovered":
+ *     case "segment-created":
+ *     case "segment-removed":
+ *     case "synced":
+ *       return undefined;
+ *   }
+ * }
+ *
+ * const lines: string[] = [];
+ * const onEvent = (event: BufferEvent) => lines.push(lineOf(event) ?? "");
+ * const buffer = await MemoryBuffer.open<string>({ onEvent, maxBacklogBytes: 50, whenFull: "drop-oldest" });
+ * await buffer.put("x".repeat(30));
+ * await buffer.put("y".repeat(30));
+ * assertEquals(lines, ["full with 36 bytes", "dropped 1 records, from sequence 1 on"]);
+ * await buffer.close();
+ * ```
+ */
 export type BufferEvent =
   | { readonly type: "recovered"; readonly report: RecoveryReport }
   | { readonly type: "damage"; readonly region: DamagedRegion }
@@ -45,7 +105,30 @@ export type BufferEvent =
   | { readonly type: "warning"; readonly error: BufferError }
   | { readonly type: "failed"; readonly error: BufferError };
 
-/** A buffer in figures: a plain object, made without I/O. */
+/**
+ * A buffer in figures: a plain object, made without I/O.
+ *
+ * @example Is the target away?
+ * ```ts
+ * import { type BufferStats, MemoryBuffer } from "@sluice/buffer";
+ * import { ManualClock } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const isHealthy = ({ oldestAgeMs, inFlightRecords, backlogBytes }: BufferStats) =>
+ *   oldestAgeMs < 60_000 && inFlightRecords < 10_000 && backlogBytes < 0.8 * 2 ** 30;
+ *
+ * const clock = new ManualClock();
+ * const buffer = await MemoryBuffer.open<string>({ clock, maxAgeMs: 5_000 });
+ * await buffer.put("waits");
+ * assertEquals(isHealthy(buffer.stats()), true);
+ * clock.advance(60_000); // nobody has emitted
+ * assertEquals(isHealthy(buffer.stats()), false);
+ *
+ * await buffer.commit(await buffer.emit());
+ * assertEquals(isHealthy(buffer.stats()), true);
+ * await buffer.close();
+ * ```
+ */
 export interface BufferStats {
   /** Records accepted and not yet committed, in flight included. */
   readonly pendingRecords: number;

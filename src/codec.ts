@@ -11,6 +11,36 @@
 
 /**
  * Turns records into payloads and back. A codec may throw anything; the buffer wraps it in a CodecError.
+ *
+ * @example Twelve bytes instead of thirty of JSON
+ * ```ts
+ * import { type Codec, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Reading {
+ *   at: number;
+ *   celsius: number;
+ * }
+ *
+ * const codec: Codec<Reading> = {
+ *   encode({ at, celsius }) {
+ *     const view = new DataView(new ArrayBuffer(12));
+ *     view.setFloat64(0, at);
+ *     view.setFloat32(8, celsius);
+ *     return new Uint8Array(view.buffer);
+ *   },
+ *   decode(payload) {
+ *     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+ *     return { at: view.getFloat64(0), celsius: view.getFloat32(8) };
+ *   },
+ * };
+ *
+ * const buffer = await MemoryBuffer.open({ codec });
+ * await buffer.put({ at: 1_767_225_600_000, celsius: 20.5 });
+ * const batch = await buffer.emit();
+ * assertEquals([batch.byteLength, batch.records], [12, [{ at: 1_767_225_600_000, celsius: 20.5 }]]);
+ * await buffer.close();
+ * ```
  */
 export interface Codec<T> {
   /**
@@ -58,6 +88,29 @@ export function jsonDecoderOfMany<T>({ decode }: Codec<T>): JsonDecodeMany<T> | 
 /**
  * The part of the Standard Schema interface (https://standardschema.dev, version 1) that `jsonCodec` uses; schemas
  * of zod, valibot, arktype and others have it.
+ *
+ * @example A schema without a library
+ * ```ts
+ * import { CodecError, jsonCodec, MemoryBuffer, type StandardSchema } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const email: StandardSchema<string> = {
+ *   "~standard": {
+ *     version: 1,
+ *     vendor: "this program",
+ *     validate: (value) =>
+ *       typeof value === "string" && value.includes("@")
+ *         ? { value: value.trim().toLowerCase() }
+ *         : { issues: [{ message: "no address" }] },
+ *   },
+ * };
+ *
+ * const buffer = await MemoryBuffer.open({ codec: jsonCodec({ schema: email }) });
+ * await assertRejects(() => buffer.put("nobody"), CodecError, "no address");
+ * await buffer.put(" Ada@Example.com ");
+ * assertEquals((await buffer.emit()).records, ["ada@example.com"]); // what the schema made of it
+ * await buffer.close();
+ * ```
  */
 export interface StandardSchema<T> {
   /** The properties of the standard. */
@@ -71,14 +124,65 @@ export interface StandardSchema<T> {
   };
 }
 
-/** What a {@linkcode StandardSchema} answers. */
+/**
+ * What a {@linkcode StandardSchema} answers.
+ *
+ * @example Check a value as the codec does
+ * ```ts
+ * import type { StandardResult, StandardSchema } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function reasons<T>(schema: StandardSchema<T>, value: unknown): string[] {
+ *   const result = schema["~standard"].validate(value) as StandardResult<T>;
+ *   return result.issues?.map(({ message }) => message) ?? [];
+ * }
+ *
+ * const even: StandardSchema<number> = {
+ *   "~standard": {
+ *     version: 1,
+ *     vendor: "this program",
+ *     validate: (value) => Number(value) % 2 === 0 ? { value: Number(value) } : { issues: [{ message: "odd" }] },
+ *   },
+ * };
+ * assertEquals(reasons(even, 2), []);
+ * assertEquals(reasons(even, 3), ["odd"]);
+ * ```
+ */
 export type StandardResult<T> =
   | { readonly value: T; readonly issues?: undefined }
   | {
     readonly issues: ReadonlyArray<{ readonly message: string; readonly path?: ReadonlyArray<unknown> | undefined }>;
   };
 
-/** Options of {@linkcode jsonCodec}. */
+/**
+ * Options of {@linkcode jsonCodec}.
+ *
+ * @example Three versions of a record, each read by one step
+ * ```ts
+ * import { jsonCodec, type JsonCodecOptions } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Price {
+ *   cents: number;
+ *   currency: string;
+ * }
+ *
+ * const options: JsonCodecOptions<Price> = {
+ *   version: 3,
+ *   migrate(payload, fromVersion) {
+ *     let price = payload;
+ *     if (fromVersion < 2) price = { cents: Math.round((price as { euros: number }).euros * 100) }; // 1 to 2
+ *     if (fromVersion < 3) price = { ...price as { cents: number }, currency: "EUR" }; // 2 to 3
+ *     return price as Price;
+ *   },
+ * };
+ *
+ * const codec = jsonCodec(options);
+ * const old = new TextEncoder().encode('{"euros":19.9}'); // put a year ago
+ * assertEquals(codec.decode(old, 1), { cents: 1990, currency: "EUR" });
+ * assertEquals(codec.decode(codec.encode({ cents: 5, currency: "CHF" }), 3), { cents: 5, currency: "CHF" });
+ * ```
+ */
 export interface JsonCodecOptions<T> {
   /**
    * Checks every record at put; what it returns is encoded. It must answer synchronously.

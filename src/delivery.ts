@@ -17,6 +17,35 @@
  *
  * The same `id` always stands for the same records, in this process and after a crash: a target that keeps the id
  * together with the records, and skips what it has, gets each record once.
+ *
+ * @example A target that gets everything twice, and keeps it once
+ * ```ts
+ * import { type Delivery, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const known = new Set<string>(); // in a program: a table with the ids, written in one transaction with the records
+ * const stored: string[] = [];
+ * function store({ id, records }: Delivery<string>): void {
+ *   if (known.has(id)) return;
+ *   known.add(id);
+ *   stored.push(...records);
+ * }
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send(delivery, { attempt }) {
+ *     store(delivery);
+ *     if (attempt === 1) throw new Error("stored, but the answer was lost");
+ *   },
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.putMany(["a", "b"]);
+ * await producer.flush();
+ * assertEquals(stored, ["a", "b"]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
  */
 export interface Delivery<T> extends Iterable<T> {
   /** The batch's id, or one made from it for a part of the batch. */
@@ -37,7 +66,35 @@ export interface Delivery<T> extends Iterable<T> {
   readonly redelivered: boolean;
 }
 
-/** What a {@linkcode Send} is told besides. */
+/**
+ * What a {@linkcode Send} is told besides.
+ *
+ * @example An attempt that hangs is ended, and made again
+ * ```ts
+ * import { MemoryBuffer, Producer, type SendContext } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const attempts: string[] = [];
+ * async function request({ signal, attempt }: SendContext): Promise<void> {
+ *   if (attempt > 1) return void attempts.push("answered");
+ *   await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))); // as fetch() does
+ * }
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: (_delivery, context) => request(context).finally(() => attempts.push(`attempt ${context.attempt} over`)),
+ *   timeoutMs: 10,
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.put("a");
+ * await producer.flush();
+ * assertEquals(attempts, ["attempt 1 over", "answered", "attempt 2 over"]);
+ * assertEquals(producer.stats().timeouts, 1);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface SendContext {
   /** Ends the attempt: it has taken too long, or the producer is being closed. Hand it on to whatever waits. */
   readonly signal: AbortSignal;
@@ -48,5 +105,27 @@ export interface SendContext {
 /**
  * Sends records to a target. When it returns, or its promise resolves, the target has all of them. It throws, or
  * rejects, if not; a `DeliveryError` says what is to be done about it, and any other error means: try all of it again.
+ *
+ * @example Measure any target
+ * ```ts
+ * import { MemoryBuffer, Producer, type Send } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function counted<T>(send: Send<T>, onTaken: (records: number, bytes: number) => void): Send<T> {
+ *   return async (delivery, context) => {
+ *     await send(delivery, context);
+ *     onTaken(delivery.length, delivery.byteLength);
+ *   };
+ * }
+ *
+ * const taken: number[][] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: counted(() => {}, (...numbers) => taken.push(numbers)) });
+ * await producer.putMany(["one", "two"]);
+ * await producer.flush();
+ * assertEquals(taken, [[2, 10]]); // two records, five bytes of JSON each
+ * await producer.close();
+ * await buffer.close();
+ * ```
  */
 export type Send<T> = (delivery: Delivery<T>, context: SendContext) => Promise<void> | void;

@@ -6,7 +6,33 @@
 
 import { BufferError } from "./error_base.ts";
 
-/** A record of a delivery that the target did not take. */
+/**
+ * A record of a delivery that the target did not take.
+ *
+ * @example The target takes some records and names the others
+ * ```ts
+ * import { DeliveryError, type FailedRecord, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sent: string[][] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send({ records }) {
+ *     sent.push([...records]);
+ *     if (sent.length > 1) return;
+ *     const failed: FailedRecord[] = [{ index: 1, retryable: true, reason: "its shard is busy" }];
+ *     throw new DeliveryError({ reason: "1 of 3 failed", failed });
+ *   },
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(sent, [["a", "b", "c"], ["b"]]); // only the one is sent again
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface FailedRecord {
   /** Its position in the delivery, from 0. */
   readonly index: number;
@@ -16,7 +42,26 @@ export interface FailedRecord {
   readonly reason: string;
 }
 
-/** What a {@linkcode DeliveryError} is made from. */
+/**
+ * What a {@linkcode DeliveryError} is made from.
+ *
+ * @example What an answer means, in one place
+ * ```ts
+ * import { DeliveryError, type DeliveryErrorData } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
+ *   const reason = `status ${status}`;
+ *   if (status === 413) return { reason, isTooLarge: true };
+ *   if (status !== 429 && status < 500) return { reason, retryable: false };
+ *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
+ * }
+ *
+ * assertEquals(new DeliveryError(meaningOf(429, 2)).retryAfterMs, 2000);
+ * assertEquals(new DeliveryError(meaningOf(503)).retryable, true);
+ * assertEquals(new DeliveryError(meaningOf(400)).retryable, false);
+ * ```
+ */
 export interface DeliveryErrorData {
   /** What the target said. */
   readonly reason: string;
@@ -38,7 +83,30 @@ export interface DeliveryErrorData {
   readonly isTooLarge?: boolean;
 }
 
-/** To be thrown by a `Send` that knows more about a failure than that there was one. */
+/**
+ * To be thrown by a `Send` that knows more about a failure than that there was one.
+ *
+ * @example A target that takes two records at a time
+ * ```ts
+ * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const taken: number[][] = [];
+ * const buffer = await MemoryBuffer.open<number>();
+ * const producer = new Producer<number>({
+ *   buffer,
+ *   send({ records }) {
+ *     if (records.length > 2) throw new DeliveryError({ reason: "at most two", isTooLarge: true });
+ *     taken.push([...records]);
+ *   },
+ * });
+ * await producer.putMany([1, 2, 3, 4, 5]);
+ * await producer.flush();
+ * assertEquals(taken, [[1, 2], [3], [4, 5]]); // halved as often as it takes, in order
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export class DeliveryError extends BufferError {
   /** Always `"DELIVERY"`. */
   readonly code = "DELIVERY";
@@ -61,7 +129,23 @@ export class DeliveryError extends BufferError {
   }
 }
 
-/** Thrown by every call on a closed producer, and to those who still wait when it closes. */
+/**
+ * Thrown by every call on a closed producer, and to those who still wait when it closes.
+ *
+ * @example What comes too late is refused; what was put is safe in the buffer
+ * ```ts
+ * import { MemoryBuffer, Producer, ProducerClosedError } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: () => {} });
+ * await producer.put("in time"); // the batch isn't due yet
+ * await producer.close();
+ * await assertRejects(() => producer.put("too late"), ProducerClosedError);
+ * assertEquals(buffer.stats().pendingRecords, 1); // for the next producer
+ * await buffer.close();
+ * ```
+ */
 export class ProducerClosedError extends BufferError {
   /** Always `"PRODUCER_CLOSED"`. */
   readonly code = "PRODUCER_CLOSED";
@@ -75,6 +159,31 @@ export class ProducerClosedError extends BufferError {
 /**
  * Thrown by every call on a producer that has stopped by itself, and to those who wait. `cause` is the reason: what the
  * target said of records that no retry can mend, or how the buffer failed. What isn't delivered stays in the buffer.
+ *
+ * @example Find out why, and get past it
+ * ```ts
+ * import { DeliveryError, MemoryBuffer, Producer, ProducerStoppedError } from "@sluice/buffer";
+ * import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: () => {
+ *     throw new DeliveryError({ reason: "status 400: no such field", retryable: false });
+ *   },
+ * });
+ * await producer.putMany(["a", "b"]);
+ * const error = await assertRejects(() => producer.flush(), ProducerStoppedError);
+ * assertEquals(error.sequences, [1, 2]);
+ * assertInstanceOf(error.cause, DeliveryError);
+ * await producer.close();
+ *
+ * // Nothing is lost: they are still in the buffer, to be looked at, and dropped by hand if that is right.
+ * const batch = await buffer.emit();
+ * assertEquals([batch.id, batch.records], [error.batchId!, ["a", "b"]]);
+ * await buffer.commit(batch);
+ * await buffer.close();
+ * ```
  */
 export class ProducerStoppedError extends BufferError {
   /** Always `"PRODUCER_STOPPED"`. */

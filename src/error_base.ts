@@ -4,7 +4,24 @@
  * @module
  */
 
-/** The codes of all {@linkcode BufferError}s. */
+/**
+ * The codes of all {@linkcode BufferError}s.
+ *
+ * @example Which failures are worth a second try
+ * ```ts
+ * import { BufferError, type BufferErrorCode, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const LATER: readonly BufferErrorCode[] = ["BUFFER_FULL", "NO_SPACE"]; // a typing error doesn't compile
+ * const mayTryAgain = (error: unknown) => error instanceof BufferError && LATER.includes(error.code);
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 20 });
+ * await buffer.put("fits");
+ * assertEquals(await buffer.put("fits no more").catch(mayTryAgain), true);
+ * await buffer.close();
+ * assertEquals(await buffer.put("too late").catch(mayTryAgain), false);
+ * ```
+ */
 export type BufferErrorCode =
   | "BATCH_MISMATCH"
   | "BUFFER_CLOSED"
@@ -30,13 +47,19 @@ export type BufferErrorCode =
  * @example Branch on the code
  * ```ts
  * import { BufferError, MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
  *
- * const buffer = await MemoryBuffer.open<string>();
- * try {
- *   await buffer.emit();
- * } catch (error) {
- *   if (!(error instanceof BufferError) || error.code !== "BUFFER_EMPTY") throw error;
+ * const buffer = await MemoryBuffer.open<string>({ maxRecordBytes: 10 });
+ * const skipped: string[] = [];
+ * for (const line of ["short", "much too long for ten bytes"]) {
+ *   try {
+ *     await buffer.put(line);
+ *   } catch (error) {
+ *     if (!(error instanceof BufferError) || error.code !== "RECORD_TOO_LARGE") throw error;
+ *     skipped.push(line);
+ *   }
  * }
+ * assertEquals(skipped, ["much too long for ten bytes"]);
  * await buffer.close();
  * ```
  */

@@ -36,7 +36,31 @@ const FILE_SYSTEM_METHODS = [
   "lock",
 ];
 
-/** Options of {@linkcode FileBuffer.open}. */
+/**
+ * Options of {@linkcode FileBuffer.open}.
+ *
+ * @example Small segments give their space back sooner
+ * ```ts
+ * import { FileBuffer, type FileBufferOptions } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertLess } from "@std/assert";
+ *
+ * const options: FileBufferOptions<string> = {
+ *   path: "/events.wal",
+ *   fileSystem: new MemoryFileSystem(),
+ *   segmentBytes: 4096,
+ *   maxRecords: 10,
+ * };
+ * const buffer = await FileBuffer.open(options);
+ * for (let n = 0; n < 20; n++) await buffer.put("x".repeat(1000));
+ * const { segments } = buffer.stats();
+ * await buffer.commit(await buffer.emit()); // one half
+ * await buffer.flush(); // the commit is on the disk, so the segments may go
+ * assertLess(buffer.stats().segments, segments);
+ * assertEquals(buffer.stats().pendingRecords, 10);
+ * await buffer.close();
+ * ```
+ */
 export interface FileBufferOptions<T> extends BufferOptions<T> {
   /** A directory of this buffer's own; created if missing. */
   readonly path: string;

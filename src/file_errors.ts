@@ -6,7 +6,31 @@
 
 import { BufferError } from "./error_base.ts";
 
-/** Thrown with `onDamage: "fail"`, by `open()` or by the `emit()` that meets the damage. */
+/**
+ * Thrown with `onDamage: "fail"`, by `open()` or by the `emit()` that meets the damage.
+ *
+ * @example Refuse to go on without the damaged records
+ * ```ts
+ * import { DamagedLogError, FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const options = { path: "/events.wal", fileSystem, onDamage: "fail" } as const;
+ * const buffer = await FileBuffer.open<string>(options);
+ * for (const record of ["first", "second", "third"]) await buffer.put(record);
+ * await buffer.close();
+ *
+ * const segment = "00000000000000000001.wal";
+ * const bytes = fileSystem.readFile(`/events.wal/${segment}`);
+ * bytes[new TextDecoder("latin1").decode(bytes).indexOf("second")] ^= 1; // a bit flips
+ * fileSystem.writeFile(`/events.wal/${segment}`, bytes);
+ *
+ * const error = await assertRejects(() => FileBuffer.open<string>(options), DamagedLogError);
+ * assertEquals([error.segment, error.length], [segment, 40]); // the frame of "second", from `offset` on
+ * assertEquals(fileSystem.readFile(`/events.wal/${segment}`), bytes); // nothing was changed
+ * ```
+ */
 export class DamagedLogError extends BufferError {
   /** Always `"DAMAGED_LOG"`. */
   readonly code = "DAMAGED_LOG";
@@ -26,7 +50,30 @@ export class DamagedLogError extends BufferError {
   }
 }
 
-/** Thrown when a file was written by a newer version of the format; nothing is changed. */
+/**
+ * Thrown when a file was written by a newer version of the format; nothing is changed.
+ *
+ * @example A newer version has written here
+ * ```ts
+ * import { FileBuffer, UnsupportedVersionError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const options = { path: "/events.wal", fileSystem };
+ * const buffer = await FileBuffer.open<string>(options);
+ * await buffer.put("kept");
+ * await buffer.close();
+ * const path = "/events.wal/00000000000000000001.wal";
+ * const bytes = fileSystem.readFile(path);
+ * for (const header of [0, 80]) bytes[header + 8] = 2; // what the next version of the format would write
+ * fileSystem.writeFile(path, bytes);
+ *
+ * const error = await assertRejects(() => FileBuffer.open(options), UnsupportedVersionError);
+ * assertEquals([error.version, error.supported], [2, 1]); // update the package
+ * assertEquals(fileSystem.readFile(path), bytes); // the data is as it was
+ * ```
+ */
 export class UnsupportedVersionError extends BufferError {
   /** Always `"UNSUPPORTED_VERSION"`. */
   readonly code = "UNSUPPORTED_VERSION";
@@ -48,7 +95,22 @@ export class UnsupportedVersionError extends BufferError {
   }
 }
 
-/** Thrown by `open()` for a path that is a file, or a directory that holds files of something else. */
+/**
+ * Thrown by `open()` for a path that is a file, or a directory that holds files of something else.
+ *
+ * @example A typing error doesn't fill somebody else's directory
+ * ```ts
+ * import { FileBuffer, NotABufferError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * fileSystem.writeFile("/home/letter.txt", new TextEncoder().encode("Dear Ada,"));
+ * const error = await assertRejects(() => FileBuffer.open({ path: "/home", fileSystem }), NotABufferError);
+ * assertEquals([error.path, error.found], ["/home", ["letter.txt"]]);
+ * assertEquals(fileSystem.paths(), ["/home/letter.txt"]);
+ * ```
+ */
 export class NotABufferError extends BufferError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
@@ -69,7 +131,24 @@ export class NotABufferError extends BufferError {
   }
 }
 
-/** What a file system call failed with, independent of the runtime. */
+/**
+ * What a file system call failed with, independent of the runtime.
+ *
+ * @example What a failed call says, as one line of a log
+ * ```ts
+ * import { FileBuffer, FileSystemError, type FileSystemErrorData } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const lineOf = ({ errno, operation, path }: FileSystemErrorData) => `${operation} ${path} ${errno}`;
+ *
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => operation === "lock" ? { kind: "fail", errno: "ENOLCK" } : undefined,
+ * });
+ * const error = await assertRejects(() => FileBuffer.open({ path: "/b", fileSystem }), FileSystemError);
+ * assertEquals(lineOf(error), "lock /b/lock ENOLCK");
+ * ```
+ */
 export interface FileSystemErrorData {
   /** POSIX name such as `"EIO"` or `"ENOENT"`; `"UNKNOWN"` when the runtime doesn't say. */
   readonly errno: string;
@@ -79,7 +158,29 @@ export interface FileSystemErrorData {
   readonly path: string;
 }
 
-/** Thrown when a file system call fails for a reason that has no class of its own. */
+/**
+ * Thrown when a file system call fails for a reason that has no class of its own.
+ *
+ * @example A disk that fails in a way of its own
+ * ```ts
+ * import { FileBuffer, FileSystemError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * let errno: string | undefined;
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => errno && operation === "write" ? { kind: "fail", errno } : undefined,
+ * });
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * errno = "EIO";
+ * const error = await assertRejects(() => buffer.put("lost"), FileSystemError);
+ * assertEquals([error.code, error.errno, error.operation], ["FILE_SYSTEM", "EIO", "write"]);
+ *
+ * errno = undefined; // the write was undone, so the buffer goes on
+ * assertEquals(await buffer.put("kept"), 1);
+ * await buffer.close();
+ * ```
+ */
 export class FileSystemError extends BufferError implements FileSystemErrorData {
   /** `"FILE_SYSTEM"`, or the code of a subclass. */
   readonly code: "FILE_SYSTEM" | "NO_SPACE" | "PERMISSION" = "FILE_SYSTEM";
@@ -99,13 +200,52 @@ export class FileSystemError extends BufferError implements FileSystemErrorData 
   }
 }
 
-/** Thrown when the disk, the quota or the file size limit is used up: ENOSPC, EDQUOT, EFBIG. */
+/**
+ * Thrown when the disk, the quota or the file size limit is used up: ENOSPC, EDQUOT, EFBIG.
+ *
+ * @example Deliver what is there while the disk is full
+ * ```ts
+ * import { FileBuffer, NoSpaceError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * await buffer.put("accepted");
+ * fileSystem.capacityBytes = fileSystem.usedBytes;
+ * const error = await assertRejects(() => buffer.put("x".repeat(100_000)), NoSpaceError);
+ * assertEquals([error.errno, error.operation], ["ENOSPC", "write"]);
+ *
+ * const batch = await buffer.emit();
+ * assertEquals(batch.records, ["accepted"]);
+ * await buffer.commit(batch); // needs no space
+ * await buffer.close();
+ * ```
+ */
 export class NoSpaceError extends FileSystemError {
   /** Always `"NO_SPACE"`. */
   override readonly code = "NO_SPACE";
 }
 
-/** Thrown when the operating system or the runtime's sandbox refuses: EACCES, EPERM, EROFS. */
+/**
+ * Thrown when the operating system or the runtime's sandbox refuses: EACCES, EPERM, EROFS.
+ *
+ * @example Tell the user what is missing
+ * ```ts
+ * import { FileBuffer, PermissionError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const adviceFor = ({ flag, errno, path }: PermissionError) =>
+ *   flag === undefined ? `${errno}: who owns ${path}, and is it mounted read-only?` : `start it with ${flag}`;
+ *
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => operation === "makeDirectory" ? { kind: "fail", errno: "EROFS" } : undefined,
+ * });
+ * const error = await assertRejects(() => FileBuffer.open({ path: "/events.wal", fileSystem }), PermissionError);
+ * assertEquals(adviceFor(error), "EROFS: who owns /events.wal, and is it mounted read-only?");
+ * ```
+ */
 export class PermissionError extends FileSystemError {
   /** Always `"PERMISSION"`. */
   override readonly code = "PERMISSION";
@@ -130,6 +270,19 @@ const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROF
  * @param data What failed: errno, operation and path, and Deno's permission flag if one is missing.
  * @param cause What the runtime threw.
  * @returns A {@linkcode NoSpaceError}, a {@linkcode PermissionError} or a plain {@linkcode FileSystemError}.
+ *
+ * @example The class follows from the errno
+ * ```ts
+ * import { FileSystemError, fileSystemError, NoSpaceError, PermissionError } from "@sluice/buffer";
+ * import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+ *
+ * const cause = new Error("disk quota exceeded");
+ * const error = fileSystemError({ errno: "EDQUOT", operation: "write", path: "/events.wal/lock" }, cause);
+ * assertInstanceOf(error, NoSpaceError);
+ * assertStrictEquals(error.cause, cause);
+ * assertInstanceOf(fileSystemError({ errno: "EACCES", operation: "open", path: "/b" }), PermissionError);
+ * assertEquals(fileSystemError({ errno: "EIO", operation: "read", path: "/b" }).name, FileSystemError.name);
+ * ```
  */
 export function fileSystemError(
   data: FileSystemErrorData & { readonly flag?: string | undefined },

@@ -16,7 +16,31 @@ interface PendingTimer {
   readonly keepAlive: boolean;
 }
 
-/** A timer that is set on a {@linkcode ManualClock}. */
+/**
+ * A timer that is set on a {@linkcode ManualClock}.
+ *
+ * @example What a program waits for
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { ManualClock, type ManualTimer } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const isLong = ({ delayMs }: ManualTimer) => delayMs >= 1_000;
+ *
+ * const clock = new ManualClock();
+ * const buffer = await MemoryBuffer.open<string>({ clock, maxAgeMs: 2_000 });
+ * const producer = new Producer<string>({ buffer, clock, send: () => {} });
+ * await producer.put("grows old");
+ * await new Promise((resolve) => setTimeout(resolve)); // the producer takes notice
+ * assertEquals(clock.timers.filter(isLong), [{ delayMs: 2_000, keepAlive: true }]);
+ *
+ * clock.advance(2_000);
+ * await producer.flush();
+ * assertEquals(producer.stats().deliveredRecords, 1);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface ManualTimer {
   /** Milliseconds until it fires. */
   readonly delayMs: number;

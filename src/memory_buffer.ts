@@ -19,7 +19,22 @@ import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.t
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 
-/** Options of {@linkcode MemoryBuffer.open}. */
+/**
+ * Options of {@linkcode MemoryBuffer.open}.
+ *
+ * @example Every record a batch of its own, at once
+ * ```ts
+ * import { MemoryBuffer, type MemoryBufferOptions } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: MemoryBufferOptions<string> = { maxRecords: 1, maxAgeMs: 0 };
+ * const buffer = await MemoryBuffer.open(options);
+ * await buffer.putMany(["a", "b"]);
+ * assertEquals(buffer.shouldEmit(), true);
+ * assertEquals((await buffer.emit()).records, ["a"]);
+ * await buffer.close();
+ * ```
+ */
 export type MemoryBufferOptions<T> = BufferOptions<T>;
 
 /**

@@ -1,9 +1,7 @@
 /**
  * What well-known targets take at once, and the buffer options that follow from it: each batch fits into one request.
  *
- * ```ts ignore
- * const buffer = await FileBuffer.open({ path: "./events.wal", ...presetFor(KINESIS) });
- * ```
+ *     FileBuffer.open({ path: "./events.wal", ...presetFor(KINESIS) })
  *
  * ## What a target counts besides the payload
  *
@@ -25,7 +23,23 @@
 
 import type { BufferOptions } from "./buffer.ts";
 
-/** What a target takes at once, and what it counts. */
+/**
+ * What a target takes at once, and what it counts.
+ *
+ * @example The limits of a target that isn't in the list
+ * ```ts
+ * import { presetFor, type TargetLimits } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const ingestApi: TargetLimits = {
+ *   maxRecords: 100,
+ *   maxRequestBytes: 1_000_000,
+ *   maxRecordBytes: 50_000,
+ *   recordOverheadBytes: 1, // the line feed
+ * };
+ * assertEquals(presetFor(ingestApi), { maxRecords: 100, maxBytes: 999_900, maxRecordBytes: 49_999 });
+ * ```
+ */
 export interface TargetLimits {
   /** The most records in one request. */
   readonly maxRecords: number;
@@ -50,7 +64,23 @@ export interface TargetLimits {
   readonly bytesPerPayloadByte?: number | undefined;
 }
 
-/** The options of a buffer that a preset sets. */
+/**
+ * The options of a buffer that a preset sets.
+ *
+ * @example The target's limits, and a buffer's own options
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { NATS, type Preset, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const preset: Preset = presetFor(NATS);
+ * const options = { ...preset, maxRecords: Math.min(preset.maxRecords, 2), maxAgeMs: 200 }; // smaller always fits
+ * const buffer = await MemoryBuffer.open<string>(options);
+ * await buffer.putMany(["a", "b", "c"]);
+ * assertEquals((await buffer.emit()).length, 2);
+ * await buffer.close();
+ * ```
+ */
 export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBytes" | "maxRecordBytes">>;
 
 /**
@@ -58,6 +88,24 @@ export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBy
  * record with its key (API reference of PutRecords, https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html).
  * A stream can be set to larger records, up to 10 MiB ("Handle large records" in the developer guide). A key has up to 256
  * characters: counted here as 256 bytes.
+ *
+ * @example A batch is one PutRecords
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { KINESIS, presetFor } from "@sluice/buffer/presets";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<{ user: string }>(presetFor(KINESIS));
+ * await buffer.putMany(Array.from({ length: 700 }, (_, i) => ({ user: `user-${i}` })));
+ * const batch = await buffer.emit();
+ * const request = {
+ *   StreamName: "clicks",
+ *   Records: batch.payloads.map((Data, i) => ({ Data, PartitionKey: batch.records[i].user })),
+ * };
+ * assertEquals(request.Records.length, 500);
+ * assert(request.Records.every(({ PartitionKey }) => PartitionKey.length <= KINESIS.recordOverheadBytes));
+ * await buffer.close();
+ * ```
  */
 export const KINESIS: TargetLimits = {
   maxRecords: 500,
@@ -71,6 +119,21 @@ export const KINESIS: TargetLimits = {
  * reference of PutRecordBatch and Record, https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html;
  * that page says MB, others MiB: the smaller one is taken). One byte for the line feed that ends each record, because
  * Firehose puts nothing between them.
+ *
+ * @example A line feed behind each record
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { FIREHOSE, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals, assertLessOrEqual } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>(presetFor(FIREHOSE));
+ * await buffer.putMany(Array.from({ length: 50 }, () => "x".repeat(100_000)));
+ * const batch = await buffer.emit();
+ * const Records = batch.payloads.map((payload) => ({ Data: new Uint8Array([...payload, 0x0a]) }));
+ * assertLessOrEqual(Records.reduce((sum, { Data }) => sum + Data.length, 0), 4_000_000);
+ * assertEquals(Records.length, 39); // a fortieth would be too much
+ * await buffer.close();
+ * ```
  */
 export const FIREHOSE: TargetLimits = {
   maxRecords: 500,
@@ -84,6 +147,24 @@ export const FIREHOSE: TargetLimits = {
  * reference of SendMessageBatch,
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html). The limit was 262,144
  * bytes before August 2025, and still is in some emulators. Room for two attributes with the record's identity.
+ *
+ * @example Ten messages at a time
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { presetFor, SQS } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<{ order: number }>(presetFor(SQS));
+ * await buffer.putMany(Array.from({ length: 25 }, (_, order) => ({ order })));
+ * const requests: string[][] = [];
+ * for await (const batch of buffer.batches({ flush: true })) {
+ *   requests.push(batch.records.map((_, i) => `${batch.firstSequence + i}`)); // the Id of each entry
+ *   await buffer.commit(batch);
+ * }
+ * assertEquals(requests.map((ids) => ids.length), [10, 10, 5]);
+ * assertEquals(requests[2], ["21", "22", "23", "24", "25"]);
+ * await buffer.close();
+ * ```
  */
 export const SQS: TargetLimits = {
   maxRecords: 10,
@@ -97,6 +178,17 @@ export const SQS: TargetLimits = {
  * https://cloud.google.com/pubsub/quotas; the client libraries have 1,000 and 10,000,000 as constants). Room for two
  * attributes with the record's identity, a short ordering key and the framing of protocol buffers. Over REST payloads
  * are base64: `{ ...PUBSUB, bytesPerPayloadByte: 4 / 3 }`.
+ *
+ * @example Over REST, where payloads are Base64
+ * ```ts
+ * import { presetFor, PUBSUB } from "@sluice/buffer/presets";
+ * import { assertEquals, assertLess } from "@std/assert";
+ *
+ * const grpc = presetFor(PUBSUB);
+ * const rest = presetFor({ ...PUBSUB, bytesPerPayloadByte: 4 / 3 });
+ * assertEquals(rest.maxBytes, Math.floor(grpc.maxBytes * 3 / 4));
+ * assertLess(Math.ceil(rest.maxBytes / 3) * 4 + 1_000 * PUBSUB.recordOverheadBytes, 10_000_004);
+ * ```
  */
 export const PUBSUB: TargetLimits = {
   maxRecords: 1_000,
@@ -111,6 +203,17 @@ export const PUBSUB: TargetLimits = {
  * (https://kafka.apache.org/documentation/#recordbatch). Room for what `kafkaSink` adds to a record: the batch's id as key
  * and as a header, the sequence as a header, framing. The number of records has no limit there: 500 keeps that room
  * small against the payloads.
+ *
+ * @example A topic with a larger max.message.bytes
+ * ```ts
+ * import { KAFKA, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const limit = 10 * 2 ** 20;
+ * const preset = presetFor({ ...KAFKA, maxRequestBytes: limit, maxRecordBytes: limit });
+ * assertEquals(preset.maxRecords, 500);
+ * assertEquals(preset.maxBytes, limit - 61 - 500 * 256);
+ * ```
  */
 export const KAFKA: TargetLimits = {
   maxRecords: 500,
@@ -124,6 +227,15 @@ export const KAFKA: TargetLimits = {
  * NATS: `max_payload`, 1 MiB by default and up to 64 MB, for a message with its headers (Server configuration,
  * https://docs.nats.io/running-a-nats-service/configuration; the server holds the total size that HPUB states against it).
  * Each record is a message. Room for the header `Nats-Msg-Id` with the batch's id and the sequence.
+ *
+ * @example A server with a larger max_payload
+ * ```ts
+ * import { NATS, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(presetFor(NATS).maxRecordBytes, 2 ** 20 - 256);
+ * assertEquals(presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 }).maxRecordBytes, 8 * 2 ** 20 - 256);
+ * ```
  */
 export const NATS: TargetLimits = {
   maxRecords: 1_000,

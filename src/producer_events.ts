@@ -9,7 +9,43 @@ import type { BufferError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
 import { textOf } from "./verdict.ts";
 
-/** Something that happened in a producer, for logs and metrics. */
+/**
+ * Something that happened in a producer, for logs and metrics.
+ *
+ * @example The life of a delivery
+ * ```ts
+ * import { MemoryBuffer, Producer, type ProducerEvent } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function lineOf(event: ProducerEvent): string {
+ *   switch (event.type) {
+ *     case "attempt":
+ *       return `attempt ${event.attempt} at ${event.records} records`;
+ *     case "attempt-failed":
+ *       return `failed: ${event.error instanceof Error ? event.error.message : event.error}`;
+ *     default:
+ *       return event.type;
+ *   }
+ * }
+ *
+ * const lines: string[] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send(_, { attempt }) {
+ *     if (attempt === 1) throw new Error("no answer");
+ *   },
+ *   retry: { firstDelayMs: 0 }, // else there is a "backoff" in between
+ *   onEvent: (event) => lines.push(lineOf(event)),
+ * });
+ * await producer.putMany(["a", "b"]);
+ * await producer.flush();
+ * await producer.close();
+ * const first = ["attempt 1 at 2 records", "failed: no answer"];
+ * assertEquals(lines, [...first, "attempt 2 at 2 records", "delivered", "committed", "closed"]);
+ * await buffer.close();
+ * ```
+ */
 export type ProducerEvent =
   | {
     /** A delivery is being sent. */
@@ -62,7 +98,34 @@ export type ProducerEvent =
   | { readonly type: "stopped"; readonly error: BufferError }
   | { readonly type: "closed" };
 
-/** A producer in figures since it was made: a plain object. */
+/**
+ * A producer in figures since it was made: a plain object.
+ *
+ * @example What a health check says
+ * ```ts
+ * import { DeliveryError, MemoryBuffer, Producer, type ProducerStats } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function healthOf({ state, backoffUntil, lastError }: ProducerStats): string {
+ *   if (state === "stopped") return `broken: ${lastError?.message}`;
+ *   return backoffUntil === undefined ? "well" : `the target is away: ${lastError?.message}`;
+ * }
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: () => {
+ *     throw new DeliveryError({ reason: "status 403", retryable: false });
+ *   },
+ * });
+ * assertEquals(healthOf(producer.stats()), "well");
+ * await producer.put("a");
+ * await producer.flush().catch(() => {});
+ * assertEquals(healthOf(producer.stats()).startsWith("broken: "), true);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface ProducerStats {
   /**
    * `"stopped"`: by itself, with `lastError` as the reason. `"closing"`: `close()` waits for what runs. In either case

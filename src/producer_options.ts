@@ -13,7 +13,35 @@ import { checkInteger, checkMethods, describe, MOST_MS } from "./options.ts";
 import type { ProducerEvent } from "./producer_events.ts";
 import type { RetryOptions, RetryPolicy } from "./retry.ts";
 
-/** Options of a {@linkcode Producer}. */
+/**
+ * Options of a {@linkcode Producer}.
+ *
+ * @example Five requests at a time, three tries each
+ * ```ts
+ * import { MemoryBuffer, Producer, type ProducerOptions } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let running = 0;
+ * let most = 0;
+ * const buffer = await MemoryBuffer.open<number>({ maxRecords: 10 });
+ * const options: ProducerOptions<number> = {
+ *   buffer,
+ *   async send() {
+ *     most = Math.max(most, ++running);
+ *     await new Promise((resolve) => setTimeout(resolve, 2)); // a request
+ *     running--;
+ *   },
+ *   maxInFlight: 5,
+ *   retry: { maxAttempts: 3 },
+ * };
+ * await buffer.putMany([...Array(100).keys()]);
+ * const producer = new Producer(options);
+ * await producer.flush();
+ * assertEquals([most, producer.stats().committedBatches], [5, 10]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface ProducerOptions<T> {
   /**
    * Keeps the records until they are delivered. It stays its opener's: the producer doesn't close it. Nobody else may
@@ -74,13 +102,66 @@ export interface ProducerOptions<T> {
   readonly onEvent?: (event: ProducerEvent) => void;
 }
 
-/** Options of {@linkcode Producer.flush}. */
+/**
+ * Options of {@linkcode Producer.flush}.
+ *
+ * @example Don't wait for the target longer than the user does
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: () => {
+ *     throw new Error("the target is away");
+ *   },
+ * });
+ * await producer.put("safe all the same");
+ * await assertRejects(() => producer.flush({ signal: AbortSignal.timeout(5) }), DOMException);
+ * assertEquals(producer.stats().state, "running"); // it goes on trying
+ * await producer.close();
+ * assertEquals(buffer.stats().pendingRecords, 1);
+ * await buffer.close();
+ * ```
+ */
 export interface FlushOptions {
   /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
   readonly signal?: AbortSignal;
 }
 
-/** Options of {@linkcode Producer.close}. */
+/**
+ * Options of {@linkcode Producer.close}.
+ *
+ * @example The second Ctrl+C ends it at once
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const aborted: unknown[] = [];
+ * const buffer = await MemoryBuffer.open<string>({ maxAgeMs: 0 });
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: (_, { signal }) =>
+ *     new Promise((_resolve, reject) =>
+ *       signal.addEventListener("abort", () => {
+ *         aborted.push(signal.reason);
+ *         reject(signal.reason);
+ *       })
+ *     ),
+ * });
+ * await producer.put("a");
+ * while (producer.stats().attempts === 0) await new Promise((resolve) => setTimeout(resolve));
+ *
+ * const hurry = new AbortController();
+ * const closed = producer.close({ signal: hurry.signal }); // the attempt may run for five seconds more
+ * hurry.abort();
+ * await closed;
+ * assert(aborted.length === 1);
+ * assertEquals(buffer.stats().pendingRecords, 1); // it comes again at the next start
+ * await buffer.close();
+ * ```
+ */
 export interface CloseOptions {
   /** Ends the grace of running attempts: their signals are aborted at once. */
   readonly signal?: AbortSignal;

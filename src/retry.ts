@@ -11,7 +11,35 @@
 
 import { BufferError, type BufferErrorCode } from "./errors.ts";
 
-/** When, and for how long, a delivery that failed is sent again. */
+/**
+ * When, and for how long, a delivery that failed is sent again.
+ *
+ * @example Give up after three attempts
+ * ```ts
+ * import { type DeadLetter, MemoryBuffer, Producer, type RetryOptions } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const retry: RetryOptions = { firstDelayMs: 1, maxDelayMs: 5, maxAttempts: 3 };
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const dead = await MemoryBuffer.open<DeadLetter<string>>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: () => {
+ *     throw new Error("the disk of the target is full");
+ *   },
+ *   retry,
+ *   whenUndeliverable: dead,
+ * });
+ * await producer.put("a");
+ * await producer.flush();
+ * const [letter] = (await dead.emit()).records;
+ * assertEquals([letter.record, letter.attempts, letter.error], ["a", 3, "the disk of the target is full"]);
+ * await producer.close();
+ * await buffer.close();
+ * await dead.close();
+ * ```
+ */
 export interface RetryOptions {
   /**
    * Bound of the first wait, in milliseconds; it doubles with each try. 0 to 2^31 - 1.

@@ -24,17 +24,5 @@
 import type { FileSystem } from "./file_system.ts";
 import { createNodeFileSystem } from "./node.ts";
 
-/**
- * The file system of this Bun process.
- *
- * @example
- * ```ts ignore
- * import { bunFileSystem } from "./bun.ts";
- *
- * const file = bunFileSystem.open("notes", "create");
- * file.write(new TextEncoder().encode("hello"), 0);
- * await file.sync();
- * file.close();
- * ```
- */
+/** The file system of this Bun process. */
 export const bunFileSystem: FileSystem = createNodeFileSystem("bun");

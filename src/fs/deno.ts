@@ -32,19 +32,7 @@ const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
 /** The offset after a call that failed: not known, so that the next call seeks. */
 const UNKNOWN_OFFSET = -1;
 
-/**
- * The file system of this Deno process.
- *
- * @example
- * ```ts ignore
- * import { denoFileSystem } from "./deno.ts";
- *
- * const file = denoFileSystem.open("notes", "create");
- * file.write(new TextEncoder().encode("hello"), 0);
- * await file.sync();
- * file.close();
- * ```
- */
+/** The file system of this Deno process. */
 export const denoFileSystem: FileSystem = Object.freeze({
   name: "deno",
   open,

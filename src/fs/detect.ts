@@ -15,14 +15,6 @@ import type { FileSystem } from "./file_system.ts";
  *
  * @returns The file system of Deno, Bun or Node.
  * @throws {TypeError} (as a rejection) On any other runtime.
- *
- * @example
- * ```ts ignore
- * import { detectFileSystem } from "./detect.ts";
- *
- * const fileSystem = await detectFileSystem();
- * fileSystem.makeDirectory("./events.wal");
- * ```
  */
 export async function detectFileSystem(): Promise<FileSystem> {
   switch (runtimeName()) {

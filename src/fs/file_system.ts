@@ -21,10 +21,55 @@
  * - `"read"`: an existing file, reading only; ENOENT if there is none.
  * - `"write"`: an existing file, reading and writing, content untouched; ENOENT if there is none.
  * - `"create"`: a new empty file, reading and writing; EEXIST if the name is taken, by anything.
+ *
+ * @example What is there already, and what isn't
+ * ```ts
+ * import { FileSystemError, type OpenMode } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * function outcomeOf(mode: OpenMode): string {
+ *   try {
+ *     fileSystem.open("/notes", mode).close();
+ *     return "opened";
+ *   } catch (error) {
+ *     if (!(error instanceof FileSystemError)) throw error;
+ *     return error.errno;
+ *   }
+ * }
+ *
+ * assertEquals([outcomeOf("read"), outcomeOf("write")], ["ENOENT", "ENOENT"]);
+ * assertEquals([outcomeOf("create"), outcomeOf("create")], ["opened", "EEXIST"]);
+ * assertEquals([outcomeOf("read"), outcomeOf("write")], ["opened", "opened"]);
+ * ```
  */
 export type OpenMode = "read" | "write" | "create";
 
-/** An open file. Positions and sizes are in bytes. Using it after `close()` throws EBADF. */
+/**
+ * An open file. Positions and sizes are in bytes. Using it after `close()` throws EBADF.
+ *
+ * @example What a sync has covered survives a power cut
+ * ```ts
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const handle = fileSystem.open("/notes", "create");
+ * handle.write(new TextEncoder().encode("remember the milk"), 0);
+ * await handle.sync();
+ * await fileSystem.syncDirectory("/"); // the name, too
+ * handle.truncate(8);
+ * assertEquals(handle.size(), 8);
+ * handle.close();
+ *
+ * const left = fileSystem.crash({ seed: 3 }).open("/notes", "read");
+ * const into = new Uint8Array(100);
+ * const text = new TextDecoder().decode(into.subarray(0, left.read(into, 0)));
+ * assertEquals(text.slice(0, 8), "remember"); // with or without the rest: the truncation was not synced
+ * left.close();
+ * ```
+ */
 export interface FileHandle {
   /** The file's size now. */
   size(): number;
@@ -53,7 +98,26 @@ export interface FileHandle {
   close(): void;
 }
 
-/** A lock that is held until it is released or its process ends. */
+/**
+ * A lock that is held until it is released or its process ends.
+ *
+ * @example One owner, until it lets go or dies
+ * ```ts
+ * import { FileSystemError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const lock = fileSystem.lock("/lock");
+ * const error = assertThrows(() => fileSystem.lock("/lock"), FileSystemError);
+ * assertEquals(error.errno, "EBUSY");
+ * lock.release();
+ *
+ * fileSystem.lock("/lock"); // and never released
+ * const afterwards = fileSystem.kill(); // the process dies
+ * afterwards.lock("/lock").release();
+ * ```
+ */
 export interface FileLock {
   /** Gives the lock up. A second call does nothing. */
   release(): void;
@@ -61,6 +125,36 @@ export interface FileLock {
 
 /**
  * A file system. Paths are absolute or relative to the working directory, in the platform's own notation.
+ *
+ * @example A file system around another one: count what a buffer asks of the disk
+ * ```ts
+ * import { FileBuffer, type FileSystem } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const counts = new Map<string, number>();
+ * function counted<O extends object>(target: O): O {
+ *   return new Proxy(target, {
+ *     get(_, name: string) {
+ *       const method: unknown = Reflect.get(target, name);
+ *       if (typeof method !== "function") return method;
+ *       return (...args: unknown[]) => {
+ *         counts.set(name, (counts.get(name) ?? 0) + 1);
+ *         const result = method.apply(target, args);
+ *         return name === "open" ? counted(result) : result; // its handles are counted, too
+ *       };
+ *     },
+ *   });
+ * }
+ *
+ * const fileSystem: FileSystem = counted(new MemoryFileSystem());
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem, fsync: "never" });
+ * await buffer.put("the first one begins a segment");
+ * counts.clear();
+ * await Promise.all(["puts", "of", "one", "tick"].map((word) => buffer.put(word)));
+ * assertEquals(Object.fromEntries(counts), { write: 1 });
+ * await buffer.close();
+ * ```
  */
 export interface FileSystem {
   /** The runtime it stands on: `"deno"`, `"bun"`, `"node"`, `"memory"`, or a name of the implementer's own. */

@@ -11,7 +11,33 @@ import { fileSystemError } from "../errors.ts";
 import type { FileHandle, OpenMode } from "./file_system.ts";
 import { type Disk, type FileNode, free } from "./memory_disk.ts";
 
-/** The operations that a fault can be injected into: all methods of the file system and of its handles. */
+/**
+ * The operations that a fault can be injected into: all methods of the file system and of its handles.
+ *
+ * @example What a restart asks of the disk
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem, type MemoryOperationName } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const CHANGES: readonly MemoryOperationName[] = ["write", "truncate", "rename", "remove"];
+ *
+ * const before = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem: before });
+ * await buffer.put("a");
+ * await buffer.close();
+ *
+ * const segmentsChanged: string[] = [];
+ * const fileSystem = before.kill({
+ *   onOperation({ operation, path }) {
+ *     if (CHANGES.includes(operation) && path.endsWith(".wal")) segmentsChanged.push(path);
+ *   },
+ * });
+ * const again = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * assertEquals(segmentsChanged, []); // a sound log is read, not changed
+ * await again.close();
+ * ```
+ */
 export type MemoryOperationName =
   | "close"
   | "list"
@@ -27,7 +53,27 @@ export type MemoryOperationName =
   | "truncate"
   | "write";
 
-/** An operation that is about to be carried out. */
+/**
+ * An operation that is about to be carried out.
+ *
+ * @example Fail the writes to one file
+ * ```ts
+ * import { FileBuffer, NoSpaceError } from "@sluice/buffer";
+ * import { type Fault, MemoryFileSystem, type MemoryOperation } from "@sluice/buffer/testing";
+ * import { assertRejects } from "@std/assert";
+ *
+ * function onOperation({ operation, path, length = 0 }: MemoryOperation): Fault | undefined {
+ *   const isLargeWrite = operation === "write" && path.endsWith(".wal") && length > 1_000;
+ *   return isLargeWrite ? { kind: "fail", errno: "ENOSPC" } : undefined;
+ * }
+ *
+ * const fileSystem = new MemoryFileSystem({ onOperation });
+ * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * await buffer.put("small");
+ * await assertRejects(() => buffer.put("large".repeat(1_000)), NoSpaceError);
+ * await buffer.close();
+ * ```
+ */
 export interface MemoryOperation {
   /** The method's name. */
   readonly operation: MemoryOperationName;
@@ -55,12 +101,62 @@ export type OperationDetails = Omit<MemoryOperation, "operation" | "path" | "ind
  * - `"after"`: it is carried out, then reported as failed. (An `open` leaves no handle, a `lock` no lock.)
  * - `"lost"`: only for `sync`: fails, and what was to be synced will never reach the disk, though it still
  *   reads well and the next sync succeeds.
+ *
+ * @example Half of a record is written, then the disk fails
+ * ```ts
+ * import { FileBuffer, FileSystemError } from "@sluice/buffer";
+ * import { type Fault, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * let fault: Fault | undefined;
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => operation === "write" ? fault : undefined,
+ * });
+ * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * await buffer.put("whole");
+ * fault = { kind: "torn", errno: "EIO", bytes: 10 };
+ * await assertRejects(() => buffer.put("half"), FileSystemError);
+ * fault = undefined;
+ * await buffer.close();
+ *
+ * const again = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * assertEquals(again.recovery.truncatedBytes, 0); // a rejected put leaves nothing behind
+ * assertEquals((await again.emit()).records, ["whole"]);
+ * await again.close();
+ * ```
  */
 export type Fault =
   | { readonly kind: "fail" | "after" | "lost"; readonly errno: string }
   | { readonly kind: "torn"; readonly errno: string; readonly bytes: number };
 
-/** Options of a `MemoryFileSystem`. */
+/**
+ * Options of a `MemoryFileSystem`.
+ *
+ * @example A disk that takes its time
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem, type MemoryFileSystemOptions } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const disk = { isSlow: false, finish: () => {} };
+ * const options: MemoryFileSystemOptions = {
+ *   whileSyncing: () => disk.isSlow ? new Promise((resolve) => disk.finish = resolve) : undefined,
+ * };
+ * const fileSystem = new MemoryFileSystem(options);
+ * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem, fsync: "never" });
+ * disk.isSlow = true;
+ * await buffer.put("a"); // doesn't wait for the disk
+ * let isFlushed = false;
+ * const flushed = buffer.flush().then(() => isFlushed = true);
+ * await new Promise((resolve) => setTimeout(resolve, 1));
+ * assertEquals(isFlushed, false);
+ *
+ * disk.isSlow = false;
+ * disk.finish();
+ * assertEquals(await flushed, true);
+ * await buffer.close();
+ * ```
+ */
 export interface MemoryFileSystemOptions {
   /**
    * Called before each operation; the fault that it returns is injected. It may call `kill()` and `crash()`: the

@@ -29,19 +29,7 @@ const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", crea
 /** What one system call is asked for at most: Node refuses 2 GiB and more, Linux moves no more than that anyway. */
 const MAX_CALL_BYTES = 2 ** 30;
 
-/**
- * The file system of this Node process.
- *
- * @example
- * ```ts ignore
- * import { nodeFileSystem } from "./node.ts";
- *
- * const file = nodeFileSystem.open("notes", "create");
- * file.write(new TextEncoder().encode("hello"), 0);
- * await file.sync();
- * file.close();
- * ```
- */
+/** The file system of this Node process. */
 export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
 
 /**

@@ -49,7 +49,34 @@ import { type LineOptions, toLines } from "./ndjson.ts";
 
 export type { LineOptions } from "./ndjson.ts";
 
-/** Options of {@linkcode fileSink}. */
+/**
+ * Options of {@linkcode fileSink}.
+ *
+ * @example Text instead of JSON, and a short memory
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { fileSink, type FileSinkOptions } from "@sluice/buffer/sinks/file";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const options: FileSinkOptions<{ level: string; text: string }> = {
+ *   path: "/app.log",
+ *   line: ({ level, text }) => `${level} ${text.replaceAll("\n", " ")}`,
+ *   knownIds: 100,
+ *   fileSystem,
+ * };
+ * const buffer = await MemoryBuffer.open<{ level: string; text: string }>();
+ * const send = await fileSink(options);
+ * const producer = new Producer({ buffer, send });
+ * await producer.put({ level: "WARN", text: "the disk is\nnearly full" });
+ * await producer.flush();
+ * assertEquals(new TextDecoder().decode(fileSystem.readFile("/app.log")), "WARN the disk is nearly full\n");
+ * await producer.close();
+ * await send.close();
+ * await buffer.close();
+ * ```
+ */
 export interface FileSinkOptions<T> extends LineOptions<T> {
   /** The file; its directory must exist. Two more files lie beside it, `<path>.deliveries` and `<path>.lock`. */
   readonly path: string;
@@ -67,7 +94,26 @@ export interface FileSinkOptions<T> extends LineOptions<T> {
   readonly fileSystem?: FileSystem;
 }
 
-/** A `Send` that writes to a file. */
+/**
+ * A `Send` that writes to a file.
+ *
+ * @example What a killed process has left unfinished is cut off
+ * ```ts
+ * import { type FileSink, fileSink } from "@sluice/buffer/sinks/file";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const open = (): Promise<FileSink<string>> => fileSink<string>({ path: "/out.ndjson", fileSystem });
+ * await (await open()).close();
+ * fileSystem.writeFile("/out.ndjson", new TextEncoder().encode('"half a rec')); // killed in the middle of a write
+ *
+ * const send = await open();
+ * assertEquals(send.truncatedBytes, 11); // its delivery was not acknowledged, so it comes again
+ * assertEquals(fileSystem.readFile("/out.ndjson").length, 0);
+ * await send.close();
+ * ```
+ */
 export interface FileSink<T> extends Send<T>, AsyncDisposable {
   /** Bytes of an unfinished delivery that were cut off when it was opened. */
   readonly truncatedBytes: number;
@@ -94,23 +140,26 @@ const LINE_FEED = 0x0a;
  *
  * @example A resend is no duplicate
  * ```ts
+ * import { MemoryBuffer, Producer, type Send } from "@sluice/buffer";
  * import { fileSink } from "@sluice/buffer/sinks/file";
  * import { MemoryFileSystem } from "@sluice/buffer/testing";
  * import { assertEquals } from "@std/assert";
  *
  * const fileSystem = new MemoryFileSystem();
- * const send = await fileSink<{ n: number }>({ path: "/out.ndjson", fileSystem });
- * const records = [{ n: 1 }, { n: 2 }];
- * const payloads = records.map((record) => new TextEncoder().encode(JSON.stringify(record)));
- * const delivery = {
- *   id: "5f0c-1-2", batchId: "5f0c-1-2", sequences: [1, 2], records, payloads, length: 2, byteLength: 14,
- *   redelivered: false, [Symbol.iterator]: () => records.values(),
+ * const sink = await fileSink<{ n: number }>({ path: "/out.ndjson", fileSystem });
+ * const send: Send<{ n: number }> = async (delivery, context) => {
+ *   await sink(delivery, context);
+ *   if (context.attempt < 3) throw new Error("written, but the producer doesn't know");
  * };
- * for (let attempt = 1; attempt <= 3; attempt++) {
- *   await send(delivery, { signal: new AbortController().signal, attempt });
- * }
- * await send.close();
+ *
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
  * assertEquals(new TextDecoder().decode(fileSystem.readFile("/out.ndjson")), '{"n":1}\n{"n":2}\n');
+ * await producer.close();
+ * await sink.close();
+ * await buffer.close();
  * ```
  */
 export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink<T>> {

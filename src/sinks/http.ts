@@ -39,7 +39,39 @@ import { retryAfterMs } from "./retry_after.ts";
 
 export type { LineOptions } from "./ndjson.ts";
 
-/** What a server has answered. */
+/**
+ * What a server has answered.
+ *
+ * @example Read out of the answer which records were not taken
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type HttpAnswer, httpSink } from "@sluice/buffer/sinks/http";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // {"errors":[{"line":1,"text":"busy"}]}
+ * function failures({ body }: HttpAnswer) {
+ *   const { errors } = JSON.parse(body) as { errors: { line: number; text: string }[] };
+ *   return errors.map(({ line, text }) => ({ index: line, retryable: text === "busy", reason: text }));
+ * }
+ *
+ * const sent: string[] = [];
+ * const send = httpSink<string>({
+ *   url: "https://example.com/bulk",
+ *   failures,
+ *   async fetch(_url, { body }) { // in a program: leave it out
+ *     sent.push(new TextDecoder().decode(body as Uint8Array<ArrayBuffer>));
+ *     return Response.json({ errors: sent.length === 1 ? [{ line: 1, text: "busy" }] : [] });
+ *   },
+ * });
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(sent, ['"a"\n"b"\n"c"\n', '"b"\n']);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface HttpAnswer {
   /** The status code. */
   readonly status: number;
@@ -52,10 +84,66 @@ export interface HttpAnswer {
 /**
  * What an answer means for a delivery: `"ok"`, it is taken; `"retry"`, to be sent again; `"too-large"`, to be sent in
  * smaller parts; `"refuse"`, no retry can mend it.
+ *
+ * @example A server that says 409 when it has the delivery already
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type HttpAnswer, httpSink, type HttpVerdict } from "@sluice/buffer/sinks/http";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function verdict({ status, body }: HttpAnswer): HttpVerdict | undefined {
+ *   if (status === 409 && body.includes("duplicate")) return "ok";
+ *   return status === 404 ? "retry" : undefined; // while it is being deployed; the usual for all others
+ * }
+ *
+ * const answers = [new Response("no such route", { status: 404 }), new Response("duplicate", { status: 409 })];
+ * const send = httpSink<string>({
+ *   url: "https://example.com/ingest",
+ *   verdict,
+ *   fetch: () => Promise.resolve(answers.shift()!), // in a program: leave it out
+ * });
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.put("a");
+ * await producer.flush();
+ * assertEquals([producer.stats().attempts, producer.stats().deliveredRecords], [2, 1]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
  */
 export type HttpVerdict = "ok" | "retry" | "too-large" | "refuse";
 
-/** Options of {@linkcode httpSink}. */
+/**
+ * Options of {@linkcode httpSink}.
+ *
+ * @example One JSON document a delivery, with a token of now
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { httpSink, type HttpSinkOptions } from "@sluice/buffer/sinks/http";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const requests: RequestInit[] = [];
+ * const options: HttpSinkOptions<{ n: number }> = {
+ *   url: "https://example.com/events",
+ *   method: "PUT",
+ *   contentType: "application/json",
+ *   headers: async () => ({ authorization: `Bearer ${await Promise.resolve("of-now")}` }),
+ *   body: ({ batchId, records }) => JSON.stringify({ batchId, events: records }),
+ *   async fetch(_url, init) { // in a program: leave it out
+ *     requests.push(init);
+ *     return new Response(null, { status: 204 });
+ *   },
+ * };
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send: httpSink(options) });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * assertEquals(JSON.parse(String(requests[0].body)).events, [{ n: 1 }, { n: 2 }]);
+ * assertEquals(new Headers(requests[0].headers).get("authorization"), "Bearer of-now");
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface HttpSinkOptions<T> extends LineOptions<T> {
   /** Where to send it. */
   readonly url: string | URL;
@@ -144,27 +232,26 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  *
  * @example Send two records as lines
  * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { httpSink } from "@sluice/buffer/sinks/http";
- * import { assertEquals } from "@std/assert";
+ * import { assertEquals, assertMatch } from "@std/assert";
  *
  * const requests: RequestInit[] = [];
  * const send = httpSink<{ n: number }>({
  *   url: "https://example.com/ingest",
- *   headers: () => ({ authorization: "Bearer of-now" }),
- *   fetch(_url, init) {
+ *   fetch(_url, init) { // in a program: leave it out
  *     requests.push(init);
  *     return Promise.resolve(new Response("", { status: 202 }));
  *   },
  * });
- * const records = [{ n: 1 }, { n: 2 }];
- * const payloads = records.map((record) => new TextEncoder().encode(JSON.stringify(record)));
- * await send({
- *   id: "5f0c-1-2", batchId: "5f0c-1-2", sequences: [1, 2], records, payloads, length: 2, byteLength: 14,
- *   redelivered: false, [Symbol.iterator]: () => records.values(),
- * }, { signal: new AbortController().signal, attempt: 1 });
- *
- * assertEquals(new TextDecoder().decode(requests[0]?.body as Uint8Array), '{"n":1}\n{"n":2}\n');
- * assertEquals(new Headers(requests[0]?.headers).get("idempotency-key"), '"5f0c-1-2"');
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * assertEquals(new TextDecoder().decode(requests[0].body as Uint8Array<ArrayBuffer>), '{"n":1}\n{"n":2}\n');
+ * assertMatch(new Headers(requests[0].headers).get("idempotency-key")!, /^".+-1-2"$/); // the same in each attempt
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {

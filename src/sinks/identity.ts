@@ -12,7 +12,36 @@
 /** `<uuid of the buffer>[-<checksum>]-<first sequence>-<last sequence>`, as `Batch.id` says. */
 const BATCH_ID = /^(.+?)(?:-[0-9a-f]{8})?-(\d+)-(\d+)$/;
 
-/** The batch and the sequence of a record: no other record ever has both, and this one always has. */
+/**
+ * The batch and the sequence of a record: no other record ever has both, and this one always has.
+ *
+ * @example A key of one's own for each record
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type RecordIdentity, redisSink } from "@sluice/buffer/sinks/redis";
+ * import { assertMatch } from "@std/assert";
+ *
+ * const fields = (order: { item: string }, { batchId, sequence }: RecordIdentity) => ({
+ *   key: `${batchId}:${sequence}`, // the same each time that the record is sent
+ *   item: order.item,
+ * });
+ *
+ * const words: string[] = [];
+ * const client = {
+ *   eval(_script: string, { arguments: some }: { arguments: (string | Uint8Array)[] }) { // in a program: a client
+ *     words.push(...some.map(String));
+ *     return Promise.resolve([1, 0, ""]);
+ *   },
+ * };
+ * const buffer = await MemoryBuffer.open<{ item: string }>();
+ * const producer = new Producer({ buffer, send: redisSink<{ item: string }>(client, { stream: "orders", fields }) });
+ * await producer.put({ item: "a book" });
+ * await producer.flush();
+ * assertMatch(words[words.indexOf("key") + 1], /^.+-1-1:1$/);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface RecordIdentity {
   /** Id of the record's batch. */
   readonly batchId: string;
@@ -20,7 +49,31 @@ export interface RecordIdentity {
   readonly sequence: number;
 }
 
-/** What became of a delivery, for counters. */
+/**
+ * What became of a delivery, for counters.
+ *
+ * @example Count duplicates that the target has skipped
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { redisSink, type SinkResult } from "@sluice/buffer/sinks/redis";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const totals = { stored: 0, duplicates: 0 };
+ * const onDelivered = ({ stored, duplicates }: SinkResult) => {
+ *   totals.stored += stored;
+ *   totals.duplicates += duplicates;
+ * };
+ *
+ * const client = { eval: () => Promise.resolve([1, 2, ""]) }; // one is new, two are known
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send: redisSink<string>(client, { stream: "lines", onDelivered }) });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(totals, { stored: 1, duplicates: 2 });
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface SinkResult {
   /** Records that the target has stored now. */
   readonly stored: number;

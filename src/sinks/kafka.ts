@@ -39,10 +39,56 @@ import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
 import { abortable } from "./abortable.ts";
 
-/** Header values as both clients take and give them. */
+/**
+ * Header values as both clients take and give them.
+ *
+ * @example One header of a message, as text
+ * ```ts
+ * import { Buffer } from "node:buffer";
+ * import type { KafkaHeaderValue } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function textOf(value: KafkaHeaderValue): string | undefined {
+ *   const one = Array.isArray(value) ? value[0] : value; // a header may stand there several times
+ *   return one?.toString();
+ * }
+ *
+ * assertEquals(textOf(Buffer.from("abc")), "abc"); // as kafkajs gives them
+ * assertEquals(textOf(["first", "second"]), "first");
+ * assertEquals(textOf(undefined), undefined);
+ * ```
+ */
 export type KafkaHeaderValue = Buffer | string | (Buffer | string)[] | undefined;
 
-/** A message as both clients take it. */
+/**
+ * A message as both clients take it.
+ *
+ * @example Deletions in a compacted topic
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type KafkaMessage, kafkaSink } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Change {
+ *   user: string;
+ *   isDeleted: boolean;
+ * }
+ *
+ * function message({ user, isDeleted }: Change): Partial<KafkaMessage> {
+ *   return isDeleted ? { key: user, value: null } : { key: user };
+ * }
+ *
+ * const sent: KafkaMessage[] = [];
+ * const client = { send: async ({ messages }: { messages: KafkaMessage[] }) => sent.push(...messages) };
+ * const buffer = await MemoryBuffer.open<Change>();
+ * const producer = new Producer({ buffer, send: kafkaSink<Change>({ producer: client, topic: "users", message }) });
+ * await producer.putMany([{ user: "ada", isDeleted: false }, { user: "bob", isDeleted: true }]);
+ * await producer.flush();
+ * assertEquals(sent.map(({ key, value }) => [key, value === null]), [["ada", false], ["bob", true]]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface KafkaMessage {
   /** Decides the partition, unless `partition` does. */
   key?: Buffer | string | null;
@@ -54,13 +100,58 @@ export interface KafkaMessage {
   partition?: number;
 }
 
-/** The method of a producer that is used. */
+/**
+ * The method of a producer that is used.
+ *
+ * @example A stand-in for tests of a program
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type KafkaProducer, kafkaSink } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const topics = new Map<string, number>();
+ * const client: KafkaProducer = {
+ *   send({ topic, messages }) {
+ *     topics.set(topic, (topics.get(topic) ?? 0) + messages.length);
+ *     return Promise.resolve();
+ *   },
+ * };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send: kafkaSink<string>({ producer: client, topic: "lines" }) });
+ * await producer.putMany(["a", "b"]);
+ * await producer.flush();
+ * assertEquals(topics.get("lines"), 2);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface KafkaProducer {
   /** Sends messages; resolves when the brokers have acknowledged all of them. */
   send(record: { topic: string; messages: KafkaMessage[]; acks?: number }): Promise<unknown>;
 }
 
-/** Which record a message stands for. */
+/**
+ * Which record a message stands for.
+ *
+ * @example A consumer that takes each record once
+ * ```ts
+ * import { type KafkaIdentity, kafkaIdentity } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const wordOf = ({ batchId, sequence }: KafkaIdentity) => `${batchId}:${sequence}`;
+ *
+ * const known = new Set<string>(); // in a program: where the results are, in the same transaction
+ * const results: string[] = [];
+ * const copies = [1, 2].map((value) => ({ headers: { "sluice-batch": "5f0c-7-7", "sluice-sequence": "7" }, value }));
+ * for (const { headers, value } of copies) {
+ *   const identity = kafkaIdentity(headers);
+ *   if (identity !== undefined && known.has(wordOf(identity))) continue;
+ *   if (identity !== undefined) known.add(wordOf(identity));
+ *   results.push(`taken: ${value}`);
+ * }
+ * assertEquals(results, ["taken: 1"]);
+ * ```
+ */
 export interface KafkaIdentity {
   /** The id of the batch. */
   readonly batchId: string;
@@ -68,7 +159,35 @@ export interface KafkaIdentity {
   readonly sequence: number;
 }
 
-/** Options of {@linkcode kafkaSink}. */
+/**
+ * Options of {@linkcode kafkaSink}.
+ *
+ * @example The order of each account is kept
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type KafkaMessage, kafkaSink, type KafkaSinkOptions } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Payment {
+ *   account: string;
+ *   cents: number;
+ * }
+ *
+ * const sent: KafkaMessage[] = [];
+ * const options: KafkaSinkOptions<Payment> = {
+ *   producer: { send: async ({ messages }) => sent.push(...messages) }, // in a program: kafka.producer(), connected
+ *   topic: "payments",
+ *   message: ({ account }) => ({ key: account }), // one key, one partition
+ * };
+ * const buffer = await MemoryBuffer.open<Payment>();
+ * const producer = new Producer({ buffer, send: kafkaSink(options) });
+ * await producer.putMany([{ account: "a", cents: 5 }, { account: "b", cents: 7 }, { account: "a", cents: -5 }]);
+ * await producer.flush();
+ * assertEquals(sent.map(({ key }) => key), ["a", "b", "a"]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface KafkaSinkOptions<T> {
   /** A connected producer. */
   readonly producer: KafkaProducer;
@@ -90,9 +209,32 @@ export interface KafkaSinkOptions<T> {
   readonly acks?: -1 | 1;
 }
 
-/** Name of the header with the batch's id. */
+/**
+ * Name of the header with the batch's id.
+ *
+ * @example Count the batches that a consumer has seen
+ * ```ts
+ * import { BATCH_HEADER } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const messages = ["5f0c-1-2", "5f0c-1-2", "5f0c-3-3"].map((id) => ({ headers: { "sluice-batch": id } }));
+ * assertEquals(new Set(messages.map(({ headers }) => headers[BATCH_HEADER])).size, 2);
+ * ```
+ */
 export const BATCH_HEADER = "sluice-batch";
-/** Name of the header with the record's sequence, in decimal digits. */
+/**
+ * Name of the header with the record's sequence, in decimal digits.
+ *
+ * @example Find a record of a producer's buffer in the topic
+ * ```ts
+ * import { SEQUENCE_HEADER } from "@sluice/buffer/sinks/kafka";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const messages = [7, 8, 9].map((n) => ({ offset: 100 + n, headers: { "sluice-sequence": String(n) } }));
+ * const found = messages.find(({ headers }) => Number(headers[SEQUENCE_HEADER]) === 8);
+ * assertEquals(found?.offset, 108);
+ * ```
+ */
 export const SEQUENCE_HEADER = "sluice-sequence";
 
 /**
@@ -128,21 +270,21 @@ const MAX_CAUSES = 8;
  *
  * @example A message for each record
  * ```ts
- * import { type KafkaMessage, kafkaSink } from "@sluice/buffer/sinks/kafka";
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { kafkaIdentity, type KafkaMessage, kafkaSink } from "@sluice/buffer/sinks/kafka";
  * import { assertEquals } from "@std/assert";
  *
+ * // In a program: const client = new Kafka({ brokers: ["localhost:9092"] }).producer(); await client.connect();
  * const sent: KafkaMessage[] = [];
- * const producer = { send: async ({ messages }: { messages: KafkaMessage[] }) => sent.push(...messages) };
- * const send = kafkaSink<{ user: string }>({ producer, topic: "clicks", message: ({ user }) => ({ key: user }) });
- * const records = [{ user: "ada" }];
- * const payloads = records.map((record) => new TextEncoder().encode(JSON.stringify(record)));
- * await send({
- *   id: "5f0c-7-7", batchId: "5f0c-7-7", sequences: [7], records, payloads, length: 1, byteLength: 14,
- *   redelivered: false, [Symbol.iterator]: () => records.values(),
- * }, { signal: new AbortController().signal, attempt: 1 });
- *
- * assertEquals(sent[0]?.key, "ada");
- * assertEquals(sent[0]?.headers, { "sluice-batch": "5f0c-7-7", "sluice-sequence": "7" });
+ * const client = { send: async ({ messages }: { messages: KafkaMessage[] }) => sent.push(...messages) };
+ * const buffer = await MemoryBuffer.open<{ user: string }>();
+ * const producer = new Producer({ buffer, send: kafkaSink<{ user: string }>({ producer: client, topic: "clicks" }) });
+ * await producer.putMany([{ user: "ada" }, { user: "bob" }]);
+ * await producer.flush();
+ * assertEquals(sent.map(({ value }) => value?.toString()), ['{"user":"ada"}', '{"user":"bob"}']);
+ * assertEquals(sent.map(({ headers }) => kafkaIdentity(headers)?.sequence), [1, 2]);
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function kafkaSink<T>(options: KafkaSinkOptions<T>): Send<T> {

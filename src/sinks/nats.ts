@@ -59,7 +59,33 @@ const STREAM_NOT_MATCH = 10060;
 /** JetStream: the last message of the stream isn't the one that the message expects. */
 const WRONG_LAST: readonly unknown[] = [10070, 10071];
 
-/** What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one. */
+/**
+ * What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one.
+ *
+ * @example What each message says about itself
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type NatsJetStream, natsSink } from "@sluice/buffer/sinks/nats";
+ * import { assertEquals, assertMatch } from "@std/assert";
+ *
+ * type PublishOptions = Parameters<NatsJetStream["publish"]>[2];
+ *
+ * const published: PublishOptions[] = [];
+ * const streams = { info: async () => ({ state: { first_seq: 1, last_seq: 40 } }), getMessage: async () => null };
+ * const jetStream: NatsJetStream = {
+ *   jetstreamManager: async () => ({ streams }),
+ *   publish: async (_subject, _payload, options) => ({ seq: 40 + published.push(options), duplicate: false }),
+ * };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send: natsSink<string>(jetStream, { stream: "LINES", subject: "lines" }) });
+ * await producer.putMany(["one", "two"]);
+ * await producer.flush();
+ * assertMatch(published[1].msgID, /-1-2:2$/); // record 2 of the batch of 1 and 2
+ * assertEquals(published[1].expect.lastSequence, 41); // stored only if record 1 is right before it
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface NatsJetStream {
   /** Publishes a message and waits for the acknowledgement. */
   publish(
@@ -71,7 +97,41 @@ export interface NatsJetStream {
   jetstreamManager(checkApi: boolean): Promise<NatsManager>;
 }
 
-/** What the sink uses of a manager of JetStream. */
+/**
+ * What the sink uses of a manager of JetStream.
+ *
+ * @example A stream that has the records already
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type NatsJetStream, type NatsManager, natsSink, type SinkResult } from "@sluice/buffer/sinks/nats";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const ids: string[] = [];
+ * const manager: NatsManager = {
+ *   streams: {
+ *     info: async () => ({ state: { first_seq: 1, last_seq: ids.length } }),
+ *     getMessage: async (_stream, { seq }) => ({ header: { get: () => ids[seq - 1] } }),
+ *   },
+ * };
+ * const jetStream: NatsJetStream = {
+ *   jetstreamManager: async () => manager,
+ *   async publish(_subject, _payload, { msgID }) {
+ *     ids.push(msgID);
+ *     throw new Error("stored, but the answer was lost");
+ *   },
+ * };
+ * const results: SinkResult[] = [];
+ * const send = natsSink<string>(jetStream, { stream: "S", subject: "s", onDelivered: (one) => results.push(one) });
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.putMany(["one", "two"]);
+ * await producer.flush();
+ * assertEquals(results, [{ stored: 0, duplicates: 2 }]); // the second attempt has looked before it sent
+ * assertEquals(ids.length, 2);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface NatsManager {
   /** The streams. */
   readonly streams: {
@@ -85,7 +145,23 @@ export interface NatsManager {
   };
 }
 
-/** Options of {@linkcode natsSink}. */
+/**
+ * Options of {@linkcode natsSink}.
+ *
+ * @example A subject for each kind of record
+ * ```ts
+ * import type { NatsSinkOptions } from "@sluice/buffer/sinks/nats";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: NatsSinkOptions<{ sensor: string; celsius: number }> = {
+ *   stream: "READINGS", // of this producer only; it takes the subjects "readings.>"
+ *   subject: ({ sensor }) => `readings.${sensor.replaceAll(/[^\w-]/g, "_")}`,
+ *   whenUnknown: "resend", // twice is better than not at all
+ * };
+ * const { subject } = options;
+ * assertEquals(typeof subject === "function" && subject({ sensor: "hall 1.a", celsius: 20 }), "readings.hall_1_a");
+ * ```
+ */
 export interface NatsSinkOptions<T> {
   /** Name of the stream, which takes messages of this producer only. */
   readonly stream: string;
@@ -114,39 +190,33 @@ export interface NatsSinkOptions<T> {
  * @returns The function to give to a producer.
  * @throws {TypeError} if an option is missing or of the wrong type.
  *
- * @example
+ * @example A message for each record
  * ```ts
- * import { MemoryBuffer } from "@sluice/buffer";
- * import { natsSink, type NatsJetStream } from "@sluice/buffer/sinks/nats";
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type NatsJetStream, natsSink } from "@sluice/buffer/sinks/nats";
  * import { assertEquals } from "@std/assert";
  *
  * // In a program: const jetStream = jetstream(await connect({ servers: "localhost" }));
  * const stored: string[] = [];
- * const jetStream: NatsJetStream = {
- *   publish(subject, payload) {
- *     const seq = stored.push(`${subject} ${new TextDecoder().decode(payload)}`);
- *     return Promise.resolve({ seq, duplicate: false });
- *   },
- *   jetstreamManager: () =>
- *     Promise.resolve({
- *       streams: {
- *         info: () => Promise.resolve({ state: { first_seq: 1, last_seq: stored.length } }),
- *         getMessage: () => Promise.resolve(null),
- *       },
- *     }),
+ * const streams = {
+ *   info: async () => ({ state: { first_seq: 1, last_seq: stored.length } }),
+ *   getMessage: async () => null,
  * };
- * const send = natsSink<string>(jetStream, { stream: "LINES", subject: "lines.a" });
+ * const jetStream: NatsJetStream = {
+ *   jetstreamManager: async () => ({ streams }),
+ *   publish: async (subject, payload) => ({
+ *     seq: stored.push(`${subject} ${new TextDecoder().decode(payload)}`),
+ *     duplicate: false,
+ *   }),
+ * };
  *
  * const buffer = await MemoryBuffer.open<string>();
- * await buffer.putMany(["one", "two"]);
- * const { id, firstSequence, records, payloads, length, byteLength, redelivered } = await buffer.emit();
- * const sequences = records.map((_, i) => firstSequence + i);
- * const delivery = { id, batchId: id, sequences, records, payloads, length, byteLength, redelivered };
- * await send({ ...delivery, [Symbol.iterator]: () => records.values() }, {
- *   attempt: 1,
- *   signal: new AbortController().signal,
- * });
+ * const send = natsSink<string>(jetStream, { stream: "LINES", subject: "lines.a" });
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany(["one", "two"]);
+ * await producer.flush();
  * assertEquals(stored, ['lines.a "one"', 'lines.a "two"']);
+ * await producer.close();
  * await buffer.close();
  * ```
  */

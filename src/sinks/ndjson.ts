@@ -11,7 +11,30 @@
 import type { Delivery } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
 
-/** How records become lines. */
+/**
+ * How records become lines.
+ *
+ * @example Lines that aren't JSON
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { appendSink, type LineOptions } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const csv: LineOptions<{ at: string; celsius: number }> = { line: ({ at, celsius }) => `${at};${celsius}` };
+ *
+ * let file = "";
+ * const buffer = await MemoryBuffer.open<{ at: string; celsius: number }>();
+ * const send = appendSink<{ at: string; celsius: number }>((lines) => {
+ *   file += new TextDecoder().decode(lines);
+ * }, csv);
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany([{ at: "12:00", celsius: 20.5 }, { at: "12:01", celsius: 20.6 }]);
+ * await producer.flush();
+ * assertEquals(file, "12:00;20.5\n12:01;20.6\n");
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface LineOptions<T> {
   /**
    * Makes the line of a record, without a line break; it must give the same for the same record, always.

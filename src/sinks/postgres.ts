@@ -43,7 +43,30 @@ const MAX_STATEMENT_ROWS = 5_000;
 /** A statement with more JSON than this ends, unless it is a single row; the server takes less than 1 GB. */
 const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
 
-/** Options of {@linkcode postgresSink}. */
+/**
+ * Options of {@linkcode postgresSink}.
+ *
+ * @example Records that have a key of their own
+ * ```ts
+ * import type { PostgresSinkOptions } from "@sluice/buffer/sinks/postgres";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Order {
+ *   orderId: string;
+ *   cents: bigint;
+ *   at: Date;
+ * }
+ *
+ * // create table shop.orders (order_id text primary key, cents bigint not null, at timestamptz not null)
+ * const options: PostgresSinkOptions<Order> = {
+ *   table: ["shop", "orders"],
+ *   row: ({ orderId, cents, at }) => ({ order_id: orderId, cents, at }),
+ *   key: ["order_id"], // a second order of the same id is left out, from wherever it comes
+ * };
+ * const row = options.row?.({ orderId: "A-1", cents: 1990n, at: new Date(0) }, { batchId: "5f0c-1-1", sequence: 1 });
+ * assertEquals(Object.keys(row ?? {}), ["order_id", "cents", "at"]);
+ * ```
+ */
 export interface PostgresSinkOptions<T> {
   /** The table. */
   readonly table: PostgresTable;
@@ -81,18 +104,34 @@ export interface PostgresSinkOptions<T> {
  *
  * @example A table of one's own
  * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { type PostgresClient, postgresSink, type PostgresTransaction } from "@sluice/buffer/sinks/postgres";
+ * import { assertEquals, assertMatch } from "@std/assert";
  *
  * // create table logins (
- * //   batch_id text, sequence bigint, name text not null, at timestamptz not null, primary key (batch_id, sequence)
+ * //   batch_id text, sequence bigint, name text not null, primary key (batch_id, sequence)
  * // )
  * // In a program: const sql = postgres("postgres://localhost/app");
- * const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
- * const send = postgresSink<{ user: string; at: Date }>(sql, {
+ * const statements: string[][] = [];
+ * const sql: PostgresClient<PostgresTransaction> = {
+ *   begin: (body) =>
+ *     body({
+ *       unsafe: async (statement, [json]) => (statements.push([statement, json]), Object.assign([], { count: 1 })),
+ *       savepoint: async () => {},
+ *     }),
+ * };
+ * const send = postgresSink<{ user: string }>(sql, {
  *   table: "logins",
- *   row: ({ user, at }, { batchId, sequence }) => ({ batch_id: batchId, sequence, name: user, at }),
+ *   row: ({ user }, { batchId, sequence }) => ({ batch_id: batchId, sequence, name: user }),
  * });
- * if (typeof send !== "function") throw new Error("not a Send");
+ * const buffer = await MemoryBuffer.open<{ user: string }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.put({ user: "ada" });
+ * await producer.flush();
+ * assertMatch(statements[0][0], /^insert into "logins" .* on conflict \("batch_id", "sequence"\) do nothing$/);
+ * assertEquals(JSON.parse(statements[0][1])[0].name, "ada");
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function postgresSink<T>(
@@ -232,7 +271,38 @@ function* statementsOf(
   }
 }
 
-/** Options of {@linkcode postgresTransactionSink}. */
+/**
+ * Options of {@linkcode postgresTransactionSink}.
+ *
+ * @example Stock that several tables speak of
+ * ```ts
+ * import type { PostgresTransaction, PostgresTransactionSinkOptions } from "@sluice/buffer/sinks/postgres";
+ * import { assertEquals } from "@std/assert";
+ *
+ * interface Sale {
+ *   article: string;
+ *   pieces: number;
+ * }
+ *
+ * const options: PostgresTransactionSinkOptions<Sale, PostgresTransaction> = {
+ *   delivered: ["shop", "delivered"],
+ *   async apply(transaction, sales, identities) {
+ *     for (const [i, { article, pieces }] of sales.entries()) {
+ *       await transaction.unsafe("update stock set pieces = pieces - $1 where article = $2", [`${pieces}`, article]);
+ *       await transaction.unsafe("insert into sales values ($1, $2)", [`${identities[i].sequence}`, article]);
+ *     }
+ *   },
+ * };
+ *
+ * const done: string[] = [];
+ * const transaction: PostgresTransaction = {
+ *   unsafe: async (statement) => (done.push(statement.split(" ")[0]), Object.assign([], { count: 1 })),
+ *   savepoint: async () => {},
+ * };
+ * await options.apply(transaction, [{ article: "pen", pieces: 2 }], [{ batchId: "5f0c-1-1", sequence: 1 }]);
+ * assertEquals(done, ["update", "insert"]);
+ * ```
+ */
 export interface PostgresTransactionSinkOptions<T, Tx> {
   /**
    * Does what there is to do for records that weren't delivered before, in the transaction that notes them. It must do
@@ -275,21 +345,43 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * @returns The function to give to a producer.
  * @throws {TypeError} if an option is missing or of the wrong type.
  *
- * @example
+ * @example Balances that each payment changes once
  * ```ts
- * import { type PostgresClient, postgresTransactionSink, type PostgresTransaction } from "@sluice/buffer/sinks/postgres";
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import {
+ *   type PostgresClient,
+ *   type PostgresTransaction,
+ *   postgresTransactionSink,
+ * } from "@sluice/buffer/sinks/postgres";
+ * import { assertEquals } from "@std/assert";
  *
  * // In a program: const sql = postgres("postgres://localhost/app");
- * const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
- * const send = postgresTransactionSink<{ account: number; amount: number }, PostgresTransaction>(sql, {
+ * const statements: string[] = [];
+ * const sql: PostgresClient<PostgresTransaction> = {
+ *   begin: (body) =>
+ *     body({
+ *       unsafe: async (statement, parameters) => {
+ *         statements.push(`${statement.split(" ")[0]} ${parameters.at(-1)}`);
+ *         return Object.assign([], { count: 1 });
+ *       },
+ *       savepoint: async () => {},
+ *     }),
+ * };
+ * const send = postgresTransactionSink<{ account: number; cents: number }, PostgresTransaction>(sql, {
  *   async apply(transaction, payments) {
- *     for (const { account, amount } of payments) {
- *       const parameters = [String(amount), String(account)];
+ *     for (const { account, cents } of payments) {
+ *       const parameters = [String(cents), String(account)];
  *       await transaction.unsafe("update accounts set balance = balance + $1 where id = $2", parameters);
  *     }
  *   },
  * });
- * if (typeof send !== "function") throw new Error("not a Send");
+ * const buffer = await MemoryBuffer.open<{ account: number; cents: number }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany([{ account: 7, cents: 100 }, { account: 8, cents: -100 }]);
+ * await producer.flush();
+ * assertEquals(statements, ["insert {[1,3)}", "update 7", "update 8"]); // the note, and what it stands for
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function postgresTransactionSink<T, Tx extends PostgresTransaction>(

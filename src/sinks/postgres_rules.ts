@@ -9,7 +9,20 @@
 
 import { DeliveryError } from "../errors.ts";
 
-/** A table's name, or the names of its schema and of the table. They are quoted, so case matters. */
+/**
+ * A table's name, or the names of its schema and of the table. They are quoted, so case matters.
+ *
+ * @example A table of a schema
+ * ```ts
+ * import { postgresSink, type PostgresTable } from "@sluice/buffer/sinks/postgres";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const table: PostgresTable = ["shop", "orders"]; // "shop"."orders"; the text "shop.orders" would be one name
+ * const sql = { begin: () => Promise.resolve() };
+ * assertEquals(typeof postgresSink(sql, { table }), "function");
+ * assertThrows(() => postgresSink(sql, { table: "" }), TypeError);
+ * ```
+ */
 export type PostgresTable = string | readonly [schema: string, table: string];
 
 /** An error that the server has sent; those of the client have no severity. */

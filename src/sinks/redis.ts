@@ -107,13 +107,57 @@ if stored > 0 then redis.call('HSET', notes, buffer, cjson.encode(known)) end
 return { stored, duplicates, failure }
 `;
 
-/** What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` are such. */
+/**
+ * What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` are such.
+ *
+ * @example A client that is asked again while the server loads its data
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type RedisClient, redisSink } from "@sluice/buffer/sinks/redis";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let calls = 0;
+ * const client: RedisClient = {
+ *   eval() {
+ *     if (++calls === 1) return Promise.reject(new Error("LOADING Redis is loading the dataset in memory"));
+ *     return Promise.resolve([1, 0, ""]); // stored, known, no failure
+ *   },
+ * };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const send = redisSink<string>(client, { stream: "lines" });
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.put("a");
+ * await producer.flush();
+ * assertEquals([calls, producer.stats().deliveredRecords], [2, 1]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface RedisClient {
   /** Runs a script. */
   eval(script: string, options: { keys: string[]; arguments: (string | Buffer)[] }): Promise<unknown>;
 }
 
-/** Options of {@linkcode redisSink}. */
+/**
+ * Options of {@linkcode redisSink}.
+ *
+ * @example Fields that a consumer can read without JSON
+ * ```ts
+ * import type { RedisSinkOptions } from "@sluice/buffer/sinks/redis";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: RedisSinkOptions<{ user: string; at: Date }> = {
+ *   stream: "{logins}:2026", // the braces say which slot of a cluster
+ *   notes: "{logins}:notes", // in the same slot
+ *   fields: ({ user, at }, { sequence }) => ({ user, at: at.toISOString(), n: String(sequence) }),
+ * };
+ * assertEquals(options.fields?.({ user: "ada", at: new Date(0) }, { batchId: "5f0c-7-7", sequence: 7 }), {
+ *   user: "ada",
+ *   at: "1970-01-01T00:00:00.000Z",
+ *   n: "7",
+ * });
+ * ```
+ */
 export interface RedisSinkOptions<T> {
   /** Key of the stream. */
   readonly stream: string;
@@ -144,14 +188,28 @@ export interface RedisSinkOptions<T> {
  * @returns The function to give to a producer.
  * @throws {TypeError} if an option is missing or of the wrong type.
  *
- * @example
+ * @example An entry for each record
  * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { type RedisClient, redisSink } from "@sluice/buffer/sinks/redis";
+ * import { assertEquals } from "@std/assert";
  *
  * // In a program: const client = await createClient({ url: "redis://localhost" }).connect();
- * const client: RedisClient = { eval: () => Promise.resolve([0, 0, ""]) };
+ * const calls: (string | Uint8Array)[][] = [];
+ * const client: RedisClient = {
+ *   eval(_script, { keys, arguments: words }) {
+ *     calls.push([...keys, ...words.slice(-4)]);
+ *     return Promise.resolve([1, 0, ""]);
+ *   },
+ * };
  * const send = redisSink<{ user: string }>(client, { stream: "logins", fields: ({ user }) => ({ user }) });
- * if (typeof send !== "function") throw new Error("not a Send");
+ * const buffer = await MemoryBuffer.open<{ user: string }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.put({ user: "ada" });
+ * await producer.flush();
+ * assertEquals(calls, [["logins", "{logins}:delivered", "1", "2", "user", "ada"]]); // sequence 1, two words
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>): Send<T> {

@@ -24,10 +24,64 @@ import { type LineOptions, toLines } from "./ndjson.ts";
 
 export type { LineOptions } from "./ndjson.ts";
 
-/** Makes a stream to write to: called at the first delivery, and after one has failed. */
+/**
+ * Makes a stream to write to: called at the first delivery, and after one has failed.
+ *
+ * @example A stream that is opened anew after a failure
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type OpenStream, streamSink } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let opened = 0;
+ * const written: string[] = [];
+ * const open: OpenStream = () => { // in a program: a connection
+ *   const isFirst = ++opened === 1;
+ *   return new WritableStream({
+ *     write(lines) {
+ *       if (isFirst) throw new Error("the connection is gone");
+ *       written.push(new TextDecoder().decode(lines));
+ *     },
+ *   });
+ * };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send: streamSink<string>(open), retry: { firstDelayMs: 1 } });
+ * await producer.put("a");
+ * await producer.flush();
+ * assertEquals([opened, written], [2, ['"a"\n']]);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export type OpenStream = () => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
 
-/** Appends the lines of a delivery; when it returns, or its promise resolves, they are where they belong. */
+/**
+ * Appends the lines of a delivery; when it returns, or its promise resolves, they are where they belong.
+ *
+ * @example A file for each delivery, whose name is its identity
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type Append, appendSink } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = await Deno.makeTempDir();
+ * const append: Append<string> = async (lines, { id }, { signal }) => {
+ *   await Deno.writeFile(`${path}/${id}.part`, lines, { signal });
+ *   await Deno.rename(`${path}/${id}.part`, `${path}/${id}.ndjson`); // whole or not there
+ * };
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
+ * const producer = new Producer({ buffer, send: appendSink(append) });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(Array.from(Deno.readDirSync(path), ({ name }) => name.slice(36)).sort(), [
+ *   "-1-2.ndjson",
+ *   "-3-3.ndjson",
+ * ]);
+ * await producer.close();
+ * await buffer.close();
+ * await Deno.remove(path, { recursive: true });
+ * ```
+ */
 export type Append<T> = (
   lines: Uint8Array,
   delivery: Delivery<T>,
@@ -43,12 +97,24 @@ export type Append<T> = (
  * @returns What to give to a producer as `send`.
  * @throws {TypeError} if `target` is neither.
  *
- * @example Write to a stream
+ * @example Into a stream that somebody reads
  * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { streamSink } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
  *
- * const send = streamSink<{ n: number }>(Deno.stdout.writable);
- * if (typeof send !== "function") throw new Error("not a send function");
+ * // In a program: Deno.stdout.writable, a pipe, or the body of a request
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
+ * const text = new Response(readable).text();
+ *
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send: streamSink<{ n: number }>(writable) });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * await producer.close();
+ * await writable.close(); // the sink leaves it open
+ * assertEquals(await text, '{"n":1}\n{"n":2}\n');
+ * await buffer.close();
  * ```
  */
 export function streamSink<T>(
@@ -89,15 +155,24 @@ export function streamSink<T>(
  * @returns What to give to a producer as `send`.
  * @throws {TypeError} if `append` is no function.
  *
- * @example Append to a list, once for each id
+ * @example An object store, where a resend overwrites the same object
  * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { appendSink } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
  *
- * const objects = new Map<string, Uint8Array>();
- * const send = appendSink<{ n: number }>((lines, { id }) => {
- *   objects.set(`2026/${id}.ndjson`, lines); // an object store: a resend overwrites the same object
+ * const objects = new Map<string, string>();
+ * const send = appendSink<{ n: number }>((lines, { id }, { attempt }) => {
+ *   objects.set(`2026/${id}.ndjson`, new TextDecoder().decode(lines));
+ *   if (attempt === 1) throw new Error("stored, but the answer was lost");
  * });
- * if (typeof send !== "function") throw new Error("not a send function");
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * assertEquals([...objects.values()], ['{"n":1}\n{"n":2}\n']);
+ * await producer.close();
+ * await buffer.close();
  * ```
  */
 export function appendSink<T>(append: Append<T>, options: LineOptions<T> = {}): Send<T> {
