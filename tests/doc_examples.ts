@@ -79,9 +79,10 @@ function linesIn(text: string): number {
   return text.split("\n").length - 1;
 }
 
-/** What is wrong with an example; `undefined` if nothing is. */
-export function faultOf({ code, isIgnored }: Example): string | undefined {
+/** What is wrong with an example; `undefined` if nothing is. One of a page may show things without an assertion. */
+export function faultOf({ file, code, isIgnored }: Example): string | undefined {
   if (isIgnored) return "isn't run";
+  if (file.endsWith(".md")) return undefined;
   const names = Array.from(code.matchAll(/^import \{([^}]*)\} from "@std\/assert";$/gm))
     .flatMap(([, list]) => list!.split(",").map((name) => name.trim()).filter((name) => name !== ""));
   const body = code.replace(/^import [^]*?;$/gm, "");

@@ -77,6 +77,8 @@ test("an example is found to assert nothing, or not to be run", () => {
   assertEquals(faultOf(example('import { assertEquals } from "@std/assert";\n')), "asserts nothing");
   assertEquals(faultOf(example("assertEquals(1, 1);\n")), "asserts nothing");
   assertEquals(faultOf(example(ASSERTS, true)), "isn't run");
+  assertEquals(faultOf({ ...example("console.log(1);\n"), file: "README.md" }), undefined);
+  assertEquals(faultOf({ ...example("console.log(1);\n", true), file: "README.md" }), "isn't run");
 });
 
 test("a symbol is found to have no example, one without a title, or one without code", () => {

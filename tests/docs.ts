@@ -30,9 +30,7 @@ const entryPoints = Object.values(exports);
 const linted = await denoDoc(["--lint", ...entryPoints]);
 const built = await denoDoc(["--html", `--name=${name}`, "--output=docs", ...entryPoints]);
 const { stdout } = await denoDoc(["--json", ...entryPoints]);
-const examples = documentedFiles(root)
-  .filter((file) => file.endsWith(".ts"))
-  .flatMap((file) => examplesOf(file, Deno.readTextFileSync(root + file)));
+const examples = documentedFiles(root).flatMap((file) => examplesOf(file, Deno.readTextFileSync(root + file)));
 const faults = [
   ...linted.faults,
   ...built.faults,
@@ -44,4 +42,4 @@ const faults = [
 ];
 for (const fault of faults) console.error(fault.replaceAll(new URL(`file://${root}`).href, ""));
 if (faults.length > 0) Deno.exit(1);
-console.log(`${examples.length} examples in doc comments; the documentation is in docs/`);
+console.log(`${examples.length} examples; the documentation is in docs/`);
