@@ -26,7 +26,7 @@ export interface DocDeclaration {
   readonly location: { readonly filename: string; readonly line: number };
   readonly jsDoc?: {
     readonly doc?: string;
-    readonly tags?: readonly { readonly kind: string; readonly doc?: string }[];
+    readonly tags?: readonly { readonly kind: string; readonly doc?: string; readonly value?: string }[];
   };
 }
 
@@ -107,7 +107,13 @@ export function documentationFaults({ nodes }: DocOutput): string[] {
       return doc.trimStart().startsWith("```") ? [`${where}: an example has no title`] : [];
     });
   });
-  return [...faults, ...deadLinks(nodes, names)];
+  return [...faults, ...deadLinks(nodes, names), ...unknownTags(nodes)];
+}
+
+/** Tags that `deno doc` doesn't understand and leaves out, such as `@default` without braces. */
+function unknownTags(nodes: unknown): string[] {
+  const found = JSON.stringify(nodes).matchAll(/\{"kind":"unsupported","value":("(?:[^"\\]|\\.)*")/g);
+  return [...new Set(Array.from(found, ([, text]) => JSON.parse(text!) as string))].map((tag) => `${tag}: is left out`);
 }
 
 /** Links in public documentation to names that aren't exported, which come out as plain text. */

@@ -96,6 +96,16 @@ test("a link is found to lead nowhere", () => {
   ]);
 });
 
+test("a tag is found that deno doc leaves out", () => {
+  const tags = [{ kind: "example", doc: `A title\n\`\`\`ts\n${ASSERTS}\`\`\`\n` }, {
+    kind: "unsupported",
+    value: "@default 5",
+  }];
+  const declaration = { kind: "variable", location: { filename: "a.ts", line: 0 }, jsDoc: { tags } };
+  const nodes = { a: { symbols: [{ name: "limit", declarations: [declaration] }] } };
+  assertEquals(documentationFaults({ nodes }), ["@default 5: is left out"]);
+});
+
 test("the README and the sources are looked at", () => {
   const root = fileURLToPath(new URL("../", import.meta.url));
   const counts = new Map(

@@ -89,7 +89,7 @@ export interface FileSinkOptions<T> extends LineOptions<T> {
   /**
    * Where the files are.
    *
-   * @default this runtime's
+   * @default {this runtime's}
    */
   readonly fileSystem?: FileSystem;
 }

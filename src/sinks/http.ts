@@ -157,7 +157,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    * Header fields besides, or what makes them for each attempt, such as one with a token of now. They win over the
    * sink's own Content-Type.
    *
-   * @default none
+   * @default {none}
    */
   readonly headers?:
     | HeadersInit
@@ -165,7 +165,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
   /**
    * Makes the whole body of a delivery, instead of lines: the same for the same delivery, always.
    *
-   * @default lines of NDJSON
+   * @default {lines of NDJSON}
    */
   readonly body?: (delivery: Delivery<T>) => string | Uint8Array;
   /**
@@ -184,7 +184,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    * Reads out of an answer that counts as `"ok"` which records were not taken, as the answers to Elasticsearch's `_bulk`
    * list them. None: an empty array.
    *
-   * @default all were taken
+   * @default {all were taken}
    */
   readonly failures?: (
     answer: HttpAnswer,
@@ -194,13 +194,13 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    * Says what an answer means where the table at the head of this module is wrong for a server; `undefined` leaves it
    * to the table.
    *
-   * @default the table
+   * @default {the table}
    */
   readonly verdict?: (answer: HttpAnswer) => HttpVerdict | undefined;
   /**
    * Sends a request.
    *
-   * @default the global fetch
+   * @default {the global fetch}
    */
   readonly fetch?: (url: URL, init: RequestInit) => Promise<Response>;
   /**

@@ -197,14 +197,14 @@ export interface KafkaSinkOptions<T> {
    * What differs from the usual message of a record: its key, value, partition or further headers. It must give the
    * same for the same record, always, or a copy may end up in another partition.
    *
-   * @default nothing: the batch's id as the key, the payload as the value
+   * @default {nothing: the batch's id as the key, the payload as the value}
    */
   readonly message?: (record: T, identity: KafkaIdentity) => Partial<KafkaMessage>;
   /**
    * Which replicas must have the messages: -1, all that are in sync, or 1, the leader, which loses them if it dies right
    * then. Only for `kafkajs`: `@confluentinc/kafka-javascript` wants it when the producer is made.
    *
-   * @default the client's: -1 in both
+   * @default {the client's: -1 in both}
    */
   readonly acks?: -1 | 1;
 }

@@ -39,7 +39,7 @@ export interface LineOptions<T> {
   /**
    * Makes the line of a record, without a line break; it must give the same for the same record, always.
    *
-   * @default the payload, as it is: with `jsonCodec` that is the record's JSON
+   * @default {the payload, as it is: with `jsonCodec` that is the record's JSON}
    */
   readonly line?: (record: T) => string;
 }
