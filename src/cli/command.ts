@@ -19,7 +19,32 @@ export const EXIT_USAGE = 2;
 /** It can't be done: no buffer there, newer version, no permission, locked, a failing disk or target. */
 export const EXIT_FAILED = 3;
 
-/** Where a command writes. */
+/**
+ * Where a command writes.
+ *
+ * @example A terminal of 40 columns
+ * ```ts
+ * import { type CommandContext, main, type Output } from "@sluice/buffer/cli";
+ * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const output: Output = {
+ *   columns: 40,
+ *   write: async (data) => void lines.push(...String(data).split("\n")),
+ * };
+ * const context: CommandContext = {
+ *   fileSystem: new MemoryFileSystem(),
+ *   clock: new ManualClock(),
+ *   input: (async function* () {})(),
+ *   output,
+ *   errors: output,
+ *   signal: new AbortController().signal,
+ * };
+ * assertEquals(await main(["--help"], context), 0);
+ * assert(lines.every((line) => line.length <= 40));
+ * ```
+ */
 export interface Output {
   /** Width in columns if this is a terminal; `undefined` if it is not. */
   readonly columns: number | undefined;
@@ -41,7 +66,37 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** What a command works with. */
+/**
+ * What a command works with.
+ *
+ * @example A command on files in memory
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { type CommandContext, main } from "@sluice/buffer/cli";
+ * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * await buffer.putMany(["a", "b"]);
+ * await buffer.close();
+ *
+ * let text = "";
+ * const write = async (data: string | Uint8Array) => {
+ *   text += typeof data === "string" ? data : new TextDecoder().decode(data);
+ * };
+ * const context: CommandContext = {
+ *   fileSystem,
+ *   clock: new ManualClock(),
+ *   input: (async function* () {})(),
+ *   output: { columns: undefined, write },
+ *   errors: { columns: undefined, write },
+ *   signal: new AbortController().signal,
+ * };
+ * assertEquals(await main(["dump", "/events.wal"], context), 0);
+ * assertEquals(text, '"a"\n"b"\n');
+ * ```
+ */
 export interface CommandContext {
   /** Where the files are. */
   readonly fileSystem: FileSystem;

@@ -71,6 +71,26 @@ const COMMANDS: readonly Command[] = [
  * @param args What stands behind the program's name.
  * @param context What it works with; by default this process's streams and this runtime's file system.
  * @returns Resolves with the exit code; never rejects for what a command fails with.
+ *
+ * @example What is wrong is a line on standard error and an exit code
+ * ```ts
+ * import { type CommandContext, main } from "@sluice/buffer/cli";
+ * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertMatch } from "@std/assert";
+ *
+ * const errors: string[] = [];
+ * const context: CommandContext = {
+ *   fileSystem: new MemoryFileSystem(),
+ *   clock: new ManualClock(),
+ *   input: (async function* () {})(),
+ *   output: { columns: undefined, write: async () => {} },
+ *   errors: { columns: undefined, write: async (data) => void errors.push(String(data)) },
+ *   signal: new AbortController().signal,
+ * };
+ * assertEquals(await main(["verify", "/nowhere.wal"], context), 3); // it can't be done
+ * assertEquals(await main(["verfy", "/nowhere.wal"], context), 2); // the command line is wrong
+ * assertMatch(errors[0], /^sluice: Cannot .*\/nowhere\.wal/);
+ * ```
  */
 export async function main(args: readonly string[], context?: CommandContext): Promise<number> {
   if (context !== undefined) return await runReported(args, context);
