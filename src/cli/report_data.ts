@@ -62,6 +62,7 @@ export interface BadRegion {
   readonly segment: string | undefined;
   readonly offset: number;
   readonly length: number;
+  /** Of a file that can't be used: the most that it can have held, if nobody knows what it did. */
   readonly missing: SequenceRange | undefined;
   /** Why a whole file can't be used. */
   readonly why: "header" | "version" | "foreign" | undefined;

@@ -12,14 +12,12 @@ import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../wal/format.ts";
 import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./report_data.ts";
 import { SizeHistogram, TimeHistogram } from "./report_histograms.ts";
 import { ReportRows } from "./report_rows.ts";
-import type { DirectoryPicture, ScanItem } from "./scan.ts";
+import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "./scan.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 100;
 /** Files of the quarantine that are listed. */
 export const MAX_QUARANTINE_FILES = 40;
-
-type Frame = Extract<ScanItem, { kind: "frame" }>;
 
 /** Collects a report's data. */
 export class ReportTally {
@@ -37,8 +35,7 @@ export class ReportTally {
   /** Of the log in that directory. */
   constructor(picture: DirectoryPicture) {
     this.#picture = picture;
-    // A cursor of another buffer says nothing about this log.
-    const cursor = picture.cursor?.uuid === picture.uuid ? picture.cursor : undefined;
+    const { cursor } = picture;
     this.#committedNext = cursor?.committed.nextSequence ?? 0;
     const boundaries = cursor?.boundaries.filter(({ nextSequence }) => nextSequence > this.#committedNext) ?? [];
     this.#limits = [
@@ -109,7 +106,7 @@ export class ReportTally {
       uuid,
       cursor,
       owner,
-      isSound: this.#regionsInAll === 0 && cursor !== "damaged",
+      isSound: this.#regionsInAll === 0 && cursor === (this.#counts.segments === 0 ? cursor : "ok"),
       counts: { ...this.#counts },
       rows: this.#rows.finish(),
       segmentsPerRow: this.#rows.segmentsPerRow,
@@ -128,7 +125,7 @@ export class ReportTally {
   }
 
   /** A frame is one stretch, or several if a limit is inside it. */
-  #addFrame(frame: Frame): void {
+  #addFrame(frame: ScannedFrame): void {
     const payloads = frame.payloads();
     let { offset } = frame;
     let length = FRAME_HEADER_BYTES;
@@ -148,6 +145,7 @@ export class ReportTally {
       length += RECORD_HEADER_BYTES + bytes;
     }
     const end = frame.firstSequence + frame.count;
+    length = frame.offset + frame.length - offset;
     this.#addRecords(kind, { offset, length, first, end, payloadBytes, putTime: frame.putTime });
     this.#times.add(frame.putTime, frame.count);
     this.#counts.lastSequence = Math.max(this.#counts.lastSequence, end - 1);
@@ -179,18 +177,19 @@ export class ReportTally {
     }
   }
 
-  #addUnusable(item: Extract<ScanItem, { kind: "unusable" }>): void {
-    const { segment, bytes, why, version } = item;
+  #addUnusable(item: UnusableSegment): void {
+    const { segment, bytes, why, version, mayHold: missing } = item;
     const counts = this.#counts;
     this.#beginFile(segment, bytes);
-    const isEmpty = why === "empty";
-    if (isEmpty) counts.emptyFiles++;
-    else {
+    if (why === "empty") {
+      counts.emptyFiles++;
+      this.#rows.add({ kind: "free", offset: 0, length: bytes, sequences: undefined });
+    } else {
       counts.unusableFiles++;
       counts.unusableBytes += bytes;
+      this.#addRegion({ kind: "unusable", segment, offset: 0, length: bytes, missing, why, version });
+      this.#rows.add({ kind: "unusable", offset: 0, length: bytes, sequences: missing });
     }
-    if (!isEmpty) this.#addRegion({ kind: "unusable", segment, offset: 0, length: bytes, why, version });
-    this.#rows.add({ kind: isEmpty ? "free" : "unusable", offset: 0, length: bytes, sequences: undefined });
   }
 
   /** Nobody misses what is committed. */

@@ -1,0 +1,76 @@
+/**
+ * Logs for the tests of `report` and for its picture: one that has everything in it, and what it is made of.
+ */
+
+import { FileBuffer } from "../../src/file_buffer.ts";
+import { MemoryFileSystem } from "../../src/fs/memory.ts";
+import { ManualClock } from "../../src/manual_clock.ts";
+import { concat, DIRECTORY, flipBit, framesOf, garbage, seededRandom, segmentsOf } from "../log_tools.ts";
+
+/** When the first record of a made log is put. */
+export const START = Date.UTC(2026, 0, 1, 9);
+const BURSTS = 90;
+const RECORDS_PER_BURST = 20;
+/** In its last segment. */
+const TORN_BYTES = 700;
+
+/** A log, and when it was left. */
+export interface ReportLog {
+  readonly fileSystem: MemoryFileSystem;
+  readonly clock: ManualClock;
+}
+
+/** 1,800 records of all sizes, put in bursts over three hours; some are committed, two batches of 150 are in flight. */
+export async function healthyLog(): Promise<ReportLog> {
+  const clock = new ManualClock(START);
+  const random = seededRandom(7);
+  const fileSystem = new MemoryFileSystem();
+  const buffer = await FileBuffer.open<unknown>({
+    path: DIRECTORY,
+    fileSystem,
+    clock,
+    fsync: "never",
+    maxRecords: 150,
+    maxAgeMs: 0,
+    segmentBytes: 24 * 1024,
+  });
+  for (let burst = 0; burst < BURSTS; burst++) {
+    for (let i = 0; i < RECORDS_PER_BURST; i++) {
+      // Mostly short, a few long.
+      const bytes = 20 + Math.floor(6000 ** (random(1000) / 1000 * random(1000) / 1000));
+      await buffer.put({ burst, text: "x".repeat(bytes) });
+    }
+    clock.advance(burst % 30 < 10 ? 400_000 : 60_000 + random(20_000));
+  }
+  for (let i = 0; i < 3; i++) await buffer.commit(await buffer.emit());
+  const inFlight = await buffer.emit();
+  await buffer.emit({ after: inFlight });
+  return { fileSystem: fileSystem.kill(), clock };
+}
+
+/** The same log after a bad day: damage, a segment lost, one unreadable, a torn tail, and something in quarantine. */
+export async function damagedLog(): Promise<ReportLog> {
+  const { fileSystem, clock } = await healthyLog();
+  const paths = segmentsOf(fileSystem).map((name) => `${DIRECTORY}/${name}`);
+  const change = (path: string, by: (bytes: Uint8Array) => Uint8Array): void =>
+    fileSystem.writeFile(path, by(fileSystem.readFile(path)));
+  const middle = Math.floor(paths.length / 2);
+  change(paths[middle]!, (bytes) => {
+    const frames = framesOf(bytes);
+    return [frames.at(5)!, frames.at(40)!, frames.at(41)!].reduce(
+      (bytes, { offset, length }) => flipBit(bytes, offset + length - 1),
+      bytes,
+    );
+  });
+  // Both copies of the header.
+  change(paths[middle + 1]!, (bytes) => flipBit(flipBit(bytes, 20), 100));
+  fileSystem.remove(paths[middle + 3]!);
+  change(paths.at(-1)!, (bytes) => {
+    const used = framesOf(bytes).at(-1)!;
+    return concat(bytes.subarray(0, used.offset + used.length), garbage(TORN_BYTES, 3));
+  });
+  fileSystem.makeDirectory(`${DIRECTORY}/quarantine`);
+  fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000001.wal-4242-97.bad`, garbage(97, 4));
+  fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000061.wal-160-4096.bad`, garbage(4096, 5));
+  return { fileSystem, clock };
+}
