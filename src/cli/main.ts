@@ -42,6 +42,7 @@ import {
   UsageError,
 } from "./command.ts";
 import { helpOf, overview } from "./help.ts";
+import { reportCommand } from "./report.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
 import { VERSION } from "./version.ts";
@@ -56,7 +57,9 @@ const EXIT_CLOSED = 141;
 const EXIT_INTERRUPTED = 130;
 
 /** Every command, in the order of the help. */
-const COMMANDS: readonly Command[] = [];
+const COMMANDS: readonly Command[] = [
+  reportCommand,
+];
 
 /**
  * Runs a command line.

@@ -34,6 +34,7 @@ export const KINDS: readonly (readonly [kind: StretchKind, name: string])[] = [
 ];
 
 const BAR = 18;
+const MISSING_WIDTH = 3;
 const CHART = { top: 8, height: 120, foot: 34 };
 
 /** The patterns, once for the page. Strokes are as far apart as a bar of 2 pixels still shows one. */
@@ -67,7 +68,9 @@ export function legendOf({ rows }: ReportData): string {
   const there = new Set(rows.flatMap(({ stretches }) => stretches.map(({ kind }) => kind)));
   const items = KINDS.filter(([kind]) => there.has(kind)).map(([kind, name]) =>
     `<li><svg width="22" height="12" aria-hidden="true">` +
-    `<rect class="${kind}" x="${kind === "missing" ? 9 : 1}" y="1" width="${kind === "missing" ? 3 : 20}" height="10"/>` +
+    `<rect class="${kind}" x="${kind === "missing" ? 9 : 1}" y="1" width="${
+      kind === "missing" ? MISSING_WIDTH : 20
+    }" height="10"/>` +
     `</svg>${name}</li>`
   );
   return `<ul class="legend">${items.join("")}</ul>`;
@@ -98,11 +101,12 @@ function labelOf({ segments, first, last }: ReportRow): string {
 }
 
 function mark(stretch: Stretch, x: number, width: number): string {
-  const isThin = stretch.kind === "missing";
-  const y = isThin ? -3 : 0;
-  const height = isThin ? BAR + 6 : BAR;
-  return `<rect class="m ${stretch.kind}" x="${percent(x)}" y="${y}" width="${percent(width)}" height="${height}">` +
-    `<title>${escapeHtml(describe(stretch).join("\n"))}</title></rect>`;
+  const { kind } = stretch;
+  // Where nothing is but something should be: a line across the bar.
+  const place = kind === "missing" && stretch.length === 0
+    ? `x="${percent(x)}" y="-2" width="${MISSING_WIDTH}" height="${BAR + 4}"`
+    : `x="${percent(x)}" width="${percent(width)}" height="${BAR}"`;
+  return `<rect class="m ${kind}" ${place}><title>${escapeHtml(describe(stretch).join("\n"))}</title></rect>`;
 }
 
 /** What the hover says, line by line. */
@@ -113,12 +117,8 @@ export function describe(stretch: Stretch): string[] {
   if (joined > 1) lines.push(`the worst of ${joined} stretches that are drawn as one`);
   lines.push(segment, `offset ${numberText(offset)}, ${plural(length, "byte")}`);
   if (sequences !== undefined) {
-    const isLost = kind === "damaged" || kind === "missing";
-    const what = kind === "unusable"
-      ? "may have held "
-      : isLost && joined === 1
-      ? "missing: "
-      : "";
+    const isLost = (kind === "damaged" || kind === "missing") && joined === 1;
+    const what = kind === "unusable" ? "may have held " : isLost ? "missing: " : "";
     const count = kind === "unusable" || records === 0 ? "" : ` (${plural(records, "record")})`;
     lines.push(`${what}${sequencesText(sequences)}${count}`);
   }
@@ -140,7 +140,7 @@ export function sizeChart({ sizes }: ReportData): string {
     })),
     slots: sizes.length,
     ticks: everyNth(sizes.length, 6).map((i) => ({ at: i, text: bytesText(sizes[i]!.from) })),
-    axis: "bytes of the payload, each bar twice as much as the one before",
+    axis: "size of the payload, doubling from bar to bar",
   });
 }
 

@@ -125,7 +125,7 @@ export interface ReportData {
   readonly uuid: string | undefined;
   readonly cursor: DirectoryPicture["cursorState"];
   readonly owner: LockOwner | undefined;
-  /** Whether nothing is damaged, torn, missing or unusable. */
+  /** Whether nothing is damaged, missing or unusable. An unfinished write at the end is no harm: every kill may leave one. */
   readonly isSound: boolean;
   readonly counts: ReportCounts;
   readonly rows: readonly ReportRow[];

@@ -50,12 +50,15 @@ export function layOut(
   return spans;
 }
 
-/** The end of an axis that begins at 0: 1, 2 or 5 times a power of ten, not below `max`. */
+/** Ends of an axis whose half is a number without many digits, too. */
+const CEILINGS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10];
+
+/** The end of an axis that begins at 0 and counts things: not below `max`, and even above 1. */
 export function niceCeiling(max: number): number {
   if (max <= 1) return 1;
+  if (max <= 10) return Math.ceil(max / 2) * 2;
   const power = 10 ** Math.floor(Math.log10(max));
-  const step = [1, 2, 5, 10].find((step) => step * power >= max)!;
-  return step * power;
+  return Math.round(CEILINGS.find((step) => step * power >= max)! * power);
 }
 
 /** Up to `most` of the numbers from 0 to `count - 1`, evenly apart, from the first on. */

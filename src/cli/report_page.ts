@@ -10,13 +10,21 @@
 
 import { createHash } from "node:crypto";
 import { basename } from "@std/path/basename";
-import { legendOf, logRows, PATTERN_STYLE, PATTERNS, sizeChart, timeChart } from "./report_charts.ts";
-import { KINDS } from "./report_charts.ts";
+import { KINDS, legendOf, logRows, PATTERN_STYLE, PATTERNS, sizeChart, timeChart } from "./report_charts.ts";
 import type { ReportData, Stretch } from "./report_data.ts";
 import { problemsOf, recoverySteps } from "./report_recovery.ts";
 import { REPORT_SCRIPT } from "./report_script.ts";
 import { REPORT_STYLE } from "./report_style.ts";
-import { bytesText, durationText, escapeHtml, numberText, plural, secondText, timeText } from "./report_words.ts";
+import {
+  bytesText,
+  durationText,
+  escapeHtml,
+  numberText,
+  plural,
+  rangeText,
+  secondText,
+  timeText,
+} from "./report_words.ts";
 
 /** Draws a report. */
 export function renderReport(data: ReportData): string {
@@ -56,10 +64,11 @@ function hashOf(text: string): string {
 }
 
 function headOf(data: ReportData, name: string): string {
-  const { isSound, path, uuid, generatedAt } = data;
+  const { isSound, path, uuid, generatedAt, counts } = data;
   const icon = isSound ? '<path d="M6 10.5l3 3 5.5-6.5"/>' : '<path d="M7 7l6 6M13 7l-6 6"/>';
+  const tail = counts.tornBytes > 0 ? " The unfinished write at its end was never acknowledged." : "";
   const state = isSound
-    ? "Every frame of every segment is right, and nothing is missing."
+    ? `Every frame of every segment is right, and nothing is missing.${tail}`
     : escapeHtml(problemsOf(data)) + ".";
   return `<header>
 <h1><bdi>${escapeHtml(name)}</bdi></h1>
@@ -78,25 +87,25 @@ function tiles(data: ReportData): string {
   const { committedThrough, oldestPutTime } = counts;
   const owned = owner === undefined ? undefined : [
     `${owner.runtime} ${owner.pid}`,
-    `opened ${secondText(Date.parse(owner.openedAt))}; may have ended since`,
+    `${secondText(Date.parse(owner.openedAt))}`,
   ] as const;
   const list: readonly (readonly [what: string, figure: string, note: string])[] = [
-    ["Pending", numberText(counts.pendingRecords), `${bytesText(counts.pendingBytes)} of records not committed`],
+    ["Pending", numberText(counts.pendingRecords), `${bytesText(counts.pendingBytes)}, records not committed`],
     [
       "In flight",
       numberText(counts.inFlightRecords),
-      `in ${plural(counts.inFlightBatches, "batch", "batches")}, counted as pending, too`,
+      `in ${plural(counts.inFlightBatches, "batch", "batches")}; pending, too`,
     ],
     [
       "Committed",
       committedThrough === undefined ? "unknown" : numberText(committedThrough),
       committedThrough === undefined
         ? "the cursor doesn't say"
-        : `the last such sequence; ${plural(counts.committedRecords, "record")} still on disk`,
+        : `last sequence; ${numberText(counts.committedRecords)} still on disk`,
     ],
     [
       "Oldest pending",
-      oldestPutTime === undefined ? "none" : durationText(Math.max(0, generatedAt - oldestPutTime)),
+      oldestPutTime === undefined ? "none" : durationText(generatedAt - oldestPutTime),
       oldestPutTime === undefined ? "everything is committed" : `put ${secondText(oldestPutTime)}`,
     ],
     [
@@ -113,8 +122,8 @@ function tiles(data: ReportData): string {
         quarantine.bytes > 0 ? `, ${bytesText(quarantine.bytes)} in quarantine` : ""
       }`,
     ],
-    ["Last sequence", numberText(counts.lastSequence), "the highest that was given out"],
-    ["Owner", owned?.[0] ?? "none", owned?.[1] ?? "no process has left its name"],
+    ["Last sequence", numberText(counts.lastSequence), "the highest given out"],
+    ["Last opened by", owned?.[0] ?? "unknown", owned?.[1] ?? "there is no owner.json"],
   ];
   const drawn = list.map(([what, figure, note]) =>
     `<div><dt>${what}</dt><dd class="figure">${escapeHtml(figure)}</dd><dd class="note">${escapeHtml(note)}</dd></div>`
@@ -160,9 +169,7 @@ function quarantine({ quarantine }: ReportData): string {
   const lines = listed.map((file) =>
     `<tr><td class="mono"><bdi>${escapeHtml(file.name)}</bdi><td class="n">${bytesText(file.bytes)}`
   );
-  const more = files > listed.length
-    ? `<p class="muted small">And ${numberText(files - listed.length)} more.</p>`
-    : "";
+  const more = files > listed.length ? `<p class="muted small">And ${numberText(files - listed.length)} more.</p>` : "";
   return section(
     "Quarantine",
     `<p class="muted small">${plural(files, "file")}, ${bytesText(bytes)}: what was set aside earlier.</p>` +
@@ -191,7 +198,7 @@ function tableLine(stretch: Stretch): string {
     escapeHtml(segment),
     numberText(offset),
     bytesText(length),
-    sequences === undefined ? "" : `${numberText(sequences.first)} to ${numberText(sequences.last)}`,
+    sequences === undefined ? "" : rangeText(sequences),
     records === 0 ? "" : plural(records, "record"),
     putFrom === undefined ? "" : secondText(putFrom) + (putTo === putFrom ? "" : ` to ${secondText(putTo!)}`),
   ];

@@ -65,5 +65,5 @@ function deliveries({ counts, generatedAt }: ReportData): string {
     ? ""
     : `, ${numberText(inFlightRecords)} of them again, as the same ${plural(inFlightBatches, "batch", "batches")}`;
   return `Deliver ${plural(pendingRecords, "record")} (${bytesText(pendingBytes)})${again}; the oldest was put ` +
-    `${durationText(Math.max(0, generatedAt - oldestPutTime!))} ago.`;
+    `${durationText(generatedAt - oldestPutTime!)} ago.`;
 }

@@ -84,7 +84,18 @@ export class ReportRows {
     const at = Math.max(this.#base + offset, endOf(row.stretches.at(-1)));
     row.bytes = Math.max(row.bytes, at + length);
     const segment = this.#segment;
-    append(row.stretches, { kind, at, length, segment, offset, sequences, records, putFrom, putTo: putFrom, joined: 1 });
+    append(row.stretches, {
+      kind,
+      at,
+      length,
+      segment,
+      offset,
+      sequences,
+      records,
+      putFrom,
+      putTo: putFrom,
+      joined: 1,
+    });
     if (row.stretches.length > 2 * MAX_STRETCHES) shorten(row.stretches);
   }
 

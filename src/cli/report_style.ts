@@ -28,7 +28,7 @@ body {
 h1 { margin: 0; font-size: 22px; line-height: 1.25; }
 h2 { margin: 0 0 2px; font-size: 15px; }
 p { margin: 0; }
-.muted, figcaption, .tiles dt, th { color: var(--muted); }
+.muted, .tiles dt, th { color: var(--muted); }
 .small { font-size: 12px; }
 code, .mono { font: 12px/1.5 ui-monospace, monospace; }
 section { margin-top: 16px; padding: 14px 16px 16px; border: 1px solid var(--line); border-radius: 8px;
@@ -38,9 +38,9 @@ section { margin-top: 16px; padding: 14px 16px 16px; border: 1px solid var(--lin
 .verdict svg { flex: none; }
 .verdict span { color: var(--ink); }
 .good { color: var(--good); } .bad { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(138px, 1fr)); gap: 1px; margin: 16px 0 0;
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 1px; margin: 16px 0 0;
   border: 1px solid var(--line); border-radius: 8px; background: var(--line); overflow: hidden; }
-.tiles div { padding: 10px 14px 11px; background: var(--card); }
+.tiles div { min-width: 0; padding: 10px 14px 11px; background: var(--card); }
 .tiles dt { font-size: 12px; }
 .tiles dd { margin: 0; }
 .tiles dd.figure { font-size: 19px; font-weight: 600; line-height: 1.3; }
@@ -88,9 +88,8 @@ footer { margin-top: 20px; }
   body { padding: 14px 10px 40px; }
   section { padding: 12px; }
   .tiles { grid-template-columns: 1fr 1fr; }
-  .rows { grid-template-columns: 1fr max-content; gap: 2px 8px; }
-  .rows > .bar-cell { grid-column: 1 / 3; grid-row: auto; margin-bottom: 6px; }
-  .rows > .size { grid-row: auto; }
+  .rows { grid-template-columns: 1fr max-content; grid-auto-flow: dense; gap: 2px 8px; }
+  .rows > .bar-cell { grid-column: 1 / 3; margin-bottom: 6px; }
   .wide thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .wide tr { display: block; padding: 5px 0; border-bottom: 1px solid var(--line); }
   .wide td { display: inline; padding: 0; border: 0; }

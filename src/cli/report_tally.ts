@@ -28,6 +28,7 @@ export class ReportTally {
   readonly #times = new TimeHistogram();
   readonly #regions: BadRegion[] = [];
   #regionsInAll = 0;
+  #isSound = true;
   /** The first sequence that isn't committed, isn't in flight, wasn't dropped. */
   readonly #limits: readonly { readonly kind: StretchKind; readonly below: number }[];
   readonly #committedNext: number;
@@ -106,7 +107,7 @@ export class ReportTally {
       uuid,
       cursor,
       owner,
-      isSound: this.#regionsInAll === 0 && cursor === (this.#counts.segments === 0 ? cursor : "ok"),
+      isSound: this.#isSound && (cursor === "ok" || this.#counts.segments === 0),
       counts: { ...this.#counts },
       rows: this.#rows.finish(),
       segmentsPerRow: this.#rows.segmentsPerRow,
@@ -204,6 +205,8 @@ export class ReportTally {
     region: Pick<BadRegion, "kind" | "offset" | "length"> & Partial<Omit<BadRegion, "kind" | "offset" | "length">>,
   ): void {
     this.#regionsInAll++;
+    // Every kill may leave an unfinished write.
+    if (region.kind !== "torn") this.#isSound = false;
     if (this.#regions.length === MAX_REGIONS) return;
     const { kind, segment, offset, length, missing, why, version } = region;
     this.#regions.push({ kind, segment, offset, length, missing, why, version });

@@ -1,13 +1,14 @@
 /**
- * Numbers, sizes, times and sequences in the words of a report, and text made safe for HTML.
+ * Numbers, sizes, times and sequences as the other commands write them, kept on one line, and text made safe for HTML.
  *
- * Guarantees: {@linkcode escapeHtml} leaves nothing that could end a text or an attribute, and no character that turns
- * the direction of writing around or can't be seen; everything else is the same in every time zone and locale.
+ * Guarantee: {@linkcode escapeHtml} leaves nothing that could end a text or an attribute, and no character that turns
+ * the direction of writing around or can't be seen.
  *
  * @module
  */
 
 import type { SequenceRange } from "../wal/damage.ts";
+import { formatBytes, formatDuration, formatNumber, formatTime } from "./text.ts";
 
 const ENTITIES: Readonly<Record<string, string>> = {
   "&": "&amp;",
@@ -26,64 +27,42 @@ export function escapeHtml(text: string): string {
   return text.replace(UNSEEN, "\ufffd").replace(/[&<>"']/g, (char) => ENTITIES[char]!);
 }
 
-/** `1,234,567` */
+/** `1 234 567`, on one line. */
 export function numberText(n: number): string {
-  return String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+  return formatNumber(n).replaceAll(" ", "\u202f");
 }
 
-/** `1 record`, `1,234 records` */
+/** `1 record`, `1 234 records` */
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${numberText(n)} ${n === 1 ? one : many}`;
 }
 
-/** `999 B`, `1.5 KiB`, `16 MiB` */
+/** `999 B`, `1.5 KiB`, `16 MiB`, on one line. */
 export function bytesText(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let unit = 0;
-  let value = bytes;
-  // 1023.95 would be shown as 1024.0.
-  for (; unit + 1 < units.length && value >= (unit === 0 ? 1024 : 1023.95); unit++) value /= 1024;
-  const digits = unit === 0 || value >= 100 || Number.isInteger(value) ? 0 : 1;
-  return `${value.toFixed(digits)} ${units[unit]}`;
+  return formatBytes(bytes).replaceAll(" ", "\xa0");
+}
+
+/** `450 ms`, `12 s`, `3 h 12 min`, on one line. */
+export function durationText(durationMs: number): string {
+  return formatDuration(Math.max(0, durationMs)).replaceAll(" ", "\xa0");
 }
 
 /** `2026-11-25 16:28:15.120`, in UTC, which the page says once. */
-export function timeText(ms: number): string {
-  return dateOf(ms)?.toISOString().replace("T", " ").replace("Z", "") ?? "unknown";
+export function timeText(time: number): string {
+  return formatTime(time).replace(/Z$/, "");
 }
 
 /** The same to the second. */
-export function secondText(ms: number): string {
-  return timeText(ms).replace(/\.\d{3}$/, "");
-}
-
-function dateOf(ms: number): Date | undefined {
-  const date = new Date(ms);
-  // Years of more than four digits are no times of a put, but may well be in a damaged file.
-  return date.getTime() >= 0 && date.getUTCFullYear() < 10_000 ? date : undefined;
-}
-
-const DURATIONS: readonly (readonly [unit: string, ms: number])[] = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1000],
-];
-
-/** `450 ms`, `12 s`, `3 h 12 min`, `5 d` */
-export function durationText(ms: number): string {
-  const at = DURATIONS.findIndex(([, unitMs]) => ms >= unitMs);
-  if (at < 0) return `${Math.max(0, Math.round(ms))} ms`;
-  const [unit, unitMs] = DURATIONS[at]!;
-  const whole = Math.floor(ms / unitMs);
-  const [below, belowMs] = DURATIONS[at + 1] ?? ["", Infinity];
-  const rest = Math.floor((ms - whole * unitMs) / belowMs);
-  return rest === 0 ? `${numberText(whole)} ${unit}` : `${numberText(whole)} ${unit} ${rest} ${below}`;
+export function secondText(time: number): string {
+  return timeText(time).replace(/\.\d{3}$/, "");
 }
 
 /** `sequence 7`, `sequences 7 to 12` */
-export function sequencesText({ first, last }: SequenceRange): string {
-  return first === last
-    ? `sequence ${numberText(first)}`
-    : `sequences ${numberText(first)} to ${numberText(last)}`;
+export function sequencesText(range: SequenceRange): string {
+  return `sequence${range.first === range.last ? "" : "s"} ${rangeText(range)}`;
+}
+
+/** `7`, `7 to 12` */
+export function rangeText({ first, last }: SequenceRange): string {
+  return first === last ? numberText(first) : `${numberText(first)} to ${numberText(last)}`;
 }
