@@ -13,7 +13,7 @@ const tip = document.getElementById("tip");
 const REACH = 14;
 let shown;
 
-function show(mark, scroll) {
+function show(mark) {
   if (shown !== mark) {
     hide();
     shown = mark;
@@ -73,11 +73,15 @@ for (const chart of document.querySelectorAll("svg.chart")) {
   chart.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   chart.addEventListener("focus", () => chart.matches(":focus-visible") && go(current));
   chart.addEventListener("blur", hide);
-  chart.addEventListener("keydown", ({ key, preventDefault }) => {
-    const to = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: marks.length - 1 }[key];
-    if (to !== undefined) go(to);
-    if (key === "Escape") hide();
+  chart.addEventListener("keydown", (event) => {
+    const to = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: marks.length - 1 }[event.key];
+    if (event.key === "Escape") hide();
+    if (to === undefined) return;
+    // Home and End would scroll the page as well.
+    event.preventDefault();
+    go(to);
   });
 }
-addEventListener("scroll", hide, { passive: true });
+// A tip stays with its mark, also when the keyboard has just brought the mark into view.
+addEventListener("scroll", () => shown && show(shown), { passive: true });
 `;

@@ -2,6 +2,9 @@
  * Logs for the tests of `report` and for its picture: one that has everything in it, and what it is made of.
  */
 
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "@std/path/dirname";
+import { join } from "@std/path/join";
 import { FileBuffer } from "../../src/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/fs/memory.ts";
 import { ManualClock } from "../../src/manual_clock.ts";
@@ -73,4 +76,13 @@ export async function damagedLog(): Promise<ReportLog> {
   fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000001.wal-4242-97.bad`, garbage(97, 4));
   fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000061.wal-160-4096.bad`, garbage(4096, 5));
   return { fileSystem, clock };
+}
+
+/** Puts a log's files on the disk, into a new directory. */
+export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
+  for (const path of fileSystem.paths()) {
+    const target = join(directory, path.slice(DIRECTORY.length));
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, fileSystem.readFile(path));
+  }
 }
