@@ -8,7 +8,6 @@
  * @module
  */
 
-import { nextTurn, Turns } from "../turns.ts";
 import { pathOf } from "./arguments.ts";
 import {
   type Command,
@@ -19,24 +18,19 @@ import {
   UsageError,
 } from "./command.ts";
 import { isTaken, writeNewFile } from "./new_file.ts";
-import { Progress } from "./progress.ts";
 import type { ReportData } from "./report_data.ts";
 import { renderReport } from "./report_page.ts";
 import { problemsOf } from "./report_recovery.ts";
 import { ReportTally } from "./report_tally.ts";
 import { readDirectory, scanLog } from "./scan.ts";
 import { formatBytes, formatCount } from "./text.ts";
-
-/** The event loop gets a turn after so many bytes: a few milliseconds. */
-const TURN_BYTES = 2 * 1024 * 1024;
-/** An item costs at least as much as so many bytes. */
-const ITEM_BYTES = 256;
+import { segmentBytesOf, walk } from "./walk.ts";
 
 /** Draws a log as an HTML page. */
 export const reportCommand: Command = {
   name: "report",
   usage: "PATH --out=FILE.html [--force]",
-  summary: "Draws the log as one HTML page that needs nothing else",
+  summary: "Draw the log as one HTML page that needs nothing else",
   details: `
 Shows whether the log is sound, what is pending, in flight and committed, where in which segment it stands, sizes and times of records, and what opening the buffer would do. The page loads nothing, sends nothing, and can be printed or mailed.
 
@@ -51,7 +45,7 @@ Exit code 1 says that the page is written and the log is not sound.`,
   options: {
     out: { type: "string", short: "o", value: "FILE", help: "Where to write the page; - is standard output" },
     force: { type: "boolean", help: "Replace FILE if it is there" },
-    json: { type: "boolean", help: "Print what the page is drawn from as JSON" },
+    json: { type: "boolean", help: "Print what the page is drawn from, for programs" },
   },
   async run(args, context) {
     const path = pathOf(args, reportCommand);
@@ -90,26 +84,12 @@ function targetOf({ options }: CommandArguments): string | undefined {
 }
 
 /** Scans the log. */
-async function collect(path: string, { fileSystem, clock, errors, signal }: CommandContext): Promise<ReportTally> {
+async function collect(path: string, context: CommandContext): Promise<ReportTally> {
+  const { fileSystem } = context;
   const picture = readDirectory(fileSystem, path);
-  const totalBytes = picture.segments.reduce((sum, { bytes }) => sum + bytes, 0);
-  const progress = new Progress({ errors, clock, label: "report", totalBytes });
   const tally = new ReportTally(picture);
-  const turns = new Turns(TURN_BYTES);
-  let doneBytes = 0;
-  try {
-    for (const item of scanLog(fileSystem, path, { picture })) {
-      tally.add(item);
-      const bytes = "length" in item ? item.length : item.kind === "unusable" ? item.bytes : 0;
-      doneBytes += bytes;
-      if (!turns.spend(Math.max(ITEM_BYTES, bytes))) continue;
-      progress.update(doneBytes);
-      await nextTurn();
-      signal.throwIfAborted();
-    }
-  } finally {
-    progress.clear();
-  }
+  const options = { context, label: "report", totalBytes: segmentBytesOf(picture) };
+  await walk(scanLog(fileSystem, path, { picture }), options, (item) => tally.add(item));
   return tally;
 }
 

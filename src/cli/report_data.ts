@@ -55,9 +55,9 @@ export interface ReportRow {
   readonly stretches: readonly Stretch[];
 }
 
-/** Something that opening the buffer would cut, set aside, remove or report. */
+/** Something that is wrong, or that opening the buffer would cut off. */
 export interface BadRegion {
-  readonly kind: "damaged" | "torn" | "missing" | "unusable";
+  readonly kind: "damaged" | "torn" | "missing" | "unusable" | "contradiction";
   /** File name; `undefined` where no file has what is missing. */
   readonly segment: string | undefined;
   readonly offset: number;
@@ -68,6 +68,8 @@ export interface BadRegion {
   readonly why: "header" | "version" | "foreign" | undefined;
   /** The format version that such a file states, if it is a newer one. */
   readonly version: number | undefined;
+  /** How that file contradicts the others: what its running totals, or the cursor's, should be. */
+  readonly what: string | undefined;
 }
 
 /** Records whose payload has from `from` up to (not including) `to` bytes. */
@@ -115,6 +117,7 @@ export interface ReportCounts {
   readonly emptyFiles: number;
   /** Sequences that are missing and were not committed. */
   readonly missingRecords: number;
+  readonly contradictions: number;
 }
 
 /** Everything that a report shows. */
@@ -125,7 +128,7 @@ export interface ReportData {
   readonly uuid: string | undefined;
   readonly cursor: DirectoryPicture["cursorState"];
   readonly owner: LockOwner | undefined;
-  /** Whether nothing is damaged, missing or unusable. An unfinished write at the end is no harm: every kill may leave one. */
+  /** As `verify` judges: an unfinished write at the end is no harm, every kill may leave one. */
   readonly isSound: boolean;
   readonly counts: ReportCounts;
   readonly rows: readonly ReportRow[];

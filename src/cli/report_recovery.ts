@@ -4,26 +4,30 @@
  * @module
  */
 
+import { CURSOR_NAME } from "../wal/cursor.ts";
 import type { BadRegion, ReportData } from "./report_data.ts";
 import { bytesText, durationText, numberText, plural, sequencesText } from "./report_words.ts";
 
 /** What is wrong, in one line; empty if nothing is. */
 export function problemsOf({ counts, cursor, isSound }: ReportData): string {
   if (isSound) return "";
-  const { damagedRegions, damagedBytes, tornBytes, missingRecords, unusableFiles, unusableBytes } = counts;
+  const { damagedRegions, damagedBytes, tornBytes, missingRecords, unusableFiles, unusableBytes, contradictions } =
+    counts;
   const problems: string[] = [];
   if (unusableFiles > 0) problems.push(`${plural(unusableFiles, "unusable file")} (${bytesText(unusableBytes)})`);
   if (damagedRegions > 0) problems.push(`${plural(damagedRegions, "damaged region")} (${bytesText(damagedBytes)})`);
   if (missingRecords > 0) problems.push(`${plural(missingRecords, "record")} missing`);
   if (tornBytes > 0) problems.push(`${plural(tornBytes, "torn byte")} at the end`);
   if (cursor !== "ok") problems.push(`the cursor is ${cursor === "foreign" ? "another buffer's" : cursor}`);
+  else if (contradictions > 0) problems.push(plural(contradictions, "contradiction"));
   return problems.join(", ");
 }
 
 /** What `open()` would do about it, step by step, and what would be delivered then. */
 export function recoverySteps(data: ReportData): string[] {
   const { counts, cursor, regions, regionsInAll } = data;
-  const steps = regions.map(stepFor);
+  // A cursor that is missing or can't be read has a step of its own.
+  const steps = regions.filter(({ segment }) => cursor === "ok" || segment !== CURSOR_NAME).map(stepFor);
   if (regionsInAll > regions.length) steps.push(`And ${numberText(regionsInAll - regions.length)} more of these.`);
   if (counts.emptyFiles > 0) {
     steps.push(`Remove ${plural(counts.emptyFiles, "segment")} without content, begun just before a crash.`);
@@ -39,7 +43,7 @@ export function recoverySteps(data: ReportData): string[] {
   return steps;
 }
 
-function stepFor({ kind, segment, offset, length, missing, why, version }: BadRegion): string {
+function stepFor({ kind, segment, offset, length, missing, why, version, what }: BadRegion): string {
   const where = `in ${segment} at offset ${numberText(offset)}`;
   const lost = missing === undefined ? "" : `, and report ${sequencesText(missing)} as missing`;
   switch (kind) {
@@ -50,6 +54,8 @@ function stepFor({ kind, segment, offset, length, missing, why, version }: BadRe
     case "missing":
       return `Report ${missing === undefined ? "records" : sequencesText(missing)} as missing` +
         `${segment === undefined ? "" : ` ${where}`}; there is nothing left to set aside.`;
+    case "contradiction":
+      return `Believe what ${segment} says, though ${what}.`;
     case "unusable":
       if (why === "version") return `Nothing can be read of ${segment}: it has format version ${version}, a newer one.`;
       return `Move ${segment} (${bytesText(length)}) to the quarantine: ` +

@@ -1,7 +1,7 @@
 /**
  * Makes the data of a report out of what a scan meets, item by item.
  *
- * Guarantees: memory is bounded, whatever the size and the state of the log; a frame that is committed in part counts
+ * Guarantees: memory is bounded, but for a few numbers a segment; the judgement is that of `verify`; a frame that is committed in part counts
  * record by record; every number counts all of the log, also where lists and drawing are cut short.
  *
  * @module
@@ -9,6 +9,8 @@
 
 import type { SequenceRange } from "../wal/damage.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../wal/format.ts";
+import { type Finding, isFinding, isHarmless } from "./findings.ts";
+import { LedgerCheck } from "./ledger.ts";
 import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./report_data.ts";
 import { SizeHistogram, TimeHistogram } from "./report_histograms.ts";
 import { ReportRows } from "./report_rows.ts";
@@ -23,6 +25,7 @@ export const MAX_QUARANTINE_FILES = 40;
 export class ReportTally {
   readonly #picture: DirectoryPicture;
   readonly #counts: { -readonly [K in keyof ReportCounts]: ReportCounts[K] };
+  readonly #ledger: LedgerCheck;
   readonly #rows = new ReportRows();
   readonly #sizes = new SizeHistogram();
   readonly #times = new TimeHistogram();
@@ -37,6 +40,7 @@ export class ReportTally {
   constructor(picture: DirectoryPicture) {
     this.#picture = picture;
     const { cursor } = picture;
+    this.#ledger = new LedgerCheck(cursor);
     this.#committedNext = cursor?.committed.nextSequence ?? 0;
     const boundaries = cursor?.boundaries.filter(({ nextSequence }) => nextSequence > this.#committedNext) ?? [];
     this.#limits = [
@@ -55,6 +59,8 @@ export class ReportTally {
 
   /** Takes the next item in. */
   add(item: ScanItem): void {
+    this.#judge(this.#ledger.add(item));
+    if (isFinding(item)) this.#judge([item]);
     const counts = this.#counts;
     switch (item.kind) {
       case "segment":
@@ -98,6 +104,7 @@ export class ReportTally {
 
   /** Everything that was taken in, as of `generatedAt`. */
   finish(generatedAt: number): ReportData {
+    this.#judge(this.#ledger.end(this.#picture));
     const { path, uuid, cursorState: cursor, owner, quarantine } = this.#picture;
     const bytes = quarantine.reduce((sum, file) => sum + file.bytes, 0);
     const listed = quarantine.toSorted((a, b) => a.name < b.name ? -1 : 1).slice(0, MAX_QUARANTINE_FILES);
@@ -107,7 +114,7 @@ export class ReportTally {
       uuid,
       cursor,
       owner,
-      isSound: this.#isSound && (cursor === "ok" || this.#counts.segments === 0),
+      isSound: this.#isSound,
       counts: { ...this.#counts },
       rows: this.#rows.finish(),
       segmentsPerRow: this.#rows.segmentsPerRow,
@@ -117,6 +124,15 @@ export class ReportTally {
       regionsInAll: this.#regionsInAll,
       quarantine: { files: quarantine.length, bytes, listed },
     };
+  }
+
+  #judge(findings: readonly Finding[]): void {
+    for (const finding of findings) {
+      if (!isHarmless(finding)) this.#isSound = false;
+      if (finding.kind !== "contradiction") continue;
+      this.#counts.contradictions++;
+      this.#addRegion({ ...finding, offset: 0, length: 0 });
+    }
   }
 
   #beginFile(name: string, bytes: number): void {
@@ -205,11 +221,9 @@ export class ReportTally {
     region: Pick<BadRegion, "kind" | "offset" | "length"> & Partial<Omit<BadRegion, "kind" | "offset" | "length">>,
   ): void {
     this.#regionsInAll++;
-    // Every kill may leave an unfinished write.
-    if (region.kind !== "torn") this.#isSound = false;
     if (this.#regions.length === MAX_REGIONS) return;
-    const { kind, segment, offset, length, missing, why, version } = region;
-    this.#regions.push({ kind, segment, offset, length, missing, why, version });
+    const { kind, segment, offset, length, missing, why, version, what } = region;
+    this.#regions.push({ kind, segment, offset, length, missing, why, version, what });
   }
 }
 
@@ -239,5 +253,6 @@ function emptyCounts(): ReportCounts {
     unusableBytes: 0,
     emptyFiles: 0,
     missingRecords: 0,
+    contradictions: 0,
   };
 }
