@@ -1,9 +1,10 @@
 /**
  * Writes a file as a whole or not at all.
  *
- * Guarantees: the name never stands for a part of the content, whatever fails and whenever the process ends; a file that
- * is there is replaced only if that is asked for, also when somebody makes it at the same moment; what is left of a
- * failure is removed, and after the end of the process at most a file whose name ends in `.tmp`.
+ * Guarantees: the name never stands for a part of the content, whatever fails and whenever the process or the power goes;
+ * a file that is there is replaced only if that is asked for, also when somebody else makes it at the same moment; what
+ * is left of a failure is removed. A process that is killed may leave a file whose name ends in `.tmp`, and in the moment
+ * between taking the name and the rename an empty file.
  *
  * @module
  */
@@ -17,7 +18,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 /**
  * Whether something has that name.
  *
- * @throws {PermissionError} if that may not be looked at.
+ * @throws {FileSystemError} if that can't be found out.
  */
 export function isTaken(fileSystem: FileSystem, path: string): boolean {
   try {
@@ -26,8 +27,8 @@ export function isTaken(fileSystem: FileSystem, path: string): boolean {
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
     if (error.errno === "ENOENT") return false;
-    if (error instanceof PermissionError) throw error;
-    return true;
+    if (error.errno === "EISDIR") return true;
+    throw error;
   }
 }
 
@@ -44,32 +45,36 @@ export async function writeNewFile(
   isReplacing: boolean,
 ): Promise<void> {
   const scratch = `${path}.${process.pid}.tmp`;
+  const ours: string[] = [];
   try {
-    await writeScratch(fileSystem, scratch, content);
+    const handle = fileSystem.open(scratch, "create");
+    ours.push(scratch);
     try {
-      // A rename replaces whatever is there. So the name is taken first, which only one can do.
-      if (!isReplacing) fileSystem.open(path, "create").close();
-      fileSystem.rename(scratch, path);
-    } catch (error) {
-      fileSystem.remove(scratch);
-      throw error;
+      handle.write(content, 0);
+      await handle.sync();
+    } finally {
+      closeQuietly(handle);
     }
+    if (!isReplacing) {
+      // A rename replaces whatever is there. So the name is taken first, which only one can do.
+      closeQuietly(fileSystem.open(path, "create"));
+      ours.push(path);
+    }
+    fileSystem.rename(scratch, path);
+    ours.length = 0;
     await fileSystem.syncDirectory(dirname(path));
   } catch (error) {
+    for (const one of ours) removeQuietly(fileSystem, one);
     throw aboutTarget(error, path);
   }
 }
 
-async function writeScratch(fileSystem: FileSystem, path: string, content: Uint8Array): Promise<void> {
-  const handle = fileSystem.open(path, "create");
+function removeQuietly(fileSystem: FileSystem, path: string): void {
   try {
-    handle.write(content, 0);
-    await handle.sync();
-  } catch (error) {
     fileSystem.remove(path);
-    throw error;
-  } finally {
-    closeQuietly(handle);
+  } catch (error) {
+    // The first error is the one to tell.
+    if (!(error instanceof FileSystemError)) throw error;
   }
 }
 

@@ -15,7 +15,7 @@ import type { ReportRow, Stretch, StretchKind } from "./report_data.ts";
 /** Rows that are calm to look at, and a page that stays small. */
 export const MAX_ROWS = 32;
 /** A healthy segment has three at most. */
-export const MAX_STRETCHES = 12;
+export const MAX_STRETCHES = 10;
 
 /** From good to bad. */
 const SEVERITY: readonly StretchKind[] = [

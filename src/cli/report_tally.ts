@@ -17,9 +17,9 @@ import { ReportRows } from "./report_rows.ts";
 import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "./scan.ts";
 
 /** Regions that are listed one by one. */
-export const MAX_REGIONS = 100;
+export const MAX_REGIONS = 60;
 /** Files of the quarantine that are listed. */
-export const MAX_QUARANTINE_FILES = 40;
+export const MAX_QUARANTINE_FILES = 20;
 
 /** Collects a report's data. */
 export class ReportTally {
