@@ -18,12 +18,12 @@ import { recoverySteps } from "../src/cli/report_recovery.ts";
 import { MAX_ROWS, MAX_STRETCHES, ReportRows } from "../src/cli/report_rows.ts";
 import { MAX_REGIONS, ReportTally } from "../src/cli/report_tally.ts";
 import { escapeHtml } from "../src/cli/report_words.ts";
-import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
+import type { DirectoryPicture, ScanItem } from "../src/cli/scan.ts";
 import { FileSystemError, PermissionError } from "../src/errors.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { segmentName } from "../src/wal/format.ts";
-import { damagedLog, healthyLog } from "./cli/report_logs.ts";
+import { damagedLog, healthyLog, reportDataOf } from "./cli/report_logs.ts";
 import {
   assertSameBytes,
   copyOf,
@@ -40,10 +40,7 @@ const PAGE_BYTES = 300_000;
 const NOW = Date.UTC(2026, 0, 2);
 
 function dataOf(fileSystem: MemoryFileSystem, now = NOW): ReportData {
-  const picture = readDirectory(fileSystem, DIRECTORY);
-  const tally = new ReportTally(picture);
-  for (const item of scanLog(fileSystem, DIRECTORY, { picture })) tally.add(item);
-  return tally.finish(now);
+  return reportDataOf(fileSystem, now);
 }
 
 /** What people read: tags away, and numbers without the spaces in them. */

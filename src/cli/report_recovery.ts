@@ -69,7 +69,9 @@ function deliveries({ counts, generatedAt }: ReportData): string {
   if (pendingRecords === 0) return "Nothing is left to deliver.";
   const again = inFlightRecords === 0
     ? ""
-    : `, ${numberText(inFlightRecords)} of them again, as the same ${plural(inFlightBatches, "batch", "batches")}`;
+    : `, ${numberText(inFlightRecords)} of them again, as the same ${
+      inFlightBatches === 1 ? "batch" : plural(inFlightBatches, "batch", "batches")
+    }`;
   return `Deliver ${plural(pendingRecords, "record")} (${bytesText(pendingBytes)})${again}; the oldest was put ` +
     `${durationText(generatedAt - oldestPutTime!)} ago.`;
 }

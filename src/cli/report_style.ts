@@ -93,6 +93,9 @@ footer { margin-top: 20px; }
   .wide thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .wide tr { display: block; padding: 5px 0; border-bottom: 1px solid var(--line); }
   .wide td { display: inline; padding: 0; border: 0; }
+  .wide td:nth-child(3)::before { content: "offset "; }
+  .wide td:nth-child(5):not(:empty)::before { content: "sequences "; }
+  .wide td:nth-child(7):not(:empty)::before { content: "put "; }
   .wide td:not(:last-child):not(:empty)::after { content: " \\00b7  "; color: var(--muted); }
 }
 @media print {

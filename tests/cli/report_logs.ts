@@ -5,16 +5,19 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
+import type { ReportData } from "../../src/cli/report_data.ts";
+import { ReportTally } from "../../src/cli/report_tally.ts";
+import { readDirectory, scanLog } from "../../src/cli/scan.ts";
 import { FileBuffer } from "../../src/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/fs/memory.ts";
 import { ManualClock } from "../../src/manual_clock.ts";
-import { concat, DIRECTORY, flipBit, framesOf, garbage, seededRandom, segmentsOf } from "../log_tools.ts";
+import { bytesOf, concat, DIRECTORY, flipBit, framesOf, garbage, seededRandom, segmentsOf } from "../log_tools.ts";
 
 /** When the first record of a made log is put. */
 export const START = Date.UTC(2026, 0, 1, 9);
 const BURSTS = 90;
 const RECORDS_PER_BURST = 20;
-/** In its last segment. */
+/** At the end of the damaged one. */
 const TORN_BYTES = 700;
 
 /** A log, and when it was left. */
@@ -48,6 +51,8 @@ export async function healthyLog(): Promise<ReportLog> {
   for (let i = 0; i < 3; i++) await buffer.commit(await buffer.emit());
   const inFlight = await buffer.emit();
   await buffer.emit({ after: inFlight });
+  const owner = { pid: 4242, runtime: "node", openedAt: new Date(START).toISOString() };
+  fileSystem.writeFile(`${DIRECTORY}/owner.json`, bytesOf(JSON.stringify(owner)));
   return { fileSystem: fileSystem.kill(), clock };
 }
 
@@ -85,4 +90,12 @@ export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, fileSystem.readFile(path));
   }
+}
+
+/** The data of a report on a log in memory. */
+export function reportDataOf(fileSystem: MemoryFileSystem, now: number): ReportData {
+  const picture = readDirectory(fileSystem, DIRECTORY);
+  const tally = new ReportTally(picture);
+  for (const item of scanLog(fileSystem, DIRECTORY, { picture })) tally.add(item);
+  return tally.finish(now);
 }
