@@ -79,6 +79,14 @@ async function tipOf(page: Page): Promise<string> {
   return await tip.isVisible() ? await tip.innerText() : "";
 }
 
+type Box = { readonly x: number; readonly y: number; readonly width: number; readonly height: number };
+
+/** Nothing of the box is outside the window. */
+function assertInside(box: Box, width: number, height: number): void {
+  const isInside = box.x >= 0 && box.y >= 0 && box.x + box.width <= width && box.y + box.height <= height;
+  assert(isInside, JSON.stringify(box));
+}
+
 /** The middle of a mark. */
 async function middleOf(page: Page, selector: string): Promise<{ x: number; y: number }> {
   const mark = page.locator(selector).first();
@@ -120,7 +128,7 @@ isTest("a mouse over a stretch shows what it is, and away from it nothing", asyn
     assertStringIncludes(tip, "Damaged\n00000000000000000888.wal\n");
     assertStringIncludes(tip.replaceAll("\u202f", ""), `offset ${offset}, ${length} bytes\nmissing: sequence 893`);
     const box = (await page.locator("#tip").boundingBox())!;
-    assert(box.x >= 0 && box.y >= 0 && box.x + box.width <= 1000 && box.y + box.height <= 800, JSON.stringify(box));
+    assertInside(box, 1000, 800);
     // It stands beside the stretch, not on it.
     assert(box.y + box.height <= damaged.y || box.y >= damaged.y, JSON.stringify({ box, damaged }));
     await page.mouse.move(5, 5);
@@ -140,6 +148,7 @@ isTest("every mark has a hover of its own, with the numbers of its stretch", asy
         const tip = digits(await tipOf(page));
         assertStringIncludes(tip, `offset ${offset},`);
         if (sequences !== undefined) assertStringIncludes(tip, `${sequences.first}`);
+        assertInside((await page.locator("#tip").boundingBox())!, 1000, 800);
       }
     }
   });
@@ -154,6 +163,8 @@ isTest("the keyboard goes from bar to bar and from stretch to stretch", async ()
       if (key !== "") await page.keyboard.press(key);
       seen.push((await tipOf(page)).split("\n")[0]!);
     }
+    // Home and End are for the stretches, not for the page.
+    assertEquals(await page.evaluate("scrollY"), 0);
     assertEquals(seen, ["Committed", "In flight", "In flight", "Committed", "In flight", "Committed", ""]);
     await page.keyboard.press("ArrowRight");
     await page.keyboard.press("Tab");
@@ -177,8 +188,7 @@ isTest("a finger finds a stretch that is narrower than itself, on a phone withou
     const damaged = await middleOf(page, ".rows .damaged");
     await page.touchscreen.tap(damaged.x + 6, damaged.y);
     assertStringIncludes(await tipOf(page), "Damaged\n");
-    const box = (await page.locator("#tip").boundingBox())!;
-    assert(box.x >= 0 && box.x + box.width <= PHONE.width, JSON.stringify(box));
+    assertInside((await page.locator("#tip").boundingBox())!, PHONE.width, PHONE.height);
   });
 });
 

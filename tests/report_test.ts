@@ -189,6 +189,27 @@ test("records that were dropped while others are in flight are neither pending n
   assertEquals(counts.pendingRecords, 20);
 });
 
+test("nobody misses what is committed", () => {
+  const position = { nextSequence: 11, payloadBytes: 0, logBytes: 0 };
+  const cursor = {
+    generation: 1,
+    uuid: headerOf().uuid,
+    lastSequence: 40,
+    committed: position,
+    resume: position,
+    boundaries: [],
+  };
+  const damaged = {
+    kind: "damaged",
+    segment: segmentName(1),
+    offset: 160,
+    length: 99,
+    missing: { first: 5, last: 14 },
+  };
+  const { counts } = tallied([segment(1, 10_000), damaged as ScanItem], { cursor, cursorState: "ok" });
+  assertEquals([counts.missingRecords, counts.damagedRegions, counts.damagedBytes], [4, 1, 99]);
+});
+
 test("steps name what would be cut, set aside, moved and reported", async () => {
   const { fileSystem, clock } = await damagedLog();
   const steps = recoverySteps(dataOf(fileSystem, clock.now())).map((step) =>
@@ -448,6 +469,20 @@ test("report replaces a file only when it is told to", async () => {
   assertSameBytes(fileSystem.readFile("/page.html"), old);
   await run(fileSystem, { out: "/page.html", force: true });
   assertStringIncludes(new TextDecoder().decode(fileSystem.readFile("/page.html")), "<!doctype html>");
+});
+
+test("report doesn't replace a file that appears while it works", async () => {
+  const { fileSystem } = await healthyLog();
+  const theirs = new TextEncoder().encode("theirs");
+  const raced: MemoryFileSystem = fileSystem.kill({
+    onOperation({ operation, path }) {
+      if (operation === "write" && path.endsWith(".tmp")) raced.writeFile("/page.html", theirs);
+    },
+  });
+  const error = await assertRejects(() => run(raced, { out: "/page.html" }), FileSystemError);
+  assertEquals(error.message, `Cannot open "/page.html": EEXIST`);
+  assertSameBytes(raced.readFile("/page.html"), theirs);
+  assertEquals(raced.paths().filter((path) => path.endsWith(".tmp")), []);
 });
 
 test("report refuses a name that a buffer could have, and a command line without a place for the page", async () => {
