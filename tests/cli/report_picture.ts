@@ -19,7 +19,7 @@ const { values } = parseArgs({
   options: {
     dark: { type: "boolean", default: false },
     width: { type: "string", default: "860" },
-    height: { type: "string", default: "750" },
+    height: { type: "string", default: "780" },
     out: { type: "string", default: fileURLToPath(new URL("report.png", import.meta.url)) },
   },
 });
