@@ -3,7 +3,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { currentRuntime } from "../child.ts";
 import { loadPackage } from "../npm_packages.ts";
 import type * as Playwright from "npm:playwright-core@1.65.1";
 
