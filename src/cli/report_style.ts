@@ -13,7 +13,7 @@ export const REPORT_STYLE = `
   --committed: #8a95a3; --pending: #2a6fdb; --in-flight: #b45309; --in-flight-2: #e0a15c; --dropped: #8a95a3;
   --torn: #7c3aed; --bad: #c5221f; --bad-2: #fbe3e1; --good: #1a7f37; --chart: #2a6fdb; --focus: #1b2027;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --ground: #0f1216; --card: #171b21; --ink: #e6e9ed; --muted: #9ba5b1; --line: #2b323a; --track: #232931;
     --committed: #75808d; --pending: #5b9cf0; --in-flight: #f0a04b; --in-flight-2: #7a4a14; --dropped: #75808d;

@@ -1,5 +1,6 @@
 /**
- * Logs for the tests of `report` and for its picture: one that has everything in it, and what it is made of.
+ * Logs for the tests of `report` and for its picture: a healthy one, one that has everything in it, and made-up items of a
+ * scan for those that no test could write.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -7,14 +8,29 @@ import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import type { ReportData } from "../../src/cli/report_data.ts";
 import { ReportTally } from "../../src/cli/report_tally.ts";
-import { readDirectory, scanLog } from "../../src/cli/scan.ts";
+import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/cli/scan.ts";
 import { FileBuffer } from "../../src/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/fs/memory.ts";
 import { ManualClock } from "../../src/manual_clock.ts";
-import { bytesOf, concat, DIRECTORY, flipBit, framesOf, garbage, seededRandom, segmentsOf } from "../log_tools.ts";
+import { segmentName } from "../../src/wal/format.ts";
+import {
+  bytesOf,
+  concat,
+  DIRECTORY,
+  flipBit,
+  framesOf,
+  garbage,
+  headerOf,
+  seededRandom,
+  segmentsOf,
+} from "../log_tools.ts";
 
 /** When the first record of a made log is put. */
 export const START = Date.UTC(2026, 0, 1, 9);
+/** When a report on made-up items is made. */
+export const NOW: number = Date.UTC(2026, 0, 2);
+/** No page is larger. */
+export const PAGE_BYTES = 300_000;
 const BURSTS = 90;
 const RECORDS_PER_BURST = 20;
 /** At the end of the damaged one. */
@@ -93,9 +109,58 @@ export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
 }
 
 /** The data of a report on a log in memory. */
-export function reportDataOf(fileSystem: MemoryFileSystem, now: number): ReportData {
+export function reportDataOf(fileSystem: MemoryFileSystem, now: number = NOW): ReportData {
   const picture = readDirectory(fileSystem, DIRECTORY);
   const tally = new ReportTally(picture);
   for (const item of scanLog(fileSystem, DIRECTORY, { picture })) tally.add(item);
   return tally.finish(now);
+}
+
+/** An empty directory. */
+const PICTURE: DirectoryPicture = {
+  path: DIRECTORY,
+  isSingleFile: false,
+  uuid: headerOf().uuid,
+  cursor: undefined,
+  cursorState: "missing",
+  owner: undefined,
+  segments: [],
+  quarantine: [],
+};
+
+/** The data of a report on made-up items. */
+export function tallied(items: Iterable<ScanItem>, picture: Partial<DirectoryPicture> = {}): ReportData {
+  const tally = new ReportTally({ ...PICTURE, ...picture });
+  for (const item of items) tally.add(item);
+  return tally.finish(NOW);
+}
+
+/** A segment begins. */
+export function segment(firstSequence: number, bytes: number): ScanItem {
+  const header = headerOf({ firstSequence });
+  return { kind: "segment", segment: segmentName(firstSequence), bytes, header, isLast: false };
+}
+
+/** Frames of one record each, one behind the other. */
+export function frames(first: number, count: number, length: number, putTime = NOW): ScanItem[] {
+  const payload = new Uint8Array(length - 32);
+  return Array.from({ length: count }, (_, i) => ({
+    kind: "frame",
+    segment: "",
+    offset: 160 + i * length,
+    length,
+    firstSequence: first + i,
+    count: 1,
+    putTime,
+    payloads: () => [payload],
+    codecVersion: 0,
+    isJson: false,
+  }));
+}
+
+/** What people read on a page: tags away, and numbers without the spaces in them. */
+export function textOf(page: string): string {
+  const body = page.slice(page.indexOf("<body>"), page.indexOf("<script>"));
+  return body.replaceAll(/<title>[^]*?<\/title>/g, "").replaceAll(/<[^>]*>/g, " ")
+    .replaceAll("\u202f", "").replaceAll("\xa0", " ").replaceAll(/\s+/g, " ");
 }
