@@ -18,6 +18,7 @@ import { FileSystemError, PermissionError, UnsupportedVersionError } from "../sr
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { segmentName } from "../src/wal/format.ts";
+import { readUnchanged } from "./cli_reading.ts";
 import {
   damagedLog,
   frames,
@@ -241,6 +242,15 @@ test("report writes the page, changes nothing else, and is the same every time",
   assertEquals(Object.keys(after), Object.keys(before));
   for (const [path, bytes] of Object.entries(before)) assertSameBytes(after[path]!, bytes, path);
   assertEquals((await run((await healthyLog()).fileSystem, { out: "/page.html" })).code, EXIT_OK);
+});
+
+test("report --out=- needs no permission to write, and ends quietly when nobody reads", async () => {
+  const { fileSystem } = await damagedLog();
+  const args = ["report", DIRECTORY, "--out=-"];
+  const { code, output, errors } = await readUnchanged(fileSystem, args, { clock: new ManualClock(NOW) });
+  assertEquals([code, output, errors], [EXIT_UNSOUND, renderReport(dataOf(fileSystem)), ""]);
+  const closed = await readUnchanged(fileSystem, args, { closesAfter: 0 });
+  assertEquals([closed.code, closed.output, closed.errors], [141, "", ""]);
 });
 
 test("report --json prints what the page is drawn from", async () => {
