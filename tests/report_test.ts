@@ -30,6 +30,7 @@ import {
   tallied,
   textOf,
 } from "./cli/report_logs.ts";
+import { hitFrame } from "./damaged_logs.ts";
 import { assertSameBytes, copyOf, DIRECTORY, drainCopy, headerOf, makeLog, openLog, snapshot } from "./log_tools.ts";
 
 /** What a command works with; what it prints goes to `chunks`. */
@@ -196,8 +197,28 @@ test("nobody misses what is committed", () => {
     length: 99,
     missing: { first: 5, last: 14 },
   };
-  const { counts } = tallied([segment(1, 10_000), damaged as ScanItem], { cursor, cursorState: "ok" });
-  assertEquals([counts.missingRecords, counts.damagedRegions, counts.damagedBytes], [4, 1, 99]);
+  const past = { ...damaged, offset: 500, missing: { first: 1, last: 2 } };
+  const items = [segment(1, 10_000), past, damaged] as ScanItem[];
+  const { counts, regions, ...data } = tallied(items, { cursor, cursorState: "ok" });
+  assertEquals([counts.missingRecords, counts.damagedRegions, counts.damagedBytes], [4, 2, 198]);
+  assertEquals(regions.map(({ missing, isPast }) => [missing, isPast]), [
+    [undefined, true],
+    [{ first: 11, last: 14 }, false],
+  ]);
+  const [first, second] = recoverySteps({ ...data, counts, regions });
+  assertStringIncludes(first!, "Leave 99 damaged bytes in 00000000000000000001.wal at offset 500 alone");
+  assertStringIncludes(second!, "report sequences 11 to 14 as missing");
+});
+
+test("damage among records that are committed is no business of recovery, and makes the log unsound", async () => {
+  const { fileSystem } = await healthyLog();
+  const path = `${DIRECTORY}/${segmentName(1)}`;
+  fileSystem.writeFile(path, hitFrame(fileSystem.readFile(path), 3));
+  const data = dataOf(fileSystem);
+  assertEquals((await drainCopy(fileSystem)).regions, []);
+  assertEquals([data.isSound, data.counts.damagedRegions, data.counts.missingRecords], [false, 1, 0]);
+  assertEquals(recoverySteps(data).filter((step) => !step.startsWith("Deliver ")).length, 1);
+  assertStringIncludes(recoverySteps(data)[0]!, "alone: the records there are done with.");
 });
 
 test("steps name what would be cut, set aside, moved and reported", async () => {

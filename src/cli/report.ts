@@ -32,7 +32,7 @@ export const reportCommand: Command = {
   usage: "PATH --out=FILE.html [--force]",
   summary: "Draw the log as one HTML page that needs nothing else",
   details: `
-Shows whether the log is sound, what is pending, in flight and committed, where in which segment it stands, sizes and times of records, and what opening the buffer would do. The page loads nothing, sends nothing, and can be printed or mailed.
+Shows whether the log is sound, what is pending, in flight and committed, where in which segment it stands, sizes and times of records, and what recovery would do. The page loads nothing, sends nothing, and can be printed or mailed.
 
 Only --out writes. The page is written beside its place and renamed, so on Deno the directory of FILE has to be allowed: --allow-write=DIR.
 

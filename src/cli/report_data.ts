@@ -62,8 +62,10 @@ export interface BadRegion {
   readonly segment: string | undefined;
   readonly offset: number;
   readonly length: number;
-  /** Of a file that can't be used: the most that it can have held, if nobody knows what it did. */
+  /** Not committed. Of a file that can't be used: the most that it can have held, if nobody knows what it did. */
   readonly missing: SequenceRange | undefined;
+  /** Whether nobody will read it any more, because everything there is committed or dropped. */
+  readonly isPast: boolean;
   /** Why a whole file can't be used. */
   readonly why: "header" | "version" | "foreign" | undefined;
   /** The format version that such a file states, if it is a newer one. */

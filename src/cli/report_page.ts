@@ -160,7 +160,11 @@ function charts(data: ReportData): string {
 
 function recovery(data: ReportData): string {
   const steps = recoverySteps(data).map((step) => `<li>${escapeHtml(step)}</li>`);
-  return section("What opening it would do", `<ul class="plain">${steps.join("\n")}</ul>`);
+  const note = "In the last segment when the buffer is opened, in the others when reading comes to them.";
+  return section(
+    "What recovery would do",
+    `<p class="muted small">${note}</p><ul class="plain">${steps.join("\n")}</ul>`,
+  );
 }
 
 function quarantine({ quarantine }: ReportData): string {

@@ -1,5 +1,6 @@
 /**
- * What opening the buffer would do, in sentences: what recovery cuts, sets aside, removes and reports.
+ * What recovery would do, in sentences: what it cuts, sets aside, removes and reports, and what is delivered then. In the
+ * last segment it happens when the buffer is opened, in the others when reading comes to them.
  *
  * @module
  */
@@ -23,7 +24,7 @@ export function problemsOf({ counts, cursor, isSound }: ReportData): string {
   return problems.join(", ");
 }
 
-/** What `open()` would do about it, step by step, and what would be delivered then. */
+/** What would be done about it, step by step, and what would be delivered then. */
 export function recoverySteps(data: ReportData): string[] {
   const { counts, cursor, regions, regionsInAll } = data;
   // A cursor that is missing or can't be read has a step of its own.
@@ -43,9 +44,13 @@ export function recoverySteps(data: ReportData): string[] {
   return steps;
 }
 
-function stepFor({ kind, segment, offset, length, missing, why, version, what }: BadRegion): string {
+function stepFor({ kind, segment, offset, length, missing, isPast, why, version, what }: BadRegion): string {
   const where = `in ${segment} at offset ${numberText(offset)}`;
   const lost = missing === undefined ? "" : `, and report ${sequencesText(missing)} as missing`;
+  if (isPast) {
+    const bad = length === 0 ? "a gap" : plural(length, "damaged byte");
+    return `Leave ${bad} ${where} alone: the records there are done with.`;
+  }
   switch (kind) {
     case "torn":
       return `Cut ${plural(length, "torn byte")} ${where}, an unfinished write, after copying them to the quarantine.`;

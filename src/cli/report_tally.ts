@@ -32,6 +32,9 @@ export class ReportTally {
   readonly #regions: BadRegion[] = [];
   #regionsInAll = 0;
   #isSound = true;
+  #isLastSegment = false;
+  /** The sequence that follows what was met. */
+  #next = 1;
   /** The first sequence that isn't committed, isn't in flight, wasn't dropped. */
   readonly #limits: readonly { readonly kind: StretchKind; readonly below: number }[];
   readonly #committedNext: number;
@@ -65,6 +68,8 @@ export class ReportTally {
     switch (item.kind) {
       case "segment":
         this.#beginFile(item.segment, item.bytes);
+        this.#isLastSegment = item.isLast;
+        this.#next = item.header.firstSequence;
         break;
       case "frame":
         this.#addFrame(item);
@@ -72,8 +77,12 @@ export class ReportTally {
       case "damaged":
         if (item.length > 0) counts.damagedRegions++;
         counts.damagedBytes += item.length;
-        this.#addMissing(item.missing);
-        this.#addRegion({ ...item, kind: item.length === 0 ? "missing" : "damaged" });
+        this.#addRegion({
+          ...item,
+          kind: item.length === 0 ? "missing" : "damaged",
+          missing: this.#addMissing(item.missing),
+          isPast: !this.#isLastSegment && this.#isDone(item.missing?.last ?? this.#next),
+        });
         this.#rows.add({
           ...item,
           kind: item.length === 0 ? "missing" : "damaged",
@@ -90,8 +99,7 @@ export class ReportTally {
         this.#rows.add({ ...item, kind: item.isZero ? "free" : "torn", sequences: undefined });
         break;
       case "missing":
-        this.#addMissing(item.missing);
-        this.#addRegion({ ...item, offset: 0, length: 0 });
+        this.#addRegion({ ...item, offset: 0, length: 0, missing: this.#addMissing(item.missing) });
         this.#rows.addMissing(item.missing);
         break;
       case "unusable":
@@ -166,6 +174,7 @@ export class ReportTally {
     this.#addRecords(kind, { offset, length, first, end, payloadBytes, putTime: frame.putTime });
     this.#times.add(frame.putTime, frame.count);
     this.#counts.lastSequence = Math.max(this.#counts.lastSequence, end - 1);
+    this.#next = end;
   }
 
   #kindOf(sequence: number): StretchKind {
@@ -209,12 +218,21 @@ export class ReportTally {
     }
   }
 
-  /** Nobody misses what is committed. */
-  #addMissing(missing: SequenceRange | undefined): void {
-    if (missing === undefined) return;
-    const first = Math.max(missing.first, this.#committedNext);
-    this.#counts.missingRecords += Math.max(0, missing.last - first + 1);
+  /** Counts what is missing, and returns it, without what is committed: nobody misses that. */
+  #addMissing(missing: SequenceRange | undefined): SequenceRange | undefined {
+    if (missing === undefined) return undefined;
+    this.#next = missing.last + 1;
     this.#counts.lastSequence = Math.max(this.#counts.lastSequence, missing.last);
+    const first = Math.max(missing.first, this.#committedNext);
+    if (first > missing.last) return undefined;
+    this.#counts.missingRecords += missing.last - first + 1;
+    return { first, last: missing.last };
+  }
+
+  /** Whether reading never comes to that sequence again. */
+  #isDone(sequence: number): boolean {
+    const kind = this.#kindOf(sequence);
+    return kind === "committed" || kind === "dropped";
   }
 
   #addRegion(
@@ -222,8 +240,8 @@ export class ReportTally {
   ): void {
     this.#regionsInAll++;
     if (this.#regions.length === MAX_REGIONS) return;
-    const { kind, segment, offset, length, missing, why, version, what } = region;
-    this.#regions.push({ kind, segment, offset, length, missing, why, version, what });
+    const { kind, segment, offset, length, missing, isPast = false, why, version, what } = region;
+    this.#regions.push({ kind, segment, offset, length, missing, isPast, why, version, what });
   }
 }
 
