@@ -561,7 +561,7 @@ test("no line of inspect, verify or help is wider than 40 columns, but for what 
     const args of [["inspect", "/buffer"], ["verify", "/buffer"], ["--help"], ["dump", "--help"], ["verify", "-h"]]
   ) {
     const { output } = await on(files, args, { columns: 40 });
-    const wide = lines(output).filter((line) => line.length > 40 && !/^(\s*\S+|  sluice .*)$/.test(line));
+    const wide = lines(output).filter((line) => line.length > 40 && !/^(\s*\S+| {2}sluice .*)$/.test(line));
     assertEquals(wide, [], args.join(" "));
   }
 });

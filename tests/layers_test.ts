@@ -60,6 +60,9 @@ const LINES: readonly string[] = [
   "cli/scan  cli/arguments  cli/progress  cli/terminal",
   "cli/help  cli/findings  cli/walk  cli/payload_text",
   "cli/ledger",
+  "cli/new_file  cli/report_data  cli/report_layout  cli/report_script  cli/report_style  cli/report_words",
+  "cli/report_charts  cli/report_histograms  cli/report_recovery  cli/report_rows",
+  "cli/report_page  cli/report_tally",
   "cli/*",
   "cli/main",
 ];

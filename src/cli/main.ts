@@ -44,6 +44,7 @@ import {
 import { helpOf, overview } from "./help.ts";
 import { dumpCommand } from "./dump.ts";
 import { inspectCommand } from "./inspect.ts";
+import { reportCommand } from "./report.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
 import { verifyCommand } from "./verify.ts";
@@ -63,6 +64,7 @@ const COMMANDS: readonly Command[] = [
   inspectCommand,
   verifyCommand,
   dumpCommand,
+  reportCommand,
 ];
 
 /**

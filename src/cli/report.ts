@@ -1,0 +1,100 @@
+/**
+ * The command `report`: a log as a page that a browser shows.
+ *
+ * Guarantees: the log is read as by every reading command, without its lock and without changing a byte; memory and the
+ * size of the page don't grow with the log; the page is written whole or not at all, and never over another file unless
+ * that is asked for.
+ *
+ * @module
+ */
+
+import { pathOf } from "./arguments.ts";
+import {
+  type Command,
+  type CommandArguments,
+  type CommandContext,
+  EXIT_OK,
+  EXIT_UNSOUND,
+  UsageError,
+} from "./command.ts";
+import { isTaken, writeNewFile } from "./new_file.ts";
+import type { ReportData } from "./report_data.ts";
+import { renderReport } from "./report_page.ts";
+import { problemsOf } from "./report_recovery.ts";
+import { ReportTally } from "./report_tally.ts";
+import { readDirectory, scanLog } from "./scan.ts";
+import { formatBytes, formatCount } from "./text.ts";
+import { segmentBytesOf, walk } from "./walk.ts";
+
+/** Draws a log as an HTML page. */
+export const reportCommand: Command = {
+  name: "report",
+  usage: "PATH --out=FILE.html [--force]",
+  summary: "Draw the log as one HTML page that needs nothing else",
+  details: `
+Shows whether the log is sound, what is pending, in flight and committed, where in which segment it stands, sizes and times of records, and what recovery would do. The page loads nothing, sends nothing, and can be printed or mailed.
+
+Only --out writes. The page is written beside its place and renamed, so on Deno the directory of FILE has to be allowed: --allow-write=DIR.
+
+Examples:
+  sluice report ./events.wal --out=events.html
+  sluice report ./events.wal --out=- > events.html
+  sluice report ./events.wal --json
+
+Exit code 1 says that the page is written and the log is not sound.`,
+  options: {
+    out: { type: "string", short: "o", value: "FILE", help: "Where to write the page; - is standard output" },
+    force: { type: "boolean", help: "Replace FILE if it is there" },
+    json: { type: "boolean", help: "Print what the page is drawn from, for programs" },
+  },
+  async run(args, context) {
+    const path = pathOf(args, reportCommand);
+    const target = targetOf(args);
+    const { fileSystem, output, clock } = context;
+    const isForced = args.options["force"] === true;
+    const isFile = target !== undefined && target !== "-";
+    if (isFile && !isForced && isTaken(fileSystem, target)) {
+      throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
+    }
+    const tally = await collect(path, context);
+    const data = tally.finish(clock.now());
+    if (target !== undefined) {
+      const page = new TextEncoder().encode(renderReport(data));
+      if (isFile) await writeNewFile(fileSystem, target, page, isForced);
+      else await output.write(page);
+      if (isFile && args.options["json"] !== true) await output.write(`${summaryOf(data, target, page.length)}\n`);
+    }
+    if (args.options["json"] === true) await output.write(`${JSON.stringify(data, undefined, 2)}\n`);
+    return data.isSound ? EXIT_OK : EXIT_UNSOUND;
+  },
+};
+
+/** Where the page is to go; `undefined` if only JSON is wanted. */
+function targetOf({ options }: CommandArguments): string | undefined {
+  const { out, json } = options;
+  if (out === undefined && json === true) return undefined;
+  if (typeof out !== "string" || out === "") throw new UsageError("Cannot report: say where to, with --out=FILE.html");
+  if (out === "-") {
+    if (json === true) throw new UsageError("Cannot use --out=- with --json: both are for standard output");
+    return out;
+  }
+  // No file of a buffer has such a name: so none is ever replaced, or taken for one.
+  if (!/\.html?$/i.test(out)) throw new UsageError(`Cannot write "${out}": the name of a page ends in .html`);
+  return out;
+}
+
+/** Scans the log. */
+async function collect(path: string, context: CommandContext): Promise<ReportTally> {
+  const { fileSystem } = context;
+  const picture = readDirectory(fileSystem, path);
+  const tally = new ReportTally(picture);
+  const options = { context, label: "report", totalBytes: segmentBytesOf(picture) };
+  await walk(scanLog(fileSystem, path, { picture }), options, (item) => tally.add(item));
+  return tally;
+}
+
+function summaryOf(data: ReportData, target: string, pageBytes: number): string {
+  const state = data.isSound ? "sound" : `not sound: ${problemsOf(data)}`;
+  return `${target}: ${formatBytes(pageBytes)}, ${formatCount(data.counts.segments, "segment")}, ${state}`
+    .replaceAll(/[\u202f\xa0]/g, " ");
+}

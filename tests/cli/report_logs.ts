@@ -1,0 +1,166 @@
+/**
+ * Logs for the tests of `report` and for its picture: a healthy one, one that has everything in it, and made-up items of a
+ * scan for those that no test could write.
+ */
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "@std/path/dirname";
+import { join } from "@std/path/join";
+import type { ReportData } from "../../src/cli/report_data.ts";
+import { ReportTally } from "../../src/cli/report_tally.ts";
+import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/cli/scan.ts";
+import { FileBuffer } from "../../src/file_buffer.ts";
+import { MemoryFileSystem } from "../../src/fs/memory.ts";
+import { ManualClock } from "../../src/manual_clock.ts";
+import { segmentName } from "../../src/wal/format.ts";
+import {
+  bytesOf,
+  concat,
+  DIRECTORY,
+  flipBit,
+  framesOf,
+  garbage,
+  headerOf,
+  seededRandom,
+  segmentsOf,
+} from "../log_tools.ts";
+
+/** When the first record of a made log is put. */
+export const START = Date.UTC(2026, 0, 1, 9);
+/** When a report on made-up items is made. */
+export const NOW: number = Date.UTC(2026, 0, 2);
+/** No page is larger. */
+export const PAGE_BYTES = 300_000;
+const BURSTS = 90;
+const RECORDS_PER_BURST = 20;
+/** At the end of the damaged one. */
+const TORN_BYTES = 700;
+
+/** A log, and when it was left. */
+export interface ReportLog {
+  readonly fileSystem: MemoryFileSystem;
+  readonly clock: ManualClock;
+}
+
+/** 1,800 records of all sizes, put in bursts over three hours; some are committed, two batches of 150 are in flight. */
+export async function healthyLog(): Promise<ReportLog> {
+  const clock = new ManualClock(START);
+  const random = seededRandom(7);
+  const fileSystem = new MemoryFileSystem();
+  const buffer = await FileBuffer.open<unknown>({
+    path: DIRECTORY,
+    fileSystem,
+    clock,
+    fsync: "never",
+    maxRecords: 150,
+    maxAgeMs: 0,
+    segmentBytes: 24 * 1024,
+  });
+  for (let burst = 0; burst < BURSTS; burst++) {
+    for (let i = 0; i < RECORDS_PER_BURST; i++) {
+      // Mostly short, a few long.
+      const bytes = 20 + Math.floor(6000 ** (random(1000) / 1000 * random(1000) / 1000));
+      await buffer.put({ burst, text: "x".repeat(bytes) });
+    }
+    clock.advance(burst % 30 < 10 ? 400_000 : 60_000 + random(20_000));
+  }
+  for (let i = 0; i < 3; i++) await buffer.commit(await buffer.emit());
+  const inFlight = await buffer.emit();
+  await buffer.emit({ after: inFlight });
+  const owner = { pid: 4242, runtime: "node", openedAt: new Date(START).toISOString() };
+  fileSystem.writeFile(`${DIRECTORY}/owner.json`, bytesOf(JSON.stringify(owner)));
+  return { fileSystem: fileSystem.kill(), clock };
+}
+
+/** The same log after a bad day: damage, a segment lost, one unreadable, a torn tail, and something in quarantine. */
+export async function damagedLog(): Promise<ReportLog> {
+  const { fileSystem, clock } = await healthyLog();
+  const paths = segmentsOf(fileSystem).map((name) => `${DIRECTORY}/${name}`);
+  const change = (path: string, by: (bytes: Uint8Array) => Uint8Array): void =>
+    fileSystem.writeFile(path, by(fileSystem.readFile(path)));
+  const middle = Math.floor(paths.length / 2);
+  change(paths[middle]!, (bytes) => {
+    const frames = framesOf(bytes);
+    return [frames.at(5)!, frames.at(40)!, frames.at(41)!].reduce(
+      (bytes, { offset, length }) => flipBit(bytes, offset + length - 1),
+      bytes,
+    );
+  });
+  // Both copies of the header.
+  change(paths[middle + 1]!, (bytes) => flipBit(flipBit(bytes, 20), 100));
+  fileSystem.remove(paths[middle + 3]!);
+  change(paths.at(-1)!, (bytes) => {
+    const used = framesOf(bytes).at(-1)!;
+    return concat(bytes.subarray(0, used.offset + used.length), garbage(TORN_BYTES, 3));
+  });
+  fileSystem.makeDirectory(`${DIRECTORY}/quarantine`);
+  fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000001.wal-4242-97.bad`, garbage(97, 4));
+  fileSystem.writeFile(`${DIRECTORY}/quarantine/00000000000000000061.wal-160-4096.bad`, garbage(4096, 5));
+  return { fileSystem, clock };
+}
+
+/** Puts a log's files on the disk, into a new directory. */
+export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
+  for (const path of fileSystem.paths()) {
+    const target = join(directory, path.slice(DIRECTORY.length));
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, fileSystem.readFile(path));
+  }
+}
+
+/** The data of a report on a log in memory. */
+export function reportDataOf(fileSystem: MemoryFileSystem, now: number = NOW): ReportData {
+  const picture = readDirectory(fileSystem, DIRECTORY);
+  const tally = new ReportTally(picture);
+  for (const item of scanLog(fileSystem, DIRECTORY, { picture })) tally.add(item);
+  return tally.finish(now);
+}
+
+/** An empty directory. */
+const PICTURE: DirectoryPicture = {
+  path: DIRECTORY,
+  isSingleFile: false,
+  uuid: headerOf().uuid,
+  cursor: undefined,
+  cursorState: "missing",
+  owner: undefined,
+  segments: [],
+  quarantine: [],
+};
+
+/** The data of a report on made-up items. */
+export function tallied(items: Iterable<ScanItem>, picture: Partial<DirectoryPicture> = {}): ReportData {
+  const tally = new ReportTally({ ...PICTURE, ...picture });
+  for (const item of items) tally.add(item);
+  return tally.finish(NOW);
+}
+
+/** A segment begins. */
+export function segment(firstSequence: number, bytes: number): ScanItem {
+  const header = headerOf({ firstSequence });
+  return { kind: "segment", segment: segmentName(firstSequence), bytes, header, isLast: false };
+}
+
+/** Frames of one record each, one behind the other. */
+export function frames(first: number, count: number, length: number, putTime = NOW): ScanItem[] {
+  const payload = new Uint8Array(length - 32);
+  return Array.from({ length: count }, (_, i) => ({
+    kind: "frame",
+    segment: "",
+    offset: 160 + i * length,
+    length,
+    firstSequence: first + i,
+    count: 1,
+    putTime,
+    payloads: () => [payload],
+    codecVersion: 0,
+    isJson: false,
+  }));
+}
+
+/** What people read on a page: tags away, and numbers without the spaces in them. */
+export function textOf(page: string): string {
+  const body = page.slice(page.indexOf("<body>"), page.indexOf("<script>"));
+  return body.replaceAll(/<title>[^]*?<\/title>/g, "").replaceAll(/<[^>]*>/g, " ")
+    .replaceAll("\u202f", "").replaceAll("\xa0", " ").replaceAll(/\s+/g, " ");
+}
