@@ -51,6 +51,9 @@ const LINES: readonly string[] = [
   "courier  producer_options",
   "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after  sinks/identity  sinks/postgres_rules",
   "producer  sinks/*",
+  "metrics",
+  "failures",
+  "otel  prometheus",
   "presets",
   "cli/*",
 ];
