@@ -193,9 +193,7 @@ function checkSource(source: PrometheusSource, what: string): PrometheusSource {
     throw new TypeError(`Cannot ${RENDER}: ${what}.labels must be an object, got ${describe(labels)}`);
   }
   for (const [key, value] of Object.entries(labels)) {
-    if (!LABEL_NAME.test(key)) {
-      throw new TypeError(`Cannot ${RENDER}: ${what}.labels has a name that can't be one, ${key}`);
-    }
+    if (!LABEL_NAME.test(key)) throw new TypeError(`Cannot ${RENDER}: ${what}.labels must not have the name "${key}"`);
     if (typeof value === "string") continue;
     throw new TypeError(`Cannot ${RENDER}: ${what}.labels.${key} must be a string, got ${describe(value)}`);
   }

@@ -1,0 +1,324 @@
+/**
+ * `@sluice/buffer/otel` with a meter that is no SDK: names, what is observed when, reasons of failures, ends, bad options.
+ */
+
+import { test } from "node:test";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import type { BufferEvent, BufferStats } from "../src/buffer.ts";
+import { DeliveryError, NoSpaceError } from "../src/errors.ts";
+import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
+import { instrument, type InstrumentOptions } from "../src/otel.ts";
+import type { ProducerEvent, ProducerStats } from "../src/producer_events.ts";
+import {
+  FakeMeter,
+  isSteady,
+  makeShipping,
+  openOrders,
+  ORDERS,
+  SHIPPING,
+  useOrders,
+  useShipping,
+} from "./metric_tools.ts";
+
+const BUFFER_STATS: BufferStats = {
+  pendingRecords: 0,
+  pendingBytes: 0,
+  backlogBytes: 0,
+  maxBacklogBytes: 1_000,
+  inFlightRecords: 0,
+  oldestAgeMs: 1_500,
+  segments: 0,
+  diskBytes: 0,
+  puts: 0,
+  batchesEmitted: 0,
+  batchesCommitted: 0,
+  batchesRedelivered: 0,
+  syncs: 0,
+  syncMs: 0,
+  rejected: 0,
+  dropped: 0,
+  quarantinedBytes: 0,
+  lastProgressAt: 10_000,
+};
+
+const PRODUCER_STATS: ProducerStats = {
+  state: "running",
+  inFlightBatches: 0,
+  attempts: 0,
+  retries: 0,
+  failedAttempts: 0,
+  timeouts: 0,
+  abandoned: 0,
+  halved: 0,
+  deliveredRecords: 0,
+  deadLetters: 0,
+  committedBatches: 0,
+  committedRecords: 0,
+  backoffUntil: undefined,
+  lastError: undefined,
+};
+
+/** Something to be measured that does as it is told. */
+class Source<S, E> {
+  stats: () => S;
+  /** How often it was asked. */
+  reads = 0;
+  readonly #listeners = new Set<(event: E) => void>();
+
+  constructor(stats: S) {
+    this.stats = () => {
+      this.reads++;
+      return stats;
+    };
+  }
+
+  subscribe(listener: (event: E) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  tell(event: E): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+const bufferSource = () => new Source<BufferStats, BufferEvent>(BUFFER_STATS);
+const producerSource = (stats: Partial<ProducerStats> = {}) =>
+  new Source<ProducerStats, ProducerEvent>({ ...PRODUCER_STATS, ...stats });
+
+test("instrument() names metrics as the semantic conventions say", () => {
+  const meter = new FakeMeter();
+  instrument(bufferSource(), { meter });
+  instrument(producerSource(), { meter });
+  const names = meter.instruments.map(({ name }) => name);
+  assertEquals(new Set(names).size, names.length);
+  for (const { name, kind, unit, description } of meter.instruments) {
+    assertMatch(name, /^sluice\.(buffer|producer)(\.[a-z]+(_[a-z]+)*)+$/);
+    assertMatch(name, /^(?!.*\b(total|bytes|seconds|ratio)\b)/);
+    // What is counted has no plural.
+    assertMatch(unit!, /^(s|By|\{[a-z]+(?<!s)\})$/);
+    assertMatch(description!, /^[A-Z0-9].*[^.]$/);
+    // Durations are no counters, and times don't add up.
+    assertEquals(unit === "s", kind === "gauge" || kind === "histogram", name);
+  }
+});
+
+test("instrument() observes what has happened to a buffer and a producer", async () => {
+  const meter = new FakeMeter();
+  const orders = await openOrders();
+  const shipping = await makeShipping();
+  instrument(orders, { meter, name: "orders" });
+  instrument(shipping.producer, { meter, name: "shipping" });
+  await useOrders(orders);
+  await useShipping(shipping.producer);
+  assertEquals(meter.collect().filter(isSteady), [...ORDERS, ...SHIPPING]);
+  const syncs = meter.recorded.filter((line) =>
+    line.startsWith("sluice.buffer.sync.duration{sluice.buffer.name=orders}")
+  );
+  assertEquals(syncs.length, orders.stats().syncs);
+  await orders.close();
+  await shipping.close();
+});
+
+test("instrument() reads a source once for a collection, and not without one", () => {
+  const meter = new FakeMeter();
+  const [buffer, producer] = [bufferSource(), producerSource()];
+  instrument(buffer, { meter });
+  instrument(producer, { meter });
+  const before = [buffer.reads, producer.reads];
+  assertEquals(meter.collect().length, BUFFER_METRICS.metrics.length + PRODUCER_METRICS.metrics.length + 2);
+  meter.collect();
+  assertEquals([buffer.reads, producer.reads], [before[0]! + 2, before[1]! + 2]);
+});
+
+test("instrument() records each sync and each attempt, in seconds, with buckets for both", () => {
+  const meter = new FakeMeter();
+  const [buffer, producer] = [bufferSource(), producerSource()];
+  instrument(buffer, { meter, name: "b" });
+  instrument(producer, { meter, name: "p" });
+  buffer.tell({ type: "synced", durationMs: 2 });
+  buffer.tell({ type: "full", backlogBytes: 10 });
+  buffer.tell({ type: "synced", durationMs: 3_000 });
+  producer.tell({ type: "delivered", id: "1", batchId: "1", records: 1, durationMs: 40 });
+  producer.tell(failed({ error: new Error("no"), durationMs: 1 }));
+  assertEquals(meter.recorded, [
+    "sluice.buffer.sync.duration{sluice.buffer.name=b} 0.002",
+    "sluice.buffer.sync.duration{sluice.buffer.name=b} 3",
+    "sluice.producer.attempt.duration{sluice.producer.name=p} 0.04",
+    "sluice.producer.attempt.duration{error.type=Error,sluice.producer.name=p} 0.001",
+  ]);
+  for (const { kind, name, advice } of meter.instruments) {
+    const bounds = advice?.explicitBucketBoundaries;
+    assertEquals(bounds !== undefined, kind === "histogram", name);
+    assertEquals(bounds, bounds?.toSorted((a, b) => a - b));
+  }
+});
+
+test("times are counted from what stats() says", () => {
+  const idle = BUFFER_METRICS.metrics.find(({ name }) => name === "sluice.buffer.idle.time")!;
+  assertEquals(idle.samples(BUFFER_STATS, 12_500), [{ value: 2.5 }]);
+  // The wall clock was set back.
+  assertEquals(idle.samples(BUFFER_STATS, 9_000), [{ value: 0 }]);
+  const age = BUFFER_METRICS.metrics.find(({ name }) => name === "sluice.buffer.queue.age")!;
+  assertEquals(age.samples(BUFFER_STATS, 0), [{ value: 1.5 }]);
+  const backoff = PRODUCER_METRICS.metrics.find(({ name }) => name === "sluice.producer.backoff.remaining")!;
+  assertEquals(backoff.samples(PRODUCER_STATS, 5_000), [{ value: 0 }]);
+  assertEquals(backoff.samples({ ...PRODUCER_STATS, backoffUntil: 5_250 }, 5_000), [{ value: 0.25 }]);
+  assertEquals(backoff.samples({ ...PRODUCER_STATS, backoffUntil: 4_000 }, 5_000), [{ value: 0 }]);
+});
+
+/** The event of an attempt that failed. */
+function failed(
+  data: { error: unknown; durationMs?: number; isTimeout?: boolean; isAbandoned?: boolean },
+): ProducerEvent {
+  return {
+    type: "attempt-failed",
+    id: "1",
+    batchId: "1",
+    attempt: 1,
+    taken: 0,
+    durationMs: 0,
+    isTimeout: false,
+    isAbandoned: false,
+    ...data,
+  };
+}
+
+const coded = (code: unknown, cause?: unknown): Error => Object.assign(new Error("no", { cause }), { code });
+class HttpError extends Error {
+  override readonly name = "HttpError";
+}
+
+const REASONS: readonly (readonly [string, Parameters<typeof failed>[0]])[] = [
+  ["timeout", { error: coded("ECONNREFUSED"), isTimeout: true }],
+  ["abandoned", { error: new Error("no"), isTimeout: true, isAbandoned: true }],
+  ["too_large", { error: new DeliveryError({ reason: "413", isTooLarge: true, retryable: false }) }],
+  ["refused", { error: new DeliveryError({ reason: "422", retryable: false }) }],
+  ["DELIVERY", { error: new DeliveryError({ reason: "503" }) }],
+  ["ECONNRESET", { error: new DeliveryError({ reason: "gone" }, { cause: coded("ECONNRESET") }) }],
+  ["ENOSPC", { error: new TypeError("fetch failed", { cause: coded("OUTER", coded("ENOSPC")) }) }],
+  ["NO_SPACE", { error: new NoSpaceError({ operation: "write", path: "/a", errno: "ENOSPC" }) }],
+  ["HttpError", { error: new HttpError("status 500 of request 12345") }],
+  ["TypeError", { error: Object.assign(new TypeError("no"), { code: 42 }) }],
+  ["Error", { error: coded("for user 12345: no") }],
+  ["_OTHER", { error: Object.assign(new Error("no"), { name: "status 500 of request 12345" }) }],
+  ["_OTHER", { error: "no" }],
+  ["_OTHER", { error: undefined }],
+];
+
+for (const [type, data] of REASONS) {
+  test(`instrument() calls a failed attempt ${type} for ${describe(data)}`, () => {
+    const meter = new FakeMeter();
+    const producer = producerSource({ failedAttempts: 1 });
+    instrument(producer, { meter });
+    producer.tell(failed(data));
+    assertEquals(failures(meter), [`sluice.producer.attempt.failed{error.type=${type}} 1`]);
+  });
+}
+
+function describe({ error, isTimeout, isAbandoned }: Parameters<typeof failed>[0]): string {
+  const code = error instanceof Error && "code" in error ? ` ${error.code}` : "";
+  const what = error instanceof Error ? `${error.name}${code}` : String(error);
+  return what + (isTimeout === true ? ", timeout" : "") + (isAbandoned === true ? ", abandoned" : "");
+}
+
+function failures(meter: FakeMeter): string[] {
+  return meter.collect().filter((line) => line.startsWith("sluice.producer.attempt.failed{"));
+}
+
+test("instrument() counts each failure once: those from before it as others", () => {
+  const meter = new FakeMeter();
+  const producer = producerSource({ failedAttempts: 10 });
+  instrument(producer, { meter, name: "p" });
+  producer.tell(failed({ error: coded("EPIPE") }));
+  producer.tell(failed({ error: coded("EPIPE") }));
+  producer.tell(failed({ error: "no" }));
+  assertEquals(failures(meter), [
+    "sluice.producer.attempt.failed{error.type=EPIPE,sluice.producer.name=p} 2",
+    "sluice.producer.attempt.failed{error.type=_OTHER,sluice.producer.name=p} 8",
+  ]);
+});
+
+test("instrument() makes no more than 21 series of failures, whatever a target says", () => {
+  const meter = new FakeMeter();
+  const producer = producerSource({ failedAttempts: 1_001 });
+  instrument(producer, { meter });
+  for (let n = 0; n < 1_000; n++) producer.tell(failed({ error: coded(`E${n}`) }));
+  producer.tell(failed({ error: coded("E0") }));
+  const lines = failures(meter);
+  assertEquals(lines.length, 21);
+  assertEquals(lines[0], "sluice.producer.attempt.failed{error.type=E0} 2");
+  assertEquals(lines[20], "sluice.producer.attempt.failed{error.type=_OTHER} 980");
+  assertEquals(new Set(meter.recorded.map((line) => line.split(" ")[0])).size, 21);
+});
+
+test("instrument() puts name and attributes on every value; no attribute takes the name's place", () => {
+  const meter = new FakeMeter();
+  const attributes = { region: "north", shard: 3, "sluice.buffer.name": "another", "error.type": "none" };
+  const [buffer, producer] = [bufferSource(), producerSource()];
+  instrument(buffer, { meter, name: "b", attributes });
+  instrument(producer, { meter, attributes: { region: "south" } });
+  buffer.tell({ type: "synced", durationMs: 1 });
+  producer.tell(failed({ error: "no" }));
+  const lines = [...meter.collect(), ...meter.recorded];
+  const wrong = lines.filter((line) =>
+    line.startsWith("sluice.buffer.")
+      ? !line.includes("{error.type=none,region=north,shard=3,sluice.buffer.name=b}")
+      : !line.includes("region=south")
+  );
+  assertEquals(wrong, []);
+});
+
+test("what instrument() gives ends it, once, and nothing else", () => {
+  const meter = new FakeMeter();
+  const [first, second] = [bufferSource(), bufferSource()];
+  const end = instrument(first, { meter, name: "first" });
+  instrument(second, { meter, name: "second" });
+  const before = first.reads;
+  end();
+  end();
+  first.tell({ type: "synced", durationMs: 1 });
+  second.tell({ type: "synced", durationMs: 1 });
+  const lines = [...meter.collect(), ...meter.recorded];
+  assertEquals(lines.filter((line) => line.includes("first")), []);
+  assertEquals(lines.length, BUFFER_METRICS.metrics.length + 1);
+  assertEquals(first.reads, before);
+});
+
+const { createHistogram: _left, ...withoutHistogram } = {
+  createObservableGauge() {},
+  createObservableCounter() {},
+  createObservableUpDownCounter() {},
+  createHistogram() {},
+  addBatchObservableCallback() {},
+  removeBatchObservableCallback() {},
+};
+const BAD_OPTIONS: readonly (readonly [unknown, string])[] = [
+  [undefined, "options must be an object, got undefined"],
+  [{}, "meter must have a method createObservableGauge(), got undefined"],
+  [{ meter: withoutHistogram }, "meter must have a method createHistogram(), got an object"],
+  [{ meter: new FakeMeter(), name: "" }, 'name must be a string that isn\'t empty, got ""'],
+  [{ meter: new FakeMeter(), name: 7 }, "name must be a string that isn't empty, got 7"],
+  [{ meter: new FakeMeter(), attributes: "a" }, 'attributes must be an object, got "a"'],
+  [{ meter: new FakeMeter(), attributes: null }, "attributes must be an object, got null"],
+  [
+    { meter: new FakeMeter(), attributes: { a: {} } },
+    "attributes.a must be a string, a number or a boolean, got an object",
+  ],
+  [{ meter: new FakeMeter(), labels: {} }, "unknown option labels"],
+];
+
+for (const [options, message] of BAD_OPTIONS) {
+  test(`instrument() throws a TypeError: ${message}`, () => {
+    const buffer = bufferSource();
+    const error = assertThrows(() => instrument(buffer, options as InstrumentOptions), TypeError);
+    assertEquals(error.message, `Cannot instrument: ${message}`);
+  });
+}
+
+test("instrument() throws a TypeError for what is neither a buffer nor a producer", () => {
+  const meter = new FakeMeter();
+  for (const source of [undefined, null, {}, { stats: () => BUFFER_STATS }]) {
+    assertThrows(() => instrument(source as never, { meter }), TypeError, "the buffer or producer must have a method");
+  }
+});
