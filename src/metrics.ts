@@ -60,6 +60,12 @@ export interface DurationMetric {
   readonly boundaries: readonly number[];
 }
 
+/** The figures of a buffer, and what went wrong with it, as far as somebody has listened. */
+export type BufferFigures = BufferStats & {
+  /** Errors that it has told of, by code. */
+  readonly errors?: ReadonlyMap<string, number>;
+};
+
 /** The figures of a producer, and why attempts have failed, as far as somebody has listened. */
 export type ProducerFigures = ProducerStats & {
   /** Failed attempts by reason. */
@@ -74,7 +80,7 @@ export interface MetricSet<S> {
 }
 
 /** Of a buffer. */
-export const BUFFER_METRICS: MetricSet<BufferStats> = {
+export const BUFFER_METRICS: MetricSet<BufferFigures> = {
   nameAttribute: "sluice.buffer.name",
   metrics: [
     upDown(
@@ -141,6 +147,13 @@ export const BUFFER_METRICS: MetricSet<BufferStats> = {
     ),
     counter("sluice.buffer.batch.committed", "{batch}", "Batches committed", (stats) => stats.batchesCommitted),
     counter("sluice.buffer.quarantined", "By", "Damaged bytes that were set aside", (stats) => stats.quarantinedBytes),
+    {
+      name: "sluice.buffer.error.reported",
+      kind: "counter",
+      unit: "{error}",
+      description: "Errors that the buffer has told of: that it has failed, and warnings",
+      samples: ({ errors }) => samplesOf(errors ?? new Map()),
+    },
   ],
 };
 
@@ -245,7 +258,11 @@ function failedAttempts({ failedAttempts, failures }: ProducerFigures): readonly
   let unexplained = failedAttempts;
   for (const count of failures.values()) unexplained -= count;
   if (unexplained > 0) samples.set(OTHER_ERROR, unexplained + (samples.get(OTHER_ERROR) ?? 0));
-  return Array.from(samples, ([type, value]) => ({ value, attributes: { [ERROR_TYPE]: type } }));
+  return samplesOf(samples);
+}
+
+function samplesOf(counts: ReadonlyMap<string, number>): readonly Sample[] {
+  return Array.from(counts, ([type, value]) => ({ value, attributes: { [ERROR_TYPE]: type } }));
 }
 
 /** How one number follows from figures. */

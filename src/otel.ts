@@ -32,10 +32,12 @@
 
 import type { BufferEvent, BufferStats } from "./buffer.ts";
 import { systemClock } from "./clock.ts";
+import type { BufferErrorCode } from "./errors.ts";
 import { Failures } from "./failures.ts";
 import {
   ATTEMPT_DURATION,
   BUFFER_METRICS,
+  type BufferFigures,
   type DurationMetric,
   ERROR_TYPE,
   isProducerStats,
@@ -181,10 +183,16 @@ function isProducer(source: MeasuredBuffer | MeasuredProducer): source is Measur
 function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (() => void)[] {
   const attributes = attributesOf(options, BUFFER_METRICS);
   const syncs = createHistogram(options.meter, SYNC_DURATION);
+  // The one to be woken for is there from the start: a series that begins with 1 has not grown.
+  const errors = new Map<BufferErrorCode, number>([["BUFFER_FAILED", 0]]);
   const leave = buffer.subscribe((event) => {
     if (event.type === "synced") syncs.record(event.durationMs / 1_000, attributes);
+    if (event.type !== "failed" && event.type !== "warning") return;
+    const { code } = event.error;
+    errors.set(code, 1 + (errors.get(code) ?? 0));
   });
-  return [leave, observe(options.meter, BUFFER_METRICS.metrics, attributes, () => buffer.stats())];
+  const read = (): BufferFigures => ({ ...buffer.stats(), errors });
+  return [leave, observe(options.meter, BUFFER_METRICS.metrics, attributes, read)];
 }
 
 function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptions): (() => void)[] {

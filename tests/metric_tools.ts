@@ -127,6 +127,7 @@ export const ORDERS: readonly string[] = [
   "sluice.buffer.batch.redelivered{sluice.buffer.name=orders} 1",
   "sluice.buffer.batch.committed{sluice.buffer.name=orders} 1",
   "sluice.buffer.quarantined{sluice.buffer.name=orders} 0",
+  "sluice.buffer.error.reported{error.type=BUFFER_FAILED,sluice.buffer.name=orders} 0",
 ];
 
 /** What isn't in {@linkcode ORDERS}, because it differs from run to run or with the format. */

@@ -169,7 +169,7 @@ const SUFFIXES: Readonly<Record<string, string>> = { s: "_seconds", By: "_bytes"
 
 /**
  * What `prometheusText()` should print, made of the page of OpenTelemetry's exporter, which differs in this: it leaves
- * units out of names and says them in lines of their own; it has buckets and the duration of attempts.
+ * units out of names and says them in lines of their own; it has buckets, the duration of attempts, and errors.
  */
 function translate(page: string): string[] {
   return page.split(/^(?=# HELP )/m).flatMap((family) => {
@@ -177,7 +177,7 @@ function translate(page: string): string[] {
     const [, type] = /^# TYPE \S+ (\S+)$/m.exec(family)!;
     const unit = /^# UNIT \S+ (\S+)$/m.exec(family)?.[1] ?? "";
     const renamed = name!.replace(/(_total)?$/, (total) => (SUFFIXES[unit] ?? "") + total);
-    if (renamed === "sluice_producer_attempt_duration_seconds") return [];
+    if (["sluice_producer_attempt_duration_seconds", "sluice_buffer_error_reported_total"].includes(renamed)) return [];
     const samples = family.split("\n").filter((line) => /^\w/.test(line) && !line.includes("_bucket{"));
     return [
       `# HELP ${renamed} ${help}`,

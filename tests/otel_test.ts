@@ -5,9 +5,11 @@
 import { test } from "node:test";
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { BufferEvent, BufferStats } from "../src/buffer.ts";
-import { DeliveryError, NoSpaceError } from "../src/errors.ts";
+import { BufferFailedError, DeliveryError, NoSpaceError } from "../src/errors.ts";
+import { MemoryBuffer } from "../src/memory_buffer.ts";
 import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
 import { instrument, type InstrumentOptions } from "../src/otel.ts";
+import { Producer } from "../src/producer.ts";
 import type { ProducerEvent, ProducerStats } from "../src/producer_events.ts";
 import {
   FakeMeter,
@@ -20,43 +22,12 @@ import {
   useShipping,
 } from "./metric_tools.ts";
 
-const BUFFER_STATS: BufferStats = {
-  pendingRecords: 0,
-  pendingBytes: 0,
-  backlogBytes: 0,
-  maxBacklogBytes: 1_000,
-  inFlightRecords: 0,
-  oldestAgeMs: 1_500,
-  segments: 0,
-  diskBytes: 0,
-  puts: 0,
-  batchesEmitted: 0,
-  batchesCommitted: 0,
-  batchesRedelivered: 0,
-  syncs: 0,
-  syncMs: 0,
-  rejected: 0,
-  dropped: 0,
-  quarantinedBytes: 0,
-  lastProgressAt: 10_000,
-};
-
-const PRODUCER_STATS: ProducerStats = {
-  state: "running",
-  inFlightBatches: 0,
-  attempts: 0,
-  retries: 0,
-  failedAttempts: 0,
-  timeouts: 0,
-  abandoned: 0,
-  halved: 0,
-  deliveredRecords: 0,
-  deadLetters: 0,
-  committedBatches: 0,
-  committedRecords: 0,
-  backoffUntil: undefined,
-  lastError: undefined,
-};
+const bare = await MemoryBuffer.open<string>();
+const idle = new Producer<string>({ buffer: bare, send: () => {} });
+const BUFFER_STATS: BufferStats = { ...bare.stats(), oldestAgeMs: 1_500, lastProgressAt: 10_000 };
+const PRODUCER_STATS: ProducerStats = idle.stats();
+await idle.close();
+await bare.close();
 
 /** Something to be measured that does as it is told. */
 class Source<S, E> {
@@ -94,7 +65,7 @@ test("instrument() names metrics as the semantic conventions say", () => {
   assertEquals(new Set(names).size, names.length);
   for (const { name, kind, unit, description } of meter.instruments) {
     assertMatch(name, /^sluice\.(buffer|producer)(\.[a-z]+(_[a-z]+)*)+$/);
-    assertMatch(name, /^(?!.*\b(total|bytes|seconds|ratio)\b)/);
+    assertMatch(name, /^(?!.*[._](total|bytes|seconds|ratio)([._]|$))/);
     // What is counted has no plural.
     assertMatch(unit!, /^(s|By|\{[a-z]+(?<!s)\})$/);
     assertMatch(description!, /^[A-Z0-9].*[^.]$/);
@@ -154,11 +125,27 @@ test("instrument() records each sync and each attempt, in seconds, with buckets 
   }
 });
 
+test("instrument() counts what a buffer tells of, and has a line for its failure from the start", () => {
+  const meter = new FakeMeter();
+  const buffer = bufferSource();
+  instrument(buffer, { meter });
+  const errors = () => meter.collect().filter((line) => line.startsWith("sluice.buffer.error.reported{"));
+  assertEquals(errors(), ["sluice.buffer.error.reported{error.type=BUFFER_FAILED} 0"]);
+  const noSpace = new NoSpaceError({ operation: "write", path: "/a", errno: "ENOSPC" });
+  buffer.tell({ type: "warning", error: noSpace });
+  buffer.tell({ type: "warning", error: noSpace });
+  buffer.tell({ type: "failed", error: new BufferFailedError("/a", noSpace) });
+  assertEquals(errors(), [
+    "sluice.buffer.error.reported{error.type=BUFFER_FAILED} 1",
+    "sluice.buffer.error.reported{error.type=NO_SPACE} 2",
+  ]);
+});
+
 test("times are counted from what stats() says", () => {
-  const idle = BUFFER_METRICS.metrics.find(({ name }) => name === "sluice.buffer.idle.time")!;
-  assertEquals(idle.samples(BUFFER_STATS, 12_500), [{ value: 2.5 }]);
+  const idleTime = BUFFER_METRICS.metrics.find(({ name }) => name === "sluice.buffer.idle.time")!;
+  assertEquals(idleTime.samples(BUFFER_STATS, 12_500), [{ value: 2.5 }]);
   // The wall clock was set back.
-  assertEquals(idle.samples(BUFFER_STATS, 9_000), [{ value: 0 }]);
+  assertEquals(idleTime.samples(BUFFER_STATS, 9_000), [{ value: 0 }]);
   const age = BUFFER_METRICS.metrics.find(({ name }) => name === "sluice.buffer.queue.age")!;
   assertEquals(age.samples(BUFFER_STATS, 0), [{ value: 1.5 }]);
   const backoff = PRODUCER_METRICS.metrics.find(({ name }) => name === "sluice.producer.backoff.remaining")!;
