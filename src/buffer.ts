@@ -364,6 +364,11 @@ export class Batch<T> implements Iterable<T> {
     this.#codec = codec;
   }
 
+  /** What tells a batch from all others; `undefined` if it is none that was made here. @internal */
+  static identityOf(batch: object): BatchIdentity | undefined {
+    return #identity in batch ? batch.#identity : undefined;
+  }
+
   /**
    * `<uuid of the buffer>-<checksum>-<first sequence>-<last sequence>`: the key for a target that deduplicates. It never
    * stands for other records: the checksum is that of the frames on disk, so that it differs where a power cut has taken

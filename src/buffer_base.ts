@@ -99,7 +99,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
   shouldEmit(): boolean {
-    return this.#refusal("emit") === undefined && this.#consumer.isDue(this.#time(), undefined);
+    return this.#refusal("emit") === undefined && this.#consumer.isDue(undefined);
   }
 
   /** Hands over the oldest batch, or the one behind another; see {@linkcode RecordBuffer.emit}. */
@@ -130,7 +130,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       signal?.throwIfAborted();
       if (this.#closing !== undefined) return false;
       if (this.#store.failure !== undefined) throw this.#store.failure;
-      if (this.#consumer.isDue(this.#time(), after)) return true;
+      if (this.#consumer.isDue(after)) return true;
       const hasRecords = this.#consumer.pending.records > 0;
       if (flush && (!hasRecords || this.#consumer.mayCut)) return hasRecords;
       await this.#nextChange(signal);
@@ -185,7 +185,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const { committed, boundaries } = this.#store.commitState;
     const { end } = this.#store;
     const boundary = boundaries.at(-1) ?? committed;
-    const { pending } = this.#consumer;
+    const { pending, figures: consumer } = this.#consumer;
+    const store = this.#store.figures();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
     return {
       pendingRecords: pending.records + boundary.nextSequence - committed.nextSequence,
@@ -194,10 +195,17 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       maxBacklogBytes: this.#options.maxBacklogBytes,
       inFlightRecords: boundary.nextSequence - committed.nextSequence,
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
-      ...this.#store.figures(),
+      segments: store.segments,
+      diskBytes: store.diskBytes,
       puts: end.nextSequence - this.#startSequence,
-      ...this.#consumer.figures,
+      batchesEmitted: consumer.batchesEmitted,
+      batchesCommitted: consumer.batchesCommitted,
+      batchesRedelivered: consumer.batchesRedelivered,
+      syncs: store.syncs,
+      syncMs: store.syncMs,
       rejected: this.#rejected,
+      dropped: consumer.dropped,
+      quarantinedBytes: store.quarantinedBytes,
       lastProgressAt: Math.max(this.#lastPutAt, this.#consumer.progressAt),
     };
   }

@@ -167,15 +167,34 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
   return codec;
 }
 
+/** Bytes of payloads that are parsed together, if there are several: their text is just no large object for V8. */
+const PIECE_BYTES = 128 * 1024;
+
 /**
- * Parses payloads as one JSON array, which takes about half the time: writes a comma between each two of them and
- * brackets around all. Because each payload is the text of one whole value, no token or bracket reaches over such a
- * comma, and each separates two elements.
+ * Parses payloads, many at a time, as one JSON array, which takes about half the time: writes a comma between each two
+ * of them and brackets around all. Because each payload is the text of one whole value, no token or bracket reaches over
+ * such a comma, and each separates two elements.
+ *
+ * In pieces, because large strings don't go with the next small collection of garbage, and a drain would pile them up.
  */
 function parseJoined(bytes: Uint8Array, bounds: readonly number[]): unknown[] {
-  const start = bounds[0] - 1;
-  const end = bounds[bounds.length - 1];
-  for (let i = 1; i < bounds.length - 1; i += 2) {
+  const values: unknown[] = [];
+  for (let from = 0; from < bounds.length;) {
+    let to = from + 2;
+    while (to < bounds.length && bounds[to + 1] - bounds[from] <= PIECE_BYTES) to += 2;
+    const piece = parsePiece(bytes, bounds, from, to);
+    if (to - from === bounds.length) return piece;
+    for (const value of piece) values.push(value);
+    from = to;
+  }
+  return values;
+}
+
+/** Parses the payloads whose bounds stand from `from` up to `to`. */
+function parsePiece(bytes: Uint8Array, bounds: readonly number[], from: number, to: number): unknown[] {
+  const start = bounds[from] - 1;
+  const end = bounds[to - 1];
+  for (let i = from + 1; i < to - 1; i += 2) {
     bytes[bounds[i]] = COMMA;
     for (let at = bounds[i] + 1; at < bounds[i + 1]; at++) bytes[at] = SPACE;
   }

@@ -110,9 +110,13 @@ export class Consumer<T> {
   }
 
   /** Whether the batch behind `after`, or the oldest, is due. */
-  isDue(now: number, after: Batch<T> | undefined): boolean {
+  isDue(after: Batch<T> | undefined): boolean {
     if (this.#boundaryBehind(this.#endOf(after)) !== undefined) return true;
-    return this.mayCut && isDue(this.pending, this.#options, now);
+    if (!this.mayCut) return false;
+    const { pending } = this;
+    if (pending.records <= 0) return false;
+    // To ask for the time costs more than all the rest.
+    return isFull(pending, this.#options) || isDue(pending, this.#options, this.#host.time());
   }
 
   /** The first record of those that come next was put at `putTime`. */
@@ -271,9 +275,7 @@ export class Consumer<T> {
   #handOver(data: ReadBatch, isRedelivered: boolean): Batch<T> {
     const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
     const { end } = data;
-    const { firstSequence, lastSequence } = batch;
-    const identity = { uuid: this.#store.uuid, checksum: data.checksum, firstSequence, lastSequence };
-    const entry: InFlight = { identity, end };
+    const entry: InFlight = { identity: Batch.identityOf(batch)!, end };
     if (this.#inFlight.length === 0) this.#inFlight = [entry];
     else {
       const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
@@ -322,7 +324,8 @@ export class Consumer<T> {
   }
 }
 
-/** Whether it is the batch of that identity; something else with its id will do. */
+/** Whether it is the batch of that identity; something else with its id will do. To make ids takes longer than to commit. */
 function isBatch(batch: Batch<unknown>, identity: BatchIdentity): boolean {
-  return batch.id === batchId(identity);
+  const isObject = typeof batch === "object" && batch !== null;
+  return (isObject && Batch.identityOf(batch) === identity) || batch.id === batchId(identity);
 }

@@ -220,7 +220,8 @@ export class FileStore implements RecordStore {
   }
 
   figures(): StoreFigures {
-    return { ...this.#log.figures, quarantinedBytes: this.#parts.quarantine.copiedBytes };
+    const { syncs, syncMs, segments, diskBytes } = this.#log.figures;
+    return { syncs, syncMs, segments, diskBytes, quarantinedBytes: this.#parts.quarantine.copiedBytes };
   }
 
   async close(): Promise<void> {

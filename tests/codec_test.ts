@@ -322,6 +322,17 @@ test("jsonCodec() decodes many payloads together as it does one by one", () => {
   assertEquals(decodeTogether(older, payloads, 1), ["a", "b"]);
 });
 
+test("jsonCodec() decodes many payloads together, whatever pieces their lengths make", () => {
+  const random = makeRandom(11);
+  const codec = jsonCodec<string>();
+  // Pieces end at 128 KiB: some payloads are longer alone, some fill a piece to the byte, or almost.
+  for (const length of [1000, 32 * 1024 - 6, 32 * 1024 - 5, 64 * 1024 - 5, 128 * 1024 - 2, 128 * 1024, 200_000]) {
+    const records = Array.from({ length: 12 }, (_, i) => String(i).padEnd(length - random(3), "x"));
+    records.push("");
+    assertEquals(decodeTogether(codec, records.map((record) => codec.encode(record))), records);
+  }
+});
+
 test("codecs in which a function is replaced use no faster way past it", () => {
   const loud: Codec<string> = { ...jsonCodec<string>(), decode: (payload) => new TextDecoder().decode(payload) + "!" };
   assertEquals(jsonDecoderOfMany(loud), undefined);

@@ -11,6 +11,9 @@
  * find `@std/...` in its own way, see `tests/std/`. Tests that start programs on other runtimes find these in the
  * environment: SLUICE_DENO, SLUICE_BUN and SLUICE_NODE are paths of executables.
  *
+ * Deno and Bun run one test after the other; so, when both are asked for, they run side by side, and what Bun prints comes
+ * behind what Deno does. Node fills two cores by itself.
+ *
  * The last line is `N passed, N failed`, the sum over all runs. A run counts as failed at least once when its runtime
  * can't be had, when it ends with an error or not in time, and when it shows no test that passed. The exit code is 0 only
  * if nothing failed.
@@ -23,8 +26,8 @@ import { runtimeArgs } from "./child.ts";
 const BUN = "1.4.5";
 /** The newest of two LTS lines, and the oldest that the package supports. */
 const NODES = ["24", "22", "22.13.0"];
-/** A run takes a minute at most; one that hangs is ended after this time. */
-const MAX_RUN_MS = 300_000;
+/** A run takes a few minutes; one that hangs is ended after this time. */
+const MAX_RUN_MS = 480_000;
 
 interface Runtime {
   /** Name and version. */
@@ -56,9 +59,10 @@ const DENO_TEST = ["test", "--quiet", "--no-prompt", "--sanitize-ops", "--saniti
 const DENO_TESTS = [...DENO_TEST, "--preload=tests/sanitizers.ts", "--allow-all"];
 const DENO_SUMMARY = { passed: /\| (\d+) passed/g, failed: /passed.*\| (\d+) failed/g };
 
-const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
+/** What each target runs. One that can run beside another prints when its turn has come. */
+const targets: Readonly<Record<string, (turn?: Promise<unknown>) => Promise<Outcome[]>>> = {
   deno: async () => [await execute(denoTests("tests", ["tests"])), await execute(denoExamples())],
-  bun: async () => [await execute(bunTests())],
+  bun: async (turn) => [await execute(bunTests(), turn)],
   async node() {
     const outcomes = [];
     for (const version of NODES) outcomes.push(await execute(nodeTests(await findNode(version))));
@@ -205,13 +209,15 @@ async function show([program, ...args]: readonly string[]): Promise<void> {
   await new Deno.Command(program!, { args, cwd: root, stdout: "inherit", stderr: "inherit" }).output();
 }
 
-/** Does one run, shows its output while it comes, and counts. */
-async function execute(run: Run): Promise<Outcome> {
-  console.log(`\n==> ${run.title}`);
+/** Does one run, shows its output while it comes, or when `turn` has come, and counts. */
+async function execute(run: Run, turn?: Promise<unknown>): Promise<Outcome> {
   if (run.program === null) {
-    console.log(`--- ${run.title} is missing: it could be neither fetched from npm nor found installed`);
+    await turn;
+    console.log(`\n--- ${run.title} is missing: it could be neither fetched from npm nor found installed`);
     return { passed: 0, failed: 1 };
   }
+  if (turn === undefined) console.log(`\n==> ${run.title}`);
+  const startedAt = Date.now();
   const child = new Deno.Command(run.program, {
     args: [...run.args],
     cwd: run.cwd ?? root,
@@ -221,25 +227,32 @@ async function execute(run: Run): Promise<Outcome> {
     signal: AbortSignal.timeout(MAX_RUN_MS),
   }).spawn();
   const [stdout, stderr, { code, signal }] = await Promise.all([
-    collect(child.stdout, Deno.stdout),
-    collect(child.stderr, Deno.stderr),
+    collect(child.stdout, turn === undefined ? Deno.stdout : undefined),
+    collect(child.stderr, turn === undefined ? Deno.stderr : undefined),
     child.status,
   ]);
+  const seconds = Math.round((Date.now() - startedAt) / 1000);
+  if (turn !== undefined) {
+    await turn;
+    console.log(`\n==> ${run.title}\n${stdout}${stderr}`);
+  }
   const output = stripVTControlCharacters(stdout + stderr);
   const passed = total(output, run.passed);
   const failed = total(output, run.failed);
   const isOk = code === 0 && failed === 0 && passed > 0;
   const outcome = { passed, failed: isOk ? 0 : Math.max(failed, 1) };
   const end = code === 0 ? "" : `, ended by ${signal ?? `exit code ${code}`}`;
-  console.log(`\n--- ${run.title}: ${outcome.passed} passed, ${outcome.failed} failed${end}`);
+  console.log(`\n--- ${run.title}: ${outcome.passed} passed, ${outcome.failed} failed in ${seconds} s${end}`);
   return outcome;
 }
 
-async function collect(stream: ReadableStream<Uint8Array>, copyTo: typeof Deno.stdout): Promise<string> {
+async function collect(stream: ReadableStream<Uint8Array>, copyTo: typeof Deno.stdout | undefined): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of stream) {
-    for (let written = 0; written < chunk.length;) written += await copyTo.write(chunk.subarray(written));
+    if (copyTo !== undefined) {
+      for (let written = 0; written < chunk.length;) written += await copyTo.write(chunk.subarray(written));
+    }
     text += decoder.decode(chunk, { stream: true });
   }
   return text;
@@ -264,7 +277,11 @@ if (node.program !== null) executables["SLUICE_NODE"] = node.program;
 
 const outcomes: Outcome[] = [];
 try {
-  for (const name of names) outcomes.push(...await targets[name]!());
+  for (let i = 0; i < names.length; i++) {
+    const running = targets[names[i]!]!();
+    const beside = names[i] === "deno" && names[i + 1] === "bun" ? targets[names[++i]!]!(running) : undefined;
+    outcomes.push(...await running, ...await beside ?? []);
+  }
 } finally {
   Deno.removeSync(scratch, { recursive: true });
 }

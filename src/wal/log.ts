@@ -195,7 +195,8 @@ export class Log implements LogView {
 
   /** Figures for `stats()`. */
   get figures(): { syncs: number; syncMs: number; segments: number; diskBytes: number } {
-    return { ...this.#syncs.figures, segments: this.#list.all.length, diskBytes: this.#list.diskBytes };
+    const { syncs, syncMs } = this.#syncs;
+    return { syncs, syncMs, segments: this.#list.all.length, diskBytes: this.#list.diskBytes };
   }
 
   /**

@@ -81,9 +81,14 @@ export class SyncQueue {
     });
   }
 
-  /** Syncs finished, and milliseconds spent on them. */
-  get figures(): { syncs: number; syncMs: number } {
-    return { syncs: this.#syncs, syncMs: this.#syncMs };
+  /** Syncs finished. */
+  get syncs(): number {
+    return this.#syncs;
+  }
+
+  /** Milliseconds spent on them. */
+  get syncMs(): number {
+    return this.#syncMs;
   }
 
   /** The segments with something to sync. */
