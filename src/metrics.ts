@@ -9,8 +9,9 @@
  * - Kinds and units (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM, without prefixes, seconds for
  *   durations, `{record}` in the singular for what is counted.
  * - Words for a queue (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/): `queue.size`, `size` beside
- *   `capacity`, `inflight`, all up-down counters, as for `otel.sdk.processor.span.queue.size` and
- *   `otel.sdk.exporter.span.inflight`; a name for each component that stays the same after a restart.
+ *   `capacity`, `inflight`, `live`, all up-down counters, as for `otel.sdk.processor.span.queue.size`,
+ *   `otel.sdk.exporter.span.inflight` and `otel.sdk.span.live`; a name for each component that stays the same after a
+ *   restart. None ends in `count`, which Prometheus keeps for histograms.
  * - Attempts (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/): a histogram of seconds with
  *   `error.type` where they failed, as `messaging.client.operation.duration`, and its boundaries.
  *
@@ -118,7 +119,7 @@ export const BUFFER_METRICS: MetricSet<BufferFigures> = {
       "The most that uncommitted records may take",
       (stats) => stats.maxBacklogBytes,
     ),
-    upDown("sluice.buffer.segment.count", "{segment}", "Segments on disk", (stats) => stats.segments),
+    upDown("sluice.buffer.segment.live", "{segment}", "Segments on disk", (stats) => stats.segments),
     upDown("sluice.buffer.disk.size", "By", "Bytes of all segments on disk", (stats) => stats.diskBytes),
     gauge(
       "sluice.buffer.idle.time",

@@ -65,7 +65,7 @@ test("instrument() names metrics as the semantic conventions say", () => {
   assertEquals(new Set(names).size, names.length);
   for (const { name, kind, unit, description } of meter.instruments) {
     assertMatch(name, /^sluice\.(buffer|producer)(\.[a-z]+(_[a-z]+)*)+$/);
-    assertMatch(name, /^(?!.*[._](total|bytes|seconds|ratio)([._]|$))/);
+    assertMatch(name, /^(?!.*[._](total|count|sum|bucket|bytes|seconds|ratio)([._]|$))/);
     // What is counted has no plural.
     assertMatch(unit!, /^(s|By|\{[a-z]+(?<!s)\})$/);
     assertMatch(description!, /^[A-Z0-9].*[^.]$/);
