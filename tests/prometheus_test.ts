@@ -94,6 +94,13 @@ test("prometheusText() has no labels where none are given, and nothing for nobod
   assert(!page.includes("sluice_buffer_"), "a family without a line");
 });
 
+test("prometheusText() wants producers told apart, too; a producer and a buffer may have the same name", async () => {
+  const [buffer, producer] = [await statsOfBuffer(), await statsOfProducer()];
+  prometheusText([{ name: "a", stats: producer }, { name: "a", stats: buffer }, { name: "b", stats: producer }]);
+  const twice = [{ name: "a", stats: producer }, { name: "a", stats: producer }];
+  assertThrows(() => prometheusText(twice), TypeError, "two producers have the same labels");
+});
+
 test("PROMETHEUS_CONTENT_TYPE names the version of the format", () => {
   assertEquals(PROMETHEUS_CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
 });
