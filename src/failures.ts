@@ -3,8 +3,9 @@
  * conventions (https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/).
  *
  * An error is named by what a person would do about it, if Sluice knows that: `timeout`, `abandoned`, `too_large`,
- * `refused`. Else by its code (`ECONNREFUSED`, `NO_SPACE`), its own or that of a cause, or else by its class. Messages never get in, and
- * there are at most {@linkcode MOST_TYPES} names for one producer, so that nothing that a target says makes more series.
+ * `refused`. Else by its code (`ECONNREFUSED`, `NO_SPACE`), its own or that of a cause, or else by its class. Messages
+ * never get in, and there are at most {@linkcode MOST_TYPES} names for one producer, so that nothing that a target says
+ * makes more series.
  *
  * @module
  */

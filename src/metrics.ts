@@ -1,11 +1,11 @@
 /**
  * What is measured of a buffer and of a producer: each metric's name, kind, unit and meaning, and how it follows from
- * `stats()`. Pure tables; `otel.ts` hands them to OpenTelemetry, `prometheus.ts` prints them, so that both say the same.
+ * `stats()`. Pure tables; `otel.ts` hands them to OpenTelemetry, `prometheus.ts` prints them, and both say the same.
  *
  * The rules behind the names, all of OpenTelemetry's semantic conventions:
- * - Namespaces and words (https://opentelemetry.io/docs/specs/semconv/general/naming/): what is counted comes first, what
- *   happened to it second (`record.dropped`); no plural in a namespace or in an up-down counter; no unit and no `total`
- *   in a name; `error.type` for reasons, with `_OTHER` for those that have no name.
+ * - Namespaces and words (https://opentelemetry.io/docs/specs/semconv/general/naming/): what is counted comes first,
+ *   what happened to it second (`record.dropped`); no plural in a namespace or in an up-down counter; no unit and no
+ *   `total` in a name; `error.type` for reasons, with `_OTHER` for those that have no name.
  * - Kinds and units (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM, without prefixes, seconds for
  *   durations, `{record}` in the singular for what is counted.
  * - Words for a queue (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/): `queue.size`, `size` beside

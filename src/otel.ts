@@ -2,35 +2,37 @@
  * Metrics of buffers and producers for OpenTelemetry: {@linkcode instrument} has a meter report what `stats()` says, and
  * how long syncs and attempts take.
  *
- * There is no dependency: the meter is yours, that of `@opentelemetry/api` with whichever SDK is behind it, and typed
- * here by the few methods that are used. Deno has an SDK built in; `OTEL_DENO=true` turns it on.
+ * There is no dependency: the meter is yours, that of `@opentelemetry/api` with whichever SDK is behind it, and typed here
+ * by the few methods that are used. Deno has an SDK built in; `OTEL_DENO=true` turns it on.
  *
  * ## What is reported
  *
  * The README's section "Metrics" lists names, units and meaning. They follow the semantic conventions, which the head of
  * `src/metrics.ts` cites. Each buffer and each producer is told from the others by its name, the option `name`, which
- * becomes the attribute `sluice.buffer.name` or `sluice.producer.name`; nothing a record, a batch or a delivery brings
- * along becomes an attribute, so the number of series is fixed, but for the reasons why attempts fail, at most 21.
+ * becomes the attribute `sluice.buffer.name` or `sluice.producer.name`. Nothing that a record, a batch or a delivery
+ * brings along becomes an attribute, so the number of series is fixed, but for the reasons why attempts fail: 21 at most.
  *
  * Several may share a meter: each has observations of its own, of instruments that the SDK makes once for a name. Two
  * with the same name and attributes take each other's place; nobody can tell them apart then.
  *
  * ## When
  *
- * A collection calls `stats()` once and takes everything from it, so the values of one collection belong together, and
- * nothing is done between collections but for a number noted at each sync and attempt. Counters begin at 0 when the buffer is opened
- * or the producer made, histograms when `instrument()` is called.
+ * A collection calls `stats()` once and takes everything from it, so the values of one collection belong together.
+ * Between collections a number is noted at each sync and each attempt, and nothing else is done. Counters begin at 0 when
+ * the buffer is opened or the producer made; histograms and the errors of a buffer when `instrument()` is called.
  *
- * After `close()` the figures stay what they were: what a closed buffer has on disk is still there. Whoever is done with
- * a buffer calls the function that `instrument()` gave. From then on nothing is read or observed. What an SDK does with
- * values that aren't observed any more is its business; a histogram it goes on exporting, as it was.
+ * After `close()` the figures stay what they were: what a closed buffer has on disk is still there. So at the end of a
+ * program close first, then let the SDK collect for the last time. A program that goes on without a buffer calls the
+ * function that `instrument()` gave; from then on nothing is read or observed, and nothing holds the buffer any more.
  *
- * Deno's SDK observes nothing at the end of a process: what a short program does after the last interval is missing.
+ * Two things are up to the SDK. What it makes of values that aren't observed any more: that for JavaScript (3.1) goes on
+ * exporting the last ones, which the specification says it should not; Deno's (2.9) drops them. And whether it observes at
+ * the end of a process: Deno's doesn't, so that what a program does after the last interval is missing.
  *
  * @module
  */
 
-import type { BufferEvent, BufferStats } from "./buffer.ts";
+import type { RecordBuffer } from "./buffer.ts";
 import { systemClock } from "./clock.ts";
 import type { BufferErrorCode } from "./errors.ts";
 import { Failures } from "./failures.ts";
@@ -48,69 +50,36 @@ import {
   SYNC_DURATION,
 } from "./metrics.ts";
 import { checkMethods, describe } from "./options.ts";
-import type { ProducerEvent, ProducerStats } from "./producer_events.ts";
+import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
+import type { Producer } from "./producer.ts";
 
-/** What tells values of a metric apart: names and values of attributes. */
-export type MetricAttributes = Record<string, string | number | boolean>;
+export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 
-/** What an instrument is; a part of `MetricOptions` of `@opentelemetry/api`. */
-export interface InstrumentDescription {
-  /** Its meaning. */
-  description?: string;
-  /** Its unit, in UCUM. */
-  unit?: string;
-  /** Boundaries that a histogram should have, if nobody says otherwise. */
-  advice?: { explicitBucketBoundaries?: number[] };
-}
+/** What can be measured of a buffer. */
+type MeasuredBuffer = Pick<RecordBuffer<unknown>, "stats" | "subscribe">;
+/** What can be measured of a producer. */
+type MeasuredProducer = Pick<Producer<unknown>, "stats" | "subscribe">;
 
-/** A histogram; a part of `Histogram` of `@opentelemetry/api`. */
-export interface DurationHistogram {
-  /** Takes a value. */
-  record(value: number, attributes?: MetricAttributes): void;
-}
-
-/** An instrument that is observed at each collection. Only the meter knows more. */
-export type ObservedInstrument = object;
-
-/** Takes observations; a part of `BatchObservableResult` of `@opentelemetry/api`. */
-export interface Observations {
-  /** Says a value of an instrument. */
-  observe(instrument: ObservedInstrument, value: number, attributes?: MetricAttributes): void;
-}
-
-/** The part of `Meter` of `@opentelemetry/api` that is used. Any such meter is one. */
-export interface MetricsMeter {
-  /** Makes an instrument, or gives the one of that name. */
-  createObservableGauge(name: string, options?: InstrumentDescription): ObservedInstrument;
-  /** Makes an instrument, or gives the one of that name. */
-  createObservableCounter(name: string, options?: InstrumentDescription): ObservedInstrument;
-  /** Makes an instrument, or gives the one of that name. */
-  createObservableUpDownCounter(name: string, options?: InstrumentDescription): ObservedInstrument;
-  /** Makes an instrument, or gives the one of that name. */
-  createHistogram(name: string, options?: InstrumentDescription): DurationHistogram;
-  /** Has `callback` called at each collection; it may observe these instruments. */
-  addBatchObservableCallback(callback: (result: Observations) => void, instruments: ObservedInstrument[]): void;
-  /** Takes back what `addBatchObservableCallback()` did with the same arguments. */
-  removeBatchObservableCallback(callback: (result: Observations) => void, instruments: ObservedInstrument[]): void;
-}
-
-/** What can be measured of a buffer; every `RecordBuffer` is one. */
-export interface MeasuredBuffer {
-  /** See `RecordBuffer.stats()`. */
-  stats(): BufferStats;
-  /** See `RecordBuffer.subscribe()`. */
-  subscribe(listener: (event: BufferEvent) => void): () => void;
-}
-
-/** What can be measured of a producer; every `Producer` is one. */
-export interface MeasuredProducer {
-  /** See `Producer.stats()`. */
-  stats(): ProducerStats;
-  /** See `Producer.subscribe()`. */
-  subscribe(listener: (event: ProducerEvent) => void): () => void;
-}
-
-/** Options of {@linkcode instrument}. */
+/**
+ * Options of {@linkcode instrument}.
+ *
+ * @example Options for everything of one program
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { instrument, type InstrumentOptions } from "@sluice/buffer/otel";
+ * import { metrics } from "@opentelemetry/api";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: InstrumentOptions = { meter: metrics.getMeter("clicks"), attributes: { "app.zone": "north" } };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: () => {} });
+ * instrument(buffer, { ...options, name: "clicks" });
+ * instrument(producer, { ...options, name: "clicks" });
+ * assertEquals(producer.stats().state, "running"); // and so says sluice.producer.status
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface InstrumentOptions {
   /** Whose instruments are used: `metrics.getMeter("my-program")` of `@opentelemetry/api`. */
   readonly meter: MetricsMeter;
@@ -167,7 +136,10 @@ const INSTRUMENT = "instrument";
  * for (const end of ends) end();
  * ```
  */
-export function instrument(source: MeasuredBuffer | MeasuredProducer, options: InstrumentOptions): () => void {
+export function instrument(
+  source: Pick<RecordBuffer<unknown>, "stats" | "subscribe"> | Pick<Producer<unknown>, "stats" | "subscribe">,
+  options: InstrumentOptions,
+): () => void {
   checkMethods("the buffer or producer", source, ["stats", "subscribe"], INSTRUMENT);
   checkOptions(options);
   const ends = isProducer(source) ? instrumentProducer(source, options) : instrumentBuffer(source, options);
@@ -230,7 +202,7 @@ function observe<S>(
   return () => meter.removeBatchObservableCallback(callback, instruments);
 }
 
-function createObserved<S>(meter: MetricsMeter, { name, kind, unit, description }: Metric<S>): ObservedInstrument {
+function createObserved<S>(meter: MetricsMeter, { name, kind, unit, description }: Metric<S>): object {
   switch (kind) {
     case "counter":
       return meter.createObservableCounter(name, { unit, description });
@@ -241,7 +213,7 @@ function createObserved<S>(meter: MetricsMeter, { name, kind, unit, description 
   }
 }
 
-function createHistogram(meter: MetricsMeter, metric: DurationMetric): DurationHistogram {
+function createHistogram(meter: MetricsMeter, metric: DurationMetric): ReturnType<MetricsMeter["createHistogram"]> {
   const { name, unit, description, boundaries } = metric;
   return meter.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: [...boundaries] } });
 }

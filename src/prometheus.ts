@@ -6,23 +6,29 @@
  * Metrics have the names that OpenTelemetry's get on their way into Prometheus, so that one dashboard fits both: dots
  * become underscores, the unit is added, and `_total` to a counter
  * (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/, "OTLP Metric points to
- * Prometheus"). So do the collector and Prometheus' own receiver by default; an exporter that leaves units out, as that of the JavaScript SDK
- * does, leaves out `_seconds` and `_bytes`. Labels that say where a metric is from, `otel_scope_name` and such, are not here.
+ * Prometheus"). An exporter that leaves units out of names, as that of the SDK for JavaScript does, leaves out `_seconds`
+ * and `_bytes`. Labels that say which library a metric is from, `otel_scope_name` and such, are not here.
  *
- * What isn't in `stats()` isn't here either: of the durations of syncs there are number and sum, under the names that
- * they have beside the buckets of a histogram, but no buckets; there is no duration of attempts, and no reason of failures.
+ * What isn't in `stats()` isn't here either. Of the durations of syncs there are number and sum, called as beside the
+ * buckets of a histogram, but no buckets; the duration of attempts, reasons of failures, and errors are missing.
  *
- * @example A page for Prometheus, on Deno
- * ```ts ignore
- * import { FileBuffer } from "@sluice/buffer";
+ * @example A page for Prometheus
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
  * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertEquals } from "@std/assert";
  *
- * const buffer = await FileBuffer.open<string>({ path: "./clicks.wal" });
- * Deno.serve({ port: 9464 }, (request) => {
+ * const buffer = await MemoryBuffer.open<string>();
+ *
+ * function handle(request: Request): Response {
  *   if (new URL(request.url).pathname !== "/metrics") return new Response("not found", { status: 404 });
- *   const text = prometheusText([{ name: "clicks", stats: buffer.stats() }]);
- *   return new Response(text, { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
- * });
+ *   const page = prometheusText([{ name: "clicks", stats: buffer.stats() }]);
+ *   return new Response(page, { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
+ * }
+ *
+ * // In a program: Deno.serve({ port: 9464 }, handle), or Bun.serve({ port: 9464, fetch: handle })
+ * assertEquals(handle(new Request("http://localhost/metrics")).status, 200);
+ * await buffer.close();
  * ```
  *
  * @module
@@ -41,10 +47,44 @@ import {
 import { describe } from "./options.ts";
 import type { ProducerStats } from "./producer_events.ts";
 
-/** The content type of the page. Prometheus 3 refuses a page without one. */
+/**
+ * The content type of the page. Prometheus 3 refuses a page without one
+ * (https://prometheus.io/docs/prometheus/latest/migration/#scrape-protocols).
+ *
+ * @example The answer to a scrape
+ * ```ts
+ * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const response = new Response(prometheusText([]), { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
+ * assertEquals(response.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+ * ```
+ */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** A buffer or a producer of the page. */
+/**
+ * A buffer or a producer of the page.
+ *
+ * @example A buffer and its producer
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type PrometheusSource, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: () => {} });
+ * const sources: PrometheusSource[] = [
+ *   { name: "clicks", stats: buffer.stats() },
+ *   { name: "clicks", stats: producer.stats(), labels: { target: "warehouse" } },
+ * ];
+ * assertStringIncludes(
+ *   prometheusText(sources),
+ *   'sluice_producer_batch_inflight{sluice_producer_name="clicks",target="warehouse"} 0\n',
+ * );
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
 export interface PrometheusSource {
   /** What its `stats()` says now. */
   readonly stats: BufferStats | ProducerStats;
@@ -62,7 +102,22 @@ export interface PrometheusSource {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** Options of {@linkcode prometheusText}. */
+/**
+ * Options of {@linkcode prometheusText}.
+ *
+ * @example Figures of another time
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { type PrometheusOptions, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const stats = buffer.stats();
+ * const options: PrometheusOptions = { now: stats.lastProgressAt + 1_500 };
+ * assertStringIncludes(prometheusText([{ stats }], options), "sluice_buffer_idle_time_seconds 1.5\n");
+ * await buffer.close();
+ * ```
+ */
 export interface PrometheusOptions {
   /**
    * Wall time, in milliseconds since 1970, that the figures are of.
@@ -99,7 +154,7 @@ const LABEL_NAME = /^(?!__|sluice_)[a-zA-Z_][a-zA-Z0-9_]*$/;
  * @returns The page, each line with its end.
  * @throws {TypeError} if a source is not what it must be, or two could not be told apart.
  *
- * @example
+ * @example Two lines of it
  * ```ts
  * import { MemoryBuffer } from "@sluice/buffer";
  * import { prometheusText } from "@sluice/buffer/prometheus";

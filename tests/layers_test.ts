@@ -51,7 +51,7 @@ const LINES: readonly string[] = [
   "courier  producer_options",
   "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after  sinks/identity  sinks/postgres_rules",
   "producer  sinks/*",
-  "metrics",
+  "metrics  otel_meter",
   "failures",
   "otel  prometheus",
   "presets",

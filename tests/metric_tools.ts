@@ -9,14 +9,7 @@ import { DeliveryError } from "../src/errors.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { MemoryBuffer } from "../src/memory_buffer.ts";
-import type {
-  DurationHistogram,
-  InstrumentDescription,
-  MetricAttributes,
-  MetricsMeter,
-  Observations,
-  ObservedInstrument,
-} from "../src/otel.ts";
+import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../src/otel.ts";
 import { Producer } from "../src/producer.ts";
 
 /** A value as one line: `name{key=value} number`, so that a list of them is compared, and read. */
@@ -37,30 +30,30 @@ export class FakeMeter implements MetricsMeter {
   readonly instruments: FakeInstrument[] = [];
   /** Values of histograms, as lines. */
   readonly recorded: string[] = [];
-  readonly #callbacks: { readonly callback: (result: Observations) => void; readonly of: ObservedInstrument[] }[] = [];
+  readonly #callbacks: { readonly callback: (result: Observations) => void; readonly of: object[] }[] = [];
 
-  createObservableGauge(name: string, options?: InstrumentDescription): ObservedInstrument {
+  createObservableGauge(name: string, options?: InstrumentDescription): object {
     return this.#make("gauge", name, options);
   }
 
-  createObservableCounter(name: string, options?: InstrumentDescription): ObservedInstrument {
+  createObservableCounter(name: string, options?: InstrumentDescription): object {
     return this.#make("counter", name, options);
   }
 
-  createObservableUpDownCounter(name: string, options?: InstrumentDescription): ObservedInstrument {
+  createObservableUpDownCounter(name: string, options?: InstrumentDescription): object {
     return this.#make("up-down-counter", name, options);
   }
 
-  createHistogram(name: string, options?: InstrumentDescription): DurationHistogram {
+  createHistogram(name: string, options?: InstrumentDescription): ReturnType<MetricsMeter["createHistogram"]> {
     this.#make("histogram", name, options);
     return { record: (value, attributes = {}) => this.recorded.push(lineOf(name, attributes, value)) };
   }
 
-  addBatchObservableCallback(callback: (result: Observations) => void, of: ObservedInstrument[]): void {
+  addBatchObservableCallback(callback: (result: Observations) => void, of: object[]): void {
     this.#callbacks.push({ callback, of });
   }
 
-  removeBatchObservableCallback(callback: (result: Observations) => void, of: ObservedInstrument[]): void {
+  removeBatchObservableCallback(callback: (result: Observations) => void, of: object[]): void {
     const at = this.#callbacks.findIndex((one) => one.callback === callback && one.of === of);
     if (at < 0) throw new Error("no such callback");
     this.#callbacks.splice(at, 1);
@@ -71,7 +64,7 @@ export class FakeMeter implements MetricsMeter {
     return this.#callbacks.flatMap(({ callback, of }) => {
       const lines: string[] = [];
       callback({
-        observe(instrument: ObservedInstrument, value: number, attributes: MetricAttributes = {}): void {
+        observe(instrument: object, value: number, attributes: MetricAttributes = {}): void {
           if (!of.includes(instrument)) throw new Error("not an instrument of this callback");
           lines.push(lineOf((instrument as FakeInstrument).name, attributes, value));
         },

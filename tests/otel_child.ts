@@ -1,7 +1,7 @@
 /**
  * A program whose metrics Deno exports by itself: `otel_deno_test.ts` starts it with `OTEL_DENO=true`. It has everything
- * happen to a buffer and to a producer, prints how many syncs there were, stops reporting the buffer when a line comes in, and
- * ends with its standard input.
+ * happen to a buffer and to a producer, prints how many syncs there were, stops reporting the buffer when a line comes
+ * in, and ends with its standard input.
  */
 
 import process from "node:process";

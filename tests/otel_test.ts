@@ -1,5 +1,5 @@
 /**
- * `@sluice/buffer/otel` with a meter that is no SDK: names, what is observed when, reasons of failures, ends, bad options.
+ * `@sluice/buffer/otel` with a meter that is no SDK: names, what is observed when, ends, bad options.
  */
 
 import { test } from "node:test";
