@@ -209,6 +209,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       pendingRecords: pending.records + boundary.nextSequence - committed.nextSequence,
       pendingBytes: pending.bytes + boundary.payloadBytes - committed.payloadBytes,
       backlogBytes: this.#backlogBytes(),
+      maxBacklogBytes: this.#options.maxBacklogBytes,
       inFlightRecords: boundary.nextSequence - committed.nextSequence,
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       segments: store.segments,

@@ -136,6 +136,8 @@ export interface BufferStats {
   readonly pendingBytes: number;
   /** What they take against `maxBacklogBytes`: payloads and framing. */
   readonly backlogBytes: number;
+  /** The most that may be: the option. */
+  readonly maxBacklogBytes: number;
   /** Records of the batch in flight. */
   readonly inFlightRecords: number;
   /** Age of the oldest record that is not in flight, in milliseconds; 0 when there is none. */

@@ -81,16 +81,18 @@ export class Courier<T> {
     const { send, clock, lifetime, reporter } = this.#parts;
     const { id, batchId, length } = part;
     const attempt = before.attempts + 1;
+    const beganAt = clock.monotonic();
     const errand: Errand<T> = {
       part,
       attempts: attempt,
       tries: before.tries + 1,
-      startedAt: before.startedAt ?? clock.monotonic(),
+      startedAt: before.startedAt ?? beganAt,
     };
     reporter.tell({ type: "attempt", id, batchId, records: length, attempt, isRetry: before.tries > 0 });
     const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#parts);
+    const durationMs = clock.monotonic() - beganAt;
     if (outcome.kind === "done") {
-      reporter.tell({ type: "delivered", id, batchId, records: length });
+      reporter.tell({ type: "delivered", id, batchId, records: length, durationMs });
       return [];
     }
     const { error } = outcome;
@@ -98,7 +100,7 @@ export class Courier<T> {
     const taken = length - verdict.again.length - verdict.undeliverable.length;
     const isAbandoned = outcome.kind === "abandoned";
     const isTimeout = isAbandoned ? !lifetime.aborting.aborted : outcome.isTimeout;
-    reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, isTimeout, isAbandoned });
+    reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, durationMs, isTimeout, isAbandoned });
     return lifetime.ending.aborted ? undefined : await this.#goOn(errand, error, verdict);
   }
 

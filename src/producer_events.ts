@@ -58,7 +58,15 @@ export type ProducerEvent =
     /** Whether all of its records were sent before, by this producer and with other ones perhaps. */
     readonly isRetry: boolean;
   }
-  | { readonly type: "delivered"; readonly id: string; readonly batchId: string; readonly records: number }
+  | {
+    /** The target has taken all of a delivery. */
+    readonly type: "delivered";
+    readonly id: string;
+    readonly batchId: string;
+    readonly records: number;
+    /** How long the attempt took. */
+    readonly durationMs: number;
+  }
   | {
     /** The target did not take all of a delivery. */
     readonly type: "attempt-failed";
@@ -68,6 +76,8 @@ export type ProducerEvent =
     /** How many of its records the target has taken. */
     readonly taken: number;
     readonly error: unknown;
+    /** How long the attempt took, or was waited for. */
+    readonly durationMs: number;
     readonly isTimeout: boolean;
     /** It didn't answer its signal either, and may still be running. */
     readonly isAbandoned: boolean;

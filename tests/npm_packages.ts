@@ -21,19 +21,39 @@ export interface LoadedPackage<M> {
   readonly remove: () => void;
 }
 
+/** Packages that were loaded. */
+export interface LoadedPackages<Ms> {
+  /** What each exports, by the package's name. */
+  readonly modules: Ms;
+  /** Removes what was installed. */
+  readonly remove: () => void;
+}
+
 /**
  * Loads a package that is written as CommonJS or has an entry for it.
  *
  * @returns The package; `undefined` if it can't be had here.
  */
 export async function loadPackage<M>(name: string, version: string): Promise<LoadedPackage<M> | undefined> {
+  const loaded = await loadPackages<Record<string, M>>({ [name]: version });
+  return loaded && { module: loaded.modules[name]!, remove: loaded.remove };
+}
+
+/** Loads packages that belong together, by one installation; see `loadPackage()`. */
+export async function loadPackages<Ms extends Record<string, unknown>>(
+  versions: Readonly<Record<keyof Ms & string, string>>,
+): Promise<LoadedPackages<Ms> | undefined> {
+  const names = Object.keys(versions) as (keyof Ms & string)[];
   if (currentRuntime().name === "deno") {
-    const module = await import(`npm:${name}@${version}`);
-    return { module: module.default ?? module, remove: () => {} };
+    const modules = await Promise.all(names.map(async (name) => {
+      const module = await import(`npm:${name}@${versions[name]}`);
+      return [name, module.default ?? module];
+    }));
+    return { modules: Object.fromEntries(modules), remove: () => {} };
   }
   const directory = mkdtempSync(join(tmpdir(), "sluice-npm-"));
   const remove = () => rmSync(directory, { recursive: true, force: true });
-  writeFileSync(join(directory, "package.json"), JSON.stringify({ dependencies: { [name]: version } }));
+  writeFileSync(join(directory, "package.json"), JSON.stringify({ dependencies: versions }));
   const deno = process.env["SLUICE_DENO"];
   const { status } = deno === undefined
     ? spawnSync("npm", ["install", "--silent", "--ignore-scripts", "--no-audit"], { cwd: directory })
@@ -42,5 +62,6 @@ export async function loadPackage<M>(name: string, version: string): Promise<Loa
     remove();
     return undefined;
   }
-  return { module: createRequire(join(directory, "index.js"))(name), remove };
+  const require = createRequire(join(directory, "index.js"));
+  return { modules: Object.fromEntries(names.map((name) => [name, require(name)])) as Ms, remove };
 }

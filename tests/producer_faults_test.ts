@@ -160,7 +160,7 @@ benchTest("Producer never runs two attempts at a delivery at once while it may a
 });
 
 benchTest("Producer believes what a target says after its time", { ...THREE, maxRecords: 2 }, async (bench) => {
-  const { clock, target, make } = bench;
+  const { clock, target, events, make } = bench;
   const producer = make({ timeoutMs: 1_000 });
   const held = new Held();
   target.will(held.answer);
@@ -169,6 +169,7 @@ benchTest("Producer believes what a target says after its time", { ...THREE, max
   held.refuse(new DeliveryError({ reason: "half", failed: [busy(1)] }));
   await pass(clock, 100);
   assertEquals(target.records, ["ab", "b"]);
+  assertEquals(events.flatMap((event) => "durationMs" in event ? [event.durationMs] : []), [1_500, 0]);
 });
 
 benchTest("Producer leaves an attempt alone that ignores its signal, and what becomes of it", ONE, async (bench) => {

@@ -912,6 +912,7 @@ function testStats(suite: Suite, subject: Subject): void {
       pendingRecords: 0,
       pendingBytes: 0,
       backlogBytes: 0,
+      maxBacklogBytes: 2 ** 30,
       inFlightRecords: 0,
       oldestAgeMs: 0,
       segments: 0,

@@ -387,6 +387,7 @@ class Run {
       pendingRecords: pending.length + inFlight.length,
       pendingBytes: Model.bytesOf(pending) + Model.bytesOf(inFlight),
       backlogBytes: model.backlogBytes,
+      maxBacklogBytes: model.options.maxBacklogBytes,
       inFlightRecords: inFlight.length,
       oldestAgeMs: pending.length > 0 ? this.#clock.now() - pending[0].putTime : 0,
       ...model.counts,

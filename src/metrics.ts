@@ -1,0 +1,292 @@
+/**
+ * What is measured of a buffer and of a producer: each metric's name, kind, unit and meaning, and how it follows from
+ * `stats()`. Pure tables; `otel.ts` hands them to OpenTelemetry, `prometheus.ts` prints them, and both say the same.
+ *
+ * The rules behind the names, all of OpenTelemetry's semantic conventions:
+ * - Namespaces and words (https://opentelemetry.io/docs/specs/semconv/general/naming/): what is counted comes first,
+ *   what happened to it second (`record.dropped`); no plural in a namespace or in an up-down counter; no unit and no
+ *   `total` in a name; `error.type` for reasons, with `_OTHER` for those that have no name.
+ * - Kinds and units (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM, without prefixes, seconds for
+ *   durations, `{record}` in the singular for what is counted.
+ * - Words for a queue (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/): `queue.size`, `size` beside
+ *   `capacity`, `inflight`, `live`, all up-down counters, as for `otel.sdk.processor.span.queue.size`,
+ *   `otel.sdk.exporter.span.inflight` and `otel.sdk.span.live`; a name for each component that stays the same after a
+ *   restart. None ends in `count`, which Prometheus keeps for histograms.
+ * - Attempts (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/): a histogram of seconds with
+ *   `error.type` where they failed, as `messaging.client.operation.duration`, and its boundaries.
+ *
+ * The number of series is bounded: nothing here has an attribute that follows from a record, a batch or a delivery.
+ *
+ * @module
+ */
+
+import type { BufferStats } from "./buffer.ts";
+import type { ProducerStats } from "./producer_events.ts";
+
+/** Attribute with the reason of a failure. */
+export const ERROR_TYPE = "error.type";
+/** Its value where there is no other. */
+export const OTHER_ERROR = "_OTHER";
+/** Attribute with the state of a producer. */
+const STATE = "sluice.producer.state";
+const STATES: readonly ProducerStats["state"][] = ["running", "stopped", "closing", "closed"];
+
+/** `"counter"`: only grows. `"up-down-counter"`: adds up over several sources. `"gauge"`: doesn't. */
+export type MetricKind = "counter" | "up-down-counter" | "gauge";
+
+/** One value of a metric. */
+export interface Sample {
+  readonly value: number;
+  /** What tells it from the metric's other values of the same source. */
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+/** A metric that follows from figures of the kind `S`. */
+export interface Metric<S> {
+  readonly name: string;
+  readonly kind: MetricKind;
+  /** In UCUM's case sensitive notation. */
+  readonly unit: string;
+  readonly description: string;
+  /** The values of now; `now` is the wall time in milliseconds. */
+  readonly samples: (stats: S, now: number) => readonly Sample[];
+}
+
+/** A distribution of durations, in seconds; made from events, as they come. */
+export interface DurationMetric {
+  readonly name: string;
+  readonly unit: "s";
+  readonly description: string;
+  /** Upper bounds of its buckets, but for the last. */
+  readonly boundaries: readonly number[];
+}
+
+/** The figures of a buffer, and what went wrong with it, as far as somebody has listened. */
+export type BufferFigures = BufferStats & {
+  /** Errors that it has told of, by code. */
+  readonly errors?: ReadonlyMap<string, number>;
+};
+
+/** The figures of a producer, and why attempts have failed, as far as somebody has listened. */
+export type ProducerFigures = ProducerStats & {
+  /** Failed attempts by reason. */
+  readonly failures?: ReadonlyMap<string, number>;
+};
+
+/** What is measured of one kind of source. */
+export interface MetricSet<S> {
+  /** Attribute with the name of a source. */
+  readonly nameAttribute: string;
+  readonly metrics: readonly Metric<S>[];
+}
+
+/** Of a buffer. */
+export const BUFFER_METRICS: MetricSet<BufferFigures> = {
+  nameAttribute: "sluice.buffer.name",
+  metrics: [
+    upDown(
+      "sluice.buffer.queue.size",
+      "{record}",
+      "Records accepted and not yet committed, in flight included",
+      (stats) => stats.pendingRecords,
+    ),
+    upDown(
+      "sluice.buffer.queue.payload.size",
+      "By",
+      "Payload bytes of the records not yet committed",
+      (stats) => stats.pendingBytes,
+    ),
+    gauge(
+      "sluice.buffer.queue.age",
+      "Age of the oldest record that is not in flight; 0 without one",
+      (stats) => stats.oldestAgeMs / 1_000,
+    ),
+    upDown(
+      "sluice.buffer.record.inflight",
+      "{record}",
+      "Records handed over and not yet committed",
+      (stats) => stats.inFlightRecords,
+    ),
+    upDown(
+      "sluice.buffer.backlog.size",
+      "By",
+      "What uncommitted records take of the backlog, payloads and framing",
+      (stats) => stats.backlogBytes,
+    ),
+    upDown(
+      "sluice.buffer.backlog.capacity",
+      "By",
+      "The most that uncommitted records may take",
+      (stats) => stats.maxBacklogBytes,
+    ),
+    upDown("sluice.buffer.segment.live", "{segment}", "Segments on disk", (stats) => stats.segments),
+    upDown("sluice.buffer.disk.size", "By", "Bytes of all segments on disk", (stats) => stats.diskBytes),
+    gauge(
+      "sluice.buffer.idle.time",
+      "Time since the last put, emit or commit that succeeded, or since the start",
+      (stats, now) => Math.max(0, now - stats.lastProgressAt) / 1_000,
+    ),
+    counter("sluice.buffer.record.put", "{record}", "Records accepted", (stats) => stats.puts),
+    counter("sluice.buffer.put.rejected", "{put}", "Puts rejected, for whatever reason", (stats) => stats.rejected),
+    counter(
+      "sluice.buffer.record.dropped",
+      "{record}",
+      "Records dropped to make room for newer ones",
+      (stats) => stats.dropped,
+    ),
+    counter(
+      "sluice.buffer.batch.emitted",
+      "{batch}",
+      "Batches handed over for the first time",
+      (stats) => stats.batchesEmitted,
+    ),
+    counter(
+      "sluice.buffer.batch.redelivered",
+      "{batch}",
+      "Batches handed over again",
+      (stats) => stats.batchesRedelivered,
+    ),
+    counter("sluice.buffer.batch.committed", "{batch}", "Batches committed", (stats) => stats.batchesCommitted),
+    counter("sluice.buffer.quarantined", "By", "Damaged bytes that were set aside", (stats) => stats.quarantinedBytes),
+    {
+      name: "sluice.buffer.error.reported",
+      kind: "counter",
+      unit: "{error}",
+      description: "Errors that the buffer has told of: that it has failed, and warnings",
+      samples: ({ errors }) => samplesOf(errors ?? new Map()),
+    },
+  ],
+};
+
+/** How long the syncs of a buffer take; as many as `stats().syncs` counts, and together as long as `syncMs`. */
+export const SYNC_DURATION: DurationMetric = {
+  name: "sluice.buffer.sync.duration",
+  unit: "s",
+  description: "How long a sync to stable storage took, all files of it together",
+  // From a tenth of a millisecond, which is a drive with its own battery, to a disk that hangs.
+  boundaries: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+};
+
+/** Of a producer. */
+export const PRODUCER_METRICS: MetricSet<ProducerFigures> = {
+  nameAttribute: "sluice.producer.name",
+  metrics: [
+    {
+      name: "sluice.producer.status",
+      kind: "up-down-counter",
+      unit: "{producer}",
+      description: "1 for the state that the producer is in, 0 for the others",
+      samples: ({ state }) => STATES.map((one) => ({ value: one === state ? 1 : 0, attributes: { [STATE]: one } })),
+    },
+    upDown(
+      "sluice.producer.batch.inflight",
+      "{batch}",
+      "Batches handed over by the buffer and not yet committed",
+      (stats) => stats.inFlightBatches,
+    ),
+    gauge(
+      "sluice.producer.backoff.remaining",
+      "Time until something that waits is tried again; 0 if nothing waits",
+      ({ backoffUntil }, now) => backoffUntil === undefined ? 0 : Math.max(0, backoffUntil - now) / 1_000,
+    ),
+    counter("sluice.producer.attempt.started", "{attempt}", "Deliveries sent", (stats) => stats.attempts),
+    counter(
+      "sluice.producer.attempt.repeated",
+      "{attempt}",
+      "Attempts at records that were sent before",
+      (stats) => stats.retries,
+    ),
+    {
+      name: "sluice.producer.attempt.failed",
+      kind: "counter",
+      unit: "{attempt}",
+      description: "Attempts that failed, in part or as a whole",
+      samples: failedAttempts,
+    },
+    counter(
+      "sluice.producer.attempt.timed_out",
+      "{attempt}",
+      "Attempts that took longer than they may",
+      (stats) => stats.timeouts,
+    ),
+    counter(
+      "sluice.producer.attempt.abandoned",
+      "{attempt}",
+      "Attempts that did not answer their signal either",
+      (stats) => stats.abandoned,
+    ),
+    counter(
+      "sluice.producer.delivery.halved",
+      "{delivery}",
+      "Deliveries halved because they were too large",
+      (stats) => stats.halved,
+    ),
+    counter(
+      "sluice.producer.record.delivered",
+      "{record}",
+      "Records that the target has taken",
+      (stats) => stats.deliveredRecords,
+    ),
+    counter(
+      "sluice.producer.record.dead_lettered",
+      "{record}",
+      "Records put into the dead-letter buffer",
+      (stats) => stats.deadLetters,
+    ),
+    counter("sluice.producer.batch.committed", "{batch}", "Batches committed", (stats) => stats.committedBatches),
+    counter(
+      "sluice.producer.record.committed",
+      "{record}",
+      "Records in batches committed",
+      (stats) => stats.committedRecords,
+    ),
+  ],
+};
+
+/** How long the attempts of a producer take, those that fail with their reason. */
+export const ATTEMPT_DURATION: DurationMetric = {
+  name: "sluice.producer.attempt.duration",
+  unit: "s",
+  description: "How long an attempt at a delivery took",
+  // Those of messaging.client.operation.duration, and two more because an attempt may last 30 seconds by default.
+  boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60],
+};
+
+/** All failures, each counted once: where nobody has listened, no reason is known. */
+function failedAttempts({ failedAttempts, failures }: ProducerFigures): readonly Sample[] {
+  if (failures === undefined) return [{ value: failedAttempts }];
+  const samples = new Map(failures);
+  let unexplained = failedAttempts;
+  for (const count of failures.values()) unexplained -= count;
+  if (unexplained > 0) samples.set(OTHER_ERROR, unexplained + (samples.get(OTHER_ERROR) ?? 0));
+  return samplesOf(samples);
+}
+
+function samplesOf(counts: ReadonlyMap<string, number>): readonly Sample[] {
+  return Array.from(counts, ([type, value]) => ({ value, attributes: { [ERROR_TYPE]: type } }));
+}
+
+/** How one number follows from figures. */
+type Read<S> = (stats: S, now: number) => number;
+
+function counter<S>(name: string, unit: string, description: string, read: Read<S>): Metric<S> {
+  return single({ name, kind: "counter", unit, description }, read);
+}
+
+function upDown<S>(name: string, unit: string, description: string, read: Read<S>): Metric<S> {
+  return single({ name, kind: "up-down-counter", unit, description }, read);
+}
+
+/** All gauges are times. */
+function gauge<S>(name: string, description: string, read: Read<S>): Metric<S> {
+  return single({ name, kind: "gauge", unit: "s", description }, read);
+}
+
+function single<S>(metric: Omit<Metric<S>, "samples">, read: Read<S>): Metric<S> {
+  return { ...metric, samples: (stats, now) => [{ value: read(stats, now) }] };
+}
+
+/** Which of the two figures are those of. */
+export function isProducerStats(stats: BufferStats | ProducerStats): stats is ProducerStats {
+  return "failedAttempts" in stats;
+}

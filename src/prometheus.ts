@@ -1,0 +1,265 @@
+/**
+ * Figures of buffers and producers as a page for Prometheus, for programs without OpenTelemetry:
+ * {@linkcode prometheusText} turns what `stats()` says into the text format 0.0.4
+ * (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
+ *
+ * Metrics have the names that OpenTelemetry's get on their way into Prometheus, so that one dashboard fits both: dots
+ * become underscores, the unit is added, and `_total` to a counter
+ * (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/, "OTLP Metric points to
+ * Prometheus"). An exporter that leaves units out of names, as that of the SDK for JavaScript does, leaves out `_seconds`
+ * and `_bytes`. Labels that say which library a metric is from, `otel_scope_name` and such, are not here.
+ *
+ * What isn't in `stats()` isn't here either. Of the durations of syncs there are number and sum, called as beside the
+ * buckets of a histogram, but no buckets; the duration of attempts, reasons of failures, and errors are missing.
+ *
+ * @example A page for Prometheus
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ *
+ * function handle(request: Request): Response {
+ *   if (new URL(request.url).pathname !== "/metrics") return new Response("not found", { status: 404 });
+ *   const page = prometheusText([{ name: "clicks", stats: buffer.stats() }]);
+ *   return new Response(page, { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
+ * }
+ *
+ * // In a program: Deno.serve({ port: 9464 }, handle), or Bun.serve({ port: 9464, fetch: handle })
+ * assertEquals(handle(new Request("http://localhost/metrics")).status, 200);
+ * await buffer.close();
+ * ```
+ *
+ * @module
+ */
+
+import type { BufferStats } from "./buffer.ts";
+import { systemClock } from "./clock.ts";
+import {
+  BUFFER_METRICS,
+  isProducerStats,
+  type Metric,
+  type MetricSet,
+  PRODUCER_METRICS,
+  SYNC_DURATION,
+} from "./metrics.ts";
+import { describe } from "./options.ts";
+import type { ProducerStats } from "./producer_events.ts";
+
+/**
+ * The content type of the page. Prometheus 3 refuses a page without one
+ * (https://prometheus.io/docs/prometheus/latest/migration/#scrape-protocols).
+ *
+ * @example The answer to a scrape
+ * ```ts
+ * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const response = new Response(prometheusText([]), { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
+ * assertEquals(response.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+ * ```
+ */
+export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/**
+ * A buffer or a producer of the page.
+ *
+ * @example A buffer and its producer
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { type PrometheusSource, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: () => {} });
+ * const sources: PrometheusSource[] = [
+ *   { name: "clicks", stats: buffer.stats() },
+ *   { name: "clicks", stats: producer.stats(), labels: { target: "warehouse" } },
+ * ];
+ * assertStringIncludes(
+ *   prometheusText(sources),
+ *   'sluice_producer_batch_inflight{sluice_producer_name="clicks",target="warehouse"} 0\n',
+ * );
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ */
+export interface PrometheusSource {
+  /** What its `stats()` says now. */
+  readonly stats: BufferStats | ProducerStats;
+  /**
+   * Tells it from the others; the label `sluice_buffer_name` or `sluice_producer_name`.
+   *
+   * @default {no label}
+   */
+  readonly name?: string;
+  /**
+   * Labels of each of its lines besides; names as Prometheus allows them, without `__` or `sluice_` at the beginning.
+   *
+   * @default {none}
+   */
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Options of {@linkcode prometheusText}.
+ *
+ * @example Figures of another time
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { type PrometheusOptions, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const stats = buffer.stats();
+ * const options: PrometheusOptions = { now: stats.lastProgressAt + 1_500 };
+ * assertStringIncludes(prometheusText([{ stats }], options), "sluice_buffer_idle_time_seconds 1.5\n");
+ * await buffer.close();
+ * ```
+ */
+export interface PrometheusOptions {
+  /**
+   * Wall time, in milliseconds since 1970, that the figures are of.
+   *
+   * @default {Date.now()}
+   */
+  readonly now?: number;
+}
+
+/** A source with its labels, as they stand in the page. */
+interface Labelled<S> {
+  readonly stats: S;
+  /** `a="b",c="d"`, or nothing. */
+  readonly labels: string;
+}
+
+/** What Prometheus calls a family. */
+interface Family {
+  readonly name: string;
+  readonly type: "counter" | "gauge" | "summary";
+  readonly help: string;
+  readonly lines: readonly string[];
+}
+
+const RENDER = "render metrics";
+/** What a unit becomes; one in braces becomes nothing. */
+const UNIT_SUFFIXES: Readonly<Record<string, string>> = { s: "_seconds", By: "_bytes" };
+const LABEL_NAME = /^(?!__|sluice_)[a-zA-Z_][a-zA-Z0-9_]*$/;
+
+/**
+ * Renders figures as a page for Prometheus.
+ *
+ * @param sources Buffers and producers, in any order. Those of one kind must differ in name or labels.
+ * @returns The page, each line with its end.
+ * @throws {TypeError} if a source is not what it must be, or two could not be told apart.
+ *
+ * @example Two lines of it
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * await buffer.putMany(["a", "b"]);
+ * const text = prometheusText([{ name: "clicks", stats: buffer.stats() }]);
+ * assertStringIncludes(text, "# TYPE sluice_buffer_record_put_total counter\n");
+ * assertStringIncludes(text, 'sluice_buffer_record_put_total{sluice_buffer_name="clicks"} 2\n');
+ * await buffer.close();
+ * ```
+ */
+export function prometheusText(sources: readonly PrometheusSource[], options: PrometheusOptions = {}): string {
+  const { now = systemClock.now() } = options;
+  if (!Array.isArray(sources)) {
+    throw new TypeError(`Cannot ${RENDER}: sources must be an array, got ${describe(sources)}`);
+  }
+  const buffers: Labelled<BufferStats>[] = [];
+  const producers: Labelled<ProducerStats>[] = [];
+  sources.forEach((source, i) => {
+    const { stats } = checkSource(source, `sources[${i}]`);
+    if (isProducerStats(stats)) producers.push({ stats, labels: labelsOf(source, PRODUCER_METRICS) });
+    else buffers.push({ stats, labels: labelsOf(source, BUFFER_METRICS) });
+  });
+  checkDistinct("buffers", buffers);
+  checkDistinct("producers", producers);
+  return [
+    ...BUFFER_METRICS.metrics.map((metric) => familyOf(metric, buffers, now)),
+    syncFamily(buffers),
+    ...PRODUCER_METRICS.metrics.map((metric) => familyOf(metric, producers, now)),
+  ].map(textOf).join("");
+}
+
+function familyOf<S>(metric: Metric<S>, sources: readonly Labelled<S>[], now: number): Family {
+  const isCounter = metric.kind === "counter";
+  const name = nameOf(metric) + (isCounter ? "_total" : "");
+  const lines = sources.flatMap(({ stats, labels }) =>
+    metric.samples(stats, now).map(({ value, attributes = {} }) =>
+      lineOf(name, [labels, ...Object.entries(attributes).map(label)], value)
+    )
+  );
+  return { name, type: isCounter ? "counter" : "gauge", help: metric.description, lines };
+}
+
+/** A summary without quantiles: its two lines are called as a histogram's. */
+function syncFamily(buffers: readonly Labelled<BufferStats>[]): Family {
+  const name = nameOf(SYNC_DURATION);
+  const lines = buffers.flatMap(({ stats, labels }) => [
+    lineOf(`${name}_sum`, [labels], stats.syncMs / 1_000),
+    lineOf(`${name}_count`, [labels], stats.syncs),
+  ]);
+  return { name, type: "summary", help: SYNC_DURATION.description, lines };
+}
+
+function textOf({ name, type, help, lines }: Family): string {
+  if (lines.length === 0) return "";
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
+}
+
+function nameOf({ name, unit }: { readonly name: string; readonly unit: string }): string {
+  return name.replaceAll(".", "_") + (UNIT_SUFFIXES[unit] ?? "");
+}
+
+function lineOf(name: string, labels: readonly string[], value: number): string {
+  const list = labels.filter((one) => one !== "").join(",");
+  return `${name}${list === "" ? "" : `{${list}}`} ${value}\n`;
+}
+
+function labelsOf<S>({ name, labels = {} }: PrometheusSource, { nameAttribute }: MetricSet<S>): string {
+  const named: [string, string][] = name === undefined ? [] : [[nameAttribute, name]];
+  // In one order, so that the same labels are the same text.
+  return [...named, ...Object.entries(labels).sort()].map(label).join(",");
+}
+
+function label([name, value]: [string, string]): string {
+  const escaped = value.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
+  return `${name.replaceAll(".", "_")}="${escaped}"`;
+}
+
+function checkSource(source: PrometheusSource, what: string): PrometheusSource {
+  const { stats, name, labels = {} } = source ?? {};
+  const figures = typeof stats === "object" && stats !== null ? stats : {};
+  if (!("pendingRecords" in figures || "failedAttempts" in figures)) {
+    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() gives, got ${describe(stats)}`);
+  }
+  if (name !== undefined && (typeof name !== "string" || name === "")) {
+    throw new TypeError(`Cannot ${RENDER}: ${what}.name must be a string that isn't empty, got ${describe(name)}`);
+  }
+  if (typeof labels !== "object" || labels === null) {
+    throw new TypeError(`Cannot ${RENDER}: ${what}.labels must be an object, got ${describe(labels)}`);
+  }
+  for (const [key, value] of Object.entries(labels)) {
+    if (!LABEL_NAME.test(key)) throw new TypeError(`Cannot ${RENDER}: ${what}.labels must not have the name "${key}"`);
+    if (typeof value === "string") continue;
+    throw new TypeError(`Cannot ${RENDER}: ${what}.labels.${key} must be a string, got ${describe(value)}`);
+  }
+  return source;
+}
+
+/** Two lines with the same labels are undefined in the format, and Prometheus drops one of them. */
+function checkDistinct<S>(what: string, sources: readonly Labelled<S>[]): void {
+  const seen = new Set<string>();
+  for (const { labels } of sources) {
+    if (seen.has(labels)) throw new TypeError(`Cannot ${RENDER}: two ${what} have the same labels, {${labels}}`);
+    seen.add(labels);
+  }
+}
