@@ -9,31 +9,12 @@
  *   `open`, `ack SEQUENCE NUMBER`, `err NUMBER CODE ERRNO` (`open` and `close` for a number), `closed`
  */
 
-import { writeSync } from "node:fs";
 import process from "node:process";
-import { setImmediate } from "node:timers";
 import { BufferError, FileBuffer, type FileSystem, type Fsync, textCodec } from "../mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import { valueOf } from "./crash_ledger.ts";
 import { seededRandom } from "./log_tools.ts";
-
-/** Writes a line before anything else happens: what is done later may be killed, what was said may not get lost. */
-function say(line: string): void {
-  let rest = new TextEncoder().encode(line + "\n");
-  while (rest.length > 0) {
-    try {
-      rest = rest.subarray(writeSync(1, rest));
-    } catch (error) {
-      // The pipe is full, and doesn't wait.
-      if ((error as { code?: unknown }).code !== "EAGAIN") throw error;
-    }
-  }
-}
-
-/** Lets the event loop turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
+import { say, turn } from "./say.ts";
 
 /** A file system that kills its process at the `at`-th operation that changes something. */
 function dyingFileSystem(fileSystem: FileSystem, at: number, random: (below: number) => number): FileSystem {

@@ -11,31 +11,12 @@
  * - `pile PATH RECORDS`: puts them while the target is away. `memory MIB` at the beginning and at the end
  */
 
-import { writeSync } from "node:fs";
 import process from "node:process";
-import { setImmediate } from "node:timers";
 import { FileBuffer, Producer, type Send } from "../../mod.ts";
 import { seededRandom } from "../log_tools.ts";
+import { say, turn } from "../say.ts";
 import { connectTo, type Target, type TargetName } from "./targets.ts";
 import type { SinkResult } from "../../src/sinks/nats.ts";
-
-/** Writes a line before anything else happens: what was said may not get lost when the process is killed. */
-function say(line: string): void {
-  let rest = new TextEncoder().encode(line + "\n");
-  while (rest.length > 0) {
-    try {
-      rest = rest.subarray(writeSync(1, rest));
-    } catch (error) {
-      // The pipe is full, and doesn't wait.
-      if ((error as { code?: unknown }).code !== "EAGAIN") throw error;
-    }
-  }
-}
-
-/** Lets the event loop turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
 
 /** Says what is sent. */
 function spoken(send: Send<string>): Send<string> {
