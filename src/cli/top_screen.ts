@@ -215,7 +215,10 @@ function oldestOf({ oldestAgeMs, maxAgeMs, source, backlog, inFlight }: TopView)
 
 function inFlightItems({ batches, records }: NonNullable<TopView["inFlight"]>): Span[] {
   if (batches === 0) return [faint("nothing")];
-  return [span(`${formatNumber(batches)} ${batches === 1 ? "batch" : "batches"}`), span(formatCount(records, "record"))];
+  return [
+    span(`${formatNumber(batches)} ${batches === 1 ? "batch" : "batches"}`),
+    span(formatCount(records, "record")),
+  ];
 }
 
 function batchItems({ emitted, committed, redelivered }: NonNullable<TopView["batches"]>): Span[] {

@@ -141,9 +141,7 @@ export class TopWatch {
   /** The view of a reading. */
   add(reading: TopReading): TopView {
     const found = statusOf(reading);
-    const view = typeof found === "string"
-      ? this.#fromDirectory(reading, found)
-      : this.#fromStatus(reading, found);
+    const view = typeof found === "string" ? this.#fromDirectory(reading, found) : this.#fromStatus(reading, found);
     this.#put = withLast(this.#put, view.put?.records ?? 0);
     this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
     return { ...view, history: { put: this.#put, committed: this.#committed } };
