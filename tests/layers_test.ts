@@ -54,7 +54,8 @@ const LINES: readonly string[] = [
   "presets",
   "cli/command  cli/picture  cli/text  cli/version",
   "cli/scan  cli/arguments  cli/progress  cli/terminal",
-  "cli/help",
+  "cli/help  cli/top_figures  cli/top_view",
+  "cli/top_screen",
   "cli/*",
   "cli/main",
 ];

@@ -44,6 +44,7 @@ import {
 import { helpOf, overview } from "./help.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
+import { topCommand } from "./top.ts";
 import { VERSION } from "./version.ts";
 
 export type { Clock, TimerOptions } from "../clock.ts";
@@ -56,7 +57,7 @@ const EXIT_CLOSED = 141;
 const EXIT_INTERRUPTED = 130;
 
 /** Every command, in the order of the help. */
-const COMMANDS: readonly Command[] = [];
+const COMMANDS: readonly Command[] = [topCommand];
 
 /**
  * Runs a command line.

@@ -27,6 +27,8 @@ const LABEL_COLUMNS = 11;
 const LEAST_COLUMNS = 24;
 /** A bar or a small chart shorter than this says nothing. */
 const LEAST_CHART_COLUMNS = 8;
+/** A chart of fewer readings says nothing. */
+const LEAST_READINGS = 3;
 /** A chart longer than this is more restless than it tells. */
 const MOST_CHART_COLUMNS = 60;
 /** Shares of the backlog from which on it deserves a look. */
@@ -120,29 +122,26 @@ function titleOf({ path, now }: TopView, width: number): Line {
 }
 
 function stateOf({ state, seenAt = 0, now, owner }: TopView): Span[] {
-  const who = owner && `${harmless(owner.runtime)} ${owner.pid}`;
-  const openMs = owner === undefined ? 0 : (state === "open" ? now : seenAt) - owner.openedAt;
-  const lasted = who === undefined ? [] : [span(`${who}, for ${formatAge(openMs)}`)];
+  const who = owner === undefined ? [] : [span(`${harmless(owner.runtime)} ${owner.pid}`)];
+  const openedAt = owner?.openedAt ?? now;
   const seen = faint(`seen ${formatAge(now - seenAt)} ago`);
   switch (state) {
     case "open":
-      return [span("open", "good"), ...lasted, seen];
+      return [span(`open for ${formatAge(now - openedAt)}`, "good"), ...who, seen];
     case "silent":
-      return [
-        span("silent", "high"),
-        span(`nothing to do, or its process is gone`),
-        ...(who === undefined ? [] : [span(who)]),
-        seen,
-      ];
+      return [span("silent", "high"), span("nothing to do, or its process is gone"), ...who, seen];
     case "failed":
-      return [span("failed", "bad"), span("has to be closed and opened again"), ...lasted, seen];
+      return [span("failed", "bad"), span("has to be closed and opened again"), ...who, seen];
     case "closed":
-      return [span("closed"), ...lasted, faint(`${formatAge(now - seenAt)} ago`)];
-    case "unknown":
       return [
-        faint("not known"),
-        ...(who === undefined ? [] : [span(`opened last by ${who}`), faint(`${formatAge(now - owner!.openedAt)} ago`)]),
+        span(`closed ${formatAge(now - seenAt)} ago`),
+        ...who,
+        faint(`was open for ${formatAge(seenAt - openedAt)}`),
       ];
+    case "unknown":
+      return owner === undefined
+        ? [faint("not known")]
+        : [faint("not known"), span(`opened ${formatAge(now - openedAt)} ago`), ...who];
   }
 }
 
@@ -195,10 +194,10 @@ function rateLines(
   const room = width - LABEL_COLUMNS - lengthOf(text) - 3;
   const columns = Math.min(MOST_CHART_COLUMNS, room >= LEAST_CHART_COLUMNS ? room : width - LABEL_COLUMNS);
   const top = Math.max(0, ...both.put.slice(-columns), ...both.committed.slice(-columns));
+  if (history.length < LEAST_READINGS) return [[labelSpan(label), span(text)]];
   const chart = span(sparkline(history, top, columns), "chart");
   if (room >= LEAST_CHART_COLUMNS) return [[labelSpan(label), span(text), span("   "), chart]];
-  const isChartEmpty = chart.text.trim() === "";
-  return [[labelSpan(label), span(text)], ...(isChartEmpty ? [] : [[labelSpan(""), chart]])];
+  return [[labelSpan(label), span(text)], [labelSpan(""), chart]];
 }
 
 function oldestOf({ oldestAgeMs, maxAgeMs, source, backlog, inFlight }: TopView): Span {

@@ -142,8 +142,11 @@ export class TopWatch {
   add(reading: TopReading): TopView {
     const found = statusOf(reading);
     const view = typeof found === "string" ? this.#fromDirectory(reading, found) : this.#fromStatus(reading, found);
-    this.#put = withLast(this.#put, view.put?.records ?? 0);
-    this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
+    // Side by side, so that what stands below each other on the screen was at the same time.
+    if (view.put !== undefined || view.committed !== undefined) {
+      this.#put = withLast(this.#put, view.put?.records ?? 0);
+      this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
+    }
     return { ...view, history: { put: this.#put, committed: this.#committed } };
   }
 
