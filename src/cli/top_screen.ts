@@ -27,6 +27,11 @@ const LABEL_COLUMNS = 11;
 const LEAST_COLUMNS = 24;
 /** A bar or a small chart shorter than this says nothing. */
 const LEAST_CHART_COLUMNS = 8;
+/** A record that is so much later than it should be deserves a look. */
+const LATE_MS = 10_000;
+/** Room for "999 999" and for "1023 KiB". */
+const RATE_COLUMNS = 7;
+const SIZE_COLUMNS = 8;
 /** A chart of fewer readings says nothing. */
 const LEAST_READINGS = 3;
 /** A chart longer than this is more restless than it tells. */
@@ -91,12 +96,12 @@ function blocksOf(view: TopView, width: number): Block[] {
     ...(note === undefined ? [] : [row(5, "note", [span(`${note}: this is what the directory alone tells`)])]),
     blank(),
     { rank: 0, lines: [backlogBar(view, width)] },
-    row(1, "", backlogItems(view)),
+    row(1, "", backlogItems(view, width)),
     blank(),
     { rank: 3, lines: rateLines("put", view.put, view.history.put, view, width) },
     { rank: 3, lines: rateLines("committed", view.committed, view.history.committed, view, width) },
     blank(),
-    row(4, "oldest", [oldestOf(view)]),
+    row(4, "oldest", oldestItems(view)),
     row(6, "in flight", inFlight ? inFlightItems(inFlight) : [unknown]),
     row(7, "batches", batches ? batchItems(batches) : [unknown]),
     row(6, "puts", puts ? putItems(puts) : [unknown]),
@@ -153,17 +158,26 @@ function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): L
   const share = bytes / maxBytes;
   const style = share >= CRITICAL_SHARE ? "bad" : share >= HIGH_SHARE ? "high" : "good";
   const percent = `${(share * 100).toFixed(1)} %`.padStart(8);
-  const of = `  ${formatBytes(bytes)} of ${formatBytes(maxBytes)}`;
   const room = width - LABEL_COLUMNS - percent.length;
-  const behind = room - of.length >= LEAST_CHART_COLUMNS ? of : "";
+  const behind = hasSizesAtBar(width) ? `  ${sizesOf(bytes, maxBytes)}` : "";
   const { full, rest } = bar(share, Math.max(0, Math.min(MOST_CHART_COLUMNS, room - behind.length)));
   return [label, span(full, style), faint(rest), span(percent, style), span(behind)];
 }
 
-function backlogItems({ backlog, trend }: TopView): Span[] {
+/** Whether the sizes stand behind the bar: else they are among the items below it. */
+function hasSizesAtBar(width: number): boolean {
+  return width >= 60;
+}
+
+function sizesOf(bytes: number, maxBytes: number): string {
+  return `${formatBytes(bytes)} of ${formatBytes(maxBytes)}`;
+}
+
+function backlogItems({ backlog, trend }: TopView, width: number): Span[] {
   const { records, isAtLeast, payloadBytes, bytes = 0, maxBytes } = backlog;
   const items: Span[] = [];
   if (records !== undefined) items.push(span(formatCount(records, "record") + (isAtLeast ? " or more" : ""), "strong"));
+  if (maxBytes !== undefined && !hasSizesAtBar(width)) items.push(span(sizesOf(bytes, maxBytes)));
   if (payloadBytes !== undefined) items.push(span(`payloads ${formatBytes(payloadBytes)}`));
   if (trend?.kind === "steady") items.push(span(bytes === 0 ? "empty" : "steady"));
   if (trend?.kind === "full") items.push(span(`full in ${formatAge(trend.inMs)} at this rate`, "high"));
@@ -178,19 +192,18 @@ function rateLines(
   label: string,
   rate: TopRate | undefined,
   history: readonly number[],
-  { put, committed, history: both, state, source }: TopView,
+  { history: both, state, source }: TopView,
   width: number,
 ): Line[] {
   if (rate === undefined) {
     const isMeasured = source === "status" ? state !== "closed" : label === "committed";
     return [[labelSpan(label), faint(isMeasured ? "measuring" : source === "status" ? "nothing" : "not known")]];
   }
-  const rates = [put, committed].filter((one) => one !== undefined);
-  const widest = (texts: readonly string[]): number => Math.max(...texts.map(lengthOf));
-  const records = (one: TopRate): string => formatRate(one.records);
-  const bytes = (one: TopRate): string => formatBytes(one.payloadBytes);
-  const text = `${records(rate).padStart(widest(rates.map(records)))} records/s  ` +
-    `${bytes(rate).padStart(widest(rates.map(bytes)))}/s`;
+  // Below each other, and in the same place the next time.
+  const records = `${formatRate(rate.records).padStart(RATE_COLUMNS)} records/s`;
+  const bytes = `${formatBytes(rate.payloadBytes).padStart(SIZE_COLUMNS)}/s`;
+  const text = `${records}  ${bytes}`;
+  if (lengthOf(text) > width - LABEL_COLUMNS) return flow(label, [span(records.trim()), span(bytes.trim())], width);
   const room = width - LABEL_COLUMNS - lengthOf(text) - 3;
   const columns = Math.min(MOST_CHART_COLUMNS, room >= LEAST_CHART_COLUMNS ? room : width - LABEL_COLUMNS);
   const top = Math.max(0, ...both.put.slice(-columns), ...both.committed.slice(-columns));
@@ -200,16 +213,16 @@ function rateLines(
   return [[labelSpan(label), span(text)], [labelSpan(""), chart]];
 }
 
-function oldestOf({ oldestAgeMs, maxAgeMs, source, backlog, inFlight }: TopView): Span {
-  if (source === "directory") return faint("not known");
+function oldestItems({ oldestAgeMs, maxAgeMs, source, backlog }: TopView): Span[] {
+  if (source === "directory") return [faint("not known")];
   if (oldestAgeMs === undefined || maxAgeMs === undefined) {
-    return faint(backlog.records === 0 || inFlight?.records === 0 ? "no record waits" : "all records are in flight");
+    return [faint(backlog.records === 0 ? "no record waits" : "all records are in flight")];
   }
-  const late = oldestAgeMs - maxAgeMs;
-  const age = formatAge(oldestAgeMs);
-  return late <= 0
-    ? span(`${age}, due after ${formatAge(maxAgeMs)}`)
-    : span(`${age}, due for ${formatAge(late)}`, late > 10 * Math.max(1000, maxAgeMs) ? "high" : "plain");
+  const lateMs = oldestAgeMs - maxAgeMs;
+  const age = span(formatAge(oldestAgeMs));
+  if (lateMs <= 0) return [age, faint(`due after ${formatAge(maxAgeMs)}`)];
+  // Whoever takes batches one after the other is a little late all the time.
+  return [age, span(`overdue by ${formatAge(lateMs)}`, lateMs > maxAgeMs + LATE_MS ? "high" : "plain")];
 }
 
 function inFlightItems({ batches, records }: NonNullable<TopView["inFlight"]>): Span[] {
@@ -236,9 +249,9 @@ function putItems({ accepted, rejected, dropped }: NonNullable<TopView["puts"]>)
   ];
 }
 
-function syncItems({ count, meanMs, lastMs, p50Ms, p99Ms, maxMs }: NonNullable<TopView["syncs"]>): Span[] {
+function syncItems({ count, meanMs, p50Ms, p99Ms, maxMs }: NonNullable<TopView["syncs"]>): Span[] {
   if (count === 0) return [faint("none yet")];
-  const times = [["last", lastMs], ["median", p50Ms], ["p99", p99Ms], ["max", maxMs], ["mean", meanMs]] as const;
+  const times = [["mean", meanMs], ["p50", p50Ms], ["p99", p99Ms], ["max", maxMs]] as const;
   return [span(formatNumber(count)), ...times.map(([name, ms]) => span(`${name} ${formatLatency(ms)}`))];
 }
 

@@ -18,6 +18,8 @@ const TREND_READINGS = 16;
 const HISTORY_READINGS = 120;
 /** A status file is due every `statusMs`; one that is later by this factor says that nothing happens, or nobody is there. */
 const LATE_FACTOR = 2.5;
+/** However often it is due, a pause as short as this is none. */
+const LEAST_LATE_MS = 2_500;
 /** A backlog that changes by less than this share, over all readings of a trend, is steady. */
 const STEADY_SHARE = 0.01;
 
@@ -152,7 +154,7 @@ export class TopWatch {
 
   #fromStatus({ now, directory }: TopReading, status: BufferStatus): TopView {
     const { stats, at, limits, sync } = status;
-    const isLate = now - at > LATE_FACTOR * status.statusMs;
+    const isLate = now - at > Math.max(LEAST_LATE_MS, LATE_FACTOR * status.statusMs);
     const state = status.state === "open" && isLate ? "silent" : status.state;
     this.#mark(`process ${status.pid} ${status.openedAt}`, {
       at,
@@ -182,8 +184,8 @@ export class TopWatch {
       put: isOpen ? this.#rates.put : undefined,
       committed: isOpen ? this.#rates.committed : undefined,
       inFlight: { batches: status.inFlightBatches, records: stats.inFlightRecords },
-      // It has grown older since, whoever is there.
-      oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + Math.max(0, now - at) : undefined,
+      // Where nothing is written any more nothing has happened to it, so it has grown older.
+      oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + (state === "open" ? 0 : Math.max(0, now - at)) : undefined,
       maxAgeMs: limits.maxAgeMs,
       batches: {
         emitted: stats.batchesEmitted,
