@@ -93,7 +93,9 @@ function blocksOf(view: TopView, width: number): Block[] {
   return [
     { rank: 1, lines: [titleOf(view, width)] },
     row(2, "state", stateOf(view)),
-    ...(note === undefined ? [] : [row(5, "note", [span(`${note}: this is what the directory alone tells`)])]),
+    ...(note === undefined
+      ? []
+      : [row(5, "note", [span(`${harmless(note)}: this is what the directory alone tells`)])]),
     blank(),
     { rank: 0, lines: [backlogBar(view, width)] },
     row(1, "", backlogItems(view, width)),
