@@ -22,6 +22,8 @@ const LATE_FACTOR = 2.5;
 const LEAST_LATE_MS = 2_500;
 /** A backlog that changes by less than this share, over all readings of a trend, is steady. */
 const STEADY_SHARE = 0.01;
+/** What is there for so short a time is always there: batches come and go. */
+const LEAST_EMPTY_MS = 2_000;
 
 /** What was read at one time. */
 export interface TopReading {
@@ -269,7 +271,8 @@ export class TopWatch {
       return { kind: "steady", inMs: 0 };
     }
     if (change > 0) return { kind: "full", inMs: Math.max(0, maxBytes - last.backlogBytes) / bytesAMs };
-    return { kind: "empty", inMs: last.backlogBytes / -bytesAMs };
+    const inMs = last.backlogBytes / -bytesAMs;
+    return inMs < LEAST_EMPTY_MS ? { kind: "steady", inMs: 0 } : { kind: "empty", inMs };
   }
 }
 
