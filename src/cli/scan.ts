@@ -324,12 +324,12 @@ class LogScan {
         return false;
       }
       const { expected } = reader;
+      if (expected > this.#to) return true;
       let item = reader.next(size);
       if (item.kind === "bad" && next === Infinity) ({ reader, item } = lookAgain(open, { reader, item }, lastGood));
       if (item.kind === "frame") {
         const { frame } = item;
         lastGood = frame;
-        if (frame.firstSequence > this.#to) return true;
         const end = frame.firstSequence + frame.count;
         const known = this.#next!;
         this.#account(end);
@@ -337,7 +337,7 @@ class LogScan {
       } else if (item.kind === "bad" && !item.last) {
         const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
-        yield damaged(segment, item, missing);
+        if (reader.expected > this.#from) yield damaged(segment, item, missing);
       } else {
         const length = item.kind === "bad" ? item.length : item.zeros;
         const offset = size - length;
@@ -370,7 +370,7 @@ class LogScan {
     const { committed, resume, boundaries } = this.#cursor;
     const position = [committed, resume, ...boundaries].find(({ nextSequence }) => nextSequence === this.#from);
     const offset = position === undefined ? 0 : SEGMENT_HEADER_BYTES + position.logBytes - header.logBytesBefore;
-    if (offset > SEGMENT_HEADER_BYTES && offset < size) reader.seek(offset, this.#from, size);
+    if (offset > SEGMENT_HEADER_BYTES && offset <= size) reader.seek(offset, this.#from, size);
     return reader;
   }
 
