@@ -1,6 +1,5 @@
 /**
- * The file status.json: when a buffer writes it, what it says, that a reader never takes a torn one for whole, and that
- * nobody who uses the buffer ever feels it.
+ * The file status.json as a buffer writes it: when, what it says, and that nobody who uses the buffer ever feels it.
  */
 
 import { test } from "node:test";
@@ -10,19 +9,12 @@ import { fileSystemError } from "../src/errors.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
-import {
-  type BufferStatus,
-  decodeStatus,
-  encodeStatus,
-  readStatus,
-  STATUS_BYTES,
-  STATUS_NAME,
-  type StatusProblem,
-} from "../src/status.ts";
+import { type BufferStatus, encodeStatus, readStatus, STATUS_BYTES, STATUS_NAME } from "../src/status.ts";
 import { StatusFile } from "../src/status_file.ts";
 import { turnLoop } from "./record_buffer_subject.ts";
+import { passing, PATH } from "./status_tools.ts";
+import { statusWith } from "./top_tools.ts";
 
-const PATH = "/data/buffer";
 const FILE = `${PATH}/${STATUS_NAME}`;
 
 type Options = Partial<FileBufferOptions<string>>;
@@ -51,126 +43,6 @@ function recorded(fault?: (operation: MemoryOperation) => Fault | undefined): {
     },
   });
   return { fileSystem, writes };
-}
-
-const SAMPLE: BufferStatus = {
-  version: 1,
-  state: "open",
-  uuid: "d31e5b33-b874-42bc-a3e6-d819e13660ac",
-  pid: 4711,
-  runtime: "deno",
-  openedAt: 1,
-  at: 2,
-  statusMs: 1000,
-  limits: { maxRecords: 1, maxBytes: 2, maxAgeMs: 3, maxBacklogBytes: 4, fsync: "always" },
-  stats: {
-    pendingRecords: 1,
-    pendingBytes: 2,
-    backlogBytes: 3,
-    inFlightRecords: 4,
-    oldestAgeMs: 5,
-    segments: 6,
-    diskBytes: 7,
-    puts: 8,
-    batchesEmitted: 9,
-    batchesCommitted: 10,
-    batchesRedelivered: 11,
-    syncs: 12,
-    syncMs: 13.5,
-    rejected: 14,
-    dropped: 15,
-    quarantinedBytes: 16,
-    lastProgressAt: 17,
-  },
-  end: { nextSequence: 18, payloadBytes: 19 },
-  committed: { nextSequence: 20, payloadBytes: 21 },
-  inFlightBatches: 22,
-  sync: { samples: 23, lastMs: 24, p50Ms: 25, p99Ms: 26, maxMs: 27 },
-  problems: [],
-};
-
-// The file
-
-test("encodeStatus() makes a file of JSON, of one length, that decodeStatus() gives back", () => {
-  const bytes = encodeStatus(SAMPLE);
-  assertEquals(bytes.length, STATUS_BYTES);
-  const { crc32, ...rest } = JSON.parse(new TextDecoder().decode(bytes));
-  assertEquals([typeof crc32, rest], ["string", SAMPLE]);
-  assertEquals(decodeStatus(bytes), { kind: "status", status: SAMPLE });
-  assertEquals(bytes.at(-1), 0x0a);
-});
-
-test("decodeStatus() takes no file for whole that is cut, half written, or has a changed byte", () => {
-  const before = encodeStatus({ ...SAMPLE, at: 1_000 });
-  const after = encodeStatus({ ...SAMPLE, at: 2_000, state: "closed" });
-  for (let length = 0; length <= STATUS_BYTES; length++) {
-    const torn = before.slice();
-    torn.set(after.subarray(0, length));
-    const result = decodeStatus(torn);
-    const isOneOfThem = result.kind === "status" && [1_000, 2_000].includes(result.status.at);
-    assert(result.kind === "bad" || isOneOfThem, `${length} bytes`);
-    if (result.kind === "status") assertEquals(torn, result.status.at === 1_000 ? before : after, `${length} bytes`);
-    if (length < STATUS_BYTES) assertEquals(decodeStatus(before.subarray(0, length)).kind, "bad", `${length} bytes`);
-  }
-  for (let i = 0; i < STATUS_BYTES; i++) {
-    const changed = before.slice();
-    changed[i] ^= 1;
-    assertEquals(decodeStatus(changed).kind, "bad", `byte ${i}`);
-  }
-});
-
-test("encodeStatus() leaves out the oldest problems when they don't fit", () => {
-  const problem = (at: number): StatusProblem => ({ type: "warning", message: "ü\u2028\0".repeat(60), at, count: at });
-  const problems = Array.from({ length: 10 }, (_, i) => problem(10 - i));
-  const bytes = encodeStatus({ ...SAMPLE, problems });
-  assertEquals(bytes.length, STATUS_BYTES);
-  const result = decodeStatus(bytes);
-  assert(result.kind === "status");
-  const { length } = result.status.problems;
-  assert(length > 1 && length < 10, `${length} problems`);
-  assertEquals(result.status.problems, problems.slice(0, length));
-});
-
-test("readStatus() says why there is no status", () => {
-  const fileSystem = new MemoryFileSystem();
-  assertEquals(readStatus(fileSystem, PATH), { kind: "missing" });
-  fileSystem.writeFile(FILE, new TextEncoder().encode("{}"));
-  assertEquals(readStatus(fileSystem, PATH), { kind: "bad" });
-  fileSystem.writeFile(FILE, encodeStatus({ ...SAMPLE, version: 2 }));
-  assertEquals(readStatus(fileSystem, PATH), { kind: "version", version: 2 });
-  const refusing = fileSystem.kill({
-    onOperation: () => ({ kind: "fail", errno: "EACCES" }),
-  });
-  const reading = readStatus(refusing, PATH);
-  assertEquals(reading.kind === "unreadable" && reading.error.code, "PERMISSION");
-});
-
-test("readStatus() reads again when the file is being written", () => {
-  const fileSystem = new MemoryFileSystem();
-  let reads = 0;
-  fileSystem.writeFile(FILE, new Uint8Array(STATUS_BYTES));
-  const reading = readStatus({
-    ...passing(fileSystem),
-    open(path, mode) {
-      if (++reads === 2) fileSystem.writeFile(FILE, encodeStatus(SAMPLE));
-      return fileSystem.open(path, mode);
-    },
-  }, PATH);
-  assertEquals([reading, reads], [{ kind: "status", status: SAMPLE }, 2]);
-});
-
-/** The same file system, as a plain object. */
-function passing(fileSystem: FileSystem): FileSystem {
-  return {
-    name: fileSystem.name,
-    open: (path, mode) => fileSystem.open(path, mode),
-    list: (path) => fileSystem.list(path),
-    makeDirectory: (path) => fileSystem.makeDirectory(path),
-    rename: (from, to) => fileSystem.rename(from, to),
-    remove: (path) => fileSystem.remove(path),
-    syncDirectory: (path) => fileSystem.syncDirectory(path),
-    lock: (path) => fileSystem.lock(path),
-  };
 }
 
 // When it is written
@@ -393,7 +265,7 @@ test("status.json that was deleted, or replaced by something longer, comes back"
 
 test("FileBuffer opens a directory in which nothing but status.json is left", async () => {
   const fileSystem = new MemoryFileSystem();
-  fileSystem.writeFile(FILE, encodeStatus(SAMPLE));
+  fileSystem.writeFile(FILE, encodeStatus(statusWith()));
   const buffer = await open(fileSystem, new ManualClock());
   assertEquals(await buffer.put("a"), 1);
   await buffer.close();
@@ -436,7 +308,7 @@ test("status.json keeps ten kinds of problems, counts each, and cuts long messag
   const fileSystem = new MemoryFileSystem();
   fileSystem.makeDirectory(PATH);
   const clock = new ManualClock(0);
-  const { limits, stats, uuid } = SAMPLE;
+  const { limits, stats, uuid } = statusWith();
   const status = new StatusFile({ fileSystem, directory: PATH, clock, statusMs: 1000, limits });
   const position = { nextSequence: 1, payloadBytes: 0 };
   status.start({
@@ -464,7 +336,7 @@ test("status.json gives the sync times of the last syncs: last, median, 99th per
   const fileSystem = new MemoryFileSystem();
   fileSystem.makeDirectory(PATH);
   const clock = new ManualClock();
-  const { limits, stats, uuid } = SAMPLE;
+  const { limits, stats, uuid } = statusWith();
   const status = new StatusFile({ fileSystem, directory: PATH, clock, statusMs: 1000, limits });
   const position = { nextSequence: 1, payloadBytes: 0 };
   status.start({

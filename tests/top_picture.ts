@@ -17,6 +17,7 @@ import { topCommand } from "../src/cli/top.ts";
 import { systemClock } from "../src/clock.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import { startChild } from "./child.ts";
+import { visible } from "./top_tools.ts";
 
 const COLUMNS = 80;
 const ROWS = 24;
@@ -72,7 +73,7 @@ async function write(path: string): Promise<void> {
   }
 }
 
-/** The last screen that `top` draws on a terminal of COLUMNS x ROWS: its lines. */
+/** The last screen that `top` draws on a terminal of COLUMNS x ROWS: its lines, escape characters made visible. */
 async function watch(path: string): Promise<string[]> {
   let screen = "";
   const output: Output = {
@@ -93,8 +94,9 @@ async function watch(path: string): Promise<string[]> {
   };
   await topCommand.run({ positionals: [path], options: { interval: `${INTERVAL_MS}ms` } }, context);
   const shown = path.slice(path.lastIndexOf("/"));
-  return screen.replace(path, `/var/lib/app${shown}`.padEnd(path.length)).split(/\x1b\[\d+;1H\x1b\[K/).slice(1)
-    .map((line) => line.replace(/\x1b\[\d+;1H\x1b\[J$/, ""));
+  return visible(screen).replace(path, `/var/lib/app${shown}`.padEnd(path.length))
+    .split(/␛\[\d+;1H␛\[K/).slice(1)
+    .map((line) => line.replace(/␛\[\d+;1H␛\[J$/, ""));
 }
 
 interface Piece {
@@ -107,7 +109,7 @@ interface Piece {
 function piecesOf(line: string): Piece[] {
   const pieces: Piece[] = [];
   let column = 0;
-  for (const [, code = "", coloured, plain] of line.matchAll(/\x1b\[([\d;]+)m([^\x1b]*)\x1b\[0m|([^\x1b]+)/g)) {
+  for (const [, code = "", coloured, plain] of line.matchAll(/␛\[([\d;]+)m([^␛]*)␛\[0m|([^␛]+)/g)) {
     const text = coloured ?? plain ?? "";
     pieces.push({ text, colour: COLOURS[code] ?? COLOURS[""], column });
     column += [...text].length;

@@ -17,7 +17,7 @@ import {
 } from "../src/cli/top_figures.ts";
 import { renderTop } from "../src/cli/top_screen.ts";
 import type { TopView } from "../src/cli/top_view.ts";
-import { BARE, BUSY, NOW } from "./top_tools.ts";
+import { BARE, BUSY, NOW, visible } from "./top_tools.ts";
 
 function render(view: TopView, columns: number, rows?: number): string {
   return renderTop(view, { columns, rows, hasColours: false });
@@ -201,7 +201,7 @@ test("renderTop() says the same without colours", () => {
       const lines = stripVTControlCharacters(coloured).split("\n").map((line) => line.trimEnd());
       assertEquals(lines.join("\n"), render(view, columns, 30));
       // Each line ends as it began, so that a line can be drawn alone.
-      for (const line of coloured.split("\n")) assertMatch(line, /^((\x1b\[[\d;]+m[^\x1b]+\x1b\[0m)|[^\x1b])*$/);
+      for (const line of visible(coloured).split("\n")) assertMatch(line, /^((␛\[[\d;]+m[^␛]+␛\[0m)|[^␛])*$/);
     }
   }
 });

@@ -20,6 +20,7 @@ import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { currentRuntime, runChild, runtimeArgs, startChild } from "./child.ts";
 import { turnLoop } from "./record_buffer_subject.ts";
+import { visible } from "./top_tools.ts";
 
 const PATH = "/data/buffer";
 
@@ -179,10 +180,10 @@ test("top draws over itself on a terminal, follows its size, and gives the first
   const [enter, first, , small, leave, ...more] = output.writes;
   assert(enter.startsWith(ENTER) && enter.includes("\x1b[?25l"));
   assertEquals([leave, more], [LEAVE, []]);
-  assertMatch(first, /^\x1b\[1;1H\x1b\[K\x1b\[1msluice top/);
+  assert(first.startsWith("\x1b[1;1H\x1b[K\x1b[1msluice top"));
   // One row after the other, each cleared before it is written, and everything below.
   const rowsOf = (text: string) =>
-    Array.from(text.matchAll(/\x1b\[(\d+);1H\x1b\[([KJ])/g), ([, row, kind]) => row + kind);
+    Array.from(visible(text).matchAll(/␛\[(\d+);1H␛\[([KJ])/g), ([, row, kind]) => row + kind);
   const rows = rowsOf(first);
   assertEquals(rows, rows.map((_, i) => `${i + 1}${i === rows.length - 1 ? "J" : "K"}`));
   assertMatch(rowsOf(small).join(" "), /^1K 2K 3K (4K 5[JK]|4J)$/);
@@ -365,11 +366,11 @@ test("top leaves a real terminal as it was after Ctrl+C", { skip: !hasScript }, 
       terminal.stdin.write("\x03");
     });
     await new Promise((resolve, reject) => terminal.once("close", resolve).once("error", reject));
-    const [before, during, after] = text.split(/\x1b\[\?1049[hl]/);
+    const [before, during, after] = visible(text).split(/␛\[\?1049[hl]/);
     assertEquals(before.trim(), "");
     assertStringIncludes(during, "sluice top");
-    assert(!during.includes("\x1b[13;1H"), "more rows than the terminal has");
-    assert(during.endsWith("\x1b[?7h\x1b[?25h"), "the cursor is not shown again");
+    assert(!during.includes("␛[13;1H"), "more rows than the terminal has");
+    assert(during.endsWith("␛[?7h␛[?25h"), "the cursor is not shown again");
     assertMatch(after.trim(), /^code 0\s/);
     assertMatch(after, /\bicanon\b.* echo /s);
   });

@@ -51,6 +51,11 @@ export function statusWith(
   };
 }
 
+/** A text in which escape characters can be seen, and looked for. */
+export function visible(text: string): string {
+  return text.replaceAll("\x1b", "␛");
+}
+
 /** What the directory of that process tells. */
 export const DIRECTORY: TopDirectory = {
   owner: { pid: 4711, runtime: "node", openedAt: new Date(NOW - 3_600_000).toISOString() },
