@@ -98,8 +98,8 @@ state      not known · opened 1 h 13 min ago · node 4711
 note       there is no status.json: written by an older version, or with
            statusMs 0: this is what the directory alone tells
 
-backlog    296 MiB or more
-           1 200 000 records or more · payloads 286 MiB
+backlog    at most 296 MiB
+           at least 1 200 000 records
 
 put        not known
 committed    1 900 records/s   234 KiB/s   ▄ ▁▁▁▁▁▂▂▂▂▂▂▃▃▃▃▃▃▄▄▄▄▄▄ ▁▁▁▁▁▂▂▂▂▂▂
@@ -125,9 +125,8 @@ note       there is no status.json:
            what the directory alone
            tells
 
-backlog    296 MiB or more
-           1 200 000 records or more
-           payloads 286 MiB
+backlog    at most 296 MiB
+           at least 1 200 000 records
 
 put        not known
 committed    1 900 records/s   234 KiB/s

@@ -85,8 +85,8 @@ export const BUSY: TopView = {
   seenAt: NOW - 400,
   owner: { pid: 4711, runtime: "node", openedAt: NOW - 4_400_000 },
   backlog: {
+    isExact: true,
     records: 1_204_113,
-    isAtLeast: false,
     payloadBytes: 316_000_000,
     bytes: 334_495_744,
     maxBytes: 2 ** 30,
@@ -125,7 +125,7 @@ export const BARE: TopView = {
   note: "there is no status.json: written by an older version, or with statusMs 0",
   state: "unknown",
   seenAt: undefined,
-  backlog: { records: 1_200_000, isAtLeast: true, payloadBytes: 3e8, bytes: 3.1e8, maxBytes: undefined },
+  backlog: { isExact: false, records: 1_200_000, payloadBytes: undefined, bytes: 3.1e8, maxBytes: undefined },
   trend: undefined,
   put: undefined,
   oldestAgeMs: undefined,

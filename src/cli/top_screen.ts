@@ -155,7 +155,7 @@ function stateOf({ state, seenAt = 0, now, owner }: TopView): Span[] {
 function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): Line {
   const label = labelSpan("backlog");
   if (bytes === undefined || maxBytes === undefined) {
-    return [label, bytes === undefined ? faint("not known") : span(`${formatBytes(bytes)} or more`)];
+    return [label, bytes === undefined ? faint("not known") : span(`at most ${formatBytes(bytes)}`)];
   }
   const share = bytes / maxBytes;
   const style = share >= CRITICAL_SHARE ? "bad" : share >= HIGH_SHARE ? "high" : "good";
@@ -176,9 +176,9 @@ function sizesOf(bytes: number, maxBytes: number): string {
 }
 
 function backlogItems({ backlog, trend }: TopView, width: number): Span[] {
-  const { records, isAtLeast, payloadBytes, bytes = 0, maxBytes } = backlog;
+  const { records, isExact, payloadBytes, bytes = 0, maxBytes } = backlog;
   const items: Span[] = [];
-  if (records !== undefined) items.push(span(formatCount(records, "record") + (isAtLeast ? " or more" : ""), "strong"));
+  if (records !== undefined) items.push(span((isExact ? "" : "at least ") + formatCount(records, "record"), "strong"));
   if (maxBytes !== undefined && !hasSizesAtBar(width)) items.push(span(sizesOf(bytes, maxBytes)));
   if (payloadBytes !== undefined) items.push(span(`payloads ${formatBytes(payloadBytes)}`));
   if (trend?.kind === "steady") items.push(span(bytes === 0 ? "empty" : "steady"));

@@ -10,7 +10,7 @@
 
 import type { LockOwner } from "../errors.ts";
 import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../status.ts";
-import type { CursorState, LogPosition, SegmentHeader } from "../wal/format.ts";
+import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 
 /** Readings that a trend is measured over: long enough to even out batches, short enough to turn in time. */
 const TREND_READINGS = 16;
@@ -73,10 +73,10 @@ export interface TopView {
   /** Who opened the buffer last. */
   readonly owner: { readonly pid: number; readonly runtime: string; readonly openedAt: number } | undefined;
   readonly backlog: {
+    /** If not, there are so many records at least, and so many bytes at most. */
+    readonly isExact: boolean;
     /** Not committed, in flight included. */
     readonly records: number | undefined;
-    /** Whether there may be more than that. */
-    readonly isAtLeast: boolean;
     readonly payloadBytes: number | undefined;
     /** Payloads and framing, what counts against `maxBytes`. */
     readonly bytes: number | undefined;
@@ -176,8 +176,8 @@ export class TopWatch {
       seenAt: at,
       owner: { pid: status.pid, runtime: status.runtime, openedAt: status.openedAt },
       backlog: {
+        isExact: true,
         records: stats.pendingRecords,
-        isAtLeast: false,
         payloadBytes: stats.pendingBytes,
         bytes: stats.backlogBytes,
         maxBytes: limits.maxBacklogBytes,
@@ -214,7 +214,6 @@ export class TopWatch {
     const { cursor, owner, lastHeader, segments } = directory;
     const committed = cursor?.committed;
     this.#mark("directory", { at: now, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
-    const least = committed && lastHeader && backlogOf(committed, lastHeader);
     const { files, bytes } = sumOf(segments);
     return {
       path: this.#path,
@@ -225,10 +224,10 @@ export class TopWatch {
       seenAt: undefined,
       owner: owner && { pid: owner.pid, runtime: owner.runtime, openedAt: Date.parse(owner.openedAt) },
       backlog: {
-        records: least?.records,
-        isAtLeast: true,
-        payloadBytes: least?.payloadBytes,
-        bytes: least?.bytes,
+        isExact: false,
+        records: cursor && leastRecords(cursor, lastHeader),
+        payloadBytes: undefined,
+        bytes: committed && lastHeader && mostBytes(committed, lastHeader, segments.at(-1)?.bytes ?? 0),
         maxBytes: undefined,
       },
       trend: undefined,
@@ -307,16 +306,15 @@ function ratesBetween(from: Mark, to: Mark): Rates {
   return { put: rate(from.end, to.end, 0), committed: rate(from.committed, to.committed, dropped) };
 }
 
-/** What is between the commit position and the last segment: that much is there at least. */
-function backlogOf(
-  committed: LogPosition,
-  header: SegmentHeader,
-): { records: number; payloadBytes: number; bytes: number } {
-  return {
-    records: Math.max(0, header.firstSequence - committed.nextSequence),
-    payloadBytes: Math.max(0, header.payloadBytesBefore - committed.payloadBytes),
-    bytes: Math.max(0, header.logBytesBefore - committed.logBytes),
-  };
+/** Up to the highest sequence that the small files know of; what was put since is in the last segment only. */
+function leastRecords({ committed, resume, lastSequence }: CursorState, header: SegmentHeader | undefined): number {
+  const next = Math.max(lastSequence + 1, resume.nextSequence, header?.firstSequence ?? 0);
+  return Math.max(0, next - committed.nextSequence);
+}
+
+/** Up to the end of the last file, as if nothing in it were only set aside. */
+function mostBytes(committed: LogPosition, { logBytesBefore }: SegmentHeader, segmentBytes: number): number {
+  return Math.max(0, logBytesBefore + segmentBytes - SEGMENT_HEADER_BYTES - committed.logBytes);
 }
 
 function inFlightOf({ committed, boundaries }: CursorState): { batches: number; records: number } {
