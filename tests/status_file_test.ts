@@ -182,11 +182,13 @@ test("FileBuffer.close() writes status.json before it gives up the lock, and nev
   const putting = buffer.put("a");
   await Promise.all([putting, buffer.close()]);
   assertEquals(stateAtRelease, "closed");
+  clock.advance(500);
   const next = await open(fileSystem, clock);
+  const openedAt = clock.now();
   clock.advance(1000);
   await assertRejects(() => buffer.put("b"));
   clock.advance(10_000);
-  assertEquals([statusIn(fileSystem).state, statusIn(fileSystem).stats.pendingRecords], ["open", 1]);
+  assertEquals([statusIn(fileSystem).state, statusIn(fileSystem).openedAt], ["open", openedAt]);
   await next.close();
 });
 
@@ -232,8 +234,12 @@ test("FileBuffer goes on, and tells nobody, whatever happens to status.json; and
   }
 });
 
-test("status.json goes on telling when the disk is full", async () => {
-  const fileSystem = new MemoryFileSystem();
+test("status.json goes on telling when the disk is full, because it is overwritten in place", async () => {
+  const operations: string[] = [];
+  const { fileSystem } = recorded(({ path, operation, mode = "" }) => {
+    if (path === FILE) operations.push(`${operation} ${mode}`.trim());
+    return undefined;
+  });
   const clock = new ManualClock();
   const buffer = await open(fileSystem, clock);
   await buffer.put("a");
@@ -244,6 +250,10 @@ test("status.json goes on telling when the disk is full", async () => {
   const { stats, at } = statusIn(fileSystem);
   assertEquals([stats.puts, stats.rejected, at], [1, 1, clock.now()]);
   await buffer.close();
+  const overwriting = ["open write", "size", "write", "close"];
+  const reading = ["open read", "read", "close"];
+  const creating = ["open write", "open create", "size", "write", "close"];
+  assertEquals(operations, [...creating, ...overwriting, ...reading, ...overwriting]);
   assertEquals(statusIn(fileSystem).state, "closed");
 });
 
