@@ -70,8 +70,10 @@ function parse(args: CommandArguments): DumpOptions {
   const json = args.options["json"] === true;
   const format = choiceOf(args, "format", DUMP_FORMATS);
   const meta = json || args.options["meta"] === true;
+  if (format === "raw" && args.options["meta"] === true) {
+    throw new UsageError("Cannot use --meta with --format=raw: raw has no place for it");
+  }
   if (json && format !== "json") throw new UsageError(`Cannot use --json with --format=${format}: take --meta`);
-  if (meta && format === "raw") throw new UsageError("Cannot use --meta with --format=raw: raw has no place for it");
   const from = wholeNumberOf(args, "from", 1);
   const to = wholeNumberOf(args, "to", 1) ?? Infinity;
   if (from !== undefined && from > to) throw new UsageError(`Cannot dump from ${from} to ${to}: nothing is in between`);
