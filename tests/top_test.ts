@@ -305,6 +305,26 @@ test("top goes on beside a writer that rotates and removes its segments", async 
   await buffer.close();
 });
 
+test("top goes on when a file vanishes at whichever of its operations", async () => {
+  const clock = new ManualClock();
+  let fileSystem = new MemoryFileSystem();
+  await (await open(fileSystem, clock)).close();
+  for (let failing = 0, isDone = false; !isDone; failing++) {
+    isDone = true;
+    let count = 0;
+    fileSystem = fileSystem.kill({
+      onOperation({ operation }) {
+        if (operation !== "open" || count++ !== failing) return;
+        isDone = false;
+        return { kind: "fail", errno: "ENOENT" };
+      },
+    });
+    const top = await start(fileSystem, clock, { json: true });
+    top.controller.abort();
+    assertEquals([await top.ended, viewsIn(top.output).length], [0, 1], `open ${failing}`);
+  }
+});
+
 // Real processes
 
 async function withWriter(body: (path: string) => Promise<void>): Promise<void> {
