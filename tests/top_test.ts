@@ -308,7 +308,9 @@ test("top goes on beside a writer that rotates and removes its segments", async 
 test("top goes on when a file vanishes at whichever of its operations", async () => {
   const clock = new ManualClock();
   let fileSystem = new MemoryFileSystem();
-  await (await open(fileSystem, clock)).close();
+  const buffer = await open(fileSystem, clock);
+  await buffer.put("a");
+  await buffer.close();
   for (let failing = 0, isDone = false; !isDone; failing++) {
     isDone = true;
     let count = 0;
