@@ -186,7 +186,7 @@ test("top draws over itself on a terminal, follows its size, and gives the first
     Array.from(visible(text).matchAll(/␛\[(\d+);1H␛\[([KJ])/g), ([, row, kind]) => row + kind);
   const rows = rowsOf(first);
   assertEquals(rows, rows.map((_, i) => `${i + 1}${i === rows.length - 1 ? "J" : "K"}`));
-  assertMatch(rowsOf(small).join(" "), /^1K 2K 3K (4K 5[JK]|4J)$/);
+  assertEquals(rowsOf(small), ["1K", "2K", "3K", "4K", "5K"]);
   assert(!output.text.includes("\n"), "a line feed may scroll");
 });
 

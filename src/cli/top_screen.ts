@@ -321,16 +321,20 @@ function wrap(text: string, room: number, first: number): string[] {
   return [...lines, line];
 }
 
-/** As many lines as there are rows, by leaving out what matters least. */
-function fit(blocks: readonly Block[], rows: number | undefined): Line[] {
+/** As many lines as there are rows, by leaving out what matters least, or the end of it. */
+function fit(blocks: readonly Block[], rows = Infinity): Line[] {
   let left = blocks;
-  const height = (): number => left.reduce((sum, { lines }) => sum + lines.length, 0);
-  while (rows !== undefined && height() > rows && left.length > 1) {
+  for (;;) {
+    const excess = left.reduce((sum, { lines }) => sum + lines.length, 0) - rows;
+    if (excess <= 0) return left.flatMap(({ lines }) => lines);
     const highest = Math.max(...left.map(({ rank }) => rank));
     const last = left.findLastIndex(({ rank }) => rank === highest);
-    left = left.filter((_, i) => i !== last);
+    left = left.flatMap((block, i) => {
+      if (i !== last) return [block];
+      const { rank, lines } = block;
+      return lines.length > excess ? [{ rank, lines: lines.slice(0, -excess) }] : [];
+    });
   }
-  return left.flatMap(({ lines }) => lines).slice(0, rows);
 }
 
 function blank(): Block {
