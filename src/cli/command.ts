@@ -26,7 +26,7 @@ export interface Output {
   /** Its height in rows; not given or `undefined` if it isn't known. */
   readonly rows?: number | undefined;
   /**
-   * Resolves when more can be written without piling up.
+   * Resolves when more can be written without piling up; the bytes may be written over then.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */
