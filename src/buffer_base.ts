@@ -39,6 +39,8 @@ export interface BufferParts<T> {
   readonly options: ResolvedOptions<T>;
   /** The time that puts are stamped with. */
   readonly time: () => number;
+  /** A put was rejected. */
+  readonly onRejected?: () => void;
 }
 
 /**
@@ -74,18 +76,20 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   #closing: Promise<void> | undefined;
   #lastPutAt = 0;
   #rejected = 0;
+  readonly #whenRejected: (() => void) | undefined;
 
   /** Made by `open()` of the subclasses. @internal */
-  protected constructor({ store, options, time }: BufferParts<T>) {
+  protected constructor({ store, options, time, onRejected }: BufferParts<T>) {
     this.#options = options;
     this.#time = time;
     this.#store = store;
+    this.#whenRejected = onRejected;
     this.#startSequence = this.#seenSequence = store.end.nextSequence;
     this.#admission = new Admission(store, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.listeners.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
-      onRejected: () => this.#rejected++,
+      onRejected: () => this.#countRejected(1),
     });
     this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#onRoom() });
     store.listen({
@@ -258,8 +262,13 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return new TypeError(`Cannot ${verb}: a codec, or a record's toJSON(), is at work`);
   }
 
+  #countRejected(puts: number): void {
+    this.#rejected += puts;
+    this.#whenRejected?.();
+  }
+
   #refuse<R>(refusal: Error): Promise<R> {
-    this.#rejected++;
+    this.#countRejected(1);
     return Promise.reject(refusal);
   }
 
@@ -315,7 +324,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   #onRejected(puts: number): void {
-    this.#rejected += puts;
+    this.#countRejected(puts);
     // The backlog is smaller again, so whoever waits may fit; not from within the write that has just failed.
     queueMicrotask(() => {
       if (this.#closing === undefined && this.#store.failure === undefined) this.#admission.pump();

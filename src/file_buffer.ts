@@ -13,7 +13,16 @@ import { stampClock } from "./clock.ts";
 import { FileStore } from "./file_store.ts";
 import { detectFileSystem } from "./fs/detect.ts";
 import type { FileSystem } from "./fs/file_system.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, resolveOptions } from "./options.ts";
+import {
+  checkInteger,
+  checkMethods,
+  checkOneOf,
+  describe,
+  MOST_MS,
+  type ResolvedOptions,
+  resolveOptions,
+} from "./options.ts";
+import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "./wal/damage.ts";
 import type { Fsync } from "./wal/log.ts";
 
@@ -21,10 +30,11 @@ import type { Fsync } from "./wal/log.ts";
 const DEFAULT_FSYNC_MS = 1_000;
 /** Segment: what open() has to read through, and what a commit gives back to the disk at a time. */
 const DEFAULT_SEGMENT_BYTES: number = 16 * 2 ** 20;
-/** The longest interval: a timer of 31 bits. */
-const MOST_FSYNC_MS: number = 2 ** 31 - 1;
 /** The smallest segment: a header and little more. For tests that want to see many. */
 const LEAST_SEGMENT_BYTES = 256;
+
+/** Interval of status files: as often as a person looks. */
+const DEFAULT_STATUS_MS = 1_000;
 
 const FILE_SYSTEM_METHODS = [
   "open",
@@ -90,6 +100,14 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    */
   readonly onDamage?: OnDamage;
   /**
+   * While something changes, the file `status.json` in the directory is written anew so often, in milliseconds, for
+   * those who watch the buffer from outside: `top` of the command line, or a program of your own. 0: never; up to
+   * 2^31 - 1.
+   *
+   * @default {1_000}
+   */
+  readonly statusMs?: number;
+  /**
    * Where the files are.
    *
    * @default {the file system of this runtime}
@@ -98,7 +116,7 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
 }
 
 /** The options that only a `FileBuffer` has. */
-const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "onDamage", "fileSystem"];
+const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "onDamage", "statusMs", "fileSystem"];
 
 /**
  * A crash-safe buffer on disk. One process at a time may have it open.
@@ -139,37 +157,65 @@ export class FileBuffer<T> extends BaseBuffer<T> {
     const resolved = resolveOptions(options, OWN_OPTIONS);
     const own = resolveOwnOptions(options);
     const time = stampClock(resolved.clock);
+    const { listeners } = resolved;
+    const fileSystem = options.fileSystem ?? await detectFileSystem();
+    const status = own.statusMs === 0 ? undefined : statusFile(resolved, own, fileSystem);
+    if (status !== undefined) listeners.add((event) => status.note(event));
+    const onChange = (): void => status?.touch();
     const store = await FileStore.open({
       ...own,
-      fileSystem: options.fileSystem ?? await detectFileSystem(),
+      fileSystem,
       clock: resolved.clock,
       time,
       recordLimit: resolved.maxRecordBytes,
       codecVersion: resolved.codec.version ?? 0,
       isJson: isJsonCodec(resolved.codec),
-      tell: (event) => resolved.listeners.tell(event),
+      tell: (event) => listeners.tell(event),
+      onChange,
+      onClosing: () => status?.close(),
     });
-    return new FileBuffer<T>({ store, options: resolved, time });
+    const buffer = new FileBuffer<T>({ store, options: resolved, time, onRejected: onChange });
+    status?.start({
+      uuid: store.uuid,
+      stats: () => buffer.stats(),
+      positions: () => {
+        const { committed, boundaries } = store.commitState;
+        return { end: store.end, committed, inFlightBatches: boundaries.length };
+      },
+      hasFailed: () => store.failure !== undefined,
+    });
+    return buffer;
   }
 }
 
+/** The options that only a `FileBuffer` has, complete and checked. */
+type OwnOptions = Required<
+  Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
+>;
+
+function statusFile<T>(
+  { clock, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes }: ResolvedOptions<T>,
+  { path: directory, fsync, statusMs }: OwnOptions,
+  fileSystem: FileSystem,
+): StatusFile {
+  const limits = { maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, fsync };
+  return new StatusFile({ fileSystem, directory, clock, statusMs, limits });
+}
+
 /** Checks what `resolveOptions` doesn't know. */
-function resolveOwnOptions<T>(options: FileBufferOptions<T>): {
-  path: string;
-  fsync: Fsync;
-  segmentBytes: number;
-  onDamage: OnDamage;
-} {
+function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
   const { path, fsync = DEFAULT_FSYNC_MS, segmentBytes = DEFAULT_SEGMENT_BYTES, onDamage = "quarantine" } = options;
+  const { statusMs = DEFAULT_STATUS_MS } = options;
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`Cannot open buffer: path must be the path of a directory, got ${describe(path)}`);
   }
-  if (typeof fsync === "number") checkInteger("fsync", fsync, 1, MOST_FSYNC_MS);
+  if (typeof fsync === "number") checkInteger("fsync", fsync, 1, MOST_MS);
   else if (fsync !== "always" && fsync !== "never") {
     throw new TypeError(`Cannot open buffer: fsync must be "always", "never" or milliseconds, got ${describe(fsync)}`);
   }
   checkInteger("segmentBytes", segmentBytes, LEAST_SEGMENT_BYTES, 2 ** 30);
   checkOneOf("onDamage", onDamage, ["quarantine", "fail"]);
+  checkInteger("statusMs", statusMs, 0, MOST_MS);
   if (options.fileSystem !== undefined) checkMethods("fileSystem", options.fileSystem, FILE_SYSTEM_METHODS);
-  return { path, fsync, segmentBytes, onDamage };
+  return { path, fsync, segmentBytes, onDamage, statusMs };
 }

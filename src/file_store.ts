@@ -14,6 +14,7 @@ import type { Codec } from "./codec.ts";
 import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
 import type { FileLock, FileSystem } from "./fs/file_system.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { STATUS_NAME } from "./status.ts";
 import type { MaybePromise } from "./turn_queue.ts";
 import { CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
@@ -39,10 +40,14 @@ export interface FileStoreOptions {
   readonly isJson: boolean;
   readonly onDamage: OnDamage;
   readonly tell: (event: BufferEvent) => void;
+  /** Records were acknowledged, handed over, committed or dropped. */
+  readonly onChange: () => void;
+  /** All is written; the lock is about to be given up. */
+  readonly onClosing: () => void;
 }
 
 /** The names that a buffer's directory holds besides its segments. */
-const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME]);
+const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME, STATUS_NAME]);
 
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
@@ -58,6 +63,7 @@ interface Parts {
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
   readonly relay: Relay;
+  readonly onChange: () => void;
 }
 
 /** A store of records on disk. */
@@ -115,7 +121,7 @@ export class FileStore implements RecordStore {
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
-    return new FileStore({ log, reader, quarantine, recovered, recovery, relay });
+    return new FileStore({ log, reader, quarantine, recovered, recovery, relay, onChange: options.onChange });
   }
 
   get uuid(): string {
@@ -208,10 +214,12 @@ export class FileStore implements RecordStore {
   }
 
   secure(next: number): Promise<void> | undefined {
+    this.#parts.onChange();
     return this.#log.secure(next);
   }
 
   saveCommit(state: CommitState): Promise<void> | undefined {
+    this.#parts.onChange();
     return this.#log.saveCommit(state);
   }
 
@@ -306,13 +314,17 @@ function openLog(
   },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
-  const { codecVersion, isJson } = options;
+  const { codecVersion, isJson, onChange, onClosing } = options;
+  const release = (): void => {
+    onClosing();
+    lock.release();
+  };
   return new Log({
     fileSystem,
     directory,
     clock,
     time,
-    lock,
+    lock: { release },
     recovered,
     quarantine,
     fsync,
@@ -322,7 +334,10 @@ function openLog(
     isJson,
     events: {
       onWritten: (name, position, bytes) => relay.reader?.offer(name, position, bytes),
-      onVisible: (putTime) => relay.listener?.onVisible(putTime),
+      onVisible: (putTime) => {
+        relay.listener?.onVisible(putTime);
+        onChange();
+      },
       onRejected: (puts) => relay.listener?.onRejected(puts),
       onFailed: (error) => relay.listener?.onFailed(error),
       onSync: (durationMs) => tell({ type: "synced", durationMs }),

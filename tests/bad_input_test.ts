@@ -105,6 +105,8 @@ const WRONG_OWN: typeof WRONG_SHARED = [
   ["fsync", [...noFloat, 0, -1, 2 ** 31], RangeError],
   ["segmentBytes", noNumber, TypeError],
   ["segmentBytes", [...noFloat, 0, 255, 2 ** 30 + 1], RangeError],
+  ["statusMs", [...noNumber, "never"], TypeError],
+  ["statusMs", [...noFloat, -1, 2 ** 31], RangeError],
   ["onDamage", ["ignore", "", null, true], TypeError],
   ["fileSystem", [null, "node", {}, { ...methodsOf(new MemoryFileSystem()), lock: undefined }], TypeError],
   ["fileSystem", [{ ...methodsOf(new MemoryFileSystem()), syncDirectory: true }], TypeError],
@@ -160,6 +162,7 @@ test("FileBuffer.open() takes the smallest and the largest value of each option"
     maxBacklogBytes: [1, Number.MAX_SAFE_INTEGER],
     fsync: [1, 2 ** 31 - 1, "always", "never"],
     segmentBytes: [256, 2 ** 30],
+    statusMs: [0, 1, 2 ** 31 - 1],
     codec: [{ encode, decode, version: 0 }, { encode, decode, version: 2 ** 32 - 1 }],
   };
   for (const [name, values] of Object.entries(edges)) {

@@ -20,12 +20,9 @@ import {
   type Fsync,
   type PermissionError,
 } from "../mod.ts";
+import { say } from "./say.ts";
 
 const RECORDS: readonly string[] = ["", "plain", "grüße, 世界 👋🏽", "\0\x01\u2028", "x".repeat(100_000)];
-
-function say(line: string): void {
-  process.stdout.write(line + "\n");
-}
 
 /** Puts in small bursts, and has a consumer going, until the process is killed. */
 async function put(path: string, fsync: Fsync): Promise<void> {
@@ -45,7 +42,7 @@ async function put(path: string, fsync: Fsync): Promise<void> {
         say(`commit ${batch.lastSequence}`);
       }
     }
-    // Or what is said would have to wait for this process's event loop, while it is kept from turning.
+    // The event loop turns, as it does in a program that has other things to do.
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }

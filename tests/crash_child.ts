@@ -58,7 +58,15 @@ function dyingFileSystem(fileSystem: FileSystem, at: number, random: (below: num
 async function openWhenFree(path: string, fileSystem: FileSystem, fsync: Fsync): Promise<FileBuffer<string>> {
   for (let isTold = false;; isTold = true) {
     try {
-      return await FileBuffer.open({ path, fileSystem, fsync, codec: textCodec(), segmentBytes: 2048, maxRecords: 5 });
+      return await FileBuffer.open({
+        path,
+        fileSystem,
+        fsync,
+        codec: textCodec(),
+        segmentBytes: 2048,
+        maxRecords: 5,
+        statusMs: 0,
+      });
     } catch (error) {
       if (!(error instanceof BufferError) || error.code !== "BUFFER_LOCKED") throw error;
       if (!isTold) say("locked");

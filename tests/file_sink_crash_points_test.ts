@@ -51,7 +51,7 @@ async function begin(isRotated: boolean): Promise<MemoryFileSystem> {
 }
 
 function openBuffer(fileSystem: MemoryFileSystem, fsync: Fsync): Promise<FileBuffer<unknown>> {
-  return FileBuffer.open<unknown>({ path: BUFFER, fileSystem, fsync, maxRecords: 2 });
+  return FileBuffer.open<unknown>({ path: BUFFER, fileSystem, fsync, maxRecords: 2, statusMs: 0 });
 }
 
 /** What a producer does: sends each batch as a delivery until it is taken, then commits it. */

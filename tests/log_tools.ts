@@ -264,6 +264,7 @@ export async function openLog(fileSystem: FileSystem, options: TextBufferOptions
     path: DIRECTORY,
     codec: textCodec(),
     fsync: "never",
+    statusMs: 0,
     clock,
     ...options,
     fileSystem,

@@ -122,9 +122,9 @@ class Life {
       return this.#world.deadLetters ??= await MemoryBuffer.open<DeadLetter<string>>({ clock });
     }
     const fsync = (["always", "never", 20] as const)[random(3)];
-    const letters = await FileBuffer.open<DeadLetter<string>>({ path: "/dead", fileSystem, clock, fsync });
+    const letters = await FileBuffer.open<DeadLetter<string>>({ path: "/dead", fileSystem, clock, fsync, statusMs: 0 });
     this.#opened.push(letters);
-    this.buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync, ...options });
+    this.buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync, statusMs: 0, ...options });
     this.#opened.push(this.buffer);
     return letters;
   }

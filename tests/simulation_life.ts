@@ -82,6 +82,7 @@ export class Life {
     let life: Life | undefined;
     try {
       const buffer = await FileBuffer.open<string>({
+        statusMs: 0,
         ...rest,
         path: PATH,
         codec: versionedCodec(codecVersion),

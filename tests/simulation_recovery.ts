@@ -115,6 +115,7 @@ async function openCopy(files: MemoryFileSystem, clock: ManualClock): Promise<Co
     fsync: "never",
     maxRecords: 4,
     segmentBytes: 4096,
+    statusMs: 0,
     onEvent(event) {
       if (event.type === "damage") damaged.push(event.region);
     },
@@ -194,7 +195,9 @@ function summary({ id, redelivered, values }: SeenBatch): unknown {
 /** Besides the log there are a few files of a fixed size, and what was set aside. */
 function checkFiles(files: MemoryFileSystem): void {
   const names = files.paths().map((path) => path.slice(PATH.length + 1));
-  const others = names.filter((name) => !/^(cursor|lock|owner\.json|\d{20}\.wal|quarantine\/.+)$/.test(name));
+  const others = names.filter((name) =>
+    !/^(cursor|lock|owner\.json|status\.json|\d{20}\.wal|quarantine\/.+)$/.test(name)
+  );
   assertEquals(others, [], "files that don't belong there");
   const sizeOf = (name: string) => names.includes(name) ? files.readFile(`${PATH}/${name}`).length : 0;
   assertEquals(sizeOf("cursor"), CURSOR_FILE_BYTES, "bytes of the cursor");

@@ -20,6 +20,8 @@ export interface LifeOptions {
   readonly whenFull: WhenFull;
   readonly codecVersion: number;
   readonly onDamage: OnDamage;
+  /** Off by default: it adds operations to every life, and no guarantee rests on it. */
+  readonly statusMs?: number;
 }
 
 /** What all lives of a simulation share. */

@@ -48,8 +48,10 @@ export const EXIT_FAILED = 3;
 export interface Output {
   /** Width in columns if this is a terminal; `undefined` if it is not. */
   readonly columns: number | undefined;
+  /** Its height in rows; not given or `undefined` if it isn't known. */
+  readonly rows?: number | undefined;
   /**
-   * Resolves when more can be written without piling up.
+   * Resolves when more can be written without piling up; the bytes may be written over then.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */

@@ -14,6 +14,9 @@ import { type DirectoryPicture, readDirectory, scanLog } from "./scan.ts";
 import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./text.ts";
 import { segmentBytesOf } from "./walk.ts";
 
+/** So often at most a log is looked at anew that has changed meanwhile. */
+const MOST_LOOKS = 5;
+
 /** Records, or a part of them. */
 interface Amount {
   readonly records: number;
@@ -71,7 +74,12 @@ Example:
 };
 
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
-  const inspection = inspect(pathOf(args, inspectCommand), context);
+  const path = pathOf(args, inspectCommand);
+  let inspection = inspect(path, context);
+  // A fast writer may have removed the last segment before it could be opened: then there is another.
+  for (let look = 1; look < MOST_LOOKS && inspection.findings.some(({ kind }) => kind === "gone"); look++) {
+    inspection = inspect(path, context);
+  }
   const { output } = context;
   if (args.options["json"] === true) {
     const { findings, ...rest } = inspection;

@@ -47,6 +47,7 @@ import { inspectCommand } from "./inspect.ts";
 import { reportCommand } from "./report.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
+import { topCommand } from "./top.ts";
 import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
@@ -64,6 +65,7 @@ const COMMANDS: readonly Command[] = [
   inspectCommand,
   verifyCommand,
   dumpCommand,
+  topCommand,
   reportCommand,
 ];
 

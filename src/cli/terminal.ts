@@ -79,7 +79,7 @@ async function* readInput(input: Readable, signal: AbortSignal): AsyncGenerator<
 
 /** A stream to write to; also for one that isn't of this process. */
 export function outputTo(
-  stream: Writable & { readonly isTTY?: boolean; readonly columns?: number },
+  stream: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number },
   signal: AbortSignal,
 ): Output {
   let failure: Error | undefined;
@@ -88,6 +88,9 @@ export function outputTo(
   return {
     get columns() {
       return stream.isTTY === true ? stream.columns : undefined;
+    },
+    get rows() {
+      return stream.isTTY === true ? stream.rows : undefined;
     },
     write: (data) =>
       new Promise((resolve, reject) => {

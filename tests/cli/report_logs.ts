@@ -144,6 +144,8 @@ export function segment(firstSequence: number, bytes: number): ScanItem {
 /** Frames of one record each, one behind the other. */
 export function frames(first: number, count: number, length: number, putTime = NOW): ScanItem[] {
   const payload = new Uint8Array(length - 32);
+  const body = new Uint8Array(4 + payload.length);
+  new DataView(body.buffer).setUint32(0, payload.length, true);
   return Array.from({ length: count }, (_, i) => ({
     kind: "frame",
     segment: "",
@@ -153,6 +155,7 @@ export function frames(first: number, count: number, length: number, putTime = N
     count: 1,
     putTime,
     payloads: () => [payload],
+    body: () => body,
     codecVersion: 0,
     isJson: false,
   }));

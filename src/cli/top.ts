@@ -1,0 +1,204 @@
+/**
+ * `top`: a live view of a buffer that a program has open.
+ *
+ * Guarantees: the lock isn't touched and no byte is changed; beside a writer that rotates, removes and rewrites its files it
+ * goes on; the terminal is left as it was found, however this ends; without a terminal it prints one plain block after
+ * the other.
+ *
+ * @module
+ */
+
+import { join } from "@std/path/join";
+import type { Clock } from "../clock.ts";
+import { FileSystemError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { readStatus } from "../status.ts";
+import type { SegmentHeader } from "../wal/format.ts";
+import { readSegmentHeader } from "../wal/recovery.ts";
+import { pathOf } from "./arguments.ts";
+import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./command.ts";
+import { readDirectory } from "./picture.ts";
+import { DEFAULT_COLUMNS } from "./text.ts";
+import { renderTop } from "./top_screen.ts";
+import { type TopReading, type TopView, TopWatch } from "./top_view.ts";
+
+const DEFAULT_INTERVAL_MS = 1_000;
+/** More often nobody can read, less often it isn't live. */
+const LEAST_INTERVAL_MS = 100;
+const MOST_INTERVAL_MS = 3_600_000;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
+/** A writer leaves this much more between two files than it is asked to. */
+const STATUS_SLACK = 1.25;
+/** A terminal that doesn't say how high it is. */
+const DEFAULT_ROWS = 24;
+
+/** The other screen, without a cursor and without lines that go on in the next (xterm's control sequences). */
+const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/** Comes before a line's text: behind a line that is full to the last column it would take that one away. */
+const CLEAR_LINE = "\x1b[K";
+const CLEAR_BELOW = "\x1b[J";
+
+/** Shows a view once. */
+type Show = (view: TopView) => Promise<void>;
+
+/** The command `top`. */
+export const topCommand: Command = {
+  name: "top",
+  usage: "PATH [--interval 1s] [--once] [--plain] [--json]",
+  summary: "Shows a buffer live: backlog, rates, ages, sync times, problems",
+  details: `Shows what the program that has the buffer open says about itself in the file status.json, once a second \
+by default (its option statusMs). Without that file (an older writer, statusMs 0) it shows what the directory alone \
+tells, and says what isn't known.
+
+Nobody can tell without the lock whether a process lives: "silent" means that it has written nothing for a while, \
+because it has nothing to do, is stopped, or is gone. Rates are measured between two looks, so the first ones come \
+after one interval. Times are in UTC.
+
+On a terminal the view is redrawn in place until Ctrl+C, which ends it with exit code 0. Elsewhere, and with --plain, \
+one block follows the other; with --json, one object a line.`,
+  options: {
+    interval: { type: "string", value: "TIME", help: "Time between two looks: 500ms, 2s, 1m; default 1s" },
+    once: { type: "boolean", help: "Look twice, one interval apart, print the result and end" },
+    plain: { type: "boolean", help: "No colours and no redrawing, also on a terminal" },
+  },
+  async run(args, context) {
+    const path = pathOf(args, topCommand);
+    const intervalMs = intervalOf(args.options["interval"]);
+    const flags = { isOnce: args.options["once"] === true, isPlain: args.options["plain"] === true };
+    if (args.options["json"] === true) return await watch(path, intervalMs, flags, context, showJson(context));
+    const isDrawn = context.output.columns !== undefined && !flags.isPlain && !flags.isOnce;
+    if (!isDrawn) return await watch(path, intervalMs, flags, context, showBlock(context, flags.isPlain));
+    // Before the terminal is touched: what can't be read is said on the screen that stays.
+    readAll(context.fileSystem, path, 0);
+    return await onOtherScreen(context, () => watch(path, intervalMs, flags, context, showScreen(context)));
+  },
+};
+
+/** Looks and shows, until the user ends it. */
+async function watch(
+  path: string,
+  intervalMs: number,
+  { isOnce }: { readonly isOnce: boolean },
+  { fileSystem, clock, signal }: CommandContext,
+  show: Show,
+): Promise<number> {
+  const topWatch = new TopWatch(path);
+  const look = (): TopReading => readAll(fileSystem, path, clock.now());
+  try {
+    if (isOnce) {
+      const first = look();
+      topWatch.add(first);
+      await sleep(clock, msToSecondLook(first, intervalMs), signal);
+      if (!signal.aborted) await show(topWatch.add(look()));
+      return EXIT_OK;
+    }
+    while (!signal.aborted) {
+      await show(topWatch.add(look()));
+      await sleep(clock, intervalMs, signal);
+    }
+  } catch (error) {
+    // A write that waited for its reader ends with the command.
+    if (!signal.aborted) throw error;
+  }
+  return EXIT_OK;
+}
+
+/** So that another status file is there by then, if the writer has anything to say. */
+function msToSecondLook({ status: reading }: TopReading, intervalMs: number): number {
+  const statusMs = reading.kind === "status" && reading.status.state !== "closed" ? reading.status.statusMs : 0;
+  return Math.max(intervalMs, Math.min(MOST_INTERVAL_MS, STATUS_SLACK * statusMs));
+}
+
+/** Everything there is to read. The status last, so that it isn't older than the owner that it is held against. */
+function readAll(fileSystem: FileSystem, path: string, now: number): TopReading {
+  const { owner, cursor, segments, quarantine } = readDirectory(fileSystem, path);
+  const last = segments.at(-1);
+  const lastHeader = last && headerOf(fileSystem, join(path, last.name));
+  return { now, directory: { owner, cursor, segments, quarantine, lastHeader }, status: readStatus(fileSystem, path) };
+}
+
+/** Of a segment that may be gone meanwhile. */
+function headerOf(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+  try {
+    const handle = fileSystem.open(path, "read");
+    try {
+      const result = readSegmentHeader(handle);
+      return result.kind === "header" ? result.header : undefined;
+    } finally {
+      closeQuietly(handle);
+    }
+  } catch (error) {
+    if (!(error instanceof FileSystemError)) throw error;
+    return undefined;
+  }
+}
+
+function showJson({ output }: CommandContext): Show {
+  return ({ history: _, ...view }) => output.write(`${JSON.stringify(view)}\n`);
+}
+
+function showBlock({ output }: CommandContext, isPlain: boolean): Show {
+  let isFirst = true;
+  return (view) => {
+    const { columns } = output;
+    const size = { columns: columns ?? DEFAULT_COLUMNS, rows: undefined };
+    const text = renderTop(view, { ...size, hasColours: columns !== undefined && !isPlain });
+    const gap = isFirst ? "" : "\n";
+    isFirst = false;
+    return output.write(`${gap}${text}\n`);
+  };
+}
+
+/** Draws over what is there, line by line, in one write: so nothing flickers. */
+function showScreen({ output }: CommandContext): Show {
+  return (view) => {
+    const { columns = DEFAULT_COLUMNS, rows = DEFAULT_ROWS } = output;
+    const lines = renderTop(view, { columns, rows, hasColours: true }).split("\n");
+    const drawn = lines.map((line, i) => `${goTo(i + 1)}${CLEAR_LINE}${line}`).join("");
+    return output.write(drawn + (lines.length < rows ? `${goTo(lines.length + 1)}${CLEAR_BELOW}` : ""));
+  };
+}
+
+/** Moves the cursor to the beginning of a row, from 1. */
+function goTo(row: number): string {
+  return `\x1b[${row};1H`;
+}
+
+/** Does something on the terminal's other screen, and gives the first one back. */
+async function onOtherScreen(
+  { output }: { readonly output: Output },
+  body: () => Promise<number>,
+): Promise<number> {
+  try {
+    await output.write(ENTER);
+    return await body();
+  } finally {
+    // If nobody sees it any more, there is nothing to give back; what `body` has thrown counts.
+    await output.write(LEAVE).catch(() => {});
+  }
+}
+
+/** Resolves after so long, or when the user ends it. */
+function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const end = (): void => {
+      cancelTimer();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const cancelTimer = clock.setTimer(end, ms, { keepAlive: true });
+    signal.addEventListener("abort", end, { once: true });
+  });
+}
+
+/** Milliseconds of the option `--interval`. */
+function intervalOf(option: string | boolean | undefined): number {
+  if (option === undefined) return DEFAULT_INTERVAL_MS;
+  const [, digits, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(option)) ?? [];
+  const ms = Math.round(Number(digits) * UNIT_MS[unit]);
+  if (ms >= LEAST_INTERVAL_MS && ms <= MOST_INTERVAL_MS) return ms;
+  throw new UsageError(`Cannot use --interval=${option}: it must be a time from 100ms to 60m, such as 500ms, 2s or 1m`);
+}

@@ -1,0 +1,331 @@
+/**
+ * What `top` shows, worked out of what it has read: pure, no I/O and no clock.
+ *
+ * Guarantees: a figure that isn't known is `undefined`, never a guess and never 0; rates are measured between two
+ * readings, by positions in the log, so that nothing that went by in between is missed; nothing here claims that a process
+ * lives, because nobody can tell without its lock.
+ *
+ * @module
+ */
+
+import type { LockOwner } from "../errors.ts";
+import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../status.ts";
+import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+
+/** Readings that a trend is measured over: long enough to even out batches, short enough to turn in time. */
+const TREND_READINGS = 16;
+/** Readings whose rates are kept, for the small charts. */
+const HISTORY_READINGS = 120;
+/** A status file is due every `statusMs`; one that is later by this factor says that nothing happens, or nobody is there. */
+const LATE_FACTOR = 2.5;
+/** However often it is due, a pause as short as this is none. */
+const LEAST_LATE_MS = 2_500;
+/** A backlog that changes by less than this share, over all readings of a trend, is steady. */
+const STEADY_SHARE = 0.01;
+/** What is there for so short a time is always there: batches come and go. */
+const LEAST_EMPTY_MS = 2_000;
+
+/** What was read at one time. */
+export interface TopReading {
+  /** Wall time, milliseconds since 1970. */
+  readonly now: number;
+  readonly status: StatusReading;
+  readonly directory: TopDirectory;
+}
+
+/** What the directory alone tells. */
+export interface TopDirectory {
+  readonly owner: LockOwner | undefined;
+  readonly cursor: CursorState | undefined;
+  readonly segments: readonly { readonly bytes: number }[];
+  readonly quarantine: readonly { readonly bytes: number }[];
+  /** Header of the last segment; `undefined` if it can't be read. */
+  readonly lastHeader: SegmentHeader | undefined;
+}
+
+/** Something per second. */
+export interface TopRate {
+  readonly records: number;
+  readonly payloadBytes: number;
+}
+
+/** What the buffer is, as far as it can be known. */
+export type TopState =
+  /** It was open, and not long ago. */
+  | "open"
+  /** It was open when it was seen last, and that is a while ago: it has nothing to do, or its process is gone. */
+  | "silent"
+  | "failed"
+  | "closed"
+  | "unknown";
+
+/** What is shown. Times are milliseconds since 1970, rates are per second. */
+export interface TopView {
+  readonly path: string;
+  readonly now: number;
+  /** Where the figures come from. */
+  readonly source: "status" | "directory";
+  /** Why it isn't the status file. */
+  readonly note: string | undefined;
+  readonly state: TopState;
+  /** When the status file was written. */
+  readonly seenAt: number | undefined;
+  /** Who opened the buffer last. */
+  readonly owner: { readonly pid: number; readonly runtime: string; readonly openedAt: number } | undefined;
+  readonly backlog: {
+    /** If not, there are so many records at least, and so many bytes at most. */
+    readonly isExact: boolean;
+    /** Not committed, in flight included. */
+    readonly records: number | undefined;
+    readonly payloadBytes: number | undefined;
+    /** Payloads and framing, what counts against `maxBytes`. */
+    readonly bytes: number | undefined;
+    readonly maxBytes: number | undefined;
+  };
+  /** Where the backlog goes; `undefined` if that can't be said. */
+  readonly trend: { readonly kind: "full" | "empty" | "steady"; readonly inMs: number } | undefined;
+  readonly put: TopRate | undefined;
+  readonly committed: TopRate | undefined;
+  readonly inFlight: { readonly batches: number; readonly records: number } | undefined;
+  /** Of the oldest record that is not in flight; `undefined` if there is none, or it isn't known. */
+  readonly oldestAgeMs: number | undefined;
+  readonly maxAgeMs: number | undefined;
+  readonly batches: { readonly emitted: number; readonly committed: number; readonly redelivered: number } | undefined;
+  readonly puts: { readonly accepted: number; readonly rejected: number; readonly dropped: number } | undefined;
+  readonly syncs: TopSyncs | undefined;
+  readonly disk: { readonly segments: number; readonly bytes: number };
+  readonly quarantine: { readonly files: number; readonly bytes: number };
+  readonly problems: readonly StatusProblem[] | undefined;
+  /** Rates of the readings so far, records per second, the newest last. */
+  readonly history: { readonly put: readonly number[]; readonly committed: readonly number[] };
+}
+
+/** Syncs since the buffer was opened, and how long the last of them took. */
+export interface TopSyncs {
+  readonly count: number;
+  readonly meanMs: number;
+  readonly lastMs: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
+/** A moment that rates are measured from. */
+interface Mark {
+  readonly at: number;
+  readonly end: StatusPosition | undefined;
+  readonly committed: StatusPosition | undefined;
+  readonly dropped: number;
+  readonly backlogBytes: number | undefined;
+}
+
+interface Rates {
+  readonly put: TopRate | undefined;
+  readonly committed: TopRate | undefined;
+}
+
+const UNKNOWN_RATES: Rates = { put: undefined, committed: undefined };
+const NO_RATE: TopRate = { records: 0, payloadBytes: 0 };
+
+/** Takes readings in order and says what to show. */
+export class TopWatch {
+  readonly #path: string;
+  /** What the marks are of: one process that has the buffer open, or the directory. */
+  #subject = "";
+  #marks: Mark[] = [];
+  #rates: Rates = UNKNOWN_RATES;
+  #put: number[] = [];
+  #committed: number[] = [];
+
+  /** For one buffer. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** The view of a reading. */
+  add(reading: TopReading): TopView {
+    const found = statusOf(reading);
+    const view = typeof found === "string" ? this.#fromDirectory(reading, found) : this.#fromStatus(reading, found);
+    // Side by side, so that what stands below each other on the screen was at the same time.
+    if (view.put !== undefined || view.committed !== undefined) {
+      this.#put = withLast(this.#put, view.put?.records ?? 0);
+      this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
+    }
+    return { ...view, history: { put: this.#put, committed: this.#committed } };
+  }
+
+  #fromStatus({ now, directory }: TopReading, status: BufferStatus): TopView {
+    const { stats, at, limits, sync } = status;
+    const isLate = now - at > Math.max(LEAST_LATE_MS, LATE_FACTOR * status.statusMs);
+    const state = status.state === "open" && isLate ? "silent" : status.state;
+    this.#mark(`process ${status.pid} ${status.openedAt}`, {
+      at,
+      end: status.end,
+      committed: status.committed,
+      dropped: stats.dropped,
+      backlogBytes: stats.backlogBytes,
+    }, isLate);
+    const isOpen = status.state === "open";
+    const waiting = stats.pendingRecords - stats.inFlightRecords;
+    return {
+      path: this.#path,
+      now,
+      source: "status",
+      note: undefined,
+      state,
+      seenAt: at,
+      owner: { pid: status.pid, runtime: status.runtime, openedAt: status.openedAt },
+      backlog: {
+        isExact: true,
+        records: stats.pendingRecords,
+        payloadBytes: stats.pendingBytes,
+        bytes: stats.backlogBytes,
+        maxBytes: limits.maxBacklogBytes,
+      },
+      trend: state === "open" ? this.#trend(limits.maxBacklogBytes) : undefined,
+      put: isOpen ? this.#rates.put : undefined,
+      committed: isOpen ? this.#rates.committed : undefined,
+      inFlight: { batches: status.inFlightBatches, records: stats.inFlightRecords },
+      // Where nothing is written any more nothing has happened to it, so it has grown older.
+      oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + (state === "open" ? 0 : Math.max(0, now - at)) : undefined,
+      maxAgeMs: limits.maxAgeMs,
+      batches: {
+        emitted: stats.batchesEmitted,
+        committed: stats.batchesCommitted,
+        redelivered: stats.batchesRedelivered,
+      },
+      puts: { accepted: stats.puts, rejected: stats.rejected, dropped: stats.dropped },
+      syncs: {
+        count: stats.syncs,
+        meanMs: stats.syncs === 0 ? 0 : stats.syncMs / stats.syncs,
+        lastMs: sync.lastMs,
+        p50Ms: sync.p50Ms,
+        p99Ms: sync.p99Ms,
+        maxMs: sync.maxMs,
+      },
+      disk: { segments: stats.segments, bytes: stats.diskBytes },
+      quarantine: sumOf(directory.quarantine),
+      problems: status.problems,
+      history: { put: [], committed: [] },
+    };
+  }
+
+  #fromDirectory({ now, directory }: TopReading, note: string): TopView {
+    const { cursor, owner, lastHeader, segments } = directory;
+    const committed = cursor?.committed;
+    this.#mark("directory", { at: now, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
+    const { files, bytes } = sumOf(segments);
+    return {
+      path: this.#path,
+      now,
+      source: "directory",
+      note,
+      state: "unknown",
+      seenAt: undefined,
+      owner: owner && { pid: owner.pid, runtime: owner.runtime, openedAt: Date.parse(owner.openedAt) },
+      backlog: {
+        isExact: false,
+        records: cursor && leastRecords(cursor, lastHeader),
+        payloadBytes: undefined,
+        bytes: committed && lastHeader && mostBytes(committed, lastHeader, segments.at(-1)?.bytes ?? 0),
+        maxBytes: undefined,
+      },
+      trend: undefined,
+      put: undefined,
+      committed: this.#rates.committed,
+      inFlight: cursor && inFlightOf(cursor),
+      oldestAgeMs: undefined,
+      maxAgeMs: undefined,
+      batches: undefined,
+      puts: undefined,
+      syncs: undefined,
+      disk: { segments: files, bytes },
+      quarantine: sumOf(directory.quarantine),
+      problems: undefined,
+      history: { put: [], committed: [] },
+    };
+  }
+
+  /** Measures the rates from the mark before, if both are of the same subject. */
+  #mark(subject: string, mark: Mark, isLate: boolean): void {
+    if (subject !== this.#subject) {
+      this.#subject = subject;
+      this.#marks = [];
+      this.#rates = UNKNOWN_RATES;
+    }
+    const last = this.#marks.at(-1);
+    if (last !== undefined && mark.at > last.at) this.#rates = ratesBetween(last, mark);
+    // Nothing was written since: the rates still stand, unless that has been so for too long.
+    else if (isLate) this.#rates = { put: NO_RATE, committed: NO_RATE };
+    if (last === undefined || mark.at > last.at) this.#marks = [...this.#marks, mark].slice(-TREND_READINGS);
+  }
+
+  #trend(maxBytes: number): TopView["trend"] {
+    const [first] = this.#marks;
+    const last = this.#marks.at(-1);
+    if (first?.backlogBytes === undefined || last?.backlogBytes === undefined || last.at <= first.at) return undefined;
+    const change = last.backlogBytes - first.backlogBytes;
+    const bytesAMs = change / (last.at - first.at);
+    if (Math.abs(change) <= STEADY_SHARE * Math.max(first.backlogBytes, last.backlogBytes)) {
+      return { kind: "steady", inMs: 0 };
+    }
+    if (change > 0) return { kind: "full", inMs: Math.max(0, maxBytes - last.backlogBytes) / bytesAMs };
+    const inMs = last.backlogBytes / -bytesAMs;
+    return inMs < LEAST_EMPTY_MS ? { kind: "steady", inMs: 0 } : { kind: "empty", inMs };
+  }
+}
+
+/** The status, if it is that of whoever opened the buffer last; else why there is none. */
+function statusOf({ status: reading, directory }: TopReading): BufferStatus | string {
+  switch (reading.kind) {
+    case "status": {
+      const { status } = reading;
+      const openedAt = Date.parse(directory.owner?.openedAt ?? "");
+      return openedAt > status.at ? "status.json is of an earlier process" : status;
+    }
+    case "missing":
+      return "there is no status.json: written by an older version, or with statusMs 0";
+    case "version":
+      return `status.json is of a newer version, ${reading.version}`;
+    case "bad":
+      return "status.json is not whole";
+    case "unreadable":
+      return reading.error.message;
+  }
+}
+
+function ratesBetween(from: Mark, to: Mark): Rates {
+  const seconds = (to.at - from.at) / 1000;
+  const dropped = Math.max(0, to.dropped - from.dropped);
+  const rate = (a: StatusPosition | undefined, b: StatusPosition | undefined, without: number): TopRate | undefined =>
+    a && b && {
+      // Dropped records leave the log at another time than they are counted.
+      records: Math.max(0, b.nextSequence - a.nextSequence - without) / seconds,
+      payloadBytes: Math.max(0, b.payloadBytes - a.payloadBytes) / seconds,
+    };
+  return { put: rate(from.end, to.end, 0), committed: rate(from.committed, to.committed, dropped) };
+}
+
+/** Up to the highest sequence that the small files know of; what was put since is in the last segment only. */
+function leastRecords({ committed, resume, lastSequence }: CursorState, header: SegmentHeader | undefined): number {
+  const next = Math.max(lastSequence + 1, resume.nextSequence, header?.firstSequence ?? 0);
+  return Math.max(0, next - committed.nextSequence);
+}
+
+/** Up to the end of the last file, as if nothing in it were only set aside. */
+function mostBytes(committed: LogPosition, { logBytesBefore }: SegmentHeader, segmentBytes: number): number {
+  return Math.max(0, logBytesBefore + segmentBytes - SEGMENT_HEADER_BYTES - committed.logBytes);
+}
+
+function inFlightOf({ committed, boundaries }: CursorState): { batches: number; records: number } {
+  const end = boundaries.at(-1) ?? committed;
+  return { batches: boundaries.length, records: end.nextSequence - committed.nextSequence };
+}
+
+function sumOf(files: readonly { readonly bytes: number }[]): { files: number; bytes: number } {
+  return { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+function withLast(values: readonly number[], value: number): number[] {
+  return [...values, value].slice(-HISTORY_READINGS);
+}
