@@ -194,6 +194,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       inFlightRecords: boundary.nextSequence - committed.nextSequence,
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       ...this.#store.figures(),
+      lastSequence: end.nextSequence - 1,
       puts: end.nextSequence - this.#startSequence,
       ...this.#consumer.figures,
       rejected: this.#rejected,
