@@ -52,6 +52,7 @@ const LINES: readonly string[] = [
   "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after  sinks/identity  sinks/postgres_rules",
   "producer  sinks/*",
   "presets",
+  "cli/command  cli/scan",
   "cli/*",
 ];
 
