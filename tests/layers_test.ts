@@ -53,6 +53,12 @@ const LINES: readonly string[] = [
   "producer  sinks/*",
   "presets",
   "cli/command  cli/scan",
+  "cli/lines  cli/line_formats  cli/quantities  cli/ship_error",
+  "cli/intake  cli/ship_target",
+  "cli/ship_plan",
+  "cli/ship_report",
+  "cli/shipment",
+  "cli/ship",
   "cli/*",
 ];
 
