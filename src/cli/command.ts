@@ -43,7 +43,9 @@ export class UsageError extends Error {
 
 /** What a command works with. */
 export interface CommandContext {
+  /** Where the files are. */
   readonly fileSystem: FileSystem;
+  /** What time it is, and how much of it a command takes. */
   readonly clock: Clock;
   /** Standard input, in chunks. */
   readonly input: AsyncIterable<Uint8Array>;

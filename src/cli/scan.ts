@@ -1,75 +1,453 @@
 /**
- * What is in a buffer's directory, without its lock and without changing anything: types of what a scan finds.
+ * Reads a log from its first segment to its last, frame by frame, without its lock and without changing anything.
+ *
+ * Guarantees:
+ * - What it judges is what recovery and the reader of a buffer would judge: the same frames, the same bad regions, the
+ *   same torn tail, because the same code looks at headers and frames.
+ * - It is safe beside a live writer that appends, rotates, commits and removes segments. What is there when the scan
+ *   begins is what is scanned; a segment that is gone when its turn comes is "gone", never an error; sequences
+ *   count as missing only if the cursor, read again, doesn't say that they are done with; and bad bytes in the
+ *   segment that may be written to count only if a second look finds them, too: the first may have met a write halfway.
+ * - Memory: one chunk of a segment, or one frame if that is longer.
+ *
+ * Whoever runs it should give the event loop a turn now and then, between two items.
  *
  * @module
  */
 
-import type { CursorState, SegmentHeader } from "../wal/format.ts";
-import type { LockOwner } from "../errors.ts";
+import { join } from "@std/path/join";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import type { SequenceRange } from "../wal/damage.ts";
+import {
+  type CursorState,
+  FRAME_HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "../wal/format.ts";
+import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/recovery.ts";
+import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
+import { type DirectoryPicture, isGone, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
 
-/** The small files and the names: all that is known without reading a segment through. */
-export interface DirectoryPicture {
-  readonly path: string;
-  readonly uuid: string | undefined;
-  /** `undefined` if there is none, or it can't be read. */
-  readonly cursor: CursorState | undefined;
-  readonly cursorState: "ok" | "missing" | "damaged";
-  /** Who opened it last, going by `owner.json`; it need not be open any more. */
-  readonly owner: LockOwner | undefined;
-  readonly segments: readonly { readonly name: string; readonly firstSequence: number; readonly bytes: number }[];
-  readonly quarantine: readonly { readonly name: string; readonly bytes: number }[];
-}
+export { type DirectoryPicture, NoBufferError, readDirectory, readDirectoryOrSegment } from "./picture.ts";
+
+/** Bad bytes that look different each time are being written: then the last look counts. */
+const MOST_LOOKS = 4;
 
 /** What a scan meets, in the order of the log. */
 export type ScanItem =
-  /** A segment begins. `isLast`: the one that a torn tail may be at the end of. */
-  | {
-    readonly kind: "segment";
-    readonly segment: string;
-    readonly bytes: number;
-    readonly header: SegmentHeader;
-    readonly isLast: boolean;
+  | SegmentBegin
+  | ScannedFrame
+  | DamagedBytes
+  | TornTail
+  | MissingRecords
+  | UnusableSegment
+  | GoneSegment;
+
+/** A segment begins. */
+export interface SegmentBegin {
+  readonly kind: "segment";
+  readonly segment: string;
+  readonly bytes: number;
+  readonly header: SegmentHeader;
+  /** Whether it is the one that a torn tail may be at the end of. */
+  readonly isLast: boolean;
+}
+
+/** A valid frame. */
+export interface ScannedFrame {
+  readonly kind: "frame";
+  readonly segment: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly firstSequence: number;
+  readonly count: number;
+  /** Milliseconds since 1970. */
+  readonly putTime: number;
+  /** The payloads, views that are valid until the next item. */
+  readonly payloads: () => Uint8Array[];
+  readonly codecVersion: number;
+  readonly isJson: boolean;
+}
+
+/** Bad bytes with good ones behind them, or (length 0) frames that are missing without a trace. */
+export interface DamagedBytes {
+  readonly kind: "damaged";
+  readonly segment: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly missing: SequenceRange | undefined;
+}
+
+/** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
+export interface TornTail {
+  readonly kind: "torn";
+  readonly segment: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly isZero: boolean;
+}
+
+/** Sequences that no segment has, between two segments or behind the last (going by the cursor). */
+export interface MissingRecords {
+  readonly kind: "missing";
+  readonly missing: SequenceRange;
+}
+
+/** A whole file that can't be read as a part of this log. */
+export interface UnusableSegment {
+  readonly kind: "unusable";
+  readonly segment: string;
+  readonly bytes: number;
+  /** `"empty"`: its creation was interrupted, or is under way; that is no damage. */
+  readonly why: "header" | "version" | "foreign" | "empty";
+  readonly version: number | undefined;
+  /**
+   * Behind the last segment that can be read: the most sequences that it can have held. Of one before that, a
+   * {@linkcode MissingRecords} says exactly what is missing.
+   */
+  readonly mayHold: SequenceRange | undefined;
+}
+
+/** The writer removed it while the scan was under way: its records are committed. */
+export interface GoneSegment {
+  readonly kind: "gone";
+  readonly segment: string;
+}
+
+/** What to scan. */
+export interface ScanOptions {
+  /** The directory as it was seen before; by default it is looked at now. */
+  readonly picture?: DirectoryPicture | undefined;
+  /**
+   * Frames with no sequence from this one on are left out, and segments that hold none aren't read.
+   *
+   * @default {1}
+   */
+  readonly from?: number | undefined;
+  /**
+   * The scan ends behind this sequence.
+   *
+   * @default {Infinity}
+   */
+  readonly to?: number | undefined;
+}
+
+/**
+ * Scans the log in the directory `path`.
+ *
+ * @throws what {@linkcode readDirectory} does, and what reading fails with; never because a segment is gone.
+ */
+export function scanLog(fileSystem: FileSystem, path: string, options: ScanOptions = {}): Generator<ScanItem> {
+  const { picture = readDirectory(fileSystem, path), from = 1, to = Infinity } = options;
+  return new LogScan(fileSystem, picture, { from, to }).run();
+}
+
+/** The payloads of a frame without its first `skipped` ones, views of the reader's bytes. */
+function payloadsOf(frame: Frame, skipped: number): Uint8Array[] {
+  const payloads: Uint8Array[] = [];
+  let at = frame.offset + FRAME_HEADER_BYTES;
+  for (let i = 0; i < frame.count; i++) {
+    const start = at + RECORD_HEADER_BYTES;
+    at = start + frame.view.getUint32(at, true);
+    if (i >= skipped) payloads.push(frame.bytes.subarray(start, at));
   }
-  | {
-    readonly kind: "frame";
-    readonly segment: string;
-    readonly offset: number;
-    readonly length: number;
-    readonly firstSequence: number;
-    readonly count: number;
-    /** Milliseconds since 1970. */
-    readonly putTime: number;
-    /** The payloads, views that are valid until the next item. */
-    readonly payloads: () => Uint8Array[];
-    readonly codecVersion: number;
-    readonly isJson: boolean;
+  return payloads;
+}
+
+/** What a look at a segment's header says; `"gone"` if it is not there any more. */
+type Look = SegmentJudgement | { readonly kind: "gone" };
+
+/** A segment that is being read. */
+interface OpenSegment {
+  readonly segment: PicturedSegment;
+  readonly handle: FileHandle;
+  readonly header: SegmentHeader;
+  /** Read once: what is appended later is not looked at. */
+  readonly size: number;
+  /** Where the next segment of this log begins; `Infinity` behind the last. */
+  readonly next: number;
+  /** Whether a file stands between the two that is none of this log. */
+  readonly hasStray: boolean;
+}
+
+/** One scan. */
+class LogScan {
+  readonly #fileSystem: FileSystem;
+  readonly #picture: DirectoryPicture;
+  readonly #from: number;
+  readonly #to: number;
+  readonly #looks = new Map<number, Look>();
+  #cursor: CursorState | undefined;
+  /** Behind the last sequence that was accounted for: met, or reported as missing. */
+  #next: number | undefined;
+
+  constructor(fileSystem: FileSystem, picture: DirectoryPicture, { from, to }: { from: number; to: number }) {
+    this.#fileSystem = fileSystem;
+    this.#picture = picture;
+    this.#from = from;
+    this.#to = to;
+    this.#cursor = picture.cursor;
   }
-  /** Bad bytes with good ones behind them, or (length 0) frames that are missing without a trace. */
-  | {
-    readonly kind: "damaged";
-    readonly segment: string;
-    readonly offset: number;
-    readonly length: number;
-    readonly missing: SequenceRange | undefined;
+
+  *run(): Generator<ScanItem> {
+    const { segments } = this.#picture;
+    let unread = 0;
+    for (let i = this.#firstIndex(); i < segments.length; i++) {
+      const segment = segments[i];
+      if (segment.firstSequence > this.#to) return;
+      const look = this.#lookAt(i);
+      this.#looks.delete(i);
+      if (look.kind === "gone") {
+        yield { kind: "gone", segment: segment.name };
+      } else if (look.kind === "ours") {
+        if (yield* this.#scanSegment(i, look)) return;
+      } else {
+        const item = this.#unusable(i, look);
+        unread = Math.max(unread, item.mayHold?.last ?? 0);
+        yield item;
+      }
+    }
+    const known = Math.max(this.#cursor?.lastSequence ?? 0, (this.#cursor?.resume.nextSequence ?? 1) - 1);
+    yield* this.#missing(Math.max(this.#next ?? this.#firstNeeded(), unread + 1), known);
   }
-  /** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
-  | {
-    readonly kind: "torn";
-    readonly segment: string;
-    readonly offset: number;
-    readonly length: number;
-    readonly isZero: boolean;
+
+  /** Where to begin: at the last segment of ours that begins at or before the first sequence wanted. */
+  #firstIndex(): number {
+    const { segments } = this.#picture;
+    for (let i = segments.length - 1; i > 0 && this.#from > 1; i--) {
+      if (segments[i].firstSequence <= this.#from && this.#lookAt(i).kind === "ours") return i;
+    }
+    return 0;
   }
-  /** Sequences that no segment has, between two segments or behind the last (going by the cursor). */
-  | { readonly kind: "missing"; readonly missing: SequenceRange }
-  /** A whole file that can't be read as a part of this log. */
-  | {
-    readonly kind: "unusable";
-    readonly segment: string;
-    readonly bytes: number;
-    readonly why: "header" | "version" | "foreign" | "empty";
-    readonly version: number | undefined;
+
+  #lookAt(i: number): Look {
+    const known = this.#looks.get(i);
+    if (known !== undefined) return known;
+    const look = this.#lookNow(this.#picture.segments[i]);
+    this.#looks.set(i, look);
+    return look;
   }
-  /** The writer removed it while the scan was under way: its records are committed. */
-  | { readonly kind: "gone"; readonly segment: string };
+
+  #lookNow(segment: PicturedSegment): Look {
+    const handle = this.#open(segment);
+    if (handle === undefined) return { kind: "gone" };
+    try {
+      return judgeSegment(handle, segment, this.#picture.uuid ?? "");
+    } finally {
+      closeQuietly(handle);
+    }
+  }
+
+  #open(segment: PicturedSegment): FileHandle | undefined {
+    try {
+      return this.#fileSystem.open(join(this.#picture.path, segment.name), "read");
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** The next segment of ours behind the one at `i`. */
+  #nextOurs(i: number): number | undefined {
+    const { segments } = this.#picture;
+    let next = i + 1;
+    while (next < segments.length && this.#lookAt(next).kind !== "ours") next++;
+    return next < segments.length ? next : undefined;
+  }
+
+  #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
+    const { name, firstSequence } = this.#picture.segments[i];
+    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? mostRecords(look.size) : 0;
+    const before = this.#picture.segments[i + 1]?.firstSequence ?? Infinity;
+    const first = Math.max(firstSequence, this.#next ?? 1);
+    const last = Math.min(firstSequence + most, before) - 1;
+    return {
+      kind: "unusable",
+      segment: name,
+      bytes: look.size,
+      why: look.kind === "bad" ? "header" : look.kind,
+      version: look.kind === "version" ? look.version : undefined,
+      mayHold: most > 0 && first <= last ? { first, last } : undefined,
+    };
+  }
+
+  /** Scans a segment of ours; returns whether the last sequence wanted is behind us. */
+  *#scanSegment(i: number, look: Look & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
+    const { segments } = this.#picture;
+    const segment = segments[i];
+    const { header } = look;
+    const next = this.#nextOurs(i);
+    const handle = this.#open(segment);
+    if (handle === undefined) {
+      yield { kind: "gone", segment: segment.name };
+      return false;
+    }
+    try {
+      const size = handle.size();
+      const { firstSequence } = header;
+      yield* this.#missing(this.#next ?? Math.min(this.#firstNeeded(firstSequence), firstSequence), firstSequence - 1);
+      this.#account(firstSequence);
+      yield { kind: "segment", segment: segment.name, bytes: size, header, isLast: next === undefined };
+      return yield* this.#scanFrames({
+        segment,
+        handle,
+        header,
+        size,
+        next: next === undefined ? Infinity : segments[next].firstSequence,
+        hasStray: next !== i + 1,
+      });
+    } finally {
+      closeQuietly(handle);
+    }
+  }
+
+  /** The first sequence that must be there, going by the cursor; without one, nobody knows. */
+  #firstNeeded(otherwise = 1): number {
+    return this.#cursor?.committed.nextSequence ?? otherwise;
+  }
+
+  #account(next: number): void {
+    this.#next = Math.max(this.#next ?? next, next);
+  }
+
+  *#scanFrames(open: OpenSegment): Generator<ScanItem, boolean> {
+    const { segment, header, size, next } = open;
+    let reader = this.#readerOf(open);
+    let lastGood: Frame | undefined;
+    for (;;) {
+      if (reader.expected >= next) {
+        // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
+        const length = reader.tailBytes(size);
+        if (length > 0) yield damaged(segment, { offset: reader.position, length }, undefined);
+        return false;
+      }
+      const { expected } = reader;
+      let item = reader.next(size);
+      if (item.kind === "bad" && next === Infinity) ({ reader, item } = lookAgain(open, { reader, item }, lastGood));
+      if (item.kind === "frame") {
+        const { frame } = item;
+        lastGood = frame;
+        if (frame.firstSequence > this.#to) return true;
+        const end = frame.firstSequence + frame.count;
+        const known = this.#next!;
+        this.#account(end);
+        if (end > known && end > this.#from) yield scanned(segment, header, frame, known);
+      } else if (item.kind === "bad" && !item.last) {
+        const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
+        if (missing !== undefined) this.#account(missing.last + 1);
+        yield damaged(segment, item, missing);
+      } else {
+        const length = item.kind === "bad" ? item.length : item.zeros;
+        const offset = size - length;
+        if (next < Infinity) yield* this.#endBefore(open, { offset, length, isZero: item.kind === "end" }, expected);
+        else if (length > 0) {
+          yield { kind: "torn", segment: segment.name, offset, length, isZero: item.kind === "end" };
+        }
+        return false;
+      }
+    }
+  }
+
+  /** A segment ends, and there are more: what is bad at its end is damage. */
+  *#endBefore(
+    { segment, next, hasStray }: OpenSegment,
+    { offset, length, isZero }: { offset: number; length: number; isZero: boolean },
+    expected: number,
+  ): Generator<ScanItem> {
+    // With another file in between, nobody knows which of the two they were in: they are reported behind it.
+    const missing = hasStray ? undefined : rangeOf(expected, next - 1);
+    if (length === 0 || (isZero && missing === undefined)) return;
+    if (missing !== undefined) this.#account(next);
+    yield damaged(segment, { offset, length }, missing);
+  }
+
+  /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
+  #readerOf({ handle, header, size }: OpenSegment): SegmentReader {
+    const reader = new SegmentReader(handle, header);
+    if (this.#from <= header.firstSequence || this.#cursor === undefined) return reader;
+    const { committed, resume, boundaries } = this.#cursor;
+    const position = [committed, resume, ...boundaries].find(({ nextSequence }) => nextSequence === this.#from);
+    const offset = position === undefined ? 0 : SEGMENT_HEADER_BYTES + position.logBytes - header.logBytesBefore;
+    if (offset > SEGMENT_HEADER_BYTES && offset < size) reader.seek(offset, this.#from, size);
+    return reader;
+  }
+
+  /** Those of the sequences from `first` to `last` that are missing: wanted, and not done with. */
+  *#missing(first: number, last: number): Generator<ScanItem> {
+    const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
+    if (from > to || this.#picture.isSingleFile) return;
+    if (notDone(from, to, this.#cursor).length === 0) return;
+    // Removed since: then it was committed first.
+    const cursor = readCursor(this.#fileSystem, this.#picture.path);
+    if (cursor !== undefined && cursor.uuid === this.#picture.uuid) this.#cursor = cursor;
+    for (const missing of notDone(from, to, this.#cursor)) yield { kind: "missing", missing };
+  }
+}
+
+/**
+ * Looks at bad bytes again: beside a live writer the first look may have met them half written. What is found twice is
+ * there.
+ */
+function lookAgain(
+  { handle, header, size }: OpenSegment,
+  first: { readonly reader: SegmentReader; readonly item: SegmentItem },
+  lastGood: Frame | undefined,
+): { reader: SegmentReader; item: SegmentItem } {
+  let { reader, item } = first;
+  for (let look = 1; look < MOST_LOOKS && item.kind === "bad"; look++) {
+    const before = item;
+    reader = new SegmentReader(handle, header);
+    if (lastGood !== undefined) {
+      reader.seek(lastGood.fileOffset, lastGood.firstSequence, size);
+      // A failed write was cut off: that is the end.
+      if (reader.position !== lastGood.fileOffset) return { reader, item: { kind: "end", zeros: 0 } };
+      reader.next(size);
+    }
+    item = reader.next(size);
+    if (item.kind === "bad" && item.offset === before.offset && item.length === before.length) break;
+  }
+  return { reader, item };
+}
+
+/** The sequences from `first` to `last` that the cursor doesn't say are done with: committed, or dropped. */
+function notDone(first: number, last: number, cursor: CursorState | undefined): SequenceRange[] {
+  if (cursor === undefined) return [{ first, last }];
+  const { committed, resume, boundaries } = cursor;
+  const inFlight = boundaries.at(-1) ?? committed;
+  const ranges = [
+    rangeOf(Math.max(first, committed.nextSequence), Math.min(last, inFlight.nextSequence - 1)),
+    rangeOf(Math.max(first, committed.nextSequence, resume.nextSequence), last),
+  ];
+  return ranges.filter((range) => range !== undefined);
+}
+
+function rangeOf(first: number, last: number): SequenceRange | undefined {
+  return first <= last ? { first, last } : undefined;
+}
+
+function damaged(
+  { name }: PicturedSegment,
+  { offset, length }: { readonly offset: number; readonly length: number },
+  missing: SequenceRange | undefined,
+): DamagedBytes {
+  return { kind: "damaged", segment: name, offset, length, missing };
+}
+
+/** A frame, without the records below `known`: a segment before has them, too. */
+function scanned({ name }: PicturedSegment, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
+  const skipped = Math.max(0, known - frame.firstSequence);
+  return {
+    kind: "frame",
+    segment: name,
+    offset: frame.fileOffset,
+    length: frame.length,
+    firstSequence: frame.firstSequence + skipped,
+    count: frame.count - skipped,
+    putTime: frame.putTime,
+    payloads: () => payloadsOf(frame, skipped),
+    codecVersion: header.codecVersion,
+    isJson: header.isJson,
+  };
+}

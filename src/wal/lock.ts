@@ -67,7 +67,7 @@ function writeOwner(fileSystem: FileSystem, directory: string, owner: LockOwner)
 }
 
 /** Who is said to own the buffer; `undefined` when the file isn't there, or isn't (yet) whole. */
-function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
+export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
     const handle = fileSystem.open(join(directory, OWNER_NAME), "read");
     try {

@@ -47,11 +47,15 @@ export interface Segment {
   readonly firstSequence: number;
 }
 
-/** Where and how to recover. */
-export interface RecoveryOptions {
+/** Where segments are. */
+export interface SegmentPlace {
   readonly fileSystem: FileSystem;
-  /** The buffer's directory; locked. */
+  /** The buffer's directory. */
   readonly directory: string;
+}
+
+/** Where and how to recover; the directory is locked. */
+export interface RecoveryOptions extends SegmentPlace {
   readonly quarantine: Quarantine;
   readonly onDamage: OnDamage;
 }
@@ -147,9 +151,9 @@ export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boo
 /** The part that only reads. */
 function examine(options: RecoveryOptions): Plan {
   const { fileSystem, directory } = options;
-  const segments = listSegments(fileSystem, directory);
+  const segments = segmentsAmong(fileSystem.list(directory));
   const cursor = Cursor.read(fileSystem, directory);
-  const uuid = decideUuid(options, segments, cursor);
+  const uuid = findUuid(options, segments, cursor) ?? crypto.randomUUID();
   const empty: Segment[] = [];
   const unusable: Finding[] = [];
   let scan: Scan | undefined;
@@ -167,9 +171,10 @@ function examine(options: RecoveryOptions): Plan {
   return reconcile({ options, uuid, segments, empty, unusable, scan, cursor });
 }
 
-function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
+/** The segments among the names in a directory, in order. */
+export function segmentsAmong(names: readonly string[]): Segment[] {
   const segments: Segment[] = [];
-  for (const name of fileSystem.list(directory)) {
+  for (const name of names) {
     const firstSequence = parseSegmentName(name);
     if (firstSequence !== undefined) segments.push({ name, firstSequence });
   }
@@ -178,25 +183,25 @@ function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
 
 /**
  * Whose log this is. The cursor says so, if a segment at either end agrees; else the segments win, the newest first. A
- * single file that strayed in from elsewhere is outvoted.
+ * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
  */
-function decideUuid(
-  options: RecoveryOptions,
+export function findUuid(
+  place: SegmentPlace,
   segments: readonly Segment[],
   cursor: CursorState | undefined,
-): string {
+): string | undefined {
   const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
     if (segment === undefined) return undefined;
-    const result = withFile(options, segment, readSegmentHeader);
+    const result = withFile(place, segment, readSegmentHeader);
     return result.kind === "header" ? result.header.uuid : undefined;
   });
   const [first, last] = uuids;
   if (cursor !== undefined && (uuids.includes(cursor.uuid) || (first ?? last) === undefined)) return cursor.uuid;
-  return last ?? first ?? crypto.randomUUID();
+  return last ?? first;
 }
 
-function withFile<R>(options: RecoveryOptions, segment: Segment, use: (handle: FileHandle) => R): R {
-  const handle = options.fileSystem.open(join(options.directory, segment.name), "read");
+function withFile<R>(place: SegmentPlace, segment: Segment, use: (handle: FileHandle) => R): R {
+  const handle = place.fileSystem.open(join(place.directory, segment.name), "read");
   try {
     return use(handle);
   } finally {
@@ -204,29 +209,51 @@ function withFile<R>(options: RecoveryOptions, segment: Segment, use: (handle: F
   }
 }
 
+/** What a file with the name of a segment is, before any frame of it is read. */
+export type SegmentJudgement =
+  | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
+  /** Its creation was interrupted before anything could be written behind the header. */
+  | { readonly kind: "empty"; readonly size: number }
+  | { readonly kind: "version"; readonly version: number; readonly size: number }
+  /** Its header can't be read; or it is another buffer's, or belongs to another name. */
+  | { readonly kind: "bad" | "foreign"; readonly size: number };
+
+/** Looks at a segment's header and length. */
+export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
+  // In this order: beside a live writer, a file that has a header's length has all of the header, too.
+  const size = handle.size();
+  const result = readSegmentHeader(handle);
+  if (result.kind === "version") return { kind: "version", version: result.version, size };
+  if (size < SEGMENT_HEADER_BYTES) return { kind: "empty", size };
+  if (result.kind === "header") {
+    return isOf(result.header, uuid, segment)
+      ? { kind: "ours", header: result.header, size }
+      : { kind: "foreign", size };
+  }
+  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, size) ? "empty" : "bad", size };
+}
+
+/** How many records a segment of `size` bytes held at most, if its header can't be read. */
+export function mostRecords(size: number): number {
+  return Math.max(0, Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+}
+
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
   { segment, uuid, directory, before }: { segment: Segment; uuid: string; directory: string; before: number },
 ): Scan | Finding | "empty" {
-  const result = readSegmentHeader(handle);
-  if (result.kind === "version") {
-    throw new UnsupportedVersionError({
-      path: join(directory, segment.name),
-      version: result.version,
-      supported: FORMAT_VERSION,
-    });
+  const judgement = judgeSegment(handle, segment, uuid);
+  const { kind, size } = judgement;
+  if (kind === "version") {
+    const path = join(directory, segment.name);
+    throw new UnsupportedVersionError({ path, version: judgement.version, supported: FORMAT_VERSION });
   }
-  const size = handle.size();
-  // Its creation was interrupted before anything could be written behind the header.
-  if (size < SEGMENT_HEADER_BYTES) return "empty";
-  if (result.kind === "header" && isOf(result.header, uuid, segment)) {
-    return scanSegment(handle, segment, result.header);
-  }
-  if (result.kind === "bad" && (size === SEGMENT_HEADER_BYTES || isZero(handle, size))) return "empty";
+  if (kind === "ours") return scanSegment(handle, segment, judgement.header);
+  if (kind === "empty") return "empty";
   // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
-  const most = Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES);
-  const missing = result.kind === "header" || most < 1
+  const most = mostRecords(size);
+  const missing = kind === "foreign" || most < 1
     ? undefined
     : { first: segment.firstSequence, last: Math.min(segment.firstSequence + most, before) - 1 };
   return { segment: segment.name, offset: 0, length: size, missing };

@@ -1,0 +1,118 @@
+/**
+ * Takes a command line apart, and says in one line what is wrong with it.
+ *
+ * `parseArgs` of `node:util` does the taking apart; it is used in its lenient way, because its own errors differ from
+ * runtime to runtime and don't say what was meant.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { type Command, type CommandArguments, type CommandOption, UsageError } from "./command.ts";
+
+/** Options that every command has. */
+export const COMMON_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  json: { type: "boolean", help: "Print results and errors as JSON, for programs" },
+  help: { type: "boolean", short: "h", help: "Print this help" },
+};
+
+/** All options of a command: its own, then those that every command has. */
+export function optionsOf(command: Command): Record<string, CommandOption> {
+  return { ...command.options, ...COMMON_OPTIONS, ...command.options };
+}
+
+/**
+ * Takes the arguments behind a command's name apart.
+ *
+ * @throws {UsageError} for an option that the command doesn't have, or a value too few or too many.
+ */
+export function parseArguments(command: Command, args: readonly string[]): CommandArguments {
+  const known = optionsOf(command);
+  const options = Object.fromEntries(
+    Object.entries(known).map(([name, { type, short }]) => [name, short === undefined ? { type } : { type, short }]),
+  );
+  const { values, positionals, tokens } = parseArgs({
+    args: [...args],
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    const option = Object.hasOwn(known, name) ? known[name] : undefined;
+    if (option === undefined) {
+      throw new UsageError(`Cannot use ${rawName}: ${command.name} has no such option${suggest(rawName, known)}`);
+    }
+    if (option.type === "boolean" && value !== undefined) {
+      throw new UsageError(`Cannot use ${rawName}=${value}: ${rawName} takes no value`);
+    }
+    // What looks like an option behind it is one, most likely: its value was forgotten.
+    if (option.type === "string" && (value === undefined || (!inlineValue && /^-./.test(value)))) {
+      throw new UsageError(`Cannot use ${rawName}: it needs a value, ${rawName}=${option.value ?? "VALUE"}`);
+    }
+  }
+  return { positionals, options: values as CommandArguments["options"] };
+}
+
+/**
+ * The one PATH that a command takes.
+ *
+ * @throws {UsageError} if there is none, or more than one.
+ */
+export function pathOf({ positionals }: CommandArguments, { name, usage }: Command): string {
+  const [path, ...more] = positionals;
+  if (path === undefined || path === "") throw new UsageError(`Cannot ${name}: no PATH is given (${name} ${usage})`);
+  if (more.length > 0) throw new UsageError(`Cannot ${name}: one PATH is taken, also given: ${more.join(" ")}`);
+  return path;
+}
+
+/**
+ * The value of an option that takes a whole number.
+ *
+ * @throws {UsageError} if it is none, or below `least`.
+ */
+export function wholeNumberOf({ options }: CommandArguments, name: string, least = 0): number | undefined {
+  const text = options[name];
+  if (text === undefined) return undefined;
+  const value = /^\d+$/.test(String(text)) ? Number(text) : NaN;
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw new UsageError(`Cannot use --${name}=${text}: it must be a whole number from ${least}`);
+}
+
+/**
+ * The value of an option that takes one of a few words.
+ *
+ * @throws {UsageError} if it is another.
+ */
+export function choiceOf<W extends string>({ options }: CommandArguments, name: string, words: readonly W[]): W {
+  const text = options[name] ?? words[0];
+  const word = words.find((one) => one === text);
+  if (word === undefined) throw new UsageError(`Cannot use --${name}=${text}: it must be one of ${words.join(", ")}`);
+  return word;
+}
+
+/** ", did you mean NAME?" for the name that is nearest to what was typed; nothing if none is near. */
+export function suggest(typed: string, known: Readonly<Record<string, unknown>>): string {
+  const dashes = /^-*/.exec(typed)![0];
+  const text = typed.slice(dashes.length).toLowerCase();
+  const near = Object.keys(known)
+    .map((name) => ({ name, distance: name.startsWith(text) && text !== "" ? 0 : editsBetween(text, name) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  if (near === undefined || near.distance > Math.max(1, Math.floor(text.length / 3))) return "";
+  return `, did you mean ${dashes === "" ? "" : "--"}${near.name}?`;
+}
+
+/** How many characters have to be inserted, removed or replaced (Levenshtein's distance). */
+function editsBetween(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let k = 1; k <= b.length; k++) {
+      next[k] = Math.min(row[k] + 1, next[k - 1] + 1, row[k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}

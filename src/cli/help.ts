@@ -1,0 +1,68 @@
+/**
+ * The texts of `--help`, made from what the commands say about themselves.
+ *
+ * @module
+ */
+
+import { optionsOf } from "./arguments.ts";
+import type { Command, CommandOption } from "./command.ts";
+import { wrap } from "./text.ts";
+
+/** What all commands are, in short. */
+export function overview(commands: readonly Command[], width: number): string {
+  const rows = commands.map(({ name, summary }) => [name, summary] as const);
+  return [
+    "Usage: sluice COMMAND [ARGUMENTS]\n",
+    wrap("Looks into a buffer's directory, and works with what is in it.", width) + "\n",
+    `Commands:\n${definitions(rows, width)}`,
+    `Options:\n${
+      definitions([
+        ["-h, --help", "Print this help; behind a command, the command's"],
+        ["-V, --version", "Print the version"],
+      ], width)
+    }`,
+    wrap("PATH is a buffer's directory. Commands that only read never take its lock and never change a byte.", width) +
+    "\n",
+    `Exit codes:\n${
+      definitions([
+        ["0", "Done; the log is sound"],
+        ["1", "Done, and something is wrong with the log"],
+        ["2", "The command line is wrong; nothing was done"],
+        ["3", "It can't be done"],
+        ["130, 143", "Ended by SIGINT, SIGTERM"],
+        ["141", "Nobody reads the output any more"],
+      ], width)
+    }`,
+  ].join("\n");
+}
+
+/** What one command is. */
+export function helpOf(command: Command, width: number): string {
+  const { name, usage, summary, details } = command;
+  const rows = Object.entries(optionsOf(command)).map(([long, option]) => [flagOf(long, option), option.help] as const);
+  const paragraphs = details.trim().split("\n").map((line) => {
+    const indent = /^ */.exec(line)![0].length;
+    return indent > 0 ? line : wrap(line, width);
+  });
+  return [
+    wrap(`Usage: sluice ${name} ${usage}`, width, 4) + "\n",
+    wrap(`${summary}.`, width) + "\n",
+    paragraphs.join("\n") + "\n",
+    `Options:\n${definitions(rows, width)}`,
+  ].join("\n");
+}
+
+function flagOf(long: string, { short, value }: CommandOption): string {
+  return `${short === undefined ? "    " : `-${short}, `}--${long}${value === undefined ? "" : `=${value}`}`;
+}
+
+/** Terms and what they mean; where there is little room, the meaning stands below its term. */
+function definitions(rows: readonly (readonly [term: string, meaning: string])[], width: number): string {
+  const indent = Math.max(0, ...rows.map(([term]) => term.length)) + 4;
+  const isNarrow = width - indent < 24;
+  return rows.map(([term, meaning]) =>
+    isNarrow
+      ? `  ${term}\n      ${wrap(meaning, width - 6).replaceAll("\n", "\n      ")}\n`
+      : `  ${term.padEnd(indent - 2)}${wrap(meaning, width - indent).replaceAll("\n", `\n${" ".repeat(indent)}`)}\n`
+  ).join("");
+}

@@ -1,0 +1,156 @@
+/**
+ * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also under Bun and Node.
+ *
+ * Finds the command, takes its arguments apart, runs it, and turns whatever it throws into one line on standard error
+ * and an exit code; with `--json` the line is an object. Nothing here ends the process: the exit code is set, and the process
+ * ends when everything is written.
+ *
+ * | exit code | meaning |
+ * |---|---|
+ * | 0 | done; for commands that judge: the log is sound |
+ * | 1 | done, and something is wrong with the log |
+ * | 2 | the command line is wrong; nothing was done |
+ * | 3 | it can't be done: no buffer there, a newer version, no permission, a failing disk or target |
+ * | 130, 143 | ended by SIGINT, SIGTERM |
+ * | 141 | nobody reads the output any more, as with `\| head` |
+ *
+ * @example Look into a buffer from a program
+ * ```ts
+ * import { main } from "@sluice/buffer/cli";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await main(["--version"]), 0);
+ * ```
+ *
+ * @module
+ */
+
+import { createRequire } from "node:module";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { BufferError } from "../errors.ts";
+import { detectFileSystem } from "../fs/detect.ts";
+import { FORMAT_VERSION } from "../wal/format.ts";
+import { parseArguments, suggest } from "./arguments.ts";
+import {
+  type Command,
+  type CommandContext,
+  EXIT_FAILED,
+  EXIT_OK,
+  EXIT_USAGE,
+  OutputClosedError,
+  UsageError,
+} from "./command.ts";
+import { helpOf, overview } from "./help.ts";
+import { InterruptedError, processContext } from "./terminal.ts";
+import { widthOf } from "./text.ts";
+import { VERSION } from "./version.ts";
+
+export type { Clock, TimerOptions } from "../clock.ts";
+export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
+export type { CommandContext, Output } from "./command.ts";
+
+/** Nobody reads the output any more: what shells say of a process that SIGPIPE has ended. */
+const EXIT_CLOSED = 141;
+/** Aborted by a signal that isn't known. */
+const EXIT_INTERRUPTED = 130;
+
+/** Every command, in the order of the help. */
+const COMMANDS: readonly Command[] = [];
+
+/**
+ * Runs a command line.
+ *
+ * @param args What stands behind the program's name.
+ * @param context What it works with; by default this process's streams and this runtime's file system.
+ * @returns Resolves with the exit code; never rejects for what a command fails with.
+ */
+export async function main(args: readonly string[], context?: CommandContext): Promise<number> {
+  if (context !== undefined) return await runReported(args, context);
+  const own = processContext(await detectFileSystem());
+  try {
+    return await runReported(args, own.context);
+  } finally {
+    own.release();
+  }
+}
+
+async function runReported(args: readonly string[], context: CommandContext): Promise<number> {
+  try {
+    return await run(args, context);
+  } catch (error) {
+    return await report(error, args, context);
+  }
+}
+
+async function run([name, ...rest]: readonly string[], context: CommandContext): Promise<number> {
+  const { output } = context;
+  const width = widthOf(output);
+  if (name === undefined) throw new UsageError("Cannot run: no command is given, see --help");
+  if (name === "--version" || name === "-V") {
+    await output.write(`sluice ${VERSION} (format ${FORMAT_VERSION})\n`);
+    return EXIT_OK;
+  }
+  const isHelp = name === "--help" || name === "-h" || name === "help";
+  const [asked] = rest.filter((arg) => !arg.startsWith("-"));
+  if (isHelp && asked === undefined) {
+    await output.write(overview(COMMANDS, width));
+    return EXIT_OK;
+  }
+  const command = findCommand(isHelp ? asked : name);
+  const parsed = isHelp ? undefined : parseArguments(command, rest);
+  if (parsed === undefined || parsed.options["help"] === true) {
+    await output.write(helpOf(command, width));
+    return EXIT_OK;
+  }
+  return await command.run(parsed, context);
+}
+
+function findCommand(name: string): Command {
+  const command = COMMANDS.find((one) => one.name === name);
+  if (command !== undefined) return command;
+  const known = Object.fromEntries(COMMANDS.map((one) => [one.name, one]));
+  const what = name.startsWith("-") ? "the command comes first" : "there is no such command";
+  throw new UsageError(`Cannot run ${name}: ${what}${suggest(name, known) || ", see --help"}`);
+}
+
+/** Says what went wrong, and returns the exit code for it. */
+async function report(error: unknown, args: readonly string[], { errors, signal }: CommandContext): Promise<number> {
+  if (error instanceof OutputClosedError) return EXIT_CLOSED;
+  if (signal.aborted) return signal.reason instanceof InterruptedError ? signal.reason.exitCode : EXIT_INTERRUPTED;
+  const isUsage = error instanceof UsageError;
+  const message = error instanceof Error ? error.message : String(error);
+  const line = args.includes("--json")
+    ? JSON.stringify({ error: { code: isUsage ? "USAGE" : codeOf(error), message, ...dataOf(error) } })
+    : `sluice: ${message.replaceAll(/\s+/g, " ")}`;
+  try {
+    await errors.write(`${line}\n`);
+  } catch {
+    // Nobody is there to be told; the exit code still says it.
+  }
+  return isUsage ? EXIT_USAGE : EXIT_FAILED;
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof BufferError ? error.code : "FAILED";
+}
+
+/** What an error knows besides its message. */
+function dataOf(error: unknown): Record<string, unknown> {
+  if (!(error instanceof BufferError)) return {};
+  const { name: _name, code: _code, cause: _cause, ...data } = error as BufferError & Record<string, unknown>;
+  return data;
+}
+
+/** Whether this file is the program. Node before 24.2 doesn't say so; there a resolver that follows links does. */
+function isProgram(): boolean {
+  if (import.meta.main !== undefined) return import.meta.main;
+  try {
+    const program = createRequire(import.meta.url).resolve(process.argv[1] ?? "");
+    return program === fileURLToPath(import.meta.url);
+  } catch {
+    return false;
+  }
+}
+
+if (isProgram()) process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,217 @@
+/**
+ * What is in a buffer's directory, going by the names in it and the small files: no segment is read through.
+ *
+ * Guarantees: nothing is locked, created or changed; beside a live writer the picture is one that could have been seen at
+ * one moment as far as it matters: everything up to the last sequence that the cursor knows is in the segments of the
+ * picture, unless it is committed. That is so because the cursor is read before the names are: a record is in
+ * its segment before the cursor knows of it, and what was removed since was committed before.
+ *
+ * @module
+ */
+
+import { basename } from "@std/path/basename";
+import { dirname } from "@std/path/dirname";
+import { join } from "@std/path/join";
+import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
+import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
+import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
+import { QUARANTINE_NAME } from "../wal/quarantine.ts";
+import { findUuid, readSegmentHeader, segmentsAmong } from "../wal/recovery.ts";
+
+/** A writer may rotate and remove while we look: then we look again, so many times at most. */
+const MOST_LOOKS = 5;
+/** Names of other files that an error mentions. */
+const MOST_NAMES = 5;
+
+/** A segment, going by its name, and the length of its file. */
+export interface PicturedSegment {
+  readonly name: string;
+  readonly firstSequence: number;
+  readonly bytes: number;
+}
+
+/** The small files and the names: all that is known without reading a segment through. */
+export interface DirectoryPicture {
+  readonly path: string;
+  /** Whether this is one segment alone, given by the path of its file; there is no cursor then. */
+  readonly isSingleFile: boolean;
+  readonly uuid: string | undefined;
+  /** `undefined` if there is none, it can't be read, or it is another buffer's. */
+  readonly cursor: CursorState | undefined;
+  readonly cursorState: "ok" | "missing" | "damaged" | "foreign";
+  /** Who opened it last, going by `owner.json`; it need not be open any more. */
+  readonly owner: LockOwner | undefined;
+  /** In order. */
+  readonly segments: readonly PicturedSegment[];
+  readonly quarantine: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+/** Thrown for a path where no buffer is. */
+export class NoBufferError extends BufferError {
+  /** Always `"NOT_A_BUFFER"`. */
+  readonly code = "NOT_A_BUFFER";
+  /** The path that was given. */
+  readonly path: string;
+
+  /** Creates the error; `state` completes the message. */
+  constructor(path: string, state: string, options?: ErrorOptions) {
+    super(`Cannot read "${path}": ${state}`, options);
+    this.path = path;
+  }
+}
+
+/**
+ * Looks at a buffer's directory.
+ *
+ * @throws {NoBufferError} if there is none.
+ * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
+ */
+export function readDirectory(fileSystem: FileSystem, path: string): DirectoryPicture {
+  for (let look = 1;; look++) {
+    try {
+      return lookAt(fileSystem, path);
+    } catch (error) {
+      if (look === MOST_LOOKS || !isGone(error)) throw error;
+    }
+  }
+}
+
+/** As {@linkcode readDirectory}; the path may also be that of one segment's file. */
+export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): DirectoryPicture {
+  const header = segmentAt(fileSystem, path);
+  if (header === undefined) return readDirectory(fileSystem, path);
+  const { uuid, firstSequence } = header;
+  return {
+    path: dirname(path),
+    isSingleFile: true,
+    uuid,
+    cursor: undefined,
+    cursorState: "missing",
+    owner: undefined,
+    segments: [{ name: basename(path), firstSequence, bytes: sizeOf(fileSystem, path) }],
+    quarantine: [],
+  };
+}
+
+/** Whether a file was there a moment ago and isn't any more. */
+export function isGone(error: unknown): boolean {
+  return error instanceof FileSystemError && error.errno === "ENOENT";
+}
+
+/** Reads the cursor; again, if a writer was just writing to all of its slots. */
+export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
+  let state: CursorState | undefined;
+  for (let look = 1; look <= MOST_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  return state;
+}
+
+function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
+  checkNames(path, namesIn(fileSystem, path));
+  const cursor = readCursor(fileSystem, path);
+  const names = fileSystem.list(path);
+  const found = segmentsAmong(names);
+  const last = found.at(-1);
+  const newest = last && headerAt(fileSystem, join(path, last.name));
+  if (newest?.kind === "version") {
+    const { version } = newest;
+    throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: FORMAT_VERSION });
+  }
+  const uuid = findUuid({ fileSystem, directory: path }, found, cursor);
+  const isOurs = cursor !== undefined && cursor.uuid === uuid;
+  const isThere = names.includes(CURSOR_NAME);
+  return {
+    path,
+    isSingleFile: false,
+    uuid,
+    cursor: isOurs ? cursor : undefined,
+    cursorState: isOurs ? "ok" : cursor !== undefined ? "foreign" : isThere ? "damaged" : "missing",
+    owner: readOwner(fileSystem, path),
+    segments: found.flatMap(({ name, firstSequence }) => {
+      const bytes = sizeIfThere(fileSystem, join(path, name));
+      return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
+    }),
+    quarantine: quarantineIn(fileSystem, path),
+  };
+}
+
+function namesIn(fileSystem: FileSystem, path: string): string[] {
+  try {
+    return fileSystem.list(path);
+  } catch (error) {
+    if (!(error instanceof FileSystemError)) throw error;
+    if (error.errno === "ENOENT") throw new NoBufferError(path, "there is no such directory", { cause: error });
+    if (error.errno !== "ENOTDIR") throw error;
+    const state = segmentAt(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
+      ? `it is a segment of a buffer, give the buffer's directory: "${dirname(path)}"`
+      : "it is not a directory";
+    throw new NoBufferError(path, state, { cause: error });
+  }
+}
+
+function checkNames(path: string, names: readonly string[]): void {
+  const isOurs = (name: string): boolean =>
+    [CURSOR_NAME, LOCK_NAME, OWNER_NAME].includes(name) || parseSegmentName(name) !== undefined;
+  if (names.some(isOurs)) return;
+  if (names.length === 0) throw new NoBufferError(path, "the directory is empty");
+  const some = [...names].sort().slice(0, MOST_NAMES);
+  const more = names.length > some.length ? ", ..." : "";
+  throw new NoBufferError(path, `no buffer is in that directory, but other files (${some.join(", ")}${more})`);
+}
+
+/** The header of the segment in the file `path`; `undefined` if it isn't one. */
+function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+  try {
+    const result = headerAt(fileSystem, path);
+    if (result.kind === "version") {
+      throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+    }
+    return result.kind === "header" ? result.header : undefined;
+  } catch (error) {
+    // A directory, or nothing: what it is says the look at the directory.
+    if (error instanceof FileSystemError) return undefined;
+    throw error;
+  }
+}
+
+function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
+  const handle = fileSystem.open(path, "read");
+  try {
+    return readSegmentHeader(handle);
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+function sizeOf(fileSystem: FileSystem, path: string): number {
+  const handle = fileSystem.open(path, "read");
+  try {
+    return handle.size();
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {
+  try {
+    return sizeOf(fileSystem, path);
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+function quarantineIn(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
+  const directory = join(path, QUARANTINE_NAME);
+  try {
+    return fileSystem.list(directory).sort().flatMap((name) => {
+      const bytes = sizeIfThere(fileSystem, join(directory, name));
+      return bytes === undefined ? [] : [{ name, bytes }];
+    });
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The streams and signals of this process, as commands see them.
+ *
+ * Guarantees: a write resolves when the stream has taken it, so that nothing piles up; when nobody reads any more, it
+ * rejects with an `OutputClosedError`, on every runtime; the first SIGINT or SIGTERM aborts the command, and
+ * waiting for a reader ends, too; a second one ends the process at once, as the system does it. Nothing here
+ * asks for an environment variable: on Deno that takes a permission, so there are no colours.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Readable, Writable } from "node:stream";
+import { systemClock } from "../clock.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { type CommandContext, type Output, OutputClosedError } from "./command.ts";
+
+const CLOSED_CODES: ReadonlySet<string | undefined> = new Set([
+  "EPIPE",
+  "ECONNRESET",
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_WRITE_AFTER_END",
+]);
+const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
+
+/** Why a command was aborted: somebody wants it to end. */
+export class InterruptedError extends Error {
+  override readonly name = "InterruptedError";
+  /** What shells say of a process that a signal has ended: 130, 143. */
+  readonly exitCode: number;
+
+  /** By that signal. */
+  constructor(signal: keyof typeof SIGNAL_NUMBERS) {
+    super(`Cannot go on: ${signal}`);
+    this.exitCode = 128 + SIGNAL_NUMBERS[signal];
+  }
+}
+
+/** What this process gives a command; `release` takes the listeners away again. */
+export function processContext(fileSystem: FileSystem): { context: CommandContext; release: () => void } {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const listeners = (["SIGINT", "SIGTERM"] as const).map((name) => {
+    const listener = (): void => {
+      release();
+      controller.abort(new InterruptedError(name));
+    };
+    return { name, listener };
+  });
+  const release = (): void => {
+    for (const { name, listener } of listeners) process.removeListener(name, listener);
+  };
+  for (const { name, listener } of listeners) process.on(name, listener);
+  const context: CommandContext = {
+    fileSystem,
+    clock: systemClock,
+    input: { [Symbol.asyncIterator]: () => readInput(process.stdin, signal) },
+    output: outputTo(process.stdout, signal),
+    errors: outputTo(process.stderr, signal),
+    signal,
+  };
+  return { context, release };
+}
+
+/** Chunks of standard input, up to its end or until the command is to end. */
+async function* readInput(input: Readable, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const stop = (): void => {
+    input.destroy();
+  };
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    if (!signal.aborted) { for await (const chunk of input) yield chunk; }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** A stream to write to; also for one that isn't of this process. */
+export function outputTo(
+  stream: Writable & { readonly isTTY?: boolean; readonly columns?: number },
+  signal: AbortSignal,
+): Output {
+  let failure: Error | undefined;
+  // Errors come by events, too, and one that nobody listens for would end the process.
+  stream.on("error", (error: NodeJS.ErrnoException) => failure ??= translate(error));
+  return {
+    get columns() {
+      return stream.isTTY === true ? stream.columns : undefined;
+    },
+    write: (data) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) return reject(failure);
+        if (data.length === 0) return resolve();
+        const stop = (): void => reject(signal.reason);
+        const fail = (error: NodeJS.ErrnoException): void => settle(() => reject(failure ??= translate(error)));
+        const settle = (answer: () => void): void => {
+          signal.removeEventListener("abort", stop);
+          stream.removeListener("error", fail);
+          answer();
+        };
+        // What is written after the abort is the last word: it isn't cut off.
+        if (!signal.aborted) signal.addEventListener("abort", stop, { once: true });
+        stream.on("error", fail);
+        stream.write(data, (error) => {
+          if (error) fail(error);
+          else settle(resolve);
+        });
+      }),
+  };
+}
+
+function translate(error: NodeJS.ErrnoException): Error {
+  if (CLOSED_CODES.has(error.code)) {
+    return new OutputClosedError("Cannot write: nobody reads any more", { cause: error });
+  }
+  return new Error(`Cannot write the output: ${error.code ?? error.message}`, { cause: error });
+}

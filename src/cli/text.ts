@@ -1,0 +1,113 @@
+/**
+ * Text for people: numbers, sizes, times, and tables that fit the terminal.
+ *
+ * Guarantees: no line of a table or paragraph is wider than asked for, unless a single word or value is; without a
+ * terminal nothing depends on its width.
+ *
+ * @module
+ */
+
+/** The width that is taken where there is no terminal. */
+export const DEFAULT_COLUMNS = 100;
+/** Less than this is taken for this. */
+const LEAST_COLUMNS = 20;
+
+/** Columns to write in. */
+export function widthOf(output: { readonly columns: number | undefined }): number {
+  return Math.max(LEAST_COLUMNS, output.columns ?? DEFAULT_COLUMNS);
+}
+
+/** A whole number with thousands set apart: `1 234 567`. */
+export function formatNumber(value: number): string {
+  return String(value).replace(/\B(?=(\d{3})+$)/g, " ");
+}
+
+/** A number and what it counts: `1 record`, `2 records`. */
+export function formatCount(value: number, noun: string): string {
+  return `${formatNumber(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+/** A size in bytes: `812 B`, `1.5 KiB`, `16 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1023.95 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const text = unit === 0 || value >= 100 ? String(Math.round(value)) : value.toFixed(1).replace(/\.0$/, "");
+  return `${text} ${units[unit]}`;
+}
+
+/** A length of time in its two largest units: `3 d 4 h`, `5 min 2 s`, `1.5 s`, `20 ms`. */
+export function formatDuration(durationMs: number): string {
+  if (durationMs < 1000) return `${Math.round(durationMs)} ms`;
+  if (durationMs < 59_950) return `${(durationMs / 1000).toFixed(1).replace(/\.0$/, "")} s`;
+  const seconds = Math.round(durationMs / 1000);
+  const units = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]] as const;
+  const first = units.findIndex(([, unit]) => seconds >= unit);
+  const [[large, largeSeconds], [small, smallSeconds]] = [units[first], units[first + 1]];
+  const rest = Math.floor((seconds % largeSeconds) / smallSeconds);
+  return `${Math.floor(seconds / largeSeconds)} ${large}${rest === 0 ? "" : ` ${rest} ${small}`}`;
+}
+
+/** A moment, in UTC: `2026-01-01 00:00:00.000Z`; what no date can be is shown as a number. */
+export function formatTime(time: number): string {
+  const date = new Date(time);
+  return Number.isNaN(date.getTime()) ? `${time} ms` : date.toISOString().replace("T", " ");
+}
+
+/** A run of sequences: `7`, `7 to 9`. */
+export function formatRange({ first, last }: { readonly first: number; readonly last: number }): string {
+  return first === last ? formatNumber(first) : `${formatNumber(first)} to ${formatNumber(last)}`;
+}
+
+/** Breaks text at its spaces so that it fits `columns`; each line after the first begins with `indent` spaces. */
+export function wrap(text: string, columns: number, indent = 0): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    const prefix = lines.length === 0 ? "" : " ".repeat(indent);
+    if (line !== "" && prefix.length + line.length + 1 + word.length > columns) {
+      lines.push(prefix + line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  lines.push((lines.length === 0 ? "" : " ".repeat(indent)) + line);
+  return lines.join("\n");
+}
+
+/** Names and values, a line each, values below each other; where that gets too narrow, a value stands below its name. */
+export function fields(rows: readonly (readonly [name: string, value: string])[], columns: number): string {
+  const nameWidth = Math.max(0, ...rows.map(([name]) => name.length)) + 2;
+  const isNarrow = columns - nameWidth < 24;
+  return rows.map(([name, value]) =>
+    isNarrow
+      ? `${name}:\n  ${wrap(value, columns - 2, 2)}\n`
+      : `${name.padEnd(nameWidth)}${wrap(value, columns - nameWidth).replaceAll("\n", `\n${" ".repeat(nameWidth)}`)}\n`
+  ).join("");
+}
+
+/** A column of a table. */
+export interface Column {
+  readonly title: string;
+  /** Numbers stand at the right. */
+  readonly isNumber?: boolean;
+}
+
+/** A table with a line of titles; where it doesn't fit, each row is a paragraph of `name: value` lines. */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
+  const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+  const total = widths.reduce((sum, one) => sum + one + 2, -2);
+  if (total > width) {
+    return rows.map((row) => row.map((value, i) => `${wrap(`${columns[i].title}: ${value}`, width, 2)}\n`).join(""))
+      .join("\n");
+  }
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, i) => columns[i].isNumber === true ? cell.padStart(widths[i]) : cell.padEnd(widths[i]))
+      .join("  ").trimEnd() + "\n";
+  return line(columns.map(({ title }) => title)) + rows.map(line).join("");
+}
