@@ -19,16 +19,26 @@ export const EXIT_USAGE = 2;
 /** It can't be done: no buffer there, newer version, no permission, locked, a failing disk or target. */
 export const EXIT_FAILED = 3;
 
+/** Options of {@linkcode Output.write}. */
+export interface WriteOptions {
+  /**
+   * Whether to wait for the reader even if the user wants the command to end: for what must not be written twice.
+   *
+   * @default {false}
+   */
+  readonly untilTaken?: boolean;
+}
+
 /** Where a command writes. */
 export interface Output {
   /** Width in columns if this is a terminal; `undefined` if it is not. */
   readonly columns: number | undefined;
   /**
-   * Resolves when more can be written without piling up.
+   * Resolves when the system has taken it, so that nothing piles up.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */
-  write(data: string | Uint8Array): Promise<void>;
+  write(data: string | Uint8Array, options?: WriteOptions): Promise<void>;
 }
 
 /** Nobody reads what a command writes: it ends, quietly. */

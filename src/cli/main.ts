@@ -42,6 +42,7 @@ import {
   UsageError,
 } from "./command.ts";
 import { helpOf, overview } from "./help.ts";
+import { shipCommand } from "./ship.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
 import { VERSION } from "./version.ts";
@@ -56,7 +57,7 @@ const EXIT_CLOSED = 141;
 const EXIT_INTERRUPTED = 130;
 
 /** Every command, in the order of the help. */
-const COMMANDS: readonly Command[] = [];
+const COMMANDS: readonly Command[] = [shipCommand];
 
 /**
  * Runs a command line.

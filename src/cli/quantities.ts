@@ -44,13 +44,6 @@ export function parseBytes(option: string, text: string, range: Range): number {
   return checked(option, text, measured(text, BYTES_OF), range, "a size such as 500000, 500kB or 1MiB");
 }
 
-/** One of some words. */
-export function parseWord<W extends string>(option: string, text: string, words: readonly W[]): W {
-  const word = words.find((one) => one === text);
-  if (word !== undefined) return word;
-  throw new UsageError(`--${option} must be one of ${words.join(", ")}, got "${text}"`);
-}
-
 function measured(text: string, units: Readonly<Record<string, number>>): number {
   const [, digits, unit = ""] = /^(\d+(?:\.\d+)?) ?([A-Za-z]*)$/.exec(text) ?? [];
   const factor = Object.hasOwn(units, unit) ? units[unit]! : NaN;
@@ -60,5 +53,5 @@ function measured(text: string, units: Readonly<Record<string, number>>): number
 function checked(option: string, text: string, value: number, { least, most }: Range, what: string): number {
   if (value >= least && value <= most) return value;
   const range = Number.isNaN(value) ? "" : ` from ${least} to ${most}`;
-  throw new UsageError(`--${option} must be ${what}${range}, got "${text}"`);
+  throw new UsageError(`Cannot use --${option}=${text}: it must be ${what}${range}`);
 }

@@ -12,18 +12,17 @@
  * @module
  */
 
-import { BufferError } from "../errors.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, InterruptedError } from "./command.ts";
-import { ShipError } from "./ship_error.ts";
-import { parsePlan, SHIP_OPTIONS, type ShipPlan } from "./ship_plan.ts";
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship_plan.ts";
 import { ShipReport } from "./ship_report.ts";
 import { runShipment } from "./shipment.ts";
+import { InterruptedError } from "./terminal.ts";
 
 /** The command. */
 export const shipCommand: Command = {
   name: "ship",
-  usage: "PATH --to URL|FILE|- [options]",
-  summary: "deliver lines from standard input, safe from crashes",
+  usage: SHIP_USAGE,
+  summary: "Deliver lines from standard input, safe from crashes",
   details: `Reads lines, persists each in the buffer at PATH before it reads on, and delivers them in
 batches. Started again after any crash, it goes on with what is in the buffer.
 
@@ -47,9 +46,8 @@ why; 130 and 143 ended by Ctrl+C and SIGTERM. What isn't delivered is in the buf
 async function ship(plan: ShipPlan, context: CommandContext): Promise<number> {
   const report = new ShipReport(plan, context);
   const end = await runShipment(plan, context, report);
-  // A mistake in this program must not look like a failure of the world.
-  if (end.kind === "failed" && !(end.error instanceof BufferError || end.error instanceof ShipError)) throw end.error;
   await report.end(end.kind, end.kind === "failed" ? end.error : undefined);
-  if (end.kind === "interrupted") return end.reason instanceof InterruptedError ? end.reason.exitCode : EXIT_FAILED;
-  return end.kind === "done" ? EXIT_OK : EXIT_FAILED;
+  if (end.kind === "failed") throw end.error;
+  if (end.kind === "done") return EXIT_OK;
+  return end.reason instanceof InterruptedError ? end.reason.exitCode : EXIT_FAILED;
 }

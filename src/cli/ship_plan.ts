@@ -9,10 +9,11 @@ import { join } from "@std/path/join";
 import type { WhenFull } from "../buffer.ts";
 import type { RetryOptions } from "../retry.ts";
 import type { Fsync } from "../wal/log.ts";
+import { choiceOf, pathOf } from "./arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "./command.ts";
 import type { OnBadLine } from "./intake.ts";
 import type { LineFormat } from "./line_formats.ts";
-import { parseBytes, parseCount, parseDuration, parseWord, type Range } from "./quantities.ts";
+import { parseBytes, parseCount, parseDuration, type Range } from "./quantities.ts";
 import { type Destination, parseDestination } from "./ship_target.ts";
 
 /** What is to be done. */
@@ -47,37 +48,44 @@ export interface ShipPlan {
 const MOST_MS: number = 2 ** 31 - 1;
 const ANY_MS: Range = { least: 0, most: MOST_MS };
 
+/** What stands behind the command's name. */
+export const SHIP_USAGE = "PATH --to URL|FILE|- [options]";
+
 /** The options, as the help shows them. */
 export const SHIP_OPTIONS = {
-  "to": { type: "string", value: "URL|FILE|-", help: "where to: an HTTP server, a file, or standard output; required" },
-  "format": { type: "string", value: "F", help: "lines or ndjson: each line must be a JSON value (lines)" },
-  "on-bad-line": { type: "string", value: "P", help: "a line that is too long or no JSON: fail or skip (fail)" },
+  "to": { type: "string", value: "URL|FILE|-", help: "Where to: an HTTP server, a file, or standard output; required" },
+  "format": { type: "string", value: "F", help: "What the input is: lines, or ndjson, each a JSON value (lines)" },
+  "on-bad-line": { type: "string", value: "P", help: "A line that is too long or no JSON: fail or skip (fail)" },
   "resume": {
     type: "boolean",
-    help: "the input is the same as before, from its beginning: pass over what is persisted",
+    help: "The input is the same as before, from its beginning: pass over what is persisted",
   },
-  "no-input": { type: "boolean", help: "read nothing, deliver what is in the buffer" },
-  "max-records": { type: "string", value: "N", help: "records of one delivery (1000)" },
-  "max-bytes": { type: "string", value: "SIZE", help: "bytes of one delivery, and of one line (1MB)" },
-  "max-age": { type: "string", value: "TIME", help: "deliver after so long, however few there are (1s)" },
-  "max-in-flight": { type: "string", value: "N", help: "deliveries at a time, 1 to 16; only 1 keeps the order (1)" },
-  "max-backlog": { type: "string", value: "SIZE", help: "what may wait on disk (1GiB)" },
-  "when-full": { type: "string", value: "W", help: "block: stop reading; reject: end; drop-oldest (block)" },
-  "fsync": { type: "string", value: "F", help: "always, never, or a time: what a power cut may cost (1s)" },
-  "timeout": { type: "string", value: "TIME", help: "for one attempt; standard output has no limit (30s)" },
-  "retry-delay": { type: "string", value: "TIME", help: "before the second attempt; doubles with each (100ms)" },
-  "max-retry-delay": { type: "string", value: "TIME", help: "the longest (30s)" },
-  "max-attempts": { type: "string", value: "N", help: "then a record is undeliverable (for ever)" },
+  "no-input": { type: "boolean", help: "Read nothing, deliver what is in the buffer" },
+  "max-records": { type: "string", value: "N", help: "Records of one delivery (1000)" },
+  "max-bytes": { type: "string", value: "SIZE", help: "Bytes of one delivery, and of one line (1MB)" },
+  "max-age": { type: "string", value: "TIME", help: "Deliver after so long, however few there are (1s)" },
+  "max-in-flight": { type: "string", value: "N", help: "Deliveries at a time, 1 to 16; only 1 keeps the order (1)" },
+  "max-backlog": { type: "string", value: "SIZE", help: "What may wait on disk (1GiB)" },
+  "when-full": {
+    type: "string",
+    value: "W",
+    help: "Then: block, which stops reading; reject, which ends it; drop-oldest (block)",
+  },
+  "fsync": { type: "string", value: "F", help: "What a power cut may cost: always (nothing), never, or a time (1s)" },
+  "timeout": { type: "string", value: "TIME", help: "For one attempt; standard output has no limit (30s)" },
+  "retry-delay": { type: "string", value: "TIME", help: "Before the second attempt; doubles with each (100ms)" },
+  "max-retry-delay": { type: "string", value: "TIME", help: "The longest (30s)" },
+  "max-attempts": { type: "string", value: "N", help: "Then a record is undeliverable (for ever)" },
   "dead-letters": {
     type: "string",
     value: "DIR",
-    help: "a buffer for what the target refuses for good (stop instead)",
+    help: "A buffer for what the target refuses for good (stop instead)",
   },
-  "header": { type: "string", value: "H", multiple: true, help: 'a header field for HTTP, "Name: value"; repeatable' },
-  "gzip": { type: "boolean", help: "compress what is sent by HTTP" },
-  "grace": { type: "string", value: "TIME", help: "for deliveries after Ctrl+C or SIGTERM (5s)" },
-  "json": { type: "boolean", help: "what happens, and the summary, as NDJSON on standard error" },
-  "quiet": { type: "boolean", help: "say nothing but why it ended" },
+  "header": { type: "string", value: "H", multiple: true, help: 'A header field for HTTP, "Name: value"; repeatable' },
+  "gzip": { type: "boolean", help: "Compress what is sent by HTTP" },
+  "grace": { type: "string", value: "TIME", help: "For deliveries after Ctrl+C or SIGTERM (5s)" },
+  "json": { type: "boolean", help: "What happens, and the summary, as NDJSON on standard error" },
+  "quiet": { type: "boolean", help: "Say nothing but why it ended" },
 } as const satisfies Record<string, CommandOption>;
 
 type OptionName = keyof typeof SHIP_OPTIONS;
@@ -87,10 +95,10 @@ type OptionName = keyof typeof SHIP_OPTIONS;
  *
  * @throws {UsageError} which names the option, what was given and what is allowed.
  */
-export function parsePlan({ positionals, options, lists = {} }: CommandArguments): ShipPlan {
-  const [path, ...more] = positionals;
-  if (path === undefined || path === "") throw new UsageError("PATH is missing: the buffer's directory");
-  if (more.length > 0) throw new UsageError(`one PATH is enough, got "${more[0]}" besides`);
+export function parsePlan(args: CommandArguments): ShipPlan {
+  const { options, lists = {} } = args;
+  const path = pathOf(args, { name: "ship", usage: SHIP_USAGE });
+  if (path.includes("\0")) throw new UsageError("Cannot ship: PATH must be the path of a directory");
   /** What `parse` makes of an option, or `fallback` if it isn't given. */
   const read = <V, F>(name: OptionName, fallback: F, parse: (name: string, text: string) => V): V | F => {
     const given = options[name];
@@ -102,12 +110,11 @@ export function parsePlan({ positionals, options, lists = {} }: CommandArguments
     read(name, fallback, (option, text) => parseBytes(option, text, range));
   const duration = (name: OptionName, fallback: number, range: Range): number =>
     read(name, fallback, (option, text) => parseDuration(option, text, range));
-  const word = <W extends string>(name: OptionName, words: readonly [W, ...W[]]): W =>
-    read(name, words[0], (option, text) => parseWord(option, text, words));
+  const word = <W extends string>(name: OptionName, words: readonly W[]): W => choiceOf(args, name, words);
   const flag = (name: OptionName): boolean => options[name] === true;
 
   const to = options["to"];
-  if (typeof to !== "string") throw new UsageError("--to is missing: a URL, a file, or - for standard output");
+  if (typeof to !== "string") throw new UsageError("Cannot ship: no --to is given, a URL, a file, or -");
   const plan: ShipPlan = {
     path,
     destination: parseDestination(to),
@@ -142,7 +149,7 @@ export function parsePlan({ positionals, options, lists = {} }: CommandArguments
 function parseFsync(option: string, text: string): Fsync {
   if (text === "always" || text === "never") return text;
   if (/^\d/.test(text)) return parseDuration(option, text, { least: 1, most: MOST_MS });
-  throw new UsageError(`--${option} must be always, never, or a time such as 1s, got "${text}"`);
+  throw new UsageError(`Cannot use --${option}=${text}: it must be always, never, or a time such as 1s`);
 }
 
 function parseHeaders(given: readonly string[]): Headers {
@@ -155,9 +162,7 @@ function parseHeaders(given: readonly string[]): Headers {
       headers.append(name, field.slice(colon + 1).trim());
     } catch {
       // The value may be a secret.
-      throw new UsageError(
-        `--header must be "Name: value", got ${name === "" ? "one without a name" : `"${name}: ..."`}`,
-      );
+      throw new UsageError(`Cannot use --header="${name}...": it must be "Name: value"`);
     }
   }
   return headers;
@@ -167,15 +172,17 @@ function parseHeaders(given: readonly string[]): Headers {
 function checkTogether(plan: ShipPlan): void {
   const { path, destination, deadLetters } = plan;
   if (destination.kind !== "http" && (plan.gzip || [...plan.headers].length > 0)) {
-    throw new UsageError("--header and --gzip are for an HTTP server as the target");
+    throw new UsageError("Cannot use --header or --gzip: they are for an HTTP server as the target");
   }
-  if (!plan.readsInput && plan.resumes) throw new UsageError("--no-input and --resume exclude each other");
+  if (!plan.readsInput && plan.resumes) {
+    throw new UsageError("Cannot use --resume: with --no-input there is none to go on with");
+  }
   const directories = [path, deadLetters ?? path].map((directory) => join(directory, "."));
   if (deadLetters !== undefined && (deadLetters === "" || directories[0] === directories[1])) {
-    throw new UsageError(`--dead-letters must be a directory of its own, got "${deadLetters}"`);
+    throw new UsageError(`Cannot use --dead-letters=${deadLetters}: it must be a directory of its own`);
   }
   // A file there would make the directory something else than a buffer.
   if (destination.kind === "file" && directories.includes(join(dirname(destination.path), "."))) {
-    throw new UsageError(`--to must not be in the buffer's directory, got "${destination.path}"`);
+    throw new UsageError(`Cannot use --to=${destination.path}: it must not be in a buffer's directory`);
   }
 }

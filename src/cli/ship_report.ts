@@ -10,10 +10,12 @@
 import type { BufferEvent, BufferStats, RecordBuffer } from "../buffer.ts";
 import type { ProducerEvent, ProducerStats } from "../producer_events.ts";
 import { textOf } from "../verdict.ts";
-import type { CommandContext } from "./command.ts";
+import { type CommandContext, OutputClosedError } from "./command.ts";
 import type { IntakeCounts } from "./intake.ts";
+import { ShipError } from "./ship_error.ts";
 import type { ShipPlan } from "./ship_plan.ts";
 import { nameOf } from "./ship_target.ts";
+import { formatCount, formatDuration, formatNumber } from "./text.ts";
 
 /** The same thing is said again after so long. */
 const REPEAT_MS = 10_000;
@@ -92,7 +94,7 @@ export class ShipReport {
     const to = nameOf(destination);
     const { damaged, cursorLost } = buffer.recovery;
     const from = readsInput ? "standard input" : "no input";
-    const waiting = pendingRecords === 0 ? "" : `, ${many(pendingRecords, "record")} waiting`;
+    const waiting = pendingRecords === 0 ? "" : `, ${formatCount(pendingRecords, "record")} waiting`;
     this.#say({ event: "start", path, to, waiting: pendingRecords, lastSequence }, `${from} to ${to}${waiting}`);
     if (cursorLost) this.warn("cursor", "the commit position was lost: what is there is delivered again");
     for (const region of damaged) this.onBufferEvent({ type: "damage", region });
@@ -144,17 +146,17 @@ export class ShipReport {
   async end(ended: ShipSummary["ended"], error: unknown): Promise<void> {
     this.#cancelTimer?.();
     this.#clearStatus();
+    if (error instanceof OutputClosedError) this.warn("output", "nobody reads standard output any more");
     const summary = this.#summary(ended, error);
     const { json, quiet } = this.#plan;
     if (json) this.#write(JSON.stringify(summary) + "\n");
-    else {
-      if (!quiet) this.#write(`${PREFIX}${textOfSummary(summary)}\n`);
-      if (summary.error !== undefined) this.#write(`${PREFIX}${summary.error}\n`);
-    }
+    else if (!quiet) this.#write(`${PREFIX}${textOfSummary(summary)}\n`);
     await this.#writing;
   }
 
   #onFailure(error: unknown, attempt: number): void {
+    // They end it, and are told then.
+    if (error instanceof OutputClosedError || error instanceof ShipError) return;
     this.#failingSince ??= this.#context.clock.monotonic();
     this.#failures++;
     const message = textOf(error);
@@ -166,8 +168,8 @@ export class ShipReport {
   #onDelivered(): void {
     if (this.#failingSince === undefined) return;
     const forMs = Math.round(this.#context.clock.monotonic() - this.#failingSince);
-    const attempts = many(this.#failures, "attempt");
-    const text = `the target takes records again, after ${attempts} that failed, and ${seconds(forMs)}`;
+    const attempts = formatCount(this.#failures, "attempt");
+    const text = `the target takes records again, after ${attempts} that failed, and ${formatDuration(forMs)}`;
     this.#say({ event: "recovered", failedAttempts: this.#failures, forMs }, text);
     this.#failingSince = undefined;
     this.#failures = 0;
@@ -210,7 +212,9 @@ export class ShipReport {
     this.#lastStatus = status;
     if (this.#plan.json) return this.#write(status + "\n");
     const { lines, delivered, waiting } = figures;
-    const text = `${PREFIX}${many(lines, "line")}, ${grouped(delivered)} delivered, ${grouped(waiting)} waiting`;
+    const text = `${PREFIX}${formatCount(lines, "line")}, ${formatNumber(delivered)} delivered, ${
+      formatNumber(waiting)
+    } waiting`;
     this.#write(`\r\x1b[K${text.slice(0, (this.#context.errors.columns ?? 80) - 1)}`);
     this.#hasStatus = true;
   }
@@ -253,30 +257,17 @@ function textOfSummary(summary: ShipSummary): string {
     [summary.blank, "blank"],
     [summary.skipped, "skipped"],
   ] as const;
-  const besides = extras.filter(([count]) => count > 0).map(([count, what]) => `${grouped(count)} ${what}`);
+  const besides = extras.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`);
   const after = [
     [summary.deadLetters, "as dead letters"],
     [summary.dropped, "dropped"],
     [summary.retries, summary.retries === 1 ? "retry" : "retries"],
   ] as const;
   return [
-    many(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
-    `${grouped(summary.delivered)} delivered`,
-    ...after.filter(([count]) => count > 0).map(([count, what]) => `${grouped(count)} ${what}`),
-    `${grouped(summary.left)} left`,
-    `in ${seconds(summary.durationMs)}`,
+    formatCount(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
+    `${formatNumber(summary.delivered)} delivered`,
+    ...after.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`),
+    `${formatNumber(summary.left)} left`,
+    `in ${formatDuration(summary.durationMs)}`,
   ].join(", ").replace(", in ", " in ");
-}
-
-function many(count: number, what: string): string {
-  return `${grouped(count)} ${what}${count === 1 ? "" : "s"}`;
-}
-
-/** With commas, the same in every locale. */
-function grouped(count: number): string {
-  return count.toLocaleString("en-US");
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1_000).toFixed(1)} s`;
 }

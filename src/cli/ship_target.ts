@@ -58,7 +58,7 @@ export function parseDestination(to: string): Destination {
   const url = new URL(to);
   if (url.username !== "" || url.password !== "") {
     // Not shown: it holds a password.
-    throw new UsageError(`--to must not hold a name or a password; use --header "Authorization: ..."`);
+    throw new UsageError(`Cannot use --to: it must not hold a name or a password; --header "Authorization: ..." does`);
   }
   return { kind: "http", url };
 }
@@ -88,7 +88,7 @@ export async function openTarget(
       return { send, close: () => send.close() };
     }
     case "output": {
-      const send = appendSink<unknown>((lines) => output.write(lines), lineOptions);
+      const send = appendSink<unknown>((lines) => output.write(lines, { untilTaken: true }), lineOptions);
       return { send: guarded(send, onBroken), close: () => Promise.resolve() };
     }
   }
@@ -101,16 +101,15 @@ function guarded(send: Send<unknown>, onBroken: (error: Error) => void): Send<un
       await send(delivery, context);
     } catch (error) {
       const broken = brokenBy(error);
-      if (broken !== undefined) onBroken(broken);
-      throw error;
+      if (broken === undefined) throw error;
+      onBroken(broken);
+      throw broken;
     }
   };
 }
 
-function brokenBy(error: unknown): ShipError | undefined {
-  if (error instanceof OutputClosedError) {
-    return new ShipError("Cannot write to standard output: nobody reads it any more", { cause: error });
-  }
+function brokenBy(error: unknown): Error | undefined {
+  if (error instanceof OutputClosedError) return error;
   const cause = error instanceof DeliveryError ? error.cause : error;
   if (!(cause instanceof Error) || !SANDBOX_ERRORS.has(cause.name)) return undefined;
   // The message names the host and says --allow-net.
@@ -123,5 +122,5 @@ function asFile(path: string): Destination {
 }
 
 function refuse(to: string, what: string): never {
-  throw new UsageError(`--to ${what}, got ${JSON.stringify(to)}`);
+  throw new UsageError(`Cannot use --to=${to}: it ${what}`);
 }
