@@ -152,7 +152,7 @@ class Shipment {
     const { readsInput, graceMs } = this.#plan;
     const reading = readsInput ? this.#intake.run(this.#context.input, this.#stopping) : Promise.resolve();
     const end = await this.#endOf(reading.then(() => this.#producer.flush({ signal: this.#stopping })));
-    if (end.kind !== "done" && !this.#broken.aborted) await this.#flushFor(graceMs);
+    if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#flushFor(graceMs);
     return end;
   }
 
