@@ -19,7 +19,9 @@ const fromLatin1 = (text: string): Uint8Array => Uint8Array.from(text, (characte
 /** The lines of an input that comes in these chunks; `+N` for one that is too long and has N bytes. */
 function split(chunks: readonly Uint8Array[], maxBytes = 10): string[] {
   const splitter = new LineSplitter(maxBytes);
-  const lines = [...chunks.flatMap((chunk) => splitter.push(chunk)), ...splitter.end()];
+  const lines = [...chunks.flatMap((chunk) => splitter.push(chunk)), splitter.end()].filter((line) =>
+    line !== undefined
+  );
   assertEquals(lines.map(({ number }) => number), lines.map((_, i) => i + 1));
   for (const { bytes, length } of lines) assertEquals(bytes?.length ?? length, length);
   return lines.map(({ bytes, length }) => bytes === undefined ? `+${length}` : latin1(bytes));
@@ -102,23 +104,27 @@ test("lineCodec() keeps bytes as they are, and decodes what can be decoded", () 
 interface Taken {
   readonly units: string[][];
   readonly skipped: [number, string][];
+  readonly left: number[];
   readonly intake: Intake;
 }
 
 function newIntake(options: Partial<IntakeOptions> = {}): Taken {
   const units: string[][] = [];
   const skipped: [number, string][] = [];
+  const left: number[] = [];
   const intake = new Intake({
     format: "lines",
     onBadLine: "fail",
+    lastLine: "put",
     maxLineBytes: 100,
     maxBacklogBytes: 1_000,
     skipRecords: 0,
     put: (lines) => Promise.resolve(units.push(lines.map(latin1))),
     onSkipped: (line, reason) => skipped.push([line, reason]),
+    onLeft: (line) => left.push(line),
     ...options,
   });
-  return { units, skipped, intake };
+  return { units, skipped, left, intake };
 }
 
 const NEVER = new AbortController().signal;
@@ -169,6 +175,15 @@ test("Intake goes on behind the records that are in the log, whatever lines are 
     await intake.run(inputOf(input), NEVER);
     assertEquals(units.flat(), ["1", "2", "3", "4", "5"].slice(skipRecords));
     assertEquals(intake.counts, { lines: 8, records: 5 - skipRecords, resumed: skipRecords, blank: 2, bad: 1 });
+  }
+});
+
+test("Intake leaves a last line that has no end if it is told to, and says which", async () => {
+  for (const [input, units, left] of [["a\nb", ["a"], [2]], ["a\nb\n", ["a", "b"], []], ["", [], []]] as const) {
+    const taken = newIntake({ lastLine: "leave" });
+    await taken.intake.run(inputOf(input), NEVER);
+    assertEquals([taken.units.flat(), taken.left], [[...units], [...left]]);
+    assertEquals(taken.intake.counts.lines, units.length);
   }
 });
 

@@ -274,6 +274,17 @@ test("ship --resume goes on exactly behind what is in the log", async () => {
   assertStringIncludes(other.errors.text, "Cannot resume: 100 records are in the log, and the input ends at line 1");
 });
 
+test("ship --resume leaves half a line, and takes it when it is whole", async () => {
+  const fileSystem = newDisk();
+  const half = await ship([...TO_FILE, "--resume"], { fileSystem, input: inputOf("1\n2\nthr") });
+  assertEquals([half.code, delivered(fileSystem)], [0, "1\n2\n"]);
+  assertStringIncludes(half.errors.text, "line 3 has no end and is left: --last-line put takes it");
+  await ship([...TO_FILE, "--resume"], { fileSystem, input: inputOf("1\n2\nthree\n4") });
+  assertEquals(delivered(fileSystem), "1\n2\nthree\n");
+  await ship([...TO_FILE, "--resume", "--last-line", "put"], { fileSystem, input: inputOf("1\n2\nthree\n4") });
+  assertEquals(delivered(fileSystem), "1\n2\nthree\n4\n");
+});
+
 test("ship, killed before any of its file operations and resumed, delivers each line once, in order", async () => {
   const text = Array.from({ length: 12 }, (_, i) => (i % 3 === 0 ? "" : `line ${i}`) + "\n").join("");
   const args = [...TO_FILE, "--max-records", "5", "--grace", "0", "--fsync", "never", "--resume"];

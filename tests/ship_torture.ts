@@ -143,6 +143,8 @@ class Life {
     const args = ["ship", join(directory, "wal"), "--to", target, "--json", "--max-backlog", "4MB"];
     args.push("--format", random(2) === 0 ? "lines" : "ndjson", "--max-records", String(100 + random(1_000)));
     args.push("--retry-delay", "1ms", "--max-retry-delay", "50ms", "--max-age", "100ms");
+    // What kills a reader may kill the writer before it: then the pipe ends in the middle of a line.
+    args.push("--last-line", "leave");
     if (this.#resumes) args.push("--resume");
     const permissions = [`--allow-read=${directory}`, `--allow-write=${directory}`, "--allow-net=127.0.0.1"];
     this.#child = startChild("src/cli/main.ts", args, { runtime, permissions });

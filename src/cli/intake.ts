@@ -27,10 +27,17 @@ const UNITS_IN_BACKLOG = 4;
 /** What is done about a line that can't become a record. */
 export type OnBadLine = "fail" | "skip";
 
+/**
+ * What becomes of a last line that has no line break: it is put; or it is left, because it may be half of a line whose writer
+ * was killed, or is still at it. Put, the half would count as the line when the input is read again.
+ */
+export type LastLine = "put" | "leave";
+
 /** How lines are read. */
 export interface IntakeOptions {
   readonly format: LineFormat;
   readonly onBadLine: OnBadLine;
+  readonly lastLine: LastLine;
   /** Longer lines are bad. */
   readonly maxLineBytes: number;
   /** The most that a buffer takes. */
@@ -41,6 +48,8 @@ export interface IntakeOptions {
   readonly put: (lines: readonly Uint8Array[]) => Promise<unknown>;
   /** Is told of a bad line that is skipped. */
   readonly onSkipped: (line: number, reason: string) => void;
+  /** Is told that the last line is left. */
+  readonly onLeft: (line: number) => void;
 }
 
 /** What was read. */
@@ -92,7 +101,9 @@ export class Intake {
         if (chunk.done) break;
         await this.#take(splitter.push(chunk.value));
       }
-      await this.#take(splitter.end());
+      const last = splitter.end();
+      if (last !== undefined && this.#options.lastLine === "leave") this.#options.onLeft(last.number);
+      else if (last !== undefined) await this.#take([last]);
     } finally {
       // Whoever writes is to learn that nobody reads. Not waited for: a read that is under way may never end.
       Promise.resolve(chunks.return?.()).catch(() => {});

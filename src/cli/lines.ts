@@ -53,8 +53,8 @@ export class LineSplitter {
   }
 
   /** The input has ended: the line that has no end, if there is one. */
-  end(): InputLine[] {
-    return this.#length === 0 ? [] : [this.#take()];
+  end(): InputLine | undefined {
+    return this.#length === 0 ? undefined : this.#take();
   }
 
   #add(piece: Uint8Array): void {

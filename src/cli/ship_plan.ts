@@ -11,7 +11,7 @@ import type { RetryOptions } from "../retry.ts";
 import type { Fsync } from "../wal/log.ts";
 import { choiceOf, pathOf } from "./arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "./command.ts";
-import type { OnBadLine } from "./intake.ts";
+import type { LastLine, OnBadLine } from "./intake.ts";
 import type { LineFormat } from "./line_formats.ts";
 import { parseBytes, parseCount, parseDuration, type Range } from "./quantities.ts";
 import { type Destination, parseDestination } from "./ship_target.ts";
@@ -23,6 +23,7 @@ export interface ShipPlan {
   readonly destination: Destination;
   readonly format: LineFormat;
   readonly onBadLine: OnBadLine;
+  readonly lastLine: LastLine;
   /** Whether standard input is read. */
   readonly readsInput: boolean;
   /** Whether the input is the one of earlier runs, from its beginning. */
@@ -59,6 +60,11 @@ export const SHIP_OPTIONS = {
   "resume": {
     type: "boolean",
     help: "The input is the same as before, from its beginning: pass over what is persisted",
+  },
+  "last-line": {
+    type: "string",
+    value: "P",
+    help: "A last line without a line break: put, or leave, as it may be half a line (put; with --resume leave)",
   },
   "no-input": { type: "boolean", help: "Read nothing, deliver what is in the buffer" },
   "max-records": { type: "string", value: "N", help: "Records of one delivery (1000)" },
@@ -120,6 +126,7 @@ export function parsePlan(args: CommandArguments): ShipPlan {
     destination: parseDestination(to),
     format: word("format", ["lines", "ndjson"]),
     onBadLine: word("on-bad-line", ["fail", "skip"]),
+    lastLine: word("last-line", flag("resume") ? ["leave", "put"] : ["put", "leave"]),
     readsInput: !flag("no-input"),
     resumes: flag("resume"),
     maxRecords: count("max-records", 1_000, { least: 1, most: 1_000_000 }),

@@ -92,6 +92,7 @@ class Shipment {
       skipRecords: plan.resumes ? buffer.stats().lastSequence : 0,
       put: (lines) => this.#put(lines),
       onSkipped: (line, reason) => report.onSkipped(line, reason),
+      onLeft: (line) => report.warn("last-line", `line ${line} has no end and is left: --last-line put takes it`),
     });
     this.#producer = new Producer<unknown>({
       buffer,
