@@ -2,8 +2,8 @@
  * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also under Bun and Node.
  *
  * Finds the command, takes its arguments apart, runs it, and turns whatever it throws into one line on standard error
- * and an exit code; with `--json` the line is an object. Nothing here ends the process: the exit code is set, and the process
- * ends when everything is written.
+ * and an exit code; with `--json` the line is an object. As a program it ends the process, when everything is written;
+ * as a function it leaves that to its caller.
  *
  * | exit code | meaning |
  * |---|---|
@@ -154,4 +154,8 @@ function isProgram(): boolean {
   }
 }
 
-if (isProgram()) process.exitCode = await main(process.argv.slice(2));
+if (isProgram()) {
+  const exitCode = await main(process.argv.slice(2));
+  // All writes were waited for; a read of standard input that is under way would keep the process alive on Deno and Bun.
+  process.exit(exitCode);
+}
