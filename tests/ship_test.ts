@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../mod.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { drain } from "./record_buffer_subject.ts";
 import { delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
 

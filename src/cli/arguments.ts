@@ -113,15 +113,17 @@ export function suggest(typed: string, known: Readonly<Record<string, unknown>>)
   return `, did you mean ${dashes === "" ? "" : "--"}${near.name}?`;
 }
 
-/** How many characters have to be inserted, removed or replaced (Levenshtein's distance). */
+/** How many characters have to be inserted, removed, replaced or swapped with the next (Damerau and Levenshtein). */
 function editsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  const rows = [Array.from({ length: b.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    const row = [i];
     for (let k = 1; k <= b.length; k++) {
-      next[k] = Math.min(row[k] + 1, next[k - 1] + 1, row[k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1));
+      const replaced = rows[i - 1][k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1);
+      const isSwap = i > 1 && k > 1 && a[i - 1] === b[k - 2] && a[i - 2] === b[k - 1];
+      row[k] = Math.min(rows[i - 1][k] + 1, row[k - 1] + 1, replaced, isSwap ? rows[i - 2][k - 2] + 1 : Infinity);
     }
-    row = next;
+    rows.push(row);
   }
-  return row[b.length];
+  return rows[a.length][b.length];
 }

@@ -41,8 +41,12 @@ export function helpOf(command: Command, width: number): string {
   const { name, usage, summary, details } = command;
   const rows = Object.entries(optionsOf(command)).map(([long, option]) => [flagOf(long, option), option.help] as const);
   const paragraphs = details.trim().split("\n").map((line) => {
-    const indent = /^ */.exec(line)![0].length;
-    return indent > 0 ? line : wrap(line, width);
+    // A term and its meaning; other lines that are set in are to be copied, and stay whole.
+    const term = /^ +\S+ {2,}(?=\S)/.exec(line)?.[0] ?? "";
+    if (term !== "") {
+      return term + wrap(line.slice(term.length), width - term.length).replaceAll("\n", `\n${" ".repeat(term.length)}`);
+    }
+    return line.startsWith(" ") ? line : wrap(line, width);
   });
   return [
     wrap(`Usage: sluice ${name} ${usage}`, width, 4) + "\n",

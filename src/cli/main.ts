@@ -42,9 +42,12 @@ import {
   UsageError,
 } from "./command.ts";
 import { helpOf, overview } from "./help.ts";
+import { dumpCommand } from "./dump.ts";
+import { inspectCommand } from "./inspect.ts";
 import { shipCommand } from "./ship.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
+import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
 export type { Clock, TimerOptions } from "../clock.ts";
@@ -57,7 +60,12 @@ const EXIT_CLOSED = 141;
 const EXIT_INTERRUPTED = 130;
 
 /** Every command, in the order of the help. */
-const COMMANDS: readonly Command[] = [shipCommand];
+const COMMANDS: readonly Command[] = [
+  inspectCommand,
+  verifyCommand,
+  dumpCommand,
+  shipCommand,
+];
 
 /**
  * Runs a command line.

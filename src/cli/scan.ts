@@ -194,9 +194,14 @@ class LogScan {
   *run(): Generator<ScanItem> {
     const { segments } = this.#picture;
     let unread = 0;
+    let known = Math.max(this.#cursor?.lastSequence ?? 0, (this.#cursor?.resume.nextSequence ?? 1) - 1);
     for (let i = this.#firstIndex(); i < segments.length; i++) {
       const segment = segments[i];
-      if (segment.firstSequence > this.#to) return;
+      if (segment.firstSequence > this.#to) {
+        // If there is a segment behind, then all sequences before it were given out.
+        if (this.#nextOurs(i - 1) !== undefined) known = Math.max(known, this.#to);
+        break;
+      }
       const look = this.#lookAt(i);
       this.#looks.delete(i);
       if (look.kind === "gone") {
@@ -205,11 +210,14 @@ class LogScan {
         if (yield* this.#scanSegment(i, look)) return;
       } else {
         const item = this.#unusable(i, look);
-        unread = Math.max(unread, item.mayHold?.last ?? 0);
+        if (item.mayHold !== undefined) {
+          // Its name says that all sequences before it were given out.
+          yield* this.#missing(Math.max(this.#next ?? this.#firstNeeded(), unread + 1), item.mayHold.first - 1);
+          unread = item.mayHold.last;
+        }
         yield item;
       }
     }
-    const known = Math.max(this.#cursor?.lastSequence ?? 0, (this.#cursor?.resume.nextSequence ?? 1) - 1);
     yield* this.#missing(Math.max(this.#next ?? this.#firstNeeded(), unread + 1), known);
   }
 
@@ -324,12 +332,12 @@ class LogScan {
         return false;
       }
       const { expected } = reader;
+      if (expected > this.#to) return true;
       let item = reader.next(size);
       if (item.kind === "bad" && next === Infinity) ({ reader, item } = lookAgain(open, { reader, item }, lastGood));
       if (item.kind === "frame") {
         const { frame } = item;
         lastGood = frame;
-        if (frame.firstSequence > this.#to) return true;
         const end = frame.firstSequence + frame.count;
         const known = this.#next!;
         this.#account(end);
@@ -337,7 +345,7 @@ class LogScan {
       } else if (item.kind === "bad" && !item.last) {
         const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
-        yield damaged(segment, item, missing);
+        if ((missing?.last ?? reader.expected) >= this.#from) yield damaged(segment, item, missing);
       } else {
         const length = item.kind === "bad" ? item.length : item.zeros;
         const offset = size - length;
@@ -370,7 +378,7 @@ class LogScan {
     const { committed, resume, boundaries } = this.#cursor;
     const position = [committed, resume, ...boundaries].find(({ nextSequence }) => nextSequence === this.#from);
     const offset = position === undefined ? 0 : SEGMENT_HEADER_BYTES + position.logBytes - header.logBytesBefore;
-    if (offset > SEGMENT_HEADER_BYTES && offset < size) reader.seek(offset, this.#from, size);
+    if (offset > SEGMENT_HEADER_BYTES && offset <= size) reader.seek(offset, this.#from, size);
     return reader;
   }
 

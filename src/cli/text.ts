@@ -9,6 +9,8 @@
 
 /** The width that is taken where there is no terminal. */
 export const DEFAULT_COLUMNS = 100;
+/** In less room than this values stand below their names. */
+const LEAST_ROOM = 24;
 /** Less than this is taken for this. */
 const LEAST_COLUMNS = 20;
 
@@ -80,15 +82,15 @@ export function wrap(text: string, columns: number, indent = 0): string {
   return lines.join("\n");
 }
 
-/** Names and values, a line each, values below each other; where that gets too narrow, a value stands below its name. */
+/** Names and values, a line each, values below each other; where there isn't room for one, it stands below its name. */
 export function fields(rows: readonly (readonly [name: string, value: string])[], columns: number): string {
-  const nameWidth = Math.max(0, ...rows.map(([name]) => name.length)) + 2;
-  const isNarrow = columns - nameWidth < 24;
-  return rows.map(([name, value]) =>
-    isNarrow
-      ? `${name}:\n  ${wrap(value, columns - 2, 2)}\n`
-      : `${name.padEnd(nameWidth)}${wrap(value, columns - nameWidth).replaceAll("\n", `\n${" ".repeat(nameWidth)}`)}\n`
-  ).join("");
+  const indent = Math.max(0, ...rows.map(([name]) => name.length)) + 2;
+  const room = columns - indent;
+  return rows.map(([name, value]) => {
+    const longest = Math.max(...value.split(" ").map(({ length }) => length));
+    if (room < LEAST_ROOM || longest > room) return `${name}\n  ${wrap(value, columns - 2).replaceAll("\n", "\n  ")}\n`;
+    return `${name.padEnd(indent)}${wrap(value, room).replaceAll("\n", `\n${" ".repeat(indent)}`)}\n`;
+  }).join("");
 }
 
 /** A column of a table. */

@@ -1,0 +1,159 @@
+/**
+ * `sluice dump PATH`: writes records to standard output.
+ *
+ * What comes out are the payloads of valid frames, in order, each once; what is missing or damaged in between is told on
+ * standard error. Memory: a chunk of output and the scan's. A reader that is slow slows the dump down; nothing piles up.
+ *
+ * @module
+ */
+
+import { choiceOf, pathOf, wholeNumberOf } from "./arguments.ts";
+import {
+  type Command,
+  type CommandArguments,
+  type CommandContext,
+  EXIT_OK,
+  EXIT_UNSOUND,
+  UsageError,
+} from "./command.ts";
+import { type Finding, isFinding, isHarmless, lineFor, toJson } from "./findings.ts";
+import { createEncoder, DUMP_FORMATS, type DumpFormat } from "./payload_text.ts";
+import { type DirectoryPicture, readDirectoryOrSegment, type ScanItem, scanLog, type ScannedFrame } from "./scan.ts";
+import { segmentBytesOf, walk } from "./walk.ts";
+
+/** Writes records out. */
+export const dumpCommand: Command = {
+  name: "dump",
+  usage: "PATH [--all] [--from=N] [--to=N] [--format=json|text|base64|raw] [--meta]",
+  summary: "Write records to standard output",
+  details: `
+PATH is a buffer's directory, or the file of a single segment. Without options, the records that are not committed are written, those in flight included. Works on damaged logs: what is missing is told on standard error, the rest is written.
+
+Formats:
+  json    one JSON value a line, as it was put; an error where a payload is no JSON
+  text    the payload and a line feed
+  base64  the payload in Base64, a line each
+  raw     4 bytes with the payload's length (little-endian), then the payload
+
+With --meta a line has sequence and put time, too: {"sequence":N,"putTime":"...","record":...} in json, where a payload that is no JSON is "text", or "base64" if it is no text either; else both stand before the payload, with tabs between.
+
+--json is --format=json --meta, with findings and errors as JSON.
+
+Exit codes: 0 everything was there, 1 something was damaged or missing.
+
+Examples:
+  sluice dump ./events.wal --meta | jq .record.user
+  sluice dump ./events.wal --from=1000 --to=1999 > some.ndjson`,
+  options: {
+    all: { type: "boolean", help: "Also records that are committed, as far as they are still there" },
+    from: { type: "string", value: "N", help: "Begin with this sequence, committed or not" },
+    to: { type: "string", value: "N", help: "End with this sequence" },
+    format: { type: "string", value: "FORMAT", help: "json (default), text, base64 or raw" },
+    meta: { type: "boolean", help: "Write sequence and put time, too" },
+  },
+  run,
+};
+
+/** What is to be written, and how. */
+interface DumpOptions {
+  readonly path: string;
+  readonly from: number | undefined;
+  readonly to: number;
+  readonly all: boolean;
+  readonly format: DumpFormat;
+  readonly meta: boolean;
+  readonly json: boolean;
+}
+
+function parse(args: CommandArguments): DumpOptions {
+  const path = pathOf(args, dumpCommand);
+  const json = args.options["json"] === true;
+  const format = choiceOf(args, "format", DUMP_FORMATS);
+  const meta = json || args.options["meta"] === true;
+  if (format === "raw" && args.options["meta"] === true) {
+    throw new UsageError("Cannot use --meta with --format=raw: raw has no place for it");
+  }
+  if (json && format !== "json") throw new UsageError(`Cannot use --json with --format=${format}: take --meta`);
+  const from = wholeNumberOf(args, "from", 1);
+  const to = wholeNumberOf(args, "to", 1) ?? Infinity;
+  if (from !== undefined && from > to) throw new UsageError(`Cannot dump from ${from} to ${to}: nothing is in between`);
+  return { path, from, to, all: args.options["all"] === true, format, meta, json };
+}
+
+/** Sequences to write: all of them, or what is in flight and what waits. */
+interface Wanted {
+  readonly from: number;
+  readonly to: number;
+  /** Behind what is in flight, and where what waits begins: those in between were dropped. */
+  readonly inFlightEnd: number;
+  readonly resume: number;
+}
+
+async function run(args: CommandArguments, context: CommandContext): Promise<number> {
+  const options = parse(args);
+  const { fileSystem, output, errors } = context;
+  const picture = readDirectoryOrSegment(fileSystem, options.path);
+  const wanted = wantedOf(options, picture);
+  const encoder = createEncoder(options, output);
+  let isSound = true;
+  const tell = async (finding: Finding): Promise<void> => {
+    isSound &&= isHarmless(finding);
+    // What is no loss is no news for somebody who wants records.
+    if (isHarmless(finding)) return;
+    // In order, where both streams go the same way.
+    await encoder.flush();
+    await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);
+  };
+  const visit = (item: ScanItem): Promise<void> | void => {
+    if (item.kind === "frame") return writeFrame(item, wanted, encoder);
+    if (isFinding(item)) return tell(item);
+  };
+  const { from, to } = wanted;
+  const totalBytes = segmentBytesOf(picture);
+  try {
+    await walk(scanLog(fileSystem, options.path, { picture, from, to }), { context, label: "dump", totalBytes }, visit);
+  } finally {
+    // Also in front of an error: what was read is good.
+    await encoder.flush();
+  }
+  return isSound ? EXIT_OK : EXIT_UNSOUND;
+}
+
+function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectoryPicture): Wanted {
+  if (cursor === undefined || all || from !== undefined) {
+    return { from: from ?? 1, to, inFlightEnd: Infinity, resume: Infinity };
+  }
+  const { committed, resume, boundaries } = cursor;
+  const inFlightEnd = (boundaries.at(-1) ?? committed).nextSequence;
+  const first = inFlightEnd > committed.nextSequence ? committed : resume;
+  return { from: first.nextSequence, to, inFlightEnd, resume: resume.nextSequence };
+}
+
+/** Writes those records of a frame that are wanted. */
+function writeFrame(
+  frame: ScannedFrame,
+  wanted: Wanted,
+  encoder: ReturnType<typeof createEncoder>,
+): Promise<void> | void {
+  const { firstSequence, count } = frame;
+  const last = firstSequence + count - 1;
+  const payloads = frame.payloads();
+  const isWhole = wanted.from <= firstSequence && last <= wanted.to &&
+    (last < wanted.inFlightEnd || firstSequence >= wanted.resume);
+  if (isWhole) return encoder.add(frame, payloads, firstSequence);
+  const isWanted = (sequence: number): boolean =>
+    wanted.from <= sequence && sequence <= wanted.to && (sequence < wanted.inFlightEnd || sequence >= wanted.resume);
+  return writeSome(frame, payloads, isWanted, encoder);
+}
+
+async function writeSome(
+  frame: ScannedFrame,
+  payloads: readonly Uint8Array[],
+  isWanted: (sequence: number) => boolean,
+  encoder: ReturnType<typeof createEncoder>,
+): Promise<void> {
+  for (const [i, payload] of payloads.entries()) {
+    const sequence = frame.firstSequence + i;
+    if (isWanted(sequence)) await encoder.add(frame, [payload], sequence);
+  }
+}

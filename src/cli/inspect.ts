@@ -1,0 +1,262 @@
+/**
+ * `sluice inspect PATH`: what a buffer holds, going by its small files and its last segment, as `open()` does it; earlier
+ * segments aren't read, however many there are.
+ *
+ * @module
+ */
+
+import { CURSOR_FILE_BYTES, FORMAT_VERSION, LOG_START, type LogPosition, SEGMENT_HEADER_BYTES } from "../wal/format.ts";
+import { payloadBytesOf } from "../wal/recovery.ts";
+import { pathOf } from "./arguments.ts";
+import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
+import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";
+import { type DirectoryPicture, readDirectory, scanLog } from "./scan.ts";
+import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./text.ts";
+import { segmentBytesOf } from "./walk.ts";
+
+/** Records, or a part of them. */
+interface Amount {
+  readonly records: number;
+  readonly payloadBytes: number;
+}
+
+/** A record's age. */
+interface Moment {
+  readonly sequence: number;
+  /** Milliseconds since 1970. */
+  readonly putTime: number;
+  readonly ageMs: number;
+}
+
+/** All that inspect finds out. */
+interface Inspection {
+  readonly path: string;
+  readonly uuid: string | undefined;
+  readonly formatVersion: number;
+  readonly codecVersion: number | undefined;
+  readonly isJson: boolean | undefined;
+  readonly segments: number;
+  readonly firstSequence: number | undefined;
+  readonly lastSequence: number;
+  /** Sequence of the last committed record; 0 if none is. */
+  readonly committedSequence: number;
+  readonly inFlight: Amount & { readonly batches: number };
+  /** Not committed, in flight included. */
+  readonly pending: Amount;
+  readonly oldestPending: Moment | undefined;
+  readonly newest: Moment | undefined;
+  readonly owner: DirectoryPicture["owner"];
+  readonly cursorState: DirectoryPicture["cursorState"];
+  readonly quarantine: DirectoryPicture["quarantine"];
+  readonly diskBytes: { readonly segments: number; readonly cursor: number; readonly quarantine: number };
+  readonly findings: readonly Finding[];
+}
+
+/** Shows what a buffer holds. */
+export const inspectCommand: Command = {
+  name: "inspect",
+  usage: "PATH [--json]",
+  summary: "Show what a buffer holds: records, bytes, age, owner, known damage",
+  details: `
+Reads the small files, the last segment, and the oldest pending record: it costs the same whatever the backlog. Damage in earlier segments is not looked for; "verify" does that.
+
+The owner is who opened the buffer last, as the file owner.json says. The lock is not touched, so it isn't known whether that process still has the buffer open.
+
+Exit codes: 0 no damage is known, 1 there is some.
+
+Example:
+  sluice inspect ./events.wal --json | jq .pending.records`,
+  options: {},
+  run,
+};
+
+async function run(args: CommandArguments, context: CommandContext): Promise<number> {
+  const inspection = inspect(pathOf(args, inspectCommand), context);
+  const { output } = context;
+  if (args.options["json"] === true) {
+    const { findings, ...rest } = inspection;
+    await output.write(`${JSON.stringify({ ...rest, findings: findings.map(toJson) })}\n`);
+  } else {
+    await output.write(describe(inspection, widthOf(output)));
+  }
+  return inspection.findings.every(isHarmless) && isCursorFine(inspection) ? EXIT_OK : EXIT_UNSOUND;
+}
+
+/** A buffer that was never put to may have no cursor yet. */
+function isCursorFine({ cursorState, segments }: Pick<Inspection, "cursorState" | "segments">): boolean {
+  return cursorState === "ok" || (cursorState === "missing" && segments === 0);
+}
+
+function inspect(path: string, { fileSystem, clock }: CommandContext): Inspection {
+  const picture = readDirectory(fileSystem, path);
+  const { segments, cursor, cursorState, quarantine } = picture;
+  const tail = readTail(picture, fileSystem);
+  const start = cursor === undefined ? startOf(picture, fileSystem) : undefined;
+  const committed = cursor?.committed ?? start!;
+  const resume = cursor?.resume ?? start!;
+  const boundaries = cursor?.boundaries ?? [];
+  const end = later(tail.end ?? resume, resume);
+  const inFlight = amount(committed, boundaries.at(-1) ?? committed);
+  const waiting = amount(resume, end);
+  const momentOf = (sequence: number, putTime: number): Moment => {
+    return { sequence, putTime, ageMs: Math.max(0, clock.now() - putTime) };
+  };
+  const oldest = inFlight.records > 0 ? committed : resume;
+  const first = oldest.nextSequence < end.nextSequence
+    ? firstFrom(oldest.nextSequence, picture, fileSystem)
+    : undefined;
+  return {
+    path,
+    uuid: picture.uuid,
+    formatVersion: FORMAT_VERSION,
+    codecVersion: tail.codecVersion,
+    isJson: tail.isJson,
+    segments: segments.length,
+    firstSequence: segments[0]?.firstSequence,
+    lastSequence: Math.max(end.nextSequence - 1, cursor?.lastSequence ?? 0),
+    committedSequence: committed.nextSequence - 1,
+    inFlight: { ...inFlight, batches: boundaries.length },
+    pending: {
+      records: inFlight.records + waiting.records,
+      payloadBytes: inFlight.payloadBytes + waiting.payloadBytes,
+    },
+    oldestPending: first && momentOf(Math.max(first.sequence, oldest.nextSequence), first.putTime),
+    newest: tail.newest && momentOf(tail.newest.sequence, tail.newest.putTime),
+    owner: picture.owner,
+    cursorState,
+    quarantine,
+    diskBytes: {
+      segments: segmentBytesOf(picture),
+      cursor: cursorState === "missing" ? 0 : CURSOR_FILE_BYTES,
+      quarantine: quarantine.reduce((sum, { bytes }) => sum + bytes, 0),
+    },
+    findings: tail.findings,
+  };
+}
+
+/** What the end of the log says. */
+interface Tail {
+  readonly end: LogPosition | undefined;
+  readonly codecVersion: number | undefined;
+  readonly isJson: boolean | undefined;
+  readonly newest: { readonly sequence: number; readonly putTime: number } | undefined;
+  readonly findings: readonly Finding[];
+}
+
+/** Reads the last segment through. */
+function readTail(picture: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): Tail {
+  const findings: Finding[] = [];
+  let end: LogPosition | undefined;
+  let logBytesBefore = 0;
+  let newest: Tail["newest"];
+  let codecVersion: number | undefined;
+  let isJson: boolean | undefined;
+  const from = picture.segments.at(-1)?.firstSequence;
+  for (const item of scanLog(fileSystem, picture.path, { picture, from })) {
+    if (item.kind === "segment") {
+      const { header } = item;
+      ({ codecVersion, isJson, logBytesBefore } = header);
+      end = { nextSequence: header.firstSequence, payloadBytes: header.payloadBytesBefore, logBytes: logBytesBefore };
+    } else if (item.kind === "frame") {
+      end = {
+        nextSequence: item.firstSequence + item.count,
+        payloadBytes: end!.payloadBytes + payloadBytesOf(item),
+        logBytes: logBytesBefore + item.offset + item.length - SEGMENT_HEADER_BYTES,
+      };
+      newest = { sequence: end.nextSequence - 1, putTime: item.putTime };
+    } else if (isFinding(item)) {
+      findings.push(item);
+    }
+  }
+  return { end, codecVersion, isJson, newest, findings };
+}
+
+/** Where a log without a cursor begins: everything in it comes again. */
+function startOf(picture: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): LogPosition {
+  for (const item of scanLog(fileSystem, picture.path, { picture })) {
+    if (item.kind !== "segment") continue;
+    const { firstSequence, payloadBytesBefore, logBytesBefore } = item.header;
+    return { nextSequence: firstSequence, payloadBytes: payloadBytesBefore, logBytes: logBytesBefore };
+  }
+  return LOG_START;
+}
+
+/** The first frame that can be read from a sequence on. */
+function firstFrom(
+  from: number,
+  picture: DirectoryPicture,
+  fileSystem: CommandContext["fileSystem"],
+): { sequence: number; putTime: number } | undefined {
+  for (const item of scanLog(fileSystem, picture.path, { picture, from })) {
+    if (item.kind === "frame") return { sequence: item.firstSequence, putTime: item.putTime };
+  }
+  return undefined;
+}
+
+function later(a: LogPosition, b: LogPosition): LogPosition {
+  return a.nextSequence >= b.nextSequence ? a : b;
+}
+
+function amount(from: LogPosition, to: LogPosition): Amount {
+  return {
+    records: Math.max(0, to.nextSequence - from.nextSequence),
+    payloadBytes: Math.max(0, to.payloadBytes - from.payloadBytes),
+  };
+}
+
+function describe(inspection: Inspection, width: number): string {
+  const { uuid, formatVersion, codecVersion, isJson, inFlight, pending, oldestPending, newest } = inspection;
+  const { committedSequence, diskBytes, findings, quarantine } = inspection;
+  const encoding = isJson === true ? ", JSON" : "";
+  const rows: (readonly [string, string])[] = [
+    ["log", inspection.path],
+    ["buffer", uuid ?? "not known"],
+    ["format", `${formatVersion}${codecVersion === undefined ? "" : `, codec version ${codecVersion}${encoding}`}`],
+    ["segments", sequencesIn(inspection)],
+    ["committed", committedSequence === 0 ? "nothing" : `up to sequence ${formatNumber(committedSequence)}`],
+    ["in flight", inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatBatches(inFlight.batches)}`],
+    ["pending", pending.records === 0 ? "nothing" : inAll(pending)],
+  ];
+  if (oldestPending !== undefined) rows.push(["oldest", momentText(oldestPending)]);
+  if (newest !== undefined) rows.push(["newest", momentText(newest)]);
+  rows.push(
+    ["owner", ownerText(inspection.owner)],
+    ["cursor", cursorText(inspection)],
+    ["quarantine", quarantine.length === 0 ? "empty" : filesText(quarantine.length, diskBytes.quarantine)],
+    ["disk use", formatBytes(diskBytes.segments + diskBytes.cursor + diskBytes.quarantine)],
+    ["damage", findings.every(isHarmless) ? "none known (the last segment was read, verify reads all)" : "yes"],
+  );
+  return fields(rows, width) + (findings.length === 0 ? "" : `\n${findingsTable(findings, width)}`);
+}
+
+function sequencesIn({ segments, firstSequence, lastSequence, diskBytes }: Inspection): string {
+  const size = `${formatNumber(segments)}, ${formatBytes(diskBytes.segments)}`;
+  if (firstSequence === undefined || firstSequence > lastSequence) return size;
+  return `${size}, sequences ${formatNumber(firstSequence)} to ${formatNumber(lastSequence)}`;
+}
+
+function inAll({ records, payloadBytes }: Amount): string {
+  return `${formatCount(records, "record")}, ${formatBytes(payloadBytes)}`;
+}
+
+function formatBatches(batches: number): string {
+  return batches === 1 ? "1 batch" : `${batches} batches`;
+}
+
+function filesText(files: number, bytes: number): string {
+  return `${formatCount(files, "file")}, ${formatBytes(bytes)}`;
+}
+
+function momentText({ sequence, putTime, ageMs }: Moment): string {
+  return `sequence ${formatNumber(sequence)}, put ${formatDuration(ageMs)} ago (${formatTime(putTime)})`;
+}
+
+function ownerText(owner: Inspection["owner"]): string {
+  if (owner === undefined) return "not known";
+  return `${owner.runtime} process ${owner.pid} opened it at ${owner.openedAt}; whether it still runs is not known`;
+}
+
+function cursorText({ cursorState, segments }: Inspection): string {
+  if (isCursorFine({ cursorState, segments })) return cursorState;
+  return `${cursorState}: committed records will come again`;
+}

@@ -1,0 +1,136 @@
+/**
+ * `sluice verify PATH`: reads every frame of every segment, and says whether the log is sound.
+ *
+ * Sound means: every frame is valid, no sequence is missing that isn't committed, each segment's running totals are what
+ * the segments before it add up to, and the cursor fits the log. A torn tail is sound: every kill may leave one, nothing in
+ * it was ever acknowledged, and the next open cuts it off. (It can't be told from damage that hit just the last
+ * frame; where the cursor knows of a record in it, that record is reported as missing, and then it is not sound.)
+ *
+ * @module
+ */
+
+import type { CursorState } from "../wal/format.ts";
+import { pathOf } from "./arguments.ts";
+import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
+import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";
+import { LedgerCheck, type SegmentSums } from "./ledger.ts";
+import { type DirectoryPicture, readDirectoryOrSegment, scanLog } from "./scan.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./text.ts";
+import { segmentBytesOf, walk } from "./walk.ts";
+
+/** All that verify finds out. */
+interface Verdict {
+  readonly path: string;
+  readonly sound: boolean;
+  readonly uuid: string | undefined;
+  readonly cursorState: DirectoryPicture["cursorState"];
+  readonly cursor: CursorState | undefined;
+  readonly totals: {
+    readonly segments: number;
+    readonly bytes: number;
+    readonly frames: number;
+    readonly records: number;
+    readonly payloadBytes: number;
+    readonly damagedBytes: number;
+    readonly tornBytes: number;
+    /** Sequences known to be missing. */
+    readonly missingRecords: number;
+  };
+  readonly segments: readonly SegmentSums[];
+  readonly findings: readonly Finding[];
+}
+
+/** Judges a log. */
+export const verifyCommand: Command = {
+  name: "verify",
+  usage: "PATH [--json]",
+  summary: "Read every frame of every segment, and say whether the log is sound",
+  details: `
+PATH is a buffer's directory, or the file of a single segment.
+
+Reports what is torn, damaged or missing, with segment, offset, length and sequences; checks the running totals from segment to segment, and the cursor against the log. Works beside a live writer: what is there when it begins is judged.
+
+An unfinished write at the very end is reported, and sound: every killed process may leave one, and the next open cuts it off.
+
+Exit codes: 0 sound, 1 not sound.
+
+Example:
+  sluice verify ./events.wal || echo "look at it"`,
+  options: {},
+  run,
+};
+
+async function run(args: CommandArguments, context: CommandContext): Promise<number> {
+  const path = pathOf(args, verifyCommand);
+  const verdict = await verify(path, context);
+  const { output } = context;
+  if (args.options["json"] === true) {
+    const { findings, ...rest } = verdict;
+    await output.write(`${JSON.stringify({ ...rest, findings: findings.map(toJson) })}\n`);
+  } else {
+    await output.write(describe(verdict, widthOf(output)));
+  }
+  return verdict.sound ? EXIT_OK : EXIT_UNSOUND;
+}
+
+async function verify(path: string, context: CommandContext): Promise<Verdict> {
+  const { fileSystem } = context;
+  const picture = readDirectoryOrSegment(fileSystem, path);
+  const ledger = new LedgerCheck(picture.cursor);
+  const findings: Finding[] = [];
+  const totalBytes = segmentBytesOf(picture);
+  await walk(scanLog(fileSystem, path, { picture }), { context, label: "verify", totalBytes }, (item) => {
+    findings.push(...ledger.add(item));
+    if (isFinding(item)) findings.push(item);
+  });
+  findings.push(...ledger.end(picture));
+  const { segments } = ledger;
+  const sum = (key: "bytes" | "frames" | "records" | "payloadBytes"): number =>
+    segments.reduce((total, segment) => total + segment[key], 0);
+  const lengthOf = (kind: Finding["kind"]): number =>
+    findings.reduce((total, one) => total + (one.kind === kind && "length" in one ? one.length : 0), 0);
+  const missing = findings.flatMap((one) => "missing" in one && one.missing !== undefined ? [one.missing] : []);
+  return {
+    path,
+    sound: findings.every(isHarmless),
+    uuid: picture.uuid,
+    cursorState: picture.cursorState,
+    cursor: picture.cursor,
+    totals: {
+      segments: segments.length,
+      bytes: sum("bytes"),
+      frames: sum("frames"),
+      records: sum("records"),
+      payloadBytes: sum("payloadBytes"),
+      damagedBytes: lengthOf("damaged"),
+      tornBytes: lengthOf("torn"),
+      missingRecords: missing.reduce((total, { first, last }) => total + last - first + 1, 0),
+    },
+    segments,
+    findings,
+  };
+}
+
+function describe(verdict: Verdict, width: number): string {
+  const { path, sound, uuid, cursor, cursorState, totals, segments, findings } = verdict;
+  const first = segments.find(({ records }) => records > 0)?.firstSequence;
+  const last = segments.findLast(({ records }) => records > 0)?.lastSequence;
+  const sequences = first === undefined ? "" : `, sequences ${formatRange({ first, last: last! })}`;
+  const rows: (readonly [string, string])[] = [
+    ["log", path],
+    ["verdict", sound ? "sound" : "NOT SOUND"],
+    ["buffer", uuid ?? "not known"],
+    ["segments", `${formatNumber(totals.segments)}, ${formatBytes(totals.bytes)}`],
+    ["frames", formatNumber(totals.frames)],
+    ["records", `${formatNumber(totals.records)}, ${formatBytes(totals.payloadBytes)}${sequences}`],
+    [
+      "cursor",
+      cursor === undefined ? cursorState : `committed up to ${formatNumber(cursor.committed.nextSequence - 1)}`,
+    ],
+  ];
+  if (totals.missingRecords > 0) rows.push(["missing", formatCount(totals.missingRecords, "record")]);
+  if (totals.damagedBytes > 0) rows.push(["damaged", formatBytes(totals.damagedBytes)]);
+  if (totals.tornBytes > 0) rows.push(["torn", formatBytes(totals.tornBytes)]);
+  const found = findings.length === 0 ? "" : `\n${findingsTable(findings, width)}`;
+  return fields(rows, width) + found;
+}
