@@ -13,6 +13,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../mod.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { outputTo } from "../src/cli/terminal.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../src/wal/format.ts";
 import { turn, watch } from "./instrumented_disk.ts";
 import { drain } from "./record_buffer_subject.ts";
 import { delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
@@ -393,6 +394,31 @@ test("ship shows on a terminal how far it is, in one line that fits", async () =
   const shown = errors.text.split("\r\x1b[K").slice(1);
   assertEquals(shown[0], "ship: 2 lines, 0 delivered, 2 waiting");
   assertMatch(shown[1]!, /^ship: 2 lines, 2 delivered, 0 left in /);
+});
+
+test("ship delivers what is around damage, and says what is set aside", async () => {
+  const fileSystem = newDisk();
+  const feed = new Feed();
+  const run = new Run([...TO_FILE, "--max-age", "1h", "--grace", "0"], { fileSystem, input: feed });
+  for (const line of ["one\n", "two\n", "three\n"]) {
+    feed.push(line);
+    await run.pass();
+  }
+  const left = fileSystem.kill();
+  run.interrupt("SIGTERM");
+  await run.end();
+  const segment = "/wal/00000000000000000001.wal";
+  const bytes = left.readFile(segment);
+  bytes[SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES]! ^= 1;
+  left.writeFile(segment, bytes);
+  const next = await ship([...TO_FILE, "--no-input", "--json"], { fileSystem: left });
+  assertEquals([next.code, delivered(left)], [0, "two\nthree\n"]);
+  assertEquals(next.events[0]!["event"], "start");
+  const warnings = next.events.filter(({ kind }) => kind === "damage");
+  assertEquals(warnings.map(({ message }) => message), [
+    `${FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 3} bytes at offset ${SEGMENT_HEADER_BYTES} of ` +
+    "00000000000000000001.wal are damaged and set aside",
+  ]);
 });
 
 test("ship says who has the buffer, and touches nothing", async () => {

@@ -96,9 +96,9 @@ export class ShipReport {
     const from = readsInput ? "standard input" : "no input";
     const waiting = pendingRecords === 0 ? "" : `, ${formatCount(pendingRecords, "record")} waiting`;
     this.#say({ event: "start", path, to, waiting: pendingRecords, lastSequence }, `${from} to ${to}${waiting}`);
+    this.#figures = figures;
     if (cursorLost) this.warn("cursor", "the commit position was lost: what is there is delivered again");
     for (const region of damaged) this.onBufferEvent({ type: "damage", region });
-    this.#figures = figures;
     this.#setTimer();
   }
 
@@ -115,6 +115,8 @@ export class ShipReport {
   /** What a buffer tells. */
   onBufferEvent(event: BufferEvent): void {
     if (event.type === "damage") {
+      // What open() met is told when it is open.
+      if (this.#figures === undefined) return;
       const { segment, offset, length } = event.region;
       this.warn("damage", `${length} bytes at offset ${offset} of ${segment} are damaged and set aside`);
     } else if (event.type === "drop") {
