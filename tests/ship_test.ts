@@ -443,6 +443,9 @@ test("ship refuses a directory that is none of a buffer, and a file that can't b
   assertMatch(nowhere.errors.text, /"\/nowhere\/lines.*ENOENT/);
 });
 
+/** The clock that is moved by hand runs ahead of a real server. */
+const NO_TIMEOUT: readonly string[] = ["--timeout", "20d"];
+
 interface Seen {
   readonly key: string;
   readonly headers: IncomingHttpHeaders;
@@ -477,7 +480,7 @@ async function withServer(
 
 test("ship posts lines with a key, the headers it is given, and the right type", async () => {
   await withServer((_seen, response) => response.writeHead(202).end(), async (url, seen) => {
-    const args = ["/wal", "--to", url, "--header", "Authorization: Bearer a:b", "--header", "x-two:2"];
+    const args = ["/wal", ...NO_TIMEOUT, "--to", url, "--header", "Authorization: Bearer a:b", "--header", "x-two:2"];
     assertEquals((await ship(args, { input: inputOf("1\n\n2\n") })).code, 0);
     const zipped = await ship([...args, "--gzip", "--format", "ndjson"], { input: inputOf("[1]\n\n2\n") });
     assertEquals(zipped.code, 0);
@@ -494,7 +497,9 @@ test("ship posts lines with a key, the headers it is given, and the right type",
 test("ship sends again, with the same key, what an HTTP server doesn't take", async () => {
   let answers = 0;
   await withServer((_seen, response) => response.writeHead(++answers < 4 ? 503 : 200).end(), async (url, seen) => {
-    const run = await ship(["/wal", "--to", `${url}?token=secret`, "--json"], { input: inputOf("1\n2\n") });
+    const run = await ship(["/wal", ...NO_TIMEOUT, "--to", `${url}?token=secret`, "--json"], {
+      input: inputOf("1\n2\n"),
+    });
     assertEquals([run.code, seen.length, new Set(seen.map(({ key }) => key)).size], [0, 4, 1]);
     assertEquals([run.summary.delivered, run.summary.retries], [2, 3]);
     assert(!run.errors.text.includes("secret"));
@@ -504,7 +509,7 @@ test("ship sends again, with the same key, what an HTTP server doesn't take", as
 test("ship ends when a server refuses for good, and says what it said; everything is kept", async () => {
   await withServer((_seen, response) => response.writeHead(401).end("who are you?"), async (url) => {
     const feed = new Feed().push("1\n2\n");
-    const run = new Run(["/wal", "--to", url, "--max-records", "2"], { input: feed });
+    const run = new Run(["/wal", ...NO_TIMEOUT, "--to", url, "--max-records", "2"], { input: feed });
     assertEquals(await run.end(), 3);
     assertMatch(run.errors.text, /sluice: Cannot go on delivering: .*the server answered 401: who are you\?/);
     assertStringIncludes(run.errors.text, "2 left");
@@ -517,7 +522,19 @@ test("ship --dead-letters puts aside what a server refuses for good, and goes on
     response.writeHead(body.toString().includes("bad") ? 422 : 200).end();
   };
   await withServer(answer, async (url, seen) => {
-    const args = ["/wal", "--to", url, "--max-records", "1", "--dead-letters", "/dead", "--format", "ndjson", "--json"];
+    const args = [
+      "/wal",
+      ...NO_TIMEOUT,
+      "--to",
+      url,
+      "--max-records",
+      "1",
+      "--dead-letters",
+      "/dead",
+      "--format",
+      "ndjson",
+      "--json",
+    ];
     const run = await ship(args, { input: inputOf('1\n{"bad": true}\n3\n') });
     assertEquals([run.code, seen.map(({ body }) => body.toString())], [0, ["1\n", '{"bad": true}\n', "3\n"]]);
     assertEquals([run.summary.delivered, run.summary.deadLetters, run.summary.left], [2, 1, 0]);

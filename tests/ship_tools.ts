@@ -141,7 +141,7 @@ export class Run {
   /** Lets time pass until it has ended. */
   async end(): Promise<number> {
     for (let step = 0; this.code === undefined; step++) {
-      if (step > 5_000) throw new Error(`it doesn't end: ${this.errors.text}`);
+      if (step > 100_000) throw new Error(`it doesn't end: ${this.errors.text}`);
       await turnLoop();
       if (this.code === undefined) this.clock.advance(100);
     }

@@ -52,7 +52,7 @@ import { VERSION } from "./version.ts";
 
 export type { Clock, TimerOptions } from "../clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
-export type { CommandContext, Output } from "./command.ts";
+export type { CommandContext, Output, WriteOptions } from "./command.ts";
 
 /** Nobody reads the output any more: what shells say of a process that SIGPIPE has ended. */
 const EXIT_CLOSED = 141;
