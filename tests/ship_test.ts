@@ -214,6 +214,38 @@ for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   });
 }
 
+test("ship ended by a signal persists and delivers all lines that were read, also those that wait for room", async () => {
+  const output = new Recorder();
+  let take: () => void = () => {};
+  output.answers.push(() => new Promise<void>((resolve) => take = resolve));
+  const chunk = Array.from({ length: 30 }, (_, i) => `${i}`.padStart(99, "x") + "\n").join("");
+  const feed = new Feed().push(chunk);
+  const args = ["/wal", "--to", "-", "--max-records", "2", "--max-age", "1h", "--max-backlog", "1kB", "--json"];
+  const run = new Run(args, { input: feed, output });
+  await run.pass(1_000);
+  feed.push("not read any more\n");
+  run.interrupt("SIGTERM");
+  await run.pass(1_000);
+  take();
+  assertEquals(await run.end(), 143);
+  assertEquals(output.text, chunk);
+  assertEquals([run.summary.lines, run.summary.delivered, run.summary.left], [30, 30, 0]);
+});
+
+test("ship with a target that never answers keeps what was put, and counts no line that was not", async () => {
+  const output = new Recorder();
+  output.answers.push(() => new Promise(() => {}));
+  const feed = new Feed().push(Array.from({ length: 30 }, (_, i) => `${i}`.padStart(99, "x") + "\n").join(""));
+  const args = ["/wal", "--to", "-", "--max-records", "2", "--max-backlog", "1kB", "--json"];
+  const run = new Run(args, { input: feed, output });
+  await run.pass(1_000);
+  run.interrupt("SIGTERM");
+  assertEquals(await run.end(), 143);
+  const { lines, left, lastSequence } = run.summary;
+  assert(lines > 0 && lines < 30, `${lines} lines`);
+  assertEquals([left, lastSequence, (await leftIn(run.fileSystem.kill())).length], [lines, lines, lines]);
+});
+
 test("ship doesn't wait longer than the grace time for a target that doesn't answer", async () => {
   const output = new Recorder();
   output.answers.push(() => new Promise(() => {}));

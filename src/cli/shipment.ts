@@ -12,6 +12,7 @@ import type { DeadLetter } from "../dead_letters.ts";
 import { FileSystemError, NoSpaceError } from "../errors.ts";
 import { FileBuffer } from "../file_buffer.ts";
 import { Producer } from "../producer.ts";
+import { abortable } from "../sinks/abortable.ts";
 import type { CommandContext } from "./command.ts";
 import { Intake } from "./intake.ts";
 import { lineCodec } from "./line_formats.ts";
@@ -78,6 +79,8 @@ class Shipment {
   readonly #stopping: AbortSignal;
   readonly #producer: Producer<unknown>;
   readonly #intake: Intake;
+  /** Settles when no more is read, and all that was is persisted or refused. */
+  #reading: Promise<void> = Promise.resolve();
 
   private constructor(plan: ShipPlan, context: Surroundings, report: ShipReport, parts: Parts) {
     const { buffer, target, deadLetters, broken } = parts;
@@ -151,22 +154,28 @@ class Shipment {
   /** Reads and delivers until it ends. */
   async run(): Promise<End> {
     const { readsInput, graceMs } = this.#plan;
-    const reading = readsInput ? this.#intake.run(this.#context.input, this.#stopping) : Promise.resolve();
-    const end = await this.#endOf(reading.then(() => this.#producer.flush({ signal: this.#stopping })));
-    if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#flushFor(graceMs);
+    if (readsInput) this.#reading = this.#intake.run(this.#context.input, this.#stopping);
+    const delivering = this.#reading.then(() => this.#producer.flush({ signal: this.#stopping }));
+    const end = await this.#endOf(abortable(delivering, this.#stopping));
+    if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#wrapUp(graceMs);
     return end;
   }
 
-  /** Ends attempts that still run: they had their time. */
-  close(): Promise<void> {
-    return this.#producer.close(this.#broken.aborted ? {} : { signal: AbortSignal.abort() });
+  /** Ends attempts that still run, which had their time, and puts that wait for space. */
+  async close(): Promise<void> {
+    await this.#producer.close(this.#broken.aborted ? {} : { signal: AbortSignal.abort() });
+    // What it counts is told afterwards.
+    await this.#reading.catch(() => {});
   }
 
-  /** Persists lines. A full disk is waited for like a full backlog: what is in the pipe would be lost otherwise. */
+  /**
+   * Persists lines. A full disk is waited for like a full backlog: what is in the pipe would be lost otherwise. A signal
+   * doesn't end the wait for room, because they were read; the end of the producer does.
+   */
   async #put(lines: readonly Uint8Array[]): Promise<void> {
     for (;;) {
       try {
-        await this.#producer.putMany(lines, { signal: this.#stopping });
+        await this.#producer.putMany(lines);
         return;
       } catch (error) {
         if (!(error instanceof NoSpaceError) || this.#plan.whenFull === "reject") throw error;
@@ -188,11 +197,19 @@ class Shipment {
     }
   }
 
-  /** Delivers what can be delivered within a time. What isn't stays in the buffer, so a failure changes nothing. */
-  async #flushFor(ms: number): Promise<void> {
+  /**
+   * Persists the lines that were read and delivers what can be delivered, within a time. What isn't delivered stays in the
+   * buffer, so a failure changes nothing.
+   */
+  async #wrapUp(ms: number): Promise<void> {
     const over = new AbortController();
     const cancelTimer = this.#context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
-    await this.#producer.flush({ signal: AbortSignal.any([over.signal, this.#broken]) }).catch(() => {});
+    const signal = AbortSignal.any([over.signal, this.#broken]);
+    const flush = (): Promise<void> => this.#producer.flush({ signal }).catch(() => {});
+    // The first makes room for lines that wait, the second delivers them.
+    await flush();
+    await abortable(this.#reading, signal).catch(() => {});
+    await flush();
     cancelTimer();
   }
 
