@@ -47,7 +47,7 @@ export function wordsFor(finding: Finding): string {
     case "missing":
       return "records missing";
     case "gone":
-      return "removed meanwhile, committed";
+      return "committed and removed meanwhile";
     case "contradiction":
       return finding.what;
     case "unusable":
