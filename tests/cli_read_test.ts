@@ -225,7 +225,7 @@ segment                   offset  length  sequences  what
 00000000000000000011.wal     205    46 B  12         damaged bytes
 00000000000000000016.wal       -   385 B  -          header can't be read
 -                              -       -  16 to 20   records missing
-00000000000000000021.wal     293    44 B  -          unfinished write, is cut off at the next open
+00000000000000000021.wal     293    44 B  -          unfinished write
 -                              -       -  24         records missing
 `,
   );
@@ -561,7 +561,7 @@ test("no line of inspect, verify or help is wider than 40 columns, but for what 
     const args of [["inspect", "/buffer"], ["verify", "/buffer"], ["--help"], ["dump", "--help"], ["verify", "-h"]]
   ) {
     const { output } = await on(files, args, { columns: 40 });
-    const wide = lines(output).filter((line) => line.length > 40 && !/^(\s*\S+|  sluice .*)$/.test(line));
+    const wide = lines(output).filter((line) => line.length > 40 && !/^(\s*\S+| {2}sluice .*)$/.test(line));
     assertEquals(wide, [], args.join(" "));
   }
 });

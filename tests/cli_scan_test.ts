@@ -27,7 +27,7 @@ import { hitFrame, hitHeader, makeBase, makeForeign, range } from "./damaged_log
 import { copyOf, CURSOR_PATH, cut, DIRECTORY, drainCopy, type Drained, overwrite, uint32 } from "./log_tools.ts";
 
 /** Of so many cases one is tried: on Deno more of them. */
-const STEP = currentRuntime().name === "deno" ? 29 : 97;
+const STEP = currentRuntime().name === "deno" ? 61 : 131;
 const SLOW = { timeout: 120_000 };
 
 const bases = await makeBases();

@@ -34,7 +34,7 @@ export interface Output {
   /** Width in columns if this is a terminal; `undefined` if it is not. */
   readonly columns: number | undefined;
   /**
-   * Resolves when the system has taken it, so that nothing piles up.
+   * Resolves when the system has taken it, so that nothing piles up; the bytes may be written over then.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */

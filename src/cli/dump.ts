@@ -17,7 +17,7 @@ import {
   UsageError,
 } from "./command.ts";
 import { type Finding, isFinding, isHarmless, lineFor, toJson } from "./findings.ts";
-import { createEncoder, DUMP_FORMATS, type DumpFormat } from "./payload_text.ts";
+import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./payload_text.ts";
 import { type DirectoryPicture, readDirectoryOrSegment, type ScanItem, scanLog, type ScannedFrame } from "./scan.ts";
 import { segmentBytesOf, walk } from "./walk.ts";
 
@@ -98,8 +98,8 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
     isSound &&= isHarmless(finding);
-    // What is no loss is no news for somebody who wants records.
-    if (isHarmless(finding)) return;
+    // What is no loss is no news for somebody who wants records, unless it explains a gap.
+    if (isHarmless(finding) && finding.kind !== "gone") return;
     // In order, where both streams go the same way.
     await encoder.flush();
     await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);
@@ -130,30 +130,13 @@ function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectoryPicture):
 }
 
 /** Writes those records of a frame that are wanted. */
-function writeFrame(
-  frame: ScannedFrame,
-  wanted: Wanted,
-  encoder: ReturnType<typeof createEncoder>,
-): Promise<void> | void {
+function writeFrame(frame: ScannedFrame, wanted: Wanted, encoder: RecordEncoder): Promise<void> | void {
   const { firstSequence, count } = frame;
-  const last = firstSequence + count - 1;
-  const payloads = frame.payloads();
-  const isWhole = wanted.from <= firstSequence && last <= wanted.to &&
-    (last < wanted.inFlightEnd || firstSequence >= wanted.resume);
-  if (isWhole) return encoder.add(frame, payloads, firstSequence);
-  const isWanted = (sequence: number): boolean =>
-    wanted.from <= sequence && sequence <= wanted.to && (sequence < wanted.inFlightEnd || sequence >= wanted.resume);
-  return writeSome(frame, payloads, isWanted, encoder);
-}
-
-async function writeSome(
-  frame: ScannedFrame,
-  payloads: readonly Uint8Array[],
-  isWanted: (sequence: number) => boolean,
-  encoder: ReturnType<typeof createEncoder>,
-): Promise<void> {
-  for (const [i, payload] of payloads.entries()) {
-    const sequence = frame.firstSequence + i;
-    if (isWanted(sequence)) await encoder.add(frame, [payload], sequence);
-  }
+  const first = Math.max(firstSequence, wanted.from);
+  const last = Math.min(firstSequence + count - 1, wanted.to);
+  const lastInFlight = Math.min(last, wanted.inFlightEnd - 1);
+  if (first <= lastInFlight) encoder.add(frame, { first, last: lastInFlight });
+  const firstWaiting = Math.max(first, wanted.resume);
+  if (firstWaiting <= last && lastInFlight < last) encoder.add(frame, { first: firstWaiting, last });
+  return encoder.isFull ? encoder.flush() : undefined;
 }

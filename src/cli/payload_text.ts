@@ -9,6 +9,8 @@
 
 import { Buffer } from "node:buffer";
 import { CodecError } from "../errors.ts";
+import type { SequenceRange } from "../wal/damage.ts";
+import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import type { Output } from "./command.ts";
 import type { ScannedFrame } from "./scan.ts";
 
@@ -23,23 +25,22 @@ const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 /** Fewer bytes are copied faster one by one. */
-const SET_FROM_BYTES = 40;
+const COPY_FROM_BYTES = 40;
 const DIGIT_ZERO = 0x30;
-/** Of a safe integer. */
-const MOST_DIGITS = 16;
+const DIGIT_NINE = 0x39;
 
 const utf8 = new TextEncoder();
-const NOTHING = new Uint8Array(0);
 const LINE_END = utf8.encode("\n");
-const OBJECT_START = utf8.encode(`{"sequence":`);
 const OBJECT_END = utf8.encode("}\n");
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Writes records to an output. */
 export interface RecordEncoder {
-  /** Takes over consecutive records of a frame, the first of them with that sequence; waits if the output does. */
-  add(frame: ScannedFrame, payloads: readonly Uint8Array[], firstSequence: number): Promise<void> | void;
-  /** Resolves when everything is written. */
+  /** Whether enough has gathered for a write. */
+  readonly isFull: boolean;
+  /** Takes over the records of a frame with these sequences. */
+  add(frame: ScannedFrame, sequences: SequenceRange): void;
+  /** Writes what has gathered; waits if the output does. */
   flush(): Promise<void>;
 }
 
@@ -49,80 +50,173 @@ export function createEncoder(
   output: Output,
 ): RecordEncoder {
   const chunks = new Chunks(output);
-  const frames = meta ? new MetaText(format, chunks) : undefined;
+  const metaText = meta ? new MetaText(format, chunks) : undefined;
   return {
+    get isFull() {
+      return chunks.isFull;
+    },
     flush: () => chunks.flush(),
-    add(frame, payloads, firstSequence) {
-      frames?.begin(frame);
-      const isPlain = format === "text" || (format === "json" && frame.isJson);
-      for (let i = 0; i < payloads.length; i++) {
-        const payload = payloads[i];
-        if (frames !== undefined) frames.add(payload, firstSequence + i);
-        else if (isPlain) chunks.add(payload, NOTHING, LINE_END);
-        else if (format === "raw") chunks.add(payload, lengthOf(payload), NOTHING);
-        else chunks.add(format === "base64" ? base64(payload) : oneLine(payload, firstSequence + i), NOTHING, LINE_END);
-      }
-      return chunks.isFull ? chunks.flush() : undefined;
+    add(frame, sequences) {
+      const records = recordsOf(frame, sequences);
+      // In a frame they stand as they do in this format.
+      if (format === "raw") chunks.append(records);
+      else if (metaText !== undefined) metaText.add(frame, records, sequences.first);
+      else if (format === "text" || (format === "json" && frame.isJson)) addLines(chunks, records);
+      else addOneByOne(chunks, records, { format, first: sequences.first });
     },
   };
+}
+
+/** The records of a frame with these sequences, each behind its length. */
+function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Array {
+  const body = frame.body();
+  let from = 0;
+  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = behind(body, from);
+  if (last === frame.firstSequence + frame.count - 1) return body.subarray(from);
+  let to = from;
+  for (let sequence = first; sequence <= last; sequence++) to = behind(body, to);
+  return body.subarray(from, to);
+}
+
+/** Where the record that begins at `at` ends. */
+function behind(records: Uint8Array, at: number): number {
+  return at + RECORD_HEADER_BYTES + lengthAt(records, at);
+}
+
+/** Reads 4 bytes, little-endian; a view for each frame costs more. */
+function lengthAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
+}
+
+function addLines(chunks: Chunks, records: Uint8Array): void {
+  // A line feed takes less room than a length.
+  chunks.stage(records, records.length);
+  for (let at = 0; at < records.length;) {
+    const start = at + RECORD_HEADER_BYTES;
+    at = start + lengthAt(records, at);
+    chunks.appendStaged(start, at);
+    chunks.appendByte(LINE_FEED);
+  }
+}
+
+function addOneByOne(
+  chunks: Chunks,
+  records: Uint8Array,
+  { format, first }: { readonly format: DumpFormat; readonly first: number },
+): void {
+  let sequence = first;
+  for (let at = 0; at < records.length; at = behind(records, at)) {
+    const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
+    chunks.append(format === "base64" ? base64(payload) : oneLine(payload, sequence));
+    chunks.append(LINE_END);
+    sequence++;
+  }
 }
 
 /** Lines with sequence and put time. What is the same for all records of a frame is made once. */
 class MetaText {
   readonly #format: DumpFormat;
   readonly #chunks: Chunks;
-  #isJson = false;
+  #putTime = -1;
   #time = "";
-  /** What stands between sequence and payload, by the name of the payload's field. */
-  #middles: Partial<Record<"record" | "text" | "base64", Uint8Array>> = {};
 
   constructor(format: DumpFormat, chunks: Chunks) {
     this.#format = format;
     this.#chunks = chunks;
   }
 
-  begin({ putTime, isJson }: ScannedFrame): void {
-    this.#isJson = isJson;
-    const time = isoTime(putTime);
-    if (time === this.#time) return;
-    this.#time = time;
-    this.#middles = {};
-  }
-
-  add(payload: Uint8Array, sequence: number): void {
-    if (this.#format !== "json") {
-      const middle = this.#middles.text ??= utf8.encode(`\t${this.#time}\t`);
-      const text = this.#format === "base64" ? base64(payload) : payload;
-      this.#chunks.addNumbered({ open: NOTHING, sequence, middle, payload: text, close: LINE_END });
-      return;
+  add({ putTime, isJson }: ScannedFrame, records: Uint8Array, first: number): void {
+    if (putTime !== this.#putTime) this.#time = isoTime(putTime);
+    this.#putTime = putTime;
+    if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
+    let sequence = first;
+    for (let at = 0; at < records.length; at = behind(records, at)) {
+      const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
+      const [name, text] = this.#format === "json" ? asField(payload) : ["text", base64(payload)] as const;
+      this.#chunks.append(this.#headOf(name, sequence).bytes);
+      this.#chunks.append(text);
+      this.#chunks.append(this.#end);
+      sequence++;
     }
-    const json = this.#isJson ? payload : asJson(payload);
-    if (json !== undefined) return this.#addField("record", json, sequence);
-    const text = asText(payload);
-    if (text !== undefined) return this.#addField("text", utf8.encode(JSON.stringify(text)), sequence);
-    this.#addField("base64", utf8.encode(`"${toBase64(payload)}"`), sequence);
   }
 
-  #addField(name: "record" | "text" | "base64", payload: Uint8Array, sequence: number): void {
-    const middle = this.#middles[name] ??= utf8.encode(`,"putTime":${JSON.stringify(this.#time)},"${name}":`);
-    this.#chunks.addNumbered({ open: OBJECT_START, sequence, middle, payload, close: OBJECT_END });
+  /** Lines around payloads as they are. */
+  #addCopied(records: Uint8Array, first: number): void {
+    const chunks = this.#chunks;
+    const end = this.#end;
+    let head = this.#headOf("record", first);
+    let sequence = first;
+    for (let at = 0; at < records.length;) {
+      // For a while no sequence gets a digit more: they are staged together.
+      const from = at;
+      const stop = head.fits;
+      let count = 0;
+      for (; at < records.length && count < stop; count++) at = behind(records, at);
+      const part = records.subarray(from, at);
+      chunks.stage(part, part.length + count * (head.bytes.length + end.length));
+      for (let partAt = 0; partAt < part.length;) {
+        const start = partAt + RECORD_HEADER_BYTES;
+        partAt = start + lengthAt(part, partAt);
+        chunks.appendFitting(head.bytes);
+        head.countUp();
+        chunks.appendStaged(start, partAt);
+        chunks.appendFitting(end);
+      }
+      sequence += count;
+      head = this.#headOf("record", sequence);
+    }
+  }
+
+  get #end(): Uint8Array {
+    return this.#format === "json" ? OBJECT_END : LINE_END;
+  }
+
+  #headOf(name: "record" | "text" | "base64", sequence: number): LineHead {
+    return this.#format === "json"
+      ? new LineHead(`{"sequence":`, sequence, `,"putTime":${JSON.stringify(this.#time)},"${name}":`)
+      : new LineHead("", sequence, `\t${this.#time}\t`);
   }
 }
 
-/** A line that begins with a sequence, or nearly. */
-interface NumberedLine {
-  readonly open: Uint8Array;
-  readonly sequence: number;
-  readonly middle: Uint8Array;
-  readonly payload: Uint8Array;
-  readonly close: Uint8Array;
+/** What stands before a payload, with a sequence in it that counts up in place: a string for each would cost more than all else. */
+class LineHead {
+  readonly bytes: Uint8Array;
+  /** For so many sequences the digits suffice. */
+  readonly fits: number;
+  readonly #lastDigit: number;
+
+  constructor(before: string, sequence: number, after: string) {
+    const digits = String(sequence);
+    this.bytes = utf8.encode(before + digits + after);
+    this.fits = 10 ** digits.length - sequence;
+    this.#lastDigit = before.length + digits.length - 1;
+  }
+
+  countUp(): void {
+    let at = this.#lastDigit;
+    for (; this.bytes[at] === DIGIT_NINE; at--) this.bytes[at] = DIGIT_ZERO;
+    this.bytes[at]++;
+  }
 }
 
-/** Bytes that are gathered for a write. */
+/** A payload that may be JSON, or text, or neither. */
+function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
+  const json = asJson(payload);
+  if (json !== undefined) return ["record", json];
+  const text = asText(payload);
+  if (text !== undefined) return ["text", utf8.encode(JSON.stringify(text))];
+  return ["base64", utf8.encode(`"${toBase64(payload)}"`)];
+}
+
+/**
+ * Bytes that are gathered for a write. Records are staged behind the room for what is made of them, and moved from there one
+ * by one: a view of each would cost more than all else.
+ */
 class Chunks {
   readonly #output: Output;
   #bytes = new Uint8Array(2 * CHUNK_BYTES);
   #length = 0;
+  #stagedAt = 0;
 
   constructor(output: Output) {
     this.#output = output;
@@ -132,37 +226,41 @@ class Chunks {
     return this.#length >= CHUNK_BYTES;
   }
 
-  add(payload: Uint8Array, before: Uint8Array, after: Uint8Array): void {
-    this.#reserve(before.length + payload.length + after.length);
-    this.#append(before);
-    this.#append(payload);
-    this.#append(after);
+  /** Gets records ready, and room for so many bytes to be made of them. */
+  stage(records: Uint8Array, room: number): void {
+    this.#reserve(room + records.length);
+    this.#stagedAt = this.#bytes.length - records.length;
+    this.#bytes.set(records, this.#stagedAt);
   }
 
-  addNumbered({ open, sequence, middle, payload, close }: NumberedLine): void {
-    this.#reserve(open.length + MOST_DIGITS + middle.length + payload.length + close.length);
-    this.#append(open);
-    this.#appendNumber(sequence);
-    this.#append(middle);
-    this.#append(payload);
-    this.#append(close);
+  /** Takes over a part of what is staged. */
+  appendStaged(start: number, end: number): void {
+    const bytes = this.#bytes;
+    const at = this.#length;
+    const from = this.#stagedAt + start;
+    const count = end - start;
+    if (count >= COPY_FROM_BYTES) bytes.copyWithin(at, from, from + count);
+    else for (let i = 0; i < count; i++) bytes[at + i] = bytes[from + i];
+    this.#length = at + count;
   }
 
-  #append(bytes: Uint8Array): void {
-    const { length } = bytes;
-    if (length >= SET_FROM_BYTES) this.#bytes.set(bytes, this.#length);
-    else for (let i = 0; i < length; i++) this.#bytes[this.#length + i] = bytes[i];
-    this.#length += length;
+  appendByte(byte: number): void {
+    this.#bytes[this.#length++] = byte;
   }
 
-  /** Digit by digit: a string for each record costs more than all else. */
-  #appendNumber(value: number): void {
-    let digits = 1;
-    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++;
-    let at = this.#length += digits;
-    for (let rest = value; at > this.#length - digits; rest = Math.floor(rest / 10)) {
-      this.#bytes[--at] = DIGIT_ZERO + rest % 10;
-    }
+  append(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  /** Bytes that there is room for. */
+  appendFitting(some: Uint8Array): void {
+    const bytes = this.#bytes;
+    const at = this.#length;
+    if (some.length >= COPY_FROM_BYTES) bytes.set(some, at);
+    else for (let i = 0; i < some.length; i++) bytes[at + i] = some[i];
+    this.#length = at + some.length;
   }
 
   /** Makes room: what is in a frame goes out together, and a frame can be long. */
@@ -177,8 +275,7 @@ class Chunks {
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const bytes = this.#bytes.subarray(0, this.#length);
-    // The stream may still hold the bytes of before: they are not written over.
-    this.#bytes = new Uint8Array(2 * CHUNK_BYTES);
+    // Even if this fails: nothing is written twice.
     this.#length = 0;
     await this.#output.write(bytes);
   }
@@ -223,9 +320,4 @@ function base64(payload: Uint8Array): Uint8Array {
 
 function toBase64(payload: Uint8Array): string {
   return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("base64");
-}
-
-/** Four bytes, little-endian. */
-function lengthOf({ length }: Uint8Array): Uint8Array {
-  return Uint8Array.of(length, length >>> 8, length >>> 16, length >>> 24);
 }

@@ -67,6 +67,8 @@ export interface ScannedFrame {
   readonly putTime: number;
   /** The payloads, views that are valid until the next item. */
   readonly payloads: () => Uint8Array[];
+  /** The same as they stand in the frame: each behind its length in 4 bytes, little-endian. Much cheaper for many. */
+  readonly body: () => Uint8Array;
   readonly codecVersion: number;
   readonly isJson: boolean;
 }
@@ -154,6 +156,13 @@ function payloadsOf(frame: Frame, skipped: number): Uint8Array[] {
     if (i >= skipped) payloads.push(frame.bytes.subarray(start, at));
   }
   return payloads;
+}
+
+/** The records of a frame without its first `skipped` ones, a view of the reader's bytes. */
+function bodyOf({ bytes, view, offset, length }: Frame, skipped: number): Uint8Array {
+  let at = offset + FRAME_HEADER_BYTES;
+  for (let i = 0; i < skipped; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
+  return bytes.subarray(at, offset + length);
 }
 
 /** What a look at a segment's header says; `"gone"` if it is not there any more. */
@@ -455,6 +464,7 @@ function scanned({ name }: PicturedSegment, header: SegmentHeader, frame: Frame,
     count: frame.count - skipped,
     putTime: frame.putTime,
     payloads: () => payloadsOf(frame, skipped),
+    body: () => bodyOf(frame, skipped),
     codecVersion: header.codecVersion,
     isJson: header.isJson,
   };
