@@ -218,6 +218,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       segments: store.segments,
       diskBytes: store.diskBytes,
+      lastSequence: end.nextSequence - 1,
       puts: end.nextSequence - this.#startSequence,
       batchesEmitted: consumer.batchesEmitted,
       batchesCommitted: consumer.batchesCommitted,

@@ -146,6 +146,11 @@ export interface BufferStats {
   readonly segments: number;
   /** Bytes of all segments on disk. */
   readonly diskBytes: number;
+  /**
+   * Sequence of the last record that was accepted, by whomever and whenever; 0 for a new buffer. At the start it says how
+   * far a source has got that is read again from its beginning.
+   */
+  readonly lastSequence: number;
   /** Records accepted since `open()`. */
   readonly puts: number;
   /** Batches handed over for the first time since `open()`. */

@@ -246,9 +246,12 @@ test("verify and dump in processes of their own, beside a process that writes", 
         assertGreater(totals.records, 0, note);
       } else {
         const sequences = stdout.split("\n").slice(0, -1).map((line) => JSON.parse(line).n);
-        assert(sequences.every((n, i) => i === 0 || n === sequences[i - 1] + 1), note);
+        const isWhole = sequences.every((n, i) => i === 0 || n === sequences[i - 1] + 1);
+        assert(isWhole || stderr !== "", note);
       }
-      assertEquals([code, stderr], [0, ""], note);
+      // A writer that is fast may have removed a segment that was to be read next.
+      assertEquals(stderr.replace(/^sluice: committed and removed meanwhile in \d{20}\.wal\n/gm, ""), "", note);
+      assertEquals(code, 0, note);
     }
     writer.kill("SIGKILL");
     await ended;

@@ -225,7 +225,7 @@ segment                   offset  length  sequences  what
 00000000000000000011.wal     205    46 B  12         damaged bytes
 00000000000000000016.wal       -   385 B  -          header can't be read
 -                              -       -  16 to 20   records missing
-00000000000000000021.wal     293    44 B  -          unfinished write, is cut off at the next open
+00000000000000000021.wal     293    44 B  -          unfinished write
 -                              -       -  24         records missing
 `,
   );

@@ -406,6 +406,21 @@ test("httpSink() sends nothing, and blames single records, when they are no line
   });
 });
 
+test("httpSink() says why a connection failed, as far down as that is known", async () => {
+  const refused = Object.assign(new AggregateError([], ""), { code: "ECONNREFUSED" });
+  for (
+    const [cause, why] of [
+      [new TypeError("fetch failed", { cause: new Error("no such host") }), "fetch failed: no such host"],
+      [new TypeError("fetch failed", { cause: refused }), "fetch failed: ECONNREFUSED"],
+      ["a string", "a string"],
+    ] as const
+  ) {
+    const send = httpSink<Click>({ url: "http://localhost", fetch: () => Promise.reject(cause) });
+    const error = await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), DeliveryError);
+    assertEquals(error.message, `Cannot deliver: the connection failed or was cut: ${why}`);
+  }
+});
+
 test("httpSink() refuses wrong options by name", () => {
   for (const url of ["", "example.com", "ftp://example.com", "/path"]) {
     const error = assertThrows(() => httpSink({ url }), TypeError);

@@ -68,6 +68,11 @@ const LINES: readonly string[] = [
   "cli/report_page  cli/report_tally",
   "cli/top_figures  cli/top_view",
   "cli/top_screen",
+  "cli/lines  cli/line_formats  cli/quantities  cli/ship_error",
+  "cli/intake  cli/ship_target",
+  "cli/ship_plan",
+  "cli/ship_report",
+  "cli/shipment",
   "cli/*",
   "cli/main",
 ];

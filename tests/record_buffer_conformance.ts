@@ -917,6 +917,7 @@ function testStats(suite: Suite, subject: Subject): void {
       oldestAgeMs: 0,
       segments: 0,
       diskBytes: 0,
+      lastSequence: 0,
       puts: 0,
       batchesEmitted: 0,
       batchesCommitted: 0,

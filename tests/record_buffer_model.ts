@@ -390,6 +390,7 @@ class Run {
       maxBacklogBytes: model.options.maxBacklogBytes,
       inFlightRecords: inFlight.length,
       oldestAgeMs: pending.length > 0 ? this.#clock.now() - pending[0].putTime : 0,
+      lastSequence: model.end - 1,
       ...model.counts,
       quarantinedBytes: 0,
       lastProgressAt: model.lastProgressAt,

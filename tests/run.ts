@@ -4,7 +4,8 @@
  * - `deno`: the tests, then every example of the documentation; `bun`; `node`. These three when none is given.
  * - `jsr`: the tests on Deno against the published `@std` packages instead of the stand-ins.
  * - `coverage`: the tests on Deno, then the line coverage of `src/`.
- * - `bench`: no test, but the benchmark, `tests/bench/run.ts`. Only alone; what follows are its options.
+ * - `bench`, `bench:cli`: no test, but a benchmark, `tests/bench/run.ts` or `cli.ts`. Only alone; what follows are its
+ *   options.
  *
  * Bun and Node are fetched from npm by Deno itself, so that Deno (and `npx -y deno` is one) is all that it takes, and
  * nothing is installed; where that fails, installed ones do if they are new enough. Each runtime is told where to
@@ -89,20 +90,8 @@ const targets: Readonly<Record<string, (turn?: Promise<unknown>) => Promise<Outc
     ]);
     return [outcome];
   },
-  async bench() {
-    const args = [
-      ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
-      `${root}tests/bench/run.ts`,
-      ...benchArgs,
-    ];
-    const { code } = await new Deno.Command(Deno.execPath(), {
-      args,
-      env: executables,
-      stdout: "inherit",
-      stderr: "inherit",
-    }).output();
-    return code === 0 ? [] : [{ passed: 0, failed: 1 }];
-  },
+  bench: () => bench("run.ts"),
+  "bench:cli": () => bench("cli.ts"),
 };
 
 function denoTests(what: string, args: readonly string[]): Run {
@@ -216,6 +205,22 @@ async function show([program, ...args]: readonly string[]): Promise<void> {
   await new Deno.Command(program!, { args, cwd: root, stdout: "inherit", stderr: "inherit" }).output();
 }
 
+/** Runs a benchmark with the rest of the command line. */
+async function bench(program: string): Promise<Outcome[]> {
+  const args = [
+    ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
+    `${root}tests/bench/${program}`,
+    ...benchArgs,
+  ];
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args,
+    env: executables,
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return code === 0 ? [] : [{ passed: 0, failed: 1 }];
+}
+
 /** Does one run, shows its output while it comes, or when `turn` has come, and counts. */
 async function execute(run: Run, turn?: Promise<unknown>): Promise<Outcome> {
   if (run.program === null) {
@@ -269,8 +274,9 @@ function total(output: string, pattern: RegExp): number {
   return Array.from(output.matchAll(pattern), ([, digits]) => Number(digits)).reduce((sum, count) => sum + count, 0);
 }
 
-const benchArgs = Deno.args[0] === "bench" ? Deno.args.slice(1) : [];
-const names = benchArgs.length > 0 ? ["bench"] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
+const isBench = Deno.args[0] === "bench" || Deno.args[0] === "bench:cli";
+const benchArgs = isBench ? Deno.args.slice(1) : [];
+const names = isBench ? [Deno.args[0]!] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
 const unknown = names.filter((name) => !Object.hasOwn(targets, name));
 if (unknown.length > 0) {
   console.error(`Cannot run ${unknown.join(", ")}: the targets are ${Object.keys(targets).join(", ")}`);

@@ -152,3 +152,18 @@ test("streamSink() and appendSink() refuse what is neither stream nor function",
     assertStringIncludes(assertThrows(() => appendSink(target as never), TypeError).message, "append");
   }
 });
+
+test("appendSink() writes empty lines only if it is told to", async () => {
+  const lines: string[] = [];
+  const append = (bytes: Uint8Array): void => {
+    lines.push(new TextDecoder().decode(bytes));
+  };
+  const delivery = deliveryOf(["a", "", "b"], { codec: textCodec() });
+  await appendSink<string>(append, { emptyLines: true })(delivery, contextOf());
+  assertEquals(lines, ["a\n\nb\n"]);
+  const error = await assertRejects(async () => await appendSink<string>(append)(delivery, contextOf()), DeliveryError);
+  assertStringIncludes(error.message, "record 1 can't be written as one line, because it is empty");
+  assertEquals(error.failed?.map(({ retryable }) => retryable), [true, false, true]);
+  const broken = deliveryOf(["a\nb"], { codec: textCodec() });
+  await assertRejects(async () => await appendSink<string>(append, { emptyLines: true })(broken, contextOf()));
+});

@@ -37,6 +37,7 @@ export function statusWith(
       oldestAgeMs: 0,
       segments: 1,
       diskBytes: 1000,
+      lastSequence: 0,
       puts: 0,
       batchesEmitted: 0,
       batchesCommitted: 0,

@@ -20,6 +20,33 @@ export const EXIT_USAGE = 2;
 export const EXIT_FAILED = 3;
 
 /**
+ * Options of {@linkcode Output.write}.
+ *
+ * @example An output that waits where it must, and gives up where it may
+ * ```ts
+ * import type { Output, WriteOptions } from "@sluice/buffer/cli";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen: string[] = [];
+ * const output: Output = {
+ *   columns: undefined,
+ *   write: async (data, { untilTaken = false }: WriteOptions = {}) => void seen.push(`${data} ${untilTaken}`),
+ * };
+ * await output.write("a table");
+ * await output.write("a record", { untilTaken: true });
+ * assertEquals(seen, ["a table false", "a record true"]);
+ * ```
+ */
+export interface WriteOptions {
+  /**
+   * Whether to wait for the reader even if the user wants the command to end: for what must not be written twice.
+   *
+   * @default {false}
+   */
+  readonly untilTaken?: boolean;
+}
+
+/**
  * Where a command writes.
  *
  * @example A terminal of 40 columns
@@ -51,11 +78,11 @@ export interface Output {
   /** Its height in rows; not given or `undefined` if it isn't known. */
   readonly rows?: number | undefined;
   /**
-   * Resolves when more can be written without piling up; the bytes may be written over then.
+   * Resolves when the system has taken it, so that nothing piles up; the bytes may be written over then.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */
-  write(data: string | Uint8Array): Promise<void>;
+  write(data: string | Uint8Array, options?: WriteOptions): Promise<void>;
 }
 
 /** Nobody reads what a command writes: it ends, quietly. */
@@ -117,6 +144,12 @@ export interface CommandContext {
 /** An option of a command, as `parseArgs` of `node:util` takes it, and what it is. */
 export interface CommandOption {
   readonly type: "string" | "boolean";
+  /**
+   * Whether it may be given several times, as `--header` may: then it is in {@linkcode CommandArguments.lists}.
+   *
+   * @default {false}
+   */
+  readonly multiple?: boolean;
   readonly short?: string;
   /** What a string option takes, for the help: "N", "FILE". */
   readonly value?: string;
@@ -130,6 +163,8 @@ export interface CommandArguments {
   readonly positionals: readonly string[];
   /** Options by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  /** Those that may be given several times, by name: what was given, in order. */
+  readonly lists?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** One command. */

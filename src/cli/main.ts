@@ -2,8 +2,8 @@
  * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also under Bun and Node.
  *
  * Finds the command, takes its arguments apart, runs it, and turns whatever it throws into one line on standard error
- * and an exit code; with `--json` the line is an object. Nothing here ends the process: the exit code is set, and the process
- * ends when everything is written.
+ * and an exit code; with `--json` the line is an object. As a program it ends the process, when everything is written;
+ * as a function it leaves that to its caller.
  *
  * | exit code | meaning |
  * |---|---|
@@ -45,6 +45,7 @@ import { helpOf, overview } from "./help.ts";
 import { dumpCommand } from "./dump.ts";
 import { inspectCommand } from "./inspect.ts";
 import { reportCommand } from "./report.ts";
+import { shipCommand } from "./ship.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
 import { topCommand } from "./top.ts";
@@ -53,7 +54,7 @@ import { VERSION } from "./version.ts";
 
 export type { Clock, TimerOptions } from "../clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
-export type { CommandContext, Output } from "./command.ts";
+export type { CommandContext, Output, WriteOptions } from "./command.ts";
 
 /** Nobody reads the output any more: what shells say of a process that SIGPIPE has ended. */
 const EXIT_CLOSED = 141;
@@ -67,6 +68,7 @@ const COMMANDS: readonly Command[] = [
   dumpCommand,
   topCommand,
   reportCommand,
+  shipCommand,
 ];
 
 /**
@@ -184,4 +186,8 @@ function isProgram(): boolean {
   }
 }
 
-if (isProgram()) process.exitCode = await main(process.argv.slice(2));
+if (isProgram()) {
+  const exitCode = await main(process.argv.slice(2));
+  // All writes were waited for; a read of standard input that is under way would keep the process alive on Deno and Bun.
+  process.exit(exitCode);
+}

@@ -19,10 +19,12 @@ import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
 import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { findUuid, readSegmentHeader, segmentsAmong } from "../wal/recovery.ts";
+import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/recovery.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MOST_LOOKS = 5;
+const MOST_LOOKS = 50;
+/** It may be writing to the slots of the cursor. */
+const MOST_CURSOR_LOOKS = 5;
 /** Names of other files that an error mentions. */
 const MOST_NAMES = 5;
 
@@ -104,7 +106,7 @@ export function isGone(error: unknown): boolean {
 /** Reads the cursor; again, if a writer was just writing to all of its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MOST_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let look = 1; look <= MOST_CURSOR_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
@@ -112,7 +114,7 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
   checkNames(path, namesIn(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const found = segmentsAmong(names);
+  const found = withSizes(fileSystem, path, segmentsAmong(names));
   const last = found.at(-1);
   const newest = last && headerAt(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
@@ -129,12 +131,17 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
     cursor: isOurs ? cursor : undefined,
     cursorState: isOurs ? "ok" : cursor !== undefined ? "foreign" : isThere ? "damaged" : "missing",
     owner: readOwner(fileSystem, path),
-    segments: found.flatMap(({ name, firstSequence }) => {
-      const bytes = sizeIfThere(fileSystem, join(path, name));
-      return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
-    }),
+    segments: found,
     quarantine: quarantineIn(fileSystem, path),
   };
+}
+
+/** Those that are still there. The newest is looked at first: it goes last. */
+function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): PicturedSegment[] {
+  return segments.toReversed().flatMap(({ name, firstSequence }) => {
+    const bytes = sizeIfThere(fileSystem, join(path, name));
+    return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
+  }).reverse();
 }
 
 function namesIn(fileSystem: FileSystem, path: string): string[] {

@@ -54,12 +54,24 @@ export function processContext(fileSystem: FileSystem): { context: CommandContex
   const context: CommandContext = {
     fileSystem,
     clock: systemClock,
-    input: { [Symbol.asyncIterator]: () => readInput(process.stdin, signal) },
+    input: { [Symbol.asyncIterator]: () => inputOf(process.stdin, signal) },
     output: outputTo(process.stdout, signal),
     errors: outputTo(process.stderr, signal),
     signal,
   };
   return { context, release };
+}
+
+/** Standard input. `return()` gives it up at once, also while a read is under way, which keeps the process alive. */
+function inputOf(input: Readable, signal: AbortSignal): AsyncIterator<Uint8Array> {
+  const chunks = readInput(input, signal);
+  return {
+    next: () => chunks.next(),
+    return() {
+      input.destroy();
+      return chunks.return(undefined);
+    },
+  };
 }
 
 /** Chunks of standard input, up to its end or until the command is to end. */
@@ -92,7 +104,7 @@ export function outputTo(
     get rows() {
       return stream.isTTY === true ? stream.rows : undefined;
     },
-    write: (data) =>
+    write: (data, { untilTaken = false } = {}) =>
       new Promise((resolve, reject) => {
         if (failure !== undefined) return reject(failure);
         if (data.length === 0) return resolve();
@@ -104,7 +116,7 @@ export function outputTo(
           answer();
         };
         // What is written after the abort is the last word: it isn't cut off.
-        if (!signal.aborted) signal.addEventListener("abort", stop, { once: true });
+        if (!signal.aborted && !untilTaken) signal.addEventListener("abort", stop, { once: true });
         stream.on("error", fail);
         stream.write(data, (error) => {
           if (error) fail(error);

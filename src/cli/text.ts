@@ -60,9 +60,9 @@ export function formatTime(time: number): string {
   return Number.isNaN(date.getTime()) ? `${time} ms` : date.toISOString().replace("T", " ");
 }
 
-/** A run of sequences: `7`, `7 to 9`. */
+/** A run of sequences: `7`, `7 to 9`. Digits aren't set apart: they are copied into commands. */
 export function formatRange({ first, last }: { readonly first: number; readonly last: number }): string {
-  return first === last ? formatNumber(first) : `${formatNumber(first)} to ${formatNumber(last)}`;
+  return first === last ? `${first}` : `${first} to ${last}`;
 }
 
 /** Breaks text at its spaces so that it fits `columns`; each line after the first begins with `indent` spaces. */

@@ -218,6 +218,9 @@ const MAX_BODY_BYTES: number = 64 * 2 ** 20;
 /** Characters of a body that go into an error's reason. */
 const MAX_REASON_CHARACTERS = 200;
 
+/** Causes of a failure that go into its reason. */
+const MAX_CAUSES = 3;
+
 const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
 
 const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
@@ -341,9 +344,24 @@ async function ask<T>(
     return { answer: { status: response.status, headers: response.headers, body: text }, isWhole };
   } catch (cause) {
     signal.throwIfAborted();
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new DeliveryError({ reason: `the connection failed or was cut: ${why}` }, { cause });
+    throw new DeliveryError({ reason: `the connection failed or was cut: ${causesOf(cause)}` }, { cause });
   }
+}
+
+/** What an error says, and what has caused it: fetch of Node says no more than that it failed. */
+function causesOf(error: unknown): string {
+  const texts: string[] = [];
+  for (
+    let one = error;
+    one !== undefined && texts.length < MAX_CAUSES;
+    one = one instanceof Error ? one.cause : undefined
+  ) {
+    // An error for several addresses has a code, and no message.
+    texts.push(
+      one instanceof Error ? one.message || String((one as { code?: unknown }).code ?? one.name) : String(one),
+    );
+  }
+  return texts.join(": ");
 }
 
 /** Reads up to `readBytes`, keeps up to `keptBytes`, and lets go of the rest. */

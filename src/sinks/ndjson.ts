@@ -42,6 +42,12 @@ export interface LineOptions<T> {
    * @default {the payload, as it is: with `jsonCodec` that is the record's JSON}
    */
   readonly line?: (record: T) => string;
+  /**
+   * Whether a record may be an empty line: all right for plain text, while readers of NDJSON skip such lines.
+   *
+   * @default {false}
+   */
+  readonly emptyLines?: boolean;
 }
 
 const LINE_FEED = 0x0a;
@@ -53,9 +59,17 @@ const encoder = new TextEncoder();
  * @throws {DeliveryError} if there are records that are no line. Its `failed` says of these that no retry can mend them,
  * and of all others that they are to be sent again, because nothing has been sent.
  */
-export function toLines<T>(delivery: Delivery<T>, { line }: LineOptions<T>): Uint8Array<ArrayBuffer> {
+export function toLines<T>(
+  delivery: Delivery<T>,
+  { line, emptyLines = false }: LineOptions<T>,
+): Uint8Array<ArrayBuffer> {
   const lines = line === undefined ? delivery.payloads : delivery.records.map((record) => encoder.encode(line(record)));
-  if (lines.some((bytes) => faultOf(bytes) !== undefined)) throw refusal(lines);
+  const faultOf = (bytes: Uint8Array): string | undefined => {
+    if (bytes.length === 0 && !emptyLines) return "it is empty";
+    return bytes.includes(LINE_FEED) ? "it has a line break in it" : undefined;
+  };
+  const faults = lines.map(faultOf);
+  if (faults.some((fault) => fault !== undefined)) throw refusal(faults);
   const all = new Uint8Array(lines.reduce((sum, bytes) => sum + bytes.length + 1, 0));
   let at = 0;
   for (const bytes of lines) {
@@ -66,13 +80,7 @@ export function toLines<T>(delivery: Delivery<T>, { line }: LineOptions<T>): Uin
   return all;
 }
 
-function faultOf(line: Uint8Array): string | undefined {
-  if (line.length === 0) return "it is empty";
-  return line.includes(LINE_FEED) ? "it has a line break in it" : undefined;
-}
-
-function refusal(lines: readonly Uint8Array[]): DeliveryError {
-  const faults = lines.map(faultOf);
+function refusal(faults: readonly (string | undefined)[]): DeliveryError {
   const first = faults.findIndex((fault) => fault !== undefined);
   return new DeliveryError({
     reason: `record ${first} can't be written as one line, because ${faults[first]}; see the option line`,

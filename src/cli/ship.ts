@@ -1,0 +1,53 @@
+/**
+ * `ship`: lines from standard input, through a log on disk, to a target. A crash-safe pipe without a line of code.
+ *
+ * What it guarantees, and by what:
+ * - A line that was read is persisted before more is read, and stays until the target has it: `intake.ts`, `FileBuffer`.
+ * - Each record arrives exactly once in a file, once at an HTTP server that keeps the keys of what it has, and at least once
+ *   otherwise, in order with one delivery at a time: `Producer` and the sinks. Killed at any moment and started again, it
+ *   goes on as if nothing had been.
+ * - It ends by itself only when all is delivered, or for a reason that it names; what isn't delivered is on disk then:
+ *   `shipment.ts`.
+ *
+ * @module
+ */
+
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship_plan.ts";
+import { ShipReport } from "./ship_report.ts";
+import { runShipment } from "./shipment.ts";
+import { InterruptedError } from "./terminal.ts";
+
+/** The command. */
+export const shipCommand: Command = {
+  name: "ship",
+  usage: SHIP_USAGE,
+  summary: "Deliver lines from standard input, safe from crashes",
+  details: `Reads lines, persists each in the buffer at PATH before it reads on, and delivers them in
+batches. Started again after any crash, it goes on with what is in the buffer.
+
+  tail -F app.log | sluice ship ./app.wal --to https://collector/ingest --max-records 500
+  sluice ship ./app.wal --to out.ndjson --format ndjson --resume < in.ndjson
+  sluice ship ./app.wal --to https://collector/ingest --no-input
+
+To a file: each line exactly once, in order. By HTTP: a POST of lines with an
+Idempotency-Key; exactly once if the server keeps the keys, else at least once.
+To standard output: at least once.
+
+A kill takes what the pipe held and was not persisted. If the input can be read again
+from its beginning, --resume goes on behind the last line that was.
+
+Exit codes: 0 all is delivered; 2 the command line is wrong; 3 it can't go on, and says
+why; 130 and 143 ended by Ctrl+C and SIGTERM. What isn't delivered is in the buffer then.`,
+  options: SHIP_OPTIONS,
+  run: (args, context) => ship(parsePlan(args), context),
+};
+
+async function ship(plan: ShipPlan, context: CommandContext): Promise<number> {
+  const report = new ShipReport(plan, context);
+  const end = await runShipment(plan, context, report);
+  await report.end(end.kind, end.kind === "failed" ? end.error : undefined);
+  if (end.kind === "failed") throw end.error;
+  if (end.kind === "done") return EXIT_OK;
+  return end.reason instanceof InterruptedError ? end.reason.exitCode : EXIT_FAILED;
+}

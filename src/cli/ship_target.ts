@@ -1,0 +1,126 @@
+/**
+ * Where `ship` delivers to: an HTTP server, a file, or standard output.
+ *
+ * What each guarantees is said at its sink. Two failures are none of the target's, and no record may become a dead letter
+ * because of them: standard output that nobody reads any more, and a sandbox that doesn't let a request out. They end the
+ * whole shipment, by `onBroken`.
+ *
+ * @module
+ */
+
+import type { Send } from "../delivery.ts";
+import { DeliveryError } from "../errors.ts";
+import { fileSink } from "../sinks/file.ts";
+import { httpSink } from "../sinks/http.ts";
+import { appendSink } from "../sinks/stream.ts";
+import { type CommandContext, OutputClosedError, UsageError } from "./command.ts";
+import type { LineFormat } from "./line_formats.ts";
+import { ShipError } from "./ship_error.ts";
+
+/** What `--to` says. */
+export type Destination =
+  | { readonly kind: "http"; readonly url: URL }
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "output" };
+
+/** A target that is open. */
+export interface Target {
+  readonly send: Send<unknown>;
+  readonly close: () => Promise<void>;
+}
+
+/** What a target is opened with. */
+export interface TargetOptions {
+  readonly format: LineFormat;
+  readonly headers: Headers;
+  readonly gzip: boolean;
+  /** Is told why no attempt can succeed in this process. */
+  readonly onBroken: (error: Error) => void;
+}
+
+/** What Deno calls a refusal of its sandbox. */
+const SANDBOX_ERRORS: ReadonlySet<string> = new Set(["NotCapable", "PermissionDenied"]);
+
+/**
+ * Reads `--to`.
+ *
+ * @throws {UsageError} for a URL that is none of http or https, or malformed.
+ */
+export function parseDestination(to: string): Destination {
+  if (to === "-") return { kind: "output" };
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(to)?.[1]?.toLowerCase();
+  const looksLikeHttp = /^https?:/i.test(to);
+  if (scheme === undefined && !looksLikeHttp) return to === "" ? refuse(to, "must not be empty") : asFile(to);
+  if (scheme !== "http" && scheme !== "https") {
+    refuse(to, looksLikeHttp ? "is no URL" : `must be a URL of http or https, a file or -`);
+  }
+  if (!URL.canParse(to)) refuse(to, "is no URL");
+  const url = new URL(to);
+  if (url.username !== "" || url.password !== "") {
+    // Not shown: it holds a password.
+    throw new UsageError(`Cannot use --to: it must not hold a name or a password; --header "Authorization: ..." does`);
+  }
+  return { kind: "http", url };
+}
+
+/** What it is, for messages: without a URL's query, which may hold a token. */
+export function nameOf(destination: Destination): string {
+  if (destination.kind === "output") return "standard output";
+  return destination.kind === "file" ? destination.path : destination.url.origin + destination.url.pathname;
+}
+
+/** Opens a target. Throws what the sink throws: a file may be locked, damaged, or in a directory that isn't there. */
+export async function openTarget(
+  destination: Destination,
+  options: TargetOptions,
+  { fileSystem, output, clock }: Pick<CommandContext, "fileSystem" | "output" | "clock">,
+): Promise<Target> {
+  const { format, headers, gzip, onBroken } = options;
+  const lineOptions = { emptyLines: format === "lines" };
+  switch (destination.kind) {
+    case "http": {
+      const contentType = format === "lines" ? "text/plain" : "application/x-ndjson";
+      const send = httpSink<unknown>({ url: destination.url, headers, gzip, contentType, clock, ...lineOptions });
+      return { send: guarded(send, onBroken), close: () => Promise.resolve() };
+    }
+    case "file": {
+      const send = await fileSink<unknown>({ path: destination.path, fileSystem, ...lineOptions });
+      return { send, close: () => send.close() };
+    }
+    case "output": {
+      const send = appendSink<unknown>((lines) => output.write(lines, { untilTaken: true }), lineOptions);
+      return { send: guarded(send, onBroken), close: () => Promise.resolve() };
+    }
+  }
+}
+
+/** Tells which failures aren't the target's. */
+function guarded(send: Send<unknown>, onBroken: (error: Error) => void): Send<unknown> {
+  return async (delivery, context) => {
+    try {
+      await send(delivery, context);
+    } catch (error) {
+      const broken = brokenBy(error);
+      if (broken === undefined) throw error;
+      onBroken(broken);
+      throw broken;
+    }
+  };
+}
+
+function brokenBy(error: unknown): Error | undefined {
+  if (error instanceof OutputClosedError) return error;
+  const cause = error instanceof DeliveryError ? error.cause : error;
+  if (!(cause instanceof Error) || !SANDBOX_ERRORS.has(cause.name)) return undefined;
+  // The message names the host and says --allow-net.
+  return new ShipError(`Cannot send: ${cause.message}`, { cause });
+}
+
+function asFile(path: string): Destination {
+  if (path.includes("\0")) refuse(path, "must be a path");
+  return { kind: "file", path };
+}
+
+function refuse(to: string, what: string): never {
+  throw new UsageError(`Cannot use --to=${to}: it ${what}`);
+}

@@ -1,0 +1,243 @@
+/**
+ * One shipment: buffer, target, producer and intake, put together, run to an end, and closed.
+ *
+ * How it ends: the input does, and everything is delivered, however long that takes. Or it is cut short, by a signal, by a
+ * line that can't be put, by a target that refuses for good: then nothing more is read, and what can be delivered has a
+ * grace time. Either way all that was read and isn't delivered is on disk, and whatever was opened is closed.
+ *
+ * @module
+ */
+
+import type { DeadLetter } from "../dead_letters.ts";
+import { FileSystemError, NoSpaceError } from "../errors.ts";
+import { FileBuffer } from "../file_buffer.ts";
+import { Producer } from "../producer.ts";
+import { abortable } from "../sinks/abortable.ts";
+import type { CommandContext } from "./command.ts";
+import { Intake } from "./intake.ts";
+import { lineCodec } from "./line_formats.ts";
+import { ShipError } from "./ship_error.ts";
+import type { ShipPlan } from "./ship_plan.ts";
+import type { ShipReport } from "./ship_report.ts";
+import { openTarget, type Target } from "./ship_target.ts";
+
+/** Timers take 31 bits: as good as no limit. */
+const NO_TIMEOUT_MS: number = 2 ** 31 - 1;
+/** A full disk is asked again so often. */
+const SPACE_CHECK_MS = 1_000;
+/** The longest payload that a buffer takes by default. */
+const LEAST_RECORD_LIMIT_BYTES: number = 16 * 2 ** 20;
+
+/** How a shipment has ended. */
+export type End =
+  | { readonly kind: "done" }
+  /** `reason` is that of the context's signal. */
+  | { readonly kind: "interrupted"; readonly reason: unknown }
+  | { readonly kind: "failed"; readonly error: unknown };
+
+/** What a shipment needs of its surroundings. */
+type Surroundings = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
+
+/** What is open, and to be closed in the end: the last one first. */
+type Opened = { close(): Promise<void> }[];
+
+/** Ships, and says in `report` what happens. Never rejects. */
+export async function runShipment(plan: ShipPlan, context: Surroundings, report: ShipReport): Promise<End> {
+  const opened: Opened = [];
+  let end: End;
+  try {
+    const shipment = await Shipment.open(plan, context, report, opened);
+    end = await shipment.run();
+  } catch (error) {
+    end = { kind: "failed", error };
+  }
+  for (const one of opened.reverse()) {
+    try {
+      await one.close();
+    } catch (error) {
+      if (end.kind === "done") end = { kind: "failed", error };
+    }
+  }
+  return end;
+}
+
+/** What a {@linkcode Shipment} is made from. */
+interface Parts {
+  readonly buffer: FileBuffer<unknown>;
+  readonly target: Target;
+  readonly deadLetters: FileBuffer<DeadLetter<unknown>> | undefined;
+  /** Aborted when nothing can be delivered any more, with the reason. */
+  readonly broken: AbortController;
+}
+
+class Shipment {
+  readonly #plan: ShipPlan;
+  readonly #context: Surroundings;
+  readonly #report: ShipReport;
+  readonly #broken: AbortSignal;
+  /** Aborted when no more is to be read. */
+  readonly #stopping: AbortSignal;
+  readonly #producer: Producer<unknown>;
+  readonly #intake: Intake;
+  /** Settles when no more is read, and all that was is persisted or refused. */
+  #reading: Promise<void> = Promise.resolve();
+
+  private constructor(plan: ShipPlan, context: Surroundings, report: ShipReport, parts: Parts) {
+    const { buffer, target, deadLetters, broken } = parts;
+    this.#plan = plan;
+    this.#context = context;
+    this.#report = report;
+    this.#broken = broken.signal;
+    this.#stopping = AbortSignal.any([context.signal, broken.signal]);
+    this.#intake = new Intake({
+      ...plan,
+      maxLineBytes: plan.maxBytes,
+      skipRecords: plan.resumes ? buffer.stats().lastSequence : 0,
+      put: (lines) => this.#put(lines),
+      onSkipped: (line, reason) => report.onSkipped(line, reason),
+      onLeft: (line) => report.warn("last-line", `line ${line} has no end and is left: --last-line put takes it`),
+    });
+    this.#producer = new Producer<unknown>({
+      buffer,
+      send: target.send,
+      maxInFlight: plan.maxInFlight,
+      retry: plan.retry,
+      // Whoever reads standard output may take any time, and a second copy would be no help.
+      timeoutMs: plan.destination.kind === "output" ? NO_TIMEOUT_MS : plan.timeoutMs,
+      whenUndeliverable: deadLetters ?? "stop",
+      closeTimeoutMs: plan.graceMs,
+      clock: context.clock,
+      onEvent(event) {
+        report.onProducerEvent(event);
+        if (event.type === "stopped") broken.abort(event.error);
+      },
+    });
+    report.start(buffer, () => ({
+      intake: this.#intake.counts,
+      producer: this.#producer.stats(),
+      buffer: buffer.stats(),
+    }));
+  }
+
+  /** Opens all that it takes; what is to be closed again is in `opened`, also if this fails half way. */
+  static async open(plan: ShipPlan, context: Surroundings, report: ShipReport, opened: Opened): Promise<Shipment> {
+    const { fileSystem, clock } = context;
+    const { fsync } = plan;
+    if (!plan.readsInput) checkBuffer(plan.path, context);
+    const buffer = await FileBuffer.open<unknown>({
+      path: plan.path,
+      fileSystem,
+      clock,
+      fsync,
+      codec: lineCodec(plan.format),
+      maxRecords: plan.maxRecords,
+      maxBytes: plan.maxBytes,
+      maxRecordBytes: Math.max(plan.maxBytes, LEAST_RECORD_LIMIT_BYTES),
+      maxAgeMs: plan.maxAgeMs,
+      maxBacklogBytes: plan.maxBacklogBytes,
+      whenFull: plan.whenFull,
+      onEvent: (event) => report.onBufferEvent(event),
+    });
+    opened.push(buffer);
+    const broken = new AbortController();
+    const target = await openTarget(plan.destination, { ...plan, onBroken: (error) => broken.abort(error) }, context);
+    opened.push(target);
+    const deadLetters = plan.deadLetters === undefined
+      ? undefined
+      : await FileBuffer.open<DeadLetter<unknown>>({ path: plan.deadLetters, fileSystem, clock, fsync });
+    if (deadLetters !== undefined) opened.push(deadLetters);
+    const shipment = new Shipment(plan, context, report, { buffer, target, deadLetters, broken });
+    opened.push(shipment);
+    return shipment;
+  }
+
+  /** Reads and delivers until it ends. */
+  async run(): Promise<End> {
+    const { readsInput, graceMs } = this.#plan;
+    if (readsInput) this.#reading = this.#intake.run(this.#context.input, this.#stopping);
+    const delivering = this.#reading.then(() => this.#producer.flush({ signal: this.#stopping }));
+    const end = await this.#endOf(abortable(delivering, this.#stopping));
+    if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#wrapUp(graceMs);
+    return end;
+  }
+
+  /** Ends attempts that still run, which had their time, and puts that wait for space. */
+  async close(): Promise<void> {
+    await this.#producer.close(this.#broken.aborted ? {} : { signal: AbortSignal.abort() });
+    // What it counts is told afterwards.
+    await this.#reading.catch(() => {});
+  }
+
+  /**
+   * Persists lines. A full disk is waited for like a full backlog: what is in the pipe would be lost otherwise. A signal
+   * doesn't end the wait for room, because they were read; the end of the producer does.
+   */
+  async #put(lines: readonly Uint8Array[]): Promise<void> {
+    for (;;) {
+      try {
+        await this.#producer.putMany(lines);
+        return;
+      } catch (error) {
+        if (!(error instanceof NoSpaceError) || this.#plan.whenFull === "reject") throw error;
+        this.#report.warn("space", `${error.message}; reading waits for space`);
+        await this.#pause(SPACE_CHECK_MS, this.#stopping);
+      }
+    }
+  }
+
+  /** What has ended `work`. */
+  async #endOf(work: Promise<void>): Promise<End> {
+    try {
+      await work;
+      return { kind: "done" };
+    } catch (error) {
+      if (this.#broken.aborted) return { kind: "failed", error: this.#broken.reason };
+      const { signal } = this.#context;
+      return signal.aborted ? { kind: "interrupted", reason: signal.reason } : { kind: "failed", error };
+    }
+  }
+
+  /**
+   * Persists the lines that were read and delivers what can be delivered, within a time. What isn't delivered stays in the
+   * buffer, so a failure changes nothing.
+   */
+  async #wrapUp(ms: number): Promise<void> {
+    const over = new AbortController();
+    const cancelTimer = this.#context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
+    const signal = AbortSignal.any([over.signal, this.#broken]);
+    const flush = (): Promise<void> => this.#producer.flush({ signal }).catch(() => {});
+    // The first makes room for lines that wait, the second delivers them.
+    await flush();
+    await abortable(this.#reading, signal).catch(() => {});
+    await flush();
+    cancelTimer();
+  }
+
+  #pause(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        cancelTimer();
+        reject(signal.reason);
+      };
+      const cancelTimer = this.#context.clock.setTimer(
+        () => {
+          signal.removeEventListener("abort", onAbort);
+          resolve();
+        },
+        ms,
+        { keepAlive: true },
+      );
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}
+
+/** Without an input, a path without a buffer is a mistake: it would be made, and nothing delivered. */
+function checkBuffer(path: string, { fileSystem }: Pick<CommandContext, "fileSystem">): void {
+  try {
+    if (fileSystem.list(path).length > 0) return;
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
+  }
+  throw new ShipError(`Cannot ship what is in "${path}": there is no buffer`);
+}
