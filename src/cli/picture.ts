@@ -74,7 +74,9 @@ export class NoBufferError extends BufferError {
 export function readDirectory(fileSystem: FileSystem, path: string): DirectoryPicture {
   for (let look = 1;; look++) {
     try {
-      return lookAt(fileSystem, path);
+      // Without any of the segments that had names, there are others by now; unless these are names only.
+      const { hasNames, ...picture } = lookAt(fileSystem, path);
+      if (picture.segments.length > 0 || !hasNames || look === MOST_LOOKS) return picture;
     } catch (error) {
       if (look === MOST_LOOKS || !isGone(error)) throw error;
     }
@@ -110,11 +112,13 @@ export function readCursor(fileSystem: FileSystem, path: string): CursorState | 
   return state;
 }
 
-function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
+/** Looks once, and says whether there were names of segments. */
+function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { readonly hasNames: boolean } {
   checkNames(path, namesIn(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const found = withSizes(fileSystem, path, segmentsAmong(names));
+  const named = segmentsAmong(names);
+  const found = withSizes(fileSystem, path, named);
   const last = found.at(-1);
   const newest = last && headerAt(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
@@ -132,6 +136,7 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
     cursorState: isOurs ? "ok" : cursor !== undefined ? "foreign" : isThere ? "damaged" : "missing",
     owner: readOwner(fileSystem, path),
     segments: found,
+    hasNames: named.length > 0,
     quarantine: quarantineIn(fileSystem, path),
   };
 }
