@@ -310,6 +310,7 @@ test("scanLog() gives a record once that stands at the end of a segment and at t
     const items = scan(copyOf(base.fileSystem, { [path(1)]: both }), { from });
     assertEquals(outline(items), []);
     assertEquals(sequencesOf(items), range(first, 24));
+    assert(items.every((item) => item.kind !== "frame" || item.count > 0));
   }
 });
 
