@@ -85,8 +85,21 @@ const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
     ]);
     return [outcome];
   },
-  bench: () => bench("run.ts"),
-  "bench:cli": () => bench("cli.ts"),
+  async bench() {
+    const args = [
+      ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
+      `${root}tests/bench/${names[0] === "bench" ? "run.ts" : "cli.ts"}`,
+      ...benchArgs,
+    ];
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args,
+      env: executables,
+      stdout: "inherit",
+      stderr: "inherit",
+    }).output();
+    return code === 0 ? [] : [{ passed: 0, failed: 1 }];
+  },
+  "bench:cli": () => targets["bench"]!(),
 };
 
 function denoTests(what: string, args: readonly string[]): Run {
@@ -194,22 +207,6 @@ async function show([program, ...args]: readonly string[]): Promise<void> {
   await new Deno.Command(program!, { args, cwd: root, stdout: "inherit", stderr: "inherit" }).output();
 }
 
-/** Runs a benchmark with the rest of the command line. */
-async function bench(program: string): Promise<Outcome[]> {
-  const args = [
-    ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
-    `${root}tests/bench/${program}`,
-    ...benchArgs,
-  ];
-  const { code } = await new Deno.Command(Deno.execPath(), {
-    args,
-    env: executables,
-    stdout: "inherit",
-    stderr: "inherit",
-  }).output();
-  return code === 0 ? [] : [{ passed: 0, failed: 1 }];
-}
-
 /** Does one run, shows its output while it comes, and counts. */
 async function execute(run: Run): Promise<Outcome> {
   console.log(`\n==> ${run.title}`);
@@ -254,7 +251,7 @@ function total(output: string, pattern: RegExp): number {
   return Array.from(output.matchAll(pattern), ([, digits]) => Number(digits)).reduce((sum, count) => sum + count, 0);
 }
 
-const isBench = Deno.args[0] === "bench" || Deno.args[0] === "bench:cli";
+const isBench = Deno.args[0]?.startsWith("bench") ?? false;
 const benchArgs = isBench ? Deno.args.slice(1) : [];
 const names = isBench ? [Deno.args[0]!] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
 const unknown = names.filter((name) => !Object.hasOwn(targets, name));
