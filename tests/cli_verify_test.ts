@@ -120,6 +120,17 @@ test("verify takes an unfinished write at the end, and a segment just begun, for
   assertStringIncludes(output, "segment without content");
 });
 
+test("verify counts space that is set aside as no part of a torn tail", async () => {
+  const { output } = await on({ [path(-1)]: overwrite(bytes(-1), 2000, new Uint8Array(1)) }, [
+    "verify",
+    "/buffer",
+    "--json",
+  ]);
+  const { sound, totals, findings } = JSON.parse(output);
+  assertEquals([sound, totals.tornBytes], [true, 0]);
+  assertEquals(findings.map(({ kind, isZero }: { kind: string; isZero: boolean }) => [kind, isZero]), [["torn", true]]);
+});
+
 interface Unsound {
   readonly name: string;
   readonly files: Files;
@@ -197,7 +208,8 @@ test("verify and dump take a single segment's file, inspect asks for the directo
   const verified = await on({ [path(1)]: hitFrame(bytes(1), 1) }, ["verify", path(1)]);
   assertEquals(verified.code, 1);
   assertStringIncludes(verified.output, "records   4, 54 B, sequences 11 to 15");
-  assertEquals((await on({}, ["verify", path(1)])).code, 0);
+  const sound = await on({}, ["verify", path(1)]);
+  assertEquals([sound.code, sound.output.includes("cursor")], [0, false]);
   const dumped = await on({ "/copy.bad": bytes(1) }, ["dump", "/copy.bad", "--format=text"]);
   assertEquals(linesOf(dumped.output), base.acknowledged.slice(10, 15).map(({ value }) => value));
   const { code, errors } = await on({}, ["inspect", path(1)]);
