@@ -59,7 +59,7 @@ const LINES: readonly string[] = [
   "failures",
   "otel  prometheus",
   "presets",
-  "cli/command  cli/picture  cli/text  cli/version",
+  "cli/command  cli/picture  cli/scan_items  cli/text  cli/version",
   "cli/scan  cli/arguments  cli/progress  cli/terminal",
   "cli/help  cli/findings  cli/walk  cli/payload_text",
   "cli/ledger",

@@ -274,7 +274,7 @@ function total(output: string, pattern: RegExp): number {
   return Array.from(output.matchAll(pattern), ([, digits]) => Number(digits)).reduce((sum, count) => sum + count, 0);
 }
 
-const isBench = Deno.args[0] === "bench" || Deno.args[0] === "bench:cli";
+const isBench = Deno.args[0]?.startsWith("bench") ?? false;
 const benchArgs = isBench ? Deno.args.slice(1) : [];
 const names = isBench ? [Deno.args[0]!] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
 const unknown = names.filter((name) => !Object.hasOwn(targets, name));

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Column, formatBytes, formatRange, table } from "./text.ts";
+import { type Column, formatBytes, formatRange, NO_CELL, table } from "./text.ts";
 import type { DamagedBytes, GoneSegment, MissingRecords, ScanItem, TornTail, UnusableSegment } from "./scan.ts";
 
 /** The cursor doesn't fit the log, or a segment's running totals don't fit the segments before. */
@@ -89,7 +89,7 @@ const COLUMNS: readonly Column[] = [
 export function findingsTable(findings: readonly Finding[], width: number): string {
   const rows = findings.map((finding) => {
     const { segment, offset, length, sequences } = placeOf(finding);
-    return [segment, offset, length, sequences, wordsFor(finding)].map((cell) => cell || "-");
+    return [segment, offset, length, sequences, wordsFor(finding)].map((cell) => cell || NO_CELL);
   });
   return table(COLUMNS, rows, width);
 }

@@ -105,11 +105,13 @@ function addOneByOne(
   { format, first }: { readonly format: DumpFormat; readonly first: number },
 ): void {
   let sequence = first;
-  for (let at = 0; at < records.length; at = behind(records, at)) {
-    const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
-    chunks.append(format === "base64" ? base64(payload) : oneLine(payload, sequence));
+  const buffer = bufferOf(records);
+  for (let at = 0; at < records.length; sequence++) {
+    const start = at + RECORD_HEADER_BYTES;
+    at = behind(records, at);
+    if (format === "base64") chunks.appendAscii(buffer.toString("base64", start, at));
+    else chunks.append(oneLine(records.subarray(start, at), sequence));
     chunks.append(LINE_END);
-    sequence++;
   }
 }
 
@@ -129,14 +131,19 @@ class MetaText {
     if (putTime !== this.#putTime) this.#time = isoTime(putTime);
     this.#putTime = putTime;
     if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
+    const chunks = this.#chunks;
+    const buffer = bufferOf(records);
     let sequence = first;
-    for (let at = 0; at < records.length; at = behind(records, at)) {
-      const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
-      const [name, text] = this.#format === "json" ? asField(payload) : ["text", base64(payload)] as const;
-      this.#chunks.append(this.#headOf(name, sequence).bytes);
-      this.#chunks.append(text);
-      this.#chunks.append(this.#end);
-      sequence++;
+    for (let at = 0; at < records.length; sequence++) {
+      const start = at + RECORD_HEADER_BYTES;
+      at = behind(records, at);
+      const [name, text] = this.#format === "json"
+        ? asField(records.subarray(start, at))
+        : ["base64", undefined] as const;
+      chunks.append(this.#headOf(name, sequence).bytes);
+      if (text === undefined) chunks.appendAscii(buffer.toString("base64", start, at));
+      else chunks.append(text);
+      chunks.append(this.#end);
     }
   }
 
@@ -205,7 +212,7 @@ function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", U
   if (json !== undefined) return ["record", json];
   const text = asText(payload);
   if (text !== undefined) return ["text", utf8.encode(JSON.stringify(text))];
-  return ["base64", utf8.encode(`"${toBase64(payload)}"`)];
+  return ["base64", utf8.encode(`"${bufferOf(payload).toString("base64")}"`)];
 }
 
 /**
@@ -215,6 +222,8 @@ function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", U
 class Chunks {
   readonly #output: Output;
   #bytes = new Uint8Array(2 * CHUNK_BYTES);
+  /** The same, for texts. */
+  #text = bufferOf(this.#bytes);
   #length = 0;
   #stagedAt = 0;
 
@@ -254,6 +263,11 @@ class Chunks {
     this.#length += bytes.length;
   }
 
+  appendAscii(text: string): void {
+    this.#reserve(text.length);
+    this.#length += this.#text.write(text, this.#length, "latin1");
+  }
+
   /** Bytes that there is room for. */
   appendFitting(some: Uint8Array): void {
     const bytes = this.#bytes;
@@ -270,6 +284,7 @@ class Chunks {
     const bytes = new Uint8Array(2 * needed);
     bytes.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = bytes;
+    this.#text = bufferOf(bytes);
   }
 
   async flush(): Promise<void> {
@@ -314,10 +329,7 @@ function isoTime(time: number): string {
   return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
 }
 
-function base64(payload: Uint8Array): Uint8Array {
-  return utf8.encode(toBase64(payload));
-}
-
-function toBase64(payload: Uint8Array): string {
-  return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("base64");
+/** The same bytes as what knows Base64. */
+function bufferOf({ buffer, byteOffset, length }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, length);
 }

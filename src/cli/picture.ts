@@ -18,6 +18,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
 import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
+import { STATUS_NAME } from "../status.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/recovery.ts";
 
@@ -74,7 +75,9 @@ export class NoBufferError extends BufferError {
 export function readDirectory(fileSystem: FileSystem, path: string): DirectoryPicture {
   for (let look = 1;; look++) {
     try {
-      return lookAt(fileSystem, path);
+      // Without any of the segments that had names, there are others by now; unless these are names only.
+      const { hasNames, ...picture } = lookAt(fileSystem, path);
+      if (picture.segments.length > 0 || !hasNames || look === MOST_LOOKS) return picture;
     } catch (error) {
       if (look === MOST_LOOKS || !isGone(error)) throw error;
     }
@@ -110,11 +113,13 @@ export function readCursor(fileSystem: FileSystem, path: string): CursorState | 
   return state;
 }
 
-function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
+/** Looks once, and says whether there were names of segments. */
+function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { readonly hasNames: boolean } {
   checkNames(path, namesIn(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const found = withSizes(fileSystem, path, segmentsAmong(names));
+  const named = segmentsAmong(names);
+  const found = withSizes(fileSystem, path, named);
   const last = found.at(-1);
   const newest = last && headerAt(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
@@ -132,6 +137,7 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
     cursorState: isOurs ? "ok" : cursor !== undefined ? "foreign" : isThere ? "damaged" : "missing",
     owner: readOwner(fileSystem, path),
     segments: found,
+    hasNames: named.length > 0,
     quarantine: quarantineIn(fileSystem, path),
   };
 }
@@ -160,7 +166,7 @@ function namesIn(fileSystem: FileSystem, path: string): string[] {
 
 function checkNames(path: string, names: readonly string[]): void {
   const isOurs = (name: string): boolean =>
-    [CURSOR_NAME, LOCK_NAME, OWNER_NAME].includes(name) || parseSegmentName(name) !== undefined;
+    [CURSOR_NAME, LOCK_NAME, OWNER_NAME, STATUS_NAME].includes(name) || parseSegmentName(name) !== undefined;
   if (names.some(isOurs)) return;
   if (names.length === 0) throw new NoBufferError(path, "the directory is empty");
   const some = [...names].sort().slice(0, MOST_NAMES);

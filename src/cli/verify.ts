@@ -25,6 +25,8 @@ const MOST_LOOKS = 5;
 interface Verdict {
   readonly path: string;
   readonly sound: boolean;
+  /** Whether PATH is the file of one segment, of which no cursor is known. */
+  readonly isSingleFile: boolean;
   readonly uuid: string | undefined;
   readonly cursorState: DirectoryPicture["cursorState"];
   readonly cursor: CursorState | undefined;
@@ -96,12 +98,13 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
   const { segments } = ledger;
   const sum = (key: "bytes" | "frames" | "records" | "payloadBytes"): number =>
     segments.reduce((total, segment) => total + segment[key], 0);
-  const lengthOf = (kind: Finding["kind"]): number =>
-    findings.reduce((total, one) => total + (one.kind === kind && "length" in one ? one.length : 0), 0);
+  const lengthOf = (kind: "damaged" | "torn"): number =>
+    findings.reduce((total, one) => total + (one.kind === kind && !isSetAside(one) ? one.length : 0), 0);
   const missing = findings.flatMap((one) => "missing" in one && one.missing !== undefined ? [one.missing] : []);
   return {
     path,
     sound: findings.every(isHarmless),
+    isSingleFile: picture.isSingleFile,
     uuid: picture.uuid,
     cursorState: picture.cursorState,
     cursor: picture.cursor,
@@ -120,8 +123,13 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
   };
 }
 
+/** Zeros behind the last frame: nobody wrote them, nothing is torn. */
+function isSetAside(finding: Finding): boolean {
+  return finding.kind === "torn" && finding.isZero;
+}
+
 function describe(verdict: Verdict, width: number): string {
-  const { path, sound, uuid, cursor, cursorState, totals, segments, findings } = verdict;
+  const { path, sound, isSingleFile, uuid, cursor, cursorState, totals, segments, findings } = verdict;
   const first = segments.find(({ records }) => records > 0)?.firstSequence;
   const last = segments.findLast(({ records }) => records > 0)?.lastSequence;
   const sequences = first === undefined ? "" : `, sequences ${formatRange({ first, last: last! })}`;
@@ -132,11 +140,9 @@ function describe(verdict: Verdict, width: number): string {
     ["segments", `${formatNumber(totals.segments)}, ${formatBytes(totals.bytes)}`],
     ["frames", formatNumber(totals.frames)],
     ["records", `${formatNumber(totals.records)}, ${formatBytes(totals.payloadBytes)}${sequences}`],
-    [
-      "cursor",
-      cursor === undefined ? cursorState : `committed up to ${cursor.committed.nextSequence - 1}`,
-    ],
   ];
+  const committed = cursor === undefined ? cursorState : `committed up to ${cursor.committed.nextSequence - 1}`;
+  if (!isSingleFile) rows.push(["cursor", committed]);
   if (totals.missingRecords > 0) rows.push(["missing", formatCount(totals.missingRecords, "record")]);
   if (totals.damagedBytes > 0) rows.push(["damaged", formatBytes(totals.damagedBytes)]);
   if (totals.tornBytes > 0) rows.push(["torn", formatBytes(totals.tornBytes)]);
