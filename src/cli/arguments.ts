@@ -29,7 +29,10 @@ export function optionsOf(command: Command): Record<string, CommandOption> {
 export function parseArguments(command: Command, args: readonly string[]): CommandArguments {
   const known = optionsOf(command);
   const options = Object.fromEntries(
-    Object.entries(known).map(([name, { type, short }]) => [name, short === undefined ? { type } : { type, short }]),
+    Object.entries(known).map(([name, { type, short, multiple = false }]) => [
+      name,
+      short === undefined ? { type, multiple } : { type, multiple, short },
+    ]),
   );
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
@@ -53,7 +56,13 @@ export function parseArguments(command: Command, args: readonly string[]): Comma
       throw new UsageError(`Cannot use ${rawName}: it needs a value, ${rawName}=${option.value ?? "VALUE"}`);
     }
   }
-  return { positionals, options: values as CommandArguments["options"] };
+  const isList = ([name]: readonly [string, unknown]): boolean => known[name]?.multiple === true;
+  const given = Object.entries(values);
+  return {
+    positionals,
+    options: Object.fromEntries(given.filter((one) => !isList(one))) as CommandArguments["options"],
+    lists: Object.fromEntries(given.filter(isList)) as CommandArguments["lists"] & object,
+  };
 }
 
 /**
@@ -61,7 +70,7 @@ export function parseArguments(command: Command, args: readonly string[]): Comma
  *
  * @throws {UsageError} if there is none, or more than one.
  */
-export function pathOf({ positionals }: CommandArguments, { name, usage }: Command): string {
+export function pathOf({ positionals }: CommandArguments, { name, usage }: Pick<Command, "name" | "usage">): string {
   const [path, ...more] = positionals;
   if (path === undefined || path === "") throw new UsageError(`Cannot ${name}: no PATH is given (${name} ${usage})`);
   if (more.length > 0) throw new UsageError(`Cannot ${name}: one PATH is taken, also given: ${more.join(" ")}`);

@@ -60,6 +60,12 @@ export interface CommandContext {
 /** An option of a command, as `parseArgs` of `node:util` takes it, and what it is. */
 export interface CommandOption {
   readonly type: "string" | "boolean";
+  /**
+   * Whether it may be given several times, as `--header` may: then it is in {@linkcode CommandArguments.lists}.
+   *
+   * @default {false}
+   */
+  readonly multiple?: boolean;
   readonly short?: string;
   /** What a string option takes, for the help: "N", "FILE". */
   readonly value?: string;
@@ -73,6 +79,8 @@ export interface CommandArguments {
   readonly positionals: readonly string[];
   /** Options by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  /** Those that may be given several times, by name: what was given, in order. */
+  readonly lists?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** One command. */
