@@ -44,6 +44,8 @@ import {
 import { helpOf, overview } from "./help.ts";
 import { dumpCommand } from "./dump.ts";
 import { inspectCommand } from "./inspect.ts";
+import { repairCommand } from "./repair.ts";
+import { restoreCommand } from "./restore.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
 import { verifyCommand } from "./verify.ts";
@@ -63,6 +65,8 @@ const COMMANDS: readonly Command[] = [
   inspectCommand,
   verifyCommand,
   dumpCommand,
+  repairCommand,
+  restoreCommand,
 ];
 
 /**
