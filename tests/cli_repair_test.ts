@@ -302,6 +302,26 @@ test("repair is refused while the buffer is open, and says who has it; --dry-run
   assertEquals((await runCli(fileSystem, ["repair", DIRECTORY])).code, 0);
 });
 
+test("repair --dry-run believes only what it finds twice: a writer may rotate while it looks", async () => {
+  const { fileSystem: before } = await makeBase();
+  const { fileSystem: after } = await makeLog(texts(10, "later"), {
+    ...SMALL,
+    fileSystem: copyOf(before),
+    ends: "closed",
+  });
+  let looks = 0;
+  const live: MemoryFileSystem = copyOf(before).kill({
+    onOperation({ operation, path }) {
+      // The segments are listed, the cursor is about to be read for the plan: by now there are more.
+      if (operation !== "open" || path !== CURSOR_PATH || ++looks !== 2) return;
+      for (const path of after.paths()) live.writeFile(path, after.readFile(path));
+    },
+  });
+  const { code, output } = await runCli(live, ["repair", DIRECTORY, "--dry-run"]);
+  assertEquals([code, output], [0, "Nothing to repair.\n"]);
+  assert(looks > 4, `only ${looks} looks at the cursor`);
+});
+
 test("repair touches nothing that is no buffer, or of a newer version", async () => {
   const base = await makeBase();
   const newer = (bytes: Uint8Array): Uint8Array => flipBit(flipBit(bytes, 8, 1), 88, 1);

@@ -12,7 +12,7 @@ import { bytesCodec, jsonCodec, textCodec } from "../src/codec.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
-import { decodeSegmentHeader } from "../src/wal/format.ts";
+import { decodeSegmentHeader, encodeSegmentHeader } from "../src/wal/format.ts";
 import { runChild } from "./child.ts";
 import { interruptedCase, repair, restoreJson, runCli, type Said, valuesIn } from "./cli_tools.ts";
 import { frameBytes, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "./damaged_logs.ts";
@@ -193,6 +193,26 @@ test("restore cuts through a frame, and never through a putMany that stays whole
   await repair(log);
   assertEquals((await restoreJson(log)).restoreRecords, 8004);
   assertEquals((await valuesOf(log)).sort(), valuesIn(base, 1001));
+});
+
+test("restore goes on behind a segment without a record, and behind space set aside", async () => {
+  const base = await makeBase();
+  const result = decodeSegmentHeader(base.bytes(-1));
+  assert(result.kind === "header");
+  const frames = framesOf(base.bytes(-1));
+  const { payloadBytesBefore, logBytesBefore } = result.header;
+  const header = {
+    ...result.header,
+    firstSequence: 25,
+    payloadBytesBefore: payloadBytesBefore + frames.reduce((sum, { length }) => sum + length - 32, 0),
+    logBytesBefore: logBytesBefore + frames.reduce((sum, { length }) => sum + length, 0),
+  };
+  for (const last of [encodeSegmentHeader(header), concat(encodeSegmentHeader(header), new Uint8Array(300))]) {
+    const log = copyOf(base.fileSystem, { [base.path(1)]: hitHeader(base.bytes(1)), [segmentPath(25)]: last });
+    await repair(log);
+    assertEquals((await restoreJson(log)).files[0]!.restored?.firstSequence, 25);
+    assertEquals((await valuesOf(log)).sort(), valuesIn(base));
+  }
 });
 
 test("restore restores a file once", async () => {

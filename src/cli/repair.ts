@@ -16,6 +16,9 @@ import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "./repair_p
 import { readDirectory } from "./scan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./text.ts";
 
+/** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
+const MOST_LOOKS = 4;
+
 /** Repairs a log. */
 export const repairCommand: Command = {
   name: "repair",
@@ -42,13 +45,23 @@ Examples:
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
   const path = pathOf(args, repairCommand);
   const isDryRun = args.options["dry-run"] === true;
-  const plan = isDryRun ? await planRepair({ path, context, label: "repair" }) : await repair(path, context);
+  const plan = isDryRun ? await foresee(path, context) : await repair(path, context);
   const { output } = context;
   const text = args.options["json"] === true
     ? `${JSON.stringify(toJson(plan, { path, isDryRun }))}\n`
     : describe(plan, { isDryRun, width: widthOf(output) });
   await output.write(text);
   return isDryRun && hasWork(plan) ? EXIT_UNSOUND : EXIT_OK;
+}
+
+async function foresee(path: string, context: CommandContext): Promise<RepairPlan> {
+  let plan = await planRepair({ path, context, label: "repair" });
+  for (let look = 1; look < MOST_LOOKS && hasWork(plan); look++) {
+    const before = JSON.stringify(workOf(plan));
+    plan = await planRepair({ path, context, label: "repair" });
+    if (JSON.stringify(workOf(plan)) === before) break;
+  }
+  return plan;
 }
 
 async function repair(path: string, context: CommandContext): Promise<RepairPlan> {
@@ -66,11 +79,11 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
 }
 
 function toJson(plan: RepairPlan, { path, isDryRun }: { path: string; isDryRun: boolean }): Record<string, unknown> {
-  const { tail, regions, moved, removed, cursor, missing } = plan;
+  return { path, dryRun: isDryRun, nothingToDo: !hasWork(plan), ...workOf(plan) };
+}
+
+function workOf({ tail, regions, moved, removed, cursor, missing }: RepairPlan): Record<string, unknown> {
   return {
-    path,
-    dryRun: isDryRun,
-    nothingToDo: !hasWork(plan),
     cut: tail ?? null,
     setAside: regions,
     moved,
