@@ -75,6 +75,7 @@ function casesOf(base: Base, foreign: Base): Case[] {
     log("a frame is taken out", { [path(1)]: removeRange(bytes(1), one.offset, two.offset) }),
     log("a foreign segment strays in at the end", { [segmentPath(900)]: stray }),
     log("a segment that was never begun", { [segmentPath(25)]: cut(last, 70) }),
+    log("half a header in the middle", { [path(1)]: cut(bytes(1), 79) }),
     log("a segment of zeros", { [segmentPath(25)]: new Uint8Array(300) }),
     log("no cursor", { [CURSOR_PATH]: undefined }),
     log("a damaged cursor", { [CURSOR_PATH]: garbage(cursor.length, 3) }),

@@ -19,6 +19,9 @@ import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, w
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
 const MOST_LOOKS = 4;
 
+/** Several losses at once may hide each other; more rounds than this were never needed. */
+const MOST_ROUNDS = 3;
+
 /** Repairs a log. */
 export const repairCommand: Command = {
   name: "repair",
@@ -27,7 +30,7 @@ export const repairCommand: Command = {
   details: `
 Cuts off an unfinished write at the end, copies damaged bytes to PATH/quarantine, moves segments there that can't be read at all, rewrites a cursor that doesn't fit the log, and writes down in PATH/quarantine/losses.json which sequences are lost. A buffer that is opened with onDamage "fail" reads past all of that afterwards.
 
-It never deletes a byte: what is cut off or moved is in the quarantine, and damaged bytes between good ones stay in their segment, too. What a buffer that is open does by itself is the same, but it stops copying at 64 MiB. Records in front of the commit position are not looked at: they are delivered. verify goes on to report damaged bytes that stay where they are, and sequences that are lost, until the consumer is past them.
+It never deletes a byte: what is cut off or moved is in the quarantine, and damaged bytes between good ones stay in their segment, too. What a buffer that is open does by itself is the same, but it stops copying at 64 MiB. Segments in front of the commit position are not looked at: they are delivered. verify goes on to report damaged bytes that stay where they are, and sequences that are lost, until the consumer is past them.
 
 With --dry-run nothing is changed and no lock is taken; it may be run beside the program that has the buffer open, of which the last write may then look unfinished. Without it, the buffer must not be open. A repair that was interrupted is finished by the next one.
 
@@ -72,6 +75,12 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
   try {
     const plan = await planRepair({ path, context, label: "repair" });
     await carryOutRepair(plan, { fileSystem, directory: path });
+    // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
+    for (let i = 0; i < MOST_ROUNDS && hasWork(plan); i++) {
+      const next = await planRepair({ path, context, label: "repair" });
+      if (!hasWork(next)) break;
+      await carryOutRepair(next, { fileSystem, directory: path });
+    }
     return plan;
   } finally {
     lock.release();

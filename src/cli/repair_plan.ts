@@ -63,6 +63,8 @@ export interface RepairPlan {
   readonly cursor: "lost" | "behind" | undefined;
   /** Sequences that are lost, and were not known to be. */
   readonly missing: readonly SequenceRange[];
+  /** All that the log doesn't have: those, and what was dropped; a reader of one may run into the other. */
+  readonly absent: readonly SequenceRange[];
   /** Sequences that the log still has, from the first uncommitted one on. */
   readonly present: readonly SequenceRange[];
 }
@@ -126,6 +128,7 @@ async function planOnce(options: RepairOptions): Promise<RepairPlan> {
     removed: empty.map(({ name }) => name),
     cursor: cursorWork({ fileSystem, directory: path }, recovery),
     missing: subtract(unite([...missingOf(recovery, met), ...lost]), known.acceptedSequences),
+    absent: unite([...absentOf(recovery, met), ...lost]),
     present: unite(met.present),
   };
 }
@@ -171,42 +174,67 @@ function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met
   return subtract(wanted.filter(({ first, last }) => first <= last), unite(met.present));
 }
 
+function absentOf({ cursor: { committed }, end }: Plan, met: Walk): SequenceRange[] {
+  const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
+  return all.first > all.last ? [] : subtract([all], unite(met.present));
+}
+
 /** Reads the log as its buffer would, from the first record that is not committed. */
-async function walkLog(options: RepairOptions, { cursor, segments }: Plan): Promise<Walk> {
+async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<Walk> {
   const { path, context, label } = options;
   const { fileSystem } = context;
   const picture = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
   const met: Walk = { regions: [], moved: [], present: [] };
-  const last = segments.at(-1)?.name;
+  const log: WalkedLog = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
+  // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
+  const first = picture.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
+  for (const item of scanLog(fileSystem, path, { picture, from: first, to: from - 1 })) {
+    if (item.kind === "damaged") note(met, item, log);
+  }
   const scan = scanLog(fileSystem, path, { picture, from });
   await walk(scan, { context, label, totalBytes: segmentBytesOf(picture) }, (item) => {
-    note(met, item, { path, last });
+    note(met, item, log);
   });
   return met;
 }
 
-function note(met: Walk, item: ScanItem, { path, last }: { path: string; last: string | undefined }): void {
+/** What has to be known of a log to judge what a scan of it meets. */
+interface WalkedLog {
+  readonly path: string;
+  /** The last segment that can be read. */
+  readonly last: string | undefined;
+  /** Segments that were never begun and that recovery removes. */
+  readonly newest: readonly string[];
+}
+
+function note(met: Walk, item: ScanItem, log: WalkedLog): void {
   switch (item.kind) {
     case "frame":
       met.present.push({ first: item.firstSequence, last: item.firstSequence + item.count - 1 });
       break;
     case "damaged":
       // Those of the last segment are recovery's.
-      if (item.segment !== last && item.length > 0) met.regions.push(item);
+      if (item.segment !== log.last && item.length > 0) met.regions.push(item);
       break;
     case "unusable":
-      noteUnusable(met, item, path);
+      noteUnusable(met, item, log);
       break;
   }
 }
 
-function noteUnusable(met: Walk, { segment, bytes, why, version }: UnusableSegment, path: string): void {
+function noteUnusable(
+  met: Walk,
+  { segment, bytes, why, version }: UnusableSegment,
+  { path, newest }: Pick<WalkedLog, "path" | "newest">,
+): void {
   // Whoever knows that version knows better what to do.
   if (why === "version") {
     throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: FORMAT_VERSION });
   }
+  // Recovery removes the newest ones that were never begun; a reader meets the others as bytes that it can't read.
   if (why !== "empty") met.moved.push({ segment, bytes, why });
+  else if (bytes > 0 && !newest.includes(segment)) met.moved.push({ segment, bytes, why: "header" });
 }
 
 /**
@@ -215,14 +243,14 @@ function noteUnusable(met: Walk, { segment, bytes, why, version }: UnusableSegme
  * @throws {FileSystemError} if it can't be done; another run goes on where this one ended.
  */
 export async function carryOutRepair(plan: RepairPlan, { fileSystem, directory }: SegmentPlace): Promise<void> {
-  const { tail, regions, missing } = plan;
+  const { tail, regions, missing, absent } = plan;
   // Whoever repairs means it: the limit is there for a buffer that nobody watches.
   const quarantine = new Quarantine(fileSystem, directory, Infinity);
   for (const region of tail === undefined || tail.isZero ? regions : [...regions, tail]) {
     if (!await quarantine.copy(region)) throw quarantine.failure;
   }
   if (regions.length + missing.length > 0) {
-    await quarantine.noteLosses({ acceptedRegions: regions, acceptedSequences: missing });
+    await quarantine.noteLosses({ lost: missing, acceptedRegions: regions, acceptedSequences: absent });
   }
   // A buffer that was locked, and no more, has no cursor and gets none.
   const hasCursor = plan.cursor !== undefined || Cursor.read(fileSystem, directory) !== undefined;

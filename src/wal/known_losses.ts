@@ -49,7 +49,7 @@ export class KnownLosses implements Losses {
 
   /** These; by default none. */
   constructor({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses> = {}) {
-    this.lost = unite([...lost, ...acceptedSequences]);
+    this.lost = unite(lost);
     this.acceptedRegions = acceptedRegions;
     this.acceptedSequences = unite(acceptedSequences);
   }
