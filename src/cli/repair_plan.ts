@@ -28,7 +28,7 @@ import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { carryOut, examine, type Plan, type SegmentPlace } from "../wal/recovery.ts";
 import type { CommandContext } from "./command.ts";
 import { isGone, readDirectory } from "./picture.ts";
-import { type ScanItem, scanLog, type UnusableSegment } from "./scan.ts";
+import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
 import { segmentBytesOf, walk } from "./walk.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
@@ -161,7 +161,8 @@ function withoutDoubles(regions: readonly Region[]): Region[] {
 interface Walk {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
-  readonly present: SequenceRange[];
+  /** In order, as few ranges: there may be millions of frames. */
+  readonly present: { readonly first: number; last: number }[];
 }
 
 /** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
@@ -211,7 +212,7 @@ interface WalkedLog {
 function note(met: Walk, item: ScanItem, log: WalkedLog): void {
   switch (item.kind) {
     case "frame":
-      met.present.push({ first: item.firstSequence, last: item.firstSequence + item.count - 1 });
+      notePresent(met, item);
       break;
     case "damaged":
       // Those of the last segment are recovery's.
@@ -221,6 +222,13 @@ function note(met: Walk, item: ScanItem, log: WalkedLog): void {
       noteUnusable(met, item, log);
       break;
   }
+}
+
+function notePresent({ present }: Walk, { firstSequence, count }: ScannedFrame): void {
+  const before = present.at(-1);
+  const last = firstSequence + count - 1;
+  if (before?.last === firstSequence - 1) before.last = last;
+  else present.push({ first: firstSequence, last });
 }
 
 function noteUnusable(
