@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { type ScanItem, scanLog } from "../src/cli/scan.ts";
+import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
@@ -207,22 +207,31 @@ test("scanLog() looks twice at bad bytes at the end: a write may be under way", 
   }
 });
 
-test("readDirectory() looks again when a segment goes between the list and a look at it", () => {
-  const fileSystem = copyOf(base.fileSystem);
-  let lists = 0;
-  const watched: FileSystem = {
-    ...readOnly(fileSystem),
-    list(path) {
-      const names = fileSystem.list(path);
-      // The second list is the one whose names are opened.
-      if (path === DIRECTORY && ++lists === 2) fileSystem.remove(base.path(0));
-      return names;
-    },
-  };
-  const items = [...scanLog(watched, DIRECTORY)];
-  assertGreater(lists, 2);
-  // It was not committed here: whoever removed it wasn't the writer.
-  assertEquals(items[0], { kind: "missing", missing: { first: 6, last: 10 } });
+test("readDirectory() looks again when segments go between the list and a look at them", () => {
+  for (const goes of ["the first", "all, and another is there"] as const) {
+    const fileSystem = copyOf(base.fileSystem);
+    const watched: FileSystem = {
+      ...readOnly(fileSystem),
+      list(path) {
+        const names = fileSystem.list(path);
+        lists++;
+        // The second list is the one whose names are opened.
+        if (path !== DIRECTORY || lists !== 2 || goes === "the first") return names;
+        const newest = fileSystem.readFile(base.path(-1));
+        for (let i = 0; i < base.firsts.length; i++) fileSystem.remove(base.path(i));
+        fileSystem.writeFile(base.path(0), newest);
+        return names.filter((name) => !base.path(0).endsWith(name));
+      },
+      open(path, mode) {
+        if (path === base.path(0) && ++opens === 2 && goes === "the first") fileSystem.remove(path);
+        return readOnly(fileSystem).open(path, mode);
+      },
+    };
+    let [lists, opens] = [0, 0];
+    const picture = readDirectory(watched, DIRECTORY);
+    assertGreater(lists, 2, goes);
+    assertEquals(picture.segments.length, goes === "the first" ? 3 : 1, goes);
+  }
 });
 
 test("verify and dump in processes of their own, beside a process that writes", { timeout: 120_000 }, async () => {
@@ -246,9 +255,12 @@ test("verify and dump in processes of their own, beside a process that writes", 
         assertGreater(totals.records, 0, note);
       } else {
         const sequences = stdout.split("\n").slice(0, -1).map((line) => JSON.parse(line).n);
-        assert(sequences.every((n, i) => i === 0 || n === sequences[i - 1] + 1), note);
+        const isWhole = sequences.every((n, i) => i === 0 || n === sequences[i - 1] + 1);
+        assert(isWhole || stderr !== "", note);
       }
-      assertEquals([code, stderr], [0, ""], note);
+      // A writer that is fast may have removed a segment that was to be read next.
+      assertEquals(stderr.replace(/^sluice: committed and removed meanwhile in \d{20}\.wal\n/gm, ""), "", note);
+      assertEquals(code, 0, note);
     }
     writer.kill("SIGKILL");
     await ended;

@@ -3,12 +3,13 @@
  */
 
 import { Buffer } from "node:buffer";
-import { assertSameBytes, snapshot } from "./log_tools.ts";
+import { assertSameBytes, DIRECTORY, snapshot } from "./log_tools.ts";
 import { type CommandContext, type Output, OutputClosedError } from "../src/cli/command.ts";
 import { main } from "../src/cli/main.ts";
 import type { Clock } from "../src/clock.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { FileBuffer } from "../src/file_buffer.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 
 /** What a command has left behind. */
@@ -64,6 +65,25 @@ export async function readUnchanged(
   if (Object.keys(after).join() !== Object.keys(before).join()) throw new Error(`${args[0]} changed the names`);
   for (const [path, bytes] of Object.entries(before)) assertSameBytes(after[path]!, bytes, `${args[0]} ${path}`);
   return reading;
+}
+
+/** Lines of an output. */
+export function linesOf(text: string): string[] {
+  return text.split("\n").slice(0, -1);
+}
+
+/** A log of JSON records, put one a second from 2026 on: two are committed, two in flight, one more is pending. */
+export async function makeJsonLog(): Promise<MemoryFileSystem> {
+  const fileSystem = new MemoryFileSystem();
+  const clock = new ManualClock();
+  const buffer = await FileBuffer.open<unknown>({ path: DIRECTORY, fileSystem, clock, maxRecords: 2 });
+  for (const record of [{ n: 1 }, "two", [3], null, { text: "fünf" }]) {
+    await buffer.put(record);
+    clock.advance(1000);
+  }
+  await buffer.commit(await buffer.emit());
+  await buffer.emit();
+  return fileSystem.kill();
 }
 
 class Recorder implements Output {

@@ -24,7 +24,20 @@ import {
   wholeFiles,
 } from "./corruption_cases.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "./damaged_logs.ts";
-import { copyOf, CURSOR_PATH, cut, DIRECTORY, drainCopy, type Drained, overwrite, uint32 } from "./log_tools.ts";
+import {
+  concat,
+  copyOf,
+  CURSOR_PATH,
+  cut,
+  DIRECTORY,
+  drainCopy,
+  type Drained,
+  frameOf,
+  framesOf,
+  overwrite,
+  uint32,
+  viewOf,
+} from "./log_tools.ts";
 
 /** Of so many cases one is tried: on Deno more of them. */
 const STEP = currentRuntime().name === "deno" ? 61 : 131;
@@ -170,6 +183,11 @@ interface Row {
 const { firsts, path, bytes } = base;
 const last = bytes(-1);
 
+/** A frame that is valid in a segment. */
+function frameIn(segment: number, sequence: number, payloads: readonly string[]): Uint8Array {
+  return frameOf({ sequence, payloads, salt: viewOf(bytes(segment)).getUint32(64, true) });
+}
+
 const ROWS: readonly Row[] = [
   {
     name: "a bad frame in the middle is damage, with the sequence that it had",
@@ -253,6 +271,26 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
+    name: "records before a last segment that can't be read are missing if no segment has them",
+    files: { [path(2)]: undefined, [path(-1)]: hitHeader(last) },
+    finds: [
+      { kind: "missing", missing: { first: 16, last: 20 }, segment: false },
+      {
+        kind: "unusable",
+        segment: 21,
+        bytes: 337,
+        why: "header",
+        version: undefined,
+        mayHold: { first: 21, last: 57 },
+      },
+    ],
+  },
+  {
+    name: "a frame behind the place where the next segment goes on is not believed",
+    files: { [path(1)]: concat(bytes(1), frameIn(1, 16, ["cut off, and back"])) },
+    finds: [{ kind: "damaged", segment: 11, offset: 388, length: 49, missing: undefined }],
+  },
+  {
     name: "a segment that was just begun is empty",
     files: { [`${DIRECTORY}/00000000000000000025.wal`]: new Uint8Array(0) },
     finds: [{ kind: "unusable", segment: 25, bytes: 0, why: "empty", version: undefined, mayHold: undefined }],
@@ -264,6 +302,17 @@ for (const { name, files, finds } of ROWS) {
     assertEquals(outline(scan(copyOf(base.fileSystem, files))), finds);
   });
 }
+
+test("scanLog() gives a record once that stands at the end of a segment and at the start of the next", () => {
+  const { offset } = framesOf(bytes(1)).at(-1)!;
+  const both = concat(bytes(1).subarray(0, offset), frameIn(1, 15, ["15", "16, before"]));
+  for (const [from, first] of [[1, 6], [16, 16]] as const) {
+    const items = scan(copyOf(base.fileSystem, { [path(1)]: both }), { from });
+    assertEquals(outline(items), []);
+    assertEquals(sequencesOf(items), range(first, 24));
+    assert(items.every((item) => item.kind !== "frame" || item.count > 0));
+  }
+});
 
 test("scanLog() refuses a log whose newest segment is of a newer version, and says which", () => {
   const files = { [path(-1)]: overwrite(overwrite(last, 8, uint32(7)), 88, uint32(7)) };

@@ -53,7 +53,7 @@ const LINES: readonly string[] = [
   "sinks/abortable  sinks/delivery_journal  sinks/ndjson  sinks/retry_after  sinks/identity  sinks/postgres_rules",
   "producer  sinks/*",
   "presets",
-  "cli/command  cli/picture  cli/text  cli/version",
+  "cli/command  cli/picture  cli/scan_items  cli/text  cli/version",
   "cli/scan  cli/arguments  cli/progress  cli/terminal",
   "cli/help  cli/findings  cli/walk  cli/payload_text",
   "cli/ledger",

@@ -4,7 +4,8 @@
  * - `deno`: the tests, then every example of the documentation; `bun`; `node`. These three when none is given.
  * - `jsr`: the tests on Deno against the published `@std` packages instead of the stand-ins.
  * - `coverage`: the tests on Deno, then the line coverage of `src/`.
- * - `bench`: no test, but the benchmark, `tests/bench/run.ts`. Only alone; what follows are its options.
+ * - `bench`, `bench:cli`: no test, but a benchmark, `tests/bench/run.ts` or `cli.ts`. Only alone; what follows are its
+ *   options.
  *
  * Bun and Node are fetched from npm by Deno itself, so that Deno (and `npx -y deno` is one) is all that it takes, and
  * nothing is installed; where that fails, installed ones do if they are new enough. Each runtime is told where to
@@ -87,7 +88,7 @@ const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
   async bench() {
     const args = [
       ...runtimeArgs({ name: "deno", command: Deno.execPath() }),
-      `${root}tests/bench/run.ts`,
+      `${root}tests/bench/${names[0] === "bench" ? "run.ts" : "cli.ts"}`,
       ...benchArgs,
     ];
     const { code } = await new Deno.Command(Deno.execPath(), {
@@ -98,6 +99,7 @@ const targets: Readonly<Record<string, () => Promise<Outcome[]>>> = {
     }).output();
     return code === 0 ? [] : [{ passed: 0, failed: 1 }];
   },
+  "bench:cli": () => targets["bench"]!(),
 };
 
 function denoTests(what: string, args: readonly string[]): Run {
@@ -249,8 +251,9 @@ function total(output: string, pattern: RegExp): number {
   return Array.from(output.matchAll(pattern), ([, digits]) => Number(digits)).reduce((sum, count) => sum + count, 0);
 }
 
-const benchArgs = Deno.args[0] === "bench" ? Deno.args.slice(1) : [];
-const names = benchArgs.length > 0 ? ["bench"] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
+const isBench = Deno.args[0]?.startsWith("bench") ?? false;
+const benchArgs = isBench ? Deno.args.slice(1) : [];
+const names = isBench ? [Deno.args[0]!] : Deno.args.length > 0 ? Deno.args : ["deno", "bun", "node"];
 const unknown = names.filter((name) => !Object.hasOwn(targets, name));
 if (unknown.length > 0) {
   console.error(`Cannot run ${unknown.join(", ")}: the targets are ${Object.keys(targets).join(", ")}`);

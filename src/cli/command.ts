@@ -24,7 +24,7 @@ export interface Output {
   /** Width in columns if this is a terminal; `undefined` if it is not. */
   readonly columns: number | undefined;
   /**
-   * Resolves when more can be written without piling up.
+   * Resolves when more can be written without piling up; the bytes may be written over then.
    *
    * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
    */

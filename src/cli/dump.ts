@@ -98,8 +98,8 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
     isSound &&= isHarmless(finding);
-    // What is no loss is no news for somebody who wants records.
-    if (isHarmless(finding)) return;
+    // What is no loss is no news for somebody who wants records, unless it explains a gap.
+    if (isHarmless(finding) && finding.kind !== "gone") return;
     // In order, where both streams go the same way.
     await encoder.flush();
     await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);

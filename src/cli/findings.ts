@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Column, formatBytes, formatNumber, formatRange, table } from "./text.ts";
+import { type Column, formatBytes, formatRange, NO_CELL, table } from "./text.ts";
 import type { DamagedBytes, GoneSegment, MissingRecords, ScanItem, TornTail, UnusableSegment } from "./scan.ts";
 
 /** The cursor doesn't fit the log, or a segment's running totals don't fit the segments before. */
@@ -43,11 +43,11 @@ export function wordsFor(finding: Finding): string {
     case "damaged":
       return finding.length === 0 ? "frames missing without a trace" : "damaged bytes";
     case "torn":
-      return finding.isZero ? "space set aside" : "unfinished write, is cut off at the next open";
+      return finding.isZero ? "space set aside" : "unfinished write";
     case "missing":
       return "records missing";
     case "gone":
-      return "removed meanwhile, committed";
+      return "committed and removed meanwhile";
     case "contradiction":
       return finding.what;
     case "unusable":
@@ -89,7 +89,7 @@ const COLUMNS: readonly Column[] = [
 export function findingsTable(findings: readonly Finding[], width: number): string {
   const rows = findings.map((finding) => {
     const { segment, offset, length, sequences } = placeOf(finding);
-    return [segment, offset, length, sequences, wordsFor(finding)].map((cell) => cell || "-");
+    return [segment, offset, length, sequences, wordsFor(finding)].map((cell) => cell || NO_CELL);
   });
   return table(COLUMNS, rows, width);
 }
@@ -102,7 +102,7 @@ function placeOf(finding: Finding): { segment: string; offset: string; length: s
   const mayHold = finding.kind === "unusable" ? finding.mayHold : undefined;
   return {
     segment,
-    offset: isPlace ? formatNumber(finding.offset) : "",
+    offset: isPlace ? String(finding.offset) : "",
     length: bytes === undefined ? "" : formatBytes(bytes),
     sequences: missing !== undefined
       ? formatRange(missing)

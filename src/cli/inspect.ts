@@ -105,7 +105,8 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
   const boundaries = cursor?.boundaries ?? [];
   const end = later(tail.end ?? resume, resume);
   const inFlight = amount(committed, boundaries.at(-1) ?? committed);
-  const waiting = amount(resume, end);
+  const all = amount(resume, end);
+  const waiting = { ...all, records: all.records - lostIn(tail.findings, resume, end) };
   const momentOf = (sequence: number, putTime: number): Moment => {
     return { sequence, putTime, ageMs: Math.max(0, clock.now() - putTime) };
   };
@@ -201,6 +202,16 @@ function firstFrom(
   return undefined;
 }
 
+/** How many of the records from one position to another are known to be missing. */
+function lostIn(findings: readonly Finding[], from: LogPosition, to: LogPosition): number {
+  return findings.reduce((lost, finding) => {
+    if (finding.kind !== "damaged" || finding.missing === undefined) return lost;
+    const first = Math.max(finding.missing.first, from.nextSequence);
+    const last = Math.min(finding.missing.last, to.nextSequence - 1);
+    return lost + Math.max(0, last - first + 1);
+  }, 0);
+}
+
 function later(a: LogPosition, b: LogPosition): LogPosition {
   return a.nextSequence >= b.nextSequence ? a : b;
 }
@@ -221,7 +232,7 @@ function describe(inspection: Inspection, width: number): string {
     ["buffer", uuid ?? "not known"],
     ["format", `${formatVersion}${codecVersion === undefined ? "" : `, codec version ${codecVersion}${encoding}`}`],
     ["segments", sequencesIn(inspection)],
-    ["committed", committedSequence === 0 ? "nothing" : `up to sequence ${formatNumber(committedSequence)}`],
+    ["committed", committedSequence === 0 ? "nothing" : `up to sequence ${committedSequence}`],
     ["in flight", inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatBatches(inFlight.batches)}`],
     ["pending", pending.records === 0 ? "nothing" : inAll(pending)],
   ];
@@ -240,7 +251,7 @@ function describe(inspection: Inspection, width: number): string {
 function sequencesIn({ segments, firstSequence, lastSequence, diskBytes }: Inspection): string {
   const size = `${formatNumber(segments)}, ${formatBytes(diskBytes.segments)}`;
   if (firstSequence === undefined || firstSequence > lastSequence) return size;
-  return `${size}, sequences ${formatNumber(firstSequence)} to ${formatNumber(lastSequence)}`;
+  return `${size}, sequences ${firstSequence} to ${lastSequence}`;
 }
 
 function inAll({ records, payloadBytes }: Amount): string {
@@ -256,7 +267,7 @@ function filesText(files: number, bytes: number): string {
 }
 
 function momentText({ sequence, putTime, ageMs }: Moment): string {
-  return `sequence ${formatNumber(sequence)}, put ${formatDuration(ageMs)} ago (${formatTime(putTime)})`;
+  return `sequence ${sequence}, put ${formatDuration(ageMs)} ago (${formatTime(putTime)})`;
 }
 
 function ownerText(owner: Inspection["owner"]): string {

@@ -27,13 +27,10 @@ const SPACE = 0x20;
 /** Fewer bytes are copied faster one by one. */
 const COPY_FROM_BYTES = 40;
 const DIGIT_ZERO = 0x30;
-/** Of a safe integer. */
-const MOST_DIGITS = 16;
+const DIGIT_NINE = 0x39;
 
 const utf8 = new TextEncoder();
-const NOTHING = new Uint8Array(0);
 const LINE_END = utf8.encode("\n");
-const OBJECT_START = utf8.encode(`{"sequence":`);
 const OBJECT_END = utf8.encode("}\n");
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -108,11 +105,13 @@ function addOneByOne(
   { format, first }: { readonly format: DumpFormat; readonly first: number },
 ): void {
   let sequence = first;
-  for (let at = 0; at < records.length; at = behind(records, at)) {
-    const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
-    chunks.append(format === "base64" ? base64(payload) : oneLine(payload, sequence));
+  const buffer = bufferOf(records);
+  for (let at = 0; at < records.length; sequence++) {
+    const start = at + RECORD_HEADER_BYTES;
+    at = behind(records, at);
+    if (format === "base64") chunks.appendAscii(buffer.toString("base64", start, at));
+    else chunks.append(oneLine(records.subarray(start, at), sequence));
     chunks.append(LINE_END);
-    sequence++;
   }
 }
 
@@ -120,88 +119,100 @@ function addOneByOne(
 class MetaText {
   readonly #format: DumpFormat;
   readonly #chunks: Chunks;
+  #putTime = -1;
   #time = "";
-  /** What stands between sequence and payload, by the name of the payload's field. */
-  #middles: Partial<Record<"record" | "text" | "base64", Uint8Array>> = {};
 
   constructor(format: DumpFormat, chunks: Chunks) {
     this.#format = format;
     this.#chunks = chunks;
   }
 
-  add({ putTime, isJson, count }: ScannedFrame, records: Uint8Array, first: number): void {
-    const time = isoTime(putTime);
-    if (time !== this.#time) this.#middles = {};
-    this.#time = time;
-    const isJsonCopied = this.#format === "json" && isJson;
-    if (this.#format === "text" || isJsonCopied) {
-      return this.#addCopied(records, { first, count, isJson: isJsonCopied });
-    }
+  add({ putTime, isJson }: ScannedFrame, records: Uint8Array, first: number): void {
+    if (putTime !== this.#putTime) this.#time = isoTime(putTime);
+    this.#putTime = putTime;
+    if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
+    const chunks = this.#chunks;
+    const buffer = bufferOf(records);
     let sequence = first;
-    for (let at = 0; at < records.length; at = behind(records, at)) {
-      const payload = records.subarray(at + RECORD_HEADER_BYTES, behind(records, at));
-      if (this.#format === "json") this.#addAsJson(payload, sequence);
-      else {this.#chunks.appendLine({
-          open: NOTHING,
-          sequence,
-          middle: this.#tabs(),
-          text: base64(payload),
-          close: LINE_END,
-        });}
-      sequence++;
+    for (let at = 0; at < records.length; sequence++) {
+      const start = at + RECORD_HEADER_BYTES;
+      at = behind(records, at);
+      const [name, text] = this.#format === "json"
+        ? asField(records.subarray(start, at))
+        : ["base64", undefined] as const;
+      chunks.append(this.#headOf(name, sequence).bytes);
+      if (text === undefined) chunks.appendAscii(buffer.toString("base64", start, at));
+      else chunks.append(text);
+      chunks.append(this.#end);
     }
   }
 
   /** Lines around payloads as they are. */
-  #addCopied(
-    records: Uint8Array,
-    { first, count, isJson }: { readonly first: number; readonly count: number; readonly isJson: boolean },
-  ): void {
+  #addCopied(records: Uint8Array, first: number): void {
     const chunks = this.#chunks;
-    const middle = isJson ? this.#field("record") : this.#tabs();
-    const [open, close] = isJson ? [OBJECT_START, OBJECT_END] : [NOTHING, LINE_END];
-    chunks.stage(records, records.length + count * (open.length + MOST_DIGITS + middle.length + close.length));
+    const end = this.#end;
+    let head = this.#headOf("record", first);
     let sequence = first;
-    for (let at = 0; at < records.length; sequence++) {
-      const start = at + RECORD_HEADER_BYTES;
-      at = start + lengthAt(records, at);
-      chunks.appendFitting(open);
-      chunks.appendNumber(sequence);
-      chunks.appendFitting(middle);
-      chunks.appendStaged(start, at);
-      chunks.appendFitting(close);
+    for (let at = 0; at < records.length;) {
+      // For a while no sequence gets a digit more: they are staged together.
+      const from = at;
+      const stop = head.fits;
+      let count = 0;
+      for (; at < records.length && count < stop; count++) at = behind(records, at);
+      const part = records.subarray(from, at);
+      chunks.stage(part, part.length + count * (head.bytes.length + end.length));
+      for (let partAt = 0; partAt < part.length;) {
+        const start = partAt + RECORD_HEADER_BYTES;
+        partAt = start + lengthAt(part, partAt);
+        chunks.appendFitting(head.bytes);
+        head.countUp();
+        chunks.appendStaged(start, partAt);
+        chunks.appendFitting(end);
+      }
+      sequence += count;
+      head = this.#headOf("record", sequence);
     }
   }
 
-  /** A payload that may be JSON, or text, or neither. */
-  #addAsJson(payload: Uint8Array, sequence: number): void {
-    const json = asJson(payload);
-    const text = json === undefined ? asText(payload) : undefined;
-    const [name, value] = json !== undefined
-      ? ["record", json] as const
-      : text !== undefined
-      ? ["text", utf8.encode(JSON.stringify(text))] as const
-      : ["base64", utf8.encode(`"${toBase64(payload)}"`)] as const;
-    const middle = this.#field(name);
-    this.#chunks.appendLine({ open: OBJECT_START, sequence, middle, text: value, close: OBJECT_END });
+  get #end(): Uint8Array {
+    return this.#format === "json" ? OBJECT_END : LINE_END;
   }
 
-  #field(name: "record" | "text" | "base64"): Uint8Array {
-    return this.#middles[name] ??= utf8.encode(`,"putTime":${JSON.stringify(this.#time)},"${name}":`);
-  }
-
-  #tabs(): Uint8Array {
-    return this.#middles.text ??= utf8.encode(`\t${this.#time}\t`);
+  #headOf(name: "record" | "text" | "base64", sequence: number): LineHead {
+    return this.#format === "json"
+      ? new LineHead(`{"sequence":`, sequence, `,"putTime":${JSON.stringify(this.#time)},"${name}":`)
+      : new LineHead("", sequence, `\t${this.#time}\t`);
   }
 }
 
-/** A line with a sequence in it. */
-interface NumberedLine {
-  readonly open: Uint8Array;
-  readonly sequence: number;
-  readonly middle: Uint8Array;
-  readonly text: Uint8Array;
-  readonly close: Uint8Array;
+/** What stands before a payload, with a sequence in it that counts up in place: a string for each would cost more than all else. */
+class LineHead {
+  readonly bytes: Uint8Array;
+  /** For so many sequences the digits suffice. */
+  readonly fits: number;
+  readonly #lastDigit: number;
+
+  constructor(before: string, sequence: number, after: string) {
+    const digits = String(sequence);
+    this.bytes = utf8.encode(before + digits + after);
+    this.fits = 10 ** digits.length - sequence;
+    this.#lastDigit = before.length + digits.length - 1;
+  }
+
+  countUp(): void {
+    let at = this.#lastDigit;
+    for (; this.bytes[at] === DIGIT_NINE; at--) this.bytes[at] = DIGIT_ZERO;
+    this.bytes[at]++;
+  }
+}
+
+/** A payload that may be JSON, or text, or neither. */
+function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
+  const json = asJson(payload);
+  if (json !== undefined) return ["record", json];
+  const text = asText(payload);
+  if (text !== undefined) return ["text", utf8.encode(JSON.stringify(text))];
+  return ["base64", utf8.encode(`"${bufferOf(payload).toString("base64")}"`)];
 }
 
 /**
@@ -211,6 +222,8 @@ interface NumberedLine {
 class Chunks {
   readonly #output: Output;
   #bytes = new Uint8Array(2 * CHUNK_BYTES);
+  /** The same, for texts. */
+  #text = bufferOf(this.#bytes);
   #length = 0;
   #stagedAt = 0;
 
@@ -232,11 +245,12 @@ class Chunks {
   /** Takes over a part of what is staged. */
   appendStaged(start: number, end: number): void {
     const bytes = this.#bytes;
+    const at = this.#length;
     const from = this.#stagedAt + start;
     const count = end - start;
-    if (count >= COPY_FROM_BYTES) bytes.copyWithin(this.#length, from, from + count);
-    else for (let i = 0; i < count; i++) bytes[this.#length + i] = bytes[from + i];
-    this.#length += count;
+    if (count >= COPY_FROM_BYTES) bytes.copyWithin(at, from, from + count);
+    else for (let i = 0; i < count; i++) bytes[at + i] = bytes[from + i];
+    this.#length = at + count;
   }
 
   appendByte(byte: number): void {
@@ -249,31 +263,18 @@ class Chunks {
     this.#length += bytes.length;
   }
 
-  /** A few bytes that there is room for. */
-  appendFitting(few: Uint8Array): void {
+  appendAscii(text: string): void {
+    this.#reserve(text.length);
+    this.#length += this.#text.write(text, this.#length, "latin1");
+  }
+
+  /** Bytes that there is room for. */
+  appendFitting(some: Uint8Array): void {
     const bytes = this.#bytes;
-    for (let i = 0; i < few.length; i++) bytes[this.#length + i] = few[i];
-    this.#length += few.length;
-  }
-
-  /** Digit by digit, where there is room: a string for each record would cost more than all else. */
-  appendNumber(value: number): void {
-    let digits = 1;
-    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++;
-    const start = this.#length;
-    this.#length += digits;
-    for (let at = this.#length - 1, rest = value; at >= start; at--, rest = Math.floor(rest / 10)) {
-      this.#bytes[at] = DIGIT_ZERO + rest % 10;
-    }
-  }
-
-  appendLine({ open, sequence, middle, text, close }: NumberedLine): void {
-    this.#reserve(open.length + MOST_DIGITS + middle.length + text.length + close.length);
-    this.appendFitting(open);
-    this.appendNumber(sequence);
-    this.appendFitting(middle);
-    this.append(text);
-    this.appendFitting(close);
+    const at = this.#length;
+    if (some.length >= COPY_FROM_BYTES) bytes.set(some, at);
+    else for (let i = 0; i < some.length; i++) bytes[at + i] = some[i];
+    this.#length = at + some.length;
   }
 
   /** Makes room: what is in a frame goes out together, and a frame can be long. */
@@ -283,13 +284,13 @@ class Chunks {
     const bytes = new Uint8Array(2 * needed);
     bytes.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = bytes;
+    this.#text = bufferOf(bytes);
   }
 
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const bytes = this.#bytes.subarray(0, this.#length);
-    // The stream may still hold the bytes of before: they are not written over.
-    this.#bytes = new Uint8Array(2 * CHUNK_BYTES);
+    // Even if this fails: nothing is written twice.
     this.#length = 0;
     await this.#output.write(bytes);
   }
@@ -328,10 +329,7 @@ function isoTime(time: number): string {
   return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
 }
 
-function base64(payload: Uint8Array): Uint8Array {
-  return utf8.encode(toBase64(payload));
-}
-
-function toBase64(payload: Uint8Array): string {
-  return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("base64");
+/** The same bytes as what knows Base64. */
+function bufferOf({ buffer, byteOffset, length }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, length);
 }

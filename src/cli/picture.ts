@@ -19,10 +19,12 @@ import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
 import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { findUuid, readSegmentHeader, segmentsAmong } from "../wal/recovery.ts";
+import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/recovery.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MOST_LOOKS = 5;
+const MOST_LOOKS = 50;
+/** It may be writing to the slots of the cursor. */
+const MOST_CURSOR_LOOKS = 5;
 /** Names of other files that an error mentions. */
 const MOST_NAMES = 5;
 
@@ -72,7 +74,9 @@ export class NoBufferError extends BufferError {
 export function readDirectory(fileSystem: FileSystem, path: string): DirectoryPicture {
   for (let look = 1;; look++) {
     try {
-      return lookAt(fileSystem, path);
+      // Without any of the segments that had names, there are others by now; unless these are names only.
+      const { hasNames, ...picture } = lookAt(fileSystem, path);
+      if (picture.segments.length > 0 || !hasNames || look === MOST_LOOKS) return picture;
     } catch (error) {
       if (look === MOST_LOOKS || !isGone(error)) throw error;
     }
@@ -104,15 +108,17 @@ export function isGone(error: unknown): boolean {
 /** Reads the cursor; again, if a writer was just writing to all of its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MOST_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let look = 1; look <= MOST_CURSOR_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
-function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
+/** Looks once, and says whether there were names of segments. */
+function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { readonly hasNames: boolean } {
   checkNames(path, namesIn(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const found = segmentsAmong(names);
+  const named = segmentsAmong(names);
+  const found = withSizes(fileSystem, path, named);
   const last = found.at(-1);
   const newest = last && headerAt(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
@@ -129,12 +135,18 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture {
     cursor: isOurs ? cursor : undefined,
     cursorState: isOurs ? "ok" : cursor !== undefined ? "foreign" : isThere ? "damaged" : "missing",
     owner: readOwner(fileSystem, path),
-    segments: found.flatMap(({ name, firstSequence }) => {
-      const bytes = sizeIfThere(fileSystem, join(path, name));
-      return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
-    }),
+    segments: found,
+    hasNames: named.length > 0,
     quarantine: quarantineIn(fileSystem, path),
   };
+}
+
+/** Those that are still there. The newest is looked at first: it goes last. */
+function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): PicturedSegment[] {
+  return segments.toReversed().flatMap(({ name, firstSequence }) => {
+    const bytes = sizeIfThere(fileSystem, join(path, name));
+    return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
+  }).reverse();
 }
 
 function namesIn(fileSystem: FileSystem, path: string): string[] {

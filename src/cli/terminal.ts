@@ -103,10 +103,15 @@ export function outputTo(
         // What is written after the abort is the last word: it isn't cut off.
         if (!signal.aborted) signal.addEventListener("abort", stop, { once: true });
         stream.on("error", fail);
-        stream.write(data, (error) => {
-          if (error) fail(error);
-          else settle(resolve);
-        });
+        try {
+          stream.write(data, (error) => {
+            if (error) fail(error);
+            else settle(resolve);
+          });
+        } catch (error) {
+          // Deno writes at once, and throws what others tell later.
+          fail(error as NodeJS.ErrnoException);
+        }
       }),
   };
 }

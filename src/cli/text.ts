@@ -60,9 +60,9 @@ export function formatTime(time: number): string {
   return Number.isNaN(date.getTime()) ? `${time} ms` : date.toISOString().replace("T", " ");
 }
 
-/** A run of sequences: `7`, `7 to 9`. */
+/** A run of sequences: `7`, `7 to 9`. Digits aren't set apart: they are copied into commands. */
 export function formatRange({ first, last }: { readonly first: number; readonly last: number }): string {
-  return first === last ? formatNumber(first) : `${formatNumber(first)} to ${formatNumber(last)}`;
+  return first === last ? `${first}` : `${first} to ${last}`;
 }
 
 /** Breaks text at its spaces so that it fits `columns`; each line after the first begins with `indent` spaces. */
@@ -100,13 +100,17 @@ export interface Column {
   readonly isNumber?: boolean;
 }
 
+/** A cell of a table with nothing to say. */
+export const NO_CELL = "-";
+
 /** A table with a line of titles; where it doesn't fit, each row is a paragraph of `name: value` lines. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
   const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
   const total = widths.reduce((sum, one) => sum + one + 2, -2);
   if (total > width) {
-    return rows.map((row) => row.map((value, i) => `${wrap(`${columns[i].title}: ${value}`, width, 2)}\n`).join(""))
-      .join("\n");
+    const lineOf = (value: string, i: number): string =>
+      value === NO_CELL ? "" : `${wrap(`${columns[i].title}: ${value}`, width, 2)}\n`;
+    return rows.map((row) => row.map(lineOf).join("")).join("\n");
   }
   const line = (cells: readonly string[]): string =>
     cells.map((cell, i) => columns[i].isNumber === true ? cell.padStart(widths[i]) : cell.padEnd(widths[i]))

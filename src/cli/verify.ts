@@ -134,7 +134,7 @@ function describe(verdict: Verdict, width: number): string {
     ["records", `${formatNumber(totals.records)}, ${formatBytes(totals.payloadBytes)}${sequences}`],
     [
       "cursor",
-      cursor === undefined ? cursorState : `committed up to ${formatNumber(cursor.committed.nextSequence - 1)}`,
+      cursor === undefined ? cursorState : `committed up to ${cursor.committed.nextSequence - 1}`,
     ],
   ];
   if (totals.missingRecords > 0) rows.push(["missing", formatCount(totals.missingRecords, "record")]);
