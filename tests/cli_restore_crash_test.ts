@@ -8,7 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { interruptedCase, restoreJson, runCli } from "./cli_tools.ts";
 import { SMALL } from "./damaged_logs.ts";
-import { copyOf, DIRECTORY, drain, openLog } from "./log_tools.ts";
+import { copyOf, DIRECTORY, drain } from "./log_tools.ts";
 
 /** What a program does with the buffer in between. */
 type Between = (log: MemoryFileSystem) => Promise<string[]>;
@@ -18,11 +18,6 @@ const BETWEEN: Readonly<Record<string, Between>> = {
   "a program that drains and puts": async (log) => {
     const { records } = await drain(log, SMALL);
     return records.map(({ value }) => value);
-  },
-  "a program that only opens": async (log) => {
-    const { buffer } = await openLog(log, SMALL);
-    await buffer.close();
-    return [];
   },
 };
 
