@@ -29,5 +29,5 @@ test("SegmentList.remove() never leaves a segment in the list whose file is move
   await list.remove(segment);
   assertEquals([list.all, list.diskBytes], [[], 0]);
   assertEquals(fileSystem.paths(), [`${DIRECTORY}/quarantine/${name}`]);
-  assertEquals(looks, 3);
+  assertEquals(looks, 4);
 });

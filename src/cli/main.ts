@@ -44,7 +44,9 @@ import {
 import { helpOf, overview } from "./help.ts";
 import { dumpCommand } from "./dump.ts";
 import { inspectCommand } from "./inspect.ts";
+import { repairCommand } from "./repair.ts";
 import { reportCommand } from "./report.ts";
+import { restoreCommand } from "./restore.ts";
 import { shipCommand } from "./ship.ts";
 import { InterruptedError, processContext } from "./terminal.ts";
 import { widthOf } from "./text.ts";
@@ -68,6 +70,8 @@ const COMMANDS: readonly Command[] = [
   dumpCommand,
   topCommand,
   reportCommand,
+  repairCommand,
+  restoreCommand,
   shipCommand,
 ];
 

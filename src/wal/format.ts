@@ -91,6 +91,7 @@
  */
 
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
+import type { SeedSolver } from "../crc32_reverse.ts";
 
 /** The version of the format that is written, and the newest that is read. */
 export const FORMAT_VERSION = 1;
@@ -259,9 +260,13 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   if (version !== FORMAT_VERSION) return { kind: "bad" };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
-  const header: SegmentHeader = {
+  return { kind: "header", header: headerFields(view) };
+}
+
+function headerFields(view: DataView): SegmentHeader {
+  return {
     codecVersion: view.getUint32(12, true),
-    uuid: bytesToUuid(bytes.subarray(at + 16, at + 32)),
+    uuid: bytesToUuid(new Uint8Array(view.buffer, view.byteOffset + 16, 16)),
     firstSequence: getUint64(view, 32),
     payloadBytesBefore: getUint64(view, 40),
     logBytesBefore: getUint64(view, 48),
@@ -270,7 +275,16 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
     recordLimit: view.getUint32(68, true),
     isJson: view.getUint32(72, true) === ENCODING_JSON,
   };
-  return { kind: "header", header };
+}
+
+/**
+ * What the copies of a header say that begin as one does, although no checksum vouches for it: for whoever can prove it in
+ * another way.
+ */
+export function unprovenHeaders(bytes: Uint8Array): SegmentHeader[] {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return [];
+  return [0, HEADER_COPY_BYTES].filter((at) => MAGIC.every((byte, i) => bytes[at + i] === byte))
+    .map((at) => headerFields(new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES)));
 }
 
 /** The longest frame that a segment with that record limit may hold. */
@@ -365,6 +379,18 @@ function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Ui
   return checked.length < NATIVE_FROM_BYTES
     ? crc32(bytes, lengthCrc, offset + 8, offset + 8 + checked.length, view)
     : crc32(checked, lengthCrc);
+}
+
+/** The salt with which the checksum of a frame at `offset` is right: there is always one, so it proves nothing yet. */
+export function saltOf(
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+  { length }: FrameHeader,
+  solve: SeedSolver,
+): number {
+  const lengthCrc = solve(bytes, view.getUint32(offset + 4, true), offset + 8, offset + length);
+  return solve(bytes, lengthCrc, offset, offset + 4);
 }
 
 /** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */

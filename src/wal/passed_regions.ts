@@ -66,14 +66,20 @@ export class PassedRegions {
   async settle(missing: SequenceRange | undefined, place: PassedRegion): Promise<void> {
     const { onDamage, quarantine, report } = this.#options;
     const regions = this.any ? this.#regions : [place];
-    if (onDamage === "fail") {
+    if (onDamage === "fail" && !this.#isAccepted(regions, { ...place, length: 0, missing })) {
       const reason = describeFinding({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
+    if (missing !== undefined) await quarantine.noteLost([missing]);
     for (const [i, region] of regions.entries()) {
       const quarantined = region.length > 0 && await quarantine.copy(region);
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
     }
     this.#regions = [];
+  }
+
+  #isAccepted(regions: readonly PassedRegion[], gap: Omit<DamagedRegion, "quarantined">): boolean {
+    const { losses } = this.#options.quarantine;
+    return losses.isAccepted(gap) && regions.every((region) => losses.isAccepted({ ...region, missing: undefined }));
   }
 }

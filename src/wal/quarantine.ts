@@ -12,9 +12,13 @@ import { join } from "@std/path/join";
 import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { SequenceRange } from "./damage.ts";
+import { KnownLosses, type Losses } from "./known_losses.ts";
 
 /** Name of the directory in a buffer's directory. */
 export const QUARANTINE_NAME = "quarantine";
+/** What a file is called when its records are in the log again: it still counts as a copy. */
+export const RESTORED_SUFFIX = ".restored";
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
 /** How much is copied at a time. */
@@ -25,19 +29,65 @@ export class Quarantine {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
   readonly #path: string;
+  readonly #maxBytes: number;
+  #losses: KnownLosses | undefined;
   #usedBytes: number | undefined;
   #copiedBytes = 0;
+  #failure: FileSystemError | undefined;
 
-  /** Of the buffer in `directory`; nothing is created before it is needed. */
-  constructor(fileSystem: FileSystem, directory: string) {
+  /** Of the buffer in `directory`; nothing is created before it is needed. Copies stop at `maxBytes`. */
+  constructor(fileSystem: FileSystem, directory: string, maxBytes: number = MAX_QUARANTINE_BYTES) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#path = join(directory, QUARANTINE_NAME);
+    this.#maxBytes = maxBytes;
   }
 
   /** Bytes copied by this object. */
   get copiedBytes(): number {
     return this.#copiedBytes;
+  }
+
+  /** Why the last copy or move that was not made failed; `undefined` if there was no room for it. */
+  get failure(): FileSystemError | undefined {
+    return this.#failure;
+  }
+
+  /** What is known to be lost: nothing, if it can't be read. */
+  get losses(): KnownLosses {
+    try {
+      return this.#readLosses();
+    } catch (error) {
+      this.#fail(error);
+      return new KnownLosses();
+    }
+  }
+
+  /** Read once, when it is first asked for. */
+  #readLosses(): KnownLosses {
+    return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
+  }
+
+  /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
+  async noteLost(lost: readonly SequenceRange[]): Promise<void> {
+    try {
+      if (lost.length > 0) await this.noteLosses({ lost });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /**
+   * Writes losses down, durably, unless they are known already.
+   *
+   * @throws {FileSystemError} if that fails.
+   */
+  async noteLosses(losses: Partial<Losses>): Promise<void> {
+    await this.#prepare();
+    const known = this.#readLosses().with(losses);
+    if (known.equals(this.#readLosses())) return;
+    await known.save(this.#fileSystem, this.#path);
+    this.#losses = known;
   }
 
   /**
@@ -52,17 +102,15 @@ export class Quarantine {
       source = this.#fileSystem.open(join(this.#directory, region.segment), "read");
       await this.#prepare();
       const path = join(this.#path, name);
-      const there = this.#sizeOf(path);
+      const there = this.#sizeOf(path) ?? this.#sizeOf(path + RESTORED_SUFFIX);
       if (there === region.length) return true;
-      if (this.#usedBytes! + region.length - (there ?? 0) > MAX_QUARANTINE_BYTES) return false;
-      if (there !== undefined) this.#fileSystem.remove(path);
+      if (this.#usedBytes! + region.length - (there ?? 0) > this.#maxBytes) return false;
       await this.#copyTo(path, source, region);
       this.#usedBytes! += region.length - (there ?? 0);
       this.#copiedBytes += region.length;
       return true;
     } catch (error) {
-      if (error instanceof FileSystemError) return false;
-      throw error;
+      return this.#fail(error);
     } finally {
       closeQuietly(source);
     }
@@ -72,14 +120,20 @@ export class Quarantine {
   async move(name: string): Promise<boolean> {
     try {
       await this.#prepare();
-      this.#fileSystem.rename(join(this.#directory, name), join(this.#path, name));
+      this.#fileSystem.rename(join(this.#directory, name), join(this.#path, this.#freeName(name)));
       await this.#fileSystem.syncDirectory(this.#path);
       await this.#fileSystem.syncDirectory(this.#directory);
       return true;
     } catch (error) {
-      if (error instanceof FileSystemError) return false;
-      throw error;
+      return this.#fail(error);
     }
+  }
+
+  /** A name that no file in the quarantine has: nothing is replaced. */
+  #freeName(name: string): string {
+    let free = name;
+    for (let i = 2; this.#sizeOf(join(this.#path, free)) !== undefined; i++) free = `${name}-${i}`;
+    return free;
   }
 
   /** Makes the directory, durably, and counts what is in it. */
@@ -87,11 +141,20 @@ export class Quarantine {
     if (this.#usedBytes !== undefined) return;
     this.#fileSystem.makeDirectory(this.#path);
     await this.#fileSystem.syncDirectory(this.#directory);
+    // What an earlier process has made counts as made, also if it could not sync the names any more.
+    await this.#fileSystem.syncDirectory(this.#path);
     let used = 0;
     for (const name of this.#fileSystem.list(this.#path)) {
       if (name.endsWith(".bad")) used += this.#sizeOf(join(this.#path, name)) ?? 0;
     }
     this.#usedBytes = used;
+  }
+
+  /** A file system that refuses is no reason to fail a caller. */
+  #fail(error: unknown): false {
+    if (!(error instanceof FileSystemError)) throw error;
+    this.#failure = error;
+    return false;
   }
 
   #sizeOf(path: string): number | undefined {
@@ -108,8 +171,15 @@ export class Quarantine {
     }
   }
 
+  /**
+   * The copy gets its name when its bytes are on stable storage: one that a power cut left half done may well have the
+   * right length.
+   */
   async #copyTo(path: string, source: FileHandle, region: { offset: number; length: number }): Promise<void> {
-    const target = this.#fileSystem.open(path, "create");
+    const unfinished = `${path}.new`;
+    if (this.#sizeOf(unfinished) !== undefined) this.#fileSystem.remove(unfinished);
+    const target = this.#fileSystem.open(unfinished, "create");
+    let made = unfinished;
     try {
       const chunk = new Uint8Array(Math.min(CHUNK_BYTES, region.length));
       for (let at = 0; at < region.length; at += chunk.length) {
@@ -117,10 +187,12 @@ export class Quarantine {
         target.write(part.subarray(0, source.read(part, region.offset + at)), at);
       }
       await target.sync();
+      this.#fileSystem.rename(unfinished, path);
+      made = path;
       await this.#fileSystem.syncDirectory(this.#path);
     } catch (error) {
       closeQuietly(target);
-      this.#fileSystem.remove(path);
+      this.#fileSystem.remove(made);
       throw error;
     }
     closeQuietly(target);

@@ -82,10 +82,10 @@ export interface Recovered {
 }
 
 /** A bad region of the last segment, not set aside yet. */
-type Finding = Omit<DamagedRegion, "quarantined">;
+export type Finding = Omit<DamagedRegion, "quarantined">;
 
 /** The last segment, read through. */
-interface Scan {
+export interface Scan {
   readonly segment: Segment;
   readonly header: SegmentHeader;
   /** Behind its last good frame: in the file, and in the log. */
@@ -98,7 +98,7 @@ interface Scan {
 }
 
 /** What has to be done, nothing of it done yet. */
-interface Plan {
+export interface Plan {
   readonly uuid: string;
   readonly segments: Segment[];
   /** Segments that a crash left without content: removed. */
@@ -123,9 +123,11 @@ interface Plan {
  */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const plan = examine(options);
-  const findings = [...plan.unusable, ...plan.findings];
-  if (options.onDamage === "fail" && findings.length > 0) {
-    throw new DamagedLogError({ ...findings[0], reason: describeFinding(findings[0]) });
+  if (options.onDamage === "fail") {
+    const refused = [...plan.unusable, ...plan.findings].find((finding) =>
+      !options.quarantine.losses.isAccepted(finding)
+    );
+    if (refused !== undefined) throw new DamagedLogError({ ...refused, reason: describeFinding(refused) });
   }
   return await carryOut(plan, options);
 }
@@ -148,8 +150,12 @@ export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boo
   return header.uuid === uuid && header.firstSequence === segment.firstSequence;
 }
 
-/** The part that only reads. */
-function examine(options: RecoveryOptions): Plan {
+/**
+ * The part that only reads: it needs no lock, as long as nobody relies on what it found.
+ *
+ * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
+ */
+export function examine(options: SegmentPlace): Plan {
   const { fileSystem, directory } = options;
   const segments = segmentsAmong(fileSystem.list(directory));
   const cursor = Cursor.read(fileSystem, directory);
@@ -305,7 +311,7 @@ export function payloadBytesOf(frame: Pick<Frame, "length" | "count">): number {
 /** Brings cursor and log together. */
 function reconcile(
   found: Pick<Plan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
-    options: RecoveryOptions;
+    options: SegmentPlace;
     cursor: CursorState | undefined;
   },
 ): Plan {
@@ -374,7 +380,7 @@ function reconcile(
 }
 
 /** Where the log begins: before the first record of the oldest segment whose header can be read. */
-function startOf(options: RecoveryOptions, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
+function startOf(options: SegmentPlace, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
   if (segments.length === 0) return LOG_START;
   const result = withFile(options, segments[0], readSegmentHeader);
   const header = result.kind === "header" ? result.header : scan!.header;
@@ -401,10 +407,11 @@ function behind(range: SequenceRange | undefined, next: number): SequenceRange |
   return { first: Math.max(range.first, next), last: range.last };
 }
 
-/** The part that changes things. */
-async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered> {
+/** The part that changes things, as `examine` has found them. */
+export async function carryOut(plan: Plan, options: Omit<RecoveryOptions, "onDamage">): Promise<Recovered> {
   const { fileSystem, directory, quarantine } = options;
   const damaged: DamagedRegion[] = [];
+  await quarantine.noteLost([...plan.unusable, ...plan.findings].flatMap(({ missing }) => missing ?? []));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
     const handle = fileSystem.open(join(directory, segment.name), tailBytes > 0 ? "write" : "read");
@@ -434,7 +441,8 @@ async function carryOut(plan: Plan, options: RecoveryOptions): Promise<Recovered
       return summarize(plan, cursor, damaged);
     }
     await syncing;
-    for (const finding of plan.unusable) {
+    // The oldest first: where the next one begins says how many records it held at most, also after a crash in between.
+    for (const finding of plan.unusable.toReversed()) {
       damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
     }
     for (const { name } of plan.empty) fileSystem.remove(join(directory, name));

@@ -1,0 +1,286 @@
+/**
+ * What is to be done about a log, and the doing of it.
+ *
+ * The plan is that of recovery (the end of the log, the cursor, the newest segments), and besides it what an open buffer
+ * would only meet when it reads the segments before. It needs no lock and changes nothing.
+ *
+ * Guarantees of carrying it out, which needs the lock:
+ * - Nothing is deleted: bad bytes are copied to the quarantine before anything else happens, and if one copy can't be
+ *   made, nothing else happens. Segments that can't be read are moved there. Only files without content go.
+ * - Bad bytes between good ones stay in their segment as well: to take them out would move the frames behind them, whose
+ *   places the cursor knows. That they are known, and which sequences are lost, is written down instead (see
+ *   `known_losses.ts`), so that a buffer with `onDamage: "fail"` reads past them.
+ * - A crash at any point, and another run, ends in the same state. The order that this rests on: copies first, because
+ *   they change nothing; then what is lost is written down, because the steps behind it make it harder to see; then
+ *   recovery's own steps, in its own order; then segments are moved, each in one step, and what is missing for it is
+ *   written down already.
+ *
+ * @module
+ */
+
+import { join } from "@std/path/join";
+import { UnsupportedVersionError } from "../errors.ts";
+import { Cursor } from "../wal/cursor.ts";
+import type { SequenceRange } from "../wal/damage.ts";
+import { FORMAT_VERSION } from "../wal/format.ts";
+import { KnownLosses, type Region, subtract, unite } from "../wal/known_losses.ts";
+import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
+import { carryOut, examine, type Plan, type SegmentPlace } from "../wal/recovery.ts";
+import type { CommandContext } from "./command.ts";
+import { isGone, readDirectory } from "./picture.ts";
+import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
+import { segmentBytesOf, walk } from "./walk.ts";
+
+/** A writer may rotate and remove while we look: then we look again, so many times at most. */
+const MOST_LOOKS = 5;
+
+/** A segment that can't be read as a part of this log. */
+export interface UnusableFile {
+  readonly segment: string;
+  readonly bytes: number;
+  /** Whether its header can't be read, or is that of another buffer or another place in the log. */
+  readonly why: "header" | "foreign";
+}
+
+/** The torn tail: bytes behind the last record. */
+export interface Tail extends Region {
+  /** Whether they are only space that was set aside. */
+  readonly isZero: boolean;
+}
+
+/** What is to be done. */
+export interface RepairPlan {
+  readonly recovery: Plan;
+  /** To be cut off; copied first, unless it is zeros. */
+  readonly tail: Tail | undefined;
+  /** To be copied to the quarantine. */
+  readonly regions: readonly Region[];
+  /** To be moved there. */
+  readonly moved: readonly UnusableFile[];
+  /** Files of segments that were never begun: to be removed. */
+  readonly removed: readonly string[];
+  /** Why the cursor is to be rewritten, if it is. */
+  readonly cursor: "lost" | "behind" | undefined;
+  /** Sequences that are lost, and were not known to be. */
+  readonly missing: readonly SequenceRange[];
+  /** All that the log doesn't have: those, and what was dropped; a reader of one may run into the other. */
+  readonly absent: readonly SequenceRange[];
+  /** Sequences that the log still has, from the first uncommitted one on. */
+  readonly present: readonly SequenceRange[];
+}
+
+/** Which log, and with what. */
+export interface RepairOptions {
+  readonly path: string;
+  readonly context: CommandContext;
+  /** For the progress bar. */
+  readonly label: string;
+}
+
+/** Whether there is anything to do but to give back space that was set aside. */
+export function hasWork({ tail, regions, moved, removed, cursor, missing }: RepairPlan): boolean {
+  const lists = [regions, moved, removed, missing];
+  return tail?.isZero === false || cursor !== undefined || lists.some((list) => list.length > 0);
+}
+
+/**
+ * Finds out what is to be done, without changing anything; also beside a live writer.
+ *
+ * @throws {NoBufferError} if there is no buffer.
+ * @throws {UnsupportedVersionError} if anything in the log is of a newer version.
+ */
+export async function planRepair(options: RepairOptions): Promise<RepairPlan> {
+  for (let look = 1;; look++) {
+    try {
+      return await planOnce(options);
+    } catch (error) {
+      if (look === MOST_LOOKS || !isGone(error)) throw error;
+    }
+  }
+}
+
+async function planOnce(options: RepairOptions): Promise<RepairPlan> {
+  const { path, context: { fileSystem } } = options;
+  // Says whether a buffer is here at all.
+  readDirectory(fileSystem, path);
+  const known = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
+  const recovery = examine({ fileSystem, directory: path });
+  const met = await walkLog(options, recovery);
+  const { scan, unusable, findings, empty } = recovery;
+  const lost = [...unusable, ...findings].flatMap(({ missing }) => missing ?? []);
+  const regions = [...met.regions, ...findings].filter((region) => region.length > 0);
+  const metFiles = new Set(met.moved.map(({ segment }) => segment));
+  return {
+    recovery,
+    tail: scan === undefined || scan.tailBytes === 0 ? undefined : {
+      segment: scan.segment.name,
+      offset: scan.position,
+      length: scan.tailBytes,
+      isZero: scan.tailIsZero,
+    },
+    regions: withoutDoubles(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
+    moved: [
+      ...met.moved,
+      ...unusable.filter(({ segment }) => !metFiles.has(segment)).map(({ segment, length, missing }): UnusableFile => {
+        return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
+      }),
+    ],
+    removed: empty.map(({ name }) => name),
+    cursor: cursorWork({ fileSystem, directory: path }, recovery),
+    missing: subtract(unite([...missingOf(recovery, met), ...lost]), known.acceptedSequences),
+    absent: unite([...absentOf(recovery, met), ...lost]),
+    present: unite(met.present),
+  };
+}
+
+/** Whether the cursor is to be rewritten: recovery does so also where that changes nothing. */
+function cursorWork({ fileSystem, directory }: SegmentPlace, plan: Plan): RepairPlan["cursor"] {
+  if (!plan.cursorChanged) return undefined;
+  if (plan.cursorLost) return "lost";
+  const now = Cursor.read(fileSystem, directory);
+  // There never was one, nor a segment: a buffer that was locked, and no more.
+  if (now === undefined) return undefined;
+  return JSON.stringify(inOrder(now)) === JSON.stringify(inOrder(plan.cursor)) ? undefined : "behind";
+}
+
+function inOrder({ lastSequence, committed, resume, boundaries }: Plan["cursor"]): unknown {
+  return [committed, resume, ...boundaries].reduce<number[]>(
+    (all, { nextSequence, payloadBytes, logBytes }) => [...all, nextSequence, payloadBytes, logBytes],
+    [lastSequence],
+  );
+}
+
+function withoutDoubles(regions: readonly Region[]): Region[] {
+  const byName = new Map(
+    regions.map(({ segment, offset, length }) => [`${segment}-${offset}-${length}`, { segment, offset, length }]),
+  );
+  return [...byName.values()];
+}
+
+/** What a reader of the log meets. */
+interface Walk {
+  readonly regions: Region[];
+  readonly moved: UnusableFile[];
+  /** In order, as few ranges: there may be millions of frames. */
+  readonly present: { readonly first: number; last: number }[];
+}
+
+/** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
+function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met: Walk): SequenceRange[] {
+  const inFlight = boundaries.at(-1) ?? committed;
+  const wanted = [
+    { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
+    { first: resume.nextSequence, last: end.nextSequence - 1 },
+  ];
+  return subtract(wanted.filter(({ first, last }) => first <= last), unite(met.present));
+}
+
+function absentOf({ cursor: { committed }, end }: Plan, met: Walk): SequenceRange[] {
+  const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
+  return all.first > all.last ? [] : subtract([all], unite(met.present));
+}
+
+/** Reads the log as its buffer would, from the first record that is not committed. */
+async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<Walk> {
+  const { path, context, label } = options;
+  const { fileSystem } = context;
+  const picture = readDirectory(fileSystem, path);
+  const from = cursor.committed.nextSequence;
+  const met: Walk = { regions: [], moved: [], present: [] };
+  const log: WalkedLog = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
+  // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
+  const first = picture.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
+  for (const item of scanLog(fileSystem, path, { picture, from: first, to: from - 1 })) {
+    if (item.kind === "damaged") note(met, item, log);
+  }
+  const scan = scanLog(fileSystem, path, { picture, from });
+  await walk(scan, { context, label, totalBytes: segmentBytesOf(picture) }, (item) => {
+    note(met, item, log);
+  });
+  return met;
+}
+
+/** What has to be known of a log to judge what a scan of it meets. */
+interface WalkedLog {
+  readonly path: string;
+  /** The last segment that can be read. */
+  readonly last: string | undefined;
+  /** Segments that were never begun and that recovery removes. */
+  readonly newest: readonly string[];
+}
+
+function note(met: Walk, item: ScanItem, log: WalkedLog): void {
+  switch (item.kind) {
+    case "frame":
+      notePresent(met, item);
+      break;
+    case "damaged":
+      // Those of the last segment are recovery's.
+      if (item.segment !== log.last && item.length > 0) met.regions.push(item);
+      break;
+    case "unusable":
+      noteUnusable(met, item, log);
+      break;
+  }
+}
+
+function notePresent({ present }: Walk, { firstSequence, count }: ScannedFrame): void {
+  const before = present.at(-1);
+  const last = firstSequence + count - 1;
+  if (before?.last === firstSequence - 1) before.last = last;
+  else present.push({ first: firstSequence, last });
+}
+
+function noteUnusable(
+  met: Walk,
+  { segment, bytes, why, version }: UnusableSegment,
+  { path, newest }: Pick<WalkedLog, "path" | "newest">,
+): void {
+  // Whoever knows that version knows better what to do.
+  if (why === "version") {
+    throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: FORMAT_VERSION });
+  }
+  // Recovery removes the newest ones that were never begun; a reader meets the others as bytes that it can't read.
+  if (why !== "empty") met.moved.push({ segment, bytes, why });
+  else if (bytes > 0 && !newest.includes(segment)) met.moved.push({ segment, bytes, why: "header" });
+}
+
+/**
+ * Does what the plan says. The log must be locked, and the plan made under that lock.
+ *
+ * @throws {FileSystemError} if it can't be done; another run goes on where this one ended.
+ */
+export async function carryOutRepair(plan: RepairPlan, { fileSystem, directory }: SegmentPlace): Promise<void> {
+  const { tail, regions, missing, absent } = plan;
+  // Whoever repairs means it: the limit is there for a buffer that nobody watches.
+  const quarantine = new Quarantine(fileSystem, directory, Infinity);
+  for (const region of tail === undefined || tail.isZero ? regions : [...regions, tail]) {
+    if (!await quarantine.copy(region)) throw quarantine.failure;
+  }
+  if (regions.length + missing.length > 0) {
+    await quarantine.noteLosses({ lost: missing, acceptedRegions: regions, acceptedSequences: absent });
+  }
+  // A buffer that was locked, and no more, has no cursor and gets none.
+  const hasCursor = plan.cursor !== undefined || Cursor.read(fileSystem, directory) !== undefined;
+  if (hasCursor) await recoverAndMove(plan, { fileSystem, directory, quarantine });
+  // Also what a run before this one did, and could not sync.
+  if (fileSystem.list(directory).includes(QUARANTINE_NAME)) {
+    await fileSystem.syncDirectory(join(directory, QUARANTINE_NAME));
+  }
+  await fileSystem.syncDirectory(directory);
+}
+
+/**
+ * Recovery's own steps, then the segments that can't be read. The oldest first, and none behind one that couldn't be
+ * moved: where the next one begins says how many records it held at most.
+ */
+async function recoverAndMove(
+  { recovery, moved, cursor }: RepairPlan,
+  { fileSystem, directory, quarantine }: SegmentPlace & { readonly quarantine: Quarantine },
+): Promise<void> {
+  const plan: Plan = { ...recovery, unusable: [], cursorChanged: cursor !== undefined };
+  const recovered = await carryOut(plan, { fileSystem, directory, quarantine });
+  recovered.cursor.close();
+  const oldestFirst = moved.map(({ segment }) => segment).sort();
+  for (const segment of oldestFirst) if (!await quarantine.move(segment)) throw quarantine.failure;
+}

@@ -1,0 +1,306 @@
+/**
+ * `sluice restore PATH`: puts sound records that are in the quarantine back into the log, as new records at its end.
+ *
+ * What goes back is decided in `restore_plan.ts`; that each record does so once, in `restore_stage.ts`.
+ *
+ * @module
+ */
+
+import { basename } from "@std/path/basename";
+import { join } from "@std/path/join";
+import { nextTurn } from "../turns.ts";
+import { lockDirectory } from "../wal/lock.ts";
+import type { SequenceRange } from "../wal/damage.ts";
+import { KnownLosses } from "../wal/known_losses.ts";
+import { QUARANTINE_NAME } from "../wal/quarantine.ts";
+import { count } from "../wal/recovery.ts";
+import { pathOf } from "./arguments.ts";
+import {
+  type Command,
+  type CommandArguments,
+  type CommandContext,
+  EXIT_OK,
+  EXIT_UNSOUND,
+  UsageError,
+} from "./command.ts";
+import { listQuarantined, type QuarantinedFile, readQuarantined } from "./quarantined.ts";
+import { hasWork, planRepair, type RepairPlan } from "./repair_plan.ts";
+import { type FilePlan, type LeftReason, RestorePlanner } from "./restore_plan.ts";
+import {
+  finishRestores,
+  interruptedRestores,
+  type Restored,
+  restoreFile,
+  type RestoreSource,
+  type RestoreTarget,
+} from "./restore_stage.ts";
+import { readDirectory } from "./scan.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./text.ts";
+
+/** The least that a new segment's header says of the longest payload: a buffer's default. */
+const LEAST_RECORD_LIMIT: number = 16 * 2 ** 20;
+/** So many ranges of sequences are written out for people. */
+const MOST_RANGES = 4;
+
+/** Restores records. */
+export const restoreCommand: Command = {
+  name: "restore",
+  usage: "PATH [--from FILE]... [--all] [--dry-run] [--json]",
+  summary: "Put sound records that are in the quarantine back into the log, as new records at its end",
+  details: `
+Says of each file in PATH/quarantine what it holds, and what goes back or why not. Records keep their bytes, the time of their put and the version of their codec; they get new sequences. A segment whose header is lost is read all the same: what its checksums start from is computed from its records.
+
+Not restored: records that the log still has, or that were restored before. Nor, unless --all is given:
+  - records in front of the commit position, which count as delivered,
+    unless it is noted in losses.json that they were lost
+  - parts of a putMany() that is not whole
+  - records of another buffer
+With --all a record may be delivered twice. A file that was restored in part counts as restored: look at --dry-run first.
+
+Each record is restored exactly once, whenever this command is killed or the power goes: run it again, and it finishes what it began. A file whose records are back in the log is renamed to FILE.restored; nothing is deleted. The log must be sound (see repair) and its buffer must not be open, except for --dry-run, which changes nothing.
+
+Exit codes: 0 nothing to restore, or done; with --dry-run 1 if there is something.
+
+Examples:
+  sluice restore ./events.wal --dry-run
+  sluice restore ./events.wal --from 00000000000000000042.wal`,
+  options: {
+    from: { type: "string", multiple: true, value: "FILE", help: "Only this file of the quarantine; all by default" },
+    all: { type: "boolean", help: "Also what may have been delivered, is not whole, or is another buffer's" },
+    "dry-run": { type: "boolean", help: "Only say what would be done" },
+  },
+  run,
+};
+
+/** What is asked for. */
+interface Request {
+  readonly path: string;
+  readonly from: readonly string[];
+  readonly isAll: boolean;
+  readonly isDryRun: boolean;
+}
+
+/** What was found and done. */
+interface Outcome {
+  readonly files: readonly (FilePlan & { readonly restored: Restored | undefined })[];
+  /** Files of which an earlier restore was decided and not done: what was done now, or just the names. */
+  readonly finished: readonly (Pick<Restored, "name"> & Partial<Restored>)[];
+}
+
+async function run(args: CommandArguments, context: CommandContext): Promise<number> {
+  const request: Request = {
+    path: pathOf(args, restoreCommand),
+    from: args.lists?.["from"] ?? [],
+    isAll: args.options["all"] === true,
+    isDryRun: args.options["dry-run"] === true,
+  };
+  const outcome = request.isDryRun ? await foresee(request, context) : await restore(request, context);
+  const { output } = context;
+  const text = args.options["json"] === true
+    ? `${JSON.stringify(toJson(outcome, request))}\n`
+    : describe(outcome, request, widthOf(output));
+  await output.write(text);
+  const isLeft = outcome.finished.length > 0 || outcome.files.some(({ pieces }) => pieces.length > 0);
+  return request.isDryRun && isLeft ? EXIT_UNSOUND : EXIT_OK;
+}
+
+async function foresee(request: Request, context: CommandContext): Promise<Outcome> {
+  const { path } = request;
+  const { fileSystem } = context;
+  const place = { fileSystem, directory: path };
+  readDirectory(fileSystem, path);
+  chosen(listQuarantined(place), request);
+  const log = await soundLog(path, context);
+  const files: FilePlan[] = [];
+  for (const { plan } of plans(request, context, log)) {
+    files.push(plan);
+    await nextTurn();
+    context.signal.throwIfAborted();
+  }
+  return {
+    files: files.map((plan) => ({ ...plan, restored: undefined })),
+    finished: interruptedRestores(place).map((name) => ({ name })),
+  };
+}
+
+async function restore(request: Request, context: CommandContext): Promise<Outcome> {
+  const { path } = request;
+  const { fileSystem, clock, signal } = context;
+  // Before a lock file is created in a directory of something else, or for a mistake.
+  readDirectory(fileSystem, path);
+  chosen(listQuarantined({ fileSystem, directory: path }), request);
+  const lock = lockDirectory(fileSystem, path, clock.now());
+  try {
+    const log = await soundLog(path, context);
+    const { uuid, scan } = log.recovery;
+    const target: RestoreTarget = { fileSystem, directory: path, uuid, now: clock.now() };
+    const finished = await finishRestores(target, log.recovery.end);
+    let end = finished.at(-1)?.end ?? log.recovery.end;
+    const files: Outcome["files"][number][] = [];
+    for (const { plan, bytes } of plans(request, context, log)) {
+      await nextTurn();
+      signal.throwIfAborted();
+      let restored: Restored | undefined;
+      if (plan.pieces.length > 0) {
+        const source = sourceOf(plan, bytes, scan?.header.codecVersion ?? 0);
+        restored = await restoreFile(target, plan.name, source, end);
+        end = restored.end;
+      }
+      files.push({ ...plan, restored });
+    }
+    return { files, finished };
+  } finally {
+    lock.release();
+  }
+}
+
+/** The log, if nothing is to be repaired in it: else nobody knows yet what it has, and where it ends. */
+async function soundLog(path: string, context: CommandContext): Promise<RepairPlan> {
+  const plan = await planRepair({ path, context, label: "restore" });
+  if (hasWork(plan)) {
+    throw new NotSoundError(`Cannot restore into "${path}": the log has to be repaired first, see repair --dry-run`);
+  }
+  return plan;
+}
+
+/** The log has to be repaired first. */
+class NotSoundError extends Error {
+  override readonly name = "NotSoundError";
+}
+
+/** Reads one file after the other, and plans it. */
+function* plans(
+  { path, from, isAll }: Request,
+  { fileSystem }: CommandContext,
+  { recovery, present }: RepairPlan,
+): Generator<{ readonly plan: FilePlan; readonly bytes: Uint8Array }> {
+  const place = { fileSystem, directory: path };
+  const all = listQuarantined(place);
+  const wanted = chosen(all, { path, from });
+  const { committed, resume, boundaries } = recovery.cursor;
+  const inFlight = boundaries.at(-1) ?? committed;
+  const done: SequenceRange[] = [
+    { first: 1, last: committed.nextSequence - 1 },
+    { first: inFlight.nextSequence, last: resume.nextSequence - 1 },
+  ].filter(({ first, last }) => first <= last);
+  const { lost } = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
+  const planner = new RestorePlanner({ uuid: recovery.uuid, present, done, lost }, isAll);
+  for (const file of all) if (file.isRestored) planner.addRestored(readQuarantined(place, file, all));
+  for (const file of wanted) {
+    const read = readQuarantined(place, file, all);
+    yield { plan: planner.plan(read), bytes: read.bytes };
+  }
+}
+
+/** The files asked for, by name or by path. */
+function chosen(
+  all: readonly QuarantinedFile[],
+  { path, from }: Pick<Request, "path" | "from">,
+): readonly QuarantinedFile[] {
+  const there = all.filter(({ isRestored }) => !isRestored);
+  for (const given of from) {
+    const name = basename(given);
+    if (there.some((file) => file.name === name) && [name, join(path, QUARANTINE_NAME, name)].includes(given)) continue;
+    throw new UsageError(`Cannot restore ${given}: no such file with records is in "${join(path, QUARANTINE_NAME)}"`);
+  }
+  const names = from.map((given) => basename(given));
+  return names.length === 0 ? there : there.filter(({ name }) => names.includes(name));
+}
+
+function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): RestoreSource {
+  const longest = Math.max(...plan.pieces.map(({ frame }) => frame.length));
+  return {
+    bytes,
+    pieces: plan.pieces,
+    codecVersion: plan.facts?.codecVersion ?? codecVersion,
+    isJson: plan.facts?.isJson ?? false,
+    recordLimit: Math.max(LEAST_RECORD_LIMIT, longest),
+  };
+}
+
+const REASONS: Readonly<Record<LeftReason, string>> = {
+  "in-log": "the log still has it",
+  restored: "restored before, or from another file",
+  committed: "delivered, going by the commit position; --all restores it",
+  unfinished: "a part of a putMany() that is not whole; --all restores it",
+  foreign: "another buffer's; --all restores it",
+};
+
+function toJson({ files, finished }: Outcome, { path, isDryRun, isAll }: Request): Record<string, unknown> {
+  return {
+    path,
+    dryRun: isDryRun,
+    all: isAll,
+    finished: finished.map(({ name, records, firstSequence }) => ({ name, records, firstSequence })),
+    files: files.map(({ name, segment, offset, bytes, facts, frames, sound, restore, left, restored }) => ({
+      name,
+      segment,
+      offset,
+      bytes,
+      buffer: facts?.uuid ?? null,
+      salt: facts?.from ?? "unknown",
+      frames,
+      sound,
+      soundRecords: count(sound),
+      restore,
+      restoreRecords: count(restore),
+      left: left.map(({ reason, sequences }) => ({ reason, records: count(sequences), sequences })),
+      restored: restored === undefined
+        ? null
+        : { records: restored.records, firstSequence: restored.firstSequence, lastSequence: lastOf(restored) },
+    })),
+    restoreRecords: files.reduce((sum, { restore }) => sum + count(restore), 0),
+  };
+}
+
+function lastOf({ firstSequence, records }: Restored): number {
+  return firstSequence + records - 1;
+}
+
+function describe({ files, finished }: Outcome, { isDryRun }: Request, width: number): string {
+  const parts = finished.map(({ name, records, firstSequence }) => {
+    const what = records === undefined
+      ? "an interrupted restore, would be finished"
+      : `an interrupted restore is finished: ${formatCount(records, "record")} from ${formatNumber(firstSequence!)} on`;
+    return `${name}\n${fields([["  restored", what]], width)}`;
+  });
+  for (const file of files) parts.push(`${file.name}\n${fields(rowsOf(file, isDryRun), width)}`);
+  const records = files.reduce((sum, { restore }) => sum + count(restore), 0);
+  const verb = isDryRun ? "would be restored" : "restored";
+  const sum = records === 0 ? "Nothing to restore." : `${formatCount(records, "record")} ${verb}.`;
+  return [...parts, `${sum}\n`].join("\n");
+}
+
+function rowsOf(
+  { bytes, facts, frames, sound, restore, left, restored }: Outcome["files"][number],
+  isDryRun: boolean,
+): (readonly [string, string])[] {
+  const rows: (readonly [string, string])[] = [];
+  const records = `${formatCount(count(sound), "sound record")} in ${formatCount(frames, "frame")}`;
+  const holds = count(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
+  rows.push(["  holds", `${formatBytes(bytes)}, ${holds}`]);
+  if (facts === undefined) {
+    rows.push(["  header", "lost, and no two frames in a row are left to compute what their checksums start from"]);
+  } else if (facts.from === "frames") {
+    rows.push(["  header", "lost; what the checksums start from was computed from the frames"]);
+  }
+  if (count(restore) > 0) {
+    const as = restored === undefined
+      ? ""
+      : ` as ${formatRange({ first: restored.firstSequence, last: lastOf(restored) })}`;
+    const what = `${formatCount(count(restore), "record")}, ${describeRanges(restore)}${as}`;
+    rows.push([isDryRun ? "  to restore" : "  restored", what]);
+  }
+  for (const { reason, sequences } of left) {
+    rows.push([
+      "  left",
+      `${formatCount(count(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
+    ]);
+  }
+  return rows;
+}
+
+function describeRanges(ranges: readonly SequenceRange[]): string {
+  const more = ranges.length > MOST_RANGES ? ", ..." : "";
+  return ranges.slice(0, MOST_RANGES).map(formatRange).join(", ") + more;
+}

@@ -1,0 +1,173 @@
+/**
+ * What is known to be lost: the file `quarantine/losses.json`, beside the bytes that were set aside.
+ *
+ * It holds two things:
+ * - *Lost sequences.* Whoever passes bad bytes, recovery or a reader, writes down which sequences can't be delivered
+ *   because of them. Later the cursor is past them as if they had been; so only this says whether a record that is found
+ *   in the quarantine was ever delivered.
+ * - *Accepted losses*, bytes and sequences, written by `repair`. Bad bytes that are set aside stay in their segment, and
+ *   sequences that are lost stay lost, until the consumer is past them. With `onDamage: "fail"` they would be refused for
+ *   ever; what somebody has looked at and accepted is not.
+ *
+ * Guarantees: the file is replaced in one step and synced, its name, too; one that is missing or can't be read says that
+ * nothing is known. Pure but for reading and saving it.
+ *
+ * @module
+ */
+
+import { join } from "@std/path/join";
+import { FileSystemError } from "../errors.ts";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import type { DamagedRegion, SequenceRange } from "./damage.ts";
+
+/** Name of the file in the quarantine. */
+export const LOSSES_NAME = "losses.json";
+/** What is written before it takes that name. */
+const NEW_NAME = "losses.json.new";
+/** More than this was not written by us. */
+const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
+
+/** Bad bytes of a segment. */
+export type Region = Pick<DamagedRegion, "segment" | "offset" | "length">;
+
+/** What {@linkcode KnownLosses} are made of. */
+export interface Losses {
+  /** Sequences that were not delivered, and won't be. */
+  readonly lost: readonly SequenceRange[];
+  /** Bytes whose loss was accepted. */
+  readonly acceptedRegions: readonly Region[];
+  /** Sequences whose loss was accepted. */
+  readonly acceptedSequences: readonly SequenceRange[];
+}
+
+/** What is known to be lost; the ranges in order, without overlaps. */
+export class KnownLosses implements Losses {
+  readonly lost: readonly SequenceRange[];
+  readonly acceptedRegions: readonly Region[];
+  readonly acceptedSequences: readonly SequenceRange[];
+
+  /** These; by default none. */
+  constructor({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses> = {}) {
+    this.lost = unite(lost);
+    this.acceptedRegions = acceptedRegions;
+    this.acceptedSequences = unite(acceptedSequences);
+  }
+
+  /** Those of the quarantine at `path`. */
+  static read(fileSystem: FileSystem, path: string): KnownLosses {
+    const text = readText(fileSystem, join(path, LOSSES_NAME));
+    try {
+      const { lost, acceptedRegions, acceptedSequences } = JSON.parse(text);
+      return new KnownLosses({
+        lost: lost.filter(isRange),
+        acceptedRegions: acceptedRegions.filter(isRegion),
+        acceptedSequences: acceptedSequences.filter(isRange),
+      });
+    } catch {
+      return new KnownLosses();
+    }
+  }
+
+  /** Whether all of a loss was accepted: its bytes, if there are any, and its sequences, if any are missing. */
+  isAccepted({ segment, offset, length, missing }: Region & { readonly missing: SequenceRange | undefined }): boolean {
+    const isKnown = length === 0 ||
+      this.acceptedRegions.some((one) => one.segment === segment && one.offset === offset && one.length === length);
+    return isKnown && (missing === undefined || subtract([missing], this.acceptedSequences).length === 0);
+  }
+
+  /** These and others. */
+  with({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses>): KnownLosses {
+    const others = acceptedRegions.filter((region) => !this.isAccepted({ ...region, missing: undefined }));
+    return new KnownLosses({
+      lost: [...this.lost, ...lost],
+      acceptedRegions: [...this.acceptedRegions, ...others],
+      acceptedSequences: [...this.acceptedSequences, ...acceptedSequences],
+    });
+  }
+
+  /** Whether these are the same. */
+  equals(other: KnownLosses): boolean {
+    return this.#toText() === other.#toText();
+  }
+
+  #toText(): string {
+    const { lost, acceptedRegions, acceptedSequences } = this;
+    return JSON.stringify({ lost, acceptedRegions, acceptedSequences }, undefined, 2) + "\n";
+  }
+
+  /** Writes them to the quarantine at `path`, which is there. */
+  async save(fileSystem: FileSystem, path: string): Promise<void> {
+    const newPath = join(path, NEW_NAME);
+    removeIfThere(fileSystem, newPath);
+    const handle = fileSystem.open(newPath, "create");
+    try {
+      handle.write(new TextEncoder().encode(this.#toText()), 0);
+      await handle.sync();
+    } catch (error) {
+      closeQuietly(handle);
+      fileSystem.remove(newPath);
+      throw error;
+    }
+    closeQuietly(handle);
+    fileSystem.rename(newPath, join(path, LOSSES_NAME));
+    await fileSystem.syncDirectory(path);
+  }
+}
+
+/** The same sequences as few ranges, in order. */
+export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
+  const united: { first: number; last: number }[] = [];
+  for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
+    const before = united.at(-1);
+    if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
+    else united.push({ first, last });
+  }
+  return united;
+}
+
+/** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
+export function subtract(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
+  const left: SequenceRange[] = [];
+  for (const { first, last } of ranges) {
+    let from = first;
+    for (const other of others) {
+      if (other.last < from || other.first > last) continue;
+      if (other.first > from) left.push({ first: from, last: other.first - 1 });
+      from = other.last + 1;
+    }
+    if (from <= last) left.push({ first: from, last });
+  }
+  return left;
+}
+
+function readText(fileSystem: FileSystem, path: string): string {
+  try {
+    const handle = fileSystem.open(path, "read");
+    try {
+      const bytes = new Uint8Array(Math.min(handle.size(), MAX_FILE_BYTES));
+      return new TextDecoder().decode(bytes.subarray(0, handle.read(bytes, 0)));
+    } finally {
+      closeQuietly(handle);
+    }
+  } catch (error) {
+    if (error instanceof FileSystemError && ["ENOENT", "ENOTDIR"].includes(error.errno)) return "";
+    throw error;
+  }
+}
+
+function removeIfThere(fileSystem: FileSystem, path: string): void {
+  try {
+    fileSystem.remove(path);
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
+  }
+}
+
+function isRegion(value: Partial<Region>): value is Region {
+  return typeof value.segment === "string" && Number.isSafeInteger(value.offset) && Number.isSafeInteger(value.length);
+}
+
+function isRange(value: Partial<SequenceRange>): value is SequenceRange {
+  return Number.isSafeInteger(value.first) && Number.isSafeInteger(value.last);
+}

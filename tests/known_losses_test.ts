@@ -1,0 +1,56 @@
+/**
+ * `KnownLosses`: which sequences are lost, and which losses were accepted; a file that can't be read says nothing.
+ */
+
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { KnownLosses, subtract, unite } from "../src/wal/known_losses.ts";
+import { bytesOf } from "./log_tools.ts";
+
+const range = (first: number, last: number) => ({ first, last });
+const REGION = { segment: "00000000000000000001.wal", offset: 160, length: 41 };
+
+test("unite() and subtract() keep every sequence, once", () => {
+  assertEquals(unite([range(8, 9), range(1, 3), range(2, 5), range(6, 6)]), [range(1, 6), range(8, 9)]);
+  assertEquals(unite([]), []);
+  assertEquals(subtract([range(1, 10)], [range(1, 2), range(5, 5), range(9, 20)]), [range(3, 4), range(6, 8)]);
+  assertEquals(subtract([range(1, 3), range(5, 6)], [range(3, 5)]), [range(1, 2), range(6, 6)]);
+  assertEquals(subtract([range(1, 3)], [range(1, 3)]), []);
+  assertEquals(subtract([range(1, 3)], []), [range(1, 3)]);
+});
+
+test("KnownLosses are accepted as a whole: all bytes, and all sequences", () => {
+  const known = new KnownLosses({ acceptedRegions: [REGION], acceptedSequences: [range(1, 3), range(4, 6)] });
+  const isAccepted = (change: Partial<Parameters<KnownLosses["isAccepted"]>[0]>): boolean =>
+    known.isAccepted({ ...REGION, missing: range(2, 5), ...change });
+  assertEquals(isAccepted({}), true);
+  assertEquals(isAccepted({ missing: undefined }), true);
+  assertEquals(isAccepted({ length: 0, offset: 7 }), true);
+  assertEquals(isAccepted({ missing: range(2, 7) }), false);
+  assertEquals(isAccepted({ length: 42 }), false);
+  assertEquals(isAccepted({ offset: 161 }), false);
+  assertEquals(isAccepted({ segment: "00000000000000000002.wal" }), false);
+  assertEquals(
+    new KnownLosses({ lost: [range(1, 9)] }).isAccepted({ ...REGION, length: 0, missing: range(1, 1) }),
+    false,
+  );
+  assertEquals(known.lost, [], "what was dropped may be accepted, too");
+});
+
+test("KnownLosses.read() gives back what save() wrote, and nothing where there is no such thing", async () => {
+  const fileSystem = new MemoryFileSystem();
+  fileSystem.makeDirectory("/q");
+  assertEquals(KnownLosses.read(fileSystem, "/q"), new KnownLosses());
+  assertEquals(KnownLosses.read(fileSystem, "/none"), new KnownLosses());
+  const known = new KnownLosses({ lost: [range(1, 2)] })
+    .with({ acceptedRegions: [REGION, REGION], acceptedSequences: [range(4, 4)] })
+    .with({ acceptedRegions: [REGION] });
+  assertEquals(known.acceptedRegions.length, 2);
+  await known.save(fileSystem, "/q");
+  assertEquals(KnownLosses.read(fileSystem, "/q").equals(known), true);
+  for (const text of ["", "{", "[]", "null", '{"lost":[]}', '{"lost":1,"acceptedRegions":[],"acceptedSequences":[]}']) {
+    fileSystem.writeFile("/q/losses.json", bytesOf(text));
+    assertEquals(KnownLosses.read(fileSystem, "/q"), new KnownLosses(), text);
+  }
+});
