@@ -38,6 +38,13 @@ test("KnownLosses are accepted as a whole: all bytes, and all sequences", () => 
   assertEquals(known.lost, [], "what was dropped may be accepted, too");
 });
 
+test("KnownLosses don't grow with every hole of a log that has nothing but holes", () => {
+  const everySecond = Array.from({ length: 5000 }, (_, i) => range(2 * i + 1, 2 * i + 1));
+  const known = new KnownLosses({ lost: everySecond });
+  assertEquals([known.lost.length, known.lost.at(-1)], [4096, range(8191, 8191)]);
+  assertEquals(known.with({ lost: [range(20_000, 20_000)] }).equals(known), true);
+});
+
 test("KnownLosses.read() gives back what save() wrote, and nothing where there is no such thing", async () => {
   const fileSystem = new MemoryFileSystem();
   fileSystem.makeDirectory("/q");

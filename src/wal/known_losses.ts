@@ -10,7 +10,7 @@
  *   ever; what somebody has looked at and accepted is not.
  *
  * Guarantees: the file is replaced in one step and synced, its name, too; one that is missing or can't be read says that
- * nothing is known. Pure but for reading and saving it.
+ * nothing is known; a log that is damaged all over doesn't make it grow without end. Pure but for reading and saving it.
  *
  * @module
  */
@@ -27,6 +27,8 @@ export const LOSSES_NAME = "losses.json";
 const NEW_NAME = "losses.json.new";
 /** More than this was not written by us. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
+/** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
+const MAX_LOST_RANGES = 4096;
 
 /** Bad bytes of a segment. */
 export type Region = Pick<DamagedRegion, "segment" | "offset" | "length">;
@@ -49,7 +51,7 @@ export class KnownLosses implements Losses {
 
   /** These; by default none. */
   constructor({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses> = {}) {
-    this.lost = unite(lost);
+    this.lost = unite(lost).slice(0, MAX_LOST_RANGES);
     this.acceptedRegions = acceptedRegions;
     this.acceptedSequences = unite(acceptedSequences);
   }
