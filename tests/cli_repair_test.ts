@@ -362,3 +362,19 @@ test("repair shows a table that fits the terminal", async () => {
   assertEquals(done.output, wide.output.replace("Would be done (nothing was changed):", "Done:"));
   assertEquals((await runCli(many.log, ["repair", DIRECTORY])).output, "Nothing to repair.\n");
 });
+
+test("repair makes a log sound: verify tells what was accepted, and dump goes past it", async () => {
+  let accepted = 0;
+  for (const { name, log } of await makeCases()) {
+    const before = (await runCli(log, ["verify", DIRECTORY])).code;
+    assertEquals((await runCli(log, ["repair", DIRECTORY])).code, 0, name);
+    const { code, output } = await runCli(log, ["verify", DIRECTORY]);
+    assertEquals(code, 0, `${name}: ${output}`);
+    const dumped = await runCli(log, ["dump", DIRECTORY, "--format=text"]);
+    assertEquals(dumped.code, 0, `${name}: ${dumped.errors}`);
+    if (before === 0 || !output.includes("accepted by repair")) continue;
+    accepted++;
+    assertStringIncludes(dumped.errors, "accepted by repair", name);
+  }
+  assert(accepted > 5, `${accepted} cases`);
+});

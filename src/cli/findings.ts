@@ -25,11 +25,16 @@ export function isFinding(item: ScanItem): item is Exclude<Finding, Contradictio
 
 /**
  * Whether a log with such a finding is sound all the same: every kill may leave an unfinished write, or a segment that was
- * just begun, and recovery cuts it off; a segment that is gone was committed.
+ * just begun, and recovery cuts it off; a segment that is gone was committed; a loss that was accepted is known.
  */
 export function isHarmless(finding: Finding): boolean {
   const { kind } = finding;
-  return kind === "torn" || kind === "gone" || (kind === "unusable" && finding.why === "empty");
+  return kind === "torn" || kind === "gone" || isAccepted(finding) || (kind === "unusable" && finding.why === "empty");
+}
+
+/** Whether it is a loss that `repair` has accepted. */
+export function isAccepted(finding: Finding): boolean {
+  return (finding.kind === "damaged" || finding.kind === "missing") && finding.isAccepted === true;
 }
 
 /** A finding for `--json`. */
@@ -39,6 +44,10 @@ export function toJson(finding: Finding): Record<string, unknown> {
 
 /** A finding in a few words, without where it is. */
 export function wordsFor(finding: Finding): string {
+  return isAccepted(finding) ? `${kindWords(finding)}, accepted by repair` : kindWords(finding);
+}
+
+function kindWords(finding: Finding): string {
   switch (finding.kind) {
     case "damaged":
       return finding.length === 0 ? "frames missing without a trace" : "damaged bytes";

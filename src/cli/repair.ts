@@ -30,7 +30,7 @@ export const repairCommand: Command = {
   details: `
 Cuts off an unfinished write at the end, copies damaged bytes to PATH/quarantine, moves segments there that can't be read at all, rewrites a cursor that doesn't fit the log, and writes down in PATH/quarantine/losses.json which sequences are lost. A buffer that is opened with onDamage "fail" reads past all of that afterwards.
 
-It never deletes a byte: what is cut off or moved is in the quarantine, and damaged bytes between good ones stay in their segment, too. What a buffer that is open does by itself is the same, but it stops copying at 64 MiB. Segments in front of the commit position are not looked at: they are delivered. verify goes on to report damaged bytes that stay where they are, and sequences that are lost, until the consumer is past them.
+It never deletes a byte: what is cut off or moved is in the quarantine, and damaged bytes between good ones stay in their segment, too. What a buffer that is open does by itself is the same, but it stops copying at 64 MiB. Segments in front of the commit position are not looked at: they are delivered. verify goes on to report damaged bytes that stay where they are, and sequences that are lost, as accepted, until the consumer is past them: the log is sound then.
 
 With --dry-run nothing is changed and no lock is taken; it may be run beside the program that has the buffer open, of which the last write may then look unfinished. Without it, the buffer must not be open. A repair that was interrupted is finished by the next one.
 

@@ -26,9 +26,11 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "../wal/format.ts";
+import type { KnownLosses } from "../wal/known_losses.ts";
+import { Quarantine } from "../wal/quarantine.ts";
 import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/recovery.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
-import type { DamagedBytes, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
+import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { type DirectoryPicture, isGone, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
 
 export type {
@@ -117,6 +119,7 @@ class LogScan {
   readonly #to: number;
   readonly #looks = new Map<number, Look>();
   #cursor: CursorState | undefined;
+  #losses: KnownLosses | undefined;
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
   #next: number | undefined;
 
@@ -265,7 +268,7 @@ class LogScan {
       if (reader.expected >= next) {
         // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
         const length = reader.tailBytes(size);
-        if (length > 0) yield damaged(segment, { offset: reader.position, length }, undefined);
+        if (length > 0) yield this.#known(damaged(segment, { offset: reader.position, length }, undefined));
         return false;
       }
       const { expected } = reader;
@@ -282,7 +285,7 @@ class LogScan {
       } else if (item.kind === "bad" && !item.last) {
         const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
-        if ((missing?.last ?? reader.expected) >= this.#from) yield damaged(segment, item, missing);
+        if ((missing?.last ?? reader.expected) >= this.#from) yield this.#known(damaged(segment, item, missing));
       } else {
         const length = item.kind === "bad" ? item.length : item.zeros;
         const offset = size - length;
@@ -295,6 +298,17 @@ class LogScan {
     }
   }
 
+  /** A loss, and whether it was accepted; nobody misses what is done with. What was accepted is read when there is a loss. */
+  #known<L extends DamagedBytes | MissingRecords>(loss: L): L {
+    const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#picture.path).losses;
+    const place = { segment: "", offset: 0, length: 0, ...loss };
+    const { missing } = loss;
+    const missed = missing === undefined ? [] : notDone(missing.first, missing.last, this.#cursor);
+    const isAccepted = losses.isAccepted({ ...place, missing: undefined }) &&
+      missed.every((range) => losses.isAccepted({ ...place, length: 0, missing: range }));
+    return isAccepted ? { ...loss, isAccepted } : loss;
+  }
+
   /** A segment ends, and there are more: what is bad at its end is damage. */
   *#endBefore(
     { segment, next, hasStray }: OpenSegment,
@@ -305,7 +319,7 @@ class LogScan {
     const missing = hasStray ? undefined : rangeOf(expected, next - 1);
     if (length === 0 || (isZero && missing === undefined)) return;
     if (missing !== undefined) this.#account(next);
-    yield damaged(segment, { offset, length }, missing);
+    yield this.#known(damaged(segment, { offset, length }, missing));
   }
 
   /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
@@ -327,7 +341,7 @@ class LogScan {
     // Removed since: then it was committed first.
     const cursor = readCursor(this.#fileSystem, this.#picture.path);
     if (cursor !== undefined && cursor.uuid === this.#picture.uuid) this.#cursor = cursor;
-    for (const missing of notDone(from, to, this.#cursor)) yield { kind: "missing", missing };
+    for (const missing of notDone(from, to, this.#cursor)) yield this.#known({ kind: "missing", missing });
   }
 }
 

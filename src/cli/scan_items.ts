@@ -52,6 +52,8 @@ export interface DamagedBytes {
   readonly offset: number;
   readonly length: number;
   readonly missing: SequenceRange | undefined;
+  /** Present if `repair` has set the bytes aside and the loss was accepted: a buffer reads past it, whatever `onDamage`. */
+  readonly isAccepted?: true;
 }
 
 /** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
@@ -67,6 +69,8 @@ export interface TornTail {
 export interface MissingRecords {
   readonly kind: "missing";
   readonly missing: SequenceRange;
+  /** As with {@linkcode DamagedBytes}. */
+  readonly isAccepted?: true;
 }
 
 /** A whole file that can't be read as a part of this log. */

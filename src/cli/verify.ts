@@ -4,7 +4,8 @@
  * Sound means: every frame is valid, no sequence is missing that isn't committed, each segment's running totals are what
  * the segments before it add up to, and the cursor fits the log. A torn tail is sound: every kill may leave one, nothing in
  * it was ever acknowledged, and the next open cuts it off. (It can't be told from damage that hit just the last
- * frame; where the cursor knows of a record in it, that record is reported as missing, and then it is not sound.)
+ * frame; where the cursor knows of a record in it, that record is reported as missing, and then it is not sound.) So is
+ * what `repair` has set aside and accepted: it is reported, and known.
  *
  * @module
  */
@@ -55,7 +56,7 @@ PATH is a buffer's directory, or the file of a single segment.
 
 Reports what is torn, damaged or missing, with segment, offset, length and sequences; checks the running totals from segment to segment, and the cursor against the log. Works beside a live writer: what is there when it begins is judged.
 
-An unfinished write at the very end is reported, and sound: every killed process may leave one, and the next open cuts it off.
+An unfinished write at the very end is reported, and sound: every killed process may leave one, and the next open cuts it off. So is what repair has accepted.
 
 Exit codes: 0 sound, 1 not sound.
 

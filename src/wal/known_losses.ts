@@ -48,6 +48,8 @@ export class KnownLosses implements Losses {
   readonly lost: readonly SequenceRange[];
   readonly acceptedRegions: readonly Region[];
   readonly acceptedSequences: readonly SequenceRange[];
+  /** Made when it is first asked for. */
+  #acceptedKeys: ReadonlySet<string> | undefined;
 
   /** These; by default none. */
   constructor({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses> = {}) {
@@ -73,9 +75,9 @@ export class KnownLosses implements Losses {
 
   /** Whether all of a loss was accepted: its bytes, if there are any, and its sequences, if any are missing. */
   isAccepted({ segment, offset, length, missing }: Region & { readonly missing: SequenceRange | undefined }): boolean {
-    const isKnown = length === 0 ||
-      this.acceptedRegions.some((one) => one.segment === segment && one.offset === offset && one.length === length);
-    return isKnown && (missing === undefined || subtract([missing], this.acceptedSequences).length === 0);
+    this.#acceptedKeys ??= new Set(this.acceptedRegions.map(keyOf));
+    const isKnown = length === 0 || this.#acceptedKeys.has(keyOf({ segment, offset, length }));
+    return isKnown && (missing === undefined || isWithin(missing, this.acceptedSequences));
   }
 
   /** These and others. */
@@ -126,6 +128,21 @@ export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
     else united.push({ first, last });
   }
   return united;
+}
+
+/** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
+function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  let [from, to] = [0, ranges.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (ranges[middle].last < first) from = middle + 1;
+    else to = middle;
+  }
+  return from < ranges.length && ranges[from].first <= first && last <= ranges[from].last;
+}
+
+function keyOf({ segment, offset, length }: Region): string {
+  return `${segment}-${offset}-${length}`;
 }
 
 /** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
