@@ -21,7 +21,8 @@ import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
  *   (cursorLost ? ", commits lost: expect duplicates" : "");
  *
  * const dead = new MemoryFileSystem();
- * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem: dead, fsync: "never" });
+ * const options = { fsync: "never", statusMs: 0 } as const; // no timer goes on for the process that dies
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem: dead, ...options });
  * await buffer.putMany(["a", "b"]);
  * const fileSystem = dead.kill();
  * const segment = "/events.wal/00000000000000000001.wal";

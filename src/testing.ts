@@ -26,6 +26,7 @@
  * import { MemoryFileSystem } from "@sluice/buffer/testing";
  * import { assertEquals } from "@std/assert";
  *
+ * const options = { path: "/buffer", fsync: "never", statusMs: 0 } as const; // no timers for processes that are dead
  * for (let moment = 0, died = true; died; moment++) {
  *   died = false;
  *   let left = new MemoryFileSystem();
@@ -38,7 +39,7 @@
  *   });
  *   const acknowledged: string[] = [];
  *   try {
- *     const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync: "never" });
+ *     const buffer = await FileBuffer.open<string>({ ...options, fileSystem });
  *     for (const record of ["a", "b", "c"]) {
  *       await buffer.put(record);
  *       acknowledged.push(record);
@@ -49,7 +50,7 @@
  *   }
  *
  *   if (!died) left = fileSystem.kill();
- *   const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem: left });
+ *   const buffer = await FileBuffer.open<string>({ ...options, fileSystem: left });
  *   const found: string[] = [];
  *   for await (const batch of buffer.batches({ flush: true })) {
  *     found.push(...batch.records);
