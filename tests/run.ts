@@ -13,7 +13,7 @@
  * environment: SLUICE_DENO, SLUICE_BUN and SLUICE_NODE are paths of executables.
  *
  * Deno and Bun run one test after the other; so, when both are asked for, they run side by side, and what Bun prints comes
- * behind what Deno does. Node fills two cores by itself.
+ * behind what Deno does. Node runs two files at a time.
  *
  * The last line is `N passed, N failed`, the sum over all runs. A run counts as failed at least once when its runtime
  * can't be had, when it ends with an error or not in time, and when it shows no test that passed. The exit code is 0 only
@@ -149,6 +149,8 @@ function nodeTests(node: Runtime): Run {
       "--disable-warning=ExperimentalWarning",
       "--import=./tests/std/resolve.mjs",
       "--test-reporter=spec",
+      // By default one core is left alone, which is one of two on a small machine.
+      "--test-concurrency=2",
       "--test",
       "tests/*_test.ts",
     ],
