@@ -1,6 +1,6 @@
 /**
- * Options of a producer and its methods: what they mean, and their check. Every option is checked once, when the producer is made; an
- * error names the option, what it must be, and what was given.
+ * Options of a producer and its methods: what they mean, and their check. Every option is checked once, when the producer
+ * is made; an error names the option, what it must be, and what was given.
  *
  * @module
  */

@@ -1,8 +1,9 @@
 /**
  * Makes the data of a report out of what a scan meets, item by item.
  *
- * Guarantees: memory is bounded, but for a few numbers a segment; the judgement is that of `verify`; a frame that is committed in part counts
- * record by record; every number counts all of the log, also where lists and drawing are cut short.
+ * Guarantees: memory is bounded, but for a few numbers a segment; the judgement is that of `verify`; a frame that is
+ * committed in part counts record by record; every number counts all of the log, also where lists and drawing are cut
+ * short.
  *
  * @module
  */

@@ -9,10 +9,10 @@
  * 3. `FILE.restoring` becomes a segment of the log, and that is synced.
  *
  * Whoever finds `FILE.restoring` without `FILE.restored` knows that nothing was decided: the segment may be half written,
- * is thrown away, and all begins anew. Whoever finds both knows that it was decided and not done: the segment is whole, because step 1 was durable before step 2 began, and it is in no log, because a file has one
- * name; so step 3 is done. A power cut can only undo a step that wasn't synced, and nothing was built on that.
- * Whatever a program did with the buffer in between makes no difference: then the segment is written anew with the
- * sequences that come next by now.
+ * is thrown away, and all begins anew. Whoever finds both knows that it was decided and not done: the segment is whole,
+ * because step 1 was durable before step 2 began, and it is in no log, because a file has one name; so step 3 is done. A
+ * power cut can only undo a step that wasn't synced, and nothing was built on that. Whatever a program did with the
+ * buffer in between makes no difference: then the segment is written anew with the sequences that come next by now.
  *
  * The log must be locked.
  *
