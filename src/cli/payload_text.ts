@@ -105,11 +105,10 @@ function addOneByOne(
   { format, first }: { readonly format: DumpFormat; readonly first: number },
 ): void {
   let sequence = first;
-  const buffer = bufferOf(records);
   for (let at = 0; at < records.length; sequence++) {
     const start = at + RECORD_HEADER_BYTES;
     at = behind(records, at);
-    if (format === "base64") chunks.appendAscii(buffer.toString("base64", start, at));
+    if (format === "base64") chunks.appendAscii(base64Of(records.subarray(start, at)));
     else chunks.append(oneLine(records.subarray(start, at), sequence));
     chunks.append(LINE_END);
   }
@@ -132,7 +131,6 @@ class MetaText {
     this.#putTime = putTime;
     if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
     const chunks = this.#chunks;
-    const buffer = bufferOf(records);
     let sequence = first;
     for (let at = 0; at < records.length; sequence++) {
       const start = at + RECORD_HEADER_BYTES;
@@ -141,7 +139,7 @@ class MetaText {
         ? asField(records.subarray(start, at))
         : ["base64", undefined] as const;
       chunks.append(this.#headOf(name, sequence).bytes);
-      if (text === undefined) chunks.appendAscii(buffer.toString("base64", start, at));
+      if (text === undefined) chunks.appendAscii(base64Of(records.subarray(start, at)));
       else chunks.append(text);
       chunks.append(this.#end);
     }
@@ -206,13 +204,19 @@ class LineHead {
   }
 }
 
+/** By the platform's own way where it has one: Deno, Bun, Node from 25. */
+function base64Of(bytes: Uint8Array): string {
+  const { toBase64 } = bytes as { toBase64?: () => string };
+  return toBase64?.call(bytes) ?? bufferOf(bytes).toString("base64");
+}
+
 /** A payload that may be JSON, or text, or neither. */
 function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
   const json = asJson(payload);
   if (json !== undefined) return ["record", json];
   const text = asText(payload);
   if (text !== undefined) return ["text", utf8.encode(JSON.stringify(text))];
-  return ["base64", utf8.encode(`"${bufferOf(payload).toString("base64")}"`)];
+  return ["base64", utf8.encode(`"${base64Of(payload)}"`)];
 }
 
 /**
@@ -222,8 +226,6 @@ function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", U
 class Chunks {
   readonly #output: Output;
   #bytes = new Uint8Array(2 * CHUNK_BYTES);
-  /** The same, for texts. */
-  #text = bufferOf(this.#bytes);
   #length = 0;
   #stagedAt = 0;
 
@@ -265,7 +267,7 @@ class Chunks {
 
   appendAscii(text: string): void {
     this.#reserve(text.length);
-    this.#length += this.#text.write(text, this.#length, "latin1");
+    this.#length += utf8.encodeInto(text, this.#bytes.subarray(this.#length)).written;
   }
 
   /** Bytes that there is room for. */
@@ -284,7 +286,6 @@ class Chunks {
     const bytes = new Uint8Array(2 * needed);
     bytes.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = bytes;
-    this.#text = bufferOf(bytes);
   }
 
   async flush(): Promise<void> {
