@@ -126,6 +126,16 @@ test("SegmentWriter.trim() leaves what is written", () => {
   assertEquals(disk.fileSystem.readFile(PATH).length, HEADER_BYTES + 4);
 });
 
+test("SegmentWriter.trim() gives back space that was set aside although the system said that it wasn't", () => {
+  const disk = diskOf();
+  const writer = createOn(disk, false, MIB);
+  disk.fail({ operation: "truncate" }, { kind: "after", errno: "ENOSPC" });
+  writer.write(bytesOf("one,"));
+  assertEquals(disk.fileSystem.readFile(PATH).length, MIB);
+  writer.trim();
+  assertEquals(disk.fileSystem.readFile(PATH).length, HEADER_BYTES + 4);
+});
+
 test("SegmentWriter.write() does without space set aside where files are limited, and fails where the disk does", () => {
   const disk = diskOf();
   const writer = createOn(disk, false, MIB);

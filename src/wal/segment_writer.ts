@@ -147,9 +147,10 @@ export class SegmentWriter {
   #setAside(handle: FileHandle, end: number): void {
     const size = Math.min(end + AHEAD_BYTES, this.#aheadUpTo);
     if (size <= end) return;
+    // Even if it fails: it may have been done all the same, and `trim` has to know.
+    this.#fileBytes = size;
     try {
       handle.truncate(size);
-      this.#fileBytes = size;
     } catch (error) {
       if (!(error instanceof NoSpaceError)) throw error;
       this.#aheadUpTo = 0;
