@@ -24,10 +24,14 @@ function dyingFileSystem(fileSystem: FileSystem, at: number, random: (below: num
   const change = <R>(operation: () => R): R => {
     if (--left !== 0) return operation();
     if (random(2) === 0) die();
-    const result = operation();
-    if (!(result instanceof Promise)) die();
-    else result.then(die, die);
-    return result;
+    let result: R | undefined;
+    try {
+      return result = operation();
+    } finally {
+      // Also if it has failed: what was to be removed need not be there.
+      if (result instanceof Promise) result.then(die, die);
+      else die();
+    }
   };
   return {
     name: fileSystem.name,
