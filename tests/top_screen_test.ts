@@ -95,8 +95,8 @@ test("renderTop() shows what the directory alone tells, on 80 and on 40 columns"
     render(BARE, 80),
     `sluice top  /var/lib/app/events.wal                                 21:14:03 UTC
 state      not known · opened 1 h 13 min ago · node 4711
-note       there is no status.json: written by an older version, or with
-           statusMs 0: this is what the directory alone tells
+note       there is no status.json: an older version, statusMs 0, or killed at
+           once: this is what the directory alone tells
 
 backlog    at most 296 MiB
            at least 1 200 000 records
@@ -119,11 +119,10 @@ problems   not known`,
 state      not known
            opened 1 h 13 min ago
            node 4711
-note       there is no status.json:
-           written by an older version,
-           or with statusMs 0: this is
-           what the directory alone
-           tells
+note       there is no status.json: an
+           older version, statusMs 0, or
+           killed at once: this is what
+           the directory alone tells
 
 backlog    at most 296 MiB
            at least 1 200 000 records

@@ -124,7 +124,7 @@ export const BUSY: TopView = {
 export const BARE: TopView = {
   ...BUSY,
   source: "directory",
-  note: "there is no status.json: written by an older version, or with statusMs 0",
+  note: "there is no status.json: an older version, statusMs 0, or killed at once",
   state: "unknown",
   seenAt: undefined,
   backlog: { isExact: false, records: 1_200_000, payloadBytes: undefined, bytes: 3.1e8, maxBytes: undefined },

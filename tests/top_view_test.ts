@@ -151,7 +151,7 @@ test("TopWatch says what the directory alone tells, and that nothing else is kno
     path: "/b",
     now: NOW,
     source: "directory",
-    note: "there is no status.json: written by an older version, or with statusMs 0",
+    note: "there is no status.json: an older version, statusMs 0, or killed at once",
     state: "unknown",
     seenAt: undefined,
     owner: { pid: 4711, runtime: "node", openedAt: NOW - 3_600_000 },

@@ -284,7 +284,7 @@ function statusOf({ status: reading, directory }: TopReading): BufferStatus | st
       return openedAt > status.at ? "status.json is of an earlier process" : status;
     }
     case "missing":
-      return "there is no status.json: written by an older version, or with statusMs 0";
+      return "there is no status.json: an older version, statusMs 0, or killed at once";
     case "version":
       return `status.json is of a newer version, ${reading.version}`;
     case "bad":
