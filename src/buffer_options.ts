@@ -39,17 +39,17 @@ export type WhenFull = "reject" | "block" | "drop-oldest";
  * @example The same options for the program and for its tests
  * ```ts
  * import { type BufferOptions, FileBuffer, MemoryBuffer } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
  * import { assertEquals } from "@std/assert";
  *
  * const options: BufferOptions<{ page: string }> = { maxRecords: 2, maxAgeMs: 1_000, maxRecordBytes: 64 * 1024 };
  *
- * const path = await Deno.makeTempDir();
- * for (const buffer of [await FileBuffer.open({ path, ...options }), await MemoryBuffer.open(options)]) {
+ * const disk = { path: "/events.wal", fileSystem: new MemoryFileSystem() }; // in the program: a path alone
+ * for (const buffer of [await FileBuffer.open({ ...disk, ...options }), await MemoryBuffer.open(options)]) {
  *   await buffer.putMany([{ page: "/" }, { page: "/about" }, { page: "/" }]);
  *   assertEquals((await buffer.emit()).length, 2);
  *   await buffer.close();
  * }
- * await Deno.remove(path, { recursive: true });
  * ```
  */
 export interface BufferOptions<T> {

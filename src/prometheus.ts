@@ -26,7 +26,7 @@
  *   return new Response(page, { headers: { "content-type": PROMETHEUS_CONTENT_TYPE } });
  * }
  *
- * // In a program: Deno.serve({ port: 9464 }, handle), or Bun.serve({ port: 9464, fetch: handle })
+ * // In a program: what your HTTP server calls for each request
  * assertEquals(handle(new Request("http://localhost/metrics")).status, 200);
  * await buffer.close();
  * ```

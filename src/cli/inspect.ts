@@ -6,7 +6,7 @@
  */
 
 import { CURSOR_FILE_BYTES, FORMAT_VERSION, LOG_START, type LogPosition, SEGMENT_HEADER_BYTES } from "../wal/format.ts";
-import { payloadBytesOf } from "../wal/recovery.ts";
+import { payloadBytesOf } from "../wal/segments.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
 import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";

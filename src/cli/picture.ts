@@ -13,14 +13,14 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { isGone, lookInto, sizeOf } from "../fs/look.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
 import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
 import { STATUS_NAME } from "../status.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/recovery.ts";
+import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segments.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
 const MOST_LOOKS = 50;
@@ -99,11 +99,6 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
     segments: [{ name: basename(path), firstSequence, bytes: sizeOf(fileSystem, path) }],
     quarantine: [],
   };
-}
-
-/** Whether a file was there a moment ago and isn't any more. */
-export function isGone(error: unknown): boolean {
-  return error instanceof FileSystemError && error.errno === "ENOENT";
 }
 
 /** Reads the cursor; again, if a writer was just writing to all of its slots. */
@@ -190,21 +185,7 @@ function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefi
 }
 
 function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
-  const handle = fileSystem.open(path, "read");
-  try {
-    return readSegmentHeader(handle);
-  } finally {
-    closeQuietly(handle);
-  }
-}
-
-function sizeOf(fileSystem: FileSystem, path: string): number {
-  const handle = fileSystem.open(path, "read");
-  try {
-    return handle.size();
-  } finally {
-    closeQuietly(handle);
-  }
+  return lookInto(fileSystem, path, readSegmentHeader);
 }
 
 function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {

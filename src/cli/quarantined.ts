@@ -11,12 +11,11 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors.ts";
-import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { isGone, readWhole } from "../fs/look.ts";
 import { decodeSegmentHeader, FORMAT_VERSION, SEGMENT_HEADER_BYTES, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import type { SegmentPlace } from "../wal/recovery.ts";
-import { isGone } from "./picture.ts";
+import type { SegmentPlace } from "../wal/segments.ts";
 import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
 
 /** A segment that is going to be put into the log. */
@@ -156,15 +155,4 @@ function headsOf(
       throw error;
     }
   });
-}
-
-/** The bytes of a file, or its first `most`. */
-export function readWhole(fileSystem: FileSystem, path: string, most = Infinity): Uint8Array {
-  const handle = fileSystem.open(path, "read");
-  try {
-    const bytes = new Uint8Array(Math.min(handle.size(), most));
-    return bytes.subarray(0, handle.read(bytes, 0));
-  } finally {
-    closeQuietly(handle);
-  }
 }

@@ -20,14 +20,16 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors.ts";
+import { isGone } from "../fs/look.ts";
 import { Cursor } from "../wal/cursor.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { FORMAT_VERSION } from "../wal/format.ts";
 import { KnownLosses, type Region, subtract, unite } from "../wal/known_losses.ts";
 import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { carryOut, examine, type Plan, type SegmentPlace } from "../wal/recovery.ts";
+import { carryOut, examine, type Plan } from "../wal/recovery.ts";
+import type { SegmentPlace } from "../wal/segments.ts";
 import type { CommandContext } from "./command.ts";
-import { isGone, readDirectory } from "./picture.ts";
+import { readDirectory } from "./picture.ts";
 import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
 import { segmentBytesOf, walk } from "./walk.ts";
 

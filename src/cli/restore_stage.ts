@@ -22,6 +22,7 @@
 import { join } from "@std/path/join";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle } from "../fs/file_system.ts";
+import { readWhole } from "../fs/look.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
@@ -34,8 +35,8 @@ import {
   segmentName,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/quarantine.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/recovery.ts";
-import { namesIn, readWhole, RESTORING_SUFFIX } from "./quarantined.ts";
+import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segments.ts";
+import { namesIn, RESTORING_SUFFIX } from "./quarantined.ts";
 import type { Piece } from "./restore_plan.ts";
 import { soundFrames } from "./salvage.ts";
 

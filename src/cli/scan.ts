@@ -18,6 +18,7 @@
 import { join } from "@std/path/join";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { isGone } from "../fs/look.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import {
   type CursorState,
@@ -28,10 +29,10 @@ import {
 } from "../wal/format.ts";
 import type { KnownLosses } from "../wal/known_losses.ts";
 import { Quarantine } from "../wal/quarantine.ts";
-import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/recovery.ts";
+import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/segments.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
-import { type DirectoryPicture, isGone, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
+import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
 
 export type {
   DamagedBytes,

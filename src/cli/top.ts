@@ -11,11 +11,11 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
-import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { lookInto } from "../fs/look.ts";
 import { readStatus } from "../status.ts";
 import type { SegmentHeader } from "../wal/format.ts";
-import { readSegmentHeader } from "../wal/recovery.ts";
+import { readSegmentHeader } from "../wal/segments.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./command.ts";
 import { readDirectory } from "./picture.ts";
@@ -122,13 +122,8 @@ function readAll(fileSystem: FileSystem, path: string, now: number): TopReading 
 /** Of a segment that may be gone meanwhile. */
 function headerOf(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const handle = fileSystem.open(path, "read");
-    try {
-      const result = readSegmentHeader(handle);
-      return result.kind === "header" ? result.header : undefined;
-    } finally {
-      closeQuietly(handle);
-    }
+    const result = lookInto(fileSystem, path, readSegmentHeader);
+    return result.kind === "header" ? result.header : undefined;
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
     return undefined;

@@ -17,6 +17,7 @@ import { crc32 } from "../crc32.ts";
 import { DamagedLogError, FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { removeIfThere } from "../fs/look.ts";
 
 /** What a journal says. */
 export interface JournalContent {
@@ -136,13 +137,5 @@ export class DeliveryJournal {
   /** Closes it. */
   close(): void {
     closeQuietly(this.#handle);
-  }
-}
-
-function removeIfThere(fileSystem: FileSystem, path: string): void {
-  try {
-    fileSystem.remove(path);
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
   }
 }

@@ -58,28 +58,27 @@ export type OpenStream = () => WritableStream<Uint8Array> | Promise<WritableStre
 /**
  * Appends the lines of a delivery; when it returns, or its promise resolves, they are where they belong.
  *
- * @example A file for each delivery, whose name is its identity
+ * @example An object for each delivery, whose name is its identity
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { type Append, appendSink } from "@sluice/buffer/sinks/stream";
  * import { assertEquals } from "@std/assert";
  *
- * const path = await Deno.makeTempDir();
- * const append: Append<string> = async (lines, { id }, { signal }) => {
- *   await Deno.writeFile(`${path}/${id}.part`, lines, { signal });
- *   await Deno.rename(`${path}/${id}.part`, `${path}/${id}.ndjson`); // whole or not there
+ * const bucket = new Map<string, string>(); // in a program: a store that takes an object whole or not at all
+ * const append: Append<string> = (lines, { id }, { signal }) => {
+ *   signal.throwIfAborted();
+ *   bucket.set(`${id}.ndjson`, new TextDecoder().decode(lines));
  * };
  * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
  * const producer = new Producer({ buffer, send: appendSink(append) });
  * await producer.putMany(["a", "b", "c"]);
  * await producer.flush();
- * assertEquals(Array.from(Deno.readDirSync(path), ({ name }) => name.slice(36)).sort(), [
- *   "-1-2.ndjson",
- *   "-3-3.ndjson",
+ * assertEquals(Array.from(bucket, ([name, lines]) => [name.slice(36), lines]), [
+ *   ["-1-2.ndjson", '"a"\n"b"\n'],
+ *   ["-3-3.ndjson", '"c"\n'],
  * ]);
  * await producer.close();
  * await buffer.close();
- * await Deno.remove(path, { recursive: true });
  * ```
  */
 export type Append<T> = (
@@ -103,7 +102,7 @@ export type Append<T> = (
  * import { streamSink } from "@sluice/buffer/sinks/stream";
  * import { assertEquals } from "@std/assert";
  *
- * // In a program: Deno.stdout.writable, a pipe, or the body of a request
+ * // In a program: standard output, a pipe, or the body of a request
  * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
  * const text = new Response(readable).text();
  *

@@ -10,7 +10,7 @@
 
 import { type BufferFailedError, FileSystemError } from "../errors.ts";
 import type { Cursor } from "./cursor.ts";
-import type { Segment } from "./recovery.ts";
+import type { Segment } from "./segments.ts";
 import type { CommitState, SegmentList } from "./segment_list.ts";
 
 /** What {@linkcode Commits} needs of the log. */

@@ -92,6 +92,10 @@
 
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
 import type { SeedSolver } from "../crc32_reverse.ts";
+import { bytesToUuid, getUint64, setUint64, TWO_32, uuidToBytes } from "./fields.ts";
+import type { CursorState, LogPosition } from "./positions.ts";
+
+export { type CursorState, LOG_START, type LogPosition } from "./positions.ts";
 
 /** The version of the format that is written, and the newest that is read. */
 export const FORMAT_VERSION = 1;
@@ -130,7 +134,6 @@ const CURSOR_FIXED_BYTES = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
 const POSITION_BYTES = 8 + 8 + 8;
 /** Boundaries that fit one slot: so many batches can be in flight. */
 export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
-const TWO_32 = 2 ** 32;
 /** A file named after a higher sequence strayed in: behind it no sequences would be left to give out. */
 const MAX_FIRST_SEQUENCE = 2 ** 52;
 
@@ -176,35 +179,6 @@ export interface FrameHeader {
   /** Number of records. */
   readonly count: number;
 }
-
-/** A place between two records of the log. */
-export interface LogPosition {
-  /** Sequence of the record that follows. */
-  readonly nextSequence: number;
-  /** Payload bytes of all records before. */
-  readonly payloadBytes: number;
-  /** Where the frame of the record that follows begins, in bytes of frames from the start of the log. */
-  readonly logBytes: number;
-}
-
-/** What a cursor slot says. */
-export interface CursorState {
-  /** Counts the writes of the cursor. */
-  readonly generation: number;
-  /** The buffer's uuid. */
-  readonly uuid: string;
-  /** The highest sequence given out. */
-  readonly lastSequence: number;
-  /** Behind the last committed record. */
-  readonly committed: LogPosition;
-  /** Where the next batch begins. */
-  readonly resume: LogPosition;
-  /** The end of each batch in flight. */
-  readonly boundaries: readonly LogPosition[];
-}
-
-/** The start of every log. */
-export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
 
 /** File name of the segment that begins with `firstSequence`. */
 export function segmentName(firstSequence: number): string {
@@ -472,26 +446,4 @@ function getPosition(view: DataView, offset: number): LogPosition {
     payloadBytes: getUint64(view, offset + 8),
     logBytes: getUint64(view, offset + 16),
   };
-}
-
-function setUint64(view: DataView, offset: number, value: number): void {
-  // The shift takes the number modulo 2^32, whatever its size, and costs a tenth of `%`.
-  view.setUint32(offset, value >>> 0, true);
-  view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
-}
-
-function getUint64(view: DataView, offset: number): number {
-  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * TWO_32;
-}
-
-/** The 16 bytes of a uuid in its usual notation. */
-function uuidToBytes(uuid: string): Uint8Array {
-  const hex = uuid.replaceAll("-", "");
-  return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-}
-
-/** The usual notation of 16 bytes as a uuid (RFC 9562). */
-function bytesToUuid(bytes: Uint8Array): string {
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

@@ -19,6 +19,7 @@ import { join } from "@std/path/join";
 import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { readWhole, removeIfThere } from "../fs/look.ts";
 import type { DamagedRegion, SequenceRange } from "./damage.ts";
 
 /** Name of the file in the quarantine. */
@@ -162,24 +163,10 @@ export function subtract(ranges: readonly SequenceRange[], others: readonly Sequ
 
 function readText(fileSystem: FileSystem, path: string): string {
   try {
-    const handle = fileSystem.open(path, "read");
-    try {
-      const bytes = new Uint8Array(Math.min(handle.size(), MAX_FILE_BYTES));
-      return new TextDecoder().decode(bytes.subarray(0, handle.read(bytes, 0)));
-    } finally {
-      closeQuietly(handle);
-    }
+    return new TextDecoder().decode(readWhole(fileSystem, path, MAX_FILE_BYTES));
   } catch (error) {
     if (error instanceof FileSystemError && ["ENOENT", "ENOTDIR"].includes(error.errno)) return "";
     throw error;
-  }
-}
-
-function removeIfThere(fileSystem: FileSystem, path: string): void {
-  try {
-    fileSystem.remove(path);
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
   }
 }
 

@@ -13,6 +13,7 @@ import { join } from "@std/path/join";
 import { BufferLockedError, FileSystemError, type LockOwner } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
+import { readWhole, removeIfThere } from "../fs/look.ts";
 
 /** Name of the file that is locked. */
 export const LOCK_NAME = "lock";
@@ -53,11 +54,7 @@ export function lockDirectory(fileSystem: FileSystem, directory: string, openedA
 
 function writeOwner(fileSystem: FileSystem, directory: string, owner: LockOwner): void {
   const path = join(directory, OWNER_NAME);
-  try {
-    fileSystem.remove(path);
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-  }
+  removeIfThere(fileSystem, path);
   const handle = fileSystem.open(path, "create");
   try {
     handle.write(new TextEncoder().encode(JSON.stringify(owner) + "\n"), 0);
@@ -69,17 +66,10 @@ function writeOwner(fileSystem: FileSystem, directory: string, owner: LockOwner)
 /** Who is said to own the buffer; `undefined` when the file isn't there, or isn't (yet) whole. */
 export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
-    const handle = fileSystem.open(join(directory, OWNER_NAME), "read");
-    try {
-      const bytes = new Uint8Array(Math.min(handle.size(), MAX_OWNER_BYTES));
-      const length = handle.read(bytes, 0);
-      const owner: Partial<LockOwner> = JSON.parse(new TextDecoder().decode(bytes.subarray(0, length)));
-      const { pid, runtime, openedAt } = owner;
-      if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
-      return { pid, runtime, openedAt };
-    } finally {
-      closeQuietly(handle);
-    }
+    const bytes = readWhole(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
+    const { pid, runtime, openedAt }: Partial<LockOwner> = JSON.parse(new TextDecoder().decode(bytes));
+    if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
+    return { pid, runtime, openedAt };
   } catch {
     return undefined;
   }

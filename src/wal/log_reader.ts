@@ -30,7 +30,7 @@ import {
 import { Gathering, Slab } from "./gathering.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
 import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./passed_regions.ts";
-import { isOf, readSegmentHeader, type Segment } from "./recovery.ts";
+import { isOf, readSegmentHeader, type Segment } from "./segments.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
 
 /** After so many bytes the event loop gets a turn. */

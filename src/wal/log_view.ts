@@ -6,7 +6,7 @@
  */
 
 import type { LogPosition } from "./format.ts";
-import type { Segment } from "./recovery.ts";
+import type { Segment } from "./segments.ts";
 
 /** What the reader must know of the log: changes while it reads. */
 export interface LogView {

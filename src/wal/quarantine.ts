@@ -12,6 +12,7 @@ import { join } from "@std/path/join";
 import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { isGone, sizeOf } from "../fs/look.ts";
 import type { SequenceRange } from "./damage.ts";
 import { KnownLosses, type Losses } from "./known_losses.ts";
 
@@ -159,14 +160,9 @@ export class Quarantine {
 
   #sizeOf(path: string): number | undefined {
     try {
-      const handle = this.#fileSystem.open(path, "read");
-      try {
-        return handle.size();
-      } finally {
-        closeQuietly(handle);
-      }
+      return sizeOf(this.#fileSystem, path);
     } catch (error) {
-      if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
+      if (isGone(error)) return undefined;
       throw error;
     }
   }

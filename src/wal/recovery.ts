@@ -19,40 +19,31 @@
 import { join } from "@std/path/join";
 import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle } from "../fs/file_system.ts";
 import { Cursor } from "./cursor.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
   type CursorState,
-  decodeSegmentHeader,
   FORMAT_VERSION,
-  FRAME_HEADER_BYTES,
   LOG_START,
   type LogPosition,
-  parseSegmentName,
-  RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-  type SegmentHeaderResult,
   segmentName,
 } from "./format.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { type Frame, SegmentReader } from "./segment_reader.ts";
-
-/** A segment by its name. */
-export interface Segment {
-  /** File name. */
-  readonly name: string;
-  /** The first sequence that it may hold. */
-  readonly firstSequence: number;
-}
-
-/** Where segments are. */
-export interface SegmentPlace {
-  readonly fileSystem: FileSystem;
-  /** The buffer's directory. */
-  readonly directory: string;
-}
+import { SegmentReader } from "./segment_reader.ts";
+import {
+  findUuid,
+  judgeSegment,
+  lookAtSegment,
+  mostRecords,
+  payloadBytesOf,
+  readSegmentHeader,
+  type Segment,
+  type SegmentPlace,
+  segmentsAmong,
+} from "./segments.ts";
 
 /** Where and how to recover; the directory is locked. */
 export interface RecoveryOptions extends SegmentPlace {
@@ -139,17 +130,6 @@ export function describeFinding(finding: { length: number; missing: SequenceRang
   return length === 0 ? what : `${length} bytes are damaged${what === "" ? "" : `, ${what}`}`;
 }
 
-/** Reads the header of a segment. */
-export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
-  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
-  return decodeSegmentHeader(bytes.subarray(0, handle.read(bytes, 0)));
-}
-
-/** Whether a header belongs to that buffer and to a file of that name. */
-export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boolean {
-  return header.uuid === uuid && header.firstSequence === segment.firstSequence;
-}
-
 /**
  * The part that only reads: it needs no lock, as long as nobody relies on what it found.
  *
@@ -167,7 +147,11 @@ export function examine(options: SegmentPlace): Plan {
   let before = Infinity;
   while (scan === undefined && segments.length > 0) {
     const segment = segments[segments.length - 1];
-    const result = withFile(options, segment, (handle) => examineLast(handle, { segment, uuid, directory, before }));
+    const result = lookAtSegment(
+      options,
+      segment,
+      (handle) => examineLast(handle, { segment, uuid, directory, before }),
+    );
     before = segment.firstSequence;
     if (result === "empty") empty.push(segment);
     else if ("header" in result) scan = result;
@@ -175,73 +159,6 @@ export function examine(options: SegmentPlace): Plan {
     if (scan === undefined) segments.pop();
   }
   return reconcile({ options, uuid, segments, empty, unusable, scan, cursor });
-}
-
-/** The segments among the names in a directory, in order. */
-export function segmentsAmong(names: readonly string[]): Segment[] {
-  const segments: Segment[] = [];
-  for (const name of names) {
-    const firstSequence = parseSegmentName(name);
-    if (firstSequence !== undefined) segments.push({ name, firstSequence });
-  }
-  return segments.sort((a, b) => a.firstSequence - b.firstSequence);
-}
-
-/**
- * Whose log this is. The cursor says so, if a segment at either end agrees; else the segments win, the newest first. A
- * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
- */
-export function findUuid(
-  place: SegmentPlace,
-  segments: readonly Segment[],
-  cursor: CursorState | undefined,
-): string | undefined {
-  const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
-    if (segment === undefined) return undefined;
-    const result = withFile(place, segment, readSegmentHeader);
-    return result.kind === "header" ? result.header.uuid : undefined;
-  });
-  const [first, last] = uuids;
-  if (cursor !== undefined && (uuids.includes(cursor.uuid) || (first ?? last) === undefined)) return cursor.uuid;
-  return last ?? first;
-}
-
-function withFile<R>(place: SegmentPlace, segment: Segment, use: (handle: FileHandle) => R): R {
-  const handle = place.fileSystem.open(join(place.directory, segment.name), "read");
-  try {
-    return use(handle);
-  } finally {
-    closeQuietly(handle);
-  }
-}
-
-/** What a file with the name of a segment is, before any frame of it is read. */
-export type SegmentJudgement =
-  | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
-  /** Its creation was interrupted before anything could be written behind the header. */
-  | { readonly kind: "empty"; readonly size: number }
-  | { readonly kind: "version"; readonly version: number; readonly size: number }
-  /** Its header can't be read; or it is another buffer's, or belongs to another name. */
-  | { readonly kind: "bad" | "foreign"; readonly size: number };
-
-/** Looks at a segment's header and length. */
-export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
-  // In this order: beside a live writer, a file that has a header's length has all of the header, too.
-  const size = handle.size();
-  const result = readSegmentHeader(handle);
-  if (result.kind === "version") return { kind: "version", version: result.version, size };
-  if (size < SEGMENT_HEADER_BYTES) return { kind: "empty", size };
-  if (result.kind === "header") {
-    return isOf(result.header, uuid, segment)
-      ? { kind: "ours", header: result.header, size }
-      : { kind: "foreign", size };
-  }
-  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, size) ? "empty" : "bad", size };
-}
-
-/** How many records a segment of `size` bytes held at most, if its header can't be read. */
-export function mostRecords(size: number): number {
-  return Math.max(0, Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
 }
 
 /** Reads the newest segment through, or says why it can't be gone on with. */
@@ -263,14 +180,6 @@ function examineLast(
     ? undefined
     : { first: segment.firstSequence, last: Math.min(segment.firstSequence + most, before) - 1 };
   return { segment: segment.name, offset: 0, length: size, missing };
-}
-
-function isZero(handle: FileHandle, size: number): boolean {
-  const chunk = new Uint8Array(64 * 1024);
-  for (let at = 0; at < size; at += chunk.length) {
-    if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
-  }
-  return true;
 }
 
 /** Reads a segment from its first frame to the last good one. */
@@ -301,11 +210,6 @@ function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader
     logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
   };
   return { segment, header, position, end, findings, tailBytes: Math.max(0, size - position), tailIsZero };
-}
-
-/** Sum of a frame's payloads. */
-export function payloadBytesOf(frame: Pick<Frame, "length" | "count">): number {
-  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
 }
 
 /** Brings cursor and log together. */
@@ -382,7 +286,7 @@ function reconcile(
 /** Where the log begins: before the first record of the oldest segment whose header can be read. */
 function startOf(options: SegmentPlace, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
   if (segments.length === 0) return LOG_START;
-  const result = withFile(options, segments[0], readSegmentHeader);
+  const result = lookAtSegment(options, segments[0], readSegmentHeader);
   const header = result.kind === "header" ? result.header : scan!.header;
   return {
     nextSequence: segments[0].firstSequence,

@@ -8,12 +8,11 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { isGone, sizeOf } from "../fs/look.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { LogPosition } from "./format.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { isOf, readSegmentHeader, type Segment } from "./recovery.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
 
 /** The commit state that the cursor keeps. */
 export interface CommitState {
@@ -103,7 +102,7 @@ export class SegmentList {
     const { fileSystem, directory, quarantine } = this.#options;
     const path = join(directory, segment.name);
     try {
-      const length = this.#sizeOf(path);
+      const length = sizeOf(fileSystem, path);
       const isSafe = length === 0 || this.#checkOurs(segment) ||
         await quarantine.copy({ segment: segment.name, offset: 0, length });
       if (isSafe) fileSystem.remove(path);
@@ -113,17 +112,8 @@ export class SegmentList {
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
-      if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
+      if (!isGone(error)) throw error;
       this.#forget(segment, 0);
-    }
-  }
-
-  #sizeOf(path: string): number {
-    const handle = this.#options.fileSystem.open(path, "read");
-    try {
-      return handle.size();
-    } finally {
-      closeQuietly(handle);
     }
   }
 
@@ -145,14 +135,9 @@ export class SegmentList {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
     const { fileSystem, directory, uuid } = this.#options;
-    const handle = fileSystem.open(join(directory, segment.name), "read");
-    try {
-      const result = readSegmentHeader(handle);
-      const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
-      this.#isOurs.set(segment.name, isOurs);
-      return isOurs;
-    } finally {
-      closeQuietly(handle);
-    }
+    const result = lookAtSegment({ fileSystem, directory }, segment, readSegmentHeader);
+    const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
+    this.#isOurs.set(segment.name, isOurs);
+    return isOurs;
   }
 }

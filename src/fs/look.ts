@@ -1,0 +1,48 @@
+/**
+ * A file for the length of one look, and files that need not be there.
+ *
+ * Guarantees: whatever the look comes to, the file is closed; only that there is no file is let pass, no other failure.
+ *
+ * @module
+ */
+
+import { FileSystemError } from "../errors.ts";
+import { closeQuietly } from "./close.ts";
+import type { FileHandle, FileSystem } from "./file_system.ts";
+
+/** Opens a file for reading, and closes it when `use` has returned or thrown. */
+export function lookInto<R>(fileSystem: FileSystem, path: string, use: (handle: FileHandle) => R): R {
+  const handle = fileSystem.open(path, "read");
+  try {
+    return use(handle);
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+/** The length of a file. */
+export function sizeOf(fileSystem: FileSystem, path: string): number {
+  return lookInto(fileSystem, path, (handle) => handle.size());
+}
+
+/** The bytes of a file, or its first `most`. */
+export function readWhole(fileSystem: FileSystem, path: string, most = Infinity): Uint8Array {
+  return lookInto(fileSystem, path, (handle) => {
+    const bytes = new Uint8Array(Math.min(handle.size(), most));
+    return bytes.subarray(0, handle.read(bytes, 0));
+  });
+}
+
+/** Removes a file, if it is there. */
+export function removeIfThere(fileSystem: FileSystem, path: string): void {
+  try {
+    fileSystem.remove(path);
+  } catch (error) {
+    if (!isGone(error)) throw error;
+  }
+}
+
+/** Whether an error says that there is no such file. */
+export function isGone(error: unknown): boolean {
+  return error instanceof FileSystemError && error.errno === "ENOENT";
+}

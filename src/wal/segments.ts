@@ -1,0 +1,129 @@
+/**
+ * Segments from outside: which there are, whose they are, and what can be said of one by its header and its length.
+ *
+ * Guarantees: nothing is changed, and no frame is believed, because none is read. Recovery, the reader of a buffer and the
+ * command line judge by what stands here, and so they judge alike.
+ *
+ * @module
+ */
+
+import { join } from "@std/path/join";
+import { lookInto } from "../fs/look.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import {
+  type CursorState,
+  decodeSegmentHeader,
+  FRAME_HEADER_BYTES,
+  type FrameHeader,
+  parseSegmentName,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  type SegmentHeaderResult,
+} from "./format.ts";
+
+/** A segment by its name. */
+export interface Segment {
+  /** File name. */
+  readonly name: string;
+  /** The first sequence that it may hold. */
+  readonly firstSequence: number;
+}
+
+/** Where segments are. */
+export interface SegmentPlace {
+  readonly fileSystem: FileSystem;
+  /** The buffer's directory. */
+  readonly directory: string;
+}
+
+/** Reads the header of a segment. */
+export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+  return decodeSegmentHeader(bytes.subarray(0, handle.read(bytes, 0)));
+}
+
+/** Whether a header belongs to that buffer and to a file of that name. */
+export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boolean {
+  return header.uuid === uuid && header.firstSequence === segment.firstSequence;
+}
+
+/** Opens a segment for a look into it. */
+export function lookAtSegment<R>(
+  { fileSystem, directory }: SegmentPlace,
+  { name }: Segment,
+  use: (handle: FileHandle) => R,
+): R {
+  return lookInto(fileSystem, join(directory, name), use);
+}
+
+/** The segments among the names in a directory, in order. */
+export function segmentsAmong(names: readonly string[]): Segment[] {
+  const segments: Segment[] = [];
+  for (const name of names) {
+    const firstSequence = parseSegmentName(name);
+    if (firstSequence !== undefined) segments.push({ name, firstSequence });
+  }
+  return segments.sort((a, b) => a.firstSequence - b.firstSequence);
+}
+
+/**
+ * Whose log this is. The cursor says so, if a segment at either end agrees; else the segments win, the newest first. A
+ * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
+ */
+export function findUuid(
+  place: SegmentPlace,
+  segments: readonly Segment[],
+  cursor: CursorState | undefined,
+): string | undefined {
+  const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
+    if (segment === undefined) return undefined;
+    const result = lookAtSegment(place, segment, readSegmentHeader);
+    return result.kind === "header" ? result.header.uuid : undefined;
+  });
+  const [first, last] = uuids;
+  if (cursor !== undefined && (uuids.includes(cursor.uuid) || (first ?? last) === undefined)) return cursor.uuid;
+  return last ?? first;
+}
+
+/** What a file with the name of a segment is, before any frame of it is read. */
+export type SegmentJudgement =
+  | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
+  /** Its creation was interrupted before anything could be written behind the header. */
+  | { readonly kind: "empty"; readonly size: number }
+  | { readonly kind: "version"; readonly version: number; readonly size: number }
+  /** Its header can't be read; or it is another buffer's, or belongs to another name. */
+  | { readonly kind: "bad" | "foreign"; readonly size: number };
+
+/** Looks at a segment's header and length. */
+export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
+  // In this order: beside a live writer, a file that has a header's length has all of the header, too.
+  const size = handle.size();
+  const result = readSegmentHeader(handle);
+  if (result.kind === "version") return { kind: "version", version: result.version, size };
+  if (size < SEGMENT_HEADER_BYTES) return { kind: "empty", size };
+  if (result.kind === "header") {
+    return isOf(result.header, uuid, segment)
+      ? { kind: "ours", header: result.header, size }
+      : { kind: "foreign", size };
+  }
+  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, size) ? "empty" : "bad", size };
+}
+
+/** How many records a segment of `size` bytes held at most, if its header can't be read. */
+export function mostRecords(size: number): number {
+  return Math.max(0, Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+}
+
+/** Sum of a frame's payloads. */
+export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): number {
+  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
+}
+
+function isZero(handle: FileHandle, size: number): boolean {
+  const chunk = new Uint8Array(64 * 1024);
+  for (let at = 0; at < size; at += chunk.length) {
+    if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
+  }
+  return true;
+}
