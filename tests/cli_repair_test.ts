@@ -9,7 +9,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { readOnly } from "./cli_reading.ts";
-import { runCli } from "./cli_tools.ts";
+import { runCli, runUntil } from "./cli_tools.ts";
 import { type Base, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "./damaged_logs.ts";
 import { InstrumentedDisk, trackHandles } from "./instrumented_disk.ts";
 import {
@@ -214,18 +214,11 @@ test("repair that is killed at any of its operations ends the next time as if it
     await repairJson(done);
     const reference = stateOf(done);
     for (let at = 0, isDone = false; !isDone; at++) {
-      let left: MemoryFileSystem | undefined;
-      const dying: MemoryFileSystem = copyOf(log).kill({
-        onOperation({ index }) {
-          if (index === at) left = dying.kill();
-        },
-      });
-      const { code } = await runCli(dying, ["repair", DIRECTORY]);
-      isDone = left === undefined;
-      if (isDone) assert(at > 20 && code === 0, `${name}: only ${at} operations`);
-      const after = left ?? dying.kill();
-      await repairJson(after);
-      assertEquals(stateOf(after), reference, `${name}, killed at operation ${at}`);
+      const died = await runUntil(log, ["repair", DIRECTORY], at, (dying) => dying.kill());
+      isDone = died.isDone;
+      if (isDone) assert(at > 20 && died.code === 0, `${name}: only ${at} operations`);
+      await repairJson(died.left);
+      assertEquals(stateOf(died.left), reference, `${name}, killed at operation ${at}`);
     }
   }
 });
@@ -236,21 +229,12 @@ test("repair that loses the power at any of its operations ends the next time as
     await repairJson(done);
     const reference = stateOf(done);
     for (let at = 0, isDone = false; !isDone; at++) {
-      let left: MemoryFileSystem | undefined;
-      const dying: MemoryFileSystem = copyOf(log).kill({
-        onOperation({ index }) {
-          if (index !== at) return;
-          left = dying.crash({ seed: at });
-          dying.kill();
-        },
-      });
-      await runCli(dying, ["repair", DIRECTORY]);
-      isDone = left === undefined;
-      const after = left ?? dying.crash({ seed: at });
+      const died = await runUntil(log, ["repair", DIRECTORY], at, (dying) => dying.crash({ seed: at }));
+      isDone = died.isDone;
       // When it has ended, all of it is durable.
-      if (isDone) assertEquals(stateOf(after), reference, `${name}, power cut behind the end`);
-      await repairJson(after);
-      assertEquals(stateOf(after), reference, `${name}, power cut at operation ${at}`);
+      if (isDone) assertEquals(stateOf(died.left), reference, `${name}, power cut behind the end`);
+      await repairJson(died.left);
+      assertEquals(stateOf(died.left), reference, `${name}, power cut at operation ${at}`);
     }
   }
 });

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
-import { interruptedCase, restoreJson, runCli } from "./cli_tools.ts";
+import { interruptedCase, restoreJson, runCli, runUntil } from "./cli_tools.ts";
 import { SMALL } from "./damaged_logs.ts";
 import { copyOf, DIRECTORY, drain } from "./log_tools.ts";
 
@@ -39,16 +39,10 @@ for (const [what, between] of Object.entries(BETWEEN)) {
   test(`restore that is killed at any operation restores each record once, with ${what} in between`, async () => {
     const { log, expected } = await interruptedCase();
     for (let at = 0, isDone = false; !isDone; at++) {
-      let left: MemoryFileSystem | undefined;
-      const dying: MemoryFileSystem = copyOf(log).kill({
-        onOperation({ index }) {
-          if (index === at) left = dying.kill();
-        },
-      });
-      const { code } = await runCli(dying, ["restore", DIRECTORY]);
-      isDone = left === undefined;
-      if (isDone) assert(at > 60 && code === 0, `only ${at} operations`);
-      await assertOnce(left ?? dying.kill(), between, expected, `killed at operation ${at}`);
+      const died = await runUntil(log, ["restore", DIRECTORY], at, (dying) => dying.kill());
+      isDone = died.isDone;
+      if (isDone) assert(at > 60 && died.code === 0, `only ${at} operations`);
+      await assertOnce(died.left, between, expected, `killed at operation ${at}`);
     }
   });
 }
@@ -59,21 +53,14 @@ test("restore that loses the power at any operation restores each record once, w
     let seeds = 1;
     for (let i = 0; i < seeds; i++) {
       const seed = 100 * at + i;
-      let left: MemoryFileSystem | undefined;
-      const dying: MemoryFileSystem = copyOf(log).kill({
-        onOperation({ index, operation }) {
-          if (index !== at) return;
-          // Of names, each may be kept or undone.
-          if (operation === "rename" || operation === "syncDirectory") seeds = 12;
-          left = dying.crash({ seed });
-          dying.kill();
-        },
+      const died = await runUntil(log, ["restore", DIRECTORY], at, (dying, operation) => {
+        // Of names, each may be kept or undone.
+        if (operation === "rename" || operation === "syncDirectory") seeds = 12;
+        return dying.crash({ seed });
       });
-      await runCli(dying, ["restore", DIRECTORY]);
-      isDone = left === undefined;
-      const after = left ?? dying.crash({ seed });
+      isDone = died.isDone;
       const between = Object.values(BETWEEN)[seed % 2]!;
-      await assertOnce(after, between, expected, `power cut at operation ${at}, seed ${seed}`);
+      await assertOnce(died.left, between, expected, `power cut at operation ${at}, seed ${seed}`);
     }
   }
 });

@@ -83,6 +83,34 @@ export async function restoreJson(fileSystem: MemoryFileSystem, ...flags: string
   return said;
 }
 
+/** What is left of a command that came to its end, or to an operation at which it had to die. */
+export interface Interrupted {
+  /** Its exit code; of one that died, without meaning. */
+  readonly code: number;
+  /** Whether it came to its end. */
+  readonly isDone: boolean;
+  readonly left: MemoryFileSystem;
+}
+
+/** Runs a command on a copy of `log` that dies at its operation number `at`; `end` says what a death leaves. */
+export async function runUntil(
+  log: MemoryFileSystem,
+  args: readonly string[],
+  at: number,
+  end: (dying: MemoryFileSystem, operation: string | undefined) => MemoryFileSystem,
+): Promise<Interrupted> {
+  let left: MemoryFileSystem | undefined;
+  const dying: MemoryFileSystem = copyOf(log).kill({
+    onOperation({ index, operation }) {
+      if (index !== at) return;
+      left = end(dying, operation);
+      dying.kill();
+    },
+  });
+  const { code } = await runCli(dying, args);
+  return { code, isDone: left === undefined, left: left ?? end(dying, undefined) };
+}
+
 /** Runs `repair`. */
 export async function repair(fileSystem: MemoryFileSystem): Promise<void> {
   const { code, errors } = await runCli(fileSystem, ["repair", DIRECTORY]);

@@ -314,10 +314,10 @@ test("status.json names the last problems: warnings, failure, damage, drops, a f
   await buffer.close().catch(() => {});
 });
 
-test("status.json keeps ten kinds of problems, counts each, and cuts long messages", () => {
+/** A status file without a buffer, told of by the test. */
+function startStatus(clock: ManualClock): { fileSystem: MemoryFileSystem; status: StatusFile } {
   const fileSystem = new MemoryFileSystem();
   fileSystem.makeDirectory(PATH);
-  const clock = new ManualClock(0);
   const { limits, stats, uuid } = statusWith();
   const status = new StatusFile({ fileSystem, directory: PATH, clock, statusMs: 1000, limits });
   const position = { nextSequence: 1, payloadBytes: 0 };
@@ -327,6 +327,12 @@ test("status.json keeps ten kinds of problems, counts each, and cuts long messag
     positions: () => ({ end: position, committed: position, inFlightBatches: 0 }),
     hasFailed: () => false,
   });
+  return { fileSystem, status };
+}
+
+test("status.json keeps ten kinds of problems, counts each, and cuts long messages", () => {
+  const clock = new ManualClock(0);
+  const { fileSystem, status } = startStatus(clock);
   for (let i = 0; i < 36; i++) {
     const error = fileSystemError({ errno: "EIO", operation: "remove", path: "/p".repeat(500) });
     Object.defineProperty(error, "code", { value: `CODE_${i % 12}` });
@@ -343,18 +349,8 @@ test("status.json keeps ten kinds of problems, counts each, and cuts long messag
 });
 
 test("status.json gives the sync times of the last syncs: last, median, 99th percentile, longest", () => {
-  const fileSystem = new MemoryFileSystem();
-  fileSystem.makeDirectory(PATH);
   const clock = new ManualClock();
-  const { limits, stats, uuid } = statusWith();
-  const status = new StatusFile({ fileSystem, directory: PATH, clock, statusMs: 1000, limits });
-  const position = { nextSequence: 1, payloadBytes: 0 };
-  status.start({
-    uuid,
-    stats: () => stats,
-    positions: () => ({ end: position, committed: position, inFlightBatches: 0 }),
-    hasFailed: () => false,
-  });
+  const { fileSystem, status } = startStatus(clock);
   const syncAfter = (durations: readonly number[]): BufferStatus["sync"] => {
     for (const durationMs of durations) status.note({ type: "synced", durationMs });
     clock.advance(1000);
