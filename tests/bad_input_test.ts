@@ -555,6 +555,13 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
   },
   BUFFER_FULL: () => withBuffer({ maxBacklogBytes: 1 }, (buffer) => buffer.put("a")),
   BUFFER_LOCKED: () => withBuffer({}, (_buffer, fileSystem) => open(fileSystem)),
+  OWNERSHIP_LOST: () =>
+    withBuffer({}, async (buffer, fileSystem) => {
+      const [path] = fileSystem.paths();
+      const directory = path!.slice(0, path!.lastIndexOf("/"));
+      fileSystem.rename(directory, `${directory}.moved`);
+      await buffer.put("a");
+    }),
   CODEC: () => withBuffer({}, (buffer) => buffer.put(undefined as unknown as string)),
   async DAMAGED_LOG() {
     const { fileSystem, segments } = await withRecords();

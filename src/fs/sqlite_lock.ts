@@ -8,10 +8,17 @@
  * both directions; who comes second is told at once. It is gone when the process is, however that ends. The
  * file is never written: it stays empty, and stays behind.
  *
+ * A file that can't be opened for writing is refused: SQLite would open it for reading, and its exclusive lock would be a
+ * shared one (POSIX locks ask for a descriptor of their kind). What shows it is a write inside the transaction, which fails
+ * then, and never reaches the file otherwise. That happens to a file of another user or mode 444, and on Windows to one
+ * that somebody else has open without sharing it.
+ *
  * Not guaranteed: anything once somebody else opens and closes the lock file in the holder's process, because closing
- * any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). So the lock
- * file must be opened by nobody else, and this module never opens it by other means where it exists. A lock on a network
- * file system is as good as that file system's locks.
+ * any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). A backup by
+ * `cpSync`, a checksum or a search that reads the file once is enough. This module never opens it by other means where it
+ * exists; what others do is noticed by `wal/ownership.ts`, which doesn't rest on this lock. A lock on a network file system
+ * is as good as that file system's locks; where there are none (some FUSE and 9P mounts), the lock is refused with an error
+ * or is no lock at all, and again only the ownership shows it.
  *
  * @module
  */
@@ -26,6 +33,8 @@ import type { FileLock, FileSystem } from "./file_system.ts";
  * loser of a race keeps its shared lock and makes the winner lose, too (measured: 555 of 1500 races without a winner).
  */
 const BEGIN = "PRAGMA busy_timeout=0; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE";
+/** A write that is never committed: it fails where the lock that `BEGIN` has given is a shared one. */
+const PROVE_EXCLUSIVE = "PRAGMA user_version=1";
 
 /**
  * SQLite takes a shared lock on its way to the exclusive one, so that two who begin within the same microseconds can
@@ -61,6 +70,7 @@ function openLocked(path: string, fileSystem: Pick<FileSystem, "open" | "list">)
     try {
       database.open();
       database.exec(BEGIN);
+      database.exec(PROVE_EXCLUSIVE);
       return database;
     } catch (error) {
       // Left open, it would keep its shared lock, and free other locks on the file whenever it is collected.
@@ -132,10 +142,14 @@ function sqliteCode(error: unknown): number | undefined {
   return CODE_OF_MESSAGE.find(([text]) => String(message).startsWith(text))?.[1];
 }
 
+const ADVICE_FOR_READONLY = "no lock on a file that can't be written excludes anybody, " +
+  "so give the file to the user who runs this (chown), make it writable for him (chmod u+w), or close who has it open";
+
 function lockError(error: unknown, path: string, fileSystem: Pick<FileSystem, "open" | "list">): FileSystemError {
   const code = sqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
-  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
+  const advice = code === SQLITE_READONLY ? ADVICE_FOR_READONLY : undefined;
+  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path, advice }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
   const { errno: reason, flag } = whyNotOpened(path, fileSystem);
   return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
