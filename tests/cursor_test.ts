@@ -265,7 +265,7 @@ test("Cursor.replace() makes a file of its own: a former owner, or a hard link, 
   const { fileSystem } = disk;
   fileSystem.link(CURSOR_PATH, "/elsewhere");
   const generation = Cursor.read(fileSystem, DIRECTORY)!.generation;
-  const next = await Cursor.replace(fileSystem, DIRECTORY, OWNER_A, { ...stateOf(6), generation });
+  const next = await Cursor.replace(fileSystem, DIRECTORY, OWNER_A, stateOf(6));
   await fileSystem.syncDirectory(DIRECTORY);
   for (let n = 10; n <= 20; n++) cursor.write(stateOf(n));
   await cursor.sync();
@@ -282,8 +282,7 @@ test("Cursor.replace() leaves the old state or the new one, whatever fails and w
     const { disk } = await cursorWith(4);
     const started = disk.operations.length;
     disk.fail({ index: started + index });
-    const state = { ...stateOf(6), generation: 2 ** 40 };
-    const outcome = watch(Cursor.replace(disk.fileSystem, DIRECTORY, OWNER_A, state));
+    const outcome = watch(Cursor.replace(disk.fileSystem, DIRECTORY, OWNER_A, stateOf(6)));
     await turn();
     for (let seed = 0; seed < 20; seed++) {
       const left = numberIn(disk.fileSystem.crash({ seed }));
@@ -303,8 +302,7 @@ test("Cursor.replace() goes on with the old file where a new one has no room, un
     const { fileSystem } = disk;
     if (isShared) fileSystem.link(CURSOR_PATH, "/elsewhere");
     fileSystem.capacityBytes = fileSystem.usedBytes;
-    const state = { ...stateOf(6), generation: Cursor.read(fileSystem, DIRECTORY)!.generation };
-    const replacing = Cursor.replace(fileSystem, DIRECTORY, OWNER_A, state);
+    const replacing = Cursor.replace(fileSystem, DIRECTORY, OWNER_A, stateOf(6));
     if (isShared) {
       await assertRejects(() => replacing, NoSpaceError);
       assertEquals(numberIn(fileSystem), 4);

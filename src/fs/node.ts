@@ -99,7 +99,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function lock(path: string): FileLock {
-  return lockFile(path, { open, list });
+  return lockFile(path, { open, list, remove });
 }
 
 function identify(path: string): FileIdentity {

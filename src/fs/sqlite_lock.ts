@@ -43,6 +43,9 @@ const PROVE_EXCLUSIVE = "PRAGMA user_version=1";
  */
 const ATTEMPTS = 5;
 
+/** The runtime's own calls, to find out why a file can't be opened. */
+type RuntimeCalls = Pick<FileSystem, "open" | "list" | "remove">;
+
 /**
  * Locks the file at `path`, which is created if missing.
  *
@@ -51,7 +54,7 @@ const ATTEMPTS = 5;
  * @returns The lock. It must be kept as long as it is to be held: a lock that is garbage-collected may be freed.
  * @throws {FileSystemError} With errno `EBUSY` when somebody else holds it.
  */
-export function lockFile(path: string, fileSystem: Pick<FileSystem, "open" | "list">): FileLock {
+export function lockFile(path: string, fileSystem: RuntimeCalls): FileLock {
   let database: DatabaseSync | undefined = openLocked(path, fileSystem);
   return {
     release() {
@@ -62,7 +65,7 @@ export function lockFile(path: string, fileSystem: Pick<FileSystem, "open" | "li
   };
 }
 
-function openLocked(path: string, fileSystem: Pick<FileSystem, "open" | "list">): DatabaseSync {
+function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
   const sqlite = loadSqlite(path);
   for (let attempt = 1;; attempt++) {
     // SQLite reads names that begin like these as something else than a file.
@@ -145,14 +148,28 @@ function sqliteCode(error: unknown): number | undefined {
 const ADVICE_FOR_READONLY = "no lock on a file that can't be written excludes anybody, " +
   "so give the file to the user who runs this (chown), make it writable for him (chmod u+w), or close who has it open";
 
-function lockError(error: unknown, path: string, fileSystem: Pick<FileSystem, "open" | "list">): FileSystemError {
+function lockError(error: unknown, path: string, fileSystem: RuntimeCalls): FileSystemError {
   const code = sqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
-  const advice = code === SQLITE_READONLY ? ADVICE_FOR_READONLY : undefined;
-  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path, advice }, error);
+  if (code === SQLITE_READONLY) return readonlyError(path, fileSystem, error);
+  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
   const { errno: reason, flag } = whyNotOpened(path, fileSystem);
   return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
+}
+
+/** A file that can't be written: because nothing can be written there, or because of its own mode. */
+function readonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown): FileSystemError {
+  // Another file, because opening this one would give up a lock that this process may have on it.
+  const probe = `${path}.probe`;
+  try {
+    fileSystem.open(probe, "create").close();
+    fileSystem.remove(probe);
+  } catch (error) {
+    const { errno } = error as FileSystemError;
+    if (errno === "EROFS") return fileSystemError({ errno, operation: "lock", path }, cause);
+  }
+  return fileSystemError({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
 /** SQLite's limit for a path, in bytes. */
@@ -164,7 +181,7 @@ const MAX_PATH_BYTES = 512;
  */
 function whyNotOpened(
   path: string,
-  fileSystem: Pick<FileSystem, "open" | "list">,
+  fileSystem: RuntimeCalls,
 ): { readonly errno: string; readonly flag?: string | undefined } {
   try {
     fileSystem.open(path, "create").close();

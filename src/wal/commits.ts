@@ -6,8 +6,8 @@
  * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
  *
  * **Only the owner writes and removes.** Before a removal it is confirmed that the directory is still ours, and before a
- * write of the cursor once in a turn of the event loop: the cursor is a file of each owner's own, so that a write that comes
- * too late changes nothing for the next owner.
+ * write of the cursor, too; that is a file of each owner's own, so that a write that comes too late changes nothing for the
+ * next owner.
  *
  * @module
  */
@@ -29,9 +29,9 @@ export interface CommitsOptions {
   readonly lastSequence: () => number;
   /** Whether the log has failed. */
   readonly hasFailed: () => boolean;
-  /** Throws if the directory isn't ours any more, at once or once in a turn of the event loop. */
+  /** Throws if the directory isn't ours any more, exactly, or as exactly as a write of the cursor needs it. */
   readonly confirm: () => void;
-  readonly confirmOncePerTurn: () => void;
+  readonly confirmInTurn: () => void;
   /** The log fails; returns what to throw. */
   readonly fail: (error: unknown) => BufferFailedError;
   readonly onRemoved: (name: string) => void;
@@ -98,8 +98,8 @@ export class Commits {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence, confirmOncePerTurn } = this.#options;
-    confirmOncePerTurn();
+    const { cursor, lastSequence, confirmInTurn } = this.#options;
+    confirmInTurn();
     cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
   }
 

@@ -114,14 +114,15 @@ export class Cursor {
    * Makes a new cursor file in place of the one that is there, and syncs it; its name is to be synced by the caller. Where
    * there is no room for it, the old file is gone on with, unless other directories share it.
    *
-   * @param state What it says, and the generation behind which it counts on.
+   * @param state What it says. Where that is what the old file says, the two are alike to the last byte once a file has been
+   * replaced: to open a buffer again changes nothing.
    * @throws {NoSpaceError} if there is no room, and no file to go on with.
    */
   static async replace(
     fileSystem: FileSystem,
     directory: string,
     owner: CursorOwner,
-    state: CursorPositions & Pick<CursorState, "generation">,
+    state: CursorPositions,
   ): Promise<Cursor> {
     try {
       return await Cursor.#create(fileSystem, directory, owner, state);
@@ -143,15 +144,18 @@ export class Cursor {
     fileSystem: FileSystem,
     directory: string,
     owner: CursorOwner,
-    state: CursorPositions & Pick<CursorState, "generation">,
+    state: CursorPositions,
   ): Promise<Cursor> {
     const newPath = join(directory, NEW_CURSOR_NAME);
+    const found = Cursor.read(fileSystem, directory);
+    const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
+    // The state is written twice.
+    const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
     removeIfThere(fileSystem, newPath);
     const handle = fileSystem.open(newPath, "create");
     try {
       // Zeros are written, not left as a hole, because a hole needs space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
-      const { generation } = state;
       const cursor = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
       cursor.write(state);
       // Content first, then the name: a power cut in between must not leave the name without the content.
@@ -162,6 +166,7 @@ export class Cursor {
     } catch (error) {
       closeQuietly(handle);
       try {
+        // Not if it has its name already: then there is no such file.
         removeIfThere(fileSystem, newPath);
       } catch {
         // The next owner removes it; the failure that is reported is the one that counts.
@@ -196,9 +201,14 @@ export class Cursor {
   /** Opens the file by its name, which is the one that errors tell from then on; not if it is another owner's already. */
   #openByName(fileSystem: FileSystem, directory: string): void {
     const handle = fileSystem.open(join(directory, CURSOR_NAME), "write");
-    const isSame = handle.identify?.().inode === this.#handle.identify?.().inode;
-    closeQuietly(isSame ? this.#handle : handle);
-    if (isSame) this.#handle = handle;
+    let other = handle;
+    try {
+      if (handle.identify?.().inode !== this.#handle.identify?.().inode) return;
+      other = this.#handle;
+      this.#handle = handle;
+    } finally {
+      closeQuietly(other);
+    }
   }
 
   /** Counts the writes: that of the newest state. */
@@ -267,6 +277,17 @@ export class Cursor {
   close(): void {
     closeQuietly(this.#handle);
   }
+}
+
+/** Whether two states say the same, whatever their generation. */
+function isEqual(one: CursorOwner & CursorPositions, other: CursorOwner & CursorPositions): boolean {
+  const content = ({ uuid, place, isSynced, lastSequence, committed, resume, boundaries }: typeof one): string => {
+    const positions = [committed, resume, ...boundaries].flatMap(({ nextSequence, payloadBytes, logBytes }) => {
+      return [nextSequence, payloadBytes, logBytes];
+    });
+    return JSON.stringify([uuid, place, isSynced, lastSequence, ...positions]);
+  };
+  return content(one) === content(other);
 }
 
 /** Brings a file to its full length, if the disk has the room; returns how many slots fit it. */

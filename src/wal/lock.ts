@@ -8,8 +8,9 @@
  */
 
 import { join } from "@std/path/join";
-import { BufferLockedError, FileSystemError, type LockOwner } from "../errors.ts";
+import { BufferLockedError, FileSystemError } from "../errors.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
+import { readOwner } from "./owner_file.ts";
 
 /** Name of the file that is locked. */
 export const LOCK_NAME = "lock";
@@ -17,18 +18,13 @@ export const LOCK_NAME = "lock";
 /**
  * Locks the buffer in `directory`.
  *
- * @param readOwner Who is said to own it, for the error.
  * @throws {BufferLockedError} if it has an owner.
  */
-export function lockDirectory(
-  fileSystem: FileSystem,
-  directory: string,
-  readOwner: () => LockOwner | undefined,
-): FileLock {
+export function lockDirectory(fileSystem: FileSystem, directory: string): FileLock {
   try {
     return fileSystem.lock(join(directory, LOCK_NAME));
   } catch (error) {
     if (!(error instanceof FileSystemError) || error.errno !== "EBUSY") throw error;
-    throw new BufferLockedError(directory, readOwner(), { cause: error });
+    throw new BufferLockedError(directory, readOwner(fileSystem, directory), { cause: error });
   }
 }

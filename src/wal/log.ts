@@ -18,7 +18,7 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { BufferFailedError, type FileSystemError } from "../errors.ts";
+import { BufferFailedError, FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
@@ -177,7 +177,7 @@ export class Log implements LogView {
       lastSequence: () => this.#visible.nextSequence - 1,
       hasFailed: () => this.#failure !== undefined,
       confirm,
-      confirmOncePerTurn: () => ownership.confirmOncePerTurn(),
+      confirmInTurn: () => ownership.confirmInTurn(),
       fail: (error) => this.#fail(error),
       onRemoved: (name) => this.#onRemoved(name),
       onWarning: options.events.onWarning,
@@ -439,6 +439,16 @@ export class Log implements LogView {
     return failure;
   }
 
+  /** Leaves word for the next owner. It does without, so nothing fails by it. */
+  #note(): void {
+    try {
+      this.#options.ownership.note(this.#cursor.generation);
+    } catch (error) {
+      if (!(error instanceof FileSystemError)) throw error;
+      this.#options.events.onWarning(error);
+    }
+  }
+
   #reject(waiters: readonly Waiter[], error: unknown): void {
     for (const waiter of waiters) waiter.reject(error);
     this.#options.events.onRejected(waiters.reduce((sum, { puts }) => sum + puts, 0));
@@ -479,7 +489,7 @@ export class Log implements LogView {
     await this.#commits.close();
     for (const writer of this.#syncs.dirtyWriters) writer.close();
     this.#rotation.active?.writer.close();
-    if (this.#failure === undefined) this.#options.ownership.note(this.#cursor.generation);
+    if (this.#failure === undefined) this.#note();
     this.#cursor.close();
     this.#options.onClosing();
     this.#options.ownership.release();

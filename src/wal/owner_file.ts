@@ -15,7 +15,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { readWhole, removeIfThere } from "../fs/look.ts";
+import { isGone, readWhole, removeIfThere } from "../fs/look.ts";
 import type { CursorState } from "./positions.ts";
 
 /** Name of the file. */
@@ -40,10 +40,31 @@ export interface PlaceNotes {
 /** What the file says. */
 export interface OwnerNotes extends LockOwner, Partial<PlaceNotes> {}
 
-/** Reads it; `undefined` when it isn't there, or isn't (yet) whole. */
-export function readOwner(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
+/** Who is said to own the buffer; `undefined` when the file isn't there, can't be read, or isn't (yet) whole. */
+export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
-    const bytes = readWhole(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
+    const notes = readNotes(fileSystem, directory);
+    return notes && { pid: notes.pid, runtime: notes.runtime, openedAt: notes.openedAt };
+  } catch (error) {
+    if (error instanceof FileSystemError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * All that the last owner has noted.
+ *
+ * @throws {FileSystemError} if the file is there and can't be read.
+ */
+export function readNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
+  let bytes: Uint8Array;
+  try {
+    bytes = readWhole(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+  try {
     const { pid, runtime, openedAt, place, inode, generation } = JSON.parse(new TextDecoder().decode(bytes));
     if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
     const hasPlace = [place, inode, generation].every((number) => Number.isSafeInteger(number));
@@ -67,7 +88,7 @@ export function originOf(
   { place, generation }: Pick<CursorState, "place" | "generation">,
   { fileSystem, directory }: { readonly fileSystem: FileSystem; readonly directory: string },
 ): CursorOrigin {
-  const notes = readOwner(fileSystem, directory);
+  const notes = readNotes(fileSystem, directory);
   // Notes that came here with a copy of another directory say nothing about this one.
   if (notes?.place === undefined || notes.inode !== fileSystem.identify?.(directory).inode) return "own";
   if (place !== notes.place) return "foreign";
@@ -82,9 +103,9 @@ export function originOf(
 export function createOwner(fileSystem: FileSystem, directory: string): FileHandle | undefined {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
+  removeIfThere(fileSystem, newPath);
   let handle: FileHandle | undefined;
   try {
-    removeIfThere(fileSystem, newPath);
     handle = fileSystem.open(newPath, "create");
     fileSystem.rename(newPath, path);
     return handle;
@@ -95,7 +116,7 @@ export function createOwner(fileSystem: FileSystem, directory: string): FileHand
   try {
     return fileSystem.open(path, "write");
   } catch (error) {
-    if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
 }

@@ -17,9 +17,10 @@
  * last confirmation may be overlooked, so with "always" a put is acknowledged only after a confirmation that follows its
  * sync; with an interval, or "never", the error names what was acknowledged since the last one.
  *
- * **What is confirmed.** Before anything that can't be taken back: a new segment, a removal, a file set aside, and, once in
- * a turn of the event loop, a write of the cursor, which is a file of each owner's own; and at every sync. {@linkcode take}
- * lets the loop have a turn, so that owners in one process are exact.
+ * **What is confirmed.** Before anything that can't be taken back: a new segment, a removal, a file set aside, a write of
+ * the cursor; at every sync; and before a write of records, if the last time is too long ago. The cursor is a file of each
+ * owner's own, so within one turn of the event loop only its first writes are confirmed. {@linkcode Ownership.take} lets the
+ * loop have a turn, so that of two owners in one process the first notices at once.
  *
  * Taken for granted: that names are looked up in one step, and that device and inode tell files apart while they are open.
  * Between a confirmation and the call that follows it another process can come; that window is microseconds wide, and what
@@ -32,14 +33,18 @@
 import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
+import { crc32 } from "../crc32.ts";
 import { OwnershipLostError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { isNotThere } from "../fs/look.ts";
 import { nextTurn } from "../turns.ts";
 import { lockDirectory } from "./lock.ts";
-import { createOwner, OWNER_NAME, type OwnerNotes, readOwner, writeOwner } from "./owner_file.ts";
+import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
 import type { CursorState } from "./positions.ts";
+
+/** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */
+const CONFIRMATIONS_A_TURN = 16;
 
 /** What {@linkcode Ownership.take} takes. */
 export interface OwnershipOptions {
@@ -72,8 +77,9 @@ export class Ownership {
   /** The sequence behind the last record that was acknowledged at the last confirmation. */
   #confirmed = 0;
   #lost: OwnershipLostError | undefined;
-  /** Set from a confirmation to the end of its turn of the event loop. */
-  #fresh: ReturnType<typeof setImmediate> | undefined;
+  /** Confirmations by `confirmOncePerTurn` since the event loop was last known to have had a turn. */
+  #confirmations = 0;
+  #turn: ReturnType<typeof setImmediate> | undefined;
 
   private constructor(
     options: OwnershipOptions,
@@ -100,11 +106,11 @@ export class Ownership {
    */
   static async take(options: OwnershipOptions): Promise<Ownership> {
     const { fileSystem, directory } = options;
-    const lock = lockDirectory(fileSystem, directory, () => readOwner(fileSystem, directory));
+    const lock = lockDirectory(fileSystem, directory);
     let file: FileHandle | undefined;
     try {
       const identity = fileSystem.identify?.(directory);
-      const last = readOwner(fileSystem, directory);
+      const last = readNotes(fileSystem, directory);
       file = createOwner(fileSystem, directory);
       const ownership = new Ownership(options, { lock, file, last, directory: identity });
       ownership.#write(last);
@@ -128,18 +134,23 @@ export class Ownership {
     this.#confirmed = listener.acknowledged();
   }
 
-  /** What this directory is called from now on, going by its cursor: as before, unless it is a copy of another one. */
-  placeFor(cursor: Pick<CursorState, "place"> | undefined): number {
+  /**
+   * What this directory is called from now on, going by its cursor: as before, unless it is new, or a copy of another one.
+   *
+   * @param uuid The buffer's.
+   */
+  placeFor(cursor: Pick<CursorState, "place"> | undefined, uuid: string): number {
     const last = this.#last;
-    if (last?.place === undefined) this.#place = cursor?.place || newPlace();
-    else this.#place = last.inode === this.#directory?.inode ? last.place : newPlace();
+    const { inode = 0, device = 0 } = this.#directory ?? {};
+    const isKnown = this.#directory === undefined || last?.place === undefined || last.inode === inode;
+    this.#place = (isKnown ? last?.place ?? cursor?.place : 0) || placeOf(`${uuid} ${last?.place} ${device} ${inode}`);
     return this.#place;
   }
 
   /** Notes the generation of the cursor: once the cursor says what this directory is called, and at the end. */
   note(generation: number): void {
-    const inode = this.#directory?.inode ?? 0;
-    this.#write({ place: this.#place, inode, generation });
+    const inode = this.#directory?.inode;
+    if (inode !== undefined) this.#write({ place: this.#place, inode, generation });
   }
 
   #write(notes: Partial<OwnerNotes> | undefined): void {
@@ -166,11 +177,18 @@ export class Ownership {
     this.#confirmed = this.#listener?.acknowledged() ?? 0;
   }
 
-  /** As {@linkcode Ownership.confirm}, but once in a turn of the event loop. */
-  confirmOncePerTurn(): void {
-    if (this.#lost === undefined && this.#fresh !== undefined) return;
+  /**
+   * As {@linkcode Ownership.confirm}; but of many calls within one turn of the event loop only the first are confirmed, as
+   * little time passes in between, and a look at the file costs a tenth of a small batch.
+   */
+  confirmInTurn(): void {
+    if (this.#turn !== undefined && this.#lost === undefined) return;
     this.confirm();
-    this.#fresh = setImmediate(() => this.#fresh = undefined);
+    if (++this.#confirmations < CONFIRMATIONS_A_TURN) return;
+    this.#turn = setImmediate(() => {
+      this.#turn = undefined;
+      this.#confirmations = 0;
+    });
   }
 
   /** Whether the directory is still ours, as far as can be told. */
@@ -185,8 +203,7 @@ export class Ownership {
 
   /** Gives it up. */
   release(): void {
-    clearImmediate(this.#fresh);
-    this.#fresh = undefined;
+    clearImmediate(this.#turn);
     closeQuietly(this.#file);
     this.#lock.release();
   }
@@ -224,8 +241,8 @@ function isSame(one: FileIdentity | undefined, other: FileIdentity | undefined):
   return one !== undefined && one.device === other?.device && one.inode === other.inode;
 }
 
-/** A number that no other directory has: 53 random bits, and never 0. */
-function newPlace(): number {
-  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
-  return 1 + (high % 2 ** 20) * 2 ** 32 + low;
+/** A number for a directory, never 0: of 53 bits, so that two copies of a buffer hardly ever have the same. */
+function placeOf(description: string): number {
+  const bytes = new TextEncoder().encode(description);
+  return 1 + (crc32(bytes) % 2 ** 20) * 2 ** 32 + crc32(bytes, 1);
 }

@@ -375,11 +375,10 @@ export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Re
   const found = plan.foundCursor;
   const owner = {
     uuid: plan.uuid,
-    place: ownership.placeFor(found),
+    place: ownership.placeFor(found, plan.uuid),
     isSynced: options.isSynced ?? found?.isSynced ?? false,
   };
-  const state = { ...plan.cursor, generation: found?.generation ?? 0 };
-  const cursor = await Cursor.replace(fileSystem, directory, owner, state);
+  const cursor = await Cursor.replace(fileSystem, directory, owner, plan.cursor);
   try {
     if (plan.unusable.length + plan.empty.length > 0) await moveAndRemove(plan, options, damaged);
     await fileSystem.syncDirectory(directory);
