@@ -18,7 +18,7 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { removeIfThere } from "../fs/look.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
 import { judgeSegment, lookAtSegment } from "./segments.ts";
@@ -95,11 +95,11 @@ export class Rotation {
     }
     const header = this.#headerAt(position);
     old?.writer.trim();
-    const writer = this.#create(header);
+    const { writer, identity } = this.#create(header);
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence }, writer.identity);
+    list.append({ name: writer.name, firstSequence }, identity);
     list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
@@ -130,16 +130,17 @@ export class Rotation {
   }
 
   /** Creates a segment, in place of one that is there without a record. */
-  #create(header: SegmentHeader): SegmentWriter {
+  #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
     const { confirm } = this.#options;
     confirm();
     let writer: SegmentWriter | undefined;
     try {
       writer = this.#createFile(header);
+      const { identity } = writer;
       confirm();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
-      return writer;
+      return { writer, identity };
     } catch (error) {
       writer?.close();
       const name = segmentName(header.firstSequence);

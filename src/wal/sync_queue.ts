@@ -184,7 +184,7 @@ export class SyncQueue {
 
   /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
   async #run(): Promise<void> {
-    const { clock, written, hasFailed, confirm, onSynced, onFailed } = this.#options;
+    const { clock, written, hasFailed, onSynced, onFailed } = this.#options;
     do {
       this.#isWanted = false;
       const waiters = this.takeWaiters();
@@ -192,7 +192,6 @@ export class SyncQueue {
       const startedAt = clock.monotonic();
       try {
         await this.#syncFiles();
-        confirm();
       } catch (error) {
         onFailed(error, waiters);
         break;
@@ -215,7 +214,7 @@ export class SyncQueue {
 
   /** Segments in order, then the names, then the cursor, which speaks of both. */
   async #syncFiles(): Promise<void> {
-    const { fileSystem, directory, cursor } = this.#options;
+    const { fileSystem, directory, cursor, confirm } = this.#options;
     const writers = [...this.#dirtyWriters];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
@@ -225,6 +224,7 @@ export class SyncQueue {
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
+    confirm();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     this.#forgetSynced();
     for (const writer of writers) {
