@@ -197,7 +197,8 @@ export class Log implements LogView {
       onBegun: (name) => this.#onBegun(name),
     });
     ownership.listen({
-      acknowledged: () => this.#visible.nextSequence,
+      // With "always" each acknowledgement waits for a confirmation behind its write.
+      acknowledged: () => options.fsync === "always" ? 0 : this.#visible.nextSequence,
       onLost: (error) => void this.#fail(error),
     });
     if (this.#syncs.hasInherited) this.#armSyncTimer();
@@ -361,10 +362,19 @@ export class Log implements LogView {
   sync(): Promise<void> {
     this.writeAccepted();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (!this.#syncs.isDirty) return Promise.resolve();
+    if (!this.#syncs.isDirty) return this.#confirmed();
     return new Promise((resolve, reject) => {
       this.#syncs.wait({ puts: 0, resolve, reject });
     });
+  }
+
+  /** Resolves if the directory is still ours. */
+  async #confirmed(): Promise<void> {
+    try {
+      this.#options.ownership.confirm();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /**
