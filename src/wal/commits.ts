@@ -130,9 +130,9 @@ export class Commits {
         for (const segment of droppable) await this.#remove(segment);
       }
     } catch (error) {
-      // Tried again with the next commit.
+      // Tried again with the next commit; not if the directory isn't ours any more, which has failed the log.
       if (error instanceof FileSystemError) onWarning(error);
-      else throw error;
+      else if (!hasFailed()) throw error;
     } finally {
       // In the same breath as the last look: a commit that comes next starts anew.
       this.#isDropping = false;

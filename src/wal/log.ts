@@ -435,7 +435,9 @@ export class Log implements LogView {
 
   /** Ends everything with `error` as the first cause; `taken` are waiters of a sync under way. Returns what to throw. */
   #fail(error: unknown, taken: readonly Waiter[] = []): BufferFailedError {
-    const { directory, fsync, events } = this.#options;
+    const { directory, fsync, events, ownership } = this.#options;
+    // What fails in a directory that was moved away fails for that reason: to ask makes the log fail by it.
+    if (this.#failure === undefined && !ownership.isLost) ownership.isConfirmed();
     const isFirst = this.#failure === undefined;
     const failure = this.#failure ??= error instanceof BufferFailedError
       ? error
