@@ -27,6 +27,7 @@ const LINES: readonly string[] = [
   "wal/fields  wal/positions",
   "wal/format",
   "wal/segments",
+  "wal/ordered_segments",
   "wal/frame_builder",
   "wal/segment_reader",
   "wal/segment_writer",
