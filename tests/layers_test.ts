@@ -35,7 +35,7 @@ const LINES: readonly string[] = [
   "wal/lock",
   "wal/damage",
   "wal/known_losses",
-  "wal/quarantine",
+  "wal/lost_sequences  wal/quarantine  wal/reported_regions",
   "wal/recovery",
   "wal/segment_list  wal/log_view  wal/passed_regions",
   "wal/gathering",

@@ -72,7 +72,8 @@ export class Quarantine {
   /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
   async noteLost(lost: readonly SequenceRange[]): Promise<void> {
     try {
-      if (lost.length > 0) await this.noteLosses({ lost });
+      const known = this.#readLosses();
+      if (!lost.every((range) => known.hasNoted(range))) await this.noteLosses({ lost });
     } catch (error) {
       this.#fail(error);
     }
