@@ -121,7 +121,7 @@ export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): nu
 }
 
 function isZero(handle: FileHandle, size: number): boolean {
-  const chunk = new Uint8Array(64 * 1024);
+  const chunk = new Uint8Array(Math.min(size, 64 * 1024));
   for (let at = 0; at < size; at += chunk.length) {
     if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
   }
