@@ -6,6 +6,7 @@
 import { setImmediate } from "node:timers";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { table } from "../src/cli/text.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { FileSystemError } from "../src/errors.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
@@ -316,6 +317,12 @@ test("recovery takes more segments without content, or of garbage, than a call t
   assertEquals([empty.empty.length, empty.end.nextSequence], [count, count]);
   const unusable = examine({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
   assertEquals(unusable.unusable.length, count);
+});
+
+test("a table of the command line has more rows than a call takes arguments", () => {
+  const count = 150_000;
+  const rows = Array.from({ length: count }, (_, i) => [segmentName(i + 1)]);
+  assertEquals(table([{ title: "segment" }], rows, 80).split("\n").length, count + 2);
 });
 
 test("KnownLosses look at each accepted region once, however many losses are noted in between", () => {

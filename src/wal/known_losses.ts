@@ -167,8 +167,8 @@ export function subtract(ranges: readonly SequenceRange[], others: readonly Sequ
   const left: SequenceRange[] = [];
   for (const { first, last } of ranges) {
     let from = first;
-    for (const other of others) {
-      if (other.last < from || other.first > last) continue;
+    for (let i = placeOf(first, others); i < others.length && others[i].first <= last; i++) {
+      const other = others[i];
       if (other.first > from) left.push({ first: from, last: other.first - 1 });
       from = other.last + 1;
     }
