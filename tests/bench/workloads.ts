@@ -164,7 +164,6 @@ export const CASES: readonly Case[] = [
     ...SMALL,
     workload: "W6",
     title: "a backlog that a killed process left, 120 B, a segment for each record",
-    maxRecords: 100,
     segmentBytes: 256,
     ways: [never, interval],
   },
@@ -194,7 +193,7 @@ export function taskOf(
     segmentBytes,
     targetMs: CELL_MS * scale,
     backlog: workload === "W6"
-      ? segments ?? Math.max(2, Math.round(share * SEGMENTS / maxRecords)) * maxRecords
+      ? segments ?? Math.max(10, Math.round(share * SEGMENTS / maxRecords)) * maxRecords
       : Math.max(2, Math.round(share * BACKLOG_RECORDS / 1000)) * 1000,
     processes: Math.max(3, Math.round(share * PROCESSES)),
     bundle,
