@@ -9,6 +9,7 @@
  * @module
  */
 
+import { AbortCalls } from "./abort_calls.ts";
 import type { Codec } from "./codec.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -45,6 +46,7 @@ export class Admission<T> {
   readonly #host: AdmissionHost;
   readonly #limitBytes: number;
   readonly #queue = new WaitingLine<Waiting>();
+  readonly #aborts = new AbortCalls();
   #isFull = false;
   #isMakingRoom = false;
   #isEncoding = false;
@@ -181,7 +183,7 @@ export class Admission<T> {
     return new Promise((resolve, reject) => {
       const leave = () => {
         const isFirst = this.#queue.first === waiting;
-        leaveQueue();
+        leaveLine();
         waiting.reject(signal?.reason);
         // Whoever waits behind may be smaller.
         if (isFirst) this.pump();
@@ -189,17 +191,17 @@ export class Admission<T> {
       const waiting: Waiting = {
         payloads,
         accept: (first) => {
-          signal?.removeEventListener("abort", leave);
+          forgetAbort?.();
           resolve(first);
         },
         reject: (error) => {
-          signal?.removeEventListener("abort", leave);
+          forgetAbort?.();
           this.#host.onRejected();
           reject(error);
         },
       };
-      signal?.addEventListener("abort", leave, { once: true });
-      const leaveQueue = this.#queue.join(waiting);
+      const forgetAbort = signal === undefined ? undefined : this.#aborts.add(signal, leave);
+      const leaveLine = this.#queue.join(waiting);
       this.pump();
     });
   }

@@ -13,7 +13,7 @@ const LINES: readonly string[] = [
   "error_base  runtime",
   "buffer_errors  file_errors  delivery_errors",
   "errors",
-  "clock  crc32  turns  turn_queue  waiting_line  listeners",
+  "abort_calls  answers  clock  crc32  turns  turn_queue  waiting_line  listeners",
   "manual_clock  crc32_reverse",
   "codec",
   "fs/file_system",
