@@ -72,8 +72,7 @@ export class Quarantine {
   /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
   async noteLost(lost: readonly SequenceRange[]): Promise<void> {
     try {
-      const known = this.#readLosses();
-      if (!lost.every((range) => known.hasNoted(range))) await this.noteLosses({ lost });
+      if (!lost.every((range) => this.#readLosses().hasNoted(range))) await this.noteLosses({ lost });
     } catch (error) {
       this.#fail(error);
     }
