@@ -51,14 +51,24 @@ function committedUpTo(sequence: number): CommitState {
 
 function listOn(fileSystem: MemoryFileSystem, segments: CountedSegments["segments"] = []): SegmentList {
   const quarantine = new Quarantine(fileSystem, DIRECTORY);
-  return new SegmentList({ fileSystem, directory: DIRECTORY, uuid: UUID_A, quarantine, segments, diskBytes: 0 });
+  return new SegmentList({
+    fileSystem,
+    directory: DIRECTORY,
+    uuid: UUID_A,
+    quarantine,
+    confirm: () => {},
+    report: () => {},
+    inherited: undefined,
+    segments,
+    diskBytes: 0,
+  });
 }
 
 test("SegmentList looks at few segments for each that is begun, read, committed and removed, however many there are", async () => {
   for (const count of [64, 4096]) {
     const counted = new CountedSegments(count);
     const list = listOn(new MemoryFileSystem());
-    for (const segment of counted.segments) list.append(segment);
+    for (const segment of counted.segments) list.append(segment, undefined);
     const before = counted.looks;
     for (const [i, segment] of counted.segments.entries()) {
       assert(!list.mayDrop(committedUpTo(i + 1)));
@@ -81,7 +91,7 @@ test("SegmentList looks at few segments for each that was dropped behind those i
   const count = 4096;
   const counted = new CountedSegments(count);
   const list = listOn(new MemoryFileSystem());
-  for (const segment of counted.segments) list.append(segment);
+  for (const segment of counted.segments) list.append(segment, undefined);
   const before = counted.looks;
   const inFlight = { committed: positionAt(1), boundaries: [positionAt(count / 2)] };
   for (let i = count / 2; i < count; i++) {
@@ -124,10 +134,11 @@ function queueOn(fileSystem: MemoryFileSystem, inherited: CountedSegments["segme
     fileSystem,
     directory: DIRECTORY,
     clock: new ManualClock(),
-    cursor: Cursor.open(fileSystem, DIRECTORY, UUID_A),
+    cursor: Cursor.open(fileSystem, DIRECTORY, { uuid: UUID_A, place: 1, isSynced: false }),
     inherited,
     written: () => LOG_START,
     hasFailed: () => false,
+    confirm: () => {},
     onSynced: () => {},
     onFailed: (error) => {
       throw error;

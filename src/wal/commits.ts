@@ -5,6 +5,10 @@
  * `fsync: "never"`, too: the other way round, a power cut between the two would leave a log that begins behind its own
  * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
  *
+ * **Only the owner writes and removes.** Before a removal it is confirmed that the directory is still ours, and before a
+ * write of the cursor, too; that is a file of each owner's own, so that a write that comes too late changes nothing for the
+ * next owner.
+ *
  * **Removals keep up, and keep nobody waiting.** A round removes what one state has done with, as many segments as that are,
  * and gives the event loop a turn after each `REMOVALS_A_TURN`: twice as many as the reader opens in one, so that what a
  * drained backlog leaves to be removed doesn't grow with the backlog, and no batch waits for more than that.
@@ -32,6 +36,9 @@ export interface CommitsOptions {
   readonly lastSequence: () => number;
   /** Whether the log has failed. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more, exactly, or as exactly as a write of the cursor needs it. */
+  readonly confirm: () => void;
+  readonly confirmInTurn: () => void;
   /** The log fails; returns what to throw. */
   readonly fail: (error: unknown) => BufferFailedError;
   readonly onRemoved: (name: string) => void;
@@ -73,6 +80,7 @@ export class Commits {
   async #sync(state: CommitState): Promise<void> {
     try {
       await this.#options.cursor.sync();
+      this.#options.confirm();
     } catch (error) {
       throw this.#options.fail(error);
     }
@@ -98,7 +106,8 @@ export class Commits {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence } = this.#options;
+    const { cursor, lastSequence, confirmInTurn } = this.#options;
+    confirmInTurn();
     cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
   }
 
@@ -109,7 +118,11 @@ export class Commits {
     await this.#dropping;
   }
 
-  /** Makes the cursor durable, then removes what it has done with; again, while there is more. */
+  /**
+   * Makes the cursor durable, then removes what it has done with; again, while there is more. Nobody but `close` waits for
+   * it. Bound of a round: the segments that may go when it begins, one sync of the cursor, and the one under way. New
+   * commits can keep it going, but only by making more segments removable.
+   */
   async #dropLoop(): Promise<void> {
     const { cursor, list, hasFailed, fail, onWarning } = this.#options;
     try {

@@ -20,11 +20,11 @@ import type { MaybePromise } from "../turn_queue.ts";
 import { nextTurn, Turns } from "../turns.ts";
 import {
   addFrameChecksum,
-  FORMAT_VERSION,
   FRAME_HEADER_BYTES,
   type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
@@ -50,6 +50,8 @@ export interface LogReaderOptions extends PassedRegionsOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly view: LogView;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
 }
 
 /** A segment that is being read. */
@@ -382,15 +384,16 @@ export class LogReader {
 
   /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
   #openSegment(segment: Segment): OpenSegment | undefined {
-    const { fileSystem, directory, uuid } = this.#options;
+    const { fileSystem, directory, uuid, confirm } = this.#options;
     const path = join(directory, segment.name);
+    confirm();
     const handle = fileSystem.open(path, "read");
     this.#opened++;
     let isKept = false;
     try {
       const result = readSegmentHeader(handle);
       if (result.kind === "version") {
-        throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+        throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
         isKept = true;

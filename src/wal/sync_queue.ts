@@ -6,6 +6,12 @@
  * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
  * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
  *
+ * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
+ * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next.
+ *
+ * **Only the owner acknowledges.** After the sync and before anybody is woken it is confirmed that the directory is still
+ * ours: what was written before that is found by an owner that comes after it.
+ *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
  * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and its owner is
  * told.
@@ -51,6 +57,8 @@ export interface SyncQueueOptions {
   readonly written: () => LogPosition;
   /** Whether the log has failed, for whatever reason. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
   /** Everything up to `end` is on stable storage, after so long. Called before the waiters are woken. */
   readonly onSynced: (end: LogPosition, durationMs: number) => void;
   /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
@@ -211,7 +219,7 @@ export class SyncQueue {
 
   /** Segments in order, then the names, then the cursor, which speaks of both. */
   async #syncFiles(): Promise<void> {
-    const { fileSystem, directory, cursor } = this.#options;
+    const { fileSystem, directory, cursor, confirm } = this.#options;
     const writers = [...this.#dirtyWriters.values()];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
@@ -221,6 +229,7 @@ export class SyncQueue {
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
+    confirm();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;
