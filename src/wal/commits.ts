@@ -138,9 +138,9 @@ export class Commits {
         await this.#removeAll(state);
       }
     } catch (error) {
-      // Tried again with the next commit.
+      // Tried again with the next commit; what has failed the log, such as a lost directory, is told by it.
       if (error instanceof FileSystemError) onWarning(error);
-      else throw error;
+      else if (!hasFailed()) throw error;
     } finally {
       // In the same breath as the last look: a commit that comes next starts anew.
       this.#isDropping = false;
