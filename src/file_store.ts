@@ -26,10 +26,12 @@ import { LOCK_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
+import { LostSequences } from "./wal/lost_sequences.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./wal/owner_file.ts";
 import { Ownership } from "./wal/ownership.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
+import { ReportedRegions } from "./wal/reported_regions.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -84,11 +86,13 @@ interface Parts {
 export class FileStore implements RecordStore {
   readonly #log: Log;
   readonly #reader: LogReader;
+  readonly #lost: LostSequences;
   readonly #parts: Parts;
 
   private constructor(parts: Parts) {
     this.#log = parts.log;
     this.#reader = parts.reader;
+    this.#lost = new LostSequences(parts.recovered.lost);
     this.#parts = parts;
   }
 
@@ -179,9 +183,7 @@ export class FileStore implements RecordStore {
   }
 
   lostFrom(next: number): number {
-    let lost = 0;
-    for (const { first, last } of this.#parts.recovered.lost) lost += Math.max(0, last + 1 - Math.max(first, next));
-    return lost;
+    return this.#lost.countFrom(next);
   }
 
   add<T>(codec: Codec<T>, record: T): number {
@@ -391,22 +393,13 @@ function openReader(
   },
 ): LogReader {
   const { path: directory, fileSystem, onDamage, tell } = options;
+  const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!isKnown(region, recovered.damaged)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage", region });
   };
   const { uuid, resume } = recovered;
   const confirm = (): void => ownership.confirm();
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
-}
-
-/** Whether recovery has reported all of that region already: its bytes, and the sequences that are missing. */
-function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolean {
-  const { segment, offset, length, missing } = region;
-  return known.some((one) =>
-    (length === 0 || (one.segment === segment && one.offset === offset && one.length === length)) &&
-    (missing === undefined ||
-      (one.missing !== undefined && one.missing.first <= missing.first && missing.last <= one.missing.last))
-  );
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {

@@ -205,9 +205,19 @@ export class Log implements LogView {
     this.#commits.drop();
   }
 
-  /** The segments, in order. */
-  get segments(): readonly Segment[] {
-    return this.#list.all;
+  /** The segment behind all others. */
+  get lastSegment(): Segment | undefined {
+    return this.#list.last;
+  }
+
+  /** The last segment that begins at `sequence` or before, going by its name. */
+  segmentUpTo(sequence: number): Segment | undefined {
+    return this.#list.upTo(sequence);
+  }
+
+  /** The first segment that begins behind `sequence`, going by its name. */
+  segmentBehind(sequence: number): Segment | undefined {
+    return this.#list.behind(sequence);
   }
 
   /** Where the segment behind another one begins; `undefined` behind the last. */
@@ -248,7 +258,7 @@ export class Log implements LogView {
   /** Figures for `stats()`. */
   get figures(): { syncs: number; syncMs: number; segments: number; diskBytes: number } {
     const { syncs, syncMs } = this.#syncs;
-    return { syncs, syncMs, segments: this.#list.all.length, diskBytes: this.#list.diskBytes };
+    return { syncs, syncMs, segments: this.#list.count, diskBytes: this.#list.diskBytes };
   }
 
   /**
@@ -353,9 +363,11 @@ export class Log implements LogView {
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
-  flush(): Promise<void> {
-    this.#syncs.adoptInherited();
-    return this.sync();
+  async flush(): Promise<void> {
+    this.writeAccepted();
+    // First these, then the cursor, which speaks of them.
+    if (this.#syncs.hasInherited) await this.#syncs.startInherited();
+    await this.sync();
   }
 
   /** Resolves when everything that this process wrote so far is on stable storage. */
@@ -420,8 +432,8 @@ export class Log implements LogView {
     this.#cancelSyncTimer = clock.setTimer(() => {
       this.#cancelSyncTimer = undefined;
       if (this.#failure !== undefined) return;
-      this.#syncs.adoptInherited();
       this.#syncs.start();
+      this.#syncs.startInherited();
     }, fsync);
   }
 
@@ -475,7 +487,7 @@ export class Log implements LogView {
     if (!this.#options.ownership.isConfirmed()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
@@ -499,7 +511,7 @@ export class Log implements LogView {
     this.#cancelSyncTimer?.();
     await this.#syncs.idle();
     await this.#commits.close();
-    for (const writer of this.#syncs.dirtyWriters) writer.close();
+    for (const writer of this.#syncs.dirtyWriters.values()) writer.close();
     this.#rotation.active?.writer.close();
     if (this.#failure === undefined) this.#note();
     this.#cursor.close();

@@ -93,7 +93,7 @@ export class Quarantine {
   /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
   async noteLost(lost: readonly SequenceRange[]): Promise<void> {
     try {
-      if (lost.length > 0) await this.noteLosses({ lost });
+      if (!lost.every((range) => this.#readLosses().hasNoted(range))) await this.noteLosses({ lost });
     } catch (error) {
       this.#fail(error);
     }

@@ -265,7 +265,7 @@ function reconcile(
   const unusable = found.unusable.map((one) => ({ ...one, missing: behind(one.missing, logEnd.nextSequence) }));
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
-  const begun = cursor === undefined ? Math.max(0, ...empty.map(({ firstSequence }) => firstSequence)) : 0;
+  const begun = cursor === undefined ? empty.reduce((most, segment) => Math.max(most, segment.firstSequence), 0) : 0;
   const next = Math.max(logEnd.nextSequence, known.lastSequence + 1, known.resume.nextSequence, unread + 1, begun);
   const end: LogPosition = { ...logEnd, nextSequence: next };
   const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
@@ -278,7 +278,7 @@ function reconcile(
     const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
     findings.unshift({ segment: segments[0].name, offset: 0, length: 0, missing });
   }
-  const begins = Math.min(...unusable.map(({ missing }) => missing?.first ?? Infinity));
+  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
   if (segments.length === 0 && begins < Infinity && known.resume.nextSequence < begins) {
     const missing = { first: known.resume.nextSequence, last: begins - 1 };
     findings.unshift({ segment: segmentName(missing.first), offset: 0, length: 0, missing });

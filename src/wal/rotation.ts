@@ -19,7 +19,7 @@ import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/look.ts";
+import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
 import { judgeSegment, lookAtSegment } from "./segments.ts";
 import type { SegmentList } from "./segment_list.ts";
@@ -183,9 +183,10 @@ export class Rotation {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      return this.#options.fileSystem.list(this.#options.directory).includes(name);
-    } catch {
+      sizeOf(this.#options.fileSystem, join(this.#options.directory, name));
       return true;
+    } catch (error) {
+      return !isGone(error);
     }
   }
 
