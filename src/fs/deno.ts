@@ -42,6 +42,7 @@ export const denoFileSystem: FileSystem = Object.freeze({
   remove,
   syncDirectory,
   lock,
+  copiesOnWrite,
 });
 
 function open(path: string, mode: OpenMode): FileHandle {
@@ -96,6 +97,11 @@ async function syncDirectory(path: string): Promise<void> {
 
 function lock(path: string): FileLock {
   return lockFile(path, { open, list });
+}
+
+/** Deno has no call that says what file system it is (statfs), and `node:fs` asks for `--allow-sys` there. */
+function copiesOnWrite(_path: string): boolean {
+  return true;
 }
 
 class DenoFileHandle implements FileHandle {
