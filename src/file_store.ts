@@ -25,6 +25,8 @@ import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
+import { DEFAULT_RESERVE_BYTES, Reserve, RESERVE_NAME } from "./wal/reserve.ts";
+import { withReserve } from "./wal/reserving_file_system.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -35,6 +37,8 @@ export interface FileStoreOptions {
   readonly time: () => number;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
+  /** 0: none. By default it depends on the file system. */
+  readonly reserveBytes: number | undefined;
   readonly recordLimit: number;
   readonly codecVersion: number;
   readonly isJson: boolean;
@@ -47,7 +51,14 @@ export interface FileStoreOptions {
 }
 
 /** The names that a buffer's directory holds besides its segments. */
-const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME, STATUS_NAME]);
+const OUR_NAMES: ReadonlySet<string> = new Set([
+  CURSOR_NAME,
+  LOCK_NAME,
+  OWNER_NAME,
+  QUARANTINE_NAME,
+  RESERVE_NAME,
+  STATUS_NAME,
+]);
 
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
@@ -62,6 +73,7 @@ interface Parts {
   readonly quarantine: Quarantine;
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
+  readonly reserve: Reserve;
   readonly relay: Relay;
   readonly onChange: () => void;
 }
@@ -82,19 +94,21 @@ export class FileStore implements RecordStore {
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const { path, fileSystem, clock } = options;
     const startedAt = clock.monotonic();
-    const { naming } = await prepareDirectory(fileSystem, path);
+    const { names, naming } = await prepareDirectory(fileSystem, path);
     let lock: FileLock | undefined;
     try {
       lock = lockDirectory(fileSystem, path, clock.now());
       const quarantine = new Quarantine(fileSystem, path);
-      const recovering = recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      const reserve = openReserve(options, names);
+      const { forCommits } = withReserve(fileSystem, reserve);
+      const recovering = recover({ fileSystem: forCommits, directory: path, quarantine, onDamage: options.onDamage });
       // Side by side: the device works while the last segment is read.
       const [recovery, named] = await Promise.allSettled([recovering, naming]);
       if (recovery.status === "rejected") throw recovery.reason;
       const recovered = recovery.value;
       try {
         if (named.status === "rejected") throw named.reason;
-        return FileStore.#assemble(options, { startedAt, lock, recovered, quarantine });
+        return FileStore.#assemble(options, { startedAt, lock, recovered, quarantine, reserve });
       } catch (error) {
         recovered.cursor.close();
         throw error;
@@ -108,20 +122,23 @@ export class FileStore implements RecordStore {
 
   static #assemble(
     options: FileStoreOptions,
-    { startedAt, lock, recovered, quarantine }: {
+    { startedAt, lock, recovered, quarantine, reserve }: {
       startedAt: number;
       lock: FileLock;
       recovered: Recovered;
       quarantine: Quarantine;
+      reserve: Reserve;
     },
   ): FileStore {
     const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { lock, recovered, quarantine, relay });
+    const log = openLog(options, { lock, recovered, quarantine, reserve, relay });
     const reader = relay.reader = openReader(options, { log, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
-    return new FileStore({ log, reader, quarantine, recovered, recovery, relay, onChange: options.onChange });
+    reserve.make();
+    const { onChange } = options;
+    return new FileStore({ log, reader, quarantine, recovered, recovery, reserve, relay, onChange });
   }
 
   get uuid(): string {
@@ -234,6 +251,7 @@ export class FileStore implements RecordStore {
 
   async close(): Promise<void> {
     this.#reader.close();
+    await this.#parts.reserve.close();
     await this.#log.close();
   }
 }
@@ -244,11 +262,16 @@ interface Directory {
   readonly naming: Promise<void>;
 }
 
+/** Whether a file of that name says that a buffer was here. */
+function isOfALog(name: string): boolean {
+  return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
+}
+
 /** Makes sure that the directory is there, and is ours or empty. */
 async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
   const directory = await listOrCreate(fileSystem, path);
   const { names, naming } = directory;
-  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return directory;
+  if (names.some(isOfALog)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
   const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
   if (foreign.length === 0) return directory;
@@ -304,12 +327,29 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
   }
 }
 
+/** Takes over the reserve; it is made when the log is open. */
+function openReserve(options: FileStoreOptions, names: readonly string[]): Reserve {
+  const { fileSystem, path: directory, tell } = options;
+  const isNeeded = fileSystem.copiesOnWrite?.(directory) ?? false;
+  const reserve = new Reserve({
+    fileSystem,
+    directory,
+    reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
+    onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
+    onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
+    onWarning: (error) => tell({ type: "warning", error }),
+  });
+  reserve.adopt({ isThere: names.includes(RESERVE_NAME), isNew: !names.some(isOfALog) });
+  return reserve;
+}
+
 function openLog(
   options: FileStoreOptions,
-  { lock, recovered, quarantine, relay }: {
+  { lock, recovered, quarantine, reserve, relay }: {
     lock: FileLock;
     recovered: Recovered;
     quarantine: Quarantine;
+    reserve: Reserve;
     relay: Relay;
   },
 ): Log {
@@ -320,7 +360,7 @@ function openLog(
     lock.release();
   };
   return new Log({
-    fileSystem,
+    fileSystem: withReserve(fileSystem, reserve).forPuts,
     directory,
     clock,
     time,

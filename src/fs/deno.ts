@@ -21,6 +21,7 @@ import { constants } from "node:os";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { fileSystemError } from "../errors.ts";
 import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
@@ -99,9 +100,15 @@ function lock(path: string): FileLock {
   return lockFile(path, { open, list });
 }
 
-/** Deno has no call that says what file system it is (statfs), and `node:fs` asks for `--allow-sys` there. */
-function copiesOnWrite(_path: string): boolean {
-  return true;
+/**
+ * Deno has no call of its own for what file system it is, and the one of Node takes `--allow-sys`: without it, it can't be
+ * told. Asking first, as in `syncDirectory()`.
+ */
+function copiesOnWrite(path: string): boolean {
+  const isAllowed = (descriptor: Deno.PermissionDescriptor): boolean =>
+    Deno.permissions.querySync(descriptor).state === "granted";
+  const mayAsk = isAllowed({ name: "sys", kind: "statfs" }) && isAllowed({ name: "read", path });
+  return !mayAsk || !overwritesInPlace(path);
 }
 
 class DenoFileHandle implements FileHandle {

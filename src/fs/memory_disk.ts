@@ -79,7 +79,7 @@ export class FileNode {
   /** The bytes of the writes among the changes, one behind the other: an array for each would cost ten times as much. */
   readonly #written: Content = new Content();
   #settled = 0;
-  /** The blocks that were copied to be overwritten, by number; each takes its space twice, until a sync. */
+  /** The blocks that were copied to be overwritten, by number, and what each takes besides, until a sync. */
   readonly #copied: Map<number, { readonly mark: number; readonly bytes: number }> = new Map();
 
   /** How many changes there have been: a mark for {@linkcode settle}. */
@@ -101,18 +101,19 @@ export class FileNode {
   }
 
   /**
-   * On a copy-on-write disk: copies the blocks that bytes from `from` to `to` are about to be overwritten in, as far as
-   * `room` goes. One that was copied since the last sync is written to as it is.
+   * On a copy-on-write disk: copies the blocks that bytes from `from` to `to` are about to be written in, as far as `room`
+   * goes. One that was copied, or begun, since the last sync is written to as it is.
    *
-   * @returns The end of what may be overwritten, and how many bytes the copies take.
+   * @returns The end of what may be written, and how many bytes the copies take.
    */
   copyBlocks(from: number, to: number, room: number): { readonly end: number; readonly bytes: number } {
     const { filled } = this.cache;
     let copiedBytes = 0;
-    for (let start = from - from % BLOCK_BYTES; start < Math.min(to, filled); start += BLOCK_BYTES) {
+    for (let start = from - from % BLOCK_BYTES; start < to; start += BLOCK_BYTES) {
       const block = start / BLOCK_BYTES;
       if (this.#copied.has(block)) continue;
-      const bytes = Math.min(BLOCK_BYTES, filled - start);
+      // What is behind the end of the file so far isn't there twice.
+      const bytes = Math.max(0, Math.min(BLOCK_BYTES, filled - start));
       if (copiedBytes + bytes > room) return { end: Math.max(from, start), bytes: copiedBytes };
       this.#copied.set(block, { mark: this.mark, bytes });
       copiedBytes += bytes;

@@ -355,8 +355,9 @@ export class MemoryFileHandle implements FileHandle {
     const { disk } = this.#process;
     const { filled } = this.#node.cache;
     const end = position + wanted;
-    const overwritable = this.#copy(position, Math.min(end, filled));
-    if (overwritable < Math.min(end, filled)) return overwritable - position;
+    // What is appended to a block costs what it adds, and no copy.
+    const copied = this.#copy(position < filled ? position : Math.ceil(position / BLOCK_BYTES) * BLOCK_BYTES, end);
+    if (copied < end) return copied - position;
     if (end <= filled) return wanted;
     return Math.min(wanted, Math.max(0, disk.capacityBytes - disk.usedBytes + filled - position, filled - position));
   }

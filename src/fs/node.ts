@@ -21,13 +21,11 @@ import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { type FileSystemError, fileSystemError } from "../errors.ts";
 import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 /** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
 const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", create: "wx+" };
-
-/** Linux's numbers of file systems that never need space to overwrite: ext2 to ext4, tmpfs, ramfs. */
-const OVERWRITE_IN_PLACE: ReadonlySet<number> = new Set([0xef53, 0x0102_1994, 0x8584_58f6]);
 
 /** What one system call is asked for at most: Node refuses 2 GiB and more, Linux moves no more than that anyway. */
 const MAX_CALL_BYTES = 2 ** 30;
@@ -105,13 +103,8 @@ function lock(path: string): FileLock {
   return lockFile(path, { open, list });
 }
 
-/** Not XFS: a copy made by `cp` shares its blocks, so that they are copied when they are overwritten. */
 function copiesOnWrite(path: string): boolean {
-  try {
-    return process.platform !== "linux" || !OVERWRITE_IN_PLACE.has(fs.statfsSync(path).type);
-  } catch {
-    return true;
-  }
+  return !overwritesInPlace(path);
 }
 
 class NodeFileHandle implements FileHandle {
