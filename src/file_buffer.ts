@@ -25,7 +25,7 @@ import {
 import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "./wal/damage.ts";
 import type { Fsync } from "./wal/log.ts";
-import { MIN_RESERVE_BYTES } from "./wal/reserve.ts";
+import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "./wal/reserve.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */
 const DEFAULT_FSYNC_MS = 1_000;
@@ -94,9 +94,9 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    */
   readonly segmentBytes?: number;
   /**
-   * The bytes that are kept back in a file of their own, where overwriting a file may need space (btrfs, ZFS, APFS,
+   * The bytes that are kept back in files of their own, where overwriting a file may need space (btrfs, ZFS, APFS,
    * reflinks), and given up when the disk is full, so that batches are handed over and committed all the same; 2^18 to
-   * 2^30, or 0 for none. If given, they are kept on every file system.
+   * 2^26, or 0 for none. If given, they are kept on every file system.
    *
    * By default none are kept where that surely isn't needed: on ext2 to ext4 and tmpfs. Deno can tell that only with
    * `--allow-sys=statfs`.
@@ -229,7 +229,7 @@ function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
   }
   checkInteger("segmentBytes", segmentBytes, LEAST_SEGMENT_BYTES, 2 ** 30);
   if (reserveBytes !== undefined && reserveBytes !== 0) {
-    checkInteger("reserveBytes", reserveBytes, MIN_RESERVE_BYTES, 2 ** 30);
+    checkInteger("reserveBytes", reserveBytes, RESERVE_PART_BYTES, MAX_RESERVE_BYTES);
   }
   checkOneOf("onDamage", onDamage, ["quarantine", "fail"]);
   checkInteger("statusMs", statusMs, 0, MOST_MS);

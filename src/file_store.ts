@@ -25,7 +25,7 @@ import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
-import { DEFAULT_RESERVE_BYTES, Reserve, RESERVE_NAME } from "./wal/reserve.ts";
+import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "./wal/reserve.ts";
 import { withReserve } from "./wal/reserving_file_system.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
@@ -50,15 +50,8 @@ export interface FileStoreOptions {
   readonly onClosing: () => void;
 }
 
-/** The names that a buffer's directory holds besides its segments. */
-const OUR_NAMES: ReadonlySet<string> = new Set([
-  CURSOR_NAME,
-  LOCK_NAME,
-  OWNER_NAME,
-  QUARANTINE_NAME,
-  RESERVE_NAME,
-  STATUS_NAME,
-]);
+/** The names that a buffer's directory holds besides its segments and its reserve. */
+const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME, STATUS_NAME]);
 
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
@@ -262,6 +255,10 @@ interface Directory {
   readonly naming: Promise<void>;
 }
 
+function isOurs(name: string): boolean {
+  return OUR_NAMES.has(name) || parseReserveName(name) !== undefined;
+}
+
 /** Whether a file of that name says that a buffer was here. */
 function isOfALog(name: string): boolean {
   return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
@@ -273,7 +270,7 @@ async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<D
   const { names, naming } = directory;
   if (names.some(isOfALog)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
+  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
   if (foreign.length === 0) return directory;
   await naming;
   throw new NotABufferError(path, foreign.sort().slice(0, 5));
@@ -339,7 +336,7 @@ function openReserve(options: FileStoreOptions, names: readonly string[]): Reser
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
     onWarning: (error) => tell({ type: "warning", error }),
   });
-  reserve.adopt({ isThere: names.includes(RESERVE_NAME), isNew: !names.some(isOfALog) });
+  reserve.adopt(names, { isNew: !names.some(isOfALog) });
   return reserve;
 }
 

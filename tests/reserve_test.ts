@@ -14,11 +14,11 @@ import {
   textCodec,
 } from "../mod.ts";
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing.ts";
-import { DEFAULT_RESERVE_BYTES, MIN_RESERVE_BYTES } from "../src/wal/reserve.ts";
+import { DEFAULT_RESERVE_BYTES, RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
 import { turn } from "./instrumented_disk.ts";
 
 const PATH = "/buffer";
-const RESERVE = `${PATH}/reserve`;
+const FIRST_PART = `${PATH}/reserve-1`;
 const RECORD = "x".repeat(1000);
 
 interface Opened {
@@ -45,9 +45,15 @@ function eventsOf(events: readonly BufferEvent[], type: BufferEvent["type"]): Bu
   return events.filter((event) => event.type === type);
 }
 
-/** How large the reserve is; -1 if there is none. */
+/** The sizes of the parts of the reserve. */
+function reserveSizes(fileSystem: MemoryFileSystem): number[] {
+  const paths = fileSystem.paths().filter((path) => path.startsWith(`${PATH}/reserve-`));
+  return paths.map((path) => fileSystem.readFile(path).length);
+}
+
+/** How large the reserve is. */
 function reserveSize(fileSystem: MemoryFileSystem): number {
-  return fileSystem.paths().includes(RESERVE) ? fileSystem.readFile(RESERVE).length : -1;
+  return reserveSizes(fileSystem).reduce((sum, size) => sum + size, 0);
 }
 
 async function putUntilRefused(buffer: FileBuffer<string>): Promise<number> {
@@ -62,8 +68,8 @@ async function putUntilRefused(buffer: FileBuffer<string>): Promise<number> {
   }
 }
 
-/** Records on a disk that somebody has filled up, in several segments. */
-const RECORDS = 300;
+/** Records on a disk that somebody has filled up, in segments that are more than the reserve. */
+const RECORDS = 1_500;
 
 async function openOnFullDisk(
   options: Partial<FileBufferOptions<string>> = {},
@@ -91,7 +97,7 @@ for (const fsync of ["always", 1000, "never"] as const) {
     const error = await assertRejects(() => buffer.emit(), NoSpaceError);
     assertEquals([error.operation, error.path], ["write", `${PATH}/cursor`]);
     await assertRejects(() => buffer.close(), NoSpaceError);
-    assertEquals(reserveSize(fileSystem), -1);
+    assertEquals(reserveSize(fileSystem), 0);
   });
 
   test(`FileBuffer with fsync ${fsync} drains a full disk that copies on write, and takes puts again`, async () => {
@@ -150,17 +156,17 @@ test("FileBuffer.put() that is refused by a full disk that copies on write doesn
   await buffer.close();
 });
 
-test("FileBuffer gives up its reserve a piece at a time, so that it lasts when others take the space", async () => {
-  const { buffer, fileSystem } = await openOnFullDisk({ fsync: "always", reserveBytes: MIN_RESERVE_BYTES });
+test("FileBuffer gives up its reserve a part at a time, so that it lasts when others take the space", async () => {
+  const { buffer, fileSystem } = await openOnFullDisk({ fsync: "always" });
   const sizes: number[] = [];
   for (let i = 0; i < 4; i++) {
     await buffer.emit();
     await buffer.commit();
     // What was given up is gone before it is needed again.
     fileSystem.capacityBytes = fileSystem.usedBytes;
-    sizes.push(reserveSize(fileSystem));
+    sizes.push(reserveSize(fileSystem) / RESERVE_PART_BYTES);
   }
-  assertEquals(sizes, [196_608, 131_072, 65_536, -1]);
+  assertEquals(sizes, [3, 2, 1, 0]);
   await assertRejects(() => buffer.emit(), NoSpaceError);
   await assertRejects(() => buffer.close(), NoSpaceError);
 });
@@ -169,47 +175,60 @@ test("FileBuffer keeps a reserve by default only where overwriting may need spac
   for (const copyOnWrite of [true, false]) {
     const fileSystem = new MemoryFileSystem({ copyOnWrite });
     const { buffer } = await open(fileSystem);
-    assertEquals(reserveSize(fileSystem), copyOnWrite ? DEFAULT_RESERVE_BYTES : -1);
+    assertEquals(reserveSize(fileSystem), copyOnWrite ? DEFAULT_RESERVE_BYTES : 0);
     await buffer.close();
   }
   const fileSystem = new MemoryFileSystem();
-  const { buffer } = await open(fileSystem, { reserveBytes: 300_001 });
-  assertEquals(reserveSize(fileSystem), 300_001);
+  const { buffer } = await open(fileSystem, { reserveBytes: 600_001 });
+  assertEquals(reserveSizes(fileSystem), [RESERVE_PART_BYTES, 600_001 - RESERVE_PART_BYTES]);
   await buffer.close();
 });
 
 test("FileBuffer.open() brings the reserve to the size that is asked for, and removes one that isn't wanted", async () => {
   const fileSystem = new MemoryFileSystem({ copyOnWrite: true });
-  for (const reserveBytes of [400_000, 1_000_000, MIN_RESERVE_BYTES, 0, 0, 300_000]) {
+  for (const reserveBytes of [400_000, 1_000_000, RESERVE_PART_BYTES, 0, 0, 300_000]) {
     const { buffer, events } = await open(fileSystem, { reserveBytes });
-    assertEquals(reserveSize(fileSystem), reserveBytes || -1);
+    assertEquals(reserveSize(fileSystem), reserveBytes);
     await buffer.put(RECORD);
     await buffer.close();
-    assertEquals(reserveSize(fileSystem), reserveBytes || -1);
+    assertEquals(reserveSize(fileSystem), reserveBytes);
     assertEquals(eventsOf(events, "warning"), []);
   }
 });
 
-test("FileBuffer.open() makes a reserve of bytes that can't be compressed, in pieces that don't touch", async () => {
+test("FileBuffer.open() makes a reserve of bytes that can't be compressed or shared", async () => {
   const fileSystem = new MemoryFileSystem({ copyOnWrite: true });
-  const { buffer } = await open(fileSystem, { reserveBytes: 256 * 1024 });
+  const { buffer } = await open(fileSystem);
   await buffer.close();
-  const bytes = fileSystem.readFile(RESERVE);
-  for (let piece = 0; piece < 4; piece++) {
-    const from = piece * 65_536;
-    assert(bytes.subarray(from, from + 4096).every((byte) => byte === 0), `the hole of piece ${piece}`);
+  const seen = new Set<string>();
+  for (let part = 1; part <= 4; part++) {
+    const bytes = fileSystem.readFile(`${PATH}/reserve-${part}`);
     const counts = new Array<number>(256).fill(0);
-    for (const byte of bytes.subarray(from + 4096, from + 65_536)) counts[byte]!++;
-    assert(counts.every((count) => count > 100 && count < 400), `piece ${piece} isn't random`);
+    for (const byte of bytes) counts[byte]!++;
+    assert(counts.every((count) => count > 800 && count < 1250), `part ${part} isn't random`);
+    for (let at = 0; at < bytes.length; at += 4096) seen.add(bytes.subarray(at, at + 16).join());
   }
-  // It is synced without anybody waiting for it.
-  for (let seed = 0; seed < 10; seed++) {
-    assertEquals(fileSystem.crash({ seed }).readFile(RESERVE), bytes);
+  assertEquals(seen.size, 4 * 64);
+});
+
+test("FileBuffer writes its reserve anew, part by part, so that it isn't a snapshot's alone", async () => {
+  const fileSystem = new MemoryFileSystem({ copyOnWrite: true });
+  const { buffer } = await open(fileSystem, { maxRecords: 1000, segmentBytes: 2 ** 20, reserveBytes: 512 * 1024 });
+  const headOf = (part: number) => fileSystem.readFile(`${PATH}/reserve-${part}`).subarray(0, 16).join();
+  const before = [headOf(1), headOf(2)];
+  const seen: string[] = [];
+  for (let i = 0; i < 80; i++) {
+    await buffer.put("x".repeat(500_000));
+    const now = [1, 2].map((part) => Number(headOf(part) !== before[part - 1])).join("");
+    if (seen.at(-1) !== now) seen.push(now);
   }
+  assertEquals(seen, ["00", "10", "11"]);
+  assertEquals(reserveSize(fileSystem), 512 * 1024);
+  await buffer.close();
 });
 
 test("FileBuffer.open() checks reserveBytes", async () => {
-  for (const reserveBytes of [-1, 1, MIN_RESERVE_BYTES - 1, 2 ** 30 + 1, 1.5, NaN]) {
+  for (const reserveBytes of [-1, 1, RESERVE_PART_BYTES - 1, 2 ** 26 + 1, 1.5, NaN]) {
     const error = await assertRejects(() => open(new MemoryFileSystem(), { reserveBytes }), RangeError);
     assert(error.message.includes("reserveBytes"), error.message);
   }
@@ -221,7 +240,7 @@ test("FileBuffer takes puts of a new buffer for whose reserve there is no room, 
   const fileSystem = new MemoryFileSystem({ copyOnWrite: true, capacityBytes: 200_000 });
   const { buffer, events } = await open(fileSystem);
   assertEquals(eventsOf(events, "warning").length, 1);
-  assertEquals(reserveSize(fileSystem), -1);
+  assertEquals(reserveSize(fileSystem), 0);
   await buffer.put(RECORD);
   await buffer.close();
   const again = await open(fileSystem);
@@ -272,8 +291,7 @@ for (const errno of ["ENOSPC", "EDQUOT"]) {
     const used = eventsOf(events, "reserve-used").map((event) => {
       return event.type === "reserve-used" ? [event.bytesLeft, event.error.errno] : [];
     });
-    const left = DEFAULT_RESERVE_BYTES - 65_536;
-    assertEquals(used, [[left, errno], [left - 65_536, errno]]);
+    assertEquals(used, [[3 * RESERVE_PART_BYTES, errno], [2 * RESERVE_PART_BYTES, errno]]);
     // The next put makes it whole, because there is room.
     await buffer.put(RECORD);
     assertEquals(reserveSize(fileSystem), DEFAULT_RESERVE_BYTES);
@@ -302,7 +320,7 @@ test("FileBuffer reports the first error when another attempt fails in another w
   assertEquals((await assertRejects(() => buffer.emit(), FileSystemError)).errno, "ENOSPC");
   fail(failNext("write", "cursor", ...new Array<string>(100).fill("EDQUOT")));
   assertEquals((await assertRejects(() => buffer.emit(), FileSystemError)).errno, "EDQUOT");
-  assertEquals(reserveSize(fileSystem), -1);
+  assertEquals(reserveSize(fileSystem), 0);
   fail(() => undefined);
   assertEquals((await buffer.emit()).length, 1);
   await buffer.close();
@@ -321,7 +339,7 @@ test("FileBuffer gives up all of its reserve, and never syncs again, when there 
     const failed = file === "cursor" ? () => buffer.emit() : () => buffer.put(RECORD);
     const error = await assertRejects(failed, BufferFailedError);
     assert(error.cause instanceof NoSpaceError);
-    assertEquals([syncs, reserveSize(fileSystem)], [1, -1], file);
+    assertEquals([syncs, reserveSize(fileSystem)], [1, 0], file);
     assertEquals(eventsOf(events, "reserve-used").length, 1);
     await buffer.close();
     fail(() => undefined);
@@ -333,20 +351,22 @@ test("FileBuffer gives up all of its reserve, and never syncs again, when there 
 
 test("FileBuffer goes on without a reserve that can't be made, and says so", async () => {
   const { fileSystem, fail } = failing();
-  fail(({ path, operation }) => path === RESERVE && operation === "write" ? { kind: "fail", errno: "EIO" } : undefined);
+  fail(({ path, operation }) =>
+    path === FIRST_PART && operation === "write" ? { kind: "fail", errno: "EIO" } : undefined
+  );
   const { buffer, events } = await open(fileSystem);
   await buffer.put(RECORD);
   await buffer.commit(await buffer.emit());
   await buffer.close();
   assertEquals(eventsOf(events, "warning").map((event) => "error" in event && event.error.message), [
-    `Cannot write "${RESERVE}": EIO`,
+    `Cannot write "${FIRST_PART}": EIO`,
   ]);
-  assertEquals(reserveSize(fileSystem), -1);
+  assertEquals(reserveSize(fileSystem), 0);
 });
 
 test("FileBuffer.open() takes a directory with nothing but a reserve for its own", async () => {
   const fileSystem = new MemoryFileSystem({ copyOnWrite: true });
-  fileSystem.writeFile(RESERVE, new Uint8Array(1000));
+  fileSystem.writeFile(FIRST_PART, new Uint8Array(1000));
   const { buffer } = await open(fileSystem);
   await buffer.put(RECORD);
   assertEquals(reserveSize(fileSystem), DEFAULT_RESERVE_BYTES);

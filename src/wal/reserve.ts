@@ -3,28 +3,35 @@
  *
  * On a file system that copies on write (btrfs, ZFS, APFS), and wherever blocks are shared with a copy (reflinks),
  * overwriting in place takes new blocks. When it is full, the cursor can't be written there, nothing can be handed
- * over or committed, and so no segment goes: the buffer can't free its own space. The file `reserve` prevents that.
+ * over or committed, and so no segment goes: the buffer can't free its own space. The files `reserve-1`, `reserve-2`
+ * and so on prevent that.
  *
  * What it guarantees, if the reserve was made before the disk was full:
- * - Where one of the calls of recovery, commits and clean-up fails for want of space (ENOSPC, EDQUOT), a piece of the
- *   reserve is given up and the call is made once more, until it succeeds or nothing is left. One piece is enough for
- *   every block of the cursor, on btrfs down to metadata that is used up; more of them are for others who write to the
- *   same disk and take what was given up.
+ * - Where one of the calls of recovery, commits and clean-up fails for want of space (ENOSPC, EDQUOT), a part of the
+ *   reserve is removed and the call is made once more, until it succeeds or nothing is left. One part is enough for all
+ *   that a buffer has to overwrite, as was seen on btrfs, also in mixed mode and with its metadata used up; more of
+ *   them are for others who write to the same disk and take what was given up.
  * - Puts don't live on it: while a part of it is missing, a put first has to make it whole again, or is refused. So a
  *   buffer alone on its disk can always be drained.
+ * - A snapshot, or a copy that shares blocks, holds the reserve's blocks as well, so that giving them up frees nothing. So
+ *   every now and then, while there is space, a part of it is written anew when a segment is begun: then one at least is
+ *   the buffer's own again, and parts are given up until that one is.
  * - It is made whole again in the background, too, when a segment has gone: once for each, and no caller is failed by it.
  * - A sync is never made again, whatever its error: what the system has marked clean would be taken for synced. These
  *   file systems take space for data at the write, so that want of it shows there, where nothing is lost by trying again;
  *   a sync that fails with ENOSPC all the same (btrfs: no metadata is left) ends as every failed sync does: the buffer
  *   fails. The reserve is given up, all of it, so that the next `open()`, which recovers what is there, finds room.
  *
- * Not guaranteed: anything when others take the space faster than it is used; when a snapshot or a reflinked copy of
- * the directory holds the reserve's own blocks, so that giving it up frees nothing; when the file system needs more
- * than the whole reserve to overwrite a block, or reports want of space only at a sync (thin volumes, network). A new
- * buffer for whose reserve there is no room accepts puts without one, until it is opened again.
+ * Not guaranteed: anything when others take the space faster than it is used; when a snapshot was taken and hardly
+ * anything put since; when the file system needs more than the whole reserve to overwrite a block, or reports want of
+ * space only at a sync (thin volumes, network). A new buffer for whose reserve there is no room accepts puts without
+ * one, until it is opened again.
  *
- * The bytes are random, so that the file system can neither compress them nor share them. A hole divides the pieces:
- * on btrfs a run of blocks is freed only as a whole.
+ * Nothing of it is synced: a file that is open keeps its space when it is removed. So a power cut soon after it was made
+ * may take it; the next `open()` makes it again.
+ *
+ * Parts are files of their own because a full btrfs in mixed mode still removes a file, but can't cut one. Their bytes
+ * are random, so that no file system can compress them, or share them.
  *
  * @module
  */
@@ -36,19 +43,30 @@ import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
 import { nextTurn } from "../turns.ts";
 
-/** Name of the reserve in a buffer's directory. */
-export const RESERVE_NAME = "reserve";
+/** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
+export const RESERVE_PART_BYTES: number = 256 * 1024;
 /**
- * By default, where overwriting may need space: four times what a full btrfs was seen to need at most, so that some of it
- * may be lost to others who write to the same disk. Making it takes a millisecond or two, once.
+ * By default, where overwriting may need space: four parts, so that three may be lost to others who write to the same disk.
+ * Making them takes a millisecond or two, once.
  */
-export const DEFAULT_RESERVE_BYTES: number = 2 ** 20;
-/** The smallest reserve: what a full btrfs in mixed mode was seen to need to cut a segment. */
-export const MIN_RESERVE_BYTES: number = 256 * 1024;
-/** What is given up at a time: four times what a full btrfs was seen to need to overwrite blocks of the cursor. */
-const PIECE_BYTES: number = 64 * 1024;
-/** What a piece begins with: a block that isn't there. */
-const HOLE_BYTES = 4096;
+export const DEFAULT_RESERVE_BYTES: number = 4 * RESERVE_PART_BYTES;
+/** So that it is no more than some files. */
+export const MAX_RESERVE_BYTES: number = 256 * RESERVE_PART_BYTES;
+/** After so many bytes put a part is written anew, with the next segment: a 64th of what is written. */
+const REFRESH_BYTES: number = 64 * RESERVE_PART_BYTES;
+/** As much as is random at once. */
+const CHUNK_BYTES = 64 * 1024;
+
+/** Name of a part, counted from 1. */
+export function reserveName(part: number): string {
+  return `reserve-${part}`;
+}
+
+/** The part that a file in a buffer's directory is; `undefined` if it is none. */
+export function parseReserveName(name: string): number | undefined {
+  const digits = /^reserve-([1-9]\d{0,5})$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
 
 /** What a {@linkcode Reserve} is made with. */
 export interface ReserveOptions {
@@ -68,67 +86,89 @@ export interface ReserveOptions {
 /** The reserve of one buffer that is open. */
 export class Reserve {
   readonly #options: ReserveOptions;
-  readonly #path: string;
-  /** The size of the file; 0 if there is none. */
-  #bytes = 0;
+  /** The parts that are there. */
+  readonly #parts = new Set<number>();
+  /** How many there are to be. */
+  readonly #count: number;
   /** Whether a part was given up that isn't there again. */
   #isOwed = false;
   /** Whether it may be made: the buffer is open, and not being closed. */
   #isOpen = false;
   #isRestoring = false;
-  /** What is under way; never rejects. */
-  #running: Promise<unknown> = Promise.resolve();
+  /** How many bytes were put since a part was written anew, and which it was. */
+  #putBytes = 0;
+  #refreshed = 0;
+  #restoring: Promise<void> | undefined;
 
   /** For one directory; nothing is done yet. */
   constructor(options: ReserveOptions) {
     this.#options = options;
-    this.#path = join(options.directory, RESERVE_NAME);
-  }
-
-  /**
-   * Takes over what an earlier process has left, or removes it if none is wanted. The directory must be locked.
-   *
-   * @param isThere Whether there is one.
-   * @param isNew Whether the buffer is: otherwise a process that has given up the reserve may have ended.
-   */
-  adopt({ isThere, isNew }: { isThere: boolean; isNew: boolean }): void {
-    const { fileSystem, reserveBytes } = this.#options;
-    try {
-      if (isThere && reserveBytes === 0) return removeIfThere(fileSystem, this.#path);
-      if (isThere) this.#bytes = sizeOf(fileSystem, this.#path);
-    } catch (error) {
-      this.#warn(error);
-    }
-    this.#isOwed = !isNew && this.#bytes < reserveBytes;
+    this.#count = Math.floor(options.reserveBytes / RESERVE_PART_BYTES);
   }
 
   /** Whether there is to be one. */
   get isWanted(): boolean {
-    return this.#options.reserveBytes > 0;
+    return this.#count > 0;
   }
 
   get #isWhole(): boolean {
-    return this.#bytes >= this.#options.reserveBytes;
+    return this.#parts.size === this.#count;
+  }
+
+  get #bytes(): number {
+    let bytes = 0;
+    for (const part of this.#parts) bytes += this.#sizeOf(part);
+    return bytes;
+  }
+
+  /** The last part has what isn't enough for another one. */
+  #sizeOf(part: number): number {
+    return part < this.#count
+      ? RESERVE_PART_BYTES
+      : this.#options.reserveBytes - (this.#count - 1) * RESERVE_PART_BYTES;
+  }
+
+  #pathOf(part: number): string {
+    return join(this.#options.directory, reserveName(part));
+  }
+
+  /**
+   * Takes over what an earlier process has left; what isn't wanted is removed. The directory must be locked.
+   *
+   * @param names The names in it.
+   * @param isNew Whether the buffer is: otherwise a process that has given up parts may have ended.
+   */
+  adopt(names: readonly string[], { isNew }: { isNew: boolean }): void {
+    const { fileSystem } = this.#options;
+    for (const part of names.map(parseReserveName)) {
+      if (part === undefined) continue;
+      const path = this.#pathOf(part);
+      this.#attempt(() => {
+        // One of another size is of another reserve, or was begun by a process that has died.
+        if (part <= this.#count && sizeOf(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
+        else removeIfThere(fileSystem, path);
+      });
+    }
+    this.#isOwed = !isNew && !this.#isWhole;
   }
 
   /** Makes it, if there is room. Not before recovery, which may need what is there. Never throws. */
   make(): void {
-    const { reserveBytes } = this.#options;
     this.#isOpen = true;
     try {
-      if (this.#bytes > reserveBytes) this.#cut(reserveBytes);
-      else if (!this.#isWhole) this.#fill(Infinity);
+      this.#fill(Infinity);
     } catch (error) {
       this.#warn(error);
     }
   }
 
   /**
-   * Before a put writes: makes whole what was given up.
+   * Before a put writes `bytes`: makes whole what was given up.
    *
    * @throws {NoSpaceError} if there is no room for it, and so none for the put.
    */
-  require(): void {
+  require(bytes: number): void {
+    this.#putBytes += bytes;
     if (!this.#isOwed) return;
     try {
       this.#restore(Infinity);
@@ -138,14 +178,23 @@ export class Reserve {
     }
   }
 
+  /** When a segment was begun: writes a part anew, if that is due. Never throws. */
+  refresh(): void {
+    if (!this.#isOpen || !this.#isWhole || this.#putBytes < REFRESH_BYTES) return;
+    this.#putBytes = 0;
+    this.#refreshed = this.#refreshed % this.#count + 1;
+    // On a full disk the old bytes stay.
+    this.#attempt(() => this.#write(this.#refreshed));
+  }
+
   /** After a segment has gone: makes what is missing, as far as there is room, in the background. Never throws. */
   restore(): void {
     if (!this.#isOpen || this.#isRestoring || this.#isWhole) return;
     this.#isRestoring = true;
-    this.#running = Promise.all([this.#running, this.#restoreInTurns()]);
+    this.#restoring = this.#restoreInTurns();
   }
 
-  /** A piece a turn: on a disk that is nearly full each may take tens of milliseconds. Never rejects. */
+  /** A part a turn: on a disk that is nearly full each may take a tenth of a second. Never rejects. */
   async #restoreInTurns(): Promise<void> {
     try {
       while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await nextTurn();
@@ -158,22 +207,22 @@ export class Reserve {
   }
 
   /** Whether it is whole now. */
-  #restore(pieces: number): boolean {
-    const isWhole = this.#fill(pieces);
+  #restore(parts: number): boolean {
+    const isWhole = this.#fill(parts);
     if (isWhole) this.#options.onRestored(this.#bytes);
     return isWhole;
   }
 
-  /** Gives up a piece for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
+  /** Gives up a part for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
   giveUp(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
     const { fileSystem, onUsed } = this.#options;
-    const left = isAll ? 0 : Math.max(0, Math.ceil(this.#bytes / PIECE_BYTES) - 1) * PIECE_BYTES;
-    // Where not even a cut is possible (btrfs in mixed mode), all of it has to go.
-    const isCut = left > 0 && this.#attempt(() => this.#cut(left));
-    if (!isCut) {
-      if (!this.#attempt(() => fileSystem.remove(this.#path))) return false;
-      this.#bytes = 0;
+    let isGivenUp = false;
+    for (const part of [...this.#parts].sort((a, b) => b - a)) {
+      if (isGivenUp && !isAll) break;
+      this.#parts.delete(part);
+      isGivenUp = this.#attempt(() => fileSystem.remove(this.#pathOf(part))) || isGivenUp;
     }
+    if (!isGivenUp) return false;
     this.#isOwed = true;
     onUsed(this.#bytes, error);
     return true;
@@ -182,74 +231,48 @@ export class Reserve {
   /** Resolves when nothing of it is under way; it isn't made again from now on, unless a put requires it. */
   async close(): Promise<void> {
     this.#isOpen = false;
-    await this.#running;
+    await this.#restoring;
   }
 
   /**
-   * Writes pieces that are missing, so many at most. When one doesn't fit, those before it stay if the reserve is owed; but
-   * where it never was whole, nothing is kept back, because a disk may be too small for it.
+   * Makes parts that are missing, so many at most. When one doesn't fit, the others stay if the reserve is owed; but where
+   * it never was whole, nothing is kept back, because a disk may be too small for it.
    *
    * @returns Whether it is whole.
    */
-  #fill(pieces: number): boolean {
-    const { fileSystem, reserveBytes } = this.#options;
-    const handle = this.#open();
-    let isSyncing = false;
-    try {
-      this.#bytes = Math.min(handle.size(), reserveBytes);
-      for (let i = 0; i < pieces && !this.#isWhole; i++) this.#fillPiece(handle);
-      if (!this.#isWhole) return false;
-      this.#isOwed = false;
-      isSyncing = this.#isOpen;
-      if (isSyncing) this.#running = Promise.all([this.#running, this.#sync(handle)]);
-      return true;
-    } catch (error) {
-      if (!this.#isOwed && this.#attempt(() => fileSystem.remove(this.#path))) this.#bytes = 0;
-      throw error;
-    } finally {
-      if (!isSyncing) closeQuietly(handle);
-    }
-  }
-
-  #fillPiece(handle: FileHandle): void {
-    const from = this.#bytes;
-    const end = Math.min(this.#options.reserveBytes, (Math.floor(from / PIECE_BYTES) + 1) * PIECE_BYTES);
-    const afterHole = Math.min(from + HOLE_BYTES, end - 1);
-    try {
-      handle.write(crypto.getRandomValues(new Uint8Array(end - afterHole)), afterHole);
-    } catch (error) {
-      this.#attempt(() => handle.truncate(from));
-      throw error;
-    }
-    this.#bytes = end;
-  }
-
-  /** So that it is still there after a power cut. Nobody waits for it. */
-  async #sync(handle: FileHandle): Promise<void> {
-    try {
-      await handle.sync();
-    } catch (error) {
-      this.#warn(error);
-    } finally {
-      closeQuietly(handle);
-    }
-  }
-
-  #open(): FileHandle {
+  #fill(parts: number): boolean {
     const { fileSystem } = this.#options;
     try {
-      return fileSystem.open(this.#path, "write");
+      for (let part = 1, made = 0; part <= this.#count && made < parts; part++) {
+        if (this.#parts.has(part)) continue;
+        this.#write(part);
+        this.#parts.add(part);
+        made++;
+      }
     } catch (error) {
-      if (!isGone(error)) throw error;
-      return fileSystem.open(this.#path, "create");
+      for (const part of this.#isOwed ? [] : this.#parts) {
+        if (this.#attempt(() => fileSystem.remove(this.#pathOf(part)))) this.#parts.delete(part);
+      }
+      throw error;
     }
+    if (this.#isWhole) this.#isOwed = false;
+    return this.#isWhole;
   }
 
-  #cut(size: number): void {
-    const handle = this.#options.fileSystem.open(this.#path, "write");
+  /** Writes a part; what fails leaves none behind, if there was none. */
+  #write(part: number): void {
+    const { fileSystem } = this.#options;
+    const isNew = !this.#parts.has(part);
+    const path = this.#pathOf(part);
+    const handle = openOrCreate(fileSystem, path);
     try {
-      handle.truncate(size);
-      this.#bytes = size;
+      const size = this.#sizeOf(part);
+      for (let at = 0; at < size; at += CHUNK_BYTES) {
+        handle.write(crypto.getRandomValues(new Uint8Array(Math.min(CHUNK_BYTES, size - at))), at);
+      }
+    } catch (error) {
+      if (isNew) this.#attempt(() => fileSystem.remove(path));
+      throw error;
     } finally {
       closeQuietly(handle);
     }
@@ -274,4 +297,13 @@ export class Reserve {
 /** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
 export function isWantOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
+}
+
+function openOrCreate(fileSystem: FileSystem, path: string): FileHandle {
+  try {
+    return fileSystem.open(path, "write");
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    return fileSystem.open(path, "create");
+  }
 }

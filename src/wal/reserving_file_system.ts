@@ -44,9 +44,10 @@ class ReservingFileSystem implements FileSystem {
   open(path: string, mode: OpenMode): FileHandle {
     if (mode === "read") return this.#fileSystem.open(path, mode);
     const open = () => this.#fileSystem.open(path, mode);
-    const grows = this.#isForPuts && mode === "create";
-    if (grows) this.#reserve.require();
-    const handle = grows ? open() : giveUpFor(this.#reserve, open);
+    const isSegment = this.#isForPuts && mode === "create";
+    if (isSegment) this.#reserve.require(0);
+    const handle = isSegment ? open() : giveUpFor(this.#reserve, open);
+    if (isSegment) this.#reserve.refresh();
     const size = mode === "create" ? 0 : Infinity;
     return new ReservingHandle(handle, this.#reserve, { isForPuts: this.#isForPuts, size });
   }
@@ -84,6 +85,8 @@ class ReservingHandle implements FileHandle {
   readonly #isForPuts: boolean;
   /** The most bytes that the file may have. */
   #most: number;
+  /** Whether the last write was refused before it began. */
+  #isRefused = false;
 
   constructor(handle: FileHandle, reserve: Reserve, { isForPuts, size }: { isForPuts: boolean; size: number }) {
     this.#handle = handle;
@@ -102,13 +105,22 @@ class ReservingHandle implements FileHandle {
 
   write(bytes: Uint8Array, position: number): void {
     if (!this.#isForPuts) return giveUpFor(this.#reserve, () => this.#handle.write(bytes, position));
-    this.#reserve.require();
+    this.#isRefused = true;
+    this.#reserve.require(bytes.length);
+    this.#isRefused = false;
     this.#most = Math.max(this.#most, position + bytes.length);
     this.#handle.write(bytes, position);
   }
 
-  /** What a put has failed to write must be cut off on a full disk, too; making room for more is left to it. */
+  /**
+   * What a put has failed to write must be cut off on a full disk, too; making room for more is left to it. Of a write that
+   * was refused there is nothing to be cut off, which a full disk might not even allow.
+   */
   truncate(size: number): void {
+    if (this.#isRefused) {
+      this.#isRefused = false;
+      return;
+    }
     const isCut = size < this.#most;
     this.#most = Math.max(this.#most, size);
     if (isCut || !this.#isForPuts) giveUpFor(this.#reserve, () => this.#handle.truncate(size));
