@@ -312,6 +312,23 @@ test("FileBuffer doesn't give up its reserve for a limit on the size of files, n
   }
 });
 
+test("FileBuffer.put() that is refused for want of a reserve cuts nothing off, which might fail", async () => {
+  const { fileSystem, fail } = failing();
+  const { buffer, events } = await open(fileSystem, { fsync: "always" });
+  await buffer.put(RECORD);
+  fail(failNext("write", "cursor", "ENOSPC"));
+  await buffer.emit();
+  fail(({ path, operation }) => {
+    const isRefused = operation === "truncate" || (operation === "write" && path.includes("reserve"));
+    return isRefused ? { kind: "fail", errno: "ENOSPC" } : undefined;
+  });
+  for (let i = 0; i < 3; i++) await assertRejects(() => buffer.put(RECORD), NoSpaceError);
+  assertEquals(eventsOf(events, "failed"), []);
+  fail(() => undefined);
+  assertEquals(await buffer.put(RECORD), 2);
+  await buffer.close();
+});
+
 test("FileBuffer reports the first error when another attempt fails in another way, or nothing is left", async () => {
   const { fileSystem, fail } = failing();
   const { buffer } = await open(fileSystem);
