@@ -10,6 +10,7 @@ import { mkdirSync, readdirSync, statSync, truncateSync, unlinkSync } from "node
 import { assertEquals, assertGreater, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path/join";
 import { NoSpaceError } from "../mod.ts";
+import { detectFileSystem } from "../src/fs/detect.ts";
 import {
   Books,
   call,
@@ -179,6 +180,11 @@ testUnless(noBtrfs, "FileBuffer drains a full btrfs of which a snapshot was take
     await books.takeAll();
     await books.buffer.close();
   });
+});
+
+testUnless(noBtrfs ?? noXfs, "FileSystem.copiesOnWrite() says yes on btrfs and XFS", async () => {
+  const native = await detectFileSystem();
+  for (const image of [BTRFS, XFS]) await withImage(image, (disk) => assertEquals(native.copiesOnWrite!(disk), true));
 });
 
 testUnless(noXfs, "FileBuffer drains a full XFS that shares blocks with a copy of its log", async () => {

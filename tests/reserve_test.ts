@@ -15,6 +15,7 @@ import {
 } from "../mod.ts";
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing.ts";
 import { DEFAULT_RESERVE_BYTES, RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
+import { runCli } from "./cli_tools.ts";
 import { turn } from "./instrumented_disk.ts";
 
 const PATH = "/buffer";
@@ -388,4 +389,17 @@ test("FileBuffer.open() takes a directory with nothing but a reserve for its own
   await buffer.put(RECORD);
   assertEquals(reserveSize(fileSystem), DEFAULT_RESERVE_BYTES);
   await buffer.close();
+});
+
+test("the command line passes over a reserve", async () => {
+  const fileSystem = new MemoryFileSystem({ copyOnWrite: true });
+  const { buffer } = await open(fileSystem);
+  await buffer.put(RECORD);
+  await buffer.close();
+  const before = reserveSizes(fileSystem);
+  for (const command of ["inspect", "verify", "repair", "restore", "dump"]) {
+    const { code, errors } = await runCli(fileSystem, command === "dump" ? [command, PATH, "--format", "base64"] : [command, PATH]);
+    assertEquals([code, errors], [0, ""], command);
+  }
+  assertEquals(reserveSizes(fileSystem), before);
 });

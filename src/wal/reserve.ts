@@ -52,8 +52,8 @@ export const RESERVE_PART_BYTES: number = 256 * 1024;
 export const DEFAULT_RESERVE_BYTES: number = 4 * RESERVE_PART_BYTES;
 /** So that it is no more than some files. */
 export const MAX_RESERVE_BYTES: number = 256 * RESERVE_PART_BYTES;
-/** After so many bytes put a part is written anew, with the next segment: a 64th of what is written. */
-const REFRESH_BYTES: number = 64 * RESERVE_PART_BYTES;
+/** After so many bytes put a part is written anew, with the next segment: with each of the default size. */
+const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
 /** As much as is random at once. */
 const CHUNK_BYTES = 64 * 1024;
 
