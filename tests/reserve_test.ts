@@ -398,7 +398,10 @@ test("the command line passes over a reserve", async () => {
   await buffer.close();
   const before = reserveSizes(fileSystem);
   for (const command of ["inspect", "verify", "repair", "restore", "dump"]) {
-    const { code, errors } = await runCli(fileSystem, command === "dump" ? [command, PATH, "--format", "base64"] : [command, PATH]);
+    const { code, errors } = await runCli(
+      fileSystem,
+      command === "dump" ? [command, PATH, "--format", "base64"] : [command, PATH],
+    );
     assertEquals([code, errors], [0, ""], command);
   }
   assertEquals(reserveSizes(fileSystem), before);
