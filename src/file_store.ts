@@ -17,13 +17,14 @@ import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { STATUS_NAME } from "./status.ts";
 import type { MaybePromise } from "./turn_queue.ts";
 import { CURSOR_NAME } from "./wal/cursor.ts";
-import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
+import type { DamagedRegion, OnDamage, SequenceRange } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
 import { LOCK_NAME, lockDirectory, OWNER_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
+import { isWithin, unite } from "./wal/known_losses.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
@@ -87,7 +88,9 @@ export class FileStore implements RecordStore {
     try {
       lock = lockDirectory(fileSystem, path, clock.now());
       const quarantine = new Quarantine(fileSystem, path);
-      const recovering = recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      const { onDamage } = options;
+      const isSynced = options.fsync === "always";
+      const recovering = recover({ fileSystem, directory: path, quarantine, onDamage, isSynced });
       // Side by side: the device works while the last segment is read.
       const [recovery, named] = await Promise.allSettled([recovering, naming]);
       if (recovery.status === "rejected") throw recovery.reason;
@@ -352,21 +355,25 @@ function openReader(
   { log, recovered, quarantine }: { log: Log; recovered: Recovered; quarantine: Quarantine },
 ): LogReader {
   const { path: directory, fileSystem, onDamage, tell } = options;
+  const known = {
+    regions: recovered.damaged,
+    missing: unite(recovered.damaged.flatMap(({ missing }) => missing ?? [])),
+  };
   const report = (region: DamagedRegion): void => {
-    if (!isKnown(region, recovered.damaged)) tell({ type: "damage", region });
+    if (!isKnown(region, known)) tell({ type: "damage", region });
   };
   const { uuid, resume } = recovered;
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report }, resume);
 }
 
 /** Whether recovery has reported all of that region already: its bytes, and the sequences that are missing. */
-function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolean {
-  const { segment, offset, length, missing } = region;
-  return known.some((one) =>
-    (length === 0 || (one.segment === segment && one.offset === offset && one.length === length)) &&
-    (missing === undefined ||
-      (one.missing !== undefined && one.missing.first <= missing.first && missing.last <= one.missing.last))
-  );
+function isKnown(
+  { segment, offset, length, missing }: DamagedRegion,
+  known: { readonly regions: readonly DamagedRegion[]; readonly missing: readonly SequenceRange[] },
+): boolean {
+  const isKnownPlace = length === 0 ||
+    known.regions.some((one) => one.segment === segment && one.offset === offset && one.length === length);
+  return isKnownPlace && (missing === undefined || isWithin(missing, known.missing));
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {

@@ -31,7 +31,19 @@ import {
   textOf,
 } from "./cli/report_logs.ts";
 import { hitFrame } from "./damaged_logs.ts";
-import { assertSameBytes, copyOf, DIRECTORY, drainCopy, headerOf, makeLog, openLog, snapshot } from "./log_tools.ts";
+import {
+  assertSameBytes,
+  copyOf,
+  DIRECTORY,
+  drainCopy,
+  headerOf,
+  makeLog,
+  openLog,
+  overwrite,
+  segmentPath,
+  snapshot,
+  uint32,
+} from "./log_tools.ts";
 
 /** What a command works with; what it prints goes to `chunks`. */
 function contextOf(fileSystem: MemoryFileSystem, chunks: string[] = []): CommandContext {
@@ -171,6 +183,7 @@ test("records that were dropped while others are in flight are neither pending n
     generation: 1,
     uuid: headerOf().uuid,
     lastSequence: 40,
+    isSynced: false,
     committed: position(11),
     resume: position(31),
     boundaries: [position(21)],
@@ -186,6 +199,7 @@ test("nobody misses what is committed", () => {
     generation: 1,
     uuid: headerOf().uuid,
     lastSequence: 40,
+    isSynced: false,
     committed: position,
     resume: position,
     boundaries: [],
@@ -281,7 +295,9 @@ test("report --json prints what the page is drawn from", async () => {
 });
 
 test("report of what is no buffer, or of a newer version, says so and writes nothing", async () => {
-  const fileSystem = load(join(v1, "newer_version"));
+  const fileSystem = load(join(v1, "one_segment"));
+  const path = segmentPath(1);
+  fileSystem.writeFile(path, overwrite(overwrite(fileSystem.readFile(path), 8, uint32(9)), 88, uint32(9)));
   fileSystem.writeFile("/other/notes.txt", new Uint8Array(3));
   for (const path of ["/nothing", "/other", "/other/notes.txt"]) {
     await assertRejects(() => run(fileSystem, { out: "/page.html" }, path), NoBufferError, path);

@@ -118,6 +118,7 @@ const CURSOR: CursorState = {
   generation: 1,
   uuid: "u",
   lastSequence: 900,
+  isSynced: false,
   committed: { nextSequence: 101, payloadBytes: 10_000, logBytes: 12_000 },
   resume: { nextSequence: 141, payloadBytes: 14_000, logBytes: 16_000 },
   boundaries: [
@@ -133,6 +134,7 @@ const HEADER: SegmentHeader = {
   payloadBytesBefore: 80_000,
   logBytesBefore: 90_000,
   createdAt: NOW,
+  unacknowledged: 0,
   salt: 1,
   recordLimit: 1000,
   isJson: true,

@@ -23,7 +23,7 @@ import { UnsupportedVersionError } from "../errors.ts";
 import { isGone } from "../fs/look.ts";
 import { Cursor } from "../wal/cursor.ts";
 import type { SequenceRange } from "../wal/damage.ts";
-import { FORMAT_VERSION } from "../wal/format.ts";
+import { SEGMENT_VERSION } from "../wal/format.ts";
 import { KnownLosses, type Region, subtract, unite } from "../wal/known_losses.ts";
 import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { carryOut, examine, type Plan } from "../wal/recovery.ts";
@@ -240,7 +240,7 @@ function noteUnusable(
 ): void {
   // Whoever knows that version knows better what to do.
   if (why === "version") {
-    throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
   // Recovery removes the newest ones that were never begun; a reader meets the others as bytes that it can't read.
   if (why !== "empty") met.moved.push({ segment, bytes, why });

@@ -29,7 +29,7 @@ import {
 } from "../wal/format.ts";
 import type { KnownLosses } from "../wal/known_losses.ts";
 import { Quarantine } from "../wal/quarantine.ts";
-import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/segments.ts";
+import { judgeSegment, type SegmentJudgement } from "../wal/segments.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
@@ -208,7 +208,7 @@ class LogScan {
 
   #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
     const { name, firstSequence } = this.#picture.segments[i];
-    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? mostRecords(look.size) : 0;
+    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
     const before = this.#picture.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;

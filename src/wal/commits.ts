@@ -90,8 +90,8 @@ export class Commits {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence } = this.#options;
-    cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
+    const { cursor, lastSequence, isSynced } = this.#options;
+    cursor.write({ lastSequence: lastSequence(), isSynced, committed, resume, boundaries });
   }
 
   /** Resolves when nothing is being removed any more, and nothing will be. */

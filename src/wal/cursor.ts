@@ -20,11 +20,11 @@ import {
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
+  CURSOR_VERSION,
   type CursorPositions,
   type CursorState,
   decodeCursor,
   encodeCursor,
-  FORMAT_VERSION,
   newCursorSlot,
 } from "./format.ts";
 
@@ -175,7 +175,7 @@ function readSlots(handle: FileHandle, path: string): SlotState[] {
     if (result.kind === "cursor") slots.push({ state: result.state, slot });
   }
   if (slots.length === 0 && version !== undefined) {
-    throw new UnsupportedVersionError({ path, version, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path, version, supported: CURSOR_VERSION });
   }
   return slots.sort((a, b) => b.state.generation - a.state.generation);
 }

@@ -165,6 +165,7 @@ export class Log implements LogView {
       setsAside: options.fsync === "always",
       segmentBytes,
       header: { uuid, codecVersion, isJson, recordLimit },
+      acknowledged: () => this.#acknowledged,
       hasEmptySegment,
       onBegun: (name) => this.#onBegun(name),
     });
@@ -261,12 +262,18 @@ export class Log implements LogView {
     this.#options.events.onVisible(putTime);
   }
 
+  /** Up to where headers may say that records are acknowledged. Without a sync per put, a written one is as good as that. */
+  get #acknowledged(): number {
+    return this.#options.fsync === "always" ? this.#visible.nextSequence : Infinity;
+  }
+
   /** Writes the builder's frames to the active segment, or to a new one. */
   #write(putTime: number): void {
     if (this.#failure !== undefined) throw this.#failure;
     const { length, records, payloadBytes } = this.builder;
     const { writer, header } = this.#rotation.segmentFor(length, this.#written);
-    this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt });
+    const acknowledged = this.#acknowledged;
+    this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt, acknowledged });
     const { bytes } = this.builder;
     const { position } = writer;
     writer.write(bytes);

@@ -19,11 +19,11 @@ import type { MaybePromise } from "../turn_queue.ts";
 import { nextTurn, Turns } from "../turns.ts";
 import {
   addFrameChecksum,
-  FORMAT_VERSION,
   FRAME_HEADER_BYTES,
   type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
@@ -370,7 +370,7 @@ export class LogReader {
     try {
       const result = readSegmentHeader(handle);
       if (result.kind === "version") {
-        throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+        throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
         isKept = true;

@@ -25,6 +25,8 @@ export interface CursorState {
   readonly uuid: string;
   /** The highest sequence given out. */
   readonly lastSequence: number;
+  /** Whether the owner that wrote it acknowledges a put only after a sync. */
+  readonly isSynced: boolean;
   /** Behind the last committed record. */
   readonly committed: LogPosition;
   /** Where the next batch begins. */

@@ -13,7 +13,7 @@ import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, sizeOf } from "../fs/look.ts";
-import type { SequenceRange } from "./damage.ts";
+import type { DamagedRegion } from "./damage.ts";
 import { KnownLosses, type Losses } from "./known_losses.ts";
 
 /** Name of the directory in a buffer's directory. */
@@ -32,6 +32,7 @@ export class Quarantine {
   readonly #path: string;
   readonly #maxBytes: number;
   #losses: KnownLosses | undefined;
+  #isSaved = true;
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
@@ -69,10 +70,19 @@ export class Quarantine {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
   }
 
-  /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
-  async noteLost(lost: readonly SequenceRange[]): Promise<void> {
+  /**
+   * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
+   * Where that fails, it is known at least as long as this object is.
+   */
+  async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
+    const lost = regions.flatMap(({ missing }) => missing ?? []);
+    const unproven = regions.filter((region) => region.unproven === true);
+    const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
+    const acceptedRegions = unproven.filter(({ length }) => length > 0)
+      .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
-      if (lost.length > 0) await this.noteLosses({ lost });
+      if (lost.length + unproven.length === 0) return;
+      await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
     }
@@ -84,11 +94,13 @@ export class Quarantine {
    * @throws {FileSystemError} if that fails.
    */
   async noteLosses(losses: Partial<Losses>): Promise<void> {
-    await this.#prepare();
     const known = this.#readLosses().with(losses);
-    if (known.equals(this.#readLosses())) return;
-    await known.save(this.#fileSystem, this.#path);
+    this.#isSaved &&= known.equals(this.#readLosses());
     this.#losses = known;
+    await this.#prepare();
+    if (this.#isSaved) return;
+    await known.save(this.#fileSystem, this.#path);
+    this.#isSaved = true;
   }
 
   /**
