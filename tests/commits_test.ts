@@ -207,7 +207,7 @@ test("FileBuffer.put() that waits gets the room of what turns out to be unreadab
   const { buffer: left } = await openLog(disk.fileSystem, { segmentBytes: 256 });
   for (const letter of ["a", "b"]) await left.put(text(letter));
   // Behind the second segment there is one without a record.
-  disk.fail({ operation: "write", index: disk.operations.length + 3 });
+  disk.fail({ operation: "write", index: disk.operations.length + 6 });
   await assertRejects(() => left.put(text("c")), FileSystemError);
   const fileSystem = disk.fileSystem.kill();
   assertEquals(segmentsOf(fileSystem), [1, 2, 3].map(segmentName));

@@ -115,10 +115,11 @@ test("TopWatch lets the oldest record grow older where nothing is written any mo
 });
 
 const CURSOR: CursorState = {
+  place: 1,
+  isSynced: false,
   generation: 1,
   uuid: "u",
   lastSequence: 900,
-  isSynced: false,
   committed: { nextSequence: 101, payloadBytes: 10_000, logBytes: 12_000 },
   resume: { nextSequence: 141, payloadBytes: 14_000, logBytes: 16_000 },
   boundaries: [

@@ -5,6 +5,10 @@
  * `fsync: "never"`, too: the other way round, a power cut between the two would leave a log that begins behind its own
  * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
  *
+ * **Only the owner writes and removes.** Before a removal it is confirmed that the directory is still ours, and before a
+ * write of the cursor, too; that is a file of each owner's own, so that a write that comes too late changes nothing for the
+ * next owner.
+ *
  * @module
  */
 
@@ -25,6 +29,9 @@ export interface CommitsOptions {
   readonly lastSequence: () => number;
   /** Whether the log has failed. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more, exactly, or as exactly as a write of the cursor needs it. */
+  readonly confirm: () => void;
+  readonly confirmInTurn: () => void;
   /** The log fails; returns what to throw. */
   readonly fail: (error: unknown) => BufferFailedError;
   readonly onRemoved: (name: string) => void;
@@ -65,6 +72,7 @@ export class Commits {
   async #sync(state: CommitState): Promise<void> {
     try {
       await this.#options.cursor.sync();
+      this.#options.confirm();
     } catch (error) {
       throw this.#options.fail(error);
     }
@@ -90,8 +98,9 @@ export class Commits {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence, isSynced } = this.#options;
-    cursor.write({ lastSequence: lastSequence(), isSynced, committed, resume, boundaries });
+    const { cursor, lastSequence, confirmInTurn } = this.#options;
+    confirmInTurn();
+    cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
   }
 
   /** Resolves when nothing is being removed any more, and nothing will be. */
@@ -101,7 +110,11 @@ export class Commits {
     await this.#dropping;
   }
 
-  /** Makes the cursor durable, then removes what it has done with; again, while there is more. */
+  /**
+   * Makes the cursor durable, then removes what it has done with; again, while there is more. Nobody but `close` waits for
+   * it. Bound of a round: the segments that may go when it begins, one sync of the cursor, and the one under way. New
+   * commits can keep it going, but only by making more segments removable.
+   */
   async #dropLoop(): Promise<void> {
     const { cursor, list, hasFailed, fail, onWarning } = this.#options;
     try {

@@ -47,6 +47,8 @@ export interface LogReaderOptions extends PassedRegionsOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly view: LogView;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
 }
 
 /** A segment that is being read. */
@@ -363,8 +365,9 @@ export class LogReader {
 
   /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
   #openSegment(segment: Segment): OpenSegment | undefined {
-    const { fileSystem, directory, uuid } = this.#options;
+    const { fileSystem, directory, uuid, confirm } = this.#options;
     const path = join(directory, segment.name);
+    confirm();
     const handle = fileSystem.open(path, "read");
     let isKept = false;
     try {

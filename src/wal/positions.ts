@@ -17,22 +17,32 @@ export interface LogPosition {
   readonly logBytes: number;
 }
 
-/** What a cursor slot says. */
-export interface CursorState {
-  /** Counts the writes of the cursor. */
-  readonly generation: number;
+/** Whose cursor it is: the same in every write of one owner. */
+export interface CursorOwner {
   /** The buffer's uuid. */
   readonly uuid: string;
-  /** The highest sequence given out. */
-  readonly lastSequence: number;
-  /** Whether the owner that wrote it acknowledges a put only after a sync. */
+  /** The directory that it belongs to, as `ownership.ts` has named it; 0 if that is not known. */
+  readonly place: number;
+  /** Whether a put is acknowledged only after a sync. */
   readonly isSynced: boolean;
+}
+
+/** What changes from write to write. */
+export interface CursorPositions {
+  /** The highest sequence acknowledged. */
+  readonly lastSequence: number;
   /** Behind the last committed record. */
   readonly committed: LogPosition;
   /** Where the next batch begins. */
   readonly resume: LogPosition;
   /** The end of each batch in flight. */
   readonly boundaries: readonly LogPosition[];
+}
+
+/** What a cursor slot says. */
+export interface CursorState extends CursorOwner, CursorPositions {
+  /** Counts the writes of the cursor. */
+  readonly generation: number;
 }
 
 /** The start of every log. */

@@ -14,20 +14,25 @@
  *   the smallest range that is possible, and never refused. All of that is found here: segments with such records are
  *   read, too, which are the few that one sync would have covered. It is written down for good, because from now on
  *   the cursor and new segments vouch for what was there before; and so they are synced before these do.
- * - The log wins over the cursor. A cursor that is ahead of the log moves the next sequence past it, and what is
+ * - Nothing is written that another owner, or a copy of the directory, may share: the cursor becomes a new file, and a
+ *   segment with a hard link is copied before its tail is cut.
+ * - The log wins over the cursor. One that the last owner of this directory doesn't know, such as one that was copied back
+ *   from a copy that had gone on, is not believed. A cursor that is ahead of the log moves the next sequence past it, and what is
  *   missing in between is reported.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { BufferLockedError, DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { Cursor } from "./cursor.ts";
+import { lookInto, removeIfThere } from "../fs/look.ts";
+import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
   acknowledgedBefore,
+  type CursorPositions,
   type CursorState,
   LOG_START,
   type LogPosition,
@@ -36,6 +41,8 @@ import {
   SEGMENT_VERSION,
   segmentName,
 } from "./format.ts";
+import { type CursorOrigin, originOf } from "./owner_file.ts";
+import type { Ownership } from "./ownership.ts";
 import { Quarantine } from "./quarantine.ts";
 import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier, scanSegment } from "./segment_scan.ts";
 import {
@@ -48,12 +55,20 @@ import {
   segmentsAmong,
 } from "./segments.ts";
 
-/** Where and how to recover; the directory is locked. */
-export interface RecoveryOptions extends SegmentPlace {
+/** How much is copied at a time. */
+const COPY_BYTES = 256 * 1024;
+
+/** Where and how to change things; the directory is ours. */
+export interface CarryOutOptions extends SegmentPlace {
+  readonly ownership: Ownership;
   readonly quarantine: Quarantine;
+  /** Whether a put is acknowledged only after a sync from now on; as before, if it isn't said. */
+  readonly isSynced?: boolean;
+}
+
+/** Where and how to recover. */
+export interface RecoveryOptions extends CarryOutOptions {
   readonly onDamage: OnDamage;
-  /** Whether the owner acknowledges a put only after a sync. */
-  readonly isSynced: boolean;
 }
 
 /** The log as it is after recovery. */
@@ -75,7 +90,13 @@ export interface Recovered {
   readonly diskBytes: number;
   readonly truncatedBytes: number;
   readonly cursorLost: boolean;
+  readonly cursorProblem: CursorProblem | undefined;
+  /** The segment that the process before wrote to last, and where its last frame ends. */
+  readonly inherited: { readonly name: string; readonly position: number } | undefined;
 }
+
+/** Why the cursor isn't as the last owner left it, as `RecoveryReport` explains it. */
+export type CursorProblem = Exclude<CursorOrigin, "own"> | "shared";
 
 /** What has to be done, nothing of it done yet. */
 export interface Plan {
@@ -86,15 +107,20 @@ export interface Plan {
   /** Segments that can't be read at all, or are another buffer's: moved to the quarantine. */
   readonly unusable: readonly Finding[];
   readonly scan: Scan | undefined;
-  readonly cursor: Omit<CursorState, "generation" | "uuid">;
+  readonly cursor: CursorPositions;
   readonly cursorChanged: boolean;
   readonly cursorLost: boolean;
+  readonly cursorProblem: CursorProblem | undefined;
+  /** What the cursor file said, whether it was believed or not. */
+  readonly foundCursor: CursorState | undefined;
   readonly end: LogPosition;
   readonly lost: readonly SequenceRange[];
   readonly diskBytes: number;
   readonly findings: readonly Finding[];
   /** The records below this sequence are proven to have been acknowledged; of those behind, nothing is known. */
   readonly promised: number;
+  /** Whether that goes for a segment that can't be read as well: its owner acknowledged nothing before a sync. */
+  readonly isSynced: boolean;
   /** The segments with records that nobody may have synced, because they were not acknowledged yet. */
   readonly unsynced: readonly Segment[];
 }
@@ -107,6 +133,7 @@ export interface Plan {
  */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const plan = examine(options);
+  options.ownership.confirm();
   if (options.onDamage === "fail") {
     const refused = [...plan.unusable, ...plan.findings].find((finding) =>
       finding.unproven !== true && !options.quarantine.losses.isAccepted(finding)
@@ -128,10 +155,13 @@ export function describeFinding(finding: { length: number; missing: SequenceRang
  *
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
-export function examine(options: SegmentPlace & { readonly isSynced?: boolean }): Plan {
+export function examine(options: SegmentPlace): Plan {
   const { fileSystem, directory } = options;
   const segments = segmentsAmong(fileSystem.list(directory));
-  const cursor = Cursor.read(fileSystem, directory);
+  const foundCursor = Cursor.read(fileSystem, directory);
+  const origin = foundCursor === undefined ? "own" : originOf(foundCursor, options);
+  // A copy of this log may have gone on with it: what it has committed was not delivered from here.
+  const cursor = origin === "foreign" ? undefined : foundCursor;
   const uuid = findUuid(options, segments, cursor) ?? crypto.randomUUID();
   const empty: Segment[] = [];
   const unusable: Finding[] = [];
@@ -151,7 +181,7 @@ export function examine(options: SegmentPlace & { readonly isSynced?: boolean })
     else unusable.push(result);
     if (scan === undefined) segments.pop();
   }
-  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor });
+  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin });
 }
 
 /** What is promised, and the segments before the last one that hold records of which that isn't known. */
@@ -198,16 +228,19 @@ function examineLast(
 /** Brings cursor and log together. */
 function reconcile(
   found: Pick<Plan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
-    options: SegmentPlace & { readonly isSynced?: boolean };
+    options: SegmentPlace;
     cursor: CursorState | undefined;
+    foundCursor: CursorState | undefined;
+    origin: CursorOrigin;
   },
 ): Plan {
   const { options, uuid, segments, empty, scan } = found;
   const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
   const cursorLost = cursor === undefined &&
-    (segments.length > 0 || found.unusable.length > 0 || found.cursor !== undefined);
+    (segments.length > 0 || found.unusable.length > 0 || found.foundCursor !== undefined);
   const start = startOf(options, segments, scan);
   const known = cursor ?? { lastSequence: 0, isSynced: false, committed: start, resume: start, boundaries: [] };
+  const { isSynced } = known;
   const { promised, earlier } = findPromised(options, { uuid, segments, scan, cursor });
   const met = metBehind(options, { uuid, earlier, scan, promised });
   const findings = met.map(({ finding, expected }) => expected < promised ? finding : unproven(finding));
@@ -217,8 +250,7 @@ function reconcile(
   const { unusable, gaps } = unusableBehind(found.unusable, logEnd, {
     resume: known.resume,
     place: scan && { segment: scan.segment.name, offset: scan.position },
-    // A record in one that can't be read is not promised unless something else says so.
-    isUnproven: ({ segment }) => known.isSynced && parseSegmentName(segment)! >= promised,
+    isUnproven: ({ segment }) => isSynced && parseSegmentName(segment)! >= promised,
   });
   findings.push(...gaps);
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
@@ -250,28 +282,29 @@ function reconcile(
   const uncommitted = (finding: Finding): Finding => {
     return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
   };
-  const lastSequence = next - 1;
-  const isSynced = options.isSynced ?? known.isSynced;
   // A segment without a record may be removed again, and with it the word for how many were given out before.
-  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < lastSequence;
+  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
+  const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
+  // Otherwise the log itself knows, and the cursor doesn't vouch for what nobody has synced.
+  const lastSequence = cursorChanged ? next - 1 : known.lastSequence;
   return {
     uuid,
     segments,
     empty,
     unusable: label(options, unusable.map(uncommitted)),
     scan,
-    cursor: { lastSequence, isSynced, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
-    cursorChanged: cursor?.isSynced !== isSynced || unusable.length > 0 || lastKnown >= logEnd.nextSequence ||
-      isNameAll,
+    cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
+    cursorChanged,
     cursorLost,
+    cursorProblem: found.origin === "own" ? sharing(options, cursor) : found.origin,
+    foundCursor: found.foundCursor,
     end,
     lost,
     diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
     findings: label(options, findings.map(uncommitted)),
     promised,
-    unsynced: known.isSynced && logEnd.nextSequence > promised
-      ? segments.slice(segments.length - earlier.length - 1)
-      : [],
+    isSynced,
+    unsynced: isSynced && logEnd.nextSequence > promised ? segments.slice(segments.length - earlier.length - 1) : [],
   };
 }
 
@@ -332,6 +365,13 @@ function unusableBehind(
   return { unusable, gaps };
 }
 
+/** Whether a copy of the directory, made of hard links, has the cursor as well. */
+function sharing({ fileSystem, directory }: SegmentPlace, cursor: CursorState | undefined): "shared" | undefined {
+  if (cursor === undefined) return undefined;
+  const links = fileSystem.identify?.(join(directory, CURSOR_NAME)).links ?? 1;
+  return links > 1 ? "shared" : undefined;
+}
+
 /** Where the log begins: before the first record of the oldest segment whose header can be read. */
 function startOf(options: SegmentPlace, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
   if (segments.length === 0) return LOG_START;
@@ -361,49 +401,38 @@ function behind(range: SequenceRange | undefined, next: number): SequenceRange |
 }
 
 /** The part that changes things, as `examine` has found them. */
-export async function carryOut(
-  plan: Plan,
-  options: SegmentPlace & Pick<RecoveryOptions, "quarantine">,
-): Promise<Recovered> {
-  const { fileSystem, directory, quarantine } = options;
+export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Recovered> {
+  const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
   await quarantine.noteLost([...plan.unusable, ...plan.findings]);
   for (const { name } of plan.unsynced) await syncSegment(fileSystem, join(directory, name));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
-    const handle = fileSystem.open(join(directory, segment.name), tailBytes > 0 ? "write" : "read");
-    try {
-      for (const finding of plan.findings) {
-        const copied = finding.length > 0 && await quarantine.copy(finding);
-        damaged.push({ ...finding, quarantined: copied });
-      }
-      if (tailBytes > 0) {
-        if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
-        handle.truncate(position);
-        await handle.sync();
-      }
-    } finally {
-      closeQuietly(handle);
+    for (const finding of plan.findings) {
+      const copied = finding.length > 0 && await quarantine.copy(finding);
+      damaged.push({ ...finding, quarantined: copied });
+    }
+    if (tailBytes > 0) {
+      if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
+      ownership.confirm();
+      await cutTail(options, segment, { position, size: position + tailBytes });
     }
   } else {
     damaged.push(...plan.findings.map((finding) => ({ ...finding, quarantined: false })));
   }
-  const cursor = Cursor.open(fileSystem, directory, plan.uuid);
+  ownership.confirm();
+  const found = plan.foundCursor;
+  const owner = {
+    uuid: plan.uuid,
+    place: ownership.placeFor(found, plan.uuid),
+    isSynced: options.isSynced ?? found?.isSynced ?? false,
+  };
+  const cursor = await Cursor.replace(fileSystem, directory, owner, plan.cursor);
   try {
-    if (plan.cursorChanged) cursor.write(plan.cursor);
-    // Also what the process before wrote: from here on it is known which state is durable.
-    const syncing = cursor.sync();
-    if (plan.unusable.length + plan.empty.length === 0) {
-      await both(syncing, fileSystem.syncDirectory(directory));
-      return summarize(plan, cursor, damaged);
-    }
-    await syncing;
-    // The oldest first: where the next one begins says how many records it held at most, also after a crash in between.
-    for (const finding of plan.unusable.toReversed()) {
-      damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
-    }
-    for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+    if (plan.unusable.length + plan.empty.length > 0) await moveAndRemove(plan, options, damaged);
     await fileSystem.syncDirectory(directory);
+    ownership.confirm();
+    ownership.note(cursor.generation);
   } catch (error) {
     cursor.close();
     throw error;
@@ -420,13 +449,71 @@ async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> 
   }
 }
 
-/** Resolves when both have; rejects, when both have ended, with the first error. */
-async function both(first: Promise<void>, second: Promise<void>): Promise<void> {
-  for (const result of await Promise.allSettled([first, second])) if (result.status === "rejected") throw result.reason;
+/** Sets segments aside that can't be read, and removes those without a record. */
+async function moveAndRemove(
+  plan: Plan,
+  { fileSystem, directory, quarantine, ownership }: CarryOutOptions,
+  damaged: DamagedRegion[],
+): Promise<void> {
+  // The cursor first, and its name: it keeps sequences from being given out again.
+  await fileSystem.syncDirectory(directory);
+  // The oldest first: where the next one begins says how many records it held at most, also after a crash in between.
+  for (const finding of plan.unusable.toReversed()) {
+    damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
+  }
+  ownership.confirm();
+  for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+}
+
+/**
+ * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
+ * the hands of its owner: then this log gets a file of its own first.
+ *
+ * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
+ */
+async function cutTail(
+  { fileSystem, directory }: SegmentPlace,
+  { name }: Segment,
+  { position, size }: { position: number; size: number },
+): Promise<void> {
+  const path = join(directory, name);
+  const isShared = (fileSystem.identify?.(path).links ?? 1) > 1;
+  if (isShared) return await replaceByCopy(fileSystem, path, position);
+  const handle = fileSystem.open(path, "write");
+  try {
+    if (handle.size() > size) throw new BufferLockedError(directory, undefined);
+    handle.truncate(position);
+    await handle.sync();
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+/** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
+async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
+  const newPath = `${path}.new`;
+  removeIfThere(fileSystem, newPath);
+  const target = fileSystem.open(newPath, "create");
+  try {
+    lookInto(fileSystem, path, (source) => {
+      const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
+      for (let at = 0; at < length; at += chunk.length) {
+        const part = chunk.subarray(0, Math.min(chunk.length, length - at));
+        target.write(part.subarray(0, source.read(part, at)), at);
+      }
+    });
+    await target.sync();
+  } catch (error) {
+    closeQuietly(target);
+    fileSystem.remove(newPath);
+    throw error;
+  }
+  closeQuietly(target);
+  fileSystem.rename(newPath, path);
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
-  const { uuid, segments, scan, end, lost, cursorLost } = plan;
+  const { uuid, segments, scan, end, lost, cursorLost, cursorProblem } = plan;
   const { committed, resume, boundaries } = plan.cursor;
   return {
     uuid,
@@ -441,5 +528,7 @@ function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]
     diskBytes: plan.diskBytes,
     truncatedBytes: scan?.tailBytes ?? 0,
     cursorLost,
+    cursorProblem,
+    inherited: scan === undefined ? undefined : { name: scan.segment.name, position: scan.position },
   };
 }

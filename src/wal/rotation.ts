@@ -8,6 +8,9 @@
  * - A segment is not begun before it is needed, so that a full disk doesn't keep anybody from opening a log and draining
  *   it. If its file can't even be created, the one before goes on with what still fits.
  * - A segment ends where the next one begins: nothing is written in front of one that may be there.
+ * - Two owners never write to one file. A segment is created by a name that nothing has, and nothing is written to it before
+ *   it is confirmed once more that the directory is ours: so another owner finds each segment that holds a record, and one
+ *   without a record is removed, not written over.
  *
  * @module
  */
@@ -16,6 +19,7 @@ import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { removeIfThere } from "../fs/look.ts";
 import {
   type LogPosition,
   SEGMENT_HEADER_BYTES,
@@ -23,6 +27,7 @@ import {
   segmentName,
   unacknowledgedBefore,
 } from "./format.ts";
+import { judgeSegment, lookAtSegment } from "./segments.ts";
 import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import type { SyncQueue } from "./sync_queue.ts";
@@ -57,6 +62,8 @@ export interface RotationOptions {
   readonly acknowledged: () => number;
   /** Whether the name of the first segment is taken by one that a process left without a record. */
   readonly hasEmptySegment: boolean;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
   /** A segment was begun. */
   readonly onBegun: (name: string) => void;
 }
@@ -100,7 +107,7 @@ export class Rotation {
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence });
+    list.append({ name: writer.name, firstSequence }, writer.identity);
     list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
@@ -128,26 +135,22 @@ export class Rotation {
   /** Removes what a failed attempt has left of the segment that comes next. May throw. */
   removeLeftover(): void {
     const { fileSystem, directory } = this.#options;
-    if (this.#leftover === undefined) return;
-    try {
-      fileSystem.remove(join(directory, this.#leftover));
-    } catch (error) {
-      if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-    }
+    if (this.#leftover !== undefined) removeIfThere(fileSystem, join(directory, this.#leftover));
   }
 
-  /** Creates a segment, or begins anew the one that is there without a record. */
+  /** Creates a segment, in place of one that is there without a record. */
   #create(header: SegmentHeader): SegmentWriter {
-    const { fileSystem, directory } = this.#options;
+    const { confirm } = this.#options;
+    confirm();
+    let writer: SegmentWriter | undefined;
     try {
-      const writer = SegmentWriter.create(fileSystem, directory, header, {
-        mayExist: this.#hasEmptySegment,
-        aheadUpTo: this.#options.setsAside ? this.#options.segmentBytes : 0,
-      });
+      writer = this.#createFile(header);
+      confirm();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
       return writer;
     } catch (error) {
+      writer?.close();
       const name = segmentName(header.firstSequence);
       if (this.#mayBeBegun(name, error)) {
         this.#hasEmptySegment = true;
@@ -155,6 +158,28 @@ export class Rotation {
       }
       throw error;
     }
+  }
+
+  #createFile(header: SegmentHeader): SegmentWriter {
+    const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
+    const aheadUpTo = setsAside ? segmentBytes : 0;
+    try {
+      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, aheadUpTo });
+    } catch (error) {
+      const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
+      if (!isTaken || !this.#isWithoutRecord(header)) throw error;
+    }
+    // A former owner began it, saw that the log isn't its own any more, and left it.
+    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, aheadUpTo });
+  }
+
+  #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
+    const { fileSystem, directory } = this.#options;
+    const segment = { name: segmentName(firstSequence), firstSequence };
+    return lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+      const { kind, size } = judgeSegment(handle, segment, uuid);
+      return kind === "empty" || (kind === "ours" && size <= SEGMENT_HEADER_BYTES);
+    });
   }
 
   /**

@@ -2,17 +2,19 @@
  * The segments of a log: which there are, how large they are together, and which may go.
  *
  * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
- * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed.
+ * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed, and only
+ * by whoever owns the directory: a file is known by device and inode, or by its header, never by its name alone.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { isGone, sizeOf } from "../fs/look.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { isGone, lookInto } from "../fs/look.ts";
+import type { DamagedRegion } from "./damage.ts";
 import type { LogPosition } from "./format.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
+import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
 
 /** The commit state that the cursor keeps. */
 export interface CommitState {
@@ -30,6 +32,12 @@ export interface SegmentListOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly quarantine: Quarantine;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
+  /** Is told of bytes that turned up behind the end of a segment that an earlier process left. */
+  readonly report: (region: DamagedRegion) => void;
+  /** The segment that the process before wrote to last, and where its last frame ends. */
+  readonly inherited: { readonly name: string; readonly position: number } | undefined;
   /** Those that recovery found, in order, and their bytes. */
   readonly segments: readonly Segment[];
   readonly diskBytes: number;
@@ -41,6 +49,8 @@ export class SegmentList {
   readonly #segments: Segment[];
   /** Names of those whose header was looked at, and whether it is one of this log. */
   readonly #isOurs = new Map<string, boolean>();
+  /** Which files those are that this process has created. */
+  readonly #identities = new Map<string, FileIdentity>();
   #diskBytes: number;
 
   /** For one log. */
@@ -60,10 +70,11 @@ export class SegmentList {
     return this.#diskBytes;
   }
 
-  /** Adds a segment that was just created behind the others. */
-  append(segment: Segment): void {
+  /** Adds a segment that was just created behind the others; `identity` says which file it is, if that can be told. */
+  append(segment: Segment, identity: FileIdentity | undefined): void {
     this.#segments.push(segment);
     this.#isOurs.set(segment.name, true);
+    if (identity !== undefined) this.#identities.set(segment.name, identity);
   }
 
   /** Says that the last one has grown. */
@@ -99,12 +110,16 @@ export class SegmentList {
 
   /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
   async remove(segment: Segment): Promise<void> {
-    const { fileSystem, directory, quarantine } = this.#options;
+    const { fileSystem, directory, quarantine, confirm } = this.#options;
     const path = join(directory, segment.name);
+    confirm();
     try {
-      const length = sizeOf(fileSystem, path);
-      const isSafe = length === 0 || this.#checkOurs(segment) ||
-        await quarantine.copy({ segment: segment.name, offset: 0, length });
+      const { length, isOurs } = lookInto(fileSystem, path, (handle) => {
+        return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
+      });
+      await this.#setRestAside(segment, length);
+      const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
+      confirm();
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
       this.#forget(segment, length);
@@ -117,9 +132,34 @@ export class SegmentList {
     }
   }
 
+  /** Whether the file under a segment's name is the one that is known, or at least one of this log. */
+  #isStillOurs(segment: Segment, handle: FileHandle): boolean {
+    const identity = this.#identities.get(segment.name);
+    const found = identity === undefined ? undefined : handle.identify?.();
+    if (found !== undefined) return found.device === identity!.device && found.inode === identity!.inode;
+    const result = readSegmentHeader(handle);
+    return result.kind === "header" && isOf(result.header, this.#options.uuid, segment);
+  }
+
+  /**
+   * The process before may have written on, if the lock didn't keep this one out: what stands behind the end that recovery has
+   * seen is copied and told, because nothing will deliver it.
+   */
+  async #setRestAside(segment: Segment, size: number): Promise<void> {
+    const { inherited, quarantine, report, fileSystem, directory } = this.#options;
+    if (inherited?.name !== segment.name || size <= inherited.position) return;
+    const offset = inherited.position;
+    if (lookAtSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
+    const region = { segment: segment.name, offset, length: size - offset };
+    const known = quarantine.has(region);
+    const quarantined = await quarantine.copy(region);
+    if (!known) report({ ...region, missing: undefined, quarantined });
+  }
+
   #forget(segment: Segment, size: number): void {
     this.#diskBytes -= size;
     this.#isOurs.delete(segment.name);
+    this.#identities.delete(segment.name);
     this.#segments.splice(this.#segments.indexOf(segment), 1);
   }
 

@@ -120,3 +120,12 @@ export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string)
 export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): number {
   return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
 }
+
+/** Whether all bytes of a file from one offset to another are zero. */
+export function isZero(handle: FileHandle, from: number, end: number): boolean {
+  const chunk = new Uint8Array(64 * 1024);
+  for (let at = from; at < end; at += chunk.length) {
+    if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
+  }
+  return true;
+}

@@ -6,6 +6,12 @@
  * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
  * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
  *
+ * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
+ * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next.
+ *
+ * **Only the owner acknowledges.** After the sync and before anybody is woken it is confirmed that the directory is still
+ * ours: what was written before that is found by an owner that comes after it.
+ *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
  * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and its owner is
  * told.
@@ -48,6 +54,8 @@ export interface SyncQueueOptions {
   readonly written: () => LogPosition;
   /** Whether the log has failed, for whatever reason. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
   /** Everything up to `end` is on stable storage, after so long. Called before the waiters are woken. */
   readonly onSynced: (end: LogPosition, durationMs: number) => void;
   /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
@@ -176,7 +184,7 @@ export class SyncQueue {
 
   /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
   async #run(): Promise<void> {
-    const { clock, written, hasFailed, onSynced, onFailed } = this.#options;
+    const { clock, written, hasFailed, confirm, onSynced, onFailed } = this.#options;
     do {
       this.#isWanted = false;
       const waiters = this.takeWaiters();
@@ -184,6 +192,7 @@ export class SyncQueue {
       const startedAt = clock.monotonic();
       try {
         await this.#syncFiles();
+        confirm();
       } catch (error) {
         onFailed(error, waiters);
         break;
