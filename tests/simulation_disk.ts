@@ -104,6 +104,11 @@ export class SimulationDisk {
     return this.#faults;
   }
 
+  /** Whether an operation of any process has failed as planned. */
+  get hasEverFailed(): boolean {
+    return this.#hasEverFailed;
+  }
+
   /** Whether the disk is of limited size. */
   get isLimited(): boolean {
     return this.#fileSystem.capacityBytes !== Infinity;

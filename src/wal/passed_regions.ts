@@ -70,13 +70,11 @@ export class PassedRegions {
       const reason = describeFinding({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
-    const isUnproven = quarantine.losses.isUnproven(missing);
+    const mark = quarantine.losses.isUnproven(missing) ? { unproven: true as const } : {};
     if (missing !== undefined) await quarantine.noteLost([{ ...place, missing }]);
     for (const [i, region] of regions.entries()) {
       const quarantined = region.length > 0 && await quarantine.copy(region);
-      const isLast = i === regions.length - 1;
-      const mark = isLast && isUnproven ? { unproven: true as const } : {};
-      report({ ...region, quarantined, missing: isLast ? missing : undefined, ...mark });
+      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined, ...mark });
     }
     this.#regions = [];
   }

@@ -242,8 +242,7 @@ function reconcile(
   const known = cursor ?? { lastSequence: 0, isSynced: false, committed: start, resume: start, boundaries: [] };
   const { isSynced } = known;
   const { promised, earlier } = findPromised(options, { uuid, segments, scan, cursor });
-  const met = metBehind(options, { uuid, earlier, scan, promised });
-  const findings = met.map(({ finding, expected }) => expected < promised ? finding : unproven(finding));
+  const findings = findingsOf(options, { uuid, earlier, scan, promised });
 
   const logEnd = scan?.end ??
     { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
@@ -267,7 +266,7 @@ function reconcile(
   if (segments.length > 0 && known.resume.nextSequence < segments[0].firstSequence) {
     const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
     const finding = { segment: segments[0].name, offset: 0, length: 0, missing };
-    findings.unshift(missing.first < promised ? finding : unproven(finding));
+    findings.unshift(...splitAt(promised, { finding, expected: missing.first }));
   }
   const atMost = (position: LogPosition): LogPosition =>
     position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
@@ -320,8 +319,19 @@ function label({ fileSystem, directory }: SegmentPlace, findings: readonly Findi
   return findings.map((finding) => losses.isUnproven(finding.missing) ? unproven(finding) : finding);
 }
 
+/** What was met, as what is promised and what isn't: a loss may be a part of both. */
+function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
+  const { segment, offset, missing } = finding;
+  if (expected >= promised) return [unproven(finding)];
+  if (missing === undefined || missing.last < promised) return [finding];
+  return [
+    { ...finding, missing: { first: missing.first, last: promised - 1 } },
+    unproven({ segment, offset, length: 0, missing: { first: Math.max(missing.first, promised), last: missing.last } }),
+  ];
+}
+
 /** What is bad in the last segment; and in the earlier ones where nothing is promised: the rest is for who reads them. */
-function metBehind(
+function findingsOf(
   place: SegmentPlace,
   { uuid, earlier, scan, promised }: {
     uuid: string;
@@ -329,10 +339,11 @@ function metBehind(
     scan: Scan | undefined;
     promised: number;
   },
-): MetFinding[] {
+): Finding[] {
   if (scan === undefined) return [];
   const { met } = scanEarlier(place, { segments: earlier, next: scan.segment, uuid });
-  return [...met.filter(({ expected }) => expected >= promised), ...scan.met];
+  const split = (one: MetFinding): Finding[] => splitAt(promised, one);
+  return [...met.flatMap(split).filter((finding) => finding.unproven === true), ...scan.met.flatMap(split)];
 }
 
 /**
