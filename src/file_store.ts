@@ -20,17 +20,20 @@ import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { STATUS_NAME } from "./status.ts";
 import type { MaybePromise } from "./turn_queue.ts";
 import { CURSOR_NAME, NEW_CURSOR_NAME } from "./wal/cursor.ts";
-import type { DamagedRegion, OnDamage, SequenceRange } from "./wal/damage.ts";
+import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
 import { LOCK_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
+import { LostSequences } from "./wal/lost_sequences.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./wal/owner_file.ts";
 import { Ownership } from "./wal/ownership.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
-import { isWithin, unite } from "./wal/known_losses.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
+import { ReportedRegions } from "./wal/reported_regions.ts";
+import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "./wal/reserve.ts";
+import { withReserve } from "./wal/reserving_file_system.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -41,6 +44,8 @@ export interface FileStoreOptions {
   readonly time: () => number;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
+  /** 0: none. By default it depends on the file system. */
+  readonly reserveBytes: number | undefined;
   readonly recordLimit: number;
   readonly codecVersion: number;
   readonly isJson: boolean;
@@ -52,7 +57,7 @@ export interface FileStoreOptions {
   readonly onClosing: () => void;
 }
 
-/** The names that a buffer's directory holds besides its segments. */
+/** The names that a buffer's directory holds besides its segments and its reserve. */
 const OUR_NAMES: ReadonlySet<string> = new Set([
   CURSOR_NAME,
   NEW_CURSOR_NAME,
@@ -77,6 +82,7 @@ interface Parts {
   readonly ownership: Ownership;
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
+  readonly reserve: Reserve;
   readonly relay: Relay;
   readonly onChange: () => void;
 }
@@ -85,11 +91,13 @@ interface Parts {
 export class FileStore implements RecordStore {
   readonly #log: Log;
   readonly #reader: LogReader;
+  readonly #lost: LostSequences;
   readonly #parts: Parts;
 
   private constructor(parts: Parts) {
     this.#log = parts.log;
     this.#reader = parts.reader;
+    this.#lost = new LostSequences(parts.recovered.lost);
     this.#parts = parts;
   }
 
@@ -97,21 +105,31 @@ export class FileStore implements RecordStore {
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
-    const { path: directory, naming } = await prepareDirectory(fileSystem, options.path);
+    const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
       ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
       const owned = ownership;
       const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const reserve = openReserve({ ...options, path: directory }, { names, ownership });
+      const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";
-      const recovering = recover({ fileSystem, directory, ownership, quarantine, onDamage, isSynced });
+      const recovering = recover({
+        fileSystem: forCommits,
+        directory,
+        ownership,
+        quarantine,
+        onDamage,
+        isSynced,
+      });
       // Side by side: the device works while the last segment is read.
       const [recovery, named] = await Promise.allSettled([recovering, naming]);
       if (recovery.status === "rejected") throw recovery.reason;
       const recovered = recovery.value;
       try {
         if (named.status === "rejected") throw named.reason;
-        return FileStore.#assemble({ ...options, path: directory }, { startedAt, ownership, recovered, quarantine });
+        const parts = { startedAt, ownership, recovered, quarantine, reserve };
+        return FileStore.#assemble({ ...options, path: directory }, parts);
       } catch (error) {
         recovered.cursor.close();
         throw error;
@@ -125,21 +143,23 @@ export class FileStore implements RecordStore {
 
   static #assemble(
     options: FileStoreOptions,
-    { startedAt, ownership, recovered, quarantine }: {
+    { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
       recovered: Recovered;
       quarantine: Quarantine;
+      reserve: Reserve;
     },
   ): FileStore {
     const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { ownership, recovered, quarantine, relay });
+    const log = openLog(options, { ownership, recovered, quarantine, reserve, relay });
     const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
+    reserve.make();
     const { onChange } = options;
-    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, relay, onChange });
+    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
   }
 
   get uuid(): string {
@@ -180,9 +200,7 @@ export class FileStore implements RecordStore {
   }
 
   lostFrom(next: number): number {
-    let lost = 0;
-    for (const { first, last } of this.#parts.recovered.lost) lost += Math.max(0, last + 1 - Math.max(first, next));
-    return lost;
+    return this.#lost.countFrom(next);
   }
 
   add<T>(codec: Codec<T>, record: T): number {
@@ -257,6 +275,7 @@ export class FileStore implements RecordStore {
 
   async close(): Promise<void> {
     this.#reader.close();
+    await this.#parts.reserve.close();
     await this.#log.close();
   }
 }
@@ -269,13 +288,22 @@ interface Directory {
   readonly naming: Promise<void>;
 }
 
+function isOurs(name: string): boolean {
+  return OUR_NAMES.has(name) || parseReserveName(name) !== undefined;
+}
+
+/** Whether a file of that name says that a buffer was here. */
+function isOfALog(name: string): boolean {
+  return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
+}
+
 /** Makes sure that the directory is there, and is ours or empty. */
 async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
   const directory = await listOrCreate(fileSystem, path);
   const { names, naming } = directory;
-  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return directory;
+  if (names.some(isOfALog)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
+  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
   if (foreign.length === 0) return directory;
   await naming;
   throw new NotABufferError(path, foreign.sort().slice(0, 5));
@@ -341,19 +369,40 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
   }
 }
 
+/** Takes over the reserve; it is made when the log is open. */
+function openReserve(
+  options: FileStoreOptions,
+  { names, ownership }: { names: readonly string[]; ownership: Ownership },
+): Reserve {
+  const { fileSystem, path: directory, tell } = options;
+  const isNeeded = fileSystem.copiesOnWrite?.(directory) ?? false;
+  const reserve = new Reserve({
+    fileSystem,
+    directory,
+    mayChange: () => ownership.isConfirmed(),
+    reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
+    onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
+    onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
+    onWarning: (error) => tell({ type: "warning", error }),
+  });
+  reserve.adopt(names, { isNew: !names.some(isOfALog) });
+  return reserve;
+}
+
 function openLog(
   options: FileStoreOptions,
-  { ownership, recovered, quarantine, relay }: {
+  { ownership, recovered, quarantine, reserve, relay }: {
     ownership: Ownership;
     recovered: Recovered;
     quarantine: Quarantine;
+    reserve: Reserve;
     relay: Relay;
   },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
   const { codecVersion, isJson, onChange, onClosing } = options;
   return new Log({
-    fileSystem,
+    fileSystem: withReserve(fileSystem, reserve).forPuts,
     directory,
     clock,
     time,
@@ -392,26 +441,13 @@ function openReader(
   },
 ): LogReader {
   const { path: directory, fileSystem, onDamage, tell } = options;
-  const known = {
-    regions: recovered.damaged,
-    missing: unite(recovered.damaged.flatMap(({ missing }) => missing ?? [])),
-  };
+  const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!isKnown(region, known)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage", region });
   };
   const { uuid, resume } = recovered;
   const confirm = (): void => ownership.confirm();
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
-}
-
-/** Whether recovery has reported all of that region already: its bytes, and the sequences that are missing. */
-function isKnown(
-  { segment, offset, length, missing }: DamagedRegion,
-  known: { readonly regions: readonly DamagedRegion[]; readonly missing: readonly SequenceRange[] },
-): boolean {
-  const isKnownPlace = length === 0 ||
-    known.regions.some((one) => one.segment === segment && one.offset === offset && one.length === length);
-  return isKnownPlace && (missing === undefined || isWithin(missing, known.missing));
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {

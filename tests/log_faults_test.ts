@@ -99,7 +99,7 @@ function isHarmless(at: number, operations: readonly MemoryOperation[], errno: s
   return operation === "close" || (operation === "open" && isGone) ||
     (/owner\.json(\.new)?$/.test(path) && errno === "ENOSPC") ||
     // Where a new cursor has no room, the old one is gone on with.
-    (path.endsWith("cursor.new") && errno === "ENOSPC") ||
+    (/cursor(\.new)?$/.test(path) && operation !== "write" && errno === "ENOSPC") ||
     // A limit for files keeps space from being set aside, but no put from being written.
     (operation === "truncate" && errno === "ENOSPC") ||
     (isReadOfSegment && isMadeAgain) ||

@@ -21,6 +21,10 @@
  * | interval | costs nothing acknowledged | costs at most what was done in the last interval |
  * | never | costs nothing acknowledged | costs at most what was done since the last `flush()` |
  *
+ * A full disk rejects puts and nothing else; one that copies on write (`copyOnWrite`) only while the buffer has a
+ * reserve: that is so in each life until all of it is given up, and for each copy that is judged and has a part of it, on a
+ * disk with no byte to spare.
+ *
  * `fsync` changes from life to life. What an earlier life has left unsynced, a later one with "always" has to
  * make safe before it hands it over, but not before.
  *
@@ -73,13 +77,15 @@ export function noTotals(): Totals {
 export interface SimulationOptions {
   /** @default {5} */
   readonly lives?: number;
+  /** Whether the disk is one that copies on write, and fills up more often. */
+  readonly copyOnWrite?: boolean;
   /** Is told what happens, line by line. */
   readonly trace?: ((line: string) => void) | undefined;
 }
 
 /** Runs one seed; throws on a violation. */
 export async function simulate(seed: number, options: SimulationOptions = {}): Promise<Totals> {
-  const simulation = new Simulation(seed, options.trace);
+  const simulation = new Simulation(seed, options);
   const unheard: unknown[] = [];
   const onUnheard = (error: unknown) => unheard.push(error);
   process.on("unhandledRejection", onUnheard);
@@ -114,7 +120,9 @@ async function inTime(run: Promise<void>): Promise<void> {
 }
 
 /** An empty disk, and a model of the buffer that is to be on it. */
-export function newWorld(trace?: (line: string) => void): World {
+export function newWorld(
+  { trace, copyOnWrite = false }: Pick<SimulationOptions, "trace" | "copyOnWrite"> = {},
+): World {
   const clock = new ManualClock();
   const model = new Model(() => clock.monotonic());
   const say = (line: () => string) => trace?.(line());
@@ -133,7 +141,7 @@ export function newWorld(trace?: (line: string) => void): World {
       const next = segmentsIn(disk.files).find(({ firstSequence }) => firstSequence > first)?.firstSequence;
       model.forget(first, (next ?? Infinity) - 1);
     },
-  });
+  }, { copyOnWrite });
   return { model, disk, clock, trace: say, told: [], earlier: [] };
 }
 
@@ -149,10 +157,10 @@ class Simulation {
   readonly #isAlways: boolean;
   #isStrict = true;
 
-  constructor(seed: number, trace: ((line: string) => void) | undefined) {
+  constructor(seed: number, options: SimulationOptions) {
     const random = mulberry32(seed);
     this.#draw = (below) => Math.floor(random() * below);
-    this.#world = newWorld(trace);
+    this.#world = newWorld(options);
     this.#isAlways = seed % 4 === 3;
   }
 
@@ -168,7 +176,8 @@ class Simulation {
     const draw = this.#draw;
     const isLarge = draw(60) === 0;
     const mayFail = disk.powerCuts === 0 || (this.#isAlways && this.#isStrict);
-    const options = drawOptions(draw, { mayFail, isAlways: this.#isAlways, isLarge });
+    const { copiesOnWrite } = disk;
+    const options = drawOptions(draw, { mayFail, isAlways: this.#isAlways, isLarge, copiesOnWrite });
     this.#isStrict &&= options.fsync === "always";
     trace(() => `life ${this.totals.lives}: ${JSON.stringify(options)}`);
     const life = await Life.open(this.#world, options, drawPlan(draw, { neverFails: this.#isAlways }));
@@ -180,7 +189,7 @@ class Simulation {
         isClosed = !disk.isDead;
       }
     }
-    this.totals.faults += disk.faults;
+    this.totals.faults += disk.injectedFaults;
     this.#isStrict &&= !disk.hasEverFailed;
     this.totals.fileOperations += disk.operations;
     disk.kill();

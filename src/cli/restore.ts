@@ -208,7 +208,7 @@ function chosen(
 }
 
 function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): RestoreSource {
-  const longest = Math.max(...plan.pieces.map(({ frame }) => frame.length));
+  const longest = plan.pieces.reduce((most, { frame }) => Math.max(most, frame.length), 0);
   return {
     bytes,
     pieces: plan.pieces,

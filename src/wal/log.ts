@@ -198,16 +198,27 @@ export class Log implements LogView {
       onBegun: (name) => this.#onBegun(name),
     });
     ownership.listen({
-      acknowledged: () => this.#visible.nextSequence,
+      // With "always" each acknowledgement waits for a confirmation behind its write.
+      acknowledged: () => options.fsync === "always" ? 0 : this.#visible.nextSequence,
       onLost: (error) => void this.#fail(error),
     });
     if (this.#syncs.hasInherited) this.#armSyncTimer();
     this.#commits.drop();
   }
 
-  /** The segments, in order. */
-  get segments(): readonly Segment[] {
-    return this.#list.all;
+  /** The segment behind all others. */
+  get lastSegment(): Segment | undefined {
+    return this.#list.last;
+  }
+
+  /** The last segment that begins at `sequence` or before, going by its name. */
+  segmentUpTo(sequence: number): Segment | undefined {
+    return this.#list.upTo(sequence);
+  }
+
+  /** The first segment that begins behind `sequence`, going by its name. */
+  segmentBehind(sequence: number): Segment | undefined {
+    return this.#list.behind(sequence);
   }
 
   /** Where the segment behind another one begins; `undefined` behind the last. */
@@ -248,7 +259,7 @@ export class Log implements LogView {
   /** Figures for `stats()`. */
   get figures(): { syncs: number; syncMs: number; segments: number; diskBytes: number } {
     const { syncs, syncMs } = this.#syncs;
-    return { syncs, syncMs, segments: this.#list.all.length, diskBytes: this.#list.diskBytes };
+    return { syncs, syncMs, segments: this.#list.count, diskBytes: this.#list.diskBytes };
   }
 
   /**
@@ -359,19 +370,30 @@ export class Log implements LogView {
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
-  flush(): Promise<void> {
-    this.#syncs.adoptInherited();
-    return this.sync();
+  async flush(): Promise<void> {
+    this.writeAccepted();
+    // First these, then the cursor, which speaks of them.
+    if (this.#syncs.hasInherited) await this.#syncs.startInherited();
+    await this.sync();
   }
 
   /** Resolves when everything that this process wrote so far is on stable storage. */
   sync(): Promise<void> {
     this.writeAccepted();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (!this.#syncs.isDirty) return Promise.resolve();
+    if (!this.#syncs.isDirty) return this.#confirmed();
     return new Promise((resolve, reject) => {
       this.#syncs.wait({ puts: 0, resolve, reject });
     });
+  }
+
+  /** Resolves if the directory is still ours. */
+  async #confirmed(): Promise<void> {
+    try {
+      this.#options.ownership.confirm();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /**
@@ -417,8 +439,8 @@ export class Log implements LogView {
     this.#cancelSyncTimer = clock.setTimer(() => {
       this.#cancelSyncTimer = undefined;
       if (this.#failure !== undefined) return;
-      this.#syncs.adoptInherited();
       this.#syncs.start();
+      this.#syncs.startInherited();
     }, fsync);
   }
 
@@ -432,7 +454,9 @@ export class Log implements LogView {
 
   /** Ends everything with `error` as the first cause; `taken` are waiters of a sync under way. Returns what to throw. */
   #fail(error: unknown, taken: readonly Waiter[] = []): BufferFailedError {
-    const { directory, fsync, events } = this.#options;
+    const { directory, fsync, events, ownership } = this.#options;
+    // What fails in a directory that was moved away fails for that reason: to ask makes the log fail by it.
+    if (this.#failure === undefined && !ownership.isLost) ownership.isConfirmed();
     const isFirst = this.#failure === undefined;
     const failure = this.#failure ??= error instanceof BufferFailedError
       ? error
@@ -470,7 +494,7 @@ export class Log implements LogView {
     if (!this.#options.ownership.isConfirmed()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
@@ -494,7 +518,7 @@ export class Log implements LogView {
     this.#cancelSyncTimer?.();
     await this.#syncs.idle();
     await this.#commits.close();
-    for (const writer of this.#syncs.dirtyWriters) writer.close();
+    for (const writer of this.#syncs.dirtyWriters.values()) writer.close();
     this.#rotation.active?.writer.close();
     if (this.#failure === undefined) this.#note();
     this.#cursor.close();

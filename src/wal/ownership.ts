@@ -57,7 +57,7 @@ export interface OwnershipOptions {
 
 /** Whom the ownership of a log concerns. */
 export interface OwnershipListener {
-  /** The sequence behind the last acknowledged record. */
+  /** The sequence behind the last record that was acknowledged without a confirmation after its write. */
   acknowledged(): number;
   /** It is lost. Called once. */
   onLost(error: OwnershipLostError): void;

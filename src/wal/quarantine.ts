@@ -102,7 +102,10 @@ export class Quarantine {
     const acceptedRegions = unproven.filter(({ length }) => length > 0)
       .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
-      if (lost.length + unproven.length === 0) return;
+      const losses = this.#readLosses();
+      const isKnown = lost.every((range) => losses.hasNoted(range)) &&
+        unproven.every((region) => losses.isAccepted(region));
+      if (isKnown && this.#isSaved) return;
       await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);

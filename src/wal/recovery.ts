@@ -254,7 +254,7 @@ function reconcile(
   findings.push(...gaps);
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
-  const begun = cursor === undefined ? Math.max(0, ...empty.map(({ firstSequence }) => firstSequence)) : 0;
+  const begun = cursor === undefined ? empty.reduce((most, segment) => Math.max(most, segment.firstSequence), 0) : 0;
   const next = Math.max(logEnd.nextSequence, known.lastSequence + 1, known.resume.nextSequence, unread + 1, begun);
   const end: LogPosition = { ...logEnd, nextSequence: next };
   const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);

@@ -18,8 +18,8 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/look.ts";
+import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
 import {
   type LogPosition,
   SEGMENT_HEADER_BYTES,
@@ -103,11 +103,11 @@ export class Rotation {
     }
     const header = this.#headerAt(position);
     old?.writer.trim();
-    const writer = this.#create(header);
+    const { writer, identity } = this.#create(header);
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence }, writer.identity);
+    list.append({ name: writer.name, firstSequence }, identity);
     list.grew(SEGMENT_HEADER_BYTES);
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
@@ -139,16 +139,17 @@ export class Rotation {
   }
 
   /** Creates a segment, in place of one that is there without a record. */
-  #create(header: SegmentHeader): SegmentWriter {
+  #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
     const { confirm } = this.#options;
     confirm();
     let writer: SegmentWriter | undefined;
     try {
       writer = this.#createFile(header);
+      const { identity } = writer;
       confirm();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
-      return writer;
+      return { writer, identity };
     } catch (error) {
       writer?.close();
       const name = segmentName(header.firstSequence);
@@ -191,9 +192,10 @@ export class Rotation {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      return this.#options.fileSystem.list(this.#options.directory).includes(name);
-    } catch {
+      sizeOf(this.#options.fileSystem, join(this.#options.directory, name));
       return true;
+    } catch (error) {
+      return !isGone(error);
     }
   }
 

@@ -3,7 +3,8 @@
  *
  * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
  * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed, and only
- * by whoever owns the directory: a file is known by device and inode, or by its header, never by its name alone.
+ * by whoever owns the directory: a file is known by device and inode, or by its header, never by its name alone. No
+ * look-up goes over all of them, and what a batch costs depends on the segments that it is in, not on how many there are.
  *
  * @module
  */
@@ -13,6 +14,7 @@ import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts"
 import { isGone, lookInto } from "../fs/look.ts";
 import type { DamagedRegion } from "./damage.ts";
 import type { LogPosition } from "./format.ts";
+import { OrderedSegments } from "./ordered_segments.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
 
@@ -46,7 +48,9 @@ export interface SegmentListOptions {
 /** The segments of one log, in order. */
 export class SegmentList {
   readonly #options: SegmentListOptions;
-  readonly #segments: Segment[];
+  readonly #segments: OrderedSegments;
+  /** Those that aren't known to be no segments of this log. */
+  readonly #candidates: OrderedSegments;
   /** Names of those whose header was looked at, and whether it is one of this log. */
   readonly #isOurs = new Map<string, boolean>();
   /** Which files those are that this process has created. */
@@ -56,13 +60,34 @@ export class SegmentList {
   /** For one log. */
   constructor(options: SegmentListOptions) {
     this.#options = options;
-    this.#segments = [...options.segments];
+    this.#segments = new OrderedSegments(options.segments);
+    this.#candidates = new OrderedSegments(options.segments);
     this.#diskBytes = options.diskBytes;
   }
 
-  /** All of them. */
+  /** All of them, as they are now: as many as there are, so not for every batch. */
   get all(): readonly Segment[] {
-    return this.#segments;
+    return this.#segments.toArray();
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#segments.count;
+  }
+
+  /** The one behind all others. */
+  get last(): Segment | undefined {
+    return this.#segments.last;
+  }
+
+  /** The last one that begins at `sequence` or before, going by its name. */
+  upTo(sequence: number): Segment | undefined {
+    return this.#segments.upTo(sequence);
+  }
+
+  /** The first one that begins behind `sequence`, going by its name. */
+  behind(sequence: number): Segment | undefined {
+    return this.#segments.behind(sequence);
   }
 
   /** Their bytes. */
@@ -72,7 +97,8 @@ export class SegmentList {
 
   /** Adds a segment that was just created behind the others; `identity` says which file it is, if that can be told. */
   append(segment: Segment, identity: FileIdentity | undefined): void {
-    this.#segments.push(segment);
+    this.#segments.append(segment);
+    this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
     if (identity !== undefined) this.#identities.set(segment.name, identity);
   }
@@ -84,28 +110,29 @@ export class SegmentList {
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
   nextAfter({ firstSequence }: Segment): number | undefined {
-    return this.#segments.find((segment) => segment.firstSequence > firstSequence && this.#checkOurs(segment))
-      ?.firstSequence;
+    // What turns out not to be ours is no candidate any more.
+    for (;;) {
+      const next = this.#candidates.behind(firstSequence);
+      if (next === undefined || this.#checkOurs(next)) return next?.firstSequence;
+    }
   }
 
-  /** Whether, going by their names, some may go once `state` is durable. Cheap; `droppable` looks closer. */
-  mayDrop(state: CommitState): boolean {
-    return this.#segments.some((_, i) => i + 1 < this.#segments.length && this.#isDone(i, i + 1, state));
+  /** Whether, going by their names, some may go once `state` is durable. Cheap; `nextDroppable` looks closer. */
+  mayDrop({ committed, resume, boundaries }: CommitState): boolean {
+    return this.#seemsDone(this.#segments.behind(-1), committed) ||
+      this.#seemsDone(this.#segments.behind(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
 
   /**
-   * Those that may go once `state` is durable. A name alone doesn't prove where the one before ends: a file that strayed
-   * in must not take ours with it.
+   * The first one behind the sequence `after` that may go once `state` is durable; `undefined` if there is none. A name
+   * alone doesn't prove where the one before ends: a file that strayed in must not take ours with it.
    */
-  droppable(state: CommitState): Segment[] {
-    const droppable: Segment[] = [];
-    for (let i = 0; i + 1 < this.#segments.length; i++) {
-      if (this.#segments[i].firstSequence >= state.resume.nextSequence) break;
-      if (!this.#isDone(i, i + 1, state)) continue;
-      const next = this.#segments.findIndex((segment, k) => k > i && this.#checkOurs(segment));
-      if (next > i && this.#isDone(i, next, state)) droppable.push(this.#segments[i]);
-    }
-    return droppable;
+  nextDroppable({ committed, resume, boundaries }: CommitState, after: number): Segment | undefined {
+    const first = this.#segments.behind(after);
+    if (this.#isDone(first, committed)) return first;
+    // Dropped while others before it are in flight.
+    const behind = this.#segments.behind(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
+    return this.#isDone(behind, resume) ? behind : undefined;
   }
 
   /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
@@ -160,15 +187,24 @@ export class SegmentList {
     this.#diskBytes -= size;
     this.#isOurs.delete(segment.name);
     this.#identities.delete(segment.name);
-    this.#segments.splice(this.#segments.indexOf(segment), 1);
+    this.#segments.remove(segment);
+    this.#candidates.remove(segment);
   }
 
-  /** Whether all records from segment `i` up to where segment `next` begins are committed or dropped. */
-  #isDone(i: number, next: number, { committed, resume, boundaries }: CommitState): boolean {
-    const inFlight = boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
-    const first = this.#segments[i].firstSequence;
-    const end = this.#segments[next].firstSequence;
-    return end <= committed.nextSequence || (first >= inFlight && end <= resume.nextSequence);
+  /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
+  #seemsDone(segment: Segment | undefined, { nextSequence }: LogPosition): segment is Segment {
+    const next = segment && this.#segments.behind(segment.firstSequence);
+    return next !== undefined && next.firstSequence <= nextSequence;
+  }
+
+  /** Whether all that a segment holds is before `position`: another one of ours begins between the two. */
+  #isDone(segment: Segment | undefined, position: LogPosition): segment is Segment {
+    if (!this.#seemsDone(segment, position)) return false;
+    for (;;) {
+      const last = this.#candidates.upTo(position.nextSequence);
+      if (last === undefined || last.firstSequence <= segment.firstSequence) return false;
+      if (this.#checkOurs(last)) return true;
+    }
   }
 
   #checkOurs(segment: Segment): boolean {
@@ -178,6 +214,12 @@ export class SegmentList {
     const result = lookAtSegment({ fileSystem, directory }, segment, readSegmentHeader);
     const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
+    if (!isOurs) this.#candidates.remove(segment);
     return isOurs;
   }
+}
+
+/** The sequence behind the last batch in flight, or else behind the last record committed. */
+function inFlightUpTo({ committed, boundaries }: Pick<CommitState, "committed" | "boundaries">): number {
+  return boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
 }

@@ -123,7 +123,7 @@ export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): nu
 
 /** Whether all bytes of a file from one offset to another are zero. */
 export function isZero(handle: FileHandle, from: number, end: number): boolean {
-  const chunk = new Uint8Array(64 * 1024);
+  const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {
     if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
   }
