@@ -118,9 +118,13 @@ test("decodeSegmentHeader() gives back what was encoded, up to the largest numbe
     isJson: true,
   };
   for (const header of [least, most, FULL_HEADER]) {
-    assertEquals(decodeSegmentHeader(encodeSegmentHeader(header)), { kind: "header", header });
+    assertEquals(decodeSegmentHeader(encodeSegmentHeader(header)), { kind: "header", version: 2, header });
     const inside = concat(garbage(7, 1), encodeSegmentHeader(header), garbage(9, 2));
-    assertEquals(decodeSegmentHeader(inside.subarray(7)), { kind: "header", header }, "with bytes around it");
+    assertEquals(
+      decodeSegmentHeader(inside.subarray(7)),
+      { kind: "header", version: 2, header },
+      "with bytes around it",
+    );
   }
 });
 
@@ -128,7 +132,7 @@ test("decodeSegmentHeader() survives each single bit flip", () => {
   const bytes = encodeSegmentHeader(FULL_HEADER);
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = flipBit(bytes, bit >> 3, bit & 7);
-    assertEquals(decodeSegmentHeader(flipped), { kind: "header", header: FULL_HEADER }, `bit ${bit}`);
+    assertEquals(decodeSegmentHeader(flipped), { kind: "header", version: 2, header: FULL_HEADER }, `bit ${bit}`);
   }
 });
 
@@ -174,7 +178,7 @@ test("decodeSegmentHeader() reads a header of version 1, where the time has eigh
   const copy = overwrite(overwrite(cut(header, COPY_BYTES), 8, uint32(1)), 56, createdAt);
   const sealed = overwrite(copy, 76, uint32(crc32(copy.subarray(0, 76))));
   const expected = { ...FULL_HEADER, createdAt: 0x4142434445464, unacknowledged: 0 };
-  assertEquals(decodeSegmentHeader(concat(sealed, sealed)), { kind: "header", header: expected });
+  assertEquals(decodeSegmentHeader(concat(sealed, sealed)), { kind: "header", version: 1, header: expected });
   assertEquals(decodeSegmentHeader(concat(copy, copy)), { kind: "bad" }, "with another checksum");
 });
 

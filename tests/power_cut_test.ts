@@ -9,7 +9,8 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DamagedLogError, type DamagedRegion, type FileBuffer } from "../mod.ts";
 import { MemoryFileSystem } from "../src/testing.ts";
-import { copyOf, flipBit, framesOf, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
+import { runCli } from "./cli_tools.ts";
+import { copyOf, DIRECTORY, flipBit, framesOf, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
 import { waitTurns } from "./simulation_disk.ts";
 
 /** Images of each scene. */
@@ -229,4 +230,23 @@ test('a log of "always" is damaged where an acknowledged record is, as before', 
   const closing = (await openLog(killed, { fsync: "always" })).buffer;
   await closing.close();
   await assertRejects(() => openImage(copyOf(killed, hit(2)), scene.told, ""), DamagedLogError);
+});
+
+test('verify says of what a power cut with "always" has left what open() would say, and that it is sound', async () => {
+  const scene = await Scene.open({ segmentBytes: 256 });
+  await scene.put("a");
+  scene.hold();
+  await scene.put("b".repeat(40), "c".repeat(40), "d".repeat(40), "e".repeat(40));
+  let gaps = 0;
+  for (let seed = 0; seed < 300; seed++) {
+    const image = copyOf(scene.files.crash({ seed }));
+    const { code, output } = await runCli(copyOf(image), ["verify", DIRECTORY, "--json"]);
+    const { sound, findings } = JSON.parse(output);
+    const { regions } = await openImage(image, scene.told, `power cut ${seed}`);
+    assertEquals([code, sound], [0, true], `power cut ${seed}: ${output}`);
+    const unproven = findings.filter(({ isUnproven }: { isUnproven?: boolean }) => isUnproven === true);
+    assertEquals(unproven.length > 0, regions.length > 0, `power cut ${seed}: ${output}, ${JSON.stringify(regions)}`);
+    gaps += unproven.length;
+  }
+  assert(gaps > 10, `${gaps} findings`);
 });

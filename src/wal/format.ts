@@ -203,7 +203,7 @@ export interface SegmentHeader {
 
 /** What {@linkcode decodeSegmentHeader} found. */
 export type SegmentHeaderResult =
-  | { readonly kind: "header"; readonly header: SegmentHeader }
+  | { readonly kind: "header"; readonly version: number; readonly header: SegmentHeader }
   /** A header of a version that is not known here; nothing else in it is believed. */
   | { readonly kind: "version"; readonly version: number }
   | { readonly kind: "bad" };
@@ -292,7 +292,7 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   if (version < 1 || version > SEGMENT_VERSION) return { kind: "bad" };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
-  return { kind: "header", header: headerFields(view) };
+  return { kind: "header", version, header: headerFields(view) };
 }
 
 function headerFields(view: DataView): SegmentHeader {
