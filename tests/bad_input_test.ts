@@ -308,7 +308,7 @@ test("FileBuffer.open() rejects with UnsupportedVersionError when the newest seg
   makeNewer(fileSystem, newest, [8, 88]);
   const before = contentOf(fileSystem);
   const error = await assertRejects(() => open(fileSystem), UnsupportedVersionError);
-  assertEquals([error.code, error.path, error.version, error.supported], ["UNSUPPORTED_VERSION", newest, 3, 1]);
+  assertEquals([error.code, error.path, error.version, error.supported], ["UNSUPPORTED_VERSION", newest, 3, 2]);
   const { [`${PATH}/owner.json`]: _, ...after } = contentOf(fileSystem);
   delete before[`${PATH}/owner.json`];
   assertEquals(after, before);

@@ -155,7 +155,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     args: ["inspect", "/newer"],
     code: 3,
-    says: `Cannot read "/newer/00000000000000000001.wal": it has format version 9, this package reads up to 1`,
+    says: `Cannot read "/newer/00000000000000000001.wal": it has format version 9, this package reads up to 2`,
   },
   { args: ["inspect"], code: 2, says: "Cannot inspect: no PATH is given (inspect PATH [--json])" },
   { args: ["inspect", "/a", "/b"], code: 2, says: "Cannot inspect: one PATH is taken, also given: /b" },

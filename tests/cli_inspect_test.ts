@@ -31,7 +31,7 @@ test("inspect shows what a buffer holds", async () => {
     `\
 log         /buffer
 buffer      UUID
-format      1, codec version 0, JSON
+format      2, codec version 0, JSON
 segments    1, 355 B, sequences 1 to 5
 committed   up to sequence 2
 in flight   2 records, 7 B in 1 batch
@@ -54,7 +54,7 @@ test("inspect --json gives all of it", async () => {
   const { uuid: _uuid, owner: _owner, ...rest } = JSON.parse(output);
   assertEquals(rest, {
     path: "/buffer",
-    formatVersion: 1,
+    formatVersion: 2,
     codecVersion: 0,
     isJson: true,
     segments: 1,

@@ -114,14 +114,14 @@ test("the program runs under a name that is a link, too", { ...SLOW, skip: proce
   symlinkSync(fileURLToPath(new URL(`../${PROGRAM}`, import.meta.url)), link);
   const { code, stdout, stderr } = await runChild(new URL(`file://${link}`), ["--version"], { permissions: ["-R"] });
   // Deno and Bun resolve what it imports beside the link, where nothing is.
-  if (runtime === "node") assertEquals([code, stdout, stderr], [0, `sluice ${VERSION} (format 1)\n`, ""]);
+  if (runtime === "node") assertEquals([code, stdout, stderr], [0, `sluice ${VERSION} (format 2)\n`, ""]);
 });
 
 test("--version says what deno.json does", async () => {
   const { version } = JSON.parse(readFileSync(new URL("../deno.json", import.meta.url), "utf8"));
   assertEquals(VERSION, version);
   const { code, output } = await read(new MemoryFileSystem(), ["--version"]);
-  assertEquals([code, output], [0, `sluice ${version} (format 1)\n`]);
+  assertEquals([code, output], [0, `sluice ${version} (format 2)\n`]);
 });
 
 test("every command has a help with its options, and is in the overview", async () => {

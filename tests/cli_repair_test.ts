@@ -314,7 +314,7 @@ test("repair --dry-run believes only what it finds twice: a writer may rotate wh
 
 test("repair touches nothing that is no buffer, or of a newer version", async () => {
   const base = await makeBase();
-  const newer = (bytes: Uint8Array): Uint8Array => flipBit(flipBit(bytes, 8, 1), 88, 1);
+  const newer = (bytes: Uint8Array): Uint8Array => flipBit(flipBit(bytes, 8, 0), 88, 0);
   const rows: { name: string; files: Files; path?: string; says: string }[] = [
     { name: "nothing there", files: {}, path: "/nowhere", says: "there is no such directory" },
     { name: "other files", files: { "/other/a.txt": garbage(5, 1) }, path: "/other", says: "a.txt" },

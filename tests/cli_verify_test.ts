@@ -170,7 +170,7 @@ const UNSOUND: readonly Unsound[] = [
     files: { [path(1)]: overwrite(overwrite(bytes(1), 8, uint32(7)), 88, uint32(7)) },
     says: "format version 7, newer than this program",
   },
-  { name: "the last header can't be read", files: { [path(-1)]: hitHeader(bytes(-1)) }, says: "at most 21 to 57" },
+  { name: "the last header can't be read", files: { [path(-1)]: hitHeader(bytes(-1)) }, says: "at most 21 to 24" },
   {
     name: "the cursor is gone",
     files: { [CURSOR_PATH]: undefined },

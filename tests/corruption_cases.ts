@@ -660,7 +660,8 @@ function sealHeader(segment: Uint8Array): Uint8Array {
     firstSequence: Number(view.getBigUint64(32, true)),
     payloadBytesBefore: Number(view.getBigUint64(40, true)),
     logBytesBefore: Number(view.getBigUint64(48, true)),
-    createdAt: Number(view.getBigUint64(56, true)),
+    createdAt: view.getUint32(56, true) + view.getUint16(60, true) * 2 ** 32,
+    unacknowledged: view.getUint16(62, true),
     salt: view.getUint32(64, true),
     recordLimit: view.getUint32(68, true),
   });

@@ -21,7 +21,8 @@
  * - A header that names a newer version is believed, as long as that isn't absurd: nothing behind the version may be
  *   looked at. Both copies must be hit to come to that; the segments are not touched then.
  * - With `onDamage: "fail"` exactly those logs are refused in which the other way reports a region, with
- *   `DamagedLogError`, and no byte is changed by it; whatever is delivered before is the same.
+ *   `DamagedLogError`, and no byte is changed by it; whatever is delivered before is the same. None is unproven, because
+ *   no put has waited for a sync here.
  * - It ends: a bounded number of operations, of batches and of looks at the clock. No read is longer than the file
  *   or the longest frame, no memory is asked for that the log's size doesn't justify.
  */
@@ -218,7 +219,7 @@ async function tryCase(one: Case, lives: Lives): Promise<Outcome> {
 function isNewer(bytes: Uint8Array | undefined): boolean {
   return bytes !== undefined && [0, 80].some((at) => {
     const magic = String.fromCharCode(...bytes.subarray(at, at + 8));
-    return bytes.length >= at + 80 && magic === "\x89SLUICE\n" && viewOf(bytes).getUint32(at + 8, true) > 1;
+    return bytes.length >= at + 80 && magic === "\x89SLUICE\n" && viewOf(bytes).getUint32(at + 8, true) > 2;
   });
 }
 
@@ -250,6 +251,7 @@ function assertDelivered(one: Case, drained: Drained): Delivery {
   for (const { sequence } of unreported) assert(isIn(sequence, mayMiss), `record ${sequence} is cut off`);
   const highest = Math.min(Math.max(known, ...pending.map(({ sequence }) => sequence)), isTail ? from - 1 : Infinity);
   assert(drained.nextSequence > highest, `sequence ${drained.nextSequence} is given out twice`);
+  for (const region of regions) assertEquals(region.unproven, undefined, "what is written is acknowledged here");
   const first = drained.records[0]?.sequence ?? Infinity;
   assert(first > (cursorOf(cursor)?.committed ?? 0), `record ${first} was committed`);
   if (cursor === base.cursor && base.inFlight !== "" && gone.length === 0) {

@@ -185,7 +185,7 @@ async function play(scenario: Scenario, fsync: Fsync, last: number, plan: Plan):
 /** The next life begins with what the one before has left. */
 async function adopt(world: World): Promise<void> {
   const { model, disk } = world;
-  const death = { isPower: false, isCursorReliable: true, left: disk.files };
+  const death = { isPower: false, isCursorReliable: true, isStrict: false, left: disk.files };
   const found = await judge(model, death, { ...world, isThorough: false });
   model.adopt(found.batches, { next: found.next, isPower: false });
 }
@@ -204,8 +204,12 @@ async function live(world: World, { options, steps }: ScriptedLife, fsync: Fsync
 }
 
 /** Judges what a kill leaves, and what power cuts may leave. Returns how many states there were. */
-async function judgeAll(world: World, powerSeeds: number, point: number, note: string): Promise<number> {
+async function judgeAll(
+  world: World,
+  { fsync, powerSeeds, point, note }: { fsync: Fsync; powerSeeds: number; point: number; note: string },
+): Promise<number> {
   const { model, disk } = world;
+  const isStrict = fsync === "always" && !disk.hasEverFailed;
   const { isCursorReliable } = disk;
   const states: { readonly seed: number | undefined; readonly left: MemoryFileSystem }[] = [
     { seed: undefined, left: disk.files },
@@ -220,7 +224,7 @@ async function judgeAll(world: World, powerSeeds: number, point: number, note: s
   }
   for (const [i, { seed, left }] of states.entries()) {
     try {
-      const death = { isPower: seed !== undefined, isCursorReliable, left };
+      const death = { isPower: seed !== undefined, isCursorReliable, isStrict, left };
       await judge(model, death, { ...world, isThorough: i % 8 === 0 });
     } catch (cause) {
       const how = seed === undefined ? "killed" : `power cut ${seed}`;
@@ -253,7 +257,7 @@ for (const scenario of SCENARIOS) {
           const note = `fsync ${fsync}, life ${last}, operation ${diesAt}`;
           const world = await play(scenario, fsync, last, { diesAt });
           assertEquals(world.disk.isDead, true, note);
-          states += await judgeAll(world, scenario.powerSeeds, diesAt, note);
+          states += await judgeAll(world, { fsync, powerSeeds: scenario.powerSeeds, point: diesAt, note });
         }
         points += operations + 1;
       }
@@ -325,7 +329,7 @@ async function failAt(scenario: Scenario, fsync: Fsync, last: number, failing: n
     assert(failed !== undefined, `${note}: never reached`);
     const isSilent = maySilently(failed, faultsOf(failed)[kind]!, before);
     assert(world.told.some(isOurs) || isSilent, `${note}: nobody was told`);
-    await judgeAll(world, POWER_SEEDS_AT_A_FAULT, failing, note);
+    await judgeAll(world, { fsync, powerSeeds: POWER_SEEDS_AT_A_FAULT, point: failing, note });
   }
   return count;
 }

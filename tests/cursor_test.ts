@@ -34,7 +34,8 @@ function position(n: number): LogPosition {
 /** State number `n`; odd ones have a batch in flight. */
 function stateOf(n: number): CursorPositions {
   const boundaries = n % 2 === 1 ? [position(n + 1)] : [];
-  return { lastSequence: n + 5, committed: position(n), resume: boundaries[0] ?? position(n), boundaries };
+  const resume = boundaries[0] ?? position(n);
+  return { lastSequence: n + 5, committed: position(n), resume, boundaries };
 }
 
 function diskOf(base?: MemoryFileSystem): InstrumentedDisk {

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import {
+  acknowledgedBefore,
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
@@ -30,6 +31,7 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   segmentName,
+  unacknowledgedBefore,
 } from "../src/wal/format.ts";
 import {
   bytesOf,
@@ -59,7 +61,8 @@ const FULL_HEADER: SegmentHeader = {
   firstSequence: 0x1112131415161,
   payloadBytesBefore: 0x2122232425262,
   logBytesBefore: 0x3132333435363,
-  createdAt: 0x4142434445464,
+  createdAt: 0x414243444546,
+  unacknowledged: 0x4748,
   salt: 0x51525354,
   recordLimit: 0x61626364,
   isJson: true,
@@ -85,13 +88,14 @@ test("encodeSegmentHeader() puts every field where the format says, in both copi
   for (const start of [0, COPY_BYTES]) {
     const copy = bytes.slice(start, start + COPY_BYTES);
     assertEquals(hexOf(copy.subarray(0, 8)), "89534c554943450a");
-    assertEquals(uint32At(copy, 8), 1);
+    assertEquals(uint32At(copy, 8), 2);
     assertEquals(uint32At(copy, 12), FULL_HEADER.codecVersion);
     assertEquals(hexOf(copy.subarray(16, 32)), UUID_A.replaceAll("-", ""));
     assertEquals(uint64At(copy, 32), FULL_HEADER.firstSequence);
     assertEquals(uint64At(copy, 40), FULL_HEADER.payloadBytesBefore);
     assertEquals(uint64At(copy, 48), FULL_HEADER.logBytesBefore);
-    assertEquals(uint64At(copy, 56), FULL_HEADER.createdAt);
+    assertEquals(uint32At(copy, 56) + viewOf(copy).getUint16(60, true) * 2 ** 32, FULL_HEADER.createdAt);
+    assertEquals(viewOf(copy).getUint16(62, true), FULL_HEADER.unacknowledged);
     assertEquals(uint32At(copy, 64), FULL_HEADER.salt);
     assertEquals(uint32At(copy, 68), FULL_HEADER.recordLimit);
     assertEquals(uint32At(copy, 72), 1);
@@ -107,15 +111,20 @@ test("decodeSegmentHeader() gives back what was encoded, up to the largest numbe
     firstSequence: MOST,
     payloadBytesBefore: MOST,
     logBytesBefore: MOST,
-    createdAt: MOST,
+    createdAt: 2 ** 48 - 1,
+    unacknowledged: 0xffff,
     salt: 2 ** 32 - 1,
     recordLimit: 2 ** 32 - 1,
     isJson: true,
   };
   for (const header of [least, most, FULL_HEADER]) {
-    assertEquals(decodeSegmentHeader(encodeSegmentHeader(header)), { kind: "header", header });
+    assertEquals(decodeSegmentHeader(encodeSegmentHeader(header)), { kind: "header", version: 2, header });
     const inside = concat(garbage(7, 1), encodeSegmentHeader(header), garbage(9, 2));
-    assertEquals(decodeSegmentHeader(inside.subarray(7)), { kind: "header", header }, "with bytes around it");
+    assertEquals(
+      decodeSegmentHeader(inside.subarray(7)),
+      { kind: "header", version: 2, header },
+      "with bytes around it",
+    );
   }
 });
 
@@ -123,7 +132,7 @@ test("decodeSegmentHeader() survives each single bit flip", () => {
   const bytes = encodeSegmentHeader(FULL_HEADER);
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = flipBit(bytes, bit >> 3, bit & 7);
-    assertEquals(decodeSegmentHeader(flipped), { kind: "header", header: FULL_HEADER }, `bit ${bit}`);
+    assertEquals(decodeSegmentHeader(flipped), { kind: "header", version: 2, header: FULL_HEADER }, `bit ${bit}`);
   }
 });
 
@@ -148,10 +157,10 @@ test("decodeSegmentHeader() believes a newer version's magic and version, and no
   const magic = bytes.slice(0, 8);
   const newer = (version: number, seed: number) => concat(magic, uint32(version), garbage(COPY_BYTES - 12, seed));
   const rows: [name: string, bytes: Uint8Array, version: number][] = [
-    ["both copies", concat(newer(2, 1), newer(2, 2)), 2],
+    ["both copies", concat(newer(3, 1), newer(3, 2)), 3],
     ["the highest there can be", concat(newer(65_535, 1), newer(65_535, 2)), 65_535],
     ["a header of another size", concat(newer(7, 1), garbage(80, 2)), 7],
-    ["the first copy damaged", concat(garbage(80, 2), newer(2, 1)), 2],
+    ["the first copy damaged", concat(garbage(80, 2), newer(3, 1)), 3],
   ];
   for (const [name, content, version] of rows) {
     assertEquals(decodeSegmentHeader(content), { kind: "version", version }, name);
@@ -159,6 +168,27 @@ test("decodeSegmentHeader() believes a newer version's magic and version, and no
   for (const version of [0, 65_536, 2 ** 32 - 1]) {
     const never = concat(newer(version, 1), newer(version, 2));
     assertEquals(decodeSegmentHeader(never), { kind: "bad" }, `there is no version ${version}`);
+  }
+});
+
+test("decodeSegmentHeader() reads a header of version 1, where the time has eight bytes", () => {
+  const header = encodeSegmentHeader(FULL_HEADER);
+  const createdAt = new Uint8Array(8);
+  viewOf(createdAt).setBigUint64(0, BigInt(0x4142434445464), true);
+  const copy = overwrite(overwrite(cut(header, COPY_BYTES), 8, uint32(1)), 56, createdAt);
+  const sealed = overwrite(copy, 76, uint32(crc32(copy.subarray(0, 76))));
+  const expected = { ...FULL_HEADER, createdAt: 0x4142434445464, unacknowledged: 0 };
+  assertEquals(decodeSegmentHeader(concat(sealed, sealed)), { kind: "header", version: 1, header: expected });
+  assertEquals(decodeSegmentHeader(concat(copy, copy)), { kind: "bad" }, "with another checksum");
+});
+
+test("acknowledgedBefore() takes a header at its word, but for the number that stands for any", () => {
+  assertEquals(acknowledgedBefore({ firstSequence: 100_000, unacknowledged: 0 }), 100_000);
+  assertEquals(acknowledgedBefore({ firstSequence: 100_000, unacknowledged: 65_534 }), 34_466);
+  assertEquals(acknowledgedBefore({ firstSequence: 100_000, unacknowledged: 65_535 }), 0);
+  const rows = [[7, 7, 0], [7, 4, 3], [7, Infinity, 0], [7, 9, 0], [70_000, 4_466, 65_534], [70_000, 4_465, 65_535]];
+  for (const [first, acknowledged, expected] of [...rows, [70_000, 1, 65_535]]) {
+    assertEquals(unacknowledgedBefore(first!, acknowledged!), expected, `${first}, ${acknowledged}`);
   }
 });
 
@@ -196,13 +226,15 @@ const SALT = 0x5a17ab1e;
 const RECORD_LIMIT = 100;
 
 /** A frame made by the code under test. */
-function encodeFrame({ sequence, payloads, salt, flags = 0, putTime = 1_700_000_000_000 }: FrameParts): Uint8Array {
+function encodeFrame(parts: FrameParts): Uint8Array {
+  const { sequence, payloads, salt, flags = 0, putTime = 1_700_000_000_000, unacknowledged = 0 } = parts;
   const records = payloads.map((payload) => {
     const bytes = typeof payload === "string" ? bytesOf(payload) : payload;
     return concat(uint32(bytes.length), bytes);
   });
   const bytes = concat(new Uint8Array(FRAME_HEADER_BYTES).fill(0xee), ...records);
-  const header = { length: bytes.length, firstSequence: sequence, putTime, flags, count: payloads.length };
+  const count = payloads.length;
+  const header = { length: bytes.length, firstSequence: sequence, putTime, flags, count, unacknowledged };
   encodeFrameHeader(bytes, viewOf(bytes), 0, header, salt);
   return bytes;
 }
@@ -223,6 +255,7 @@ test("encodeFrameHeader() puts every field where the format says", () => {
     salt: 0xfedcba98,
     flags: CONTINUES | CONTINUED,
     putTime: 0x212223242526,
+    unacknowledged: 0x3132,
   });
   assertEquals(uint32At(frame, 0), 28 + 4 + 5 + 4 + 4 + 1);
   assertEquals(uint32At(frame, 4), crc32(frame.subarray(8), crc32(frame.subarray(0, 4), 0xfedcba98)));
@@ -230,7 +263,7 @@ test("encodeFrameHeader() puts every field where the format says", () => {
   assertEquals(uint32At(frame, 16) + viewOf(frame).getUint16(20, true) * 2 ** 32, 0x212223242526);
   assertEquals(frame[22], 1);
   assertEquals(frame[23], 3);
-  assertEquals(uint32At(frame, 24), 3);
+  assertEquals([viewOf(frame).getUint16(24, true), viewOf(frame).getUint16(26, true)], [3, 0x3132]);
   assertEquals(frame.subarray(28), concat(uint32(5), bytesOf("first"), uint32(0), uint32(1), bytesOf("3")));
 });
 
@@ -254,6 +287,8 @@ test("decodeFrameHeader() and isFrameIntact() accept every valid frame", () => {
     { flags: CONTINUES },
     { flags: CONTINUED },
     { flags: CONTINUES | CONTINUED },
+    { unacknowledged: 1 },
+    { unacknowledged: 0xffff },
     { salt: 0 },
     { salt: 2 ** 32 - 1 },
     { payloads: Array.from({ length: 2000 }, (_, i) => "y".repeat(i % 50)) },
@@ -266,8 +301,9 @@ test("decodeFrameHeader() and isFrameIntact() accept every valid frame", () => {
     const padded = concat(garbage(5, 1), frame, garbage(40, 2));
     const view = viewOf(padded);
     const header = decodeFrameHeader(view, 5, padded.length - 5, RECORD_LIMIT)!;
-    const { sequence: firstSequence, payloads, flags = 0, putTime = 1_700_000_000_000 } = parts;
-    assertEquals(header, { length: frame.length, firstSequence, putTime, flags, count: payloads.length }, note);
+    const { sequence: firstSequence, payloads, flags = 0, putTime = 1_700_000_000_000, unacknowledged = 0 } = parts;
+    const { length } = frame;
+    assertEquals(header, { length, firstSequence, putTime, flags, count: payloads.length, unacknowledged }, note);
     assert(isFrameIntact(padded, view, 5, header, { salt: parts.salt, recordLimit: RECORD_LIMIT }), note);
   }
 });
@@ -324,10 +360,12 @@ test("decodeFrameHeader() bounds lengths before anything is done with them", () 
     const asLength = sealFrame(overwrite(good, 0, uint32(huge)), SALT);
     // The rest of the file is said to be long enough: the limit alone must do.
     assertEquals(decodeFrameHeader(viewOf(asLength), 0, 2 ** 40, RECORD_LIMIT), undefined, `length ${huge}`);
-    const asCount = sealFrame(overwrite(good, 24, uint32(huge)), SALT);
-    assertEquals(decodeFrameHeader(viewOf(asCount), 0, 2 ** 40, RECORD_LIMIT), undefined, `count ${huge}`);
     const asPayload = sealFrame(overwrite(good, 28, uint32(huge)), SALT);
     assert(!isValid(asPayload, { recordLimit: 2 ** 30 }), `payload ${huge}`);
+  }
+  for (const count of [3, 256, 0x7fff, 0x8000, 0xffff]) {
+    const asCount = sealFrame(overwrite(good, 24, uint32(count)), SALT);
+    assertEquals(decodeFrameHeader(viewOf(asCount), 0, 2 ** 40, RECORD_LIMIT), undefined, `count ${count}`);
   }
   for (let available = 0; available < good.length; available++) {
     assertEquals(decodeFrameHeader(viewOf(good), 0, available, RECORD_LIMIT), undefined, `${available} bytes`);

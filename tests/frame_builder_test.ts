@@ -20,7 +20,7 @@ const plain: Codec<Uint8Array> = { encode: (record) => record, decode: (payload)
 
 /** The bytes that `builder` would write now, as the first write of a log. */
 function sealed(builder: FrameBuilder, sequence = 1): Uint8Array {
-  builder.seal({ sequence, putTime: PUT_TIME, salt: SALT });
+  builder.seal({ sequence, putTime: PUT_TIME, salt: SALT, acknowledged: Infinity });
   return builder.bytes.slice();
 }
 
@@ -204,7 +204,7 @@ test("FrameBuilder.add() refuses an encodeInto() that returns no length, and an 
 test("FrameBuilder.seal() can be called again with other values", () => {
   const builder = new FrameBuilder();
   builder.add(text, "one");
-  builder.seal({ sequence: 99, putTime: 1, salt: 2 });
+  builder.seal({ sequence: 99, putTime: 1, salt: 2, acknowledged: 97 });
   assertSameBytes(sealed(builder), frames({ payloads: ["one"] }));
 });
 

@@ -48,8 +48,13 @@ for (const name of names) {
       for (const copy of ["dumped", "again", "refused"]) {
         cpSync(join(v1, name), join(scratch, copy), { recursive: true });
       }
-      assertEquals(await refusal(join(scratch, "refused"), open), refused, "with onDamage: fail");
-      if (refused?.code === "UNSUPPORTED_VERSION") return;
+      const found = await refusal(join(scratch, "refused"), open);
+      if (name === "newer_version") {
+        // The version that was to come has come, and what says so is no header of it.
+        assertEquals([refused.version, found?.code, found?.length], [2, "DAMAGED_LOG", 380]);
+        return;
+      }
+      assertEquals(found, refused, "with onDamage: fail");
       const first = await dump(join(scratch, "dumped"), open);
       assertEquals(JSON.parse(JSON.stringify(first)), expected);
       // What is left then: the record that was put, and nothing of what was committed.

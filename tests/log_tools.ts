@@ -141,10 +141,13 @@ export interface FrameParts {
   readonly salt: number;
   readonly flags?: number;
   readonly putTime?: number;
+  /** Records right before it that were not acknowledged. */
+  readonly unacknowledged?: number;
 }
 
 /** The bytes of a frame, made without the code under test. */
-export function frameOf({ sequence, payloads, salt, flags = 0, putTime = 1_700_000_000_000 }: FrameParts): Uint8Array {
+export function frameOf(parts: FrameParts): Uint8Array {
+  const { sequence, payloads, salt, flags = 0, putTime = 1_700_000_000_000, unacknowledged = 0 } = parts;
   const records = payloads.map((payload) => {
     const bytes = typeof payload === "string" ? bytesOf(payload) : payload;
     return concat(uint32(bytes.length), bytes);
@@ -157,7 +160,8 @@ export function frameOf({ sequence, payloads, salt, flags = 0, putTime = 1_700_0
   view.setUint16(20, Math.floor(putTime / 2 ** 32), true);
   frame[22] = 1;
   frame[23] = flags;
-  view.setUint32(24, payloads.length, true);
+  view.setUint16(24, payloads.length, true);
+  view.setUint16(26, unacknowledged, true);
   return sealFrame(frame, salt);
 }
 
@@ -176,6 +180,7 @@ export interface FrameFound {
   readonly sequence: number;
   readonly count: number;
   readonly flags: number;
+  readonly unacknowledged: number;
 }
 
 /** The frames of an undamaged segment. */
@@ -188,7 +193,8 @@ export function framesOf(segment: Uint8Array): FrameFound[] {
       length: view.getUint32(offset, true),
       sequence: Number(view.getBigUint64(offset + 8, true)),
       flags: segment[offset + 23]!,
-      count: view.getUint32(offset + 24, true),
+      count: view.getUint16(offset + 24, true),
+      unacknowledged: view.getUint16(offset + 26, true),
     });
   }
   return frames;
@@ -210,6 +216,7 @@ export function headerOf(parts: Partial<SegmentHeader> = {}): SegmentHeader {
     payloadBytesBefore: 0,
     logBytesBefore: 0,
     createdAt: 1_700_000_000_000,
+    unacknowledged: 0,
     salt: 0x5a17ab1e,
     recordLimit: 1024,
     isJson: false,

@@ -6,6 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { DamagedLogError, UnsupportedVersionError } from "../src/errors.ts";
+import { CURSOR_VERSION, SEGMENT_VERSION } from "../src/wal/format.ts";
 import { assertRows, hitHeader, makeBase, makeForeign, range, RECORDS, type Row, SMALL } from "./damaged_logs.ts";
 import {
   assertRecovers,
@@ -218,11 +219,11 @@ test("FileBuffer.open() gives out no sequence twice when only the name of a begu
 
 test("FileBuffer.open() refuses a newer version and changes nothing", async () => {
   const base = await makeBase();
-  const newerSegment = (bytes: Uint8Array) => overwrite(overwrite(bytes, 8, uint32(2)), 88, uint32(2));
+  const newerSegment = (bytes: Uint8Array) => overwrite(overwrite(bytes, 8, uint32(3)), 88, uint32(3));
   const newerCursor = CURSOR_SLOTS.reduce((cursor, slot) => overwrite(cursor, slot + 8, uint32(3)), base.cursor);
   const rows: [name: string, files: Files, path: string, version: number][] = [
-    ["the newest segment", { [base.path(4)]: newerSegment(base.bytes(4)) }, base.path(4), 2],
-    ["a segment behind ours", { [segmentPath(1000)]: newerSegment(base.bytes(4)) }, segmentPath(1000), 2],
+    ["the newest segment", { [base.path(4)]: newerSegment(base.bytes(4)) }, base.path(4), 3],
+    ["a segment behind ours", { [segmentPath(1000)]: newerSegment(base.bytes(4)) }, segmentPath(1000), 3],
     ["the cursor", { [CURSOR_PATH]: newerCursor }, CURSOR_PATH, 3],
     [
       "the cursor, and damage",
@@ -236,7 +237,8 @@ test("FileBuffer.open() refuses a newer version and changes nothing", async () =
       const fileSystem = copyOf(base.fileSystem, files);
       const before = snapshot(fileSystem);
       const error = await assertRejects(() => openLog(fileSystem, { onDamage }), UnsupportedVersionError);
-      assertEquals([error.path, error.version, error.supported], [path, version, path === CURSOR_PATH ? 2 : 1], name);
+      const supported = path === CURSOR_PATH ? CURSOR_VERSION : SEGMENT_VERSION;
+      assertEquals([error.path, error.version, error.supported], [path, version, supported], name);
       assertEquals(snapshot(fileSystem), before, name);
       // The lock is free again.
       await assertRejects(() => openLog(fileSystem, { onDamage }), UnsupportedVersionError);
@@ -246,7 +248,7 @@ test("FileBuffer.open() refuses a newer version and changes nothing", async () =
 
 test("FileBuffer.emit() refuses a segment of a newer version when it comes to it, and loses nothing before", async () => {
   const base = await makeBase();
-  const newer = overwrite(overwrite(base.bytes(2), 8, uint32(2)), 88, uint32(2));
+  const newer = overwrite(overwrite(base.bytes(2), 8, uint32(3)), 88, uint32(3));
   const fileSystem = copyOf(base.fileSystem, { [base.path(2)]: newer });
   const { buffer } = await openLog(fileSystem, { ...SMALL, maxRecords: 1 });
   for (let sequence = 1; sequence < base.firsts[2]!; sequence++) {
@@ -255,7 +257,7 @@ test("FileBuffer.emit() refuses a segment of a newer version when it comes to it
   }
   for (let i = 0; i < 2; i++) {
     const error = await assertRejects(() => buffer.emit(), UnsupportedVersionError);
-    assertEquals([error.path, error.version], [base.path(2), 2]);
+    assertEquals([error.path, error.version], [base.path(2), 3]);
   }
   assertEquals(await buffer.put("still taken"), RECORDS + 1);
   await buffer.close();

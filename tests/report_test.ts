@@ -31,7 +31,19 @@ import {
   textOf,
 } from "./cli/report_logs.ts";
 import { hitFrame } from "./damaged_logs.ts";
-import { assertSameBytes, copyOf, DIRECTORY, drainCopy, headerOf, makeLog, openLog, snapshot } from "./log_tools.ts";
+import {
+  assertSameBytes,
+  copyOf,
+  DIRECTORY,
+  drainCopy,
+  headerOf,
+  makeLog,
+  openLog,
+  overwrite,
+  segmentPath,
+  snapshot,
+  uint32,
+} from "./log_tools.ts";
 
 /** What a command works with; what it prints goes to `chunks`. */
 function contextOf(fileSystem: MemoryFileSystem, chunks: string[] = []): CommandContext {
@@ -285,7 +297,9 @@ test("report --json prints what the page is drawn from", async () => {
 });
 
 test("report of what is no buffer, or of a newer version, says so and writes nothing", async () => {
-  const fileSystem = load(join(v1, "newer_version"));
+  const fileSystem = load(join(v1, "one_segment"));
+  const path = segmentPath(1);
+  fileSystem.writeFile(path, overwrite(overwrite(fileSystem.readFile(path), 8, uint32(9)), 88, uint32(9)));
   fileSystem.writeFile("/other/notes.txt", new Uint8Array(3));
   for (const path of ["/nothing", "/other", "/other/notes.txt"]) {
     await assertRejects(() => run(fileSystem, { out: "/page.html" }, path), NoBufferError, path);

@@ -115,6 +115,11 @@ export class SimulationDisk {
     return this.#faults + (this.#hasLackedReserve ? 1 : 0);
   }
 
+  /** Whether an operation of any process has failed as planned. */
+  get hasEverFailed(): boolean {
+    return this.#hasEverFailed;
+  }
+
   /** Whether overwriting needs space. */
   get copiesOnWrite(): boolean {
     return this.#fileSystem.copiesOnWrite(PATH);

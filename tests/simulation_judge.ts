@@ -16,6 +16,7 @@
  * | the batches in flight come first, in order, same ids, same records | each that is safe, and its end, if the cursor is reliable |
  * | none besides says that it is redelivered, and never more than 16 | - |
  * | no sequence is given out again | none that is safe |
+ * | with "always" in all lives, on a disk that never failed: no damage | none either, and no sequence is left out |
  * | a rejected put leaves nothing | unless that isn't safe |
  *
  * The exceptions, and why they are right:
@@ -41,6 +42,8 @@ export interface Death {
   readonly isPower: boolean;
   /** Whether a power cut leaves a valid cursor that is not older than the last sync. */
   readonly isCursorReliable: boolean;
+  /** Whether all lives of the log had `fsync: "always"`, on a disk that never failed: then nothing is damage. */
+  readonly isStrict: boolean;
   readonly left: MemoryFileSystem;
 }
 
@@ -61,7 +64,7 @@ export async function judge(model: Model, death: Death, options: JudgeOptions): 
     const gaps = found.missing.map(({ first, last }) => `, ${first}-${last} missing`).join("");
     return `found ${batches.join(" ")}${gaps}, next ${found.next}`;
   });
-  await recoverAgain(death.left, clock, { found, isThorough });
+  await recoverAgain(death.left, clock, { found, isThorough, isStrict: death.isStrict });
   new Verdict(model, death, found).check();
   return found;
 }
@@ -236,5 +239,17 @@ class Verdict {
     const { next } = this.#found;
     const known = this.#death.isPower ? this.#model.highestSafe : Math.max(0, ...this.#model.bySequence.keys());
     assert(next > known, `sequence ${next} is given out again, ${known} was`);
+    if (this.#death.isStrict) this.#checkNoneLeftOut();
+  }
+
+  /** No sequence is left out that was not in flight; of a segment without a header, as many as its bytes can have held. */
+  #checkNoneLeftOut(): void {
+    const { next, damaged } = this.#found;
+    const { entries, bySequence, highestSafe } = this.#model;
+    const inFlight = [...entries.values()].filter(({ state }) => state === "called" || state === "refused").length;
+    const unreadable = damaged.filter(({ offset, length }) => offset === 0 && length > 0);
+    const mayHold = unreadable.reduce((sum, { length }) => sum + (length >> 2), 0);
+    const most = Math.max(highestSafe, ...bySequence.keys()) + inFlight + mayHold;
+    assert(next <= most + 1, `sequence ${next} is next, at most ${most} can have been given out`);
   }
 }

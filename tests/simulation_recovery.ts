@@ -7,13 +7,15 @@
  * | each is asked for behind the one before, as many as may be in flight | the same batches, ids and records |
  * | so many are asked for and not committed, and the process dies | the same again, those as redelivered |
  * | opened and closed twice before | every segment is as it was, and the same comes out |
+ * | with `onDamage: "fail"` | nothing is refused, the same comes out, and what is missing is unproven |
  *
- * The last two are for some deaths only.
+ * The two before the last are for some deaths only; the last is for those of a log all of whose lives had `fsync: "always"`,
+ * on a disk that never failed.
  */
 
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
-import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer } from "../mod.ts";
+import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer, type OnDamage } from "../mod.ts";
 import type { ManualClock, MemoryFileSystem } from "../src/testing.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { CURSOR_FILE_BYTES } from "../src/wal/format.ts";
@@ -32,8 +34,8 @@ export interface Found {
   readonly next: number;
   /** Sequences that were reported as missing. */
   readonly missing: readonly { readonly first: number; readonly last: number }[];
-  /** How many damaged regions were reported. */
-  readonly damages: number;
+  /** The damaged regions that were reported. */
+  readonly damaged: readonly DamagedRegion[];
 }
 
 /** A buffer on a copy, and the damage that it reports. */
@@ -51,8 +53,9 @@ export function recover(left: MemoryFileSystem, clock: ManualClock): Promise<Fou
 export async function recoverAgain(
   left: MemoryFileSystem,
   clock: ManualClock,
-  { found, isThorough }: { found: Found; isThorough: boolean },
+  { found, isThorough, isStrict }: { found: Found; isThorough: boolean; isStrict: boolean },
 ): Promise<void> {
+  if (isStrict) await recoverStrictly(left, clock, found);
   const behind = await takeAll(copyOf(left), clock, commitBehind);
   assertSame(behind, found, "emit({ after }) finds something else");
   assertEquals(sequencesIn(behind.missing), sequencesIn(found.missing), "emit({ after }) misses something else");
@@ -61,6 +64,22 @@ export async function recoverAgain(
   await assertRecoveryIsFinal(again, clock, found);
   assertSame(await takeAll(again, clock, commitEach), found, "two recoveries differ");
   await recoverUncommitted(copyOf(left), clock, found);
+}
+
+/** Nothing that was acknowledged is lost, so nothing is refused as damage: neither by the first process nor by the next. */
+async function recoverStrictly(left: MemoryFileSystem, clock: ManualClock, found: Found): Promise<void> {
+  const files = copyOf(left);
+  // What was found must be written down for the next process.
+  files.capacityBytes = Infinity;
+  const { buffer } = await openCopy(files, clock, "fail");
+  await buffer.close();
+  const strict = await takeAll(files, clock, commitEach, "fail");
+  assertSame(strict, found, "with onDamage: fail");
+  for (const { damaged } of [found, strict]) {
+    for (const region of damaged) {
+      assertEquals(region.unproven, true, `${JSON.stringify(region)} is said to be damage, and nothing failed`);
+    }
+  }
 }
 
 /** Asks for as many batches as there may be in flight, dies, and finds the same. */
@@ -104,7 +123,11 @@ async function assertRecoveryIsFinal(files: MemoryFileSystem, clock: ManualClock
   assertEquals(states[1], states[0], "opening and closing changes the log");
 }
 
-async function openCopy(files: MemoryFileSystem, clock: ManualClock): Promise<Copy> {
+async function openCopy(
+  files: MemoryFileSystem,
+  clock: ManualClock,
+  onDamage: OnDamage = "quarantine",
+): Promise<Copy> {
   const damaged: DamagedRegion[] = [];
   // A full disk doesn't keep anybody from opening a log; but a new one needs its first files, and where overwriting needs
   // space one without a reserve can't do anything.
@@ -119,6 +142,7 @@ async function openCopy(files: MemoryFileSystem, clock: ManualClock): Promise<Co
     segmentBytes: 4096,
     reserveBytes: files.copiesOnWrite(PATH) ? RESERVE_PART_BYTES : 0,
     statusMs: 0,
+    onDamage,
     onEvent(event) {
       if (event.type === "damage") damaged.push(event.region);
     },
@@ -131,8 +155,9 @@ async function takeAll(
   files: MemoryFileSystem,
   clock: ManualClock,
   take: (buffer: FileBuffer<string>) => AsyncIterable<Batch<string>>,
+  onDamage?: OnDamage,
 ): Promise<Found> {
-  const { buffer, damaged } = await openCopy(files, clock);
+  const { buffer, damaged } = await openCopy(files, clock, onDamage);
   const { recoveredRecords } = buffer.recovery;
   const batches: SeenBatch[] = [];
   for await (const batch of take(buffer)) {
@@ -152,7 +177,7 @@ async function takeAll(
   assertEquals(segmentsIn(files).map(({ firstSequence }) => firstSequence), [next], "segments after a drain");
   await buffer.close();
   checkFiles(files);
-  return { batches, next, missing, damages: damaged.length };
+  return { batches, next, missing, damaged };
 }
 
 /** One batch in flight at a time. */

@@ -24,12 +24,17 @@ function oneOf<T>(draw: Draw, values: readonly T[]): T {
 /** Options of a life: small limits, so that a few records reach rotation, full batches and a full backlog. */
 export function drawOptions(
   draw: Draw,
-  { isCut, isLarge, copiesOnWrite }: { isCut: boolean; isLarge: boolean; copiesOnWrite: boolean },
+  { mayFail, isAlways, isLarge, copiesOnWrite }: {
+    mayFail: boolean;
+    isAlways: boolean;
+    isLarge: boolean;
+    copiesOnWrite: boolean;
+  },
 ): LifeOptions {
   const hasLimit = draw(3) === 0;
   const scale = isLarge ? 500 : 1;
   return {
-    fsync: oneOf(draw, ["always", "always", "never", 1 + draw(200)] as const),
+    fsync: isAlways ? "always" : oneOf(draw, ["always", "always", "never", 1 + draw(200)] as const),
     segmentBytes: (256 + draw(oneOf(draw, [100, 1500]))) * scale,
     // With batches of one record as many as may be are in flight before long.
     maxRecords: 1 + draw(oneOf(draw, [1, 3, 8])),
@@ -38,19 +43,21 @@ export function drawOptions(
     maxBacklogBytes: hasLimit ? (200 + draw(1500)) * scale : 2 ** 30,
     whenFull: oneOf(draw, ["reject", "block", "drop-oldest"] as const),
     codecVersion: draw(4) === 0 ? draw(3) : 0,
-    // What a power cut has left half written may look like damage; what a kill leaves never does.
-    onDamage: !isCut && draw(4) === 0 ? "fail" : "quarantine",
+    // What a power cut has left half written may look like damage, but for "always"; what a kill leaves never does.
+    onDamage: mayFail && draw(4) === 0 ? "fail" : "quarantine",
     // The last part may have a rest, which is all of it where there is one.
     ...(copiesOnWrite ? { reserveBytes: RESERVE_PART_BYTES * (1 + draw(2)) } : {}),
   };
 }
 
 /** When a process dies, what fails, how long a sync takes. */
-export function drawPlan(draw: Draw): Plan {
-  const diesAt = draw(10) < 7 ? draw(oneOf(draw, [20, 60, 250])) : Infinity;
-  const isSlow = draw(4) === 0;
+export function drawPlan(draw: Draw, { neverFails }: { neverFails: boolean }): Plan {
+  const diesAt = draw(10) < 7 ? draw(oneOf(draw, neverFails ? [60, 120, 250] : [20, 60, 250])) : Infinity;
+  const isSlow = neverFails || draw(4) === 0;
   const tears = draw(3) === 0 ? { tears: (length: number) => draw(length) } : {};
-  return { diesAt, ...tears, fault: drawFaults(draw), syncTurns: () => isSlow ? draw(4) : 0 };
+  const turns = neverFails ? 12 : 4;
+  const fault = neverFails ? {} : { fault: drawFaults(draw) };
+  return { diesAt, ...tears, ...fault, syncTurns: () => isSlow ? draw(turns) : 0 };
 }
 
 /** One to three operations that fail, sometimes several in a row; or all of one kind, for a while. */

@@ -135,6 +135,7 @@ const HEADER: SegmentHeader = {
   payloadBytesBefore: 80_000,
   logBytesBefore: 90_000,
   createdAt: NOW,
+  unacknowledged: 0,
   salt: 1,
   recordLimit: 1000,
   isJson: true,

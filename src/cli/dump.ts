@@ -16,7 +16,7 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./command.ts";
-import { type Finding, isAccepted, isFinding, isHarmless, lineFor, toJson } from "./findings.ts";
+import { type Finding, isAccepted, isFinding, isHarmless, isUnproven, lineFor, toJson } from "./findings.ts";
 import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./payload_text.ts";
 import { type DirectoryPicture, readDirectoryOrSegment, type ScanItem, scanLog, type ScannedFrame } from "./scan.ts";
 import { segmentBytesOf, walk } from "./walk.ts";
@@ -99,7 +99,8 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   const tell = async (finding: Finding): Promise<void> => {
     isSound &&= isHarmless(finding);
     // What is no loss is no news for somebody who wants records, unless it explains a gap.
-    if (isHarmless(finding) && !isAccepted(finding) && finding.kind !== "gone") return;
+    const isLoss = isAccepted(finding) || isUnproven(finding);
+    if (isHarmless(finding) && !isLoss && finding.kind !== "gone") return;
     // In order, where both streams go the same way.
     await encoder.flush();
     await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);

@@ -25,11 +25,18 @@ export function isFinding(item: ScanItem): item is Exclude<Finding, Contradictio
 
 /**
  * Whether a log with such a finding is sound all the same: every kill may leave an unfinished write, or a segment that was
- * just begun, and recovery cuts it off; a segment that is gone was committed; a loss that was accepted is known.
+ * just begun, and recovery cuts it off; a segment that is gone was committed; a loss that was accepted is known; and where
+ * nothing proves that a record was acknowledged, a power cut may have taken what nobody was promised.
  */
 export function isHarmless(finding: Finding): boolean {
   const { kind } = finding;
-  return kind === "torn" || kind === "gone" || isAccepted(finding) || (kind === "unusable" && finding.why === "empty");
+  return kind === "torn" || kind === "gone" || isAccepted(finding) || isUnproven(finding) ||
+    (kind === "unusable" && finding.why === "empty");
+}
+
+/** Whether nothing proves that any of it was ever acknowledged. */
+export function isUnproven(finding: Finding): boolean {
+  return "isUnproven" in finding && finding.isUnproven === true;
 }
 
 /** Whether it is a loss that `repair` has accepted. */
@@ -44,6 +51,7 @@ export function toJson(finding: Finding): Record<string, unknown> {
 
 /** A finding in a few words, without where it is. */
 export function wordsFor(finding: Finding): string {
+  if (isUnproven(finding)) return `${kindWords(finding)}, perhaps never acknowledged`;
   return isAccepted(finding) ? `${kindWords(finding)}, accepted by repair` : kindWords(finding);
 }
 

@@ -12,7 +12,7 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
 } from "../wal/format.ts";
-import { payloadBytesOf } from "../wal/segments.ts";
+import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segments.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
 import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";
@@ -123,7 +123,7 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
   return {
     path,
     uuid: picture.uuid,
-    formatVersion: SEGMENT_VERSION,
+    formatVersion: versionOf(picture, fileSystem),
     codecVersion: tail.codecVersion,
     isJson: tail.isJson,
     segments: segments.length,
@@ -147,6 +147,14 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
     },
     findings: tail.findings,
   };
+}
+
+/** The format version of the newest segment; without one, of the next that is written. */
+function versionOf({ path, segments }: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): number {
+  const last = segments.at(-1);
+  if (last === undefined) return SEGMENT_VERSION;
+  const result = lookAtSegment({ fileSystem, directory: path }, last, readSegmentHeader);
+  return result.kind === "bad" ? SEGMENT_VERSION : result.version;
 }
 
 /** What the end of the log says. */

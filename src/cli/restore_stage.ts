@@ -211,6 +211,7 @@ async function writeSegment(
     payloadBytesBefore: start.payloadBytes,
     logBytesBefore: start.logBytes,
     createdAt: now,
+    unacknowledged: 0,
     salt: crypto.getRandomValues(new Uint32Array(1))[0],
     recordLimit,
     isJson,
@@ -259,6 +260,7 @@ function frameOf(
     putTime: frame.putTime,
     flags: isTied ? frame.flags : 0,
     count,
+    unacknowledged: 0,
   };
   encodeFrameHeader(made, new DataView(made.buffer), 0, header, salt);
   return made;

@@ -16,6 +16,7 @@
  */
 
 import { join } from "@std/path/join";
+import { UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone } from "../fs/look.ts";
@@ -29,7 +30,8 @@ import {
 } from "../wal/format.ts";
 import type { KnownLosses } from "../wal/known_losses.ts";
 import { Quarantine } from "../wal/quarantine.ts";
-import { judgeSegment, mostRecords, type SegmentJudgement } from "../wal/segments.ts";
+import { examine, type Plan } from "../wal/recovery.ts";
+import { judgeSegment, type SegmentJudgement } from "../wal/segments.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
@@ -123,6 +125,7 @@ class LogScan {
   #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
   #losses: KnownLosses | undefined;
+  #promises: Pick<Plan, "promised" | "isSynced"> | undefined;
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
   #next: number | undefined;
 
@@ -155,7 +158,8 @@ class LogScan {
         const item = this.#unusable(i, look);
         if (item.mayHold !== undefined) {
           // Its name says that all sequences before it were given out.
-          yield* this.#missing(Math.max(this.#next ?? this.#firstNeeded(), unread + 1), item.mayHold.first - 1);
+          const first = Math.max(this.#next ?? this.#firstNeeded(), unread + 1);
+          yield* this.#missing(first, item.mayHold.first - 1, this.#promised(segment.firstSequence));
           unread = item.mayHold.last;
         }
         yield item;
@@ -213,10 +217,11 @@ class LogScan {
 
   #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
     const { name, firstSequence } = this.#picture.segments[i];
-    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? mostRecords(look.size) : 0;
+    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
     const before = this.#picture.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
+    const isUnproven = look.kind === "bad" && firstSequence >= this.#promised(firstSequence);
     return {
       kind: "unusable",
       segment: name,
@@ -224,6 +229,7 @@ class LogScan {
       why: look.kind === "bad" ? "header" : look.kind,
       version: look.kind === "version" ? look.version : undefined,
       mayHold: most > 0 && first <= last ? { first, last } : undefined,
+      ...isUnproven ? { isUnproven } : {},
     };
   }
 
@@ -274,7 +280,8 @@ class LogScan {
       if (reader.expected >= next) {
         // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
         const length = reader.tailBytes(size);
-        if (length > 0) yield this.#known(damaged(segment, { offset: reader.position, length }, undefined));
+        const { position: offset } = reader;
+        if (length > 0) yield this.#known(damaged(segment, { offset, length }, undefined), reader.expected);
         return false;
       }
       const { expected } = reader;
@@ -304,15 +311,44 @@ class LogScan {
     }
   }
 
-  /** A loss, and whether it was accepted; nobody misses what is done with. What was accepted is read when there is a loss. */
-  #known<L extends DamagedBytes | MissingRecords>(loss: L): L {
+  /**
+   * A loss, and whether it was accepted, or can't be proven to be one; nobody misses what is done with. What is known of that
+   * is read when there is a loss. `expected`: the sequence that should have come there, if a power cut can have made it.
+   */
+  #known<L extends DamagedBytes | MissingRecords>(loss: L, expected = 0, promised = this.#promised()): L {
     const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#picture.path).losses;
     const place = { segment: "", offset: 0, length: 0, ...loss };
     const { missing } = loss;
     const missed = missing === undefined ? [] : notDone(missing.first, missing.last, this.#cursor);
+    const isUnproven = missed.length === 0
+      ? expected >= promised
+      : missed.every(({ first, last }) =>
+        first >= promised || losses.isUnproven({ first, last: Math.min(last, promised - 1) })
+      );
+    if (isUnproven) return { ...loss, isUnproven };
     const isAccepted = losses.isAccepted({ ...place, missing: undefined }) &&
       missed.every((range) => losses.isAccepted({ ...place, length: 0, missing: range }));
     return isAccepted ? { ...loss, isAccepted } : loss;
+  }
+
+  /** Up to where records are proven to have been acknowledged; of a segment that can't be read, only its owner can tell. */
+  #promised(unreadable?: number): number {
+    this.#promises ??= this.#findPromises();
+    const { promised, isSynced } = this.#promises;
+    return unreadable === undefined || isSynced ? promised : Infinity;
+  }
+
+  /** As recovery would find it. Where it can't, as beside a writer that removes segments, nothing is said to be unproven. */
+  #findPromises(): Pick<Plan, "promised" | "isSynced"> {
+    const { path, isSingleFile } = this.#picture;
+    const none = { promised: Infinity, isSynced: false };
+    if (isSingleFile) return none;
+    try {
+      return examine({ fileSystem: this.#fileSystem, directory: path });
+    } catch (error) {
+      if (isGone(error) || error instanceof UnsupportedVersionError) return none;
+      throw error;
+    }
   }
 
   /** A segment ends, and there are more: what is bad at its end is damage. */
@@ -325,7 +361,7 @@ class LogScan {
     const missing = hasStray ? undefined : rangeOf(expected, next - 1);
     if (length === 0 || (isZero && missing === undefined)) return;
     if (missing !== undefined) this.#account(next);
-    yield this.#known(damaged(segment, { offset, length }, missing));
+    yield this.#known(damaged(segment, { offset, length }, missing), expected);
   }
 
   /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
@@ -340,14 +376,14 @@ class LogScan {
   }
 
   /** Those of the sequences from `first` to `last` that are missing: wanted, and not done with. */
-  *#missing(first: number, last: number): Generator<ScanItem> {
+  *#missing(first: number, last: number, promised?: number): Generator<ScanItem> {
     const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
     if (from > to || this.#picture.isSingleFile) return;
     if (notDone(from, to, this.#cursor).length === 0) return;
     // Removed since: then it was committed first.
     const cursor = readCursor(this.#fileSystem, this.#picture.path);
     if (cursor !== undefined && cursor.uuid === this.#picture.uuid) this.#cursor = cursor;
-    for (const missing of notDone(from, to, this.#cursor)) yield this.#known({ kind: "missing", missing });
+    for (const missing of notDone(from, to, this.#cursor)) yield this.#known({ kind: "missing", missing }, 0, promised);
   }
 }
 

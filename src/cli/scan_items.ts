@@ -54,6 +54,8 @@ export interface DamagedBytes {
   readonly missing: SequenceRange | undefined;
   /** Present if `repair` has set the bytes aside and the loss was accepted: a buffer reads past it, whatever `onDamage`. */
   readonly isAccepted?: true;
+  /** Present if nothing proves that any of it was ever acknowledged: a buffer reads past that, too. */
+  readonly isUnproven?: true;
 }
 
 /** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
@@ -71,6 +73,8 @@ export interface MissingRecords {
   readonly missing: SequenceRange;
   /** As with {@linkcode DamagedBytes}. */
   readonly isAccepted?: true;
+  /** As with {@linkcode DamagedBytes}. */
+  readonly isUnproven?: true;
 }
 
 /** A whole file that can't be read as a part of this log. */
@@ -86,6 +90,8 @@ export interface UnusableSegment {
    * {@linkcode MissingRecords} says exactly what is missing.
    */
   readonly mayHold: SequenceRange | undefined;
+  /** As with {@linkcode DamagedBytes}. */
+  readonly isUnproven?: true;
 }
 
 /** The writer removed it while the scan was under way: its records are committed. */

@@ -106,4 +106,10 @@ export interface DamagedRegion {
   readonly missing: SequenceRange | undefined;
   /** Whether the bad bytes are in the quarantine; not if that is full, or the disk is. */
   readonly quarantined: boolean;
+  /**
+   * Present if nothing proves that any of it was ever acknowledged, as where a power cut has taken one of several records
+   * whose puts waited for a sync. With `fsync: "always"` nothing that was promised is lost then, unless the disk has
+   * failed as well: so `onDamage: "fail"` doesn't refuse it.
+   */
+  readonly unproven?: true;
 }

@@ -6,8 +6,8 @@
  * @module
  */
 
-/** What the upper half of a number of 64 bits counts. */
-export const TWO_32: number = 2 ** 32;
+/** What the upper part of a number of more than 32 bits counts. */
+const TWO_32 = 2 ** 32;
 
 /** Writes a number of 64 bits, of which 53 are used. */
 export function setUint64(view: DataView, offset: number, value: number): void {
@@ -19,6 +19,17 @@ export function setUint64(view: DataView, offset: number, value: number): void {
 /** Reads a number of 64 bits, of which 53 are used. */
 export function getUint64(view: DataView, offset: number): number {
   return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * TWO_32;
+}
+
+/** Writes a number of 48 bits. */
+export function setUint48(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value >>> 0, true);
+  view.setUint16(offset + 4, Math.floor(value / TWO_32), true);
+}
+
+/** Reads a number of 48 bits. */
+export function getUint48(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint16(offset + 4, true) * TWO_32;
 }
 
 /** The 16 bytes of a uuid in its usual notation. */

@@ -1,5 +1,6 @@
 /**
- * THE bytes on disk, format version 1. Pure: no I/O, no state. Nothing else in Sluice knows an offset.
+ * The bytes on disk: segments of versions 1 and 2, the cursor. Pure: no I/O, no state. Nothing else in Sluice knows an
+ * offset.
  *
  * A log is a directory of segments, each named after the first sequence it may hold. All numbers are little-endian and
  * of fixed width; sequences and byte counts are 64 bits wide, of which 53 are used (JavaScript's safe integers).
@@ -12,13 +13,14 @@
  * +--------------------+--------------------+---------+---------+---
  *
  * header:   0  magic            8   89 53 4C 55 49 43 45 0A ("\x89SLUICE\n"): not text, not another format
- *           8  version          4   checked before anything behind it is believed
+ *           8  version          4   2; checked before anything behind it is believed
  *          12  codec version    4   of all payloads in the segment: which migration they need
  *          16  buffer uuid     16   a segment of another buffer is never taken for ours
  *          32  first sequence   8   as in the file name, which could be changed by accident
  *          40  payload bytes    8   of all records ever put before this segment
  *          48  log bytes        8   of all frames ever written before this segment
- *          56  created          8   milliseconds since 1970, for people
+ *          56  created          6   milliseconds since 1970, for people
+ *          62  unacknowledged   2   how many records right before this segment were not acknowledged yet: see below
  *          64  salt             4   random; seeds the CRC of every frame of this segment
  *          68  record limit     4   no payload is longer: bounds every length in the segment
  *          72  encoding         4   1: each payload is the text of one JSON value, in UTF-8; 0: not known
@@ -42,7 +44,8 @@
  *          16  put time         6   milliseconds since 1970, of its first record: the age of a batch starts here
  *          22  kind             1   1: records. 0 is invalid, so that zeros never look like a frame
  *          23  flags            1   1: the next frame belongs to the same putMany; 2: the frame before does
- *          24  count            4   number of records, at least 1
+ *          24  count            2   number of records, at least 1
+ *          26  unacknowledged   2   how many records right before this frame were not acknowledged yet: see below
  *          28  records              each: payload length (4), payload
  * ```
  *
@@ -61,6 +64,25 @@
  * never comes out equal over the same bytes. A copy of this very segment's frames inside a payload passes 4,
  * but not 5, because it was written after them. The idea is SQLite's (`wal.c`, salt-1 and salt-2); seeding
  * instead of storing saves the field.
+ *
+ * ## What was acknowledged
+ *
+ * Where a put is acknowledged only after a sync, a power cut may keep a frame and take one before it that was written,
+ * and never acknowledged. The frame behind tells the two cases apart: `unacknowledged` counts the records right before
+ * it that were written when it was, but not acknowledged; 65,535 stands for "that many or more". So
+ *
+ * 1. every record with a sequence below *first sequence - unacknowledged* had been acknowledged when the frame, or the
+ *    header of the segment, was written; nothing follows from 65,535;
+ * 2. of the records from there on it says nothing: they may have been acknowledged later, together with it;
+ * 3. where a put is acknowledged once it is written, whatever becomes of it, the count is 0, also among the frames of one
+ *    write;
+ * 4. the first segment of a process says 0 as well: recovery has made durable whatever it found.
+ *
+ * ## Version 1
+ *
+ * It differs in two fields, which were wider: *created* had 8 bytes, *count* 4. Both were never so large that the upper
+ * 2 bytes weren't zero; so a frame is read in the same way, whatever its version, and one of version 1 says that nothing
+ * was unacknowledged.
  *
  * ## Cursor
  *
@@ -98,27 +120,29 @@
 
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
 import type { SeedSolver } from "../crc32_reverse.ts";
-import { bytesToUuid, getUint64, setUint64, TWO_32, uuidToBytes } from "./fields.ts";
+import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./fields.ts";
 import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./positions.ts";
 
 export { type CursorOwner, type CursorPositions, type CursorState, LOG_START, type LogPosition } from "./positions.ts";
 
-/** The version of segments that is written, and the newest that is read. */
-export const SEGMENT_VERSION = 1;
-/** The version of the cursor that is written, and the newest that is read. */
+/** The version of segments that is written, and the newest that is read; every one before is read, too. */
+export const SEGMENT_VERSION = 2;
+/** The version of the cursor that is written, and the newest that is read; every one before is read, too. */
 export const CURSOR_VERSION = 2;
 
-/** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 4 x u64, 4 x u32. */
-const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4;
+/** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 3 x u64, u48, u16, 4 x u32. */
+const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 6 + 2 + 4 + 4 + 4 + 4;
 /** Where a segment's first frame begins: behind both copies of the header. */
 export const SEGMENT_HEADER_BYTES: number = 2 * HEADER_COPY_BYTES;
 
-/** Bytes of a frame's header: length, CRC, sequence, put time, kind, flags, count. */
-export const FRAME_HEADER_BYTES: number = 4 + 4 + 8 + 6 + 1 + 1 + 4;
+/** Bytes of a frame's header: length, CRC, sequence, put time, kind, flags, count, unacknowledged. */
+export const FRAME_HEADER_BYTES: number = 4 + 4 + 8 + 6 + 1 + 1 + 2 + 2;
 /** Bytes before each payload: its length. */
 export const RECORD_HEADER_BYTES = 4;
 /** No frame of several records is longer, so that one bad bit costs little. */
 export const MAX_SHARED_FRAME_BYTES: number = 64 * 1024;
+/** As a number of unacknowledged records: that many or more. */
+export const MAX_UNACKNOWLEDGED = 0xffff;
 /** Flag: the next frame belongs to the same `putMany`. */
 export const FLAG_CONTINUES = 1;
 /** Flag: the frame before belongs to the same `putMany`. */
@@ -167,6 +191,8 @@ export interface SegmentHeader {
   readonly logBytesBefore: number;
   /** Creation time, milliseconds since 1970. */
   readonly createdAt: number;
+  /** How many records right before it were not acknowledged when it was begun, at most {@linkcode MAX_UNACKNOWLEDGED}. */
+  readonly unacknowledged: number;
   /** Seeds the CRC of its frames. */
   readonly salt: number;
   /** Payloads are at most this long. */
@@ -177,7 +203,7 @@ export interface SegmentHeader {
 
 /** What {@linkcode decodeSegmentHeader} found. */
 export type SegmentHeaderResult =
-  | { readonly kind: "header"; readonly header: SegmentHeader }
+  | { readonly kind: "header"; readonly version: number; readonly header: SegmentHeader }
   /** A header of a version that is not known here; nothing else in it is believed. */
   | { readonly kind: "version"; readonly version: number }
   | { readonly kind: "bad" };
@@ -194,6 +220,21 @@ export interface FrameHeader {
   readonly flags: number;
   /** Number of records. */
   readonly count: number;
+  /** How many records right before it were not acknowledged when it was written, at most {@linkcode MAX_UNACKNOWLEDGED}. */
+  readonly unacknowledged: number;
+}
+
+/** What a header says about the records before it. */
+export type Acknowledgement = Pick<FrameHeader, "firstSequence" | "unacknowledged">;
+
+/** The records below this sequence had been acknowledged when that header was written; 0 if it says nothing of any. */
+export function acknowledgedBefore({ firstSequence, unacknowledged }: Acknowledgement): number {
+  return unacknowledged < MAX_UNACKNOWLEDGED ? firstSequence - unacknowledged : 0;
+}
+
+/** How many records before `firstSequence` are not acknowledged, as a header says it, if those below `acknowledged` are. */
+export function unacknowledgedBefore(firstSequence: number, acknowledged: number): number {
+  return Math.min(MAX_UNACKNOWLEDGED, Math.max(0, firstSequence - acknowledged));
 }
 
 /** File name of the segment that begins with `firstSequence`. */
@@ -219,7 +260,8 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   setUint64(view, 32, header.firstSequence);
   setUint64(view, 40, header.payloadBytesBefore);
   setUint64(view, 48, header.logBytesBefore);
-  setUint64(view, 56, header.createdAt);
+  setUint48(view, 56, header.createdAt);
+  view.setUint16(62, header.unacknowledged, true);
   view.setUint32(64, header.salt, true);
   view.setUint32(68, header.recordLimit, true);
   view.setUint32(72, header.isJson ? ENCODING_JSON : 0, true);
@@ -247,20 +289,22 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES);
   const version = view.getUint32(8, true);
   if (isNewer(version, SEGMENT_VERSION)) return { kind: "version", version };
-  if (version !== SEGMENT_VERSION) return { kind: "bad" };
+  if (version < 1 || version > SEGMENT_VERSION) return { kind: "bad" };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
-  return { kind: "header", header: headerFields(view) };
+  return { kind: "header", version, header: headerFields(view) };
 }
 
 function headerFields(view: DataView): SegmentHeader {
+  const isOfVersion1 = view.getUint32(8, true) === 1;
   return {
     codecVersion: view.getUint32(12, true),
     uuid: bytesToUuid(new Uint8Array(view.buffer, view.byteOffset + 16, 16)),
     firstSequence: getUint64(view, 32),
     payloadBytesBefore: getUint64(view, 40),
     logBytesBefore: getUint64(view, 48),
-    createdAt: getUint64(view, 56),
+    createdAt: isOfVersion1 ? getUint64(view, 56) : getUint48(view, 56),
+    unacknowledged: isOfVersion1 ? 0 : view.getUint16(62, true),
     salt: view.getUint32(64, true),
     recordLimit: view.getUint32(68, true),
     isJson: view.getUint32(72, true) === ENCODING_JSON,
@@ -299,11 +343,11 @@ export function encodeFrameHeader(
 ): void {
   view.setUint32(offset, header.length, true);
   setUint64(view, offset + 8, header.firstSequence);
-  view.setUint32(offset + 16, header.putTime >>> 0, true);
-  view.setUint16(offset + 20, Math.floor(header.putTime / TWO_32), true);
+  setUint48(view, offset + 16, header.putTime);
   view.setUint8(offset + 22, KIND_RECORDS);
   view.setUint8(offset + 23, header.flags);
-  view.setUint32(offset + 24, header.count, true);
+  view.setUint16(offset + 24, header.count, true);
+  view.setUint16(offset + 26, header.unacknowledged, true);
   view.setUint32(offset + 4, frameCrc(bytes, view, offset, checked, salt), true);
 }
 
@@ -330,15 +374,15 @@ export function decodeFrameHeader(
   const flags = view.getUint8(offset + 23);
   if ((flags & ~KNOWN_FLAGS) !== 0) return undefined;
   const length = view.getUint32(offset, true);
-  const count = view.getUint32(offset + 24, true);
+  const count = view.getUint16(offset + 24, true);
   if (count === 0 || length > availableBytes) return undefined;
   if (length < FRAME_HEADER_BYTES + count * RECORD_HEADER_BYTES) return undefined;
   const limit = count === 1 ? maxFrameBytes(recordLimit) : MAX_SHARED_FRAME_BYTES;
   if (length > limit) return undefined;
   const firstSequence = getUint64(view, offset + 8);
   if (firstSequence < 1 || !Number.isSafeInteger(firstSequence + count)) return undefined;
-  const putTime = view.getUint32(offset + 16, true) + view.getUint16(offset + 20, true) * TWO_32;
-  return { length, firstSequence, putTime, flags, count };
+  const putTime = getUint48(view, offset + 16);
+  return { length, firstSequence, putTime, flags, count, unacknowledged: view.getUint16(offset + 26, true) };
 }
 
 /** Checks conditions 3 and 4 for a frame that is in `bytes` whole. */
@@ -349,18 +393,28 @@ export function isFrameIntact(
   header: FrameHeader,
   segment: { readonly salt: number; readonly recordLimit: number },
 ): boolean {
-  const end = offset + header.length;
+  if (!isFrameFilled(view, offset, header, segment.recordLimit)) return false;
+  const checked = checkedPart(bytes, offset, header.length);
+  return view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, checked, segment.salt);
+}
+
+/** Checks condition 3 for a frame that is in `view` whole. */
+export function isFrameFilled(
+  view: DataView,
+  offset: number,
+  { length, count }: FrameHeader,
+  recordLimit: number,
+): boolean {
+  const end = offset + length;
   let at = offset + FRAME_HEADER_BYTES;
-  for (let i = 0; i < header.count; i++) {
+  for (let i = 0; i < count; i++) {
     if (end - at < RECORD_HEADER_BYTES) return false;
     const payloadBytes = view.getUint32(at, true);
     at += RECORD_HEADER_BYTES;
-    if (payloadBytes > segment.recordLimit || payloadBytes > end - at) return false;
+    if (payloadBytes > recordLimit || payloadBytes > end - at) return false;
     at += payloadBytes;
   }
-  if (at !== end) return false;
-  const checked = checkedPart(bytes, offset, header.length);
-  return view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, checked, segment.salt);
+  return at === end;
 }
 
 /** CRC-32 over the length field and everything behind the CRC field, started from the salt. */

@@ -18,6 +18,7 @@ import {
   FRAME_HEADER_BYTES,
   MAX_SHARED_FRAME_BYTES,
   RECORD_HEADER_BYTES,
+  unacknowledgedBefore,
 } from "./format.ts";
 
 /** The arena's size to begin with: a write of this size costs 50 us, so a tick seldom gathers more. */
@@ -34,6 +35,18 @@ const CACHED_VIEWS = 4096;
 const ENCODE_ROOM_BYTES = 64 * 1024;
 /** Where the payload of the first record stands. */
 const FIRST_RECORD = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
+
+/** What is known of frames when they are written. */
+export interface SealOptions {
+  /** The sequence of the first record. */
+  readonly sequence: number;
+  /** Milliseconds since 1970. */
+  readonly putTime: number;
+  /** Their segment's. */
+  readonly salt: number;
+  /** The records below this sequence are acknowledged; `Infinity` where each is as soon as it is written. */
+  readonly acknowledged: number;
+}
 
 /** A frame under construction: where it begins, what it holds so far. */
 interface OpenFrame {
@@ -54,7 +67,7 @@ export class FrameBuilder {
   #used = 0;
   #smallWrites = 0;
   /** One object for all frames. */
-  readonly #header = { length: 0, firstSequence: 0, putTime: 0.5, flags: 0, count: 0 };
+  readonly #header = { length: 0, firstSequence: 0, putTime: 0.5, flags: 0, count: 0, unacknowledged: 0 };
   /** The first `#frameCount` count; the others are kept to be used again, because most writes have one frame. */
   readonly #frames: OpenFrame[] = [];
   #frameCount = 0;
@@ -187,19 +200,20 @@ export class FrameBuilder {
   }
 
   /** Fills in the headers of all frames. May be called again, with other values, before the frames are written. */
-  seal(first: { readonly sequence: number; readonly putTime: number; readonly salt: number }): void {
-    let firstSequence = first.sequence;
+  seal({ sequence, putTime, salt, acknowledged }: SealOptions): void {
+    let firstSequence = sequence;
     for (let i = 0; i < this.#frameCount; i++) {
       const { start, count, flags } = this.#frames[i];
       const end = i + 1 < this.#frameCount ? this.#frames[i + 1].start : this.#used;
       const header = this.#header;
       header.length = end - start;
       header.firstSequence = firstSequence;
-      header.putTime = first.putTime;
+      header.putTime = putTime;
       header.flags = flags;
       header.count = count;
+      header.unacknowledged = unacknowledgedBefore(firstSequence, acknowledged);
       const checked = start === 0 ? this.#checkedView(end) : undefined;
-      encodeFrameHeader(this.#bytes, this.#view, start, header, first.salt, checked);
+      encodeFrameHeader(this.#bytes, this.#view, start, header, salt, checked);
       firstSequence += count;
     }
   }

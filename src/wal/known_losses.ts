@@ -1,13 +1,15 @@
 /**
  * What is known to be lost: the file `quarantine/losses.json`, beside the bytes that were set aside.
  *
- * It holds two things:
+ * It holds three things:
  * - *Lost sequences.* Whoever passes bad bytes, recovery or a reader, writes down which sequences can't be delivered
  *   because of them. Later the cursor is past them as if they had been; so only this says whether a record that is found
  *   in the quarantine was ever delivered.
  * - *Accepted losses*, bytes and sequences, written by `repair`. Bad bytes that are set aside stay in their segment, and
  *   sequences that are lost stay lost, until the consumer is past them. With `onDamage: "fail"` they would be refused for
  *   ever; what somebody has looked at and accepted is not.
+ * - *Unproven losses*: sequences of which nothing proved that they had been acknowledged when they were found to be missing
+ *   (see `segment_scan.ts`). They count as accepted; and nobody who comes later can know that any more.
  *
  * Guarantees: the file is replaced in one step and synced, its name, too; one that is missing or can't be read says that
  * nothing is known; a log that is damaged all over doesn't make it grow without end. Pure but for reading and saving it.
@@ -42,6 +44,8 @@ export interface Losses {
   readonly acceptedRegions: readonly Region[];
   /** Sequences whose loss was accepted. */
   readonly acceptedSequences: readonly SequenceRange[];
+  /** Those of them that nobody may have been promised. */
+  readonly unprovenSequences: readonly SequenceRange[];
 }
 
 /** What is known to be lost; the ranges in order, without overlaps. */
@@ -49,25 +53,29 @@ export class KnownLosses implements Losses {
   readonly lost: readonly SequenceRange[];
   readonly acceptedRegions: readonly Region[];
   readonly acceptedSequences: readonly SequenceRange[];
+  readonly unprovenSequences: readonly SequenceRange[];
   /** Made when it is first asked for. */
   #acceptedKeys: ReadonlySet<string> | undefined;
 
   /** These; by default none. */
-  constructor({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses> = {}) {
+  constructor(losses: Partial<Losses> = {}) {
+    const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
     this.lost = unite(lost).slice(0, MAX_LOST_RANGES);
     this.acceptedRegions = acceptedRegions;
     this.acceptedSequences = unite(acceptedSequences);
+    this.unprovenSequences = unite(unprovenSequences);
   }
 
   /** Those of the quarantine at `path`. */
   static read(fileSystem: FileSystem, path: string): KnownLosses {
     const text = readText(fileSystem, join(path, LOSSES_NAME));
     try {
-      const { lost, acceptedRegions, acceptedSequences } = JSON.parse(text);
+      const { lost, acceptedRegions, acceptedSequences, unprovenSequences = [] } = JSON.parse(text);
       return new KnownLosses({
         lost: lost.filter(isRange),
         acceptedRegions: acceptedRegions.filter(isRegion),
         acceptedSequences: acceptedSequences.filter(isRange),
+        unprovenSequences: unprovenSequences.filter(isRange),
       });
     } catch {
       return new KnownLosses();
@@ -81,6 +89,11 @@ export class KnownLosses implements Losses {
     return isKnown && (missing === undefined || isWithin(missing, this.acceptedSequences));
   }
 
+  /** Whether sequences are missing, and none of them may have been promised. */
+  isUnproven(missing: SequenceRange | undefined): boolean {
+    return missing !== undefined && isWithin(missing, this.unprovenSequences);
+  }
+
   /** Whether to write down that a run of sequences is lost changes nothing: it is known, or there are too many before it. */
   hasNoted(lost: SequenceRange): boolean {
     const isFull = this.lost.length === MAX_LOST_RANGES && lost.first > this.lost[MAX_LOST_RANGES - 1].last + 1;
@@ -88,16 +101,18 @@ export class KnownLosses implements Losses {
   }
 
   /** These and others. */
-  with({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses>): KnownLosses {
+  with(losses: Partial<Losses>): KnownLosses {
+    const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
     const others = acceptedRegions.filter((region) => !this.isAccepted({ ...region, missing: undefined }));
-    const losses = new KnownLosses({
+    const all = new KnownLosses({
       lost: [...this.lost, ...lost],
       acceptedRegions: [...this.acceptedRegions, ...others],
       acceptedSequences: [...this.acceptedSequences, ...acceptedSequences],
+      unprovenSequences: [...this.unprovenSequences, ...unprovenSequences],
     });
     // A reader asks for each region, and notes each loss: the keys need not be made again in between.
-    if (others.length === 0) losses.#acceptedKeys = this.#acceptedKeys;
-    return losses;
+    if (others.length === 0) all.#acceptedKeys = this.#acceptedKeys;
+    return all;
   }
 
   /** Whether these are the same. */
@@ -107,7 +122,8 @@ export class KnownLosses implements Losses {
 
   #toText(): string {
     const { lost, acceptedRegions, acceptedSequences } = this;
-    return JSON.stringify({ lost, acceptedRegions, acceptedSequences }, undefined, 2) + "\n";
+    const unprovenSequences = this.unprovenSequences.length > 0 ? this.unprovenSequences : undefined;
+    return JSON.stringify({ lost, acceptedRegions, acceptedSequences, unprovenSequences }, undefined, 2) + "\n";
   }
 
   /** Writes them to the quarantine at `path`, which is there. */

@@ -192,6 +192,7 @@ export class Log implements LogView {
       setsAside: options.fsync === "always",
       segmentBytes,
       header: { uuid, codecVersion, isJson, recordLimit },
+      acknowledged: () => this.#acknowledged,
       hasEmptySegment,
       confirm,
       onBegun: (name) => this.#onBegun(name),
@@ -305,6 +306,11 @@ export class Log implements LogView {
     this.#options.events.onVisible(putTime);
   }
 
+  /** Up to where headers may say that records are acknowledged. Without a sync per put, a written one is as good as that. */
+  get #acknowledged(): number {
+    return this.#options.fsync === "always" ? this.#visible.nextSequence : Infinity;
+  }
+
   /**
    * Makes sure that the directory was ours a short time ago: at most the interval of syncs, each of which confirms it as well.
    * With "always" every put waits for one.
@@ -321,7 +327,8 @@ export class Log implements LogView {
     if (this.#failure !== undefined) throw this.#failure;
     const { length, records, payloadBytes } = this.builder;
     const { writer, header } = this.#rotation.segmentFor(length, this.#written);
-    this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt });
+    const acknowledged = this.#acknowledged;
+    this.builder.seal({ sequence: this.#written.nextSequence, putTime, salt: header.salt, acknowledged });
     const { bytes } = this.builder;
     const { position } = writer;
     writer.write(bytes);

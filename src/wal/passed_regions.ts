@@ -75,10 +75,11 @@ export class PassedRegions {
       const reason = describeFinding({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
-    if (missing !== undefined) await quarantine.noteLost([missing]);
+    const mark = quarantine.losses.isUnproven(missing) ? { unproven: true as const } : {};
+    if (missing !== undefined) await quarantine.noteLost([{ ...place, missing }]);
     for (const [i, region] of regions.entries()) {
       const quarantined = region.length > 0 && await quarantine.copy(region);
-      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
+      report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined, ...mark });
     }
     this.clear();
   }

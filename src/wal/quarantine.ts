@@ -13,7 +13,7 @@ import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, sizeOf } from "../fs/look.ts";
-import type { SequenceRange } from "./damage.ts";
+import type { DamagedRegion } from "./damage.ts";
 import { KnownLosses, type Losses } from "./known_losses.ts";
 
 /** Name of the directory in a buffer's directory. */
@@ -44,6 +44,7 @@ export class Quarantine {
   readonly #maxBytes: number;
   readonly #confirm: () => void;
   #losses: KnownLosses | undefined;
+  #isSaved = true;
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
@@ -90,10 +91,22 @@ export class Quarantine {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
   }
 
-  /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
-  async noteLost(lost: readonly SequenceRange[]): Promise<void> {
+  /**
+   * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
+   * Where that fails, it is known at least as long as this object is.
+   */
+  async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
+    const lost = regions.flatMap(({ missing }) => missing ?? []);
+    const unproven = regions.filter((region) => region.unproven === true);
+    const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
+    const acceptedRegions = unproven.filter(({ length }) => length > 0)
+      .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
-      if (!lost.every((range) => this.#readLosses().hasNoted(range))) await this.noteLosses({ lost });
+      const losses = this.#readLosses();
+      const isKnown = lost.every((range) => losses.hasNoted(range)) &&
+        unproven.every((region) => losses.isAccepted(region));
+      if (isKnown && this.#isSaved) return;
+      await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
     }
@@ -105,11 +118,13 @@ export class Quarantine {
    * @throws {FileSystemError} if that fails.
    */
   async noteLosses(losses: Partial<Losses>): Promise<void> {
-    await this.#prepare();
     const known = this.#readLosses().with(losses);
-    if (known.equals(this.#readLosses())) return;
-    await known.save(this.#fileSystem, this.#path);
+    this.#isSaved &&= known.equals(this.#readLosses());
     this.#losses = known;
+    await this.#prepare();
+    if (this.#isSaved) return;
+    await known.save(this.#fileSystem, this.#path);
+    this.#isSaved = true;
   }
 
   /** Whether a whole copy of a region of a segment is there. */

@@ -10,6 +10,10 @@
  * - A region with valid frames behind it is damage; one without, at the end of the last segment, is a torn tail. That
  *   can't be told apart from damage that hit just the last frame, so a tail is copied aside, too, unless it is zeros.
  *   Damage in earlier segments is found when they are read.
+ * - Where nothing proves that a record was ever acknowledged (see `segment_scan.ts`), its loss is said, as `unproven`, with
+ *   the smallest range that is possible, and never refused. All of that is found here: segments with such records are
+ *   read, too, which are the few that one sync would have covered. It is written down for good, because from now on
+ *   the cursor and new segments vouch for what was there before; and so they are synced before these do.
  * - Nothing is written that another owner, or a copy of the directory, may share: the cursor becomes a new file, and a
  *   segment with a hard link is copied before its tail is cut.
  * - The log wins over the cursor. One that the last owner of this directory doesn't know, such as one that was copied back
@@ -27,25 +31,24 @@ import { lookInto, removeIfThere } from "../fs/look.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
+  acknowledgedBefore,
   type CursorPositions,
   type CursorState,
   LOG_START,
   type LogPosition,
+  parseSegmentName,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
-  type SegmentHeader,
   segmentName,
 } from "./format.ts";
 import { type CursorOrigin, originOf } from "./owner_file.ts";
 import type { Ownership } from "./ownership.ts";
-import type { Quarantine } from "./quarantine.ts";
-import { SegmentReader } from "./segment_reader.ts";
+import { Quarantine } from "./quarantine.ts";
+import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier, scanSegment } from "./segment_scan.ts";
 import {
   findUuid,
   judgeSegment,
   lookAtSegment,
-  mostRecords,
-  payloadBytesOf,
   readSegmentHeader,
   type Segment,
   type SegmentPlace,
@@ -95,22 +98,6 @@ export interface Recovered {
 /** Why the cursor isn't as the last owner left it, as `RecoveryReport` explains it. */
 export type CursorProblem = Exclude<CursorOrigin, "own"> | "shared";
 
-/** A bad region of the last segment, not set aside yet. */
-export type Finding = Omit<DamagedRegion, "quarantined">;
-
-/** The last segment, read through. */
-export interface Scan {
-  readonly segment: Segment;
-  readonly header: SegmentHeader;
-  /** Behind its last good frame: in the file, and in the log. */
-  readonly position: number;
-  readonly end: LogPosition;
-  readonly findings: readonly Finding[];
-  /** Bytes behind `position`, and whether they are more than zeros. */
-  readonly tailBytes: number;
-  readonly tailIsZero: boolean;
-}
-
 /** What has to be done, nothing of it done yet. */
 export interface Plan {
   readonly uuid: string;
@@ -130,6 +117,12 @@ export interface Plan {
   readonly lost: readonly SequenceRange[];
   readonly diskBytes: number;
   readonly findings: readonly Finding[];
+  /** The records below this sequence are proven to have been acknowledged; of those behind, nothing is known. */
+  readonly promised: number;
+  /** Whether that goes for a segment that can't be read as well: its owner acknowledged nothing before a sync. */
+  readonly isSynced: boolean;
+  /** The segments with records that nobody may have synced, because they were not acknowledged yet. */
+  readonly unsynced: readonly Segment[];
 }
 
 /**
@@ -143,7 +136,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   options.ownership.confirm();
   if (options.onDamage === "fail") {
     const refused = [...plan.unusable, ...plan.findings].find((finding) =>
-      !options.quarantine.losses.isAccepted(finding)
+      finding.unproven !== true && !options.quarantine.losses.isAccepted(finding)
     );
     if (refused !== undefined) throw new DamagedLogError({ ...refused, reason: describeFinding(refused) });
   }
@@ -191,6 +184,26 @@ export function examine(options: SegmentPlace): Plan {
   return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin });
 }
 
+/** What is promised, and the segments before the last one that hold records of which that isn't known. */
+function findPromised(
+  place: SegmentPlace,
+  { uuid, segments, scan, cursor }: Pick<Plan, "uuid" | "segments" | "scan"> & {
+    readonly cursor: CursorState | undefined;
+  },
+): { promised: number; earlier: Segment[] } {
+  const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
+  let promised = Math.max(lastSequence + 1, resume.nextSequence, scan?.acknowledged ?? 0);
+  if (scan === undefined) return { promised, earlier: [] };
+  let first = segments.length - 1;
+  for (let isFound = scan.segment.firstSequence <= promised; !isFound && first > 0;) {
+    const header = headerOf(place, segments[--first], uuid);
+    if (header === undefined) continue;
+    promised = Math.max(promised, acknowledgedBefore(header));
+    isFound = header.firstSequence <= promised;
+  }
+  return { promised, earlier: segments.slice(first, -1) };
+}
+
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
@@ -205,41 +218,11 @@ function examineLast(
   if (kind === "ours") return scanSegment(handle, segment, judgement.header);
   if (kind === "empty") return "empty";
   // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
-  const most = mostRecords(size);
-  const missing = kind === "foreign" || most < 1
+  const most = kind === "foreign" ? 0 : judgement.records;
+  const missing = most < 1
     ? undefined
     : { first: segment.firstSequence, last: Math.min(segment.firstSequence + most, before) - 1 };
   return { segment: segment.name, offset: 0, length: size, missing };
-}
-
-/** Reads a segment from its first frame to the last good one. */
-function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader): Scan {
-  const size = handle.size();
-  const reader = new SegmentReader(handle, header);
-  const findings: Finding[] = [];
-  let payloadBytes = header.payloadBytesBefore;
-  let position = SEGMENT_HEADER_BYTES;
-  let tailIsZero = true;
-  for (;;) {
-    const before = reader.expected;
-    const item = reader.next(size);
-    if (item.kind === "frame") {
-      payloadBytes += payloadBytesOf(item.frame);
-      position = reader.position;
-    } else if (item.kind === "bad" && !item.last) {
-      const missing = reader.expected > before ? { first: before, last: reader.expected - 1 } : undefined;
-      findings.push({ segment: segment.name, offset: item.offset, length: item.length, missing });
-    } else {
-      tailIsZero = item.kind === "end";
-      break;
-    }
-  }
-  const end: LogPosition = {
-    nextSequence: reader.expected,
-    payloadBytes,
-    logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
-  };
-  return { segment, header, position, end, findings, tailBytes: Math.max(0, size - position), tailIsZero };
 }
 
 /** Brings cursor and log together. */
@@ -256,13 +239,19 @@ function reconcile(
   const cursorLost = cursor === undefined &&
     (segments.length > 0 || found.unusable.length > 0 || found.foundCursor !== undefined);
   const start = startOf(options, segments, scan);
-  const known = cursor ?? { lastSequence: 0, committed: start, resume: start, boundaries: [] };
-  const findings: Finding[] = scan === undefined ? [] : [...scan.findings];
+  const known = cursor ?? { lastSequence: 0, isSynced: false, committed: start, resume: start, boundaries: [] };
+  const { isSynced } = known;
+  const { promised, earlier } = findPromised(options, { uuid, segments, scan, cursor });
+  const findings = findingsOf(options, { uuid, earlier, scan, promised });
 
   const logEnd = scan?.end ??
     { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
-  // What can be read in front of an unreadable segment can't be in it.
-  const unusable = found.unusable.map((one) => ({ ...one, missing: behind(one.missing, logEnd.nextSequence) }));
+  const { unusable, gaps } = unusableBehind(found.unusable, logEnd, {
+    resume: known.resume,
+    place: scan && { segment: scan.segment.name, offset: scan.position },
+    isUnproven: ({ segment }) => isSynced && parseSegmentName(segment)! >= promised,
+  });
+  findings.push(...gaps);
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
   const begun = cursor === undefined ? empty.reduce((most, segment) => Math.max(most, segment.firstSequence), 0) : 0;
@@ -276,12 +265,8 @@ function reconcile(
   }
   if (segments.length > 0 && known.resume.nextSequence < segments[0].firstSequence) {
     const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
-    findings.unshift({ segment: segments[0].name, offset: 0, length: 0, missing });
-  }
-  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
-  if (segments.length === 0 && begins < Infinity && known.resume.nextSequence < begins) {
-    const missing = { first: known.resume.nextSequence, last: begins - 1 };
-    findings.unshift({ segment: segmentName(missing.first), offset: 0, length: 0, missing });
+    const finding = { segment: segments[0].name, offset: 0, length: 0, missing };
+    findings.unshift(...splitAt(promised, { finding, expected: missing.first }));
   }
   const atMost = (position: LogPosition): LogPosition =>
     position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
@@ -296,25 +281,99 @@ function reconcile(
   const uncommitted = (finding: Finding): Finding => {
     return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
   };
-  const lastSequence = next - 1;
   // A segment without a record may be removed again, and with it the word for how many were given out before.
-  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < lastSequence;
+  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
+  const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
+  // Otherwise the log itself knows, and the cursor doesn't vouch for what nobody has synced.
+  const lastSequence = cursorChanged ? next - 1 : known.lastSequence;
   return {
     uuid,
     segments,
     empty,
-    unusable: unusable.map(uncommitted),
+    unusable: label(options, unusable.map(uncommitted)),
     scan,
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
-    cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll,
+    cursorChanged,
     cursorLost,
     cursorProblem: found.origin === "own" ? sharing(options, cursor) : found.origin,
     foundCursor: found.foundCursor,
     end,
     lost,
     diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
-    findings: findings.map(uncommitted),
+    findings: label(options, findings.map(uncommitted)),
+    promised,
+    isSynced,
+    unsynced: isSynced && logEnd.nextSequence > promised ? segments.slice(segments.length - earlier.length - 1) : [],
   };
+}
+
+/** A loss of which nothing proves that it is one. */
+function unproven(finding: Finding): Finding {
+  return { ...finding, unproven: true };
+}
+
+/** Also what was found before, and said to be unproven: by now the cursor vouches for it. */
+function label({ fileSystem, directory }: SegmentPlace, findings: readonly Finding[]): Finding[] {
+  if (findings.length === 0) return [];
+  const { losses } = new Quarantine(fileSystem, directory);
+  return findings.map((finding) => losses.isUnproven(finding.missing) ? unproven(finding) : finding);
+}
+
+/** What was met, as what is promised and what isn't: a loss may be a part of both. */
+function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
+  const { segment, offset, missing } = finding;
+  if (expected >= promised) return [unproven(finding)];
+  if (missing === undefined || missing.last < promised) return [finding];
+  return [
+    { ...finding, missing: { first: missing.first, last: promised - 1 } },
+    unproven({ segment, offset, length: 0, missing: { first: Math.max(missing.first, promised), last: missing.last } }),
+  ];
+}
+
+/** What is bad in the last segment; and in the earlier ones where nothing is promised: the rest is for who reads them. */
+function findingsOf(
+  place: SegmentPlace,
+  { uuid, earlier, scan, promised }: {
+    uuid: string;
+    earlier: readonly Segment[];
+    scan: Scan | undefined;
+    promised: number;
+  },
+): Finding[] {
+  if (scan === undefined) return [];
+  const { met } = scanEarlier(place, { segments: earlier, next: scan.segment, uuid });
+  const split = (one: MetFinding): Finding[] => splitAt(promised, one);
+  return [...met.flatMap(split).filter((finding) => finding.unproven === true), ...scan.met.flatMap(split)];
+}
+
+/**
+ * The segments behind the end of the log that can't be used, the newest first, and the sequences that are missing before
+ * each of them: its name says that they were given out. What can be read in front of one can't be in it.
+ */
+function unusableBehind(
+  found: readonly Finding[],
+  { nextSequence }: LogPosition,
+  { resume, place, isUnproven }: {
+    resume: LogPosition;
+    place: Pick<Finding, "segment" | "offset"> | undefined;
+    isUnproven: (finding: Finding) => boolean;
+  },
+): { unusable: Finding[]; gaps: Finding[] } {
+  const unusable: Finding[] = [];
+  const gaps: Finding[] = [];
+  let next = Math.max(nextSequence, resume.nextSequence);
+  for (const one of found.toReversed()) {
+    const mark = isUnproven(one) ? unproven : (finding: Finding) => finding;
+    const missing = behind(one.missing, nextSequence);
+    unusable.unshift(mark({ ...one, missing }));
+    if (missing === undefined) continue;
+    if (next < missing.first) {
+      const { segment, offset } = place ?? { segment: segmentName(next), offset: 0 };
+      gaps.push(mark({ segment, offset, length: 0, missing: { first: next, last: missing.first - 1 } }));
+    }
+    next = Math.max(next, missing.last + 1);
+  }
+  return { unusable, gaps };
 }
 
 /** Whether a copy of the directory, made of hard links, has the cursor as well. */
@@ -356,7 +415,8 @@ function behind(range: SequenceRange | undefined, next: number): SequenceRange |
 export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Recovered> {
   const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
-  await quarantine.noteLost([...plan.unusable, ...plan.findings].flatMap(({ missing }) => missing ?? []));
+  await quarantine.noteLost([...plan.unusable, ...plan.findings]);
+  for (const { name } of plan.unsynced) await syncSegment(fileSystem, join(directory, name));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
     for (const finding of plan.findings) {
@@ -389,6 +449,15 @@ export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Re
     throw error;
   }
   return summarize(plan, cursor, damaged);
+}
+
+async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> {
+  const handle = fileSystem.open(path, "write");
+  try {
+    await handle.sync();
+  } finally {
+    closeQuietly(handle);
+  }
 }
 
 /** Sets segments aside that can't be read, and removes those without a record. */

@@ -12,13 +12,12 @@ import { isWithin, keyOf, unite } from "./known_losses.ts";
 
 /** Regions that were reported. */
 export class ReportedRegions {
-  /** What is missing because of each, by its bytes. */
-  readonly #missing: ReadonlyMap<string, SequenceRange | undefined>;
+  readonly #bytes: ReadonlySet<string>;
   readonly #allMissing: readonly SequenceRange[];
 
   /** These. */
   constructor(regions: readonly DamagedRegion[]) {
-    this.#missing = new Map(regions.map((region) => [keyOf(region), region.missing]));
+    this.#bytes = new Set(regions.map(keyOf));
     this.#allMissing = unite(regions.flatMap(({ missing }) => missing ?? []));
   }
 
@@ -27,8 +26,6 @@ export class ReportedRegions {
     const { length, missing } = region;
     if (length === 0) return missing === undefined || isWithin(missing, this.#allMissing);
     const key = keyOf(region);
-    if (missing === undefined) return this.#missing.has(key);
-    const known = this.#missing.get(key);
-    return known !== undefined && isWithin(missing, [known]);
+    return this.#bytes.has(key) && (missing === undefined || isWithin(missing, this.#allMissing));
   }
 }

@@ -20,7 +20,13 @@ import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import {
+  type LogPosition,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  segmentName,
+  unacknowledgedBefore,
+} from "./format.ts";
 import { judgeSegment, lookAtSegment } from "./segments.ts";
 import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
@@ -52,6 +58,8 @@ export interface RotationOptions {
   readonly segmentBytes: number;
   /** What all headers have in common. */
   readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "isJson" | "recordLimit">;
+  /** The records below this sequence are acknowledged; `Infinity` where each is as soon as it is written. */
+  readonly acknowledged: () => number;
   /** Whether the name of the first segment is taken by one that a process left without a record. */
   readonly hasEmptySegment: boolean;
   /** Throws if the directory isn't ours any more. */
@@ -112,13 +120,14 @@ export class Rotation {
   }
 
   #headerAt({ nextSequence, payloadBytes, logBytes }: LogPosition): SegmentHeader {
-    const { clock, header } = this.#options;
+    const { clock, header, acknowledged } = this.#options;
     return {
       ...header,
       firstSequence: nextSequence,
       payloadBytesBefore: payloadBytes,
       logBytesBefore: logBytes,
       createdAt: Math.max(0, Math.floor(clock.now())),
+      unacknowledged: unacknowledgedBefore(nextSequence, acknowledged()),
       salt: crypto.getRandomValues(new Uint32Array(1))[0],
     };
   }

@@ -270,13 +270,13 @@ export class SegmentReader {
     const header = this.#headerAt(at, end);
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
     const offset = at - this.#bufferAt;
-    const { length, firstSequence, putTime, flags, count } = header;
+    const { length, firstSequence, putTime, flags, count, unacknowledged } = header;
     if (!isOffered && !isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
       this.#refusedBytes += length;
       return undefined;
     }
     const [bytes, view] = [this.#buffer, this.#view];
-    return { length, firstSequence, putTime, flags, count, fileOffset: at, bytes, view, offset };
+    return { length, firstSequence, putTime, flags, count, unacknowledged, fileOffset: at, bytes, view, offset };
   }
 
   #isBuffered(at: number, length: number): boolean {

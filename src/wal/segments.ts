@@ -1,7 +1,7 @@
 /**
  * Segments from outside: which there are, whose they are, and what can be said of one by its header and its length.
  *
- * Guarantees: nothing is changed, and no frame is believed, because none is read. Recovery, the reader of a buffer and the
+ * Guarantees: nothing is changed, and no frame is believed. Recovery, the reader of a buffer and the
  * command line judge by what stands here, and so they judge alike.
  *
  * @module
@@ -21,6 +21,7 @@ import {
   type SegmentHeader,
   type SegmentHeaderResult,
 } from "./format.ts";
+import { filledBytesOf, mostRecordsIn } from "./unreadable_segment.ts";
 
 /** A segment by its name. */
 export interface Segment {
@@ -89,11 +90,13 @@ export function findUuid(
 /** What a file with the name of a segment is, before any frame of it is read. */
 export type SegmentJudgement =
   | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
-  /** Its creation was interrupted before anything could be written behind the header. */
+  /** Its creation was interrupted before anything could be written behind the header: at most space was set aside. */
   | { readonly kind: "empty"; readonly size: number }
   | { readonly kind: "version"; readonly version: number; readonly size: number }
-  /** Its header can't be read; or it is another buffer's, or belongs to another name. */
-  | { readonly kind: "bad" | "foreign"; readonly size: number };
+  /** Its header can't be read; `records`: so many it held at most. */
+  | { readonly kind: "bad"; readonly size: number; readonly records: number }
+  /** It is another buffer's, or belongs to another name. */
+  | { readonly kind: "foreign"; readonly size: number };
 
 /** Looks at a segment's header and length. */
 export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
@@ -107,12 +110,10 @@ export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string)
       ? { kind: "ours", header: result.header, size }
       : { kind: "foreign", size };
   }
-  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, 0, size) ? "empty" : "bad", size };
-}
-
-/** How many records a segment of `size` bytes held at most, if its header can't be read. */
-export function mostRecords(size: number): number {
-  return Math.max(0, Math.floor((size - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+  const filledBytes = filledBytesOf(handle, size);
+  if (filledBytes <= SEGMENT_HEADER_BYTES) return { kind: "empty", size };
+  const { firstSequence } = segment;
+  return { kind: "bad", size, records: mostRecordsIn({ handle, firstSequence, size, filledBytes }) };
 }
 
 /** Sum of a frame's payloads. */

@@ -32,7 +32,7 @@ function stepsOf(directory: string, records: Records, buffer: FileBuffer<Item>):
   let sequence = 0;
   let characters = 0;
   const writeFrame = (putTime: number): void => {
-    builder.seal({ sequence: ++sequence, putTime, salt: SALT });
+    builder.seal({ sequence: ++sequence, putTime, salt: SALT, acknowledged: sequence });
     fs.writeSync(file, builder.bytes);
     builder.reset();
   };

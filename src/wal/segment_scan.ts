@@ -1,0 +1,174 @@
+/**
+ * Reads segments through for recovery: what is good, what is bad, and what their headers prove about the records before.
+ *
+ * **What is proven.** Where a put is acknowledged only after a sync, a power cut may take a record and keep one behind it,
+ * both of which nobody was promised. Records below the highest `acknowledgedBefore` of all that can be read (see
+ * `format.ts`) and below what the cursor knows of are *promised*: what is missing of them is damage. Of those from there on
+ * nothing proves that they were acknowledged, and nothing that they weren't.
+ *
+ * @module
+ */
+
+import type { FileHandle } from "../fs/file_system.ts";
+import type { DamagedRegion } from "./damage.ts";
+import { acknowledgedBefore, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
+import type { Region } from "./known_losses.ts";
+import { SegmentReader } from "./segment_reader.ts";
+import { isOf, lookAtSegment, payloadBytesOf, readSegmentHeader, type Segment, type SegmentPlace } from "./segments.ts";
+
+/** A bad region, not set aside yet. */
+export type Finding = Omit<DamagedRegion, "quarantined">;
+
+/** A bad region, and the sequence that should have followed there; 0 if bytes are bad and no record is missing. */
+export interface MetFinding {
+  readonly finding: Finding;
+  readonly expected: number;
+}
+
+/** The last segment, read through. */
+export interface Scan {
+  readonly segment: Segment;
+  readonly header: SegmentHeader;
+  /** Behind its last good frame: in the file, and in the log. */
+  readonly position: number;
+  readonly end: LogPosition;
+  readonly met: readonly MetFinding[];
+  /** Bytes behind `position`, and whether they are more than zeros. */
+  readonly tailBytes: number;
+  readonly tailIsZero: boolean;
+  /** The records below this sequence were acknowledged, going by its headers. */
+  readonly acknowledged: number;
+}
+
+/** Reads a segment from its first frame to the last good one. */
+export function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader): Scan {
+  const size = handle.size();
+  const reader = new SegmentReader(handle, header);
+  const met: MetFinding[] = [];
+  let acknowledged = acknowledgedBefore(header);
+  let payloadBytes = header.payloadBytesBefore;
+  let position = SEGMENT_HEADER_BYTES;
+  let tailIsZero = true;
+  for (;;) {
+    const expected = reader.expected;
+    const item = reader.next(size);
+    if (item.kind === "frame") {
+      payloadBytes += payloadBytesOf(item.frame);
+      position = reader.position;
+      acknowledged = Math.max(acknowledged, acknowledgedBefore(item.frame));
+    } else if (item.kind === "bad" && !item.last) {
+      const { offset, length } = item;
+      // A writer leaves no room between two frames: where all records are there, no power cut has made those bytes.
+      const missing = reader.expected > expected ? { first: expected, last: reader.expected - 1 } : undefined;
+      const finding = { segment: segment.name, offset, length, missing };
+      met.push({ finding, expected: missing === undefined ? 0 : expected });
+    } else {
+      tailIsZero = item.kind === "end";
+      break;
+    }
+  }
+  const end: LogPosition = {
+    nextSequence: reader.expected,
+    payloadBytes,
+    logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
+  };
+  return { segment, header, position, end, met, tailBytes: Math.max(0, size - position), tailIsZero, acknowledged };
+}
+
+/** Segments before the last one. */
+export interface EarlierSegments {
+  /** In order. */
+  readonly segments: readonly Segment[];
+  /** Where the last one begins. */
+  readonly next: Segment;
+  readonly uuid: string;
+}
+
+/** What was met in them, and what their headers prove. */
+export interface EarlierScan {
+  readonly met: readonly MetFinding[];
+  readonly acknowledged: number;
+}
+
+/**
+ * Reads segments as the reader of a log does, up to where the last one begins. What is none of this log is left to that
+ * reader.
+ */
+export function scanEarlier(place: SegmentPlace, { segments, next, uuid }: EarlierSegments): EarlierScan {
+  const scan = new EarlierSegmentsScan(segments[0]?.firstSequence ?? next.firstSequence);
+  segments.forEach((segment, i) => {
+    const behind = segments.slice(i + 1).find((other) => headerOf(place, other, uuid) !== undefined) ?? next;
+    lookAtSegment(place, segment, (handle) => {
+      const result = readSegmentHeader(handle);
+      if (result.kind === "bad") scan.skip({ segment: segment.name, offset: 0, length: handle.size() });
+      if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+        scan.read(handle, { segment, header: result.header, next: behind.firstSequence });
+      }
+    });
+  });
+  scan.settle(next.firstSequence, { segment: next.name, offset: SEGMENT_HEADER_BYTES, length: 0 });
+  return scan;
+}
+
+/** The header of a segment of this log. */
+export function headerOf(place: SegmentPlace, segment: Segment, uuid: string): SegmentHeader | undefined {
+  const result = lookAtSegment(place, segment, readSegmentHeader);
+  return result.kind === "header" && isOf(result.header, uuid, segment) ? result.header : undefined;
+}
+
+/** Bad regions are gathered until good bytes follow: then it is known which sequences are missing because of them. */
+class EarlierSegmentsScan implements EarlierScan {
+  readonly met: MetFinding[] = [];
+  acknowledged = 0;
+  #expected: number;
+  #regions: Region[] = [];
+
+  constructor(expected: number) {
+    this.#expected = expected;
+  }
+
+  skip(region: Region): void {
+    if (region.length > 0) this.#regions.push(region);
+  }
+
+  settle(next: number, place: Region): void {
+    const expected = this.#expected;
+    const missing = next > expected ? { first: expected, last: next - 1 } : undefined;
+    const regions = this.#regions.length > 0 || missing === undefined ? this.#regions : [place];
+    regions.forEach((region, i) => {
+      const finding = { ...region, missing: i === regions.length - 1 ? missing : undefined };
+      this.met.push({ finding, expected });
+    });
+    this.#regions = [];
+    this.#expected = Math.max(expected, next);
+  }
+
+  read(
+    handle: FileHandle,
+    { segment: { name, firstSequence }, header, next }: { segment: Segment; header: SegmentHeader; next: number },
+  ): void {
+    const size = handle.size();
+    const reader = new SegmentReader(handle, header);
+    this.settle(firstSequence, { segment: name, offset: SEGMENT_HEADER_BYTES, length: 0 });
+    this.#prove(acknowledgedBefore(header));
+    while (reader.expected < next) {
+      const item = reader.next(size);
+      if (item.kind === "frame") {
+        const { fileOffset, firstSequence, count } = item.frame;
+        // As in the last segment: such bytes are for the reader of the log.
+        if (firstSequence <= this.#expected) this.#regions = [];
+        this.settle(firstSequence, { segment: name, offset: fileOffset, length: 0 });
+        this.#expected = firstSequence + count;
+        this.#prove(acknowledgedBefore(item.frame));
+        continue;
+      }
+      if (item.kind === "bad") this.skip({ segment: name, offset: item.offset, length: item.length });
+      if (item.kind === "end" || item.last) return;
+    }
+    this.skip({ segment: name, offset: reader.position, length: reader.tailBytes(size) });
+  }
+
+  #prove(acknowledged: number): void {
+    this.acknowledged = Math.max(this.acknowledged, acknowledged);
+  }
+}
