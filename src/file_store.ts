@@ -23,6 +23,7 @@ import { LOCK_NAME, lockDirectory, OWNER_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
+import { subtract } from "./wal/known_losses.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
 import type { CommitState } from "./wal/segment_list.ts";
@@ -156,9 +157,11 @@ export class FileStore implements RecordStore {
     this.#parts.relay.listener = events;
   }
 
-  lostFrom(next: number): number {
+  lostFrom(next: number, before = Infinity): number {
     let lost = 0;
-    for (const { first, last } of this.#parts.recovered.lost) lost += Math.max(0, last + 1 - Math.max(first, next));
+    for (const { first, last } of this.#parts.recovered.lost) {
+      lost += Math.max(0, Math.min(last + 1, before) - Math.max(first, next));
+    }
     return lost;
   }
 
@@ -371,7 +374,9 @@ function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolea
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost } = recovered;
-  const inFlight = (boundaries.at(-1) ?? committed).nextSequence - committed.nextSequence;
-  const recoveredRecords = end.nextSequence - resume.nextSequence - count(lost) + inFlight;
+  const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
+  const dropped = { first: inFlight, last: resume.nextSequence - 1 };
+  const missing = count(subtract(lost, [dropped]));
+  const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, durationMs };
 }

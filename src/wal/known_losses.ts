@@ -29,7 +29,7 @@ const NEW_NAME = "losses.json.new";
 /** More than this was not written by us. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
 /** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
-const MAX_LOST_RANGES = 4096;
+export const MAX_LOST_RANGES = 4096;
 
 /** Bad bytes of a segment. */
 export type Region = Pick<DamagedRegion, "segment" | "offset" | "length">;
@@ -140,6 +140,17 @@ function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange
     else to = middle;
   }
   return from < ranges.length && ranges[from].first <= first && last <= ranges[from].last;
+}
+
+/** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
+export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  let [from, to] = [0, ranges.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (ranges[middle].last < first) from = middle + 1;
+    else to = middle;
+  }
+  return from < ranges.length && ranges[from].first <= last;
 }
 
 function keyOf({ segment, offset, length }: Region): string {

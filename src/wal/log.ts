@@ -22,7 +22,8 @@ import type { FileLock, FileSystem } from "../fs/file_system.ts";
 import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
+import type { LogPosition } from "./format.ts";
+import type { SegmentSize } from "./disk_usage.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_view.ts";
 import { PutGroup } from "./put_group.ts";
@@ -128,8 +129,9 @@ export class Log implements LogView {
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
     const hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
     const segments = hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
-    const diskBytes = recovered.diskBytes - (hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
-    this.#list = new SegmentList({ fileSystem, directory, uuid, quarantine, segments, diskBytes });
+    const { end } = recovered;
+    const sizes = recovered.sizes.filter(({ segment }) => segment.firstSequence < end.nextSequence);
+    this.#list = new SegmentList({ fileSystem, directory, uuid, quarantine, segments, sizes, end });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
     this.#syncs = new SyncQueue({
@@ -180,6 +182,11 @@ export class Log implements LogView {
   /** Where the segment behind another one begins; `undefined` behind the last. */
   nextAfter(segment: Segment): number | undefined {
     return this.#list.nextAfter(segment);
+  }
+
+  /** The reader has looked at a segment. */
+  note(size: SegmentSize): void {
+    this.#list.note(size);
   }
 
   /** The segment that is written to, if one is yet. */

@@ -14,7 +14,7 @@ import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, sizeOf } from "../fs/look.ts";
 import type { SequenceRange } from "./damage.ts";
-import { KnownLosses, type Losses } from "./known_losses.ts";
+import { KnownLosses, type Losses, MAX_LOST_RANGES, unite } from "./known_losses.ts";
 
 /** Name of the directory in a buffer's directory. */
 export const QUARANTINE_NAME = "quarantine";
@@ -32,6 +32,7 @@ export class Quarantine {
   readonly #path: string;
   readonly #maxBytes: number;
   #losses: KnownLosses | undefined;
+  #namedMissing: readonly SequenceRange[] = [];
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
@@ -64,6 +65,14 @@ export class Quarantine {
     }
   }
 
+  /**
+   * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
+   * any more. In order, without overlaps.
+   */
+  get namedMissing(): readonly SequenceRange[] {
+    return this.#namedMissing;
+  }
+
   /** Read once, when it is first asked for. */
   #readLosses(): KnownLosses {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
@@ -71,11 +80,17 @@ export class Quarantine {
 
   /** Writes down that sequences are lost, before anything is done that makes it harder to see. */
   async noteLost(lost: readonly SequenceRange[]): Promise<void> {
+    if (lost.length > 0) this.remember(lost);
     try {
       if (lost.length > 0) await this.noteLosses({ lost });
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
+  remember(lost: readonly SequenceRange[]): void {
+    this.#namedMissing = unite([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**

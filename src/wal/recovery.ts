@@ -21,7 +21,9 @@ import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle } from "../fs/file_system.ts";
 import { Cursor } from "./cursor.ts";
+import { CursorPlaces, headerPosition } from "./cursor_places.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
+import type { SegmentSize } from "./disk_usage.ts";
 import {
   type CursorState,
   FORMAT_VERSION,
@@ -31,15 +33,16 @@ import {
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
-import type { Quarantine } from "./quarantine.ts";
+import { lookAtDropped, lookAtOldest } from "./first_look.ts";
+import { subtract, unite } from "./known_losses.ts";
+import { within } from "./positions.ts";
+import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
 import { SegmentReader } from "./segment_reader.ts";
 import {
   findUuid,
   judgeSegment,
   lookAtSegment,
   mostRecords,
-  payloadBytesOf,
-  readSegmentHeader,
   type Segment,
   type SegmentPlace,
   segmentsAmong,
@@ -63,11 +66,11 @@ export interface Recovered {
   readonly committed: LogPosition;
   readonly resume: LogPosition;
   readonly boundaries: readonly LogPosition[];
-  /** Sequences known not to be there, behind `resume`. */
+  /** Sequences behind `committed` that are not going to be delivered: in order, without overlaps. */
   readonly lost: readonly SequenceRange[];
   readonly damaged: readonly DamagedRegion[];
-  /** Bytes of all segments, reckoned from the running totals in their headers. */
-  readonly diskBytes: number;
+  /** Sizes of the segments that were looked at. */
+  readonly sizes: readonly SegmentSize[];
   readonly truncatedBytes: number;
   readonly cursorLost: boolean;
 }
@@ -82,6 +85,8 @@ export interface Scan {
   /** Behind its last good frame: in the file, and in the log. */
   readonly position: number;
   readonly end: LogPosition;
+  /** The cursor's positions in it, by their sequences, with what the frames say of them. */
+  readonly found: ReadonlyMap<number, LogPosition>;
   readonly findings: readonly Finding[];
   /** Bytes behind `position`, and whether they are more than zeros. */
   readonly tailBytes: number;
@@ -102,7 +107,7 @@ export interface Plan {
   readonly cursorLost: boolean;
   readonly end: LogPosition;
   readonly lost: readonly SequenceRange[];
-  readonly diskBytes: number;
+  readonly sizes: readonly SegmentSize[];
   readonly findings: readonly Finding[];
 }
 
@@ -137,7 +142,8 @@ export function describeFinding(finding: { length: number; missing: SequenceRang
  */
 export function examine(options: SegmentPlace): Plan {
   const { fileSystem, directory } = options;
-  const segments = segmentsAmong(fileSystem.list(directory));
+  const names = fileSystem.list(directory);
+  const segments = segmentsAmong(names);
   const cursor = Cursor.read(fileSystem, directory);
   const uuid = findUuid(options, segments, cursor) ?? crypto.randomUUID();
   const empty: Segment[] = [];
@@ -150,7 +156,7 @@ export function examine(options: SegmentPlace): Plan {
     const result = lookAtSegment(
       options,
       segment,
-      (handle) => examineLast(handle, { segment, uuid, directory, before }),
+      (handle) => examineLast(handle, { segment, uuid, directory, before, cursor }),
     );
     before = segment.firstSequence;
     if (result === "empty") empty.push(segment);
@@ -158,13 +164,20 @@ export function examine(options: SegmentPlace): Plan {
     else unusable.push(result);
     if (scan === undefined) segments.pop();
   }
-  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor });
+  const lost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];
+  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, lost });
 }
 
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
-  { segment, uuid, directory, before }: { segment: Segment; uuid: string; directory: string; before: number },
+  { segment, uuid, directory, before, cursor }: {
+    segment: Segment;
+    uuid: string;
+    directory: string;
+    before: number;
+    cursor: CursorState | undefined;
+  },
 ): Scan | Finding | "empty" {
   const judgement = judgeSegment(handle, segment, uuid);
   const { kind, size } = judgement;
@@ -172,7 +185,10 @@ function examineLast(
     const path = join(directory, segment.name);
     throw new UnsupportedVersionError({ path, version: judgement.version, supported: FORMAT_VERSION });
   }
-  if (kind === "ours") return scanSegment(handle, segment, judgement.header);
+  if (kind === "ours") {
+    const known = cursor?.uuid === uuid ? cursor : undefined;
+    return scanSegment(handle, { segment, header: judgement.header, cursor: known });
+  }
   if (kind === "empty") return "empty";
   // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
   const most = mostRecords(size);
@@ -182,48 +198,70 @@ function examineLast(
   return { segment: segment.name, offset: 0, length: size, missing };
 }
 
-/** Reads a segment from its first frame to the last good one. */
-function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader): Scan {
+/**
+ * Reads a segment from its first frame to the last good one. Where somebody is going to read on from the middle, it is read
+ * as he will: what he finds there counts, not what stands before it. What is said to be missing and what is delivered would
+ * not agree otherwise where frames have changed places, or the beginning of a `putMany` is damaged.
+ */
+function scanSegment(
+  handle: FileHandle,
+  { segment, header, cursor }: { segment: Segment; header: SegmentHeader; cursor: CursorState | undefined },
+): Scan {
   const size = handle.size();
   const reader = new SegmentReader(handle, header);
+  const places = new CursorPlaces(header, cursor);
   const findings: Finding[] = [];
-  let payloadBytes = header.payloadBytesBefore;
   let position = SEGMENT_HEADER_BYTES;
   let tailIsZero = true;
   for (;;) {
+    places.enter(reader, size);
     const before = reader.expected;
     const item = reader.next(size);
     if (item.kind === "frame") {
-      payloadBytes += payloadBytesOf(item.frame);
+      places.pass(item.frame);
       position = reader.position;
-    } else if (item.kind === "bad" && !item.last) {
-      const missing = reader.expected > before ? { first: before, last: reader.expected - 1 } : undefined;
-      findings.push({ segment: segment.name, offset: item.offset, length: item.length, missing });
-    } else {
+      continue;
+    }
+    const isLast = item.kind === "end" || item.last;
+    const [offset, length] = item.kind === "end" ? [reader.position, item.zeros] : [item.offset, item.length];
+    const entered = places.enterWithin(reader, { from: offset, to: offset + length, size });
+    if (entered !== undefined) {
+      // What was there is committed or dropped.
+      findings.push({ segment: segment.name, offset, length: entered - offset, missing: undefined });
+    } else if (isLast) {
       tailIsZero = item.kind === "end";
       break;
+    } else {
+      const missing = reader.expected > before ? { first: before, last: reader.expected - 1 } : undefined;
+      findings.push({ segment: segment.name, offset, length, missing });
     }
   }
   const end: LogPosition = {
     nextSequence: reader.expected,
-    payloadBytes,
+    payloadBytes: places.end(reader.expected),
     logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
   };
-  return { segment, header, position, end, findings, tailBytes: Math.max(0, size - position), tailIsZero };
+  const { found } = places;
+  return { segment, header, position, end, found, findings, tailBytes: Math.max(0, size - position), tailIsZero };
 }
+
+/** In front of every position. */
+const NOWHERE: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
 
 /** Brings cursor and log together. */
 function reconcile(
   found: Pick<Plan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
     options: SegmentPlace;
     cursor: CursorState | undefined;
+    /** Named missing by an earlier process. */
+    lost: readonly SequenceRange[];
   },
 ): Plan {
   const { options, uuid, segments, empty, scan } = found;
   const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
   const cursorLost = cursor === undefined &&
     (segments.length > 0 || found.unusable.length > 0 || found.cursor !== undefined);
-  const start = startOf(options, segments, scan);
+  const { start, sizes } = lookAtOldest(options, segments, { uuid, otherwise: scan?.end ?? LOG_START });
   const known = cursor ?? { lastSequence: 0, committed: start, resume: start, boundaries: [] };
   const findings: Finding[] = scan === undefined ? [] : [...scan.findings];
 
@@ -242,24 +280,34 @@ function reconcile(
     const segment = scan?.segment.name ?? segmentName(from);
     findings.push({ segment, offset: scan?.position ?? 0, length: 0, missing: { first: from, last: lastKnown } });
   }
-  if (segments.length > 0 && known.resume.nextSequence < segments[0].firstSequence) {
-    const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
-    findings.unshift({ segment: segments[0].name, offset: 0, length: 0, missing });
-  }
   const begins = Math.min(...unusable.map(({ missing }) => missing?.first ?? Infinity));
-  if (segments.length === 0 && begins < Infinity && known.resume.nextSequence < begins) {
-    const missing = { first: known.resume.nextSequence, last: begins - 1 };
-    findings.unshift({ segment: segmentName(missing.first), offset: 0, length: 0, missing });
+  for (const missing of absentBefore(segments.at(0)?.firstSequence ?? begins, known)) {
+    const segment = segments.at(0)?.name ?? segmentName(missing.first);
+    findings.unshift({ segment, offset: 0, length: 0, missing });
   }
-  const atMost = (position: LogPosition): LogPosition =>
-    position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
-  const committed = atMost(known.committed);
-  const boundaries = known.boundaries.filter((b) => b.nextSequence > committed.nextSequence).map(atMost);
-  const missing = lostBehind([...unusable, ...findings], known.resume.nextSequence);
+  const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
+  const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
+  const place = (position: LogPosition): LogPosition => {
+    const placed = scan?.found.get(position.nextSequence) ?? position;
+    return position.nextSequence < logEnd.nextSequence ? placed : { ...end, nextSequence: position.nextSequence };
+  };
+  // From behind, because the log wins: what is before can't count more than what is behind.
+  const resumed = within(place(known.resume), first, end);
+  const boundaries: LogPosition[] = [];
+  let bound = resumed;
+  for (const boundary of known.boundaries.toReversed()) {
+    if (boundary.nextSequence <= known.committed.nextSequence) continue;
+    boundaries.unshift(bound = within(place(boundary), first, bound));
+  }
+  const committed = within(place(known.committed), first, bound);
+  const told = unite([...lostBehind([...unusable, ...findings], committed.nextSequence), ...found.lost]);
+  const missing = behindAll(told, known.resume.nextSequence);
   // If nothing that can be read is left, there is nothing to go on with either.
   const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
-  const resume = isAllLost ? end : atMost(known.resume);
-  const lost = isAllLost ? [] : missing;
+  const resume = isAllLost ? end : resumed;
+  const lost = isAllLost
+    ? subtract(behindAll(told, committed.nextSequence), missing)
+    : behindAll(told, committed.nextSequence);
   // Nobody misses what is committed.
   const uncommitted = (finding: Finding): Finding => {
     return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
@@ -278,26 +326,38 @@ function reconcile(
     cursorLost,
     end,
     lost,
-    diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
+    sizes: [
+      ...sizes.filter(({ segment }) => segment !== scan?.segment),
+      ...lookAtDropped(options, segments, { uuid, state: known }).filter(({ segment }) => segment !== scan?.segment),
+      ...(scan === undefined ? [] : [sizeOf(scan)]),
+    ],
     findings: findings.map(uncommitted),
   };
 }
 
-/** Where the log begins: before the first record of the oldest segment whose header can be read. */
-function startOf(options: SegmentPlace, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
-  if (segments.length === 0) return LOG_START;
-  const result = lookAtSegment(options, segments[0], readSegmentHeader);
-  const header = result.kind === "header" ? result.header : scan!.header;
-  return {
-    nextSequence: segments[0].firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  };
+/** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
+function absentBefore(
+  first: number,
+  { committed, resume, boundaries }: Omit<CursorState, "generation" | "uuid">,
+): SequenceRange[] {
+  const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
+  const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
+  return [rest, inFlight].filter(({ first, last }) => first <= last);
+}
+
+/** The last segment, without its tail. */
+function sizeOf({ segment, header: { logBytesBefore }, position }: Scan): SegmentSize {
+  return { segment, bytes: position, logBytesBefore };
 }
 
 /** The sequences from `next` on that are missing. */
 function lostBehind(findings: readonly Finding[], next: number): SequenceRange[] {
-  return findings.map(({ missing }) => behind(missing, next)).filter((range) => range !== undefined);
+  return behindAll(findings.flatMap(({ missing }) => missing ?? []), next);
+}
+
+/** The parts of ranges from `next` on. */
+function behindAll(ranges: readonly SequenceRange[], next: number): SequenceRange[] {
+  return ranges.map((range) => behind(range, next)).filter((range) => range !== undefined);
 }
 
 /** How many sequences there are in ranges that don't overlap. */
@@ -315,6 +375,7 @@ function behind(range: SequenceRange | undefined, next: number): SequenceRange |
 export async function carryOut(plan: Plan, options: Omit<RecoveryOptions, "onDamage">): Promise<Recovered> {
   const { fileSystem, directory, quarantine } = options;
   const damaged: DamagedRegion[] = [];
+  quarantine.remember(plan.lost);
   await quarantine.noteLost([...plan.unusable, ...plan.findings].flatMap(({ missing }) => missing ?? []));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
@@ -376,7 +437,7 @@ function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]
     boundaries,
     lost,
     damaged,
-    diskBytes: plan.diskBytes,
+    sizes: plan.sizes,
     truncatedBytes: scan?.tailBytes ?? 0,
     cursorLost,
   };

@@ -16,7 +16,7 @@ import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import { type LogPosition, type SegmentHeader, segmentName } from "./format.ts";
 import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import type { SyncQueue } from "./sync_queue.ts";
@@ -92,8 +92,7 @@ export class Rotation {
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence });
-    list.grew(SEGMENT_HEADER_BYTES);
+    list.append({ name: writer.name, firstSequence }, header.logBytesBefore);
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
     return active;

@@ -10,7 +10,8 @@
 import { join } from "@std/path/join";
 import { isGone, sizeOf } from "../fs/look.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import type { LogPosition } from "./format.ts";
+import { DiskUsage, type SegmentSize } from "./disk_usage.ts";
+import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { isOf, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
 
@@ -30,9 +31,11 @@ export interface SegmentListOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly quarantine: Quarantine;
-  /** Those that recovery found, in order, and their bytes. */
+  /** Those that recovery found, in order, and the sizes of those that it has looked at. */
   readonly segments: readonly Segment[];
-  readonly diskBytes: number;
+  readonly sizes: readonly SegmentSize[];
+  /** Where the next segment begins. */
+  readonly end: LogPosition;
 }
 
 /** The segments of one log, in order. */
@@ -41,13 +44,13 @@ export class SegmentList {
   readonly #segments: Segment[];
   /** Names of those whose header was looked at, and whether it is one of this log. */
   readonly #isOurs = new Map<string, boolean>();
-  #diskBytes: number;
+  readonly #usage: DiskUsage;
 
   /** For one log. */
   constructor(options: SegmentListOptions) {
     this.#options = options;
     this.#segments = [...options.segments];
-    this.#diskBytes = options.diskBytes;
+    this.#usage = new DiskUsage(this.#segments, options.sizes, options.end);
   }
 
   /** All of them. */
@@ -55,20 +58,26 @@ export class SegmentList {
     return this.#segments;
   }
 
-  /** Their bytes. */
+  /** Their bytes, as far as is known. */
   get diskBytes(): number {
-    return this.#diskBytes;
+    return this.#usage.bytes;
   }
 
-  /** Adds a segment that was just created behind the others. */
-  append(segment: Segment): void {
+  /** Adds a segment that was just created behind the others, with a header that says `logBytesBefore`. */
+  append(segment: Segment, logBytesBefore: number): void {
     this.#segments.push(segment);
     this.#isOurs.set(segment.name, true);
+    this.#usage.note({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
   /** Says that the last one has grown. */
   grew(bytes: number): void {
-    this.#diskBytes += bytes;
+    this.#usage.grew(bytes);
+  }
+
+  /** Somebody has looked at one of them. */
+  note(size: SegmentSize): void {
+    this.#usage.note(size);
   }
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
@@ -107,20 +116,20 @@ export class SegmentList {
         await quarantine.copy({ segment: segment.name, offset: 0, length });
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
-      this.#forget(segment, length);
+      this.#forget(segment);
       // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
       if (!isGone(error)) throw error;
-      this.#forget(segment, 0);
+      this.#forget(segment);
     }
   }
 
-  #forget(segment: Segment, size: number): void {
-    this.#diskBytes -= size;
+  #forget(segment: Segment): void {
     this.#isOurs.delete(segment.name);
     this.#segments.splice(this.#segments.indexOf(segment), 1);
+    this.#usage.remove(segment);
   }
 
   /** Whether all records from segment `i` up to where segment `next` begins are committed or dropped. */
@@ -135,9 +144,12 @@ export class SegmentList {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
     const { fileSystem, directory, uuid } = this.#options;
-    const result = lookAtSegment({ fileSystem, directory }, segment, readSegmentHeader);
+    const { result, bytes } = lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+      return { result: readSegmentHeader(handle), bytes: handle.size() };
+    });
     const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
+    this.#usage.note({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
     return isOurs;
   }
 }
