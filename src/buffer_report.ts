@@ -145,7 +145,7 @@ export interface BufferStats {
   readonly oldestAgeMs: number;
   /** Segments on disk. */
   readonly segments: number;
-  /** Bytes of all segments on disk. */
+  /** Bytes of all segments on disk; of those that nobody has looked at since `open()`, what was written to them. */
   readonly diskBytes: number;
   /**
    * Sequence of the last record that was accepted, by whomever and whenever; 0 for a new buffer. At the start it says how
