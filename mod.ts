@@ -60,7 +60,7 @@ export {
   textCodec,
 } from "./src/codec.ts";
 export { type Clock, systemClock, type TimerOptions } from "./src/clock.ts";
-export type { FileHandle, FileLock, FileSystem, OpenMode } from "./src/fs/file_system.ts";
+export type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./src/fs/file_system.ts";
 export type { Fsync } from "./src/wal/log.ts";
 export {
   BatchMismatchError,
@@ -82,6 +82,7 @@ export {
   type LockOwner,
   NoSpaceError,
   NotABufferError,
+  OwnershipLostError,
   PermissionError,
   ProducerClosedError,
   ProducerStoppedError,

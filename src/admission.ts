@@ -3,15 +3,18 @@
  *
  * Guarantees: puts are accepted in call order, those that wait included: as long as one waits, later ones queue behind
  * it; a record is encoded at the call, also if it has to wait; a put that is refused, or gives up waiting, leaves
- * nothing behind; one that could never fit is refused at once instead of waiting for ever.
+ * nothing behind; one that could never fit is refused at once instead of waiting for ever. What one that waits costs doesn't
+ * depend on how many others do.
  *
  * @module
  */
 
+import { AbortCalls } from "./abort_calls.ts";
 import type { Codec } from "./codec.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
+import { WaitingLine } from "./waiting_line.ts";
 import type { SequenceRange } from "./wal/damage.ts";
 
 /** What admission needs of the buffer. */
@@ -42,7 +45,8 @@ export class Admission<T> {
   readonly #options: ResolvedOptions<T>;
   readonly #host: AdmissionHost;
   readonly #limitBytes: number;
-  readonly #queue: Waiting[] = [];
+  readonly #queue = new WaitingLine<Waiting>();
+  readonly #aborts = new AbortCalls();
   #isFull = false;
   #isMakingRoom = false;
   #isEncoding = false;
@@ -105,8 +109,9 @@ export class Admission<T> {
 
   /** Lets those in who fit now. To be called when there is more space. */
   pump(): void {
-    while (this.#queue.length > 0 && !this.#isMakingRoom) {
-      const waiting = this.#queue[0];
+    while (!this.#isMakingRoom) {
+      const waiting = this.#queue.first;
+      if (waiting === undefined) return;
       this.#addUnit(waiting.payloads);
       if (this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
         this.#queue.shift();
@@ -123,12 +128,12 @@ export class Admission<T> {
 
   /** Rejects everyone who waits. */
   rejectAll(error: unknown): void {
-    for (const waiting of this.#queue.splice(0)) waiting.reject(error);
+    for (const waiting of this.#queue.takeAll()) waiting.reject(error);
   }
 
   /** Whether what was added can be accepted: there is room, and nobody waits. */
   #fits(): boolean {
-    if (this.#queue.length > 0 || this.#host.backlogBytes() > this.#options.maxBacklogBytes) return false;
+    if (this.#queue.first !== undefined || this.#host.backlogBytes() > this.#options.maxBacklogBytes) return false;
     this.#isFull = false;
     return true;
   }
@@ -177,32 +182,33 @@ export class Admission<T> {
     }
     return new Promise((resolve, reject) => {
       const leave = () => {
-        this.#queue.splice(this.#queue.indexOf(waiting), 1);
+        const isFirst = this.#queue.first === waiting;
+        leaveLine();
         waiting.reject(signal?.reason);
         // Whoever waits behind may be smaller.
-        this.pump();
+        if (isFirst) this.pump();
       };
       const waiting: Waiting = {
         payloads,
         accept: (first) => {
-          signal?.removeEventListener("abort", leave);
+          forgetAbort?.();
           resolve(first);
         },
         reject: (error) => {
-          signal?.removeEventListener("abort", leave);
+          forgetAbort?.();
           this.#host.onRejected();
           reject(error);
         },
       };
-      signal?.addEventListener("abort", leave, { once: true });
-      this.#queue.push(waiting);
+      const forgetAbort = signal === undefined ? undefined : this.#aborts.add(signal, leave);
+      const leaveLine = this.#queue.join(waiting);
       this.pump();
     });
   }
 
   /** Drops a batch for the first in the queue, then tries again. */
   async #makeRoom(waiting: Waiting): Promise<void> {
-    const isWanted = () => this.#queue[0] === waiting;
+    const isWanted = () => this.#queue.first === waiting;
     let error: unknown;
     // For one who gives up in the same tick nothing is dropped.
     await undefined;

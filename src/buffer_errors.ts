@@ -210,15 +210,65 @@ export class BufferLockedError extends BufferError {
  * ```
  */
 export class BufferFailedError extends BufferError {
-  /** Always `"BUFFER_FAILED"`. */
-  readonly code = "BUFFER_FAILED";
+  /** `"BUFFER_FAILED"`, or the code of a subclass. */
+  readonly code: "BUFFER_FAILED" | "OWNERSHIP_LOST" = "BUFFER_FAILED";
   /** The buffer's directory. */
   readonly path: string;
 
-  /** Creates the error for the buffer at `path`. */
-  constructor(path: string, cause: unknown) {
-    super(`Cannot go on with buffer "${path}": an earlier write or sync failed`, { cause });
+  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  constructor(path: string, cause: unknown, reason = "an earlier write or sync failed") {
+    super(`Cannot go on with buffer "${path}": ${reason}`, cause === undefined ? undefined : { cause });
     this.path = path;
+  }
+}
+
+/**
+ * The buffer's directory isn't this owner's any more: another program has opened the buffer although it was locked, or the
+ * directory was moved, removed or replaced. The buffer has failed: nothing is acknowledged, created or removed after it was
+ * noticed. What was acknowledged before is in the directory's log, and is delivered by whoever has it, but perhaps for
+ * {@linkcode OwnershipLostError.unconfirmed}.
+ *
+ * @example Stop, and say what another owner may have overlooked
+ * ```ts
+ * import { FileBuffer, OwnershipLostError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * await buffer.put("acknowledged");
+ * await buffer.flush();
+ *
+ * fileSystem.rename("/events.wal", "/elsewhere");
+ * const error = await assertRejects(() => buffer.emit(), OwnershipLostError);
+ * assertEquals([error.code, error.unconfirmed], ["OWNERSHIP_LOST", undefined]);
+ * await buffer.close();
+ *
+ * const moved = await FileBuffer.open<string>({ path: "/elsewhere", fileSystem });
+ * assertEquals((await moved.emit()).records, ["acknowledged"]);
+ * await moved.close();
+ * ```
+ */
+export class OwnershipLostError extends BufferFailedError {
+  /** Always `"OWNERSHIP_LOST"`. */
+  override readonly code = "OWNERSHIP_LOST";
+  /**
+   * The sequences that were acknowledged since the buffer was last known to have this one owner. Another owner may have
+   * overlooked them: it sets aside and reports what it finds of them, and delivers none. `undefined` if there are none, as
+   * always with `fsync: "always"`.
+   */
+  readonly unconfirmed: { readonly first: number; readonly last: number } | undefined;
+
+  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  constructor(
+    path: string,
+    data: {
+      readonly reason: string;
+      readonly unconfirmed: { readonly first: number; readonly last: number } | undefined;
+    },
+  ) {
+    super(path, undefined, data.reason);
+    this.unconfirmed = data.unconfirmed;
   }
 }
 

@@ -46,6 +46,16 @@ export interface RecoveryReport {
   readonly damaged: readonly DamagedRegion[];
   /** Whether the commit position was lost, so that everything on disk is delivered again. */
   readonly cursorLost: boolean;
+  /**
+   * Why the file that keeps the commit position isn't as the last owner of this directory left it; missing if it is.
+   *
+   * - `"foreign"`: it is another directory's, most likely of a copy of this one that has gone on. It isn't believed, and
+   *   everything on disk is delivered again.
+   * - `"older"`: it was restored from a backup, or lost its last state in a power cut. What was committed since is delivered
+   *   again.
+   * - `"shared"`: a copy of the directory made of hard links has it, too. From now on each has its own.
+   */
+  readonly cursorProblem?: "foreign" | "older" | "shared";
   /** How long `open()` took, in milliseconds. */
   readonly durationMs: number;
 }

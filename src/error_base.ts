@@ -35,6 +35,7 @@ export type BufferErrorCode =
   | "FILE_SYSTEM"
   | "NO_SPACE"
   | "NOT_A_BUFFER"
+  | "OWNERSHIP_LOST"
   | "PERMISSION"
   | "PRODUCER_CLOSED"
   | "PRODUCER_STOPPED"

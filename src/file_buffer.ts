@@ -183,6 +183,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
         return { end: store.end, committed, inFlightBatches: boundaries.length };
       },
       hasFailed: () => store.failure !== undefined,
+      isOwner: () => store.isOwner(),
     });
     return buffer;
   }

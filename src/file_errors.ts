@@ -251,13 +251,23 @@ export class PermissionError extends FileSystemError {
   override readonly code = "PERMISSION";
   /** The flag that would allow it, such as `--allow-write=DIR`; only from Deno's sandbox. */
   readonly flag: string | undefined;
+  /** What to do about it, where that can't be guessed from the errno. */
+  readonly advice: string | undefined;
 
-  /** Creates the error; `flag` is what Deno would have to be started with. */
-  constructor(data: FileSystemErrorData & { readonly flag?: string | undefined }, options?: ErrorOptions) {
+  /** Creates the error; `flag` is what Deno would have to be started with, `advice` completes the message. */
+  constructor(data: FileSystemErrorData & PermissionAdvice, options?: ErrorOptions) {
     super(data, options);
     this.flag = data.flag;
+    this.advice = data.advice;
     if (data.flag !== undefined) this.message += `, run again with ${data.flag}`;
+    if (data.advice !== undefined) this.message += `: ${data.advice}`;
   }
+}
+
+/** What would allow a call that was refused. */
+interface PermissionAdvice {
+  readonly flag?: string | undefined;
+  readonly advice?: string | undefined;
 }
 
 const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
@@ -267,7 +277,7 @@ const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROF
  * Makes the error for a failed file system call, of the class that fits its errno. For implementations of
  * {@linkcode FileSystem}, so that all of them answer alike.
  *
- * @param data What failed: errno, operation and path, and Deno's permission flag if one is missing.
+ * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
  * @param cause What the runtime threw.
  * @returns A {@linkcode NoSpaceError}, a {@linkcode PermissionError} or a plain {@linkcode FileSystemError}.
  *
@@ -285,7 +295,7 @@ const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROF
  * ```
  */
 export function fileSystemError(
-  data: FileSystemErrorData & { readonly flag?: string | undefined },
+  data: FileSystemErrorData & PermissionAdvice,
   cause?: unknown,
 ): FileSystemError {
   const options = cause === undefined ? undefined : { cause };

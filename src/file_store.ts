@@ -1,8 +1,10 @@
 /**
  * Records in a log on disk: puts lock, recovery, log and reader together into a `RecordStore`.
  *
- * Guarantees: the directory is ours or empty before anything in it is touched; it is locked before anything in it is
- * read; whatever fails while opening, the lock is given back and no file stays open.
+ * Guarantees: the directory is ours or empty before anything in it is touched; it is taken before anything in it is
+ * read; whatever fails while opening, it is given back and no file stays open. The directory is fixed when it is opened, as
+ * an absolute path without symbolic links: a change of the working directory, or of a link on the way to it, makes no
+ * difference afterwards.
  *
  * @module
  */
@@ -12,20 +14,25 @@ import type { BufferEvent, RecoveryReport } from "./buffer.ts";
 import type { Clock } from "./clock.ts";
 import type { Codec } from "./codec.ts";
 import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
-import type { FileLock, FileSystem } from "./fs/file_system.ts";
+import type { FileSystem } from "./fs/file_system.ts";
+import { isNotThere } from "./fs/look.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { STATUS_NAME } from "./status.ts";
 import type { MaybePromise } from "./turn_queue.ts";
-import { CURSOR_NAME } from "./wal/cursor.ts";
+import { CURSOR_NAME, NEW_CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
-import { LOCK_NAME, lockDirectory, OWNER_NAME } from "./wal/lock.ts";
+import { LOCK_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 import { subtract } from "./wal/known_losses.ts";
+import { LostSequences } from "./wal/lost_sequences.ts";
+import { NEW_OWNER_NAME, OWNER_NAME } from "./wal/owner_file.ts";
+import { Ownership } from "./wal/ownership.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
+import { ReportedRegions } from "./wal/reported_regions.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -48,7 +55,15 @@ export interface FileStoreOptions {
 }
 
 /** The names that a buffer's directory holds besides its segments. */
-const OUR_NAMES: ReadonlySet<string> = new Set([CURSOR_NAME, LOCK_NAME, OWNER_NAME, QUARANTINE_NAME, STATUS_NAME]);
+const OUR_NAMES: ReadonlySet<string> = new Set([
+  CURSOR_NAME,
+  NEW_CURSOR_NAME,
+  LOCK_NAME,
+  OWNER_NAME,
+  NEW_OWNER_NAME,
+  QUARANTINE_NAME,
+  STATUS_NAME,
+]);
 
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
@@ -61,6 +76,7 @@ interface Parts {
   readonly log: Log;
   readonly reader: LogReader;
   readonly quarantine: Quarantine;
+  readonly ownership: Ownership;
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
   readonly relay: Relay;
@@ -71,62 +87,72 @@ interface Parts {
 export class FileStore implements RecordStore {
   readonly #log: Log;
   readonly #reader: LogReader;
+  readonly #lost: LostSequences;
   readonly #parts: Parts;
 
   private constructor(parts: Parts) {
     this.#log = parts.log;
     this.#reader = parts.reader;
+    this.#lost = new LostSequences(parts.recovered.lost);
     this.#parts = parts;
   }
 
   /** Opens the store in a directory, which is created if missing. */
   static async open(options: FileStoreOptions): Promise<FileStore> {
-    const { path, fileSystem, clock } = options;
+    const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
-    const { naming } = await prepareDirectory(fileSystem, path);
-    let lock: FileLock | undefined;
+    const { path: directory, naming } = await prepareDirectory(fileSystem, options.path);
+    let ownership: Ownership | undefined;
     try {
-      lock = lockDirectory(fileSystem, path, clock.now());
-      const quarantine = new Quarantine(fileSystem, path);
-      const recovering = recover({ fileSystem, directory: path, quarantine, onDamage: options.onDamage });
+      ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
+      const owned = ownership;
+      const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const isSynced = fsync === "always";
+      const recovering = recover({ fileSystem, directory, ownership, quarantine, onDamage, isSynced });
       // Side by side: the device works while the last segment is read.
       const [recovery, named] = await Promise.allSettled([recovering, naming]);
       if (recovery.status === "rejected") throw recovery.reason;
       const recovered = recovery.value;
       try {
         if (named.status === "rejected") throw named.reason;
-        return FileStore.#assemble(options, { startedAt, lock, recovered, quarantine });
+        return FileStore.#assemble({ ...options, path: directory }, { startedAt, ownership, recovered, quarantine });
       } catch (error) {
         recovered.cursor.close();
         throw error;
       }
     } catch (error) {
       await Promise.allSettled([naming]);
-      lock?.release();
+      ownership?.release();
       throw error;
     }
   }
 
   static #assemble(
     options: FileStoreOptions,
-    { startedAt, lock, recovered, quarantine }: {
+    { startedAt, ownership, recovered, quarantine }: {
       startedAt: number;
-      lock: FileLock;
+      ownership: Ownership;
       recovered: Recovered;
       quarantine: Quarantine;
     },
   ): FileStore {
     const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { lock, recovered, quarantine, relay });
-    const reader = relay.reader = openReader(options, { log, recovered, quarantine });
+    const log = openLog(options, { ownership, recovered, quarantine, relay });
+    const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
-    return new FileStore({ log, reader, quarantine, recovered, recovery, relay, onChange: options.onChange });
+    const { onChange } = options;
+    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, relay, onChange });
   }
 
   get uuid(): string {
     return this.#parts.recovered.uuid;
+  }
+
+  /** Whether the directory is still this owner's, as far as can be told. */
+  isOwner(): boolean {
+    return this.#parts.ownership.isConfirmed();
   }
 
   get recovery(): RecoveryReport {
@@ -158,11 +184,7 @@ export class FileStore implements RecordStore {
   }
 
   lostFrom(next: number, before = Infinity): number {
-    let lost = 0;
-    for (const { first, last } of this.#parts.recovered.lost) {
-      lost += Math.max(0, Math.min(last + 1, before) - Math.max(first, next));
-    }
-    return lost;
+    return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
   }
 
   add<T>(codec: Codec<T>, record: T): number {
@@ -243,6 +265,8 @@ export class FileStore implements RecordStore {
 
 /** A directory that is there; `naming` resolves when its name is durable. */
 interface Directory {
+  /** What it is called from now on, wherever the program goes and whatever becomes of symbolic links. */
+  readonly path: string;
   readonly names: readonly string[];
   readonly naming: Promise<void>;
 }
@@ -265,8 +289,9 @@ async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<D
  * may have died before it could sync it), and that one is synced in any case.
  */
 async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
+  const real = resolveIfThere(fileSystem, path);
   const missing: string[] = [];
-  let there = path;
+  let there = real ?? path;
   let names = listIfThere(fileSystem, there, false);
   while (names === undefined && dirname(there) !== there) {
     missing.unshift(there);
@@ -276,13 +301,24 @@ async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Direc
   const naming = syncName(fileSystem, there);
   // Who waits for it comes later.
   naming.catch(() => {});
-  if (missing.length === 0) return { names: names ?? [], naming };
+  if (missing.length === 0) return { path: real ?? path, names: names ?? [], naming };
   await naming;
   for (const directory of missing) {
     fileSystem.makeDirectory(directory);
     await syncName(fileSystem, directory);
   }
-  return { names: [], naming };
+  return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
+}
+
+/** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
+function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
+  try {
+    return fileSystem.resolve?.(path);
+  } catch (error) {
+    // What keeps it from being told shows at the next call, and is reported there.
+    if (error instanceof FileSystemError && (isNotThere(error) || error.code === "PERMISSION")) return undefined;
+    throw error;
+  }
 }
 
 /** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
@@ -309,8 +345,8 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
 
 function openLog(
   options: FileStoreOptions,
-  { lock, recovered, quarantine, relay }: {
-    lock: FileLock;
+  { ownership, recovered, quarantine, relay }: {
+    ownership: Ownership;
     recovered: Recovered;
     quarantine: Quarantine;
     relay: Relay;
@@ -318,16 +354,13 @@ function openLog(
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
   const { codecVersion, isJson, onChange, onClosing } = options;
-  const release = (): void => {
-    onClosing();
-    lock.release();
-  };
   return new Log({
     fileSystem,
     directory,
     clock,
     time,
-    lock: { release },
+    ownership,
+    onClosing,
     recovered,
     quarantine,
     fsync,
@@ -345,6 +378,7 @@ function openLog(
       onFailed: (error) => relay.listener?.onFailed(error),
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
+      onDamage: (region) => tell({ type: "damage", region }),
       onWarning: (error) => tell({ type: "warning", error }),
     },
   });
@@ -352,31 +386,29 @@ function openLog(
 
 function openReader(
   options: FileStoreOptions,
-  { log, recovered, quarantine }: { log: Log; recovered: Recovered; quarantine: Quarantine },
+  { log, ownership, recovered, quarantine }: {
+    log: Log;
+    ownership: Ownership;
+    recovered: Recovered;
+    quarantine: Quarantine;
+  },
 ): LogReader {
   const { path: directory, fileSystem, onDamage, tell } = options;
+  const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!isKnown(region, recovered.damaged)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage", region });
   };
   const { uuid, resume } = recovered;
-  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report }, resume);
-}
-
-/** Whether recovery has reported all of that region already: its bytes, and the sequences that are missing. */
-function isKnown(region: DamagedRegion, known: readonly DamagedRegion[]): boolean {
-  const { segment, offset, length, missing } = region;
-  return known.some((one) =>
-    (length === 0 || (one.segment === segment && one.offset === offset && one.length === length)) &&
-    (missing === undefined ||
-      (one.missing !== undefined && one.missing.first <= missing.first && missing.last <= one.missing.last))
-  );
+  const confirm = (): void => ownership.confirm();
+  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
-  const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost } = recovered;
+  const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
   const dropped = { first: inFlight, last: resume.nextSequence - 1 };
   const missing = count(subtract(lost, [dropped]));
   const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
-  return { recoveredRecords, truncatedBytes, damaged, cursorLost, durationMs };
+  const problem = cursorProblem === undefined ? {} : { cursorProblem };
+  return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };
 }

@@ -5,23 +5,43 @@
  * pending when it was asked for. As batches are committed in order, they are the first so many. Records that go
  * another way (dropped, cleared, damaged) count as well: what a flush waits for is never more than what is pending.
  *
+ * Guarantee: a commit costs as much as it resolves flushes, not as many as wait. They wait in groups, each for a total of
+ * records committed; the groups are in order, because who asks later waits for as many or more.
+ *
  * @module
  */
 
+import { AbortCalls } from "./abort_calls.ts";
+
 /** One who waits. */
 interface Request {
-  /** All puts made before have been answered: what they put is pending now, or never. */
-  isAnswered: boolean;
-  /** Records that are still to be committed; `undefined` while they have not been counted. */
-  left: number | undefined;
+  /** The group that it waits in; `undefined` while its records have not been counted. */
+  group: Group | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** Those who wait for the same. */
+interface Group {
+  /** How many records have to be committed in all. */
+  until: number;
+  /** The look that was begun last when the last of them was counted. */
+  look: number;
+  requests: Set<Request>;
 }
 
 /** Those who wait, in one producer. */
 export class Flushes {
   readonly #pendingRecords: () => number;
   readonly #requests = new Set<Request>();
+  readonly #aborts = new AbortCalls();
+  /** Those whose puts have all been answered, what they put is pending now, or never; not counted yet. */
+  #answered: Request[] = [];
+  /** In order; those before `#head` are gone. */
+  #groups: Group[] = [];
+  #head = 0;
+  #committed = 0;
+  #looks = 0;
 
   /** `pendingRecords` says how many records of the buffer are not committed. */
   constructor(pendingRecords: () => number) {
@@ -45,11 +65,11 @@ export class Flushes {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#requests.delete(request);
-        signal?.removeEventListener("abort", onAbort);
+        request.group?.requests.delete(request);
+        forgetAbort?.();
       };
       const request: Request = {
-        isAnswered: false,
-        left: undefined,
+        group: undefined,
         resolve() {
           leave();
           resolve();
@@ -59,11 +79,12 @@ export class Flushes {
           reject(error);
         },
       };
-      const onAbort = (): void => request.reject(signal?.reason);
-      signal?.addEventListener("abort", onAbort, { once: true });
+      const forgetAbort = signal === undefined
+        ? undefined
+        : this.#aborts.add(signal, () => request.reject(signal.reason));
       this.#requests.add(request);
       answered.then(() => {
-        request.isAnswered = true;
+        if (this.#requests.has(request)) this.#answered.push(request);
         onAnswered();
       });
     });
@@ -74,36 +95,74 @@ export class Flushes {
    * records are among those counted, and `onCommitted` would take them off twice.
    */
   count(): void {
-    if (this.#requests.size === 0) return;
+    if (this.#answered.length === 0) return;
+    const requests = this.#answered.filter((request) => this.#requests.has(request));
+    this.#answered = [];
     const pending = this.#pendingRecords();
-    for (const request of [...this.#requests]) {
-      if (!request.isAnswered || request.left !== undefined) continue;
-      request.left = pending;
-      if (pending === 0) request.resolve();
+    if (pending === 0) {
+      for (const request of requests) request.resolve();
+      return;
     }
+    const group = { until: this.#committed + pending, look: this.#looks, requests: new Set(requests) };
+    for (const request of requests) request.group = group;
+    this.#groups.push(group);
+    this.#limit(group.until);
   }
 
   /** So many records were committed. */
   onCommitted(records: number): void {
     if (this.#requests.size === 0) return;
-    const pending = this.#pendingRecords();
-    for (const request of [...this.#requests]) {
-      if (request.left === undefined) continue;
-      request.left = Math.min(request.left - records, pending);
-      if (request.left <= 0) request.resolve();
-    }
+    this.#committed += records;
+    this.#limit(this.#committed + this.#pendingRecords());
+    this.#resolveFirst(({ until }) => until <= this.#committed);
   }
 
   /** Begins to look whether the buffer is empty: if it turns out to be, call what is returned. */
   beginLook(): () => void {
-    const counted = [...this.#requests].filter(({ left }) => left !== undefined);
-    return () => {
-      for (const request of counted) request.resolve();
-    };
+    const look = this.#looks++;
+    return () => this.#resolveFirst((group) => group.look <= look);
   }
 
   /** Nobody's records will be committed any more. */
   rejectAll(error: unknown): void {
     for (const request of [...this.#requests]) request.reject(error);
   }
+
+  /** Nobody waits for more than `until`: the last groups that do become one, and so do those that wait for the same. */
+  #limit(until: number): void {
+    let last = this.#groups.at(-1);
+    if (last === undefined || this.#head === this.#groups.length) return;
+    last.until = Math.min(last.until, until);
+    for (;;) {
+      const before = this.#groups.length - 2;
+      const other = this.#groups[before];
+      if (before < this.#head || (other.until < last.until && other.requests.size > 0)) return;
+      last = this.#groups[before] = join(other, last);
+      this.#groups.pop();
+    }
+  }
+
+  /** Resolves those of the first groups, as long as `isDone` says so. */
+  #resolveFirst(isDone: (group: Group) => boolean): void {
+    while (this.#head < this.#groups.length && isDone(this.#groups[this.#head])) {
+      const { requests } = this.#groups[this.#head++];
+      for (const request of requests) request.resolve();
+    }
+    if (this.#head <= this.#groups.length / 2) return;
+    this.#groups = this.#groups.slice(this.#head);
+    this.#head = 0;
+  }
+}
+
+/** Two groups as one, which waits for what the later one does. */
+function join(group: Group, later: Group): Group {
+  // The few move to the many, so that nobody moves often.
+  const [from, to] = group.requests.size < later.requests.size ? [group, later] : [later, group];
+  for (const request of from.requests) {
+    request.group = to;
+    to.requests.add(request);
+  }
+  to.until = later.until;
+  to.look = later.look;
+  return to;
 }

@@ -17,6 +17,7 @@
  */
 
 import { Backoff } from "./backoff.ts";
+import { Answers } from "./answers.ts";
 import type { Batch, PutOptions, RecordBuffer } from "./buffer.ts";
 import { Courier } from "./courier.ts";
 import { DeadLetters } from "./dead_letters.ts";
@@ -82,7 +83,7 @@ export class Producer<T> implements AsyncDisposable {
   readonly #courier: Courier<T>;
   readonly #flushes: Flushes;
   /** Puts that have not been answered yet. */
-  readonly #puts = new Set<Promise<unknown>>();
+  readonly #puts = new Answers();
   /** In the order of the buffer. */
   readonly #lanes: Lane<T>[] = [];
   readonly #loop: Promise<void>;
@@ -135,14 +136,14 @@ export class Producer<T> implements AsyncDisposable {
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
+    return this.#puts.track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
   }
 
   /** Puts records as one unit; see {@linkcode RecordBuffer.putMany} and {@linkcode Producer.put}. */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#track(this.#buffer.putMany(records, { signal: this.#putSignal(options) }));
+    return this.#puts.track(this.#buffer.putMany(records, { signal: this.#putSignal(options) }));
   }
 
   /**
@@ -163,7 +164,7 @@ export class Producer<T> implements AsyncDisposable {
       write: async (record) => {
         const refusal = this.#refusal("put");
         if (refusal !== undefined) throw refusal;
-        await this.#track(writer.write(record));
+        await this.#puts.track(writer.write(record));
       },
       close: async () => {
         detach();
@@ -187,7 +188,7 @@ export class Producer<T> implements AsyncDisposable {
   flush({ signal }: FlushOptions = {}): Promise<void> {
     const refusal = this.#refusal("flush");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const flushed = this.#flushes.wait(Promise.allSettled([...this.#puts]), () => this.#look(), signal);
+    const flushed = this.#flushes.wait(this.#puts.all(), () => this.#look(), signal);
     // Puts that wait for space are answered only when what is there goes, due or not.
     this.#look();
     return flushed;
@@ -257,15 +258,6 @@ export class Producer<T> implements AsyncDisposable {
   #putSignal(options: PutOptions | undefined): AbortSignal {
     const { ending } = this.#lifetime;
     return options?.signal === undefined ? ending : AbortSignal.any([options.signal, ending]);
-  }
-
-  #track<R>(put: Promise<R>): Promise<R> {
-    this.#puts.add(put);
-    const forget = (): void => {
-      this.#puts.delete(put);
-    };
-    put.then(forget, forget);
-    return put;
   }
 
   /** Something has happened: the loop is to look round. */

@@ -56,6 +56,8 @@ export interface StatusSource {
   positions(): { readonly end: StatusPosition; readonly committed: StatusPosition; readonly inFlightBatches: number };
   /** Whether the buffer can't go on. */
   hasFailed(): boolean;
+  /** Whether the directory is still its own: else nothing is written there. */
+  isOwner(): boolean;
 }
 
 /** The status file of one buffer that is open. */
@@ -126,7 +128,7 @@ export class StatusFile {
 
   /** Whether it could be written. */
   #write(isClosed: boolean): boolean {
-    if (this.#source === undefined) return true;
+    if (this.#source === undefined || !this.#source.isOwner()) return true;
     try {
       const bytes = encodeStatus(this.#status(this.#source, isClosed));
       const handle = this.#open();

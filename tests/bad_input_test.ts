@@ -298,7 +298,7 @@ async function withRecords(): Promise<{ fileSystem: MemoryFileSystem; segments: 
 /** Version 2 is in its place, and nothing else is right. */
 function makeNewer(fileSystem: MemoryFileSystem, path: string, offsets: readonly number[]): void {
   const content = fileSystem.readFile(path);
-  for (const offset of offsets) content[offset] = 2;
+  for (const offset of offsets) content[offset] = 3;
   fileSystem.writeFile(path, content);
 }
 
@@ -308,7 +308,7 @@ test("FileBuffer.open() rejects with UnsupportedVersionError when the newest seg
   makeNewer(fileSystem, newest, [8, 88]);
   const before = contentOf(fileSystem);
   const error = await assertRejects(() => open(fileSystem), UnsupportedVersionError);
-  assertEquals([error.code, error.path, error.version, error.supported], ["UNSUPPORTED_VERSION", newest, 2, 1]);
+  assertEquals([error.code, error.path, error.version, error.supported], ["UNSUPPORTED_VERSION", newest, 3, 1]);
   const { [`${PATH}/owner.json`]: _, ...after } = contentOf(fileSystem);
   delete before[`${PATH}/owner.json`];
   assertEquals(after, before);
@@ -319,7 +319,7 @@ test("FileBuffer.open() rejects with UnsupportedVersionError when the cursor is 
   const slots = Math.ceil(fileSystem.readFile(`${PATH}/cursor`).length / CURSOR_SLOT_STRIDE);
   makeNewer(fileSystem, `${PATH}/cursor`, Array.from({ length: slots }, (_, i) => i * CURSOR_SLOT_STRIDE + 8));
   const error = await assertRejects(() => open(fileSystem), UnsupportedVersionError);
-  assertEquals([error.path, error.version, error.supported], [`${PATH}/cursor`, 2, 1]);
+  assertEquals([error.path, error.version, error.supported], [`${PATH}/cursor`, 3, 2]);
 });
 
 test("FileBuffer.emit() rejects with UnsupportedVersionError when it meets a segment of a newer version", async () => {
@@ -329,7 +329,7 @@ test("FileBuffer.emit() rejects with UnsupportedVersionError when it meets a seg
   let buffer = await open(fileSystem);
   for (let i = 0; i < 2; i++) {
     const error = await assertRejects(() => buffer.emit(), UnsupportedVersionError);
-    assertEquals([error.path, error.version], [segments[0], 2]);
+    assertEquals([error.path, error.version], [segments[0], 3]);
   }
   assertEquals(await buffer.put("e"), 5);
   await buffer.close();
@@ -555,6 +555,13 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
   },
   BUFFER_FULL: () => withBuffer({ maxBacklogBytes: 1 }, (buffer) => buffer.put("a")),
   BUFFER_LOCKED: () => withBuffer({}, (_buffer, fileSystem) => open(fileSystem)),
+  OWNERSHIP_LOST: () =>
+    withBuffer({}, async (buffer, fileSystem) => {
+      const [path] = fileSystem.paths();
+      const directory = path!.slice(0, path!.lastIndexOf("/"));
+      fileSystem.rename(directory, `${directory}.moved`);
+      await buffer.put("a");
+    }),
   CODEC: () => withBuffer({}, (buffer) => buffer.put(undefined as unknown as string)),
   async DAMAGED_LOG() {
     const { fileSystem, segments } = await withRecords();

@@ -42,7 +42,7 @@ owner       memory process PID opened it at 2026-01-01T00:00:00.000Z; whether it
             known
 cursor      ok
 quarantine  empty
-disk use    8.8 KiB
+disk use    12.8 KiB
 damage      none known (the last segment was read, verify reads all)
 `,
   );
@@ -67,7 +67,7 @@ test("inspect --json gives all of it", async () => {
     newest: { sequence: 5, putTime: 1767225604000, ageMs: 61000 },
     cursorState: "ok",
     quarantine: [],
-    diskBytes: { segments: 355, cursor: 8704, quarantine: 0 },
+    diskBytes: { segments: 355, cursor: 12800, quarantine: 0 },
     findings: [],
   });
   assertEquals(code, 0);

@@ -141,7 +141,11 @@ function stateOf(fileSystem: MemoryFileSystem): string[] {
   const { [CURSOR_PATH]: cursor, ...files } = snapshot(fileSystem);
   const state = cursor && Cursor.read(copyOf(fileSystem), DIRECTORY);
   const lines = Object.entries(files).map(([path, bytes]) =>
-    `${path} ${path.endsWith(".json") ? new TextDecoder().decode(bytes) : `${bytes.length} ${crc32(bytes)}`}`
+    `${path} ${
+      path.endsWith(".json")
+        ? new TextDecoder().decode(bytes).replace(/"generation":\d+\} */, "")
+        : `${bytes.length} ${crc32(bytes)}`
+    }`
   );
   return [...lines, JSON.stringify({ ...state, generation: 0 })];
 }

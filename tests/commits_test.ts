@@ -168,6 +168,25 @@ test("FileBuffer.emit() that can't read rejects, loses nothing, and works when t
   }
 });
 
+test("FileBuffer that loses its directory while segments are removed removes no other, and says so once", async () => {
+  const { buffer, disk, events } = await openOn({ fsync: "never", segmentBytes: 256 });
+  for (const value of texts(200)) await buffer.put(value.padEnd(120));
+  const names = segmentsOf(disk.fileSystem);
+  await buffer.clear();
+  while (disk.list("remove").length === 0) await turn();
+  const left = segmentsOf(disk.fileSystem);
+  assert(left.length > 100 && left.length < names.length, `${left.length} of ${names.length}`);
+  const owner = `${DIRECTORY}/owner.json`;
+  const bytes = disk.fileSystem.readFile(owner);
+  disk.fileSystem.remove(owner);
+  disk.fileSystem.writeFile(owner, bytes);
+  for (let i = 0; i < 20; i++) await turn();
+  assertEquals(segmentsOf(disk.fileSystem), left);
+  const failures = events.flatMap((event) => event.type === "failed" ? [event.error.name] : []);
+  assertEquals(failures, ["OwnershipLostError"]);
+  await buffer.close().catch(() => {});
+});
+
 test("FileBuffer drops what is committed also when the last commit comes while segments are being removed", async () => {
   for (let turns = 0; turns < 12; turns++) {
     const { buffer, disk } = await openOn({ fsync: "never", segmentBytes: 256, maxRecords: 1 });
@@ -207,7 +226,7 @@ test("FileBuffer.put() that waits gets the room of what turns out to be unreadab
   const { buffer: left } = await openLog(disk.fileSystem, { segmentBytes: 256 });
   for (const letter of ["a", "b"]) await left.put(text(letter));
   // Behind the second segment there is one without a record.
-  disk.fail({ operation: "write", index: disk.operations.length + 3 });
+  disk.fail({ operation: "write", index: disk.operations.length + 6 });
   await assertRejects(() => left.put(text("c")), FileSystemError);
   const fileSystem = disk.fileSystem.kill();
   assertEquals(segmentsOf(fileSystem), [1, 2, 3].map(segmentName));

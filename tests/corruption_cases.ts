@@ -379,11 +379,11 @@ export function short(path: string): string {
 }
 
 /** Where the cursor's states begin. */
-export const SLOTS: readonly number[] = [0, 4096, 8192];
+export const SLOTS: readonly number[] = [0, 4096, 8192, 12288];
 
 /** Where a cursor of one batch in flight has its two states: beyond them are zeros that mean nothing. */
 function isCursorState(offset: number): boolean {
-  return offset % 4096 < 120;
+  return offset % 4096 < 132;
 }
 
 /** How much of a small log is tried. */
@@ -611,7 +611,7 @@ function* cursorFiles(base: Base, one: MakeCase): Generator<Case> {
     const alone = elsewhere.reduce((bytes, to) => zeroRange(bytes, to, to + 512), cursor);
     yield one("cursor half lost", `the state at ${from} alone`, { [CURSOR_PATH]: alone });
   }
-  const turned = SLOTS.reduce((bytes, to, i) => overwrite(bytes, to, slot(SLOTS[(i + 1) % 3]!)), cursor);
+  const turned = SLOTS.reduce((bytes, to, i) => overwrite(bytes, to, slot(SLOTS[(i + 1) % SLOTS.length]!)), cursor);
   yield one("cursor half lost", "states that changed places", { [CURSOR_PATH]: turned });
 }
 

@@ -318,7 +318,7 @@ function cursorOf(bytes: Uint8Array | undefined): { lastSequence: number; commit
   for (const slot of SLOTS) {
     const state = bytes?.subarray(slot, slot + 512) ?? new Uint8Array(0);
     const view = viewOf(state);
-    const length = state.length < 96 ? Infinity : 96 + 24 * view.getUint32(12, true);
+    const length = state.length < 108 ? Infinity : 108 + 24 * view.getUint32(12, true);
     if (length > state.length || view.getUint32(0, true) !== crc32(state.subarray(4, length))) continue;
     const number = (at: number) => Number(view.getBigUint64(at, true));
     const generation = number(16);

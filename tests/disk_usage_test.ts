@@ -5,6 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { DiskUsage, type SegmentSize } from "../src/wal/disk_usage.ts";
+import { OrderedSegments } from "../src/wal/ordered_segments.ts";
 import type { Segment } from "../src/wal/segments.ts";
 import { HEADER_BYTES, seededRandom } from "./log_tools.ts";
 
@@ -36,7 +37,7 @@ function bytesOf(files: readonly File[]): number {
 
 /** A list with its usage, of which the first and the last segment are known. */
 function open(files: readonly File[], end: { nextSequence: number; logBytes: number }) {
-  const segments = files.map(({ segment }) => segment);
+  const segments = new OrderedSegments(files.map(({ segment }) => segment));
   const known: SegmentSize[] = files.length === 0 ? [] : [files[0]!, files.at(-1)!];
   return { segments, usage: new DiskUsage(segments, known, end) };
 }
@@ -47,7 +48,7 @@ test("DiskUsage knows what a healthy log takes by its first and its last segment
     const { segments, usage } = open(files, end);
     assertEquals(usage.bytes, bytesOf(files));
     for (const file of files.slice(0, -1)) {
-      segments.shift();
+      segments.remove(file.segment);
       usage.remove(file.segment);
     }
     assertEquals(usage.bytes, count === 0 ? 0 : files.at(-1)!.bytes);
@@ -71,7 +72,7 @@ test("DiskUsage counts a hole at the end of a file, or frames that are lost, as 
 test("DiskUsage doesn't count again what was removed, when somebody who still reads it looks at it", () => {
   const { files, end } = healthy(3);
   const { segments, usage } = open(files, end);
-  segments.shift();
+  segments.remove(files[0]!.segment);
   usage.remove(files[0]!.segment);
   usage.note(files[1]!);
   usage.note(files[0]!);
@@ -98,14 +99,14 @@ test("DiskUsage is never below zero, and right when all is known, whatever comes
       const way = random(4);
       if (way === 0) {
         files.push({ segment: segmentAt(nextSequence), bytes: HEADER_BYTES + 7, logBytesBefore: logBytes });
-        segments.push(segmentAt(nextSequence));
+        segments.append(segmentAt(nextSequence));
         usage.note({ segment: segmentAt(nextSequence), bytes: HEADER_BYTES, logBytesBefore: logBytes });
         usage.grew(7);
         nextSequence += 5;
         logBytes += 7;
       } else if (files.length > 0 && way === 1) {
         const [gone] = files.splice(at, 1);
-        segments.splice(at, 1);
+        segments.remove(gone!.segment);
         usage.remove(gone!.segment);
       } else if (files.length > 0) usage.note(files[at]!);
       assert(usage.bytes >= 0, `seed ${seed}: ${usage.bytes}`);
@@ -113,7 +114,7 @@ test("DiskUsage is never below zero, and right when all is known, whatever comes
     for (const file of files) usage.note(file);
     assertEquals(usage.bytes, bytesOf(files), `seed ${seed}`);
     for (const { segment } of files) {
-      segments.shift();
+      segments.remove(segment);
       usage.remove(segment);
     }
     assertEquals(usage.bytes, 0, `seed ${seed}`);

@@ -21,6 +21,7 @@ import {
   fileSystemError,
   NoSpaceError,
   NotABufferError,
+  OwnershipLostError,
   PermissionError,
   ProducerClosedError,
   ProducerStoppedError,
@@ -144,6 +145,12 @@ const ROWS: Record<BufferErrorCode, Row> = {
     type: ProducerStoppedError,
     message: "Cannot go on delivering: no such table",
     fields: { batchId: "u-1-3", sequences: [2, 3], cause },
+  },
+  OWNERSHIP_LOST: {
+    error: new OwnershipLostError("b", { reason: "it was moved", unconfirmed: { first: 3, last: 5 } }),
+    type: OwnershipLostError,
+    message: 'Cannot go on with buffer "b": it was moved',
+    fields: { path: "b", unconfirmed: { first: 3, last: 5 } },
   },
   RECORD_TOO_LARGE: {
     error: new RecordTooLargeError({ payloadBytes: 11, limitBytes: 10 }),

@@ -356,6 +356,8 @@ function stateOf(boundaries: number): CursorState {
   return {
     generation: 0x1112131415161,
     uuid: UUID_B,
+    place: 0x6162636465666,
+    isSynced: true,
     lastSequence: 0x2122232425262,
     committed: position(0x3132333435363),
     resume: position(0x4142434445464),
@@ -364,33 +366,35 @@ function stateOf(boundaries: number): CursorState {
 }
 
 /** A slot, and how many of its bytes count. */
-function slotOf(state: CursorState, bytes = newCursorSlot(state.uuid)): { bytes: Uint8Array; length: number } {
+function slotOf(state: CursorState, bytes = newCursorSlot(state)): { bytes: Uint8Array; length: number } {
   return { bytes, length: encodeCursor(bytes, viewOf(bytes), state.generation, state) };
 }
 
 test("encodeCursor() puts every field where the format says", () => {
   const sizes = [CURSOR_SLOTS, CURSOR_SLOT_BYTES, CURSOR_SLOT_STRIDE, CURSOR_FILE_BYTES, MAX_BOUNDARIES];
-  assertEquals(sizes, [3, 512, 4096, 2 * 4096 + 512, 17]);
+  assertEquals(sizes, [4, 512, 4096, 3 * 4096 + 512, 16]);
   const state = stateOf(2);
   const { bytes, length } = slotOf(state);
   const uint64s = (...offsets: number[]) => offsets.map((offset) => uint64At(bytes, offset));
-  assertEquals([bytes.length, length], [512, 96 + 2 * 24]);
+  assertEquals([bytes.length, length], [512, 108 + 2 * 24]);
   assertEquals(uint32At(bytes, 0), crc32(bytes.subarray(4, length)));
   assertEquals(new TextDecoder().decode(bytes.subarray(4, 8)), "SLCR");
-  assertEquals([uint32At(bytes, 8), uint32At(bytes, 12)], [1, 2]);
+  assertEquals([uint32At(bytes, 8), uint32At(bytes, 12)], [2, 2]);
   assertEquals(uint64s(16), [state.generation]);
   assertEquals(hexOf(bytes.subarray(24, 40)), UUID_B.replaceAll("-", ""));
   assertEquals(uint64s(40), [state.lastSequence]);
   assertEquals(uint64s(48, 56, 64), Object.values(state.committed));
   assertEquals(uint64s(72, 80, 88), Object.values(state.resume));
-  assertEquals(uint64s(96, 104, 112), Object.values(state.boundaries[0]!));
-  assertEquals(uint64s(120, 128, 136), Object.values(state.boundaries[1]!));
+  assertEquals([...uint64s(96), uint32At(bytes, 104)], [state.place, 1]);
+  assertEquals(uint64s(108, 116, 124), Object.values(state.boundaries[0]!));
+  assertEquals(uint64s(132, 140, 148), Object.values(state.boundaries[1]!));
+  assertEquals(uint32At(slotOf({ ...state, isSynced: false }).bytes, 104), 0);
 });
 
 test("decodeCursor() gives back what was encoded, with any number of boundaries", () => {
   // One array for all: what an earlier state left behind doesn't count.
-  const bytes = newCursorSlot(UUID_B);
-  for (const boundaries of [MAX_BOUNDARIES, 16, 3, 1, 0]) {
+  const bytes = newCursorSlot(stateOf(0));
+  for (const boundaries of [MAX_BOUNDARIES, 3, 1, 0]) {
     const state = stateOf(boundaries);
     const { length } = slotOf(state, bytes);
     assert(length <= CURSOR_SLOT_BYTES);
@@ -416,9 +420,9 @@ test("decodeCursor() refuses a slot that is cut, empty, or counts more boundarie
     assertEquals(decodeCursor(cut(bytes, cutAt)).kind, "bad", `${cutAt} bytes`);
   }
   assertEquals(decodeCursor(new Uint8Array(512)), { kind: "bad" });
-  for (const count of [18, 0xffff, 0x7fffffff, 0xffffffff]) {
+  for (const count of [17, 18, 0xffff, 0x7fffffff, 0xffffffff]) {
     const long = concat(overwrite(bytes, 12, uint32(count)), new Uint8Array(4096));
-    const end = Math.min(long.length, 96 + count * 24);
+    const end = Math.min(long.length, 108 + count * 24);
     const sealed = overwrite(long, 0, uint32(crc32(long.subarray(4, end))));
     assertEquals(decodeCursor(sealed).kind, "bad", `${count} boundaries`);
   }
@@ -426,7 +430,7 @@ test("decodeCursor() refuses a slot that is cut, empty, or counts more boundarie
 
 test("decodeCursor() believes a newer version's magic and version, and nothing else", () => {
   const { bytes } = slotOf(stateOf(0));
-  const newer = overwrite(overwrite(bytes, 0, garbage(4, 1)), 8, concat(uint32(2), garbage(500, 2)));
-  assertEquals(decodeCursor(newer), { kind: "version", version: 2 });
+  const newer = overwrite(overwrite(bytes, 0, garbage(4, 1)), 8, concat(uint32(3), garbage(500, 2)));
+  assertEquals(decodeCursor(newer), { kind: "version", version: 3 });
   assertEquals(decodeCursor(flipBit(newer, 4)), { kind: "bad" }, "another magic");
 });

@@ -124,6 +124,7 @@ export function trackHandles(fileSystem: FileSystem): { fileSystem: FileSystem; 
         write: (bytes, position) => handle.write(bytes, position),
         truncate: (size) => handle.truncate(size),
         sync: () => handle.sync(),
+        identify: () => handle.identify!(),
         close: () => {
           open.delete(tracked);
           handle.close();
@@ -137,6 +138,8 @@ export function trackHandles(fileSystem: FileSystem): { fileSystem: FileSystem; 
     rename: (from, to) => fileSystem.rename(from, to),
     remove: (path) => fileSystem.remove(path),
     syncDirectory: (path) => fileSystem.syncDirectory(path),
+    identify: (path) => fileSystem.identify!(path),
+    resolve: (path) => fileSystem.resolve!(path),
     lock(path) {
       const lock = fileSystem.lock(path);
       const tracked = {

@@ -20,6 +20,23 @@ test("unite() and subtract() keep every sequence, once", () => {
   assertEquals(subtract([range(1, 3)], []), [range(1, 3)]);
 });
 
+test("subtract() looks at those ranges alone that overlap", () => {
+  let looks = 0;
+  const others = Array.from({ length: 1000 }, (_, i) => ({
+    get first() {
+      looks++;
+      return 10 * i + 5;
+    },
+    get last() {
+      looks++;
+      return 10 * i + 9;
+    },
+  }));
+  const ranges = Array.from({ length: 1000 }, (_, i) => range(10 * i + 3, 10 * i + 7));
+  assertEquals(subtract(ranges, others), Array.from({ length: 1000 }, (_, i) => range(10 * i + 3, 10 * i + 4)));
+  assertEquals(looks < 20_000, true, `${looks} looks`);
+});
+
 test("KnownLosses are accepted as a whole: all bytes, and all sequences", () => {
   const known = new KnownLosses({ acceptedRegions: [REGION], acceptedSequences: [range(1, 3), range(4, 6)] });
   const isAccepted = (change: Partial<Parameters<KnownLosses["isAccepted"]>[0]>): boolean =>

@@ -97,10 +97,14 @@ function isHarmless(at: number, operations: readonly MemoryOperation[], errno: s
   // "After" it has failed by itself: ENOENT is what the caller expects, and gets.
   const isGone = operations.slice(0, at).some((before) => before.operation === "remove" && before.path === path);
   return operation === "close" || (operation === "open" && isGone) ||
-    (path.endsWith("owner.json") && errno === "ENOSPC") ||
+    (/owner\.json(\.new)?$/.test(path) && errno === "ENOSPC") ||
+    // Where a new cursor has no room, the old one is gone on with.
+    (/cursor(\.new)?$/.test(path) && operation !== "write" && errno === "ENOSPC") ||
     // A limit for files keeps space from being set aside, but no put from being written.
     (operation === "truncate" && errno === "ENOSPC") ||
-    (isReadOfSegment && isMadeAgain);
+    (isReadOfSegment && isMadeAgain) ||
+    // So is a look whether the directory is still ours, but for the one before the last word in the status file.
+    (operation === "identify" && (isMadeAgain || operations.slice(at + 1).every((one) => one.operation === "close")));
 }
 
 const FAULTS: readonly Fault[] = [

@@ -28,7 +28,7 @@ export const CONTINUED = 2;
 export const DIRECTORY = "/buffer";
 export const CURSOR_PATH: string = `${DIRECTORY}/cursor`;
 /** Where the slots of a cursor begin. */
-export const CURSOR_SLOTS = [0, 4096, 8192] as const;
+export const CURSOR_SLOTS = [0, 4096, 8192, 12288] as const;
 export const UUID_A = "00112233-4455-6677-8899-aabbccddeeff";
 export const UUID_B = "f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff";
 

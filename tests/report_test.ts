@@ -170,6 +170,8 @@ test("records that were dropped while others are in flight are neither pending n
   const cursor = {
     generation: 1,
     uuid: headerOf().uuid,
+    place: 1,
+    isSynced: false,
     lastSequence: 40,
     committed: position(11),
     resume: position(31),
@@ -184,6 +186,8 @@ test("nobody misses what is committed", () => {
   const position = { nextSequence: 11, payloadBytes: 0, logBytes: 0 };
   const cursor = {
     generation: 1,
+    place: 1,
+    isSynced: false,
     uuid: headerOf().uuid,
     lastSequence: 40,
     committed: position,

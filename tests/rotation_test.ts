@@ -94,7 +94,7 @@ test("FileBuffer.put() never writes over a file of the next segment's name that 
   fileSystem.writeFile(SECOND, foreign);
   const disk = new InstrumentedDisk(fileSystem);
   // Recovery can't set it aside.
-  disk.fail({ operation: "rename" });
+  disk.fail({ operation: "rename", path: SECOND });
   const { buffer } = await openLog(disk.fileSystem);
   for (let i = 0; i < 2; i++) await assertRejects(() => buffer.put("second"), FileSystemError, "EEXIST");
   assertEquals(disk.fileSystem.readFile(SECOND), foreign);

@@ -213,6 +213,8 @@ export class SimulationDisk {
       rename: (from, to) => fileSystem.rename(from, to),
       remove: (path) => fileSystem.remove(path),
       syncDirectory: (path) => this.#syncing(() => fileSystem.syncDirectory(path)),
+      identify: (path) => fileSystem.identify(path),
+      resolve: (path) => fileSystem.resolve(path),
       open: (path, mode) => this.#openFile(fileSystem, path, mode),
       lock: (path) => this.#lock(fileSystem.lock(path)),
     };
@@ -234,6 +236,7 @@ export class SimulationDisk {
           await handle.sync();
           if (isCursor) this.#cursorSynced = Math.max(this.#cursorSynced, covered);
         }),
+      identify: () => handle.identify!(),
       close() {
         open.delete(handle);
         handle.close();

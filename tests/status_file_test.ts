@@ -326,6 +326,7 @@ function startStatus(clock: ManualClock): { fileSystem: MemoryFileSystem; status
     stats: () => stats,
     positions: () => ({ end: position, committed: position, inFlightBatches: 0 }),
     hasFailed: () => false,
+    isOwner: () => true,
   });
   return { fileSystem, status };
 }

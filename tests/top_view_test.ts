@@ -115,6 +115,8 @@ test("TopWatch lets the oldest record grow older where nothing is written any mo
 });
 
 const CURSOR: CursorState = {
+  place: 1,
+  isSynced: false,
   generation: 1,
   uuid: "u",
   lastSequence: 900,

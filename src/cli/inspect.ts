@@ -5,7 +5,13 @@
  * @module
  */
 
-import { CURSOR_FILE_BYTES, FORMAT_VERSION, LOG_START, type LogPosition, SEGMENT_HEADER_BYTES } from "../wal/format.ts";
+import {
+  CURSOR_FILE_BYTES,
+  LOG_START,
+  type LogPosition,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+} from "../wal/format.ts";
 import { payloadBytesOf } from "../wal/segments.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
@@ -117,7 +123,7 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
   return {
     path,
     uuid: picture.uuid,
-    formatVersion: FORMAT_VERSION,
+    formatVersion: SEGMENT_VERSION,
     codecVersion: tail.codecVersion,
     isJson: tail.isJson,
     segments: segments.length,

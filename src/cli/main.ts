@@ -30,7 +30,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { BufferError } from "../errors.ts";
 import { detectFileSystem } from "../fs/detect.ts";
-import { FORMAT_VERSION } from "../wal/format.ts";
+import { SEGMENT_VERSION } from "../wal/format.ts";
 import { parseArguments, suggest } from "./arguments.ts";
 import {
   type Command,
@@ -125,7 +125,7 @@ async function run([name, ...rest]: readonly string[], context: CommandContext):
   const width = widthOf(output);
   if (name === undefined) throw new UsageError("Cannot run: no command is given, see --help");
   if (name === "--version" || name === "-V") {
-    await output.write(`sluice ${VERSION} (format ${FORMAT_VERSION})\n`);
+    await output.write(`sluice ${VERSION} (format ${SEGMENT_VERSION})\n`);
     return EXIT_OK;
   }
   const isHelp = name === "--help" || name === "-h" || name === "help";

@@ -16,8 +16,9 @@ import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError }
 import { isGone, lookInto, sizeOf } from "../fs/look.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
-import { type CursorState, FORMAT_VERSION, parseSegmentName, type SegmentHeader } from "../wal/format.ts";
-import { LOCK_NAME, OWNER_NAME, readOwner } from "../wal/lock.ts";
+import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
+import { LOCK_NAME } from "../wal/lock.ts";
+import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
 import { STATUS_NAME } from "../status.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segments.ts";
@@ -119,7 +120,7 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { read
   const newest = last && headerAt(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
     const { version } = newest;
-    throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: SEGMENT_VERSION });
   }
   const uuid = findUuid({ fileSystem, directory: path }, found, cursor);
   const isOurs = cursor !== undefined && cursor.uuid === uuid;
@@ -174,7 +175,7 @@ function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefi
   try {
     const result = headerAt(fileSystem, path);
     if (result.kind === "version") {
-      throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+      throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
     }
     return result.kind === "header" ? result.header : undefined;
   } catch (error) {

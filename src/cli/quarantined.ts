@@ -13,7 +13,7 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isGone, readWhole } from "../fs/look.ts";
-import { decodeSegmentHeader, FORMAT_VERSION, SEGMENT_HEADER_BYTES, unprovenHeaders } from "../wal/format.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
 import type { SegmentPlace } from "../wal/segments.ts";
 import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
@@ -132,7 +132,7 @@ function factsOf(
 function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
   const result = decodeSegmentHeader(bytes);
   if (result.kind === "version") {
-    throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
   }
   if (result.kind === "bad") return undefined;
   const { uuid, salt, codecVersion, isJson } = result.header;

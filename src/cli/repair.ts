@@ -7,7 +7,7 @@
  * @module
  */
 
-import { lockDirectory } from "../wal/lock.ts";
+import { Ownership } from "../wal/ownership.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { count } from "../wal/recovery.ts";
 import { pathOf } from "./arguments.ts";
@@ -71,19 +71,19 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
   const { fileSystem, clock } = context;
   // Before a lock file is created in a directory of something else, or beside files of a newer version.
   readDirectory(fileSystem, path);
-  const lock = lockDirectory(fileSystem, path, clock.now());
+  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const plan = await planRepair({ path, context, label: "repair" });
-    await carryOutRepair(plan, { fileSystem, directory: path });
+    await carryOutRepair(plan, { fileSystem, directory: path, ownership });
     // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
     for (let i = 0; i < MOST_ROUNDS && hasWork(plan); i++) {
       const next = await planRepair({ path, context, label: "repair" });
       if (!hasWork(next)) break;
-      await carryOutRepair(next, { fileSystem, directory: path });
+      await carryOutRepair(next, { fileSystem, directory: path, ownership });
     }
     return plan;
   } finally {
-    lock.release();
+    ownership.release();
   }
 }
 

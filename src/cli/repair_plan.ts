@@ -23,10 +23,11 @@ import { UnsupportedVersionError } from "../errors.ts";
 import { isGone } from "../fs/look.ts";
 import { Cursor } from "../wal/cursor.ts";
 import type { SequenceRange } from "../wal/damage.ts";
-import { FORMAT_VERSION } from "../wal/format.ts";
+import { SEGMENT_VERSION } from "../wal/format.ts";
 import { KnownLosses, type Region, subtract, unite } from "../wal/known_losses.ts";
 import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { carryOut, examine, type Plan } from "../wal/recovery.ts";
+import type { Ownership } from "../wal/ownership.ts";
 import type { SegmentPlace } from "../wal/segments.ts";
 import type { CommandContext } from "./command.ts";
 import { readDirectory } from "./picture.ts";
@@ -69,6 +70,11 @@ export interface RepairPlan {
   readonly absent: readonly SequenceRange[];
   /** Sequences that the log still has, from the first uncommitted one on. */
   readonly present: readonly SequenceRange[];
+}
+
+/** A directory that is ours. */
+export interface OwnedPlace extends SegmentPlace {
+  readonly ownership: Ownership;
 }
 
 /** Which log, and with what. */
@@ -240,7 +246,7 @@ function noteUnusable(
 ): void {
   // Whoever knows that version knows better what to do.
   if (why === "version") {
-    throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
   // Recovery removes the newest ones that were never begun; a reader meets the others as bytes that it can't read.
   if (why !== "empty") met.moved.push({ segment, bytes, why });
@@ -252,10 +258,11 @@ function noteUnusable(
  *
  * @throws {FileSystemError} if it can't be done; another run goes on where this one ended.
  */
-export async function carryOutRepair(plan: RepairPlan, { fileSystem, directory }: SegmentPlace): Promise<void> {
+export async function carryOutRepair(plan: RepairPlan, place: OwnedPlace): Promise<void> {
+  const { fileSystem, directory, ownership } = place;
   const { tail, regions, missing, absent } = plan;
   // Whoever repairs means it: the limit is there for a buffer that nobody watches.
-  const quarantine = new Quarantine(fileSystem, directory, Infinity);
+  const quarantine = new Quarantine(fileSystem, directory, { maxBytes: Infinity, confirm: () => ownership.confirm() });
   for (const region of tail === undefined || tail.isZero ? regions : [...regions, tail]) {
     if (!await quarantine.copy(region)) throw quarantine.failure;
   }
@@ -264,7 +271,7 @@ export async function carryOutRepair(plan: RepairPlan, { fileSystem, directory }
   }
   // A buffer that was locked, and no more, has no cursor and gets none.
   const hasCursor = plan.cursor !== undefined || Cursor.read(fileSystem, directory) !== undefined;
-  if (hasCursor) await recoverAndMove(plan, { fileSystem, directory, quarantine });
+  if (hasCursor) await recoverAndMove(plan, { ...place, quarantine });
   // Also what a run before this one did, and could not sync.
   if (fileSystem.list(directory).includes(QUARANTINE_NAME)) {
     await fileSystem.syncDirectory(join(directory, QUARANTINE_NAME));
@@ -277,11 +284,11 @@ export async function carryOutRepair(plan: RepairPlan, { fileSystem, directory }
  * moved: where the next one begins says how many records it held at most.
  */
 async function recoverAndMove(
-  { recovery, moved, cursor }: RepairPlan,
-  { fileSystem, directory, quarantine }: SegmentPlace & { readonly quarantine: Quarantine },
+  { recovery, moved }: RepairPlan,
+  place: OwnedPlace & { readonly quarantine: Quarantine },
 ): Promise<void> {
-  const plan: Plan = { ...recovery, unusable: [], cursorChanged: cursor !== undefined };
-  const recovered = await carryOut(plan, { fileSystem, directory, quarantine });
+  const { quarantine } = place;
+  const recovered = await carryOut({ ...recovery, unusable: [] }, place);
   recovered.cursor.close();
   const oldestFirst = moved.map(({ segment }) => segment).sort();
   for (const segment of oldestFirst) if (!await quarantine.move(segment)) throw quarantine.failure;

@@ -9,7 +9,7 @@
 import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
 import { nextTurn } from "../turns.ts";
-import { lockDirectory } from "../wal/lock.ts";
+import { Ownership } from "../wal/ownership.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { KnownLosses } from "../wal/known_losses.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
@@ -129,7 +129,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
   // Before a lock file is created in a directory of something else, or for a mistake.
   readDirectory(fileSystem, path);
   chosen(listQuarantined({ fileSystem, directory: path }), request);
-  const lock = lockDirectory(fileSystem, path, clock.now());
+  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const log = await soundLog(path, context);
     const { uuid, scan } = log.recovery;
@@ -150,7 +150,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     }
     return { files, finished };
   } finally {
-    lock.release();
+    ownership.release();
   }
 }
 
@@ -208,7 +208,7 @@ function chosen(
 }
 
 function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): RestoreSource {
-  const longest = Math.max(...plan.pieces.map(({ frame }) => frame.length));
+  const longest = plan.pieces.reduce((most, { frame }) => Math.max(most, frame.length), 0);
   return {
     bytes,
     pieces: plan.pieces,

@@ -119,6 +119,8 @@ class LogScan {
   readonly #from: number;
   readonly #to: number;
   readonly #looks = new Map<number, Look>();
+  /** From where on, up to the segment before it, the one at `index` is the next of ours. */
+  #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
   #losses: KnownLosses | undefined;
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
@@ -202,7 +204,10 @@ class LogScan {
   #nextOurs(i: number): number | undefined {
     const { segments } = this.#picture;
     let next = i + 1;
+    // Asked for each of many files in a row that are none of ours, it is found once.
+    if (this.#ours !== undefined && this.#ours.from <= i && i < this.#ours.index) next = this.#ours.index;
     while (next < segments.length && this.#lookAt(next).kind !== "ours") next++;
+    this.#ours = { from: i, index: next };
     return next < segments.length ? next : undefined;
   }
 

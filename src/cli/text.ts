@@ -105,7 +105,8 @@ export const NO_CELL = "-";
 
 /** A table with a line of titles; where it doesn't fit, each row is a paragraph of `name: value` lines. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
-  const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+  // One by one: there may be more rows than a call takes arguments.
+  const widths = columns.map(({ title }, i) => rows.reduce((most, row) => Math.max(most, row[i].length), title.length));
   const total = widths.reduce((sum, one) => sum + one + 2, -2);
   if (total > width) {
     const lineOf = (value: string, i: number): string =>

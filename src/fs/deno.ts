@@ -18,9 +18,10 @@
  */
 
 import { constants } from "node:os";
+import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { fileSystemError } from "../errors.ts";
-import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
@@ -42,6 +43,8 @@ export const denoFileSystem: FileSystem = Object.freeze({
   remove,
   syncDirectory,
   lock,
+  identify,
+  resolve,
 });
 
 function open(path: string, mode: OpenMode): FileHandle {
@@ -95,7 +98,25 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function lock(path: string): FileLock {
-  return lockFile(path, { open, list });
+  return lockFile(path, { open, list, remove });
+}
+
+function identify(path: string): FileIdentity {
+  return toIdentity(attempt("identify", path, () => Deno.statSync(path)));
+}
+
+/** Where the system tells nothing, which is on Windows in some file systems, all are taken for the same. */
+function toIdentity({ dev, ino, nlink }: Deno.FileInfo): FileIdentity {
+  return { device: dev, inode: ino ?? 0, links: nlink ?? 1 };
+}
+
+/** Where the sandbox allows the path and not what a symbolic link in it leads to, the links have to stay. */
+function resolve(path: string): string {
+  const real = attempt("resolve", path, () => Deno.realPathSync(path));
+  const isAllowed = (["read", "write"] as const).every((name) =>
+    Deno.permissions.querySync({ name, path: real }).state === "granted"
+  );
+  return isAllowed ? real : resolvePath(path);
 }
 
 class DenoFileHandle implements FileHandle {
@@ -167,6 +188,11 @@ class DenoFileHandle implements FileHandle {
   async sync(): Promise<void> {
     const file = this.#open("sync");
     await sync("sync", this.#path, () => file.syncData(), []);
+  }
+
+  identify(): FileIdentity {
+    const file = this.#open("identify");
+    return toIdentity(attempt("identify", this.#path, () => file.statSync()));
   }
 
   close(): void {

@@ -47,6 +47,34 @@
 export type OpenMode = "read" | "write" | "create";
 
 /**
+ * What a file or directory is, whatever its name: two names stand for the same one if and only if device and inode are equal.
+ * That holds while it exists or is open; afterwards the system may give the numbers to another one.
+ *
+ * @example A file that was replaced has its name, and is another one
+ * ```ts
+ * import type { FileIdentity } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertNotEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * fileSystem.writeFile("/config", new Uint8Array(1));
+ * fileSystem.writeFile("/config.new", new Uint8Array(2));
+ * const before: FileIdentity = fileSystem.identify("/config");
+ * fileSystem.rename("/config.new", "/config");
+ * assertNotEquals(fileSystem.identify("/config").inode, before.inode);
+ * assertEquals(before.links, 1);
+ * ```
+ */
+export interface FileIdentity {
+  /** The device that it is on. */
+  readonly device: number;
+  /** Its number on that device. */
+  readonly inode: number;
+  /** How many names it has; of a file, more than one if somebody has made a hard link to it. */
+  readonly links: number;
+}
+
+/**
  * An open file. Positions and sizes are in bytes. Using it after `close()` throws EBADF.
  *
  * @example What a sync has covered survives a power cut
@@ -94,6 +122,11 @@ export interface FileHandle {
    * The handle must stay open until the promise is settled.
    */
   sync(): Promise<void>;
+  /**
+   * Which file this is, also when its name stands for another one by now, or is gone. May be missing, as in
+   * {@linkcode FileSystem.identify}.
+   */
+  identify?(): FileIdentity;
   /** Closes the file. A second call does nothing. */
   close(): void;
 }
@@ -180,7 +213,22 @@ export interface FileSystem {
    * because closing any descriptor of it gives POSIX locks up. Excludes every other holder, in any process on
    * this machine and in this one, on any of the runtimes. The end of the process, however it comes, frees the lock.
    *
-   * @throws at once, with errno `EBUSY`, when somebody else holds it.
+   * @throws at once, with errno `EBUSY`, when somebody else holds it; with `EACCES` when the file can't be written, because
+   * then no lock on it would be exclusive.
    */
   lock(path: string): FileLock;
+  /**
+   * Which file or directory `path` stands for, symbolic links followed. ENOENT, ENOTDIR.
+   *
+   * May be missing. Then a buffer can't notice that another owner has taken its directory over, or that the directory was
+   * moved, and rests on the lock alone.
+   */
+  identify?(path: string): FileIdentity;
+  /**
+   * The absolute path of what `path` stands for, without symbolic links. ENOENT.
+   *
+   * May be missing. Then a path means what it means at each call: after a change of the working directory, or of a symbolic
+   * link on the way, something else.
+   */
+  resolve?(path: string): string;
 }

@@ -42,6 +42,11 @@ export function removeIfThere(fileSystem: FileSystem, path: string): void {
   }
 }
 
+/** Whether an error says that a path leads nowhere: to no file, or through something that is no directory. */
+export function isNotThere(error: unknown): boolean {
+  return error instanceof FileSystemError && ["ENOENT", "ENOTDIR", "ELOOP"].includes(error.errno);
+}
+
 /** Whether an error says that there is no such file. */
 export function isGone(error: unknown): boolean {
   return error instanceof FileSystemError && error.errno === "ENOENT";

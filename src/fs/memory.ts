@@ -32,7 +32,7 @@
  */
 
 import { fileSystemError } from "../errors.ts";
-import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import {
   createFile,
   DirectoryNode,
@@ -40,6 +40,7 @@ import {
   FileNode,
   find,
   findDirectory,
+  identityOf,
   mulberry32,
   split,
   unlink,
@@ -204,6 +205,26 @@ export class MemoryFileSystem implements FileSystem {
     return { release };
   }
 
+  /** Tells which file or directory a path stands for; see {@linkcode FileSystem.identify}. */
+  identify(path: string): FileIdentity {
+    const process = this.#process;
+    const fault = process.begin("identify", path);
+    const { node } = find(process.disk, "identify", path);
+    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "identify", path });
+    process.end(fault, "identify", path);
+    return identityOf(process.disk, node);
+  }
+
+  /** The absolute form of a path; see {@linkcode FileSystem.resolve}. */
+  resolve(path: string): string {
+    const process = this.#process;
+    const fault = process.begin("resolve", path);
+    const { node } = find(process.disk, "resolve", path);
+    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "resolve", path });
+    process.end(fault, "resolve", path);
+    return `/${split(path).join("/")}`;
+  }
+
   /**
    * Kills the process: what it wrote stays, its handles and locks go. Every later call on this object and on its
    * handles throws EBADF, and syncs that haven't ended are rejected with it, so that a program that doesn't know that
@@ -262,6 +283,20 @@ export class MemoryFileSystem implements FileSystem {
     node.write(bytes, 0);
     node.settle(node.mark, "stable");
     disk.change({ directory, name: last, node });
+    disk.settle(directory, disk.mark);
+  }
+
+  /** Gives a file a second name, a hard link, as if it had always had it. Not an operation. */
+  link(from: string, to: string): void {
+    const { disk } = this.#process;
+    const { node } = find(disk, "link", from);
+    const { directory, name, node: taken } = find(disk, "link", to);
+    if (!(node instanceof FileNode)) throw fileSystemError({ errno: "ENOENT", operation: "link", path: from });
+    if (taken !== undefined || name === undefined) {
+      throw fileSystemError({ errno: "EEXIST", operation: "link", path: to });
+    }
+    node.links++;
+    disk.change({ directory, name, node });
     disk.settle(directory, disk.mark);
   }
 

@@ -12,6 +12,7 @@
  */
 
 import { fileSystemError } from "../errors.ts";
+import type { FileIdentity } from "./file_system.ts";
 
 /** Bytes that grow: amortized, and always zero behind the end. */
 export class Content {
@@ -66,8 +67,8 @@ export class FileNode {
   readonly cache: Content = new Content();
   /** What is on stable storage. */
   readonly stable: Content = new Content();
-  /** Whether a directory has it. */
-  linked: boolean = true;
+  /** How many names it has. */
+  links: number = 1;
   /** How many handles are open. */
   handles: number = 0;
   /** Who holds the lock on it. */
@@ -170,10 +171,21 @@ export class Disk {
   /** Creates, removes and renames that aren't stable yet; each is kept or undone as one. */
   #changes: { readonly mark: number; readonly parts: readonly NameChange[] }[] = [];
   #mark = 0;
+  /** Numbers of the nodes that were asked for. */
+  #inodes = new Map<TreeNode, number>();
 
   /** How many changes of names there have been: a mark for {@linkcode settle}. */
   get mark(): number {
     return this.#mark;
+  }
+
+  /** The number of a node; no other one ever gets it. */
+  inodeOf(node: TreeNode): number {
+    const known = this.#inodes.get(node);
+    if (known !== undefined) return known;
+    const inode = this.#inodes.size + 1;
+    this.#inodes.set(node, inode);
+    return inode;
   }
 
   /** Changes names, in one step. */
@@ -205,16 +217,26 @@ export class Disk {
     const after = new Disk();
     after.capacityBytes = this.capacityBytes;
     const names = this.#namesAfterPowerCut(random);
+    const copies = new Map<TreeNode, TreeNode>([[this.root, after.root]]);
+    const copyFile = (node: FileNode): FileNode => {
+      const copied = node.afterPowerCut(random);
+      copied.links = 0;
+      after.usedBytes += copied.cache.filled;
+      return copied;
+    };
     const copy = (from: DirectoryNode, to: DirectoryNode): void => {
       for (const [name, node] of names(from)) {
-        const copied = node instanceof FileNode ? node.afterPowerCut(random) : new DirectoryNode();
+        const copied = copies.get(node) ?? (node instanceof FileNode ? copyFile(node) : new DirectoryNode());
+        copies.set(node, copied);
         to.entries.set(name, copied);
         to.stable.set(name, copied);
-        if (copied instanceof FileNode) after.usedBytes += copied.cache.filled;
+        if (copied instanceof FileNode) copied.links++;
         if (node instanceof DirectoryNode) copy(node, copied as DirectoryNode);
       }
     };
     copy(this.root, after.root);
+    // All numbers, also of what is gone: none of them is given out again.
+    after.#inodes = new Map([...this.#inodes].map(([node, inode]) => [copies.get(node) ?? node, inode]));
     return after;
   }
 
@@ -297,15 +319,20 @@ export function split(path: string): string[] {
   return names;
 }
 
-/** Notes that a file has lost its name. */
+/** What a node is, whatever its name. */
+export function identityOf(disk: Disk, node: TreeNode): FileIdentity {
+  return { device: 1, inode: disk.inodeOf(node), links: node instanceof FileNode ? node.links : 1 };
+}
+
+/** Notes that a file has lost a name. */
 export function unlink(disk: Disk, node: FileNode): void {
-  node.linked = false;
+  node.links--;
   free(disk, node);
 }
 
 /** Gives back the space of a file that has neither a name nor a handle. */
 export function free(disk: Disk, node: FileNode): void {
-  if (!node.linked && node.handles === 0) disk.usedBytes -= node.cache.filled;
+  if (node.links === 0 && node.handles === 0) disk.usedBytes -= node.cache.filled;
 }
 
 /** A source of numbers in [0, 1). */

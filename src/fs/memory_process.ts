@@ -8,8 +8,8 @@
  */
 
 import { fileSystemError } from "../errors.ts";
-import type { FileHandle, OpenMode } from "./file_system.ts";
-import { type Disk, type FileNode, free } from "./memory_disk.ts";
+import type { FileHandle, FileIdentity, OpenMode } from "./file_system.ts";
+import { type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 
 /**
  * The operations that a fault can be injected into: all methods of the file system and of its handles.
@@ -40,6 +40,7 @@ import { type Disk, type FileNode, free } from "./memory_disk.ts";
  */
 export type MemoryOperationName =
   | "close"
+  | "identify"
   | "list"
   | "lock"
   | "makeDirectory"
@@ -47,6 +48,7 @@ export type MemoryOperationName =
   | "read"
   | "remove"
   | "rename"
+  | "resolve"
   | "size"
   | "sync"
   | "syncDirectory"
@@ -303,6 +305,13 @@ export class MemoryFileHandle implements FileHandle {
     if (!this.#open) throw fileSystemError({ errno: "EBADF", operation: "sync", path: this.#path });
     this.#node.settle(mark, "stable");
     this.#process.end(fault, "sync", this.#path);
+  }
+
+  /** See {@linkcode FileHandle.identify}. */
+  identify(): FileIdentity {
+    const fault = this.#begin("identify", undefined, 0);
+    this.#process.end(fault, "identify", this.#path);
+    return identityOf(this.#process.disk, this.#node);
   }
 
   /** See {@linkcode FileHandle.close}. */

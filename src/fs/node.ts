@@ -20,7 +20,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { type FileSystemError, fileSystemError } from "../errors.ts";
-import type { FileHandle, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 /** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
@@ -39,7 +39,7 @@ export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
  * @returns A file system without state of its own.
  */
 export function createNodeFileSystem(name: string): FileSystem {
-  return Object.freeze({ name, open, list, makeDirectory, rename, remove, syncDirectory, lock });
+  return Object.freeze({ name, open, list, makeDirectory, rename, remove, syncDirectory, lock, identify, resolve });
 }
 
 function open(path: string, mode: OpenMode): FileHandle {
@@ -99,7 +99,20 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function lock(path: string): FileLock {
-  return lockFile(path, { open, list });
+  return lockFile(path, { open, list, remove });
+}
+
+function identify(path: string): FileIdentity {
+  return toIdentity(attempt("identify", path, () => fs.statSync(path)));
+}
+
+/** As numbers: an inode above 2^53 loses its last bits, which makes a wrong match possible, and no right one fail. */
+function toIdentity({ dev, ino, nlink }: fs.Stats): FileIdentity {
+  return { device: dev, inode: ino, links: nlink };
+}
+
+function resolve(path: string): string {
+  return attempt("resolve", path, () => fs.realpathSync.native(path));
 }
 
 class NodeFileHandle implements FileHandle {
@@ -162,6 +175,11 @@ class NodeFileHandle implements FileHandle {
   async sync(): Promise<void> {
     const descriptor = this.#open("sync");
     await sync("sync", this.#path, (done) => fs.fdatasync(descriptor, done), []);
+  }
+
+  identify(): FileIdentity {
+    const descriptor = this.#open("identify");
+    return toIdentity(attempt("identify", this.#path, () => fs.fstatSync(descriptor)));
   }
 
   close(): void {

@@ -8,10 +8,17 @@
  * both directions; who comes second is told at once. It is gone when the process is, however that ends. The
  * file is never written: it stays empty, and stays behind.
  *
+ * A file that can't be opened for writing is refused: SQLite would open it for reading, and its exclusive lock would be a
+ * shared one (POSIX locks ask for a descriptor of their kind). What shows it is a write inside the transaction, which fails
+ * then, and never reaches the file otherwise. That happens to a file of another user or mode 444, and on Windows to one
+ * that somebody else has open without sharing it.
+ *
  * Not guaranteed: anything once somebody else opens and closes the lock file in the holder's process, because closing
- * any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). So the lock
- * file must be opened by nobody else, and this module never opens it by other means where it exists. A lock on a network
- * file system is as good as that file system's locks.
+ * any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). A backup by
+ * `cpSync`, a checksum or a search that reads the file once is enough. This module never opens it by other means where it
+ * exists; what others do is noticed by `wal/ownership.ts`, which doesn't rest on this lock. A lock on a network file system
+ * is as good as that file system's locks; where there are none (some FUSE and 9P mounts), the lock is refused with an error
+ * or is no lock at all, and again only the ownership shows it.
  *
  * @module
  */
@@ -26,6 +33,8 @@ import type { FileLock, FileSystem } from "./file_system.ts";
  * loser of a race keeps its shared lock and makes the winner lose, too (measured: 555 of 1500 races without a winner).
  */
 const BEGIN = "PRAGMA busy_timeout=0; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE";
+/** A write that is never committed: it fails where the lock that `BEGIN` has given is a shared one. */
+const PROVE_EXCLUSIVE = "PRAGMA user_version=1";
 
 /**
  * SQLite takes a shared lock on its way to the exclusive one, so that two who begin within the same microseconds can
@@ -33,6 +42,9 @@ const BEGIN = "PRAGMA busy_timeout=0; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIV
  * and the refusal still takes less than a millisecond.
  */
 const ATTEMPTS = 5;
+
+/** The runtime's own calls, to find out why a file can't be opened. */
+type RuntimeCalls = Pick<FileSystem, "open" | "list" | "remove">;
 
 /**
  * Locks the file at `path`, which is created if missing.
@@ -42,7 +54,7 @@ const ATTEMPTS = 5;
  * @returns The lock. It must be kept as long as it is to be held: a lock that is garbage-collected may be freed.
  * @throws {FileSystemError} With errno `EBUSY` when somebody else holds it.
  */
-export function lockFile(path: string, fileSystem: Pick<FileSystem, "open" | "list">): FileLock {
+export function lockFile(path: string, fileSystem: RuntimeCalls): FileLock {
   let database: DatabaseSync | undefined = openLocked(path, fileSystem);
   return {
     release() {
@@ -53,7 +65,7 @@ export function lockFile(path: string, fileSystem: Pick<FileSystem, "open" | "li
   };
 }
 
-function openLocked(path: string, fileSystem: Pick<FileSystem, "open" | "list">): DatabaseSync {
+function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
   const sqlite = loadSqlite(path);
   for (let attempt = 1;; attempt++) {
     // SQLite reads names that begin like these as something else than a file.
@@ -61,6 +73,7 @@ function openLocked(path: string, fileSystem: Pick<FileSystem, "open" | "list">)
     try {
       database.open();
       database.exec(BEGIN);
+      database.exec(PROVE_EXCLUSIVE);
       return database;
     } catch (error) {
       // Left open, it would keep its shared lock, and free other locks on the file whenever it is collected.
@@ -132,13 +145,31 @@ function sqliteCode(error: unknown): number | undefined {
   return CODE_OF_MESSAGE.find(([text]) => String(message).startsWith(text))?.[1];
 }
 
-function lockError(error: unknown, path: string, fileSystem: Pick<FileSystem, "open" | "list">): FileSystemError {
+const ADVICE_FOR_READONLY = "no lock on a file that can't be written excludes anybody, " +
+  "so give the file to the user who runs this (chown), make it writable for him (chmod u+w), or close who has it open";
+
+function lockError(error: unknown, path: string, fileSystem: RuntimeCalls): FileSystemError {
   const code = sqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
+  if (code === SQLITE_READONLY) return readonlyError(path, fileSystem, error);
   if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
   const { errno: reason, flag } = whyNotOpened(path, fileSystem);
   return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
+}
+
+/** A file that can't be written: because nothing can be written there, or because of its own mode. */
+function readonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown): FileSystemError {
+  // Another file, because opening this one would give up a lock that this process may have on it.
+  const probe = `${path}.probe`;
+  try {
+    fileSystem.open(probe, "create").close();
+    fileSystem.remove(probe);
+  } catch (error) {
+    const { errno } = error as FileSystemError;
+    if (errno === "EROFS") return fileSystemError({ errno, operation: "lock", path }, cause);
+  }
+  return fileSystemError({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
 /** SQLite's limit for a path, in bytes. */
@@ -150,7 +181,7 @@ const MAX_PATH_BYTES = 512;
  */
 function whyNotOpened(
   path: string,
-  fileSystem: Pick<FileSystem, "open" | "list">,
+  fileSystem: RuntimeCalls,
 ): { readonly errno: string; readonly flag?: string | undefined } {
   try {
     fileSystem.open(path, "create").close();

@@ -5,13 +5,24 @@
  * `fsync: "never"`, too: the other way round, a power cut between the two would leave a log that begins behind its own
  * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
  *
+ * **Only the owner writes and removes.** Before a removal it is confirmed that the directory is still ours, and before a
+ * write of the cursor, too; that is a file of each owner's own, so that a write that comes too late changes nothing for the
+ * next owner.
+ *
+ * **Removals keep up, and keep nobody waiting.** A round removes what one state has done with, as many segments as that are,
+ * and gives the event loop a turn after each `REMOVALS_A_TURN`: twice as many as the reader opens in one, so that what a
+ * drained backlog leaves to be removed doesn't grow with the backlog, and no batch waits for more than that.
+ *
  * @module
  */
 
 import { type BufferFailedError, FileSystemError } from "../errors.ts";
+import { nextTurn, Turns } from "../turns.ts";
 import type { Cursor } from "./cursor.ts";
-import type { Segment } from "./segments.ts";
 import type { CommitState, SegmentList } from "./segment_list.ts";
+
+/** After so many removed segments the event loop gets a turn. */
+const REMOVALS_A_TURN = 32;
 
 /** What {@linkcode Commits} needs of the log. */
 export interface CommitsOptions {
@@ -25,6 +36,9 @@ export interface CommitsOptions {
   readonly lastSequence: () => number;
   /** Whether the log has failed. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more, exactly, or as exactly as a write of the cursor needs it. */
+  readonly confirm: () => void;
+  readonly confirmInTurn: () => void;
   /** The log fails; returns what to throw. */
   readonly fail: (error: unknown) => BufferFailedError;
   readonly onRemoved: (name: string) => void;
@@ -38,6 +52,7 @@ export class Commits {
   #isDropping = false;
   #dropping: Promise<void> | undefined;
   #isClosed = false;
+  readonly #turns = new Turns(REMOVALS_A_TURN);
 
   /** For one log. */
   constructor(options: CommitsOptions) {
@@ -65,6 +80,7 @@ export class Commits {
   async #sync(state: CommitState): Promise<void> {
     try {
       await this.#options.cursor.sync();
+      this.#options.confirm();
     } catch (error) {
       throw this.#options.fail(error);
     }
@@ -90,7 +106,8 @@ export class Commits {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence } = this.#options;
+    const { cursor, lastSequence, confirmInTurn } = this.#options;
+    confirmInTurn();
     cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
   }
 
@@ -101,34 +118,44 @@ export class Commits {
     await this.#dropping;
   }
 
-  /** Makes the cursor durable, then removes what it has done with; again, while there is more. */
+  /**
+   * Makes the cursor durable, then removes what it has done with; again, while there is more. Nobody but `close` waits for
+   * it. Bound of a round: the segments that may go when it begins, one sync of the cursor, and the one under way. New
+   * commits can keep it going, but only by making more segments removable.
+   */
   async #dropLoop(): Promise<void> {
     const { cursor, list, hasFailed, fail, onWarning } = this.#options;
     try {
       for (;;) {
-        const droppable = list.droppable(this.#state);
-        if (droppable.length === 0 || this.#isClosed || hasFailed()) return;
+        const state = this.#state;
+        if (list.nextDroppable(state, -1) === undefined || this.#isClosed || hasFailed()) return;
         try {
           await cursor.sync();
         } catch (error) {
           fail(error);
           return;
         }
-        for (const segment of droppable) await this.#remove(segment);
+        await this.#removeAll(state);
       }
     } catch (error) {
-      // Tried again with the next commit.
+      // Tried again with the next commit; not if the directory isn't ours any more, which has failed the log.
       if (error instanceof FileSystemError) onWarning(error);
-      else throw error;
+      else if (!hasFailed()) throw error;
     } finally {
       // In the same breath as the last look: a commit that comes next starts anew.
       this.#isDropping = false;
     }
   }
 
-  async #remove(segment: Segment): Promise<void> {
-    if (this.#isClosed) return;
-    await this.#options.list.remove(segment);
-    this.#options.onRemoved(segment.name);
+  /** Removes the segments that `state` has done with, which is on stable storage. */
+  async #removeAll(state: CommitState): Promise<void> {
+    const { list, hasFailed, onRemoved } = this.#options;
+    let segment = list.nextDroppable(state, -1);
+    while (segment !== undefined && !this.#isClosed && !hasFailed()) {
+      await list.remove(segment);
+      onRemoved(segment.name);
+      if (this.#turns.spend(1)) await nextTurn();
+      segment = list.nextDroppable(state, segment.firstSequence);
+    }
   }
 }

@@ -1,35 +1,52 @@
 /**
  * The cursor file: how far the log is committed, and where the batches in flight end.
  *
- * Guarantees: a write changes neither the slot of the state before nor that of the last state that was synced, so that
- * the one survives whatever happens to the process, and the other a power cut; a slot that failed to be written is the
- * next one to be written again; it needs no disk space after its creation. Losing the cursor loses no record: the
- * log wins, and everything in it is delivered again.
+ * Guarantees:
+ * - A write spares the newest state, so that a process that dies in the middle of it loses nothing.
+ * - A write spares the newest state that was synced, and the one that a sync under way is making durable. So when a sync has
+ *   ended, a power cut leaves what was written before that sync began, or something newer, however many writes came since.
+ * - `sync` ends: it waits for the sync under way, which may have begun too early, and for one of its own. Writes that come
+ *   meanwhile are not waited for.
+ * - Each owner has a file of its own: {@linkcode Cursor.replace} makes a new one and renames it over the old one. A former
+ *   owner that still writes, or a hard link to the old file in somebody's copy of the directory, changes nothing here.
+ * - A write needs no disk space.
  *
- * The scheme is that of LMDB's meta pages, with a third one because not every write is synced here.
+ * Losing the cursor loses no record: the log wins, and everything in it is delivered again.
+ *
+ * The scheme is that of LMDB's meta pages, with two slots more because not every write is synced here.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, UnsupportedVersionError } from "../errors.ts";
+import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
+import { removeIfThere } from "../fs/look.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
+  CURSOR_VERSION,
+  cursorFileBytes,
+  type CursorOwner,
   type CursorPositions,
   type CursorState,
   decodeCursor,
   encodeCursor,
-  FORMAT_VERSION,
   newCursorSlot,
 } from "./format.ts";
 
 /** Name of the cursor file in a buffer's directory. */
 export const CURSOR_NAME = "cursor";
+/** What is written before it takes that name. */
+export const NEW_CURSOR_NAME = "cursor.new";
+/**
+ * Where a new file has no room, the old one is gone on with, this many generations further: so no write of a former owner
+ * can be taken for a newer one.
+ */
+const GENERATIONS_PER_OWNER: number = 2 ** 20;
 
 /** A valid slot and its number. */
 interface SlotState {
@@ -37,32 +54,43 @@ interface SlotState {
   readonly slot: number;
 }
 
+/** What a cursor begins with. */
+interface Beginning {
+  readonly owner: CursorOwner;
+  readonly generation: number;
+  /** How many slots fit the file. */
+  readonly slots: number;
+  /** The slot of the newest state, and of the newest that may have been synced; -1 if there is none. */
+  readonly newest: number;
+  readonly synced: number;
+}
+
 /** Reads and writes the cursor file. */
 export class Cursor {
-  readonly #handle: FileHandle;
+  #handle: FileHandle;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   /** The bytes that count, by the number of boundaries: there are few, and a view costs as much as encoding. */
   readonly #views: Uint8Array[] = [];
+  readonly #slots: number;
   #generation: number;
+  /** The generation that is on stable storage; below all until the first sync, as nobody knows what was synced before. */
+  #syncedGeneration = -1;
   /** The slot of the newest state, and of the newest that was synced; -1 if there is none. */
   #newest: number;
   #synced: number;
-  /** Until the first sync nobody knows whether the process before has synced. */
-  #isDirty = true;
   /** The slot that the sync under way makes durable; -1 if there is none. */
   #syncing = -1;
   #running: Promise<void> | undefined;
 
-  private constructor(handle: FileHandle, uuid: string, slots: readonly SlotState[]) {
+  private constructor(handle: FileHandle, { owner, generation, slots, newest, synced }: Beginning) {
     this.#handle = handle;
-    this.#bytes = newCursorSlot(uuid);
+    this.#bytes = newCursorSlot(owner);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
-    const [newest, second] = slots;
-    this.#generation = newest?.state.generation ?? 0;
-    this.#newest = newest?.slot ?? -1;
-    // Nobody knows what the process before has synced, until the first sync.
-    this.#synced = second?.slot ?? this.#newest;
+    this.#slots = slots;
+    this.#generation = generation;
+    this.#newest = newest;
+    this.#synced = synced;
   }
 
   /**
@@ -83,27 +111,114 @@ export class Cursor {
   }
 
   /**
-   * Opens the cursor file for writing, created or brought to its full length if need be; after that, no write to it
-   * needs disk space. It should be synced before it is written to.
+   * Makes a new cursor file in place of the one that is there, and syncs it; its name is to be synced by the caller. Where
+   * there is no room for it, the old file is gone on with, unless other directories share it.
+   *
+   * @param state What it says. Where that is what the old file says, the two are alike to the last byte once a file has been
+   * replaced: to open a buffer again changes nothing.
+   * @throws {NoSpaceError} if there is no room, and no file to go on with.
    */
-  static open(fileSystem: FileSystem, directory: string, uuid: string): Cursor {
+  static async replace(
+    fileSystem: FileSystem,
+    directory: string,
+    owner: CursorOwner,
+    state: CursorPositions,
+  ): Promise<Cursor> {
+    try {
+      return await Cursor.#create(fileSystem, directory, owner, state);
+    } catch (error) {
+      if (!(error instanceof NoSpaceError) || !isUnshared(fileSystem, join(directory, CURSOR_NAME))) throw error;
+    }
+    const cursor = Cursor.open(fileSystem, directory, owner);
+    try {
+      cursor.write(state);
+      await cursor.sync();
+      return cursor;
+    } catch (error) {
+      cursor.close();
+      throw error;
+    }
+  }
+
+  static async #create(
+    fileSystem: FileSystem,
+    directory: string,
+    owner: CursorOwner,
+    state: CursorPositions,
+  ): Promise<Cursor> {
+    const newPath = join(directory, NEW_CURSOR_NAME);
+    const found = Cursor.read(fileSystem, directory);
+    const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
+    // The state is written twice.
+    const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
+    removeIfThere(fileSystem, newPath);
+    const handle = fileSystem.open(newPath, "create");
+    try {
+      // Zeros are written, not left as a hole, because a hole needs space later.
+      handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
+      const cursor = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
+      cursor.write(state);
+      // Content first, then the name: a power cut in between must not leave the name without the content.
+      await cursor.sync();
+      fileSystem.rename(newPath, join(directory, CURSOR_NAME));
+      cursor.#openByName(fileSystem, directory);
+      return cursor;
+    } catch (error) {
+      closeQuietly(handle);
+      try {
+        // Not if it has its name already: then there is no such file.
+        removeIfThere(fileSystem, newPath);
+      } catch {
+        // The next owner removes it; the failure that is reported is the one that counts.
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the cursor file that is there for writing, created or brought to its full length if need be; after that, no write
+   * to it needs disk space. It should be synced before it is written to.
+   */
+  static open(fileSystem: FileSystem, directory: string, owner: CursorOwner): Cursor {
     const path = join(directory, CURSOR_NAME);
     const handle = openIfThere(fileSystem, path, "write") ?? fileSystem.open(path, "create");
     try {
-      const slots = readSlots(handle, path);
-      // Zeros are written, not left as a hole, because a hole needs space later.
-      const size = handle.size();
-      if (size < CURSOR_FILE_BYTES) handle.write(new Uint8Array(CURSOR_FILE_BYTES - size), size);
-      return new Cursor(handle, uuid, slots);
+      const [newest, second] = readSlots(handle, path);
+      return new Cursor(handle, {
+        owner,
+        generation: (newest?.state.generation ?? 0) + GENERATIONS_PER_OWNER,
+        slots: makeRoomForSlots(handle),
+        newest: newest?.slot ?? -1,
+        // Nobody knows what the process before has synced, until the first sync.
+        synced: second?.slot ?? newest?.slot ?? -1,
+      });
     } catch (error) {
       closeQuietly(handle);
       throw error;
     }
   }
 
+  /** Opens the file by its name, which is the one that errors tell from then on; not if it is another owner's already. */
+  #openByName(fileSystem: FileSystem, directory: string): void {
+    const handle = fileSystem.open(join(directory, CURSOR_NAME), "write");
+    let other = handle;
+    try {
+      if (handle.identify?.().inode !== this.#handle.identify?.().inode) return;
+      other = this.#handle;
+      this.#handle = handle;
+    } finally {
+      closeQuietly(other);
+    }
+  }
+
+  /** Counts the writes: that of the newest state. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   /** Whether something was written that no sync has covered. */
   get isDirty(): boolean {
-    return this.#isDirty;
+    return this.#syncedGeneration < this.#generation;
   }
 
   /** Writes a state to the operating system. If it throws, the state before still stands. */
@@ -111,25 +226,35 @@ export class Cursor {
     const isFirst = this.#newest < 0;
     const generation = this.#generation + 1;
     const length = encodeCursor(this.#bytes, this.#view, generation, state);
-    let slot = 0;
-    while (slot === this.#newest || slot === this.#synced) slot++;
-    // No other slot is left than the one that a sync is being made of: it proves nothing for this one then.
-    if (slot === this.#syncing) this.#syncing = -1;
+    const slot = this.#freeSlot();
     const bytes = this.#views[state.boundaries.length] ??= this.#bytes.subarray(0, length);
     this.#handle.write(bytes, slot * CURSOR_SLOT_STRIDE);
     this.#generation = generation;
     this.#newest = slot;
-    this.#isDirty = true;
     // From the start there are two valid slots, so that one bad bit never leaves none.
     if (isFirst) this.write(state);
   }
 
   /**
-   * Resolves when the last state written is on stable storage; nothing is done if it is. One sync at a time: the system
-   * reports an error to one of those who wait, and it must reach them all.
+   * A slot that nothing rests on. Of four there always is one. A file of version 1 on a disk without room for a fourth slot
+   * has three: then, while a sync runs, it is the newest state that is written over, as what is synced must stay.
+   */
+  #freeSlot(): number {
+    for (let slot = 0; slot < this.#slots; slot++) {
+      if (slot !== this.#newest && slot !== this.#synced && slot !== this.#syncing) return slot;
+    }
+    return this.#newest;
+  }
+
+  /**
+   * Resolves when the last state written before the call is on stable storage; nothing is done if it is. One sync at a
+   * time: the system reports an error to one of those who wait, and it must reach them all. Bound: the sync under way and
+   * one more.
    */
   async sync(): Promise<void> {
-    while (this.#isDirty) {
+    const wanted = this.#generation;
+    while (this.#syncedGeneration < wanted) {
+      // One that is under way may have begun before the write; the one after it covers what is wanted, whoever begins it.
       this.#running ??= this.#syncOnce();
       await this.#running;
     }
@@ -137,11 +262,11 @@ export class Cursor {
 
   async #syncOnce(): Promise<void> {
     const generation = this.#generation;
-    this.#syncing = this.#newest;
+    const slot = this.#syncing = this.#newest;
     try {
       await this.#handle.sync();
-      if (this.#syncing >= 0) this.#synced = this.#syncing;
-      if (generation === this.#generation) this.#isDirty = false;
+      this.#synced = slot;
+      this.#syncedGeneration = generation;
     } finally {
       this.#syncing = -1;
       this.#running = undefined;
@@ -152,6 +277,38 @@ export class Cursor {
   close(): void {
     closeQuietly(this.#handle);
   }
+}
+
+/** Whether two states say the same, whatever their generation. */
+function isEqual(one: CursorOwner & CursorPositions, other: CursorOwner & CursorPositions): boolean {
+  const content = ({ uuid, place, isSynced, lastSequence, committed, resume, boundaries }: typeof one): string => {
+    const positions = [committed, resume, ...boundaries].flatMap(({ nextSequence, payloadBytes, logBytes }) => {
+      return [nextSequence, payloadBytes, logBytes];
+    });
+    return JSON.stringify([uuid, place, isSynced, lastSequence, ...positions]);
+  };
+  return content(one) === content(other);
+}
+
+/** Brings a file to its full length, if the disk has the room; returns how many slots fit it. */
+function makeRoomForSlots(handle: FileHandle): number {
+  const size = handle.size();
+  if (size >= CURSOR_FILE_BYTES) return CURSOR_SLOTS;
+  try {
+    handle.write(new Uint8Array(CURSOR_FILE_BYTES - size), size);
+    return CURSOR_SLOTS;
+  } catch (error) {
+    const slots = CURSOR_SLOTS - 1;
+    if (!(error instanceof NoSpaceError) || size < cursorFileBytes(slots)) throw error;
+    return slots;
+  }
+}
+
+/** Whether the file at `path` is there, and in no other directory as well, as far as the file system can tell. */
+function isUnshared(fileSystem: FileSystem, path: string): boolean {
+  const handle = openIfThere(fileSystem, path, "read");
+  closeQuietly(handle);
+  return handle !== undefined && (fileSystem.identify?.(path).links ?? 1) === 1;
 }
 
 function openIfThere(fileSystem: FileSystem, path: string, mode: OpenMode): FileHandle | undefined {
@@ -175,7 +332,7 @@ function readSlots(handle: FileHandle, path: string): SlotState[] {
     if (result.kind === "cursor") slots.push({ state: result.state, slot });
   }
   if (slots.length === 0 && version !== undefined) {
-    throw new UnsupportedVersionError({ path, version, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path, version, supported: CURSOR_VERSION });
   }
   return slots.sort((a, b) => b.state.generation - a.state.generation);
 }

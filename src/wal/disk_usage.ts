@@ -16,6 +16,7 @@
  */
 
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
+import type { OrderedSegments } from "./ordered_segments.ts";
 import type { Segment } from "./segments.ts";
 
 /** A segment that was looked at. */
@@ -40,7 +41,7 @@ interface Known {
 
 /** The bytes of a list of segments, which its owner keeps in order. */
 export class DiskUsage {
-  readonly #segments: readonly Segment[];
+  readonly #segments: OrderedSegments;
   readonly #known: Known[] = [];
   /** Bytes of files that aren't segments of this log, by their first sequence. */
   readonly #strays = new Map<number, number>();
@@ -53,7 +54,7 @@ export class DiskUsage {
    * @param end Where the next segment begins, and what its header is going to say.
    */
   constructor(
-    segments: readonly Segment[],
+    segments: OrderedSegments,
     sizes: readonly SegmentSize[],
     end: { readonly nextSequence: number; readonly logBytes: number },
   ) {
@@ -72,7 +73,7 @@ export class DiskUsage {
   note(size: SegmentSize): void {
     const { segment: { firstSequence }, bytes, logBytesBefore } = size;
     // A reader may hold the file of one that was removed.
-    if (this.#segments[countBelow(this.#segments, firstSequence)]?.firstSequence !== firstSequence) return;
+    if (this.#segments.upTo(firstSequence)?.firstSequence !== firstSequence) return;
     const i = this.#indexOf(firstSequence);
     const known = this.#known[i];
     if (known?.firstSequence === firstSequence && !known.isGone) return this.#shorten(i, bytes);
@@ -174,7 +175,7 @@ export class DiskUsage {
   #unknownBetween(after: number, before: number): number {
     let strays = 0;
     for (const first of this.#strays.keys()) if (after < first && first < before) strays++;
-    return Math.max(0, countBelow(this.#segments, before) - countBelow(this.#segments, after + 1) - strays);
+    return Math.max(0, this.#segments.countBelow(before) - this.#segments.countBelow(after + 1) - strays);
   }
 
   /** The last known segment that begins at a sequence or before it; -1 if there is none. */

@@ -64,23 +64,29 @@
  *
  * ## Cursor
  *
- * Three slots of 512 bytes at offsets 0, 4096 and 8192. A write goes to the one that holds neither the newest state nor the
- * newest that was synced: so a write that is torn by the end of the process spoils neither, and one that is torn by a
- * power cut still leaves what was synced; also where a device writes whole pages. The file has its full length from the
- * start: a commit needs no space.
+ * Version 2. Four slots of 512 bytes at offsets 0, 4096, 8192 and 12288. A write goes to one that holds neither the newest
+ * state, nor the newest that was synced, nor the one that a sync under way is making durable. So a write that is torn by the
+ * end of the process leaves the newest state; a power cut leaves at least what the last finished sync covered, however many
+ * writes came during that sync and since; and both hold on a device that writes whole pages. The file has its full length
+ * from the start: a commit needs no space.
  *
  * ```text
  *           0  CRC              4   CRC-32 of all that follows, up to the last boundary
  *           4  magic            4   "SLCR"
  *           8  version          4
- *          12  count            4   number of boundaries, at most 17
- *          16  generation       8   the valid slot with the higher one counts
+ *          12  count            4   number of boundaries, at most 16
+ *          16  generation       8   the valid slot with the highest one counts
  *          24  buffer uuid     16   as in the segments
- *          40  last sequence    8   highest one given out when the slot was written: none is given out twice, even if
+ *          40  last sequence    8   highest one acknowledged when the slot was written: none is given out twice, even if
  *                                   the end of the log is lost
  *          48  committed       24   position behind the last committed record
  *          72  resume          24   position from which the next batch is cut: behind what is in flight or dropped
- *          96  boundaries   n * 24  position behind each batch in flight, oldest first
+ *          96  place            8   of the directory that this cursor belongs to; 0 if it is not known. See `ownership.ts`
+ *         104  flags            4   1: a put is acknowledged only after a sync ("always")
+ *         108  boundaries   n * 24  position behind each batch in flight, oldest first
+ *
+ * Version 1 has three slots, no place and no flags; its boundaries, at most 17, begin at 96. A slot of either version is
+ * read; version 2 is written.
  *
  * position: 0  next sequence    8   of the record that follows
  *           8  payload bytes    8   of all records ever put before it
@@ -93,12 +99,14 @@
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
 import type { SeedSolver } from "../crc32_reverse.ts";
 import { bytesToUuid, getUint64, setUint64, TWO_32, uuidToBytes } from "./fields.ts";
-import type { CursorState, LogPosition } from "./positions.ts";
+import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./positions.ts";
 
-export { type CursorState, LOG_START, type LogPosition } from "./positions.ts";
+export { type CursorOwner, type CursorPositions, type CursorState, LOG_START, type LogPosition } from "./positions.ts";
 
-/** The version of the format that is written, and the newest that is read. */
-export const FORMAT_VERSION = 1;
+/** The version of segments that is written, and the newest that is read. */
+export const SEGMENT_VERSION = 1;
+/** The version of the cursor that is written, and the newest that is read. */
+export const CURSOR_VERSION = 2;
 
 /** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 4 x u64, 4 x u32. */
 const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4;
@@ -119,20 +127,28 @@ export const FLAG_CONTINUED = 2;
 /** Bytes of one cursor slot, at most. */
 export const CURSOR_SLOT_BYTES = 512;
 /** Number of slots. */
-export const CURSOR_SLOTS = 3;
+export const CURSOR_SLOTS = 4;
 /** Distance of the slots: at least the page of any device. */
 export const CURSOR_SLOT_STRIDE = 4096;
 /** Length of the cursor file. */
-export const CURSOR_FILE_BYTES: number = (CURSOR_SLOTS - 1) * CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
+export const CURSOR_FILE_BYTES: number = cursorFileBytes(CURSOR_SLOTS);
+
+/** Length of a cursor file with that many slots. */
+export function cursorFileBytes(slots: number): number {
+  return (slots - 1) * CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
+}
 
 const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
 const CURSOR_MAGIC = 0x52434c53;
 const ENCODING_JSON = 1;
 const KIND_RECORDS = 1;
 const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
-const CURSOR_FIXED_BYTES = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
+/** Where the boundaries begin in a slot: in version 1, and since. */
+const CURSOR_FIXED_BYTES_V1 = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
+const CURSOR_FIXED_BYTES: number = CURSOR_FIXED_BYTES_V1 + 8 + 4;
+const CURSOR_FLAG_SYNCED = 1;
 const POSITION_BYTES = 8 + 8 + 8;
-/** Boundaries that fit one slot: so many batches can be in flight. */
+/** The most boundaries that fit one slot, which is how many batches can be in flight. */
 export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
 /** A file named after a higher sequence strayed in: behind it no sequences would be left to give out. */
 const MAX_FIRST_SEQUENCE = 2 ** 52;
@@ -197,7 +213,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
   const view = new DataView(bytes.buffer);
   bytes.set(MAGIC, 0);
-  view.setUint32(8, FORMAT_VERSION, true);
+  view.setUint32(8, SEGMENT_VERSION, true);
   view.setUint32(12, header.codecVersion, true);
   bytes.set(uuidToBytes(header.uuid), 16);
   setUint64(view, 32, header.firstSequence);
@@ -221,8 +237,8 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
 }
 
 /** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */
-function isNewer(version: number): boolean {
-  return version > FORMAT_VERSION && version <= 0xffff;
+function isNewer(version: number, known: number): boolean {
+  return version > known && version <= 0xffff;
 }
 
 function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
@@ -230,8 +246,8 @@ function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   for (let i = 0; i < MAGIC.length; i++) if (bytes[at + i] !== MAGIC[i]) return { kind: "bad" };
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES);
   const version = view.getUint32(8, true);
-  if (isNewer(version)) return { kind: "version", version };
-  if (version !== FORMAT_VERSION) return { kind: "bad" };
+  if (isNewer(version, SEGMENT_VERSION)) return { kind: "version", version };
+  if (version !== SEGMENT_VERSION) return { kind: "bad" };
   const crc = view.getUint32(HEADER_COPY_BYTES - 4, true);
   if (crc !== crc32(bytes, 0, at, at + HEADER_COPY_BYTES - 4)) return { kind: "bad" };
   return { kind: "header", header: headerFields(view) };
@@ -373,14 +389,14 @@ export function addFrameChecksum(sum: number, view: DataView, offset: number): n
 }
 
 /** A slot's worth of bytes, with what never changes in place. */
-export function newCursorSlot(uuid: string): Uint8Array {
+export function newCursorSlot({ uuid, place, isSynced }: CursorOwner): Uint8Array {
   const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
+  const view = new DataView(bytes.buffer);
   bytes.set(uuidToBytes(uuid), 24);
+  setUint64(view, 96, place);
+  view.setUint32(104, isSynced ? CURSOR_FLAG_SYNCED : 0, true);
   return bytes;
 }
-
-/** What a cursor slot says besides what never changes. */
-export type CursorPositions = Omit<CursorState, "uuid" | "generation">;
 
 /**
  * Writes a cursor's state into a slot made by {@linkcode newCursorSlot} and returns how many bytes count.
@@ -390,7 +406,7 @@ export type CursorPositions = Omit<CursorState, "uuid" | "generation">;
 export function encodeCursor(bytes: Uint8Array, view: DataView, generation: number, state: CursorPositions): number {
   const length = CURSOR_FIXED_BYTES + state.boundaries.length * POSITION_BYTES;
   view.setUint32(4, CURSOR_MAGIC, true);
-  view.setUint32(8, FORMAT_VERSION, true);
+  view.setUint32(8, CURSOR_VERSION, true);
   view.setUint32(12, state.boundaries.length, true);
   setUint64(view, 16, generation);
   setUint64(view, 40, state.lastSequence);
@@ -411,21 +427,24 @@ export type CursorResult =
 
 /** Reads a cursor slot from the `CURSOR_SLOT_BYTES` in `bytes`. */
 export function decodeCursor(bytes: Uint8Array): CursorResult {
-  if (bytes.length < CURSOR_FIXED_BYTES) return { kind: "bad" };
+  if (bytes.length < CURSOR_FIXED_BYTES_V1) return { kind: "bad" };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(4, true) !== CURSOR_MAGIC) return { kind: "bad" };
   const version = view.getUint32(8, true);
-  if (isNewer(version)) return { kind: "version", version };
-  if (version !== FORMAT_VERSION) return { kind: "bad" };
+  if (isNewer(version, CURSOR_VERSION)) return { kind: "version", version };
+  if (version < 1 || version > CURSOR_VERSION) return { kind: "bad" };
+  const fixedBytes = version === 1 ? CURSOR_FIXED_BYTES_V1 : CURSOR_FIXED_BYTES;
   const count = view.getUint32(12, true);
-  const length = CURSOR_FIXED_BYTES + count * POSITION_BYTES;
-  if (count > MAX_BOUNDARIES || length > bytes.length) return { kind: "bad" };
+  const length = fixedBytes + count * POSITION_BYTES;
+  if (length > Math.min(bytes.length, CURSOR_SLOT_BYTES)) return { kind: "bad" };
   if (view.getUint32(0, true) !== crc32(bytes, 0, 4, length)) return { kind: "bad" };
   const boundaries: LogPosition[] = [];
-  for (let i = 0; i < count; i++) boundaries.push(getPosition(view, CURSOR_FIXED_BYTES + i * POSITION_BYTES));
+  for (let i = 0; i < count; i++) boundaries.push(getPosition(view, fixedBytes + i * POSITION_BYTES));
   const state: CursorState = {
     generation: getUint64(view, 16),
     uuid: bytesToUuid(bytes.subarray(24, 40)),
+    place: version === 1 ? 0 : getUint64(view, 96),
+    isSynced: version !== 1 && (view.getUint32(104, true) & CURSOR_FLAG_SYNCED) !== 0,
     lastSequence: getUint64(view, 40),
     committed: getPosition(view, 48),
     resume: getPosition(view, 72),

@@ -81,14 +81,23 @@ export class KnownLosses implements Losses {
     return isKnown && (missing === undefined || isWithin(missing, this.acceptedSequences));
   }
 
+  /** Whether to write down that a run of sequences is lost changes nothing: it is known, or there are too many before it. */
+  hasNoted(lost: SequenceRange): boolean {
+    const isFull = this.lost.length === MAX_LOST_RANGES && lost.first > this.lost[MAX_LOST_RANGES - 1].last + 1;
+    return isFull || isWithin(lost, this.lost);
+  }
+
   /** These and others. */
   with({ lost = [], acceptedRegions = [], acceptedSequences = [] }: Partial<Losses>): KnownLosses {
     const others = acceptedRegions.filter((region) => !this.isAccepted({ ...region, missing: undefined }));
-    return new KnownLosses({
+    const losses = new KnownLosses({
       lost: [...this.lost, ...lost],
       acceptedRegions: [...this.acceptedRegions, ...others],
       acceptedSequences: [...this.acceptedSequences, ...acceptedSequences],
     });
+    // A reader asks for each region, and notes each loss: the keys need not be made again in between.
+    if (others.length === 0) losses.#acceptedKeys = this.#acceptedKeys;
+    return losses;
   }
 
   /** Whether these are the same. */
@@ -132,28 +141,30 @@ export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
 }
 
 /** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
-function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+export function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  const range = ranges.at(placeOf(first, ranges));
+  return range !== undefined && range.first <= first && last <= range.last;
+}
+
+/** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
+export function placeOf(sequence: number, ranges: readonly SequenceRange[]): number {
   let [from, to] = [0, ranges.length];
   while (from < to) {
     const middle = (from + to) >>> 1;
-    if (ranges[middle].last < first) from = middle + 1;
+    if (ranges[middle].last < sequence) from = middle + 1;
     else to = middle;
   }
-  return from < ranges.length && ranges[from].first <= first && last <= ranges[from].last;
+  return from;
 }
 
 /** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
 export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  let [from, to] = [0, ranges.length];
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (ranges[middle].last < first) from = middle + 1;
-    else to = middle;
-  }
-  return from < ranges.length && ranges[from].first <= last;
+  const place = placeOf(first, ranges);
+  return place < ranges.length && ranges[place].first <= last;
 }
 
-function keyOf({ segment, offset, length }: Region): string {
+/** A region as one text. */
+export function keyOf({ segment, offset, length }: Region): string {
   return `${segment}-${offset}-${length}`;
 }
 
@@ -162,8 +173,8 @@ export function subtract(ranges: readonly SequenceRange[], others: readonly Sequ
   const left: SequenceRange[] = [];
   for (const { first, last } of ranges) {
     let from = first;
-    for (const other of others) {
-      if (other.last < from || other.first > last) continue;
+    for (let i = placeOf(first, others); i < others.length && others[i].first <= last; i++) {
+      const other = others[i];
       if (other.first > from) left.push({ first: from, last: other.first - 1 });
       from = other.last + 1;
     }

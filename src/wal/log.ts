@@ -10,6 +10,7 @@
  * - **Group commit**, and why a sync is never repeated: see `sync_queue.ts`.
  * - **A process writes only into files of its own**, one segment after the other: see `rotation.ts`.
  * - **Commit first, unlink second**: see `commits.ts`.
+ * - **One owner**: see `ownership.ts`. Once the directory isn't ours any more, the log has failed.
  *
  * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause.
  *
@@ -17,15 +18,17 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { BufferFailedError, type FileSystemError } from "../errors.ts";
-import type { FileLock, FileSystem } from "../fs/file_system.ts";
+import { BufferFailedError, FileSystemError } from "../errors.ts";
+import type { FileSystem } from "../fs/file_system.ts";
 import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
-import type { LogPosition } from "./format.ts";
+import type { DamagedRegion } from "./damage.ts";
 import type { SegmentSize } from "./disk_usage.ts";
+import type { LogPosition } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_view.ts";
+import type { Ownership } from "./ownership.ts";
 import { PutGroup } from "./put_group.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Recovered } from "./recovery.ts";
@@ -36,6 +39,8 @@ import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
 /** So many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
 const WRITES_A_TURN = 2000;
+/** A put that no sync precedes is acknowledged only if the directory was confirmed to be ours so short a time ago. */
+const MAX_UNCONFIRMED_MS = 1_000;
 /** What a put's answer is chained to: it comes as soon as the tick has ended. */
 const TICK: Promise<void> = Promise.resolve();
 
@@ -70,6 +75,8 @@ export interface LogEvents {
   readonly onRejected: (puts: number) => void;
   /** A segment came or went. */
   readonly onSegment: (type: "segment-created" | "segment-removed", segment: string) => void;
+  /** Bytes of a former owner turned up that nothing will deliver. */
+  readonly onDamage: (region: DamagedRegion) => void;
   /** Something failed that costs no record. */
   readonly onWarning: (error: FileSystemError) => void;
   /** The log has failed. */
@@ -85,7 +92,9 @@ export interface LogOptions {
   readonly clock: Clock;
   /** The time that puts are stamped with: wall time at the start, then monotonic. */
   readonly time: () => number;
-  readonly lock: FileLock;
+  readonly ownership: Ownership;
+  /** All is written; the ownership is about to be given up. */
+  readonly onClosing: () => void;
   readonly recovered: Recovered;
   readonly quarantine: Quarantine;
   readonly fsync: Fsync;
@@ -118,20 +127,36 @@ export class Log implements LogView {
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
   #cancelSyncTimer: (() => void) | undefined;
   #failure: BufferFailedError | undefined;
+  /** When the directory was last confirmed to be ours before a write, on the log's own clock. */
+  #confirmedAt: number;
 
   /** Goes on with a recovered log. */
   constructor(options: LogOptions) {
-    const { fileSystem, directory, clock, recovered, quarantine, segmentBytes } = options;
+    const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, ownership } = options;
     const { codecVersion, isJson, recordLimit } = options;
-    const { uuid } = recovered;
+    const { uuid, inherited } = recovered;
+    const confirm = (): void => ownership.confirm();
     this.#options = options;
+    this.#confirmedAt = options.time();
     this.#cursor = recovered.cursor;
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
     const hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
     const segments = hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
     const { end } = recovered;
     const sizes = recovered.sizes.filter(({ segment }) => segment.firstSequence < end.nextSequence);
-    this.#list = new SegmentList({ fileSystem, directory, uuid, quarantine, segments, sizes, end });
+    const report = options.events.onDamage;
+    this.#list = new SegmentList({
+      fileSystem,
+      directory,
+      uuid,
+      quarantine,
+      confirm,
+      report,
+      inherited,
+      segments,
+      sizes,
+      end,
+    });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
     this.#syncs = new SyncQueue({
@@ -143,6 +168,7 @@ export class Log implements LogView {
       inherited: recovered.segments,
       written: () => this.#written,
       hasFailed: () => this.#failure !== undefined,
+      confirm,
       onSynced: (end, durationMs) => this.#onSynced(end, durationMs),
       onFailed: (error, waiters) => this.#fail(error, waiters),
     });
@@ -153,6 +179,8 @@ export class Log implements LogView {
       isSynced: options.fsync === "always",
       lastSequence: () => this.#visible.nextSequence - 1,
       hasFailed: () => this.#failure !== undefined,
+      confirm,
+      confirmInTurn: () => ownership.confirmInTurn(),
       fail: (error) => this.#fail(error),
       onRemoved: (name) => this.#onRemoved(name),
       onWarning: options.events.onWarning,
@@ -168,15 +196,31 @@ export class Log implements LogView {
       segmentBytes,
       header: { uuid, codecVersion, isJson, recordLimit },
       hasEmptySegment,
+      confirm,
       onBegun: (name) => this.#onBegun(name),
+    });
+    ownership.listen({
+      // With "always" each acknowledgement waits for a confirmation behind its write.
+      acknowledged: () => options.fsync === "always" ? 0 : this.#visible.nextSequence,
+      onLost: (error) => void this.#fail(error),
     });
     if (this.#syncs.hasInherited) this.#armSyncTimer();
     this.#commits.drop();
   }
 
-  /** The segments, in order. */
-  get segments(): readonly Segment[] {
-    return this.#list.all;
+  /** The segment behind all others. */
+  get lastSegment(): Segment | undefined {
+    return this.#list.last;
+  }
+
+  /** The last segment that begins at `sequence` or before, going by its name. */
+  segmentUpTo(sequence: number): Segment | undefined {
+    return this.#list.upTo(sequence);
+  }
+
+  /** The first segment that begins behind `sequence`, going by its name. */
+  segmentBehind(sequence: number): Segment | undefined {
+    return this.#list.behind(sequence);
   }
 
   /** Where the segment behind another one begins; `undefined` behind the last. */
@@ -222,7 +266,7 @@ export class Log implements LogView {
   /** Figures for `stats()`. */
   get figures(): { syncs: number; syncMs: number; segments: number; diskBytes: number } {
     const { syncs, syncMs } = this.#syncs;
-    return { syncs, syncMs, segments: this.#list.all.length, diskBytes: this.#list.diskBytes };
+    return { syncs, syncMs, segments: this.#list.count, diskBytes: this.#list.diskBytes };
   }
 
   /**
@@ -251,6 +295,7 @@ export class Log implements LogView {
     const putTime = this.#options.time();
     const first = this.#written.nextSequence;
     try {
+      this.#confirmInTime(putTime);
       this.#write(putTime);
     } catch (error) {
       this.#undoWrite(error, group);
@@ -266,6 +311,17 @@ export class Log implements LogView {
     else group.resolve();
     this.#armSyncTimer();
     this.#options.events.onVisible(putTime);
+  }
+
+  /**
+   * Makes sure that the directory was ours a short time ago: at most the interval of syncs, each of which confirms it as well.
+   * With "always" every put waits for one.
+   */
+  #confirmInTime(now: number): void {
+    const { fsync, ownership } = this.#options;
+    if (fsync === "always" || now - this.#confirmedAt < (fsync === "never" ? MAX_UNCONFIRMED_MS : fsync)) return;
+    ownership.confirm();
+    this.#confirmedAt = now;
   }
 
   /** Writes the builder's frames to the active segment, or to a new one. */
@@ -315,19 +371,30 @@ export class Log implements LogView {
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
-  flush(): Promise<void> {
-    this.#syncs.adoptInherited();
-    return this.sync();
+  async flush(): Promise<void> {
+    this.writeAccepted();
+    // First these, then the cursor, which speaks of them.
+    if (this.#syncs.hasInherited) await this.#syncs.startInherited();
+    await this.sync();
   }
 
   /** Resolves when everything that this process wrote so far is on stable storage. */
   sync(): Promise<void> {
     this.writeAccepted();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (!this.#syncs.isDirty) return Promise.resolve();
+    if (!this.#syncs.isDirty) return this.#confirmed();
     return new Promise((resolve, reject) => {
       this.#syncs.wait({ puts: 0, resolve, reject });
     });
+  }
+
+  /** Resolves if the directory is still ours. */
+  async #confirmed(): Promise<void> {
+    try {
+      this.#options.ownership.confirm();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /**
@@ -373,8 +440,8 @@ export class Log implements LogView {
     this.#cancelSyncTimer = clock.setTimer(() => {
       this.#cancelSyncTimer = undefined;
       if (this.#failure !== undefined) return;
-      this.#syncs.adoptInherited();
       this.#syncs.start();
+      this.#syncs.startInherited();
     }, fsync);
   }
 
@@ -388,9 +455,13 @@ export class Log implements LogView {
 
   /** Ends everything with `error` as the first cause; `taken` are waiters of a sync under way. Returns what to throw. */
   #fail(error: unknown, taken: readonly Waiter[] = []): BufferFailedError {
-    const { directory, fsync, events } = this.#options;
+    const { directory, fsync, events, ownership } = this.#options;
+    // What fails in a directory that was moved away fails for that reason: to ask makes the log fail by it.
+    if (this.#failure === undefined && !ownership.isLost) ownership.isConfirmed();
     const isFirst = this.#failure === undefined;
-    const failure = this.#failure ??= new BufferFailedError(directory, error);
+    const failure = this.#failure ??= error instanceof BufferFailedError
+      ? error
+      : new BufferFailedError(directory, error);
     if (isFirst) {
       this.#cancelSyncTimer?.();
       if (fsync === "always") this.#cutUnacknowledged();
@@ -400,6 +471,16 @@ export class Log implements LogView {
     return failure;
   }
 
+  /** Leaves word for the next owner. It does without, so nothing fails by it. */
+  #note(): void {
+    try {
+      this.#options.ownership.note(this.#cursor.generation);
+    } catch (error) {
+      if (!(error instanceof FileSystemError)) throw error;
+      this.#options.events.onWarning(error);
+    }
+  }
+
   #reject(waiters: readonly Waiter[], error: unknown): void {
     for (const waiter of waiters) waiter.reject(error);
     this.#options.events.onRejected(waiters.reduce((sum, { puts }) => sum + puts, 0));
@@ -407,12 +488,14 @@ export class Log implements LogView {
 
   /**
    * What was written but not synced is about to be rejected: it must not be there after a restart. The newest first, so
-   * that there is never a gap. Best effort, because the disk has just refused to work.
+   * that there is never a gap. Best effort, because the disk has just refused to work; and left out where another owner may
+   * have read it already.
    */
   #cutUnacknowledged(): void {
+    if (!this.#options.ownership.isConfirmed()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
@@ -436,10 +519,12 @@ export class Log implements LogView {
     this.#cancelSyncTimer?.();
     await this.#syncs.idle();
     await this.#commits.close();
-    for (const writer of this.#syncs.dirtyWriters) writer.close();
+    for (const writer of this.#syncs.dirtyWriters.values()) writer.close();
     this.#rotation.active?.writer.close();
+    if (this.#failure === undefined) this.#note();
     this.#cursor.close();
-    this.#options.lock.release();
+    this.#options.onClosing();
+    this.#options.ownership.release();
     if (failure !== undefined) throw failure;
   }
 }

@@ -4,7 +4,8 @@
  * Guarantees: records come in order, each once, never one that isn't acknowledged yet; what can't be read is set aside and
  * reported before anything behind it is given out, or refused, as `onDamage` says. A gap ends a batch, so that the
  * sequences in a batch are consecutive, and so does a change of the codec's version. Memory: the batch that is being
- * read and the segment reader's chunk. A long batch gives the event loop a turn every MiB.
+ * read and the segment reader's chunk. A long batch gives the event loop a turn every MiB, and every 16 segments that it
+ * opens.
  *
  * If a read fails, nothing has moved: the next call starts again where this one did.
  *
@@ -19,11 +20,11 @@ import type { MaybePromise } from "../turn_queue.ts";
 import { nextTurn, Turns } from "../turns.ts";
 import {
   addFrameChecksum,
-  FORMAT_VERSION,
   FRAME_HEADER_BYTES,
   type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
@@ -37,6 +38,8 @@ import { type Frame, SegmentReader } from "./segment_reader.ts";
 
 /** After so many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;
+/** What a segment, however short, counts besides: to open one costs as much as to read so much. */
+const COST_OF_SEGMENT_BYTES = 64 * 1024;
 /** What a batch, however small, counts besides. */
 const COST_OF_BATCH_BYTES = 4096;
 /** A batch's memory to begin with: at least, and at most; it grows if that isn't enough. */
@@ -49,6 +52,8 @@ export interface LogReaderOptions extends PassedRegionsOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly view: LogView;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
 }
 
 /** A segment that is being read. */
@@ -73,6 +78,8 @@ export class LogReader {
   readonly #passed: PassedRegions;
   readonly #slab = new Slab();
   readonly #turns = new Turns(TURN_BYTES);
+  /** Segments opened since the last turn was asked for. */
+  #opened = 0;
 
   /** Starts at `position`. */
   constructor(options: LogReaderOptions, position: LogPosition) {
@@ -172,9 +179,18 @@ export class LogReader {
         return this.#gatherBehindPassed(gathering, limits);
       }
       if (!this.#joins(gathering)) break;
-      if (this.#turns.spend(bytes)) return nextTurn().then(() => this.#gather(gathering, limits));
+      if (this.#turns.spend(bytes + this.#costOfOpened())) {
+        return nextTurn().then(() => this.#gather(gathering, limits));
+      }
     }
     return this.#finish(gathering);
+  }
+
+  /** What the segments count that were opened since the last call. */
+  #costOfOpened(): number {
+    const bytes = this.#opened * COST_OF_SEGMENT_BYTES;
+    this.#opened = 0;
+    return bytes;
   }
 
   async #gatherBehindPassed(gathering: Gathering, limits: ReadLimits): Promise<ReadBatch> {
@@ -184,7 +200,7 @@ export class LogReader {
 
   #finish(gathering: Gathering): MaybePromise<ReadBatch> {
     const batch = gathering.toBatch(this.#position);
-    const isTurnDue = this.#turns.spend(COST_OF_BATCH_BYTES);
+    const isTurnDue = this.#turns.spend(COST_OF_BATCH_BYTES + this.#costOfOpened());
     return isTurnDue || this.#passed.any ? this.#finishLater(batch, isTurnDue) : batch;
   }
 
@@ -296,7 +312,7 @@ export class LogReader {
       const { segment, reader } = this.#open!;
       if (reader.expected >= this.#nextOf(this.#open!)) {
         this.#passRest(this.#open!);
-        if (!this.#openFirst((next) => next.firstSequence > segment.firstSequence)) return false;
+        if (!this.#openBehind(segment.firstSequence)) return false;
         continue;
       }
       const item = reader.next(this.#endOf(this.#open!));
@@ -312,7 +328,7 @@ export class LogReader {
       }
       // Zeros that fill a file up may be a hole.
       if (item.zeros > 0) this.#noteSize(this.#open!, reader.position);
-      if (!this.#openFirst((next) => next.firstSequence > segment.firstSequence)) return false;
+      if (!this.#openBehind(segment.firstSequence)) return false;
     }
     return false;
   }
@@ -354,9 +370,9 @@ export class LogReader {
 
   /** Where the segment behind begins, if there is one by now. */
   #nextOf(open: OpenSegment): number {
-    const { segments } = this.#options.view;
-    if (open.next === undefined && segments[segments.length - 1]?.name !== open.segment.name) {
-      open.next = this.#options.view.nextAfter(open.segment);
+    const { view } = this.#options;
+    if (open.next === undefined && view.lastSegment?.name !== open.segment.name) {
+      open.next = view.nextAfter(open.segment);
     }
     return open.next ?? Infinity;
   }
@@ -370,11 +386,13 @@ export class LogReader {
   /** Opens the segment that holds the position, going by names and headers, or else the first one behind it. */
   #openAt(): boolean {
     const { nextSequence, logBytes } = this.#position;
-    const { segments } = this.#options.view;
-    for (let i = segments.length - 1; i >= 0 && this.#open === undefined; i--) {
-      if (segments[i].firstSequence <= nextSequence) this.#open = this.#openSegment(segments[i]);
+    const { view } = this.#options;
+    let segment = view.segmentUpTo(nextSequence);
+    while (segment !== undefined && this.#open === undefined) {
+      this.#open = this.#openSegment(segment);
+      segment = view.segmentUpTo(segment.firstSequence - 1);
     }
-    if (this.#open === undefined && !this.#openFirst(({ firstSequence }) => firstSequence > nextSequence)) return false;
+    if (this.#open === undefined && !this.#openBehind(nextSequence)) return false;
     // The position's word for where its frame is saves reading the segment up to there; it need not be true.
     const { header, reader } = this.#open!;
     const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;
@@ -384,29 +402,34 @@ export class LogReader {
     return true;
   }
 
-  /** Opens the first segment that `isWanted` and can be read; false, with nothing changed, if there is none. */
-  #openFirst(isWanted: (segment: Segment) => boolean): boolean {
-    for (const segment of this.#options.view.segments) {
-      if (!isWanted(segment)) continue;
+  /** Opens the first segment that begins behind `sequence` and can be read; false, with nothing changed, if there is none. */
+  #openBehind(sequence: number): boolean {
+    const { view } = this.#options;
+    let segment = view.segmentBehind(sequence);
+    while (segment !== undefined) {
       const opened = this.#openSegment(segment);
-      if (opened === undefined) continue;
-      closeQuietly(this.#open?.handle);
-      this.#open = opened;
-      return true;
+      if (opened !== undefined) {
+        closeQuietly(this.#open?.handle);
+        this.#open = opened;
+        return true;
+      }
+      segment = view.segmentBehind(segment.firstSequence);
     }
     return false;
   }
 
   /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
   #openSegment(segment: Segment): OpenSegment | undefined {
-    const { fileSystem, directory, uuid, view } = this.#options;
+    const { fileSystem, directory, uuid, view, confirm } = this.#options;
     const path = join(directory, segment.name);
+    confirm();
     const handle = fileSystem.open(path, "read");
+    this.#opened++;
     let isKept = false;
     try {
       const result = readSegmentHeader(handle);
       if (result.kind === "version") {
-        throw new UnsupportedVersionError({ path, version: result.version, supported: FORMAT_VERSION });
+        throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       const bytes = handle.size();
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {

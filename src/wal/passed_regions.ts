@@ -28,6 +28,8 @@ export interface PassedRegionsOptions {
 export class PassedRegions {
   readonly #options: PassedRegionsOptions;
   #regions: PassedRegion[] = [];
+  /** Where they begin: a reader that waits at one meets it again and again. */
+  readonly #places = new Set<string>();
 
   /** None yet. */
   constructor(options: PassedRegionsOptions) {
@@ -41,13 +43,16 @@ export class PassedRegions {
 
   /** Remembers a region; one without bytes shows in the sequences, too. */
   add({ segment, offset, length }: PassedRegion): void {
-    const isKnown = this.#regions.some((one) => one.segment === segment && one.offset === offset);
-    if (length > 0 && !isKnown) this.#regions.push({ segment, offset, length });
+    const place = `${segment}-${offset}`;
+    if (length === 0 || this.#places.has(place)) return;
+    this.#places.add(place);
+    this.#regions.push({ segment, offset, length });
   }
 
   /** Forgets them: they are going to be met again. */
   clear(): void {
     this.#regions = [];
+    this.#places.clear();
   }
 
   /** Copies them to the quarantine, without a report: their segment may be removed before anybody reads on. */
@@ -75,7 +80,7 @@ export class PassedRegions {
       const quarantined = region.length > 0 && await quarantine.copy(region);
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined });
     }
-    this.#regions = [];
+    this.clear();
   }
 
   #isAccepted(regions: readonly PassedRegion[], gap: Omit<DamagedRegion, "quarantined">): boolean {

@@ -30,13 +30,19 @@ export function within(position: LogPosition, from: LogPosition, to: LogPosition
   return isWithin ? position : { nextSequence, payloadBytes, logBytes };
 }
 
-/** What a cursor slot says. */
-export interface CursorState {
-  /** Counts the writes of the cursor. */
-  readonly generation: number;
+/** Whose cursor it is: the same in every write of one owner. */
+export interface CursorOwner {
   /** The buffer's uuid. */
   readonly uuid: string;
-  /** The highest sequence given out. */
+  /** The directory that it belongs to, as `ownership.ts` has named it; 0 if that is not known. */
+  readonly place: number;
+  /** Whether a put is acknowledged only after a sync. */
+  readonly isSynced: boolean;
+}
+
+/** What changes from write to write. */
+export interface CursorPositions {
+  /** The highest sequence acknowledged. */
   readonly lastSequence: number;
   /** Behind the last committed record. */
   readonly committed: LogPosition;
@@ -44,6 +50,12 @@ export interface CursorState {
   readonly resume: LogPosition;
   /** The end of each batch in flight. */
   readonly boundaries: readonly LogPosition[];
+}
+
+/** What a cursor slot says. */
+export interface CursorState extends CursorOwner, CursorPositions {
+  /** Counts the writes of the cursor. */
+  readonly generation: number;
 }
 
 /** The start of every log. */

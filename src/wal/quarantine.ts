@@ -25,24 +25,45 @@ export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
 /** How much is copied at a time. */
 const CHUNK_BYTES = 256 * 1024;
 
+/** Values of a {@linkcode Quarantine} that have a default. */
+export interface QuarantineOptions {
+  readonly maxBytes?: number;
+  readonly confirm?: () => void;
+}
+
+/** What the copy of a region is called. */
+function copyName(segment: string, offset: number, length: number): string {
+  return `${segment}-${offset}-${length}.bad`;
+}
+
 /** Copies bad regions of segments into `quarantine/`. */
 export class Quarantine {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
   readonly #path: string;
   readonly #maxBytes: number;
+  readonly #confirm: () => void;
   #losses: KnownLosses | undefined;
   #namedMissing: readonly SequenceRange[] = [];
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
 
-  /** Of the buffer in `directory`; nothing is created before it is needed. Copies stop at `maxBytes`. */
-  constructor(fileSystem: FileSystem, directory: string, maxBytes: number = MAX_QUARANTINE_BYTES) {
+  /**
+   * Of the buffer in `directory`; nothing is created before it is needed.
+   *
+   * @param options Copies stop at `maxBytes`; `confirm` throws if the directory isn't ours any more.
+   */
+  constructor(
+    fileSystem: FileSystem,
+    directory: string,
+    { maxBytes = MAX_QUARANTINE_BYTES, confirm = () => {} }: QuarantineOptions = {},
+  ) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#path = join(directory, QUARANTINE_NAME);
     this.#maxBytes = maxBytes;
+    this.#confirm = confirm;
   }
 
   /** Bytes copied by this object. */
@@ -82,7 +103,7 @@ export class Quarantine {
   async noteLost(lost: readonly SequenceRange[]): Promise<void> {
     if (lost.length > 0) this.remember(lost);
     try {
-      if (lost.length > 0) await this.noteLosses({ lost });
+      if (!lost.every((range) => this.#readLosses().hasNoted(range))) await this.noteLosses({ lost });
     } catch (error) {
       this.#fail(error);
     }
@@ -106,13 +127,23 @@ export class Quarantine {
     this.#losses = known;
   }
 
+  /** Whether a whole copy of a region of a segment is there. */
+  has({ segment, offset, length }: { segment: string; offset: number; length: number }): boolean {
+    const path = join(this.#path, copyName(segment, offset, length));
+    try {
+      return (this.#sizeOf(path) ?? this.#sizeOf(path + RESTORED_SUFFIX)) === length;
+    } catch {
+      return false;
+    }
+  }
+
   /**
    * Copies a region of a segment.
    *
    * @returns Whether a whole copy is there now, made by this call or an earlier one.
    */
   async copy(region: { segment: string; offset: number; length: number }): Promise<boolean> {
-    const name = `${region.segment}-${region.offset}-${region.length}.bad`;
+    const name = copyName(region.segment, region.offset, region.length);
     let source: FileHandle | undefined;
     try {
       source = this.#fileSystem.open(join(this.#directory, region.segment), "read");
@@ -154,6 +185,7 @@ export class Quarantine {
 
   /** Makes the directory, durably, and counts what is in it. */
   async #prepare(): Promise<void> {
+    this.#confirm();
     if (this.#usedBytes !== undefined) return;
     this.#fileSystem.makeDirectory(this.#path);
     await this.#fileSystem.syncDirectory(this.#directory);

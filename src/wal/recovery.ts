@@ -10,31 +10,38 @@
  * - A region with valid frames behind it is damage; one without, at the end of the last segment, is a torn tail. That
  *   can't be told apart from damage that hit just the last frame, so a tail is copied aside, too, unless it is zeros.
  *   Damage in earlier segments is found when they are read.
- * - The log wins over the cursor. A cursor that is ahead of the log moves the next sequence past it, and what is
+ * - Nothing is written that another owner, or a copy of the directory, may share: the cursor becomes a new file, and a
+ *   segment with a hard link is copied before its tail is cut.
+ * - The log wins over the cursor. One that the last owner of this directory doesn't know, such as one that was copied back
+ *   from a copy that had gone on, is not believed. A cursor that is ahead of the log moves the next sequence past it, and what is
  *   missing in between is reported.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { BufferLockedError, DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle } from "../fs/file_system.ts";
-import { Cursor } from "./cursor.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { lookInto, removeIfThere } from "../fs/look.ts";
+import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import { CursorPlaces, headerPosition } from "./cursor_places.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import type { SegmentSize } from "./disk_usage.ts";
 import {
+  type CursorPositions,
   type CursorState,
-  FORMAT_VERSION,
   LOG_START,
   type LogPosition,
   SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
   type SegmentHeader,
   segmentName,
 } from "./format.ts";
 import { lookAtDropped, lookAtOldest } from "./first_look.ts";
 import { subtract, unite } from "./known_losses.ts";
+import { type CursorOrigin, originOf } from "./owner_file.ts";
+import type { Ownership } from "./ownership.ts";
 import { within } from "./positions.ts";
 import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
 import { SegmentReader } from "./segment_reader.ts";
@@ -48,9 +55,19 @@ import {
   segmentsAmong,
 } from "./segments.ts";
 
-/** Where and how to recover; the directory is locked. */
-export interface RecoveryOptions extends SegmentPlace {
+/** How much is copied at a time. */
+const COPY_BYTES = 256 * 1024;
+
+/** Where and how to change things; the directory is ours. */
+export interface CarryOutOptions extends SegmentPlace {
+  readonly ownership: Ownership;
   readonly quarantine: Quarantine;
+  /** Whether a put is acknowledged only after a sync from now on; as before, if it isn't said. */
+  readonly isSynced?: boolean;
+}
+
+/** Where and how to recover. */
+export interface RecoveryOptions extends CarryOutOptions {
   readonly onDamage: OnDamage;
 }
 
@@ -73,7 +90,13 @@ export interface Recovered {
   readonly sizes: readonly SegmentSize[];
   readonly truncatedBytes: number;
   readonly cursorLost: boolean;
+  readonly cursorProblem: CursorProblem | undefined;
+  /** The segment that the process before wrote to last, and where its last frame ends. */
+  readonly inherited: { readonly name: string; readonly position: number } | undefined;
 }
+
+/** Why the cursor isn't as the last owner left it, as `RecoveryReport` explains it. */
+export type CursorProblem = Exclude<CursorOrigin, "own"> | "shared";
 
 /** A bad region of the last segment, not set aside yet. */
 export type Finding = Omit<DamagedRegion, "quarantined">;
@@ -102,9 +125,12 @@ export interface Plan {
   /** Segments that can't be read at all, or are another buffer's: moved to the quarantine. */
   readonly unusable: readonly Finding[];
   readonly scan: Scan | undefined;
-  readonly cursor: Omit<CursorState, "generation" | "uuid">;
+  readonly cursor: CursorPositions;
   readonly cursorChanged: boolean;
   readonly cursorLost: boolean;
+  readonly cursorProblem: CursorProblem | undefined;
+  /** What the cursor file said, whether it was believed or not. */
+  readonly foundCursor: CursorState | undefined;
   readonly end: LogPosition;
   readonly lost: readonly SequenceRange[];
   readonly sizes: readonly SegmentSize[];
@@ -119,6 +145,7 @@ export interface Plan {
  */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const plan = examine(options);
+  options.ownership.confirm();
   if (options.onDamage === "fail") {
     const refused = [...plan.unusable, ...plan.findings].find((finding) =>
       !options.quarantine.losses.isAccepted(finding)
@@ -144,7 +171,10 @@ export function examine(options: SegmentPlace): Plan {
   const { fileSystem, directory } = options;
   const names = fileSystem.list(directory);
   const segments = segmentsAmong(names);
-  const cursor = Cursor.read(fileSystem, directory);
+  const foundCursor = Cursor.read(fileSystem, directory);
+  const origin = foundCursor === undefined ? "own" : originOf(foundCursor, options);
+  // A copy of this log may have gone on with it: what it has committed was not delivered from here.
+  const cursor = origin === "foreign" ? undefined : foundCursor;
   const uuid = findUuid(options, segments, cursor) ?? crypto.randomUUID();
   const empty: Segment[] = [];
   const unusable: Finding[] = [];
@@ -165,7 +195,7 @@ export function examine(options: SegmentPlace): Plan {
     if (scan === undefined) segments.pop();
   }
   const lost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];
-  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, lost });
+  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin, lost });
 }
 
 /** Reads the newest segment through, or says why it can't be gone on with. */
@@ -183,7 +213,7 @@ function examineLast(
   const { kind, size } = judgement;
   if (kind === "version") {
     const path = join(directory, segment.name);
-    throw new UnsupportedVersionError({ path, version: judgement.version, supported: FORMAT_VERSION });
+    throw new UnsupportedVersionError({ path, version: judgement.version, supported: SEGMENT_VERSION });
   }
   if (kind === "ours") {
     const known = cursor?.uuid === uuid ? cursor : undefined;
@@ -255,12 +285,14 @@ function reconcile(
     cursor: CursorState | undefined;
     /** Named missing by an earlier process. */
     lost: readonly SequenceRange[];
+    foundCursor: CursorState | undefined;
+    origin: CursorOrigin;
   },
 ): Plan {
   const { options, uuid, segments, empty, scan } = found;
   const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
   const cursorLost = cursor === undefined &&
-    (segments.length > 0 || found.unusable.length > 0 || found.cursor !== undefined);
+    (segments.length > 0 || found.unusable.length > 0 || found.foundCursor !== undefined);
   const { start, sizes } = lookAtOldest(options, segments, { uuid, otherwise: scan?.end ?? LOG_START });
   const known = cursor ?? { lastSequence: 0, committed: start, resume: start, boundaries: [] };
   const findings: Finding[] = scan === undefined ? [] : [...scan.findings];
@@ -271,7 +303,7 @@ function reconcile(
   const unusable = found.unusable.map((one) => ({ ...one, missing: behind(one.missing, logEnd.nextSequence) }));
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
-  const begun = cursor === undefined ? Math.max(0, ...empty.map(({ firstSequence }) => firstSequence)) : 0;
+  const begun = cursor === undefined ? empty.reduce((most, segment) => Math.max(most, segment.firstSequence), 0) : 0;
   const next = Math.max(logEnd.nextSequence, known.lastSequence + 1, known.resume.nextSequence, unread + 1, begun);
   const end: LogPosition = { ...logEnd, nextSequence: next };
   const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
@@ -280,7 +312,7 @@ function reconcile(
     const segment = scan?.segment.name ?? segmentName(from);
     findings.push({ segment, offset: scan?.position ?? 0, length: 0, missing: { first: from, last: lastKnown } });
   }
-  const begins = Math.min(...unusable.map(({ missing }) => missing?.first ?? Infinity));
+  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
   for (const missing of absentBefore(segments.at(0)?.firstSequence ?? begins, known)) {
     const segment = segments.at(0)?.name ?? segmentName(missing.first);
     findings.unshift({ segment, offset: 0, length: 0, missing });
@@ -324,6 +356,8 @@ function reconcile(
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
     cursorChanged: cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll,
     cursorLost,
+    cursorProblem: found.origin === "own" ? sharing(options, cursor) : found.origin,
+    foundCursor: found.foundCursor,
     end,
     lost,
     sizes: [
@@ -338,7 +372,7 @@ function reconcile(
 /** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
 function absentBefore(
   first: number,
-  { committed, resume, boundaries }: Omit<CursorState, "generation" | "uuid">,
+  { committed, resume, boundaries }: CursorPositions,
 ): SequenceRange[] {
   const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
   const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
@@ -348,6 +382,13 @@ function absentBefore(
 /** The last segment, without its tail. */
 function sizeOf({ segment, header: { logBytesBefore }, position }: Scan): SegmentSize {
   return { segment, bytes: position, logBytesBefore };
+}
+
+/** Whether a copy of the directory, made of hard links, has the cursor as well. */
+function sharing({ fileSystem, directory }: SegmentPlace, cursor: CursorState | undefined): "shared" | undefined {
+  if (cursor === undefined) return undefined;
+  const links = fileSystem.identify?.(join(directory, CURSOR_NAME)).links ?? 1;
+  return links > 1 ? "shared" : undefined;
 }
 
 /** The sequences from `next` on that are missing. */
@@ -372,46 +413,38 @@ function behind(range: SequenceRange | undefined, next: number): SequenceRange |
 }
 
 /** The part that changes things, as `examine` has found them. */
-export async function carryOut(plan: Plan, options: Omit<RecoveryOptions, "onDamage">): Promise<Recovered> {
-  const { fileSystem, directory, quarantine } = options;
+export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Recovered> {
+  const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
   quarantine.remember(plan.lost);
   await quarantine.noteLost([...plan.unusable, ...plan.findings].flatMap(({ missing }) => missing ?? []));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
-    const handle = fileSystem.open(join(directory, segment.name), tailBytes > 0 ? "write" : "read");
-    try {
-      for (const finding of plan.findings) {
-        const copied = finding.length > 0 && await quarantine.copy(finding);
-        damaged.push({ ...finding, quarantined: copied });
-      }
-      if (tailBytes > 0) {
-        if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
-        handle.truncate(position);
-        await handle.sync();
-      }
-    } finally {
-      closeQuietly(handle);
+    for (const finding of plan.findings) {
+      const copied = finding.length > 0 && await quarantine.copy(finding);
+      damaged.push({ ...finding, quarantined: copied });
+    }
+    if (tailBytes > 0) {
+      if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
+      ownership.confirm();
+      await cutTail(options, segment, { position, size: position + tailBytes });
     }
   } else {
     damaged.push(...plan.findings.map((finding) => ({ ...finding, quarantined: false })));
   }
-  const cursor = Cursor.open(fileSystem, directory, plan.uuid);
+  ownership.confirm();
+  const found = plan.foundCursor;
+  const owner = {
+    uuid: plan.uuid,
+    place: ownership.placeFor(found, plan.uuid),
+    isSynced: options.isSynced ?? found?.isSynced ?? false,
+  };
+  const cursor = await Cursor.replace(fileSystem, directory, owner, plan.cursor);
   try {
-    if (plan.cursorChanged) cursor.write(plan.cursor);
-    // Also what the process before wrote: from here on it is known which state is durable.
-    const syncing = cursor.sync();
-    if (plan.unusable.length + plan.empty.length === 0) {
-      await both(syncing, fileSystem.syncDirectory(directory));
-      return summarize(plan, cursor, damaged);
-    }
-    await syncing;
-    // The oldest first: where the next one begins says how many records it held at most, also after a crash in between.
-    for (const finding of plan.unusable.toReversed()) {
-      damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
-    }
-    for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+    if (plan.unusable.length + plan.empty.length > 0) await moveAndRemove(plan, options, damaged);
     await fileSystem.syncDirectory(directory);
+    ownership.confirm();
+    ownership.note(cursor.generation);
   } catch (error) {
     cursor.close();
     throw error;
@@ -419,13 +452,71 @@ export async function carryOut(plan: Plan, options: Omit<RecoveryOptions, "onDam
   return summarize(plan, cursor, damaged);
 }
 
-/** Resolves when both have; rejects, when both have ended, with the first error. */
-async function both(first: Promise<void>, second: Promise<void>): Promise<void> {
-  for (const result of await Promise.allSettled([first, second])) if (result.status === "rejected") throw result.reason;
+/** Sets segments aside that can't be read, and removes those without a record. */
+async function moveAndRemove(
+  plan: Plan,
+  { fileSystem, directory, quarantine, ownership }: CarryOutOptions,
+  damaged: DamagedRegion[],
+): Promise<void> {
+  // The cursor first, and its name: it keeps sequences from being given out again.
+  await fileSystem.syncDirectory(directory);
+  // The oldest first: where the next one begins says how many records it held at most, also after a crash in between.
+  for (const finding of plan.unusable.toReversed()) {
+    damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
+  }
+  ownership.confirm();
+  for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+}
+
+/**
+ * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
+ * the hands of its owner: then this log gets a file of its own first.
+ *
+ * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
+ */
+async function cutTail(
+  { fileSystem, directory }: SegmentPlace,
+  { name }: Segment,
+  { position, size }: { position: number; size: number },
+): Promise<void> {
+  const path = join(directory, name);
+  const isShared = (fileSystem.identify?.(path).links ?? 1) > 1;
+  if (isShared) return await replaceByCopy(fileSystem, path, position);
+  const handle = fileSystem.open(path, "write");
+  try {
+    if (handle.size() > size) throw new BufferLockedError(directory, undefined);
+    handle.truncate(position);
+    await handle.sync();
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+/** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
+async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
+  const newPath = `${path}.new`;
+  removeIfThere(fileSystem, newPath);
+  const target = fileSystem.open(newPath, "create");
+  try {
+    lookInto(fileSystem, path, (source) => {
+      const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
+      for (let at = 0; at < length; at += chunk.length) {
+        const part = chunk.subarray(0, Math.min(chunk.length, length - at));
+        target.write(part.subarray(0, source.read(part, at)), at);
+      }
+    });
+    await target.sync();
+  } catch (error) {
+    closeQuietly(target);
+    fileSystem.remove(newPath);
+    throw error;
+  }
+  closeQuietly(target);
+  fileSystem.rename(newPath, path);
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
-  const { uuid, segments, scan, end, lost, cursorLost } = plan;
+  const { uuid, segments, scan, end, lost, cursorLost, cursorProblem } = plan;
   const { committed, resume, boundaries } = plan.cursor;
   return {
     uuid,
@@ -440,5 +531,7 @@ function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]
     sizes: plan.sizes,
     truncatedBytes: scan?.tailBytes ?? 0,
     cursorLost,
+    cursorProblem,
+    inherited: scan === undefined ? undefined : { name: scan.segment.name, position: scan.position },
   };
 }

@@ -8,6 +8,9 @@
  * - A segment is not begun before it is needed, so that a full disk doesn't keep anybody from opening a log and draining
  *   it. If its file can't even be created, the one before goes on with what still fits.
  * - A segment ends where the next one begins: nothing is written in front of one that may be there.
+ * - Two owners never write to one file. A segment is created by a name that nothing has, and nothing is written to it before
+ *   it is confirmed once more that the directory is ours: so another owner finds each segment that holds a record, and one
+ *   without a record is removed, not written over.
  *
  * @module
  */
@@ -15,8 +18,10 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../clock.ts";
 import { FileSystemError } from "../errors.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { type LogPosition, type SegmentHeader, segmentName } from "./format.ts";
+import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
+import { type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import { judgeSegment, lookAtSegment } from "./segments.ts";
 import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import type { SyncQueue } from "./sync_queue.ts";
@@ -49,6 +54,8 @@ export interface RotationOptions {
   readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "isJson" | "recordLimit">;
   /** Whether the name of the first segment is taken by one that a process left without a record. */
   readonly hasEmptySegment: boolean;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
   /** A segment was begun. */
   readonly onBegun: (name: string) => void;
 }
@@ -88,11 +95,11 @@ export class Rotation {
     }
     const header = this.#headerAt(position);
     old?.writer.trim();
-    const writer = this.#create(header);
+    const { writer, identity } = this.#create(header);
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence }, header.logBytesBefore);
+    list.append({ segment: { name: writer.name, firstSequence }, logBytesBefore: header.logBytesBefore, identity });
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
     return active;
@@ -118,26 +125,23 @@ export class Rotation {
   /** Removes what a failed attempt has left of the segment that comes next. May throw. */
   removeLeftover(): void {
     const { fileSystem, directory } = this.#options;
-    if (this.#leftover === undefined) return;
-    try {
-      fileSystem.remove(join(directory, this.#leftover));
-    } catch (error) {
-      if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-    }
+    if (this.#leftover !== undefined) removeIfThere(fileSystem, join(directory, this.#leftover));
   }
 
-  /** Creates a segment, or begins anew the one that is there without a record. */
-  #create(header: SegmentHeader): SegmentWriter {
-    const { fileSystem, directory } = this.#options;
+  /** Creates a segment, in place of one that is there without a record. */
+  #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
+    const { confirm } = this.#options;
+    confirm();
+    let writer: SegmentWriter | undefined;
     try {
-      const writer = SegmentWriter.create(fileSystem, directory, header, {
-        mayExist: this.#hasEmptySegment,
-        aheadUpTo: this.#options.setsAside ? this.#options.segmentBytes : 0,
-      });
+      writer = this.#createFile(header);
+      const { identity } = writer;
+      confirm();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
-      return writer;
+      return { writer, identity };
     } catch (error) {
+      writer?.close();
       const name = segmentName(header.firstSequence);
       if (this.#mayBeBegun(name, error)) {
         this.#hasEmptySegment = true;
@@ -145,6 +149,28 @@ export class Rotation {
       }
       throw error;
     }
+  }
+
+  #createFile(header: SegmentHeader): SegmentWriter {
+    const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
+    const aheadUpTo = setsAside ? segmentBytes : 0;
+    try {
+      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, aheadUpTo });
+    } catch (error) {
+      const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
+      if (!isTaken || !this.#isWithoutRecord(header)) throw error;
+    }
+    // A former owner began it, saw that the log isn't its own any more, and left it.
+    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, aheadUpTo });
+  }
+
+  #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
+    const { fileSystem, directory } = this.#options;
+    const segment = { name: segmentName(firstSequence), firstSequence };
+    return lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+      const { kind, size } = judgeSegment(handle, segment, uuid);
+      return kind === "empty" || (kind === "ours" && size <= SEGMENT_HEADER_BYTES);
+    });
   }
 
   /**
@@ -156,9 +182,10 @@ export class Rotation {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      return this.#options.fileSystem.list(this.#options.directory).includes(name);
-    } catch {
+      sizeOf(this.#options.fileSystem, join(this.#options.directory, name));
       return true;
+    } catch (error) {
+      return !isGone(error);
     }
   }
 

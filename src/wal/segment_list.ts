@@ -2,18 +2,22 @@
  * The segments of a log: which there are, how large they are together, and which may go.
  *
  * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
- * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed.
+ * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed, and only
+ * by whoever owns the directory: a file is known by device and inode, or by its header, never by its name alone. No
+ * look-up goes over all of them, and what a batch costs depends on the segments that it is in, not on how many there are.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { isGone, sizeOf } from "../fs/look.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { isGone, lookInto } from "../fs/look.ts";
+import type { DamagedRegion } from "./damage.ts";
 import { DiskUsage, type SegmentSize } from "./disk_usage.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
+import { OrderedSegments } from "./ordered_segments.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
+import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
 
 /** The commit state that the cursor keeps. */
 export interface CommitState {
@@ -31,6 +35,12 @@ export interface SegmentListOptions {
   readonly directory: string;
   readonly uuid: string;
   readonly quarantine: Quarantine;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
+  /** Is told of bytes that turned up behind the end of a segment that an earlier process left. */
+  readonly report: (region: DamagedRegion) => void;
+  /** The segment that the process before wrote to last, and where its last frame ends. */
+  readonly inherited: { readonly name: string; readonly position: number } | undefined;
   /** Those that recovery found, in order, and the sizes of those that it has looked at. */
   readonly segments: readonly Segment[];
   readonly sizes: readonly SegmentSize[];
@@ -41,21 +51,46 @@ export interface SegmentListOptions {
 /** The segments of one log, in order. */
 export class SegmentList {
   readonly #options: SegmentListOptions;
-  readonly #segments: Segment[];
+  readonly #segments: OrderedSegments;
+  /** Those that aren't known to be no segments of this log. */
+  readonly #candidates: OrderedSegments;
   /** Names of those whose header was looked at, and whether it is one of this log. */
   readonly #isOurs = new Map<string, boolean>();
+  /** Which files those are that this process has created. */
+  readonly #identities = new Map<string, FileIdentity>();
   readonly #usage: DiskUsage;
 
   /** For one log. */
   constructor(options: SegmentListOptions) {
     this.#options = options;
-    this.#segments = [...options.segments];
+    this.#segments = new OrderedSegments(options.segments);
+    this.#candidates = new OrderedSegments(options.segments);
     this.#usage = new DiskUsage(this.#segments, options.sizes, options.end);
   }
 
-  /** All of them. */
+  /** All of them, as they are now: as many as there are, so not for every batch. */
   get all(): readonly Segment[] {
-    return this.#segments;
+    return this.#segments.toArray();
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#segments.count;
+  }
+
+  /** The one behind all others. */
+  get last(): Segment | undefined {
+    return this.#segments.last;
+  }
+
+  /** The last one that begins at `sequence` or before, going by its name. */
+  upTo(sequence: number): Segment | undefined {
+    return this.#segments.upTo(sequence);
+  }
+
+  /** The first one that begins behind `sequence`, going by its name. */
+  behind(sequence: number): Segment | undefined {
+    return this.#segments.behind(sequence);
   }
 
   /** Their bytes, as far as is known. */
@@ -63,10 +98,19 @@ export class SegmentList {
     return this.#usage.bytes;
   }
 
-  /** Adds a segment that was just created behind the others, with a header that says `logBytesBefore`. */
-  append(segment: Segment, logBytesBefore: number): void {
-    this.#segments.push(segment);
+  /**
+   * Adds a segment that was just created behind the others: what its header says of those before it, and which file it is,
+   * if that can be told.
+   */
+  append({ segment, logBytesBefore, identity }: {
+    segment: Segment;
+    logBytesBefore: number;
+    identity: FileIdentity | undefined;
+  }): void {
+    this.#segments.append(segment);
+    this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
+    if (identity !== undefined) this.#identities.set(segment.name, identity);
     this.#usage.note({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
@@ -82,38 +126,44 @@ export class SegmentList {
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
   nextAfter({ firstSequence }: Segment): number | undefined {
-    return this.#segments.find((segment) => segment.firstSequence > firstSequence && this.#checkOurs(segment))
-      ?.firstSequence;
+    // What turns out not to be ours is no candidate any more.
+    for (;;) {
+      const next = this.#candidates.behind(firstSequence);
+      if (next === undefined || this.#checkOurs(next)) return next?.firstSequence;
+    }
   }
 
-  /** Whether, going by their names, some may go once `state` is durable. Cheap; `droppable` looks closer. */
-  mayDrop(state: CommitState): boolean {
-    return this.#segments.some((_, i) => i + 1 < this.#segments.length && this.#isDone(i, i + 1, state));
+  /** Whether, going by their names, some may go once `state` is durable. Cheap; `nextDroppable` looks closer. */
+  mayDrop({ committed, resume, boundaries }: CommitState): boolean {
+    return this.#seemsDone(this.#segments.behind(-1), committed) ||
+      this.#seemsDone(this.#segments.behind(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
 
   /**
-   * Those that may go once `state` is durable. A name alone doesn't prove where the one before ends: a file that strayed
-   * in must not take ours with it.
+   * The first one behind the sequence `after` that may go once `state` is durable; `undefined` if there is none. A name
+   * alone doesn't prove where the one before ends: a file that strayed in must not take ours with it.
    */
-  droppable(state: CommitState): Segment[] {
-    const droppable: Segment[] = [];
-    for (let i = 0; i + 1 < this.#segments.length; i++) {
-      if (this.#segments[i].firstSequence >= state.resume.nextSequence) break;
-      if (!this.#isDone(i, i + 1, state)) continue;
-      const next = this.#segments.findIndex((segment, k) => k > i && this.#checkOurs(segment));
-      if (next > i && this.#isDone(i, next, state)) droppable.push(this.#segments[i]);
-    }
-    return droppable;
+  nextDroppable({ committed, resume, boundaries }: CommitState, after: number): Segment | undefined {
+    const first = this.#segments.behind(after);
+    if (this.#isDone(first, committed)) return first;
+    // Dropped while others before it are in flight.
+    const behind = this.#segments.behind(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
+    return this.#isDone(behind, resume) ? behind : undefined;
   }
 
   /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
   async remove(segment: Segment): Promise<void> {
-    const { fileSystem, directory, quarantine } = this.#options;
+    const { fileSystem, directory, quarantine, confirm } = this.#options;
     const path = join(directory, segment.name);
+    confirm();
     try {
-      const length = sizeOf(fileSystem, path);
-      const isSafe = length === 0 || this.#checkOurs(segment) ||
-        await quarantine.copy({ segment: segment.name, offset: 0, length });
+      const { length, isOurs } = lookInto(fileSystem, path, (handle) => {
+        return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
+      });
+      if (isOurs) this.#checkOurs(segment);
+      await this.#setRestAside(segment, length);
+      const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
+      confirm();
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
       this.#forget(segment);
@@ -126,18 +176,52 @@ export class SegmentList {
     }
   }
 
+  /** Whether the file under a segment's name is the one that is known, or at least one of this log. */
+  #isStillOurs(segment: Segment, handle: FileHandle): boolean {
+    const identity = this.#identities.get(segment.name);
+    const found = identity === undefined ? undefined : handle.identify?.();
+    if (found !== undefined) return found.device === identity!.device && found.inode === identity!.inode;
+    const result = readSegmentHeader(handle);
+    return result.kind === "header" && isOf(result.header, this.#options.uuid, segment);
+  }
+
+  /**
+   * The process before may have written on, if the lock didn't keep this one out: what stands behind the end that recovery has
+   * seen is copied and told, because nothing will deliver it.
+   */
+  async #setRestAside(segment: Segment, size: number): Promise<void> {
+    const { inherited, quarantine, report, fileSystem, directory } = this.#options;
+    if (inherited?.name !== segment.name || size <= inherited.position) return;
+    const offset = inherited.position;
+    if (lookAtSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
+    const region = { segment: segment.name, offset, length: size - offset };
+    const known = quarantine.has(region);
+    const quarantined = await quarantine.copy(region);
+    if (!known) report({ ...region, missing: undefined, quarantined });
+  }
+
   #forget(segment: Segment): void {
     this.#isOurs.delete(segment.name);
-    this.#segments.splice(this.#segments.indexOf(segment), 1);
+    this.#identities.delete(segment.name);
+    this.#segments.remove(segment);
+    this.#candidates.remove(segment);
     this.#usage.remove(segment);
   }
 
-  /** Whether all records from segment `i` up to where segment `next` begins are committed or dropped. */
-  #isDone(i: number, next: number, { committed, resume, boundaries }: CommitState): boolean {
-    const inFlight = boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
-    const first = this.#segments[i].firstSequence;
-    const end = this.#segments[next].firstSequence;
-    return end <= committed.nextSequence || (first >= inFlight && end <= resume.nextSequence);
+  /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
+  #seemsDone(segment: Segment | undefined, { nextSequence }: LogPosition): segment is Segment {
+    const next = segment && this.#segments.behind(segment.firstSequence);
+    return next !== undefined && next.firstSequence <= nextSequence;
+  }
+
+  /** Whether all that a segment holds is before `position`: another one of ours begins between the two. */
+  #isDone(segment: Segment | undefined, position: LogPosition): segment is Segment {
+    if (!this.#seemsDone(segment, position)) return false;
+    for (;;) {
+      const last = this.#candidates.upTo(position.nextSequence);
+      if (last === undefined || last.firstSequence <= segment.firstSequence) return false;
+      if (this.#checkOurs(last)) return true;
+    }
   }
 
   #checkOurs(segment: Segment): boolean {
@@ -149,7 +233,13 @@ export class SegmentList {
     });
     const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
+    if (!isOurs) this.#candidates.remove(segment);
     this.#usage.note({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
     return isOurs;
   }
+}
+
+/** The sequence behind the last batch in flight, or else behind the last record committed. */
+function inFlightUpTo({ committed, boundaries }: Pick<CommitState, "committed" | "boundaries">): number {
+  return boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
 }

@@ -16,7 +16,8 @@
 import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { removeIfThere } from "../fs/look.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
 
 /** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
@@ -24,7 +25,7 @@ const AHEAD_BYTES = 1024 * 1024;
 
 /** How a segment is begun. */
 export interface CreateOptions {
-  /** Whether the name may be taken by a segment without a record: it is written over then. */
+  /** Whether the name may be taken by a segment without a record: it is removed then. */
   readonly mayExist: boolean;
   /** Up to here its file may be made longer than what is in it; 0 if nothing is to be set aside. */
   readonly aheadUpTo: number;
@@ -66,12 +67,9 @@ export class SegmentWriter {
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
     writer.#aheadUpTo = aheadUpTo;
-    try {
-      writer.#handle = fileSystem.open(writer.#path, "create");
-    } catch (error) {
-      if (!mayExist || !(error instanceof FileSystemError) || error.errno !== "EEXIST") throw error;
-      writer.#handle = fileSystem.open(writer.#path, "write");
-    }
+    // Never written over: whoever made it may still have it open.
+    if (mayExist) removeIfThere(fileSystem, writer.#path);
+    writer.#handle = fileSystem.open(writer.#path, "create");
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);
     } catch (error) {
@@ -92,6 +90,11 @@ export class SegmentWriter {
     writer.#isInherited = true;
     writer.#isRetired = true;
     return writer;
+  }
+
+  /** Which file it is; `undefined` if the file system can't tell, or it isn't open. */
+  get identity(): FileIdentity | undefined {
+    return this.#handle?.identify?.();
   }
 
   /** Where the next frame goes. */

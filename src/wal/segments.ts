@@ -107,7 +107,7 @@ export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string)
       ? { kind: "ours", header: result.header, size }
       : { kind: "foreign", size };
   }
-  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, size) ? "empty" : "bad", size };
+  return { kind: size === SEGMENT_HEADER_BYTES || isZero(handle, 0, size) ? "empty" : "bad", size };
 }
 
 /** How many records a segment of `size` bytes held at most, if its header can't be read. */
@@ -120,9 +120,10 @@ export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): nu
   return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
 }
 
-function isZero(handle: FileHandle, size: number): boolean {
-  const chunk = new Uint8Array(64 * 1024);
-  for (let at = 0; at < size; at += chunk.length) {
+/** Whether all bytes of a file from one offset to another are zero. */
+export function isZero(handle: FileHandle, from: number, end: number): boolean {
+  const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
+  for (let at = from; at < end; at += chunk.length) {
     if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
   }
   return true;

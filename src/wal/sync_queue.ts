@@ -6,9 +6,18 @@
  * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
  * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
  *
+ * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
+ * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next.
+ *
+ * **Only the owner acknowledges.** After the sync and before anybody is woken it is confirmed that the directory is still
+ * ours: what was written before that is found by an owner that comes after it.
+ *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
  * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and its owner is
  * told.
+ *
+ * **Segments of earlier processes** are synced beside all that, one after the other, each once: who waits for a sync of what
+ * this process has written doesn't wait for theirs, however many they are.
  *
  * The same shape as the flush loop of Pebble's `record.LogWriter`.
  *
@@ -42,12 +51,14 @@ export interface SyncQueueOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly cursor: Cursor;
-  /** Segments of earlier processes, which may not have synced them. */
+  /** Segments of earlier processes, which may not have synced them; in order. */
   readonly inherited: readonly Segment[];
   /** Behind the last record written. */
   readonly written: () => LogPosition;
   /** Whether the log has failed, for whatever reason. */
   readonly hasFailed: () => boolean;
+  /** Throws if the directory isn't ours any more. */
+  readonly confirm: () => void;
   /** Everything up to `end` is on stable storage, after so long. Called before the waiters are woken. */
   readonly onSynced: (end: LogPosition, durationMs: number) => void;
   /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
@@ -58,9 +69,10 @@ export interface SyncQueueOptions {
 export class SyncQueue {
   readonly #options: SyncQueueOptions;
   /** With something that no sync has covered, or that is not acknowledged yet. */
-  readonly #dirtyWriters = new Set<SegmentWriter>();
-  /** Segments of earlier processes, until they are synced. */
-  #inherited: readonly { readonly firstSequence: number; readonly writer: SegmentWriter }[];
+  readonly #dirtyWriters = new Map<string, SegmentWriter>();
+  /** How many of the inherited segments, the first ones, are synced or gone. */
+  #settledInherited = 0;
+  #inheriting: Promise<void> | undefined;
   /** From the start, because nobody knows what the process before has synced. */
   #isDirectoryDirty = true;
   #waiters: Waiter[] = [];
@@ -75,10 +87,6 @@ export class SyncQueue {
   /** For one log. */
   constructor(options: SyncQueueOptions) {
     this.#options = options;
-    const { fileSystem, directory } = options;
-    this.#inherited = options.inherited.map(({ name, firstSequence }) => {
-      return { firstSequence, writer: SegmentWriter.inherit(fileSystem, directory, name) };
-    });
   }
 
   /** Syncs finished. */
@@ -91,8 +99,8 @@ export class SyncQueue {
     return this.#syncMs;
   }
 
-  /** The segments with something to sync. */
-  get dirtyWriters(): ReadonlySet<SegmentWriter> {
+  /** The segments of this process with something to sync, by their names. */
+  get dirtyWriters(): ReadonlyMap<string, SegmentWriter> {
     return this.#dirtyWriters;
   }
 
@@ -103,12 +111,12 @@ export class SyncQueue {
 
   /** Whether there are segments of earlier processes that may need a sync. */
   get hasInherited(): boolean {
-    return this.#inherited.length > 0;
+    return this.#settledInherited < this.#options.inherited.length;
   }
 
   /** Something was done to a segment. */
   touched(writer: SegmentWriter): void {
-    this.#dirtyWriters.add(writer);
+    this.#dirtyWriters.set(writer.name, writer);
   }
 
   /** A segment was created. */
@@ -118,17 +126,16 @@ export class SyncQueue {
 
   /** Nothing more is written to a segment. */
   retired(writer: SegmentWriter): void {
-    if (writer.isSettled) this.#dirtyWriters.delete(writer);
+    if (writer.isSettled) this.#dirtyWriters.delete(writer.name);
   }
 
   /** A segment that is gone needs no sync; one that is being synced is let go of after it. */
   forget(name: string): void {
+    // They go from the front, mostly; of another one the sync finds that it is gone.
+    if (this.#options.inherited.at(this.#settledInherited)?.name === name) this.#settledInherited++;
     if (this.#isRunning) return;
-    for (const writer of this.#dirtyWriters) {
-      if (writer.name !== name) continue;
-      this.#dirtyWriters.delete(writer);
-      writer.close();
-    }
+    this.#dirtyWriters.get(name)?.close();
+    this.#dirtyWriters.delete(name);
   }
 
   /** Adds a waiter, whose bytes are written, and sees to it that there will be a sync. */
@@ -154,24 +161,30 @@ export class SyncQueue {
 
   /** Resolves when no sync is under way. */
   async idle(): Promise<void> {
+    // A flush goes on behind the first with the second.
+    await this.#inheriting;
     await this.#running;
   }
 
-  /** Has the segments of earlier processes synced the next time. */
-  adoptInherited(): void {
-    for (const { writer } of this.#inherited) this.#dirtyWriters.add(writer);
+  /** Starts to sync the segments of earlier processes, unless that is under way; resolves when it has ended, or failed. */
+  startInherited(): Promise<void> {
+    return this.#inheriting ??= this.syncInherited(Infinity)
+      .catch((error) => this.#options.onFailed(error, []))
+      .finally(() => this.#inheriting = undefined);
   }
 
-  /** Syncs those segments of earlier processes that hold records below `next` and are not synced yet. */
+  /** Syncs those segments of earlier processes that hold records below `next` and are not synced yet; the oldest first. */
   async syncInherited(next: number): Promise<void> {
-    for (const { firstSequence, writer } of this.#inherited) {
-      if (firstSequence < next && writer.isDirty) await writer.sync();
+    const { fileSystem, directory, inherited, hasFailed } = this.#options;
+    while (this.hasInherited && !hasFailed()) {
+      const index = this.#settledInherited;
+      const { name, firstSequence } = inherited[index];
+      if (firstSequence >= next) return;
+      await SegmentWriter.inherit(fileSystem, directory, name).sync();
+      // Another call may have been as far meanwhile.
+      this.#settledInherited = Math.max(this.#settledInherited, index + 1);
+      if (this.#turns.spend(1)) await nextTurn();
     }
-    this.#forgetSynced();
-  }
-
-  #forgetSynced(): void {
-    this.#inherited = this.#inherited.filter(({ writer }) => writer.isDirty);
   }
 
   /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
@@ -206,8 +219,8 @@ export class SyncQueue {
 
   /** Segments in order, then the names, then the cursor, which speaks of both. */
   async #syncFiles(): Promise<void> {
-    const { fileSystem, directory, cursor } = this.#options;
-    const writers = [...this.#dirtyWriters];
+    const { fileSystem, directory, cursor, confirm } = this.#options;
+    const writers = [...this.#dirtyWriters.values()];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
@@ -216,11 +229,11 @@ export class SyncQueue {
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
+    confirm();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
-    this.#forgetSynced();
     for (const writer of writers) {
       if (!writer.isSettled) continue;
-      this.#dirtyWriters.delete(writer);
+      this.#dirtyWriters.delete(writer.name);
       if (writer.isRetired) writer.close();
     }
   }

@@ -64,6 +64,12 @@ const FIGURES: Readonly<Record<Exclude<Workload, "size">, readonly Figure[]>> = 
     { what: "memory above the runtime's own, peak / at the end, MiB", keys: ["peakMiB", "afterMiB"] },
   ],
   W5: [{ what: "MB/s", keys: ["mbPerSecond"], hasRatio: true }],
+  W6: [
+    { what: "put, µs", keys: ["putUs"] },
+    { what: "open() / all drained / close(), ms", keys: ["openMs", "drainMs", "closeMs"] },
+    { what: "a batch, median / slowest, ms / times the median", keys: ["batchMs", "slowestMs", "slowest"] },
+    { what: "segments left behind", keys: ["left"] },
+  ],
   parts: [
     { what: "a bare write / and JSON.stringify / and encodeInto, µs", keys: ["writeUs", "stringifyUs", "encodeUs"] },
     { what: "and framing / and checksum / and the time of the put, µs", keys: ["builderUs", "sealUs", "timeUs"] },
@@ -144,9 +150,9 @@ export function tablesOf(outcome: Outcome): string {
   return parts.join("\n\n");
 }
 
-/** How many records the backlog of W4 had. */
+/** How many records the backlog of W4 or W6 had. */
 function backlogOf(one: Case, results: readonly Result[]): string {
-  if (one.workload !== "W4") return "";
+  if (one.workload !== "W4" && one.workload !== "W6") return "";
   const counts = results.filter(({ cell }) => cell.of === one).map((result) => medianOf(result, "count"));
   const count = counts.find((found) => found !== undefined);
   return count === undefined ? "" : `, ${count.toLocaleString("en-US")} records`;

@@ -7,9 +7,10 @@
  * buffer is checked, record by record.
  *
  * - `--rounds N`: how often everything is done (3)
- * - `--scale X`: the time of a cell as a factor (1); below 1 the backlog of W4 is smaller, too
+ * - `--scale X`: the time of a cell as a factor (1); below 1 the backlogs of W4 and W6 are smaller, too
+ * - `--segments N`: segments of the backlog of W6 (100,000)
  * - `--only W1,W4`: W1 put; W1x16 16 at a time; W2 synced; W3 put, emit, commit; W4 a backlog after a crash; W5 putMany;
- *   parts of a put; calls; import; size
+ *   W6 a backlog in many segments; parts of a put; calls; import; size
  * - `--contenders ours,raw`: of `raw`, `json-lines`, `sqlite`, `ours`; without `raw` there are no ratios
  * - `--runtimes deno,bun,node`: all that are found by default: the one that runs this, and what SLUICE_DENO, SLUICE_BUN
  *   and SLUICE_NODE name
@@ -31,11 +32,13 @@ import { chartOf } from "./chart.ts";
 import { describeMachine, makeDataDirectory } from "./machine.ts";
 import { failureOf, type Measures, told } from "./measures.ts";
 import { failuresOf, headOf, jsonOf, type Outcome, type Round, type Size, tablesOf } from "./report.ts";
-import { CASES, type Cell, CONTENDERS, type Task, taskOf, WORKLOADS } from "./workloads.ts";
+import { CASES, type Cell, CONTENDERS, type Task, taskOf, type Workload, WORKLOADS } from "./workloads.ts";
 
 /** A cell that hangs is ended after this time. */
 const MOST_CELL_MS = 300_000;
 const WORKER = "tests/bench/worker.ts";
+/** What a process leaves behind before the one that is measured begins. */
+const FILLINGS: Readonly<Partial<Record<Workload, Task["workload"]>>> = { W4: "fill", W6: "fill-segments" };
 
 /** A cell and its rounds so far. */
 interface Running {
@@ -88,13 +91,18 @@ function startWorker(runtime: Runtime, task: Task): Promise<ChildResult> {
 async function runCell(cell: Cell, runtime: Runtime): Promise<Measures | { error: string }> {
   const directory = fs.mkdtempSync(join(data, "cell-"));
   try {
-    const task = taskOf(cell, { scale, directory, bundle: fs.existsSync(bundle) ? bundle : undefined });
-    if (cell.of.workload === "W4") {
-      const filled = await startWorker(runtime, { ...task, workload: "fill" });
-      if (filled.signal !== "SIGKILL" || told(filled.stdout) === undefined) return { error: failureOf(filled) };
+    const task = taskOf(cell, { scale, segments, directory, bundle: fs.existsSync(bundle) ? bundle : undefined });
+    const filling = FILLINGS[cell.of.workload];
+    let before: Measures = {};
+    if (filling !== undefined) {
+      const filled = await startWorker(runtime, { ...task, workload: filling });
+      const measures = told(filled.stdout);
+      if (filled.signal !== "SIGKILL" || measures === undefined) return { error: failureOf(filled) };
+      before = measures;
     }
     const result = await startWorker(runtime, task);
-    return (result.code === 0 ? told(result.stdout) : undefined) ?? { error: failureOf(result) };
+    const measures = result.code === 0 ? told(result.stdout) : undefined;
+    return measures === undefined ? { error: failureOf(result) } : { ...before, ...measures };
   } finally {
     fs.rmSync(directory, { recursive: true, force: true });
   }
@@ -138,6 +146,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
     scale: { type: "string", default: "1" },
+    segments: { type: "string" },
     only: { type: "string" },
     contenders: { type: "string" },
     runtimes: { type: "string" },
@@ -148,6 +157,7 @@ const { values } = parseArgs({
 });
 const totalRounds = Math.floor(numberOf("rounds", values.rounds, 1));
 const scale = numberOf("scale", values.scale, 0.001);
+const segments = values.segments === undefined ? undefined : Math.floor(numberOf("segments", values.segments, 1));
 const workloads = namesOf("only", values.only, WORKLOADS);
 const contenders = namesOf("contenders", values.contenders, CONTENDERS);
 const available = availableRuntimes();

@@ -6,7 +6,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -193,6 +193,44 @@ async function drain(open: () => Promise<Contender>): Promise<[Contender, Measur
   return [contender, { count: taken, firstMs, perSecond, peakMiB: memory.peakMiB, afterMiB: memory.nowMiB }];
 }
 
+/** Puts the backlog of W6, each record into a segment of its own, and ends without closing anything. */
+async function fillSegments(contender: Contender): Promise<Measures> {
+  const start = performance.now();
+  while (next < task.backlog) {
+    const done = contender.put(records.make(next), next);
+    next++;
+    if (done !== undefined) await done;
+  }
+  tell({ putUs: (performance.now() - start) * 1000 / next });
+  process.kill(process.pid, "SIGKILL");
+  return await new Promise(() => {});
+}
+
+/** W6. A batch's time is that of its `emit()` and its `commit()`, with whatever else is done meanwhile. */
+async function drainSegments(open: () => Promise<Contender>): Promise<Measures> {
+  const start = performance.now();
+  const contender = await open();
+  const openMs = performance.now() - start;
+  if (!isDrainable(contender)) throw new TypeError(`Cannot drain ${task.way.contender}`);
+  const times: number[] = [];
+  const drainStart = performance.now();
+  for (let taken = 0; taken < task.backlog;) {
+    const start = performance.now();
+    const batch = await contender.emit();
+    await contender.commit();
+    times.push(performance.now() - start);
+    taken = records.check(batch, taken);
+  }
+  const drainMs = performance.now() - drainStart;
+  if (!contender.isEmpty()) throw new Error(`Wrong number of records: more than ${task.backlog} came out`);
+  const closeStart = performance.now();
+  await contender.close();
+  const closeMs = performance.now() - closeStart;
+  const [batchMs, slowestMs] = [median(times)!, Math.max(...times)];
+  const left = readdirSync(task.directory).filter((name) => name.endsWith(".wal")).length;
+  return { count: task.backlog, openMs, drainMs, batchMs, slowestMs, slowest: slowestMs / batchMs, closeMs, left };
+}
+
 /** W5: always the same thousand objects; their bytes are not looked at again. */
 async function putThousands(contender: Contender): Promise<Measures> {
   const { count, microseconds } = await measure(async (n) => {
@@ -253,8 +291,9 @@ async function work(): Promise<Measures> {
   if (task.workload === "calls") return await askOften();
   if (task.workload === "import") return importInProcesses();
   const { open } = await openers[task.way.contender]();
-  const { directory, maxRecords, way: { setting } } = task;
-  const openIt = async () => await open({ directory, maxRecords, setting, pool: records.pool });
+  const { directory, maxRecords, segmentBytes, way: { setting } } = task;
+  const openIt = async () => await open({ directory, maxRecords, segmentBytes, setting, pool: records.pool });
+  if (task.workload === "W6") return await drainSegments(openIt);
   const [contender, measures] = task.workload === "W4" ? await drain(openIt) : await useOpen(await openIt());
   await contender.close();
   return measures;
@@ -268,6 +307,7 @@ async function useOpen(contender: Contender): Promise<[Contender, Measures]> {
     W3: putEmitCommit,
     W5: putThousands,
     fill,
+    "fill-segments": fillSegments,
   };
   return [contender, await workloads[task.workload]!(contender)];
 }

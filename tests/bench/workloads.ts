@@ -11,11 +11,13 @@ import type { Item } from "./records.ts";
 const CELL_MS = 1_200;
 /** Records of the backlog in W4 at `--scale 1` and above. */
 const BACKLOG_RECORDS = 1_000_000;
+/** Segments of the backlog in W6 at `--scale 1` and above, unless `--segments` says how many. */
+const SEGMENTS = 100_000;
 /** Processes started in a cell of `import`. */
 const PROCESSES = 20;
 
 /** Names of the workloads, for `--only`. `size` is no cell; `run.ts` does it once. */
-export const WORKLOADS = ["W1", "W1x16", "W2", "W3", "W4", "W5", "parts", "calls", "import", "size"] as const;
+export const WORKLOADS = ["W1", "W1x16", "W2", "W3", "W4", "W5", "W6", "parts", "calls", "import", "size"] as const;
 /** Names of the contenders, for `--contenders`. */
 export const CONTENDERS = ["raw", "json-lines", "sqlite", "ours"] as const;
 
@@ -40,6 +42,8 @@ export interface Case {
   readonly writers: number;
   /** Records of a batch. */
   readonly maxRecords: number;
+  /** Bytes of a segment; the default if it isn't stated. */
+  readonly segmentBytes?: number;
   readonly ways: readonly Way[];
 }
 
@@ -52,12 +56,13 @@ export interface Cell {
 
 /** What the process is told. */
 export interface Task {
-  /** `fill` leaves the backlog that W4 finds. */
-  readonly workload: Workload | "fill";
+  /** `fill` leaves the backlog that W4 finds, `fill-segments` that of W6. */
+  readonly workload: Workload | "fill" | "fill-segments";
   readonly way: Way;
   readonly recordBytes: number;
   readonly writers: number;
   readonly maxRecords: number;
+  readonly segmentBytes: number | undefined;
   /** How long to measure. */
   readonly targetMs: number;
   /** Records of the backlog. */
@@ -75,6 +80,7 @@ export interface OpenOptions {
   readonly directory: string;
   readonly setting: string;
   readonly maxRecords: number;
+  readonly segmentBytes: number | undefined;
   /** The thousand records whose texts all others have, for those who encode beforehand. */
   readonly pool: readonly Item[];
 }
@@ -154,6 +160,13 @@ export const CASES: readonly Case[] = [
     recordBytes,
     ways: mainOnes,
   })),
+  {
+    ...SMALL,
+    workload: "W6",
+    title: "a backlog that a killed process left, 120 B, a segment for each record",
+    segmentBytes: 256,
+    ways: [never, interval],
+  },
   { ...SMALL, workload: "parts", title: "a put of 120 B, part after part", ways: [never] },
   { ...SMALL, workload: "calls", title: "calls without I/O", ways: [never] },
   { ...SMALL, workload: "import", title: "importing the package", ways: [never] },
@@ -162,18 +175,27 @@ export const CASES: readonly Case[] = [
 /** What a cell's process is told. */
 export function taskOf(
   { of, way }: Cell,
-  { scale, directory, bundle }: { scale: number; directory: string; bundle: string | undefined },
+  { scale, segments, directory, bundle }: {
+    scale: number;
+    segments: number | undefined;
+    directory: string;
+    bundle: string | undefined;
+  },
 ): Task {
-  const { workload, recordBytes, writers, maxRecords } = of;
+  const { workload, recordBytes, writers, maxRecords, segmentBytes } = of;
+  const share = Math.min(1, scale);
   return {
     workload,
     way,
     recordBytes,
     writers,
     maxRecords,
+    segmentBytes,
     targetMs: CELL_MS * scale,
-    backlog: Math.max(2, Math.round(Math.min(1, scale) * BACKLOG_RECORDS / 1000)) * 1000,
-    processes: Math.max(3, Math.round(Math.min(1, scale) * PROCESSES)),
+    backlog: workload === "W6"
+      ? segments ?? Math.max(10, Math.round(share * SEGMENTS / maxRecords)) * maxRecords
+      : Math.max(2, Math.round(share * BACKLOG_RECORDS / 1000)) * 1000,
+    processes: Math.max(3, Math.round(share * PROCESSES)),
     bundle,
     directory,
   };

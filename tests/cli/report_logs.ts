@@ -46,7 +46,9 @@ export interface ReportLog {
 export async function healthyLog(): Promise<ReportLog> {
   const clock = new ManualClock(START);
   const random = seededRandom(7);
-  const fileSystem = new MemoryFileSystem();
+  // The disk is slow from the end of open() on: no segment is removed before the process ends.
+  let isSlow = false;
+  const fileSystem = new MemoryFileSystem({ whileSyncing: () => isSlow ? new Promise(() => {}) : undefined });
   const buffer = await FileBuffer.open<unknown>({
     path: DIRECTORY,
     fileSystem,
@@ -56,6 +58,7 @@ export async function healthyLog(): Promise<ReportLog> {
     maxAgeMs: 0,
     segmentBytes: 24 * 1024,
   });
+  isSlow = true;
   for (let burst = 0; burst < BURSTS; burst++) {
     for (let i = 0; i < RECORDS_PER_BURST; i++) {
       // Mostly short, a few long.

@@ -7,9 +7,15 @@ import { FileBuffer, type Fsync } from "../../../mod.ts";
 import type { Item } from "../records.ts";
 import type { Contender, OpenOptions } from "../workloads.ts";
 
-export async function open({ directory, setting, maxRecords }: OpenOptions): Promise<Contender> {
+export async function open({ directory, setting, maxRecords, segmentBytes }: OpenOptions): Promise<Contender> {
   const fsync: Fsync = setting === "always" || setting === "never" ? setting : Number(setting);
-  const buffer = await FileBuffer.open<Item>({ path: directory, maxRecords, maxAgeMs: 2 ** 31 - 1, fsync });
+  const buffer = await FileBuffer.open<Item>({
+    path: directory,
+    maxRecords,
+    maxAgeMs: 2 ** 31 - 1,
+    fsync,
+    ...segmentBytes === undefined ? {} : { segmentBytes },
+  });
   return {
     put: (record) => buffer.put(record),
     putMany: (records) => buffer.putMany(records),
