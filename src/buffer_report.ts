@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BufferError } from "./errors.ts";
+import type { BufferError, NoSpaceError } from "./errors.ts";
 import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
 
 /**
@@ -78,8 +78,10 @@ export interface RecoveryReport {
  *       return `full with ${event.backlogBytes} bytes`;
  *     case "warning":
  *     case "failed":
+ *     case "reserve-used":
  *       return `${event.type}: ${event.error.message}`;
  *     case "recovered":
+ *     case "reserve-restored":
  *     case "segment-created":
  *     case "segment-removed":
  *     case "synced":
@@ -111,6 +113,13 @@ export type BufferEvent =
   | { readonly type: "full"; readonly backlogBytes: number }
   | { readonly type: "segment-created"; readonly segment: string }
   | { readonly type: "segment-removed"; readonly segment: string }
+  /**
+   * The disk is full: a part of the reserve was given up for what has failed with `error`, `bytesLeft` are left of it.
+   * Until it is whole again puts are rejected with `NoSpaceError`; batches are handed over and committed.
+   */
+  | { readonly type: "reserve-used"; readonly bytesLeft: number; readonly error: NoSpaceError }
+  /** There was room to make the reserve whole; it has so many bytes. */
+  | { readonly type: "reserve-restored"; readonly bytes: number }
   /** A sync has ended; `durationMs` is how long it took, all files of it together. */
   | { readonly type: "synced"; readonly durationMs: number }
   | { readonly type: "warning"; readonly error: BufferError }
@@ -155,7 +164,7 @@ export interface BufferStats {
   readonly oldestAgeMs: number;
   /** Segments on disk. */
   readonly segments: number;
-  /** Bytes of all segments on disk; of those that nobody has looked at since `open()`, what was written to them. */
+  /** Bytes of all segments on disk; of those that nobody has looked at since `open()`, what was written to them.; the other files, such as the reserve, are not among them. */
   readonly diskBytes: number;
   /**
    * Sequence of the last record that was accepted, by whomever and whenever; 0 for a new buffer. At the start it says how

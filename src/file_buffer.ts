@@ -25,6 +25,7 @@ import {
 import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "./wal/damage.ts";
 import type { Fsync } from "./wal/log.ts";
+import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "./wal/reserve.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */
 const DEFAULT_FSYNC_MS = 1_000;
@@ -93,6 +94,17 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    */
   readonly segmentBytes?: number;
   /**
+   * The bytes that are kept back in files of their own, where overwriting a file may need space (btrfs, ZFS, APFS,
+   * reflinks), and given up when the disk is full, so that batches are handed over and committed all the same; 2^18 to
+   * 2^26, or 0 for none. If given, they are kept on every file system.
+   *
+   * By default none are kept where that surely isn't needed: on ext2 to ext4 and tmpfs. Deno can tell that only with
+   * `--allow-sys=statfs`.
+   *
+   * @default {1 MiB, where it may be needed}
+   */
+  readonly reserveBytes?: number;
+  /**
    * What to do about damaged records: `"quarantine"` sets the bytes aside, reports them and delivers the rest;
    * `"fail"` refuses with DamagedLogError, in `open()` or in the `emit()` that meets them.
    *
@@ -116,7 +128,7 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
 }
 
 /** The options that only a `FileBuffer` has. */
-const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "onDamage", "statusMs", "fileSystem"];
+const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "reserveBytes", "onDamage", "statusMs", "fileSystem"];
 
 /**
  * A crash-safe buffer on disk. One process at a time may have it open.
@@ -190,9 +202,11 @@ export class FileBuffer<T> extends BaseBuffer<T> {
 }
 
 /** The options that only a `FileBuffer` has, complete and checked. */
-type OwnOptions = Required<
-  Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
->;
+type OwnOptions =
+  & Required<
+    Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
+  >
+  & { readonly reserveBytes: number | undefined };
 
 function statusFile<T>(
   { clock, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes }: ResolvedOptions<T>,
@@ -206,7 +220,7 @@ function statusFile<T>(
 /** Checks what `resolveOptions` doesn't know. */
 function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
   const { path, fsync = DEFAULT_FSYNC_MS, segmentBytes = DEFAULT_SEGMENT_BYTES, onDamage = "quarantine" } = options;
-  const { statusMs = DEFAULT_STATUS_MS } = options;
+  const { statusMs = DEFAULT_STATUS_MS, reserveBytes } = options;
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`Cannot open buffer: path must be the path of a directory, got ${describe(path)}`);
   }
@@ -215,8 +229,11 @@ function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
     throw new TypeError(`Cannot open buffer: fsync must be "always", "never" or milliseconds, got ${describe(fsync)}`);
   }
   checkInteger("segmentBytes", segmentBytes, LEAST_SEGMENT_BYTES, 2 ** 30);
+  if (reserveBytes !== undefined && reserveBytes !== 0) {
+    checkInteger("reserveBytes", reserveBytes, RESERVE_PART_BYTES, MAX_RESERVE_BYTES);
+  }
   checkOneOf("onDamage", onDamage, ["quarantine", "fail"]);
   checkInteger("statusMs", statusMs, 0, MOST_MS);
   if (options.fileSystem !== undefined) checkMethods("fileSystem", options.fileSystem, FILE_SYSTEM_METHODS);
-  return { path, fsync, segmentBytes, onDamage, statusMs };
+  return { path, fsync, segmentBytes, reserveBytes, onDamage, statusMs };
 }

@@ -218,7 +218,7 @@ export class FileSystemError extends BufferError implements FileSystemErrorData 
  *
  * const batch = await buffer.emit();
  * assertEquals(batch.records, ["accepted"]);
- * await buffer.commit(batch); // needs no space
+ * await buffer.commit(batch); // goes on
  * await buffer.close();
  * ```
  */

@@ -33,6 +33,8 @@ import { Ownership } from "./wal/ownership.ts";
 import { Quarantine, QUARANTINE_NAME } from "./wal/quarantine.ts";
 import { count, recover, type Recovered } from "./wal/recovery.ts";
 import { ReportedRegions } from "./wal/reported_regions.ts";
+import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "./wal/reserve.ts";
+import { withReserve } from "./wal/reserving_file_system.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -43,6 +45,8 @@ export interface FileStoreOptions {
   readonly time: () => number;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
+  /** 0: none. By default it depends on the file system. */
+  readonly reserveBytes: number | undefined;
   readonly recordLimit: number;
   readonly codecVersion: number;
   readonly isJson: boolean;
@@ -54,7 +58,7 @@ export interface FileStoreOptions {
   readonly onClosing: () => void;
 }
 
-/** The names that a buffer's directory holds besides its segments. */
+/** The names that a buffer's directory holds besides its segments and its reserve. */
 const OUR_NAMES: ReadonlySet<string> = new Set([
   CURSOR_NAME,
   NEW_CURSOR_NAME,
@@ -79,6 +83,7 @@ interface Parts {
   readonly ownership: Ownership;
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
+  readonly reserve: Reserve;
   readonly relay: Relay;
   readonly onChange: () => void;
 }
@@ -101,21 +106,31 @@ export class FileStore implements RecordStore {
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
-    const { path: directory, naming } = await prepareDirectory(fileSystem, options.path);
+    const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
       ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
       const owned = ownership;
       const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const reserve = openReserve({ ...options, path: directory }, { names, ownership });
+      const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";
-      const recovering = recover({ fileSystem, directory, ownership, quarantine, onDamage, isSynced });
+      const recovering = recover({
+        fileSystem: forCommits,
+        directory,
+        ownership,
+        quarantine,
+        onDamage,
+        isSynced,
+      });
       // Side by side: the device works while the last segment is read.
       const [recovery, named] = await Promise.allSettled([recovering, naming]);
       if (recovery.status === "rejected") throw recovery.reason;
       const recovered = recovery.value;
       try {
         if (named.status === "rejected") throw named.reason;
-        return FileStore.#assemble({ ...options, path: directory }, { startedAt, ownership, recovered, quarantine });
+        const parts = { startedAt, ownership, recovered, quarantine, reserve };
+        return FileStore.#assemble({ ...options, path: directory }, parts);
       } catch (error) {
         recovered.cursor.close();
         throw error;
@@ -129,21 +144,23 @@ export class FileStore implements RecordStore {
 
   static #assemble(
     options: FileStoreOptions,
-    { startedAt, ownership, recovered, quarantine }: {
+    { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
       recovered: Recovered;
       quarantine: Quarantine;
+      reserve: Reserve;
     },
   ): FileStore {
     const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { ownership, recovered, quarantine, relay });
+    const log = openLog(options, { ownership, recovered, quarantine, reserve, relay });
     const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
+    reserve.make();
     const { onChange } = options;
-    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, relay, onChange });
+    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
   }
 
   get uuid(): string {
@@ -259,6 +276,7 @@ export class FileStore implements RecordStore {
 
   async close(): Promise<void> {
     this.#reader.close();
+    await this.#parts.reserve.close();
     await this.#log.close();
   }
 }
@@ -271,13 +289,22 @@ interface Directory {
   readonly naming: Promise<void>;
 }
 
+function isOurs(name: string): boolean {
+  return OUR_NAMES.has(name) || parseReserveName(name) !== undefined;
+}
+
+/** Whether a file of that name says that a buffer was here. */
+function isOfALog(name: string): boolean {
+  return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
+}
+
 /** Makes sure that the directory is there, and is ours or empty. */
 async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
   const directory = await listOrCreate(fileSystem, path);
   const { names, naming } = directory;
-  if (names.some((name) => name === CURSOR_NAME || parseSegmentName(name) !== undefined)) return directory;
+  if (names.some(isOfALog)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !OUR_NAMES.has(name) && !name.startsWith(".") && name !== "lost+found");
+  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
   if (foreign.length === 0) return directory;
   await naming;
   throw new NotABufferError(path, foreign.sort().slice(0, 5));
@@ -343,19 +370,40 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
   }
 }
 
+/** Takes over the reserve; it is made when the log is open. */
+function openReserve(
+  options: FileStoreOptions,
+  { names, ownership }: { names: readonly string[]; ownership: Ownership },
+): Reserve {
+  const { fileSystem, path: directory, tell } = options;
+  const isNeeded = fileSystem.copiesOnWrite?.(directory) ?? false;
+  const reserve = new Reserve({
+    fileSystem,
+    directory,
+    mayChange: () => ownership.isConfirmed(),
+    reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
+    onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
+    onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
+    onWarning: (error) => tell({ type: "warning", error }),
+  });
+  reserve.adopt(names, { isNew: !names.some(isOfALog) });
+  return reserve;
+}
+
 function openLog(
   options: FileStoreOptions,
-  { ownership, recovered, quarantine, relay }: {
+  { ownership, recovered, quarantine, reserve, relay }: {
     ownership: Ownership;
     recovered: Recovered;
     quarantine: Quarantine;
+    reserve: Reserve;
     relay: Relay;
   },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
   const { codecVersion, isJson, onChange, onClosing } = options;
   return new Log({
-    fileSystem,
+    fileSystem: withReserve(fileSystem, reserve).forPuts,
     directory,
     clock,
     time,

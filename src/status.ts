@@ -48,7 +48,7 @@ export interface StatusPosition {
 /** Something that went wrong, or did so several times. */
 export interface StatusProblem {
   /** The event that told of it. */
-  readonly type: "warning" | "failed" | "damage" | "drop" | "full";
+  readonly type: "warning" | "failed" | "damage" | "drop" | "full" | "reserve-used";
   /** Code of the error, if the event has one. */
   readonly code?: string;
   /** The last time's message, shortened. */

@@ -209,6 +209,14 @@ function problemOf(event: BufferEvent): Problem | undefined {
       const { sequences, records } = event;
       return { type: event.type, message: `${records} records, ${sequences.first} to ${sequences.last}` };
     }
+    case "reserve-used": {
+      const { error, bytesLeft } = event;
+      return {
+        type: event.type,
+        code: error.code,
+        message: `${error.message}, ${bytesLeft} bytes of reserve are left`,
+      };
+    }
     case "full":
       return { type: event.type, message: `the backlog was full at ${event.backlogBytes} bytes` };
     default:

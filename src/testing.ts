@@ -13,6 +13,7 @@
  * | an operation fails, without effect, halfway, or after it | `onOperation` | the error reaches the caller; a rejected put leaves nothing behind; only after `BUFFER_FAILED` is it unknown whether what was under way is there after the next `open()` |
  * | a sync fails and the system forgets the pages (Linux) | `onOperation`, kind `"lost"` | the buffer has failed and says so; nothing is acknowledged by trying again |
  * | the disk is full | `capacityBytes` | puts reject; emit and commit go on; puts work again when there is space |
+ * | the disk is full, and overwriting needs space (btrfs, ZFS) | `capacityBytes`, `copyOnWrite` | the same, with a reserve: `reserveBytes` |
  *
  * No log can survive a disk that reports a sync as done and has not done it, or one that loses what it had synced.
  * A buffer notices what is missing or changed then, reports it, and delivers the rest.
@@ -97,6 +98,29 @@
  * await buffer.commit(await buffer.emit());
  * fileSystem.capacityBytes = Infinity;
  * assertEquals(await buffer.put("fits again"), 2);
+ * await buffer.close();
+ * ```
+ *
+ * @example A full disk on which overwriting needs space
+ * ```ts
+ * import { FileBuffer, NoSpaceError } from "@sluice/buffer";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem({ copyOnWrite: true }); // as btrfs and ZFS do
+ * const told: string[] = [];
+ * const onEvent = ({ type }: { type: string }) => told.push(type);
+ * const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, onEvent });
+ * await buffer.put("fits");
+ * await buffer.flush();
+ * fileSystem.capacityBytes = fileSystem.usedBytes;
+ * await buffer.commit(await buffer.emit()); // on a part of the reserve
+ * assertEquals(told.filter((type) => type.startsWith("reserve")), ["reserve-used"]);
+ * await assertRejects(() => buffer.put("would live on what is left of it"), NoSpaceError);
+ *
+ * fileSystem.capacityBytes = Infinity;
+ * await buffer.put("fits again");
+ * assertEquals(told.filter((type) => type.startsWith("reserve")), ["reserve-used", "reserve-restored"]);
  * await buffer.close();
  * ```
  *

@@ -62,6 +62,7 @@ export function fileSystemConformance(name: string, setUp: () => Subject): void 
   openTests(check);
   nameTests(check);
   syncTests(check);
+  spaceTests(check);
   lockTests(check);
 }
 
@@ -368,6 +369,14 @@ function syncTests(check: Check): void {
 
   check("FileSystem.syncDirectory() rejects when the directory is missing", async (fileSystem, directory) => {
     await assertRejectsErrno(() => fileSystem.syncDirectory(join(directory, "none")), "ENOENT");
+  });
+}
+
+function spaceTests(check: Check): void {
+  check("FileSystem.copiesOnWrite() answers, also where nothing is", (fileSystem, directory) => {
+    for (const path of [directory, join(directory, "none")]) {
+      assertEquals(typeof fileSystem.copiesOnWrite?.(path), "boolean");
+    }
   });
 }
 

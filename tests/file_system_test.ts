@@ -96,6 +96,10 @@ test("FileHandle.write() writes what fits, throws NoSpaceError, and works again 
   });
 });
 
+test("FileSystem.copiesOnWrite() says no on tmpfs", () => {
+  onMount("size=64k", (mount) => assertEquals(native.copiesOnWrite!(mount), false));
+});
+
 test("FileSystem methods throw PermissionError when the file system is read-only", () => {
   onMount("size=64k", (mount, remount) => {
     writeFileSync(join(mount, "file"), "abc");

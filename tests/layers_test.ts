@@ -19,7 +19,7 @@ const LINES: readonly string[] = [
   "fs/file_system",
   "fs/close",
   "fs/look",
-  "fs/sqlite_lock  fs/memory_disk",
+  "fs/overwrites_in_place  fs/sqlite_lock  fs/memory_disk",
   "fs/memory_process",
   "fs/deno  fs/node  fs/memory",
   "fs/bun",
@@ -41,6 +41,8 @@ const LINES: readonly string[] = [
   "wal/known_losses",
   "wal/lost_sequences  wal/quarantine  wal/reported_regions",
   "wal/recovery",
+  "wal/reserve",
+  "wal/reserving_file_system",
   "wal/segment_list  wal/log_view  wal/passed_regions",
   "wal/gathering",
   "wal/commits  wal/sync_queue",
@@ -94,7 +96,7 @@ const LINES: readonly string[] = [
 const ONLY_IN: readonly { readonly what: string; readonly found: RegExp; readonly files: readonly string[] }[] = [
   { what: "Deno.", found: /\bDeno\??\./, files: ["fs/deno"] },
   { what: "Bun.", found: /\bBun\??\./, files: ["fs/bun"] },
-  { what: "node:fs", found: /"node:fs\b/, files: ["fs/node", "fs/bun"] },
+  { what: "node:fs", found: /"node:fs\b/, files: ["fs/node", "fs/bun", "fs/overwrites_in_place"] },
   { what: "@std/fs", found: /"@std\/fs\b/, files: ["fs/deno"] },
   { what: "@std/assert", found: /"@std\/assert\b/, files: [] },
   // Node 22 has neither, and stripping types doesn't turn them into something it has.

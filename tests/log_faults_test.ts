@@ -98,8 +98,10 @@ function isHarmless(at: number, operations: readonly MemoryOperation[], errno: s
   const isGone = operations.slice(0, at).some((before) => before.operation === "remove" && before.path === path);
   return operation === "close" || (operation === "open" && isGone) ||
     (/owner\.json(\.new)?$/.test(path) && errno === "ENOSPC") ||
+    // There was none to be removed: "after" comes too late.
+    (operation === "remove" && path.endsWith(".new")) ||
     // Where a new cursor has no room, the old one is gone on with.
-    (/cursor(\.new)?$/.test(path) && operation !== "write" && errno === "ENOSPC") ||
+    (/cursor(\.new)?$/.test(path) && errno === "ENOSPC") ||
     // A limit for files keeps space from being set aside, but no put from being written.
     (operation === "truncate" && errno === "ENOSPC") ||
     (isReadOfSegment && isMadeAgain) ||

@@ -6,70 +6,38 @@
  * faults takes strace. The rest needs a POSIX shell.
  */
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import process from "node:process";
-import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { join } from "@std/path/join";
-import {
-  type BufferEvent,
-  FileBuffer,
-  type FileBufferOptions,
-  NoSpaceError,
-  PermissionError,
-  textCodec,
-} from "../mod.ts";
+import { FileBuffer, NoSpaceError, PermissionError, textCodec } from "../mod.ts";
 import { currentRuntime, runtimeArgs, startChild } from "./child.ts";
 import { segmentName } from "../src/wal/format.ts";
+import {
+  Books,
+  call,
+  fill,
+  isLinux,
+  isRoot,
+  RECORD_BYTES,
+  testUnless,
+  whyNot,
+  withDirectory,
+} from "./real_disk_tools.ts";
 
-/** Programs are started, file systems mounted. */
-const SLOW = { timeout: 120_000 };
 const PROGRAM = "tests/crash_child.ts";
 
 const STRACE = ["strace", "-f", "-qq", "-o", "/dev/null"] as const;
 /** Stops the program only at the calls that are traced, which takes half the time; but signals are not sent then. */
 const FAST = "--seccomp-bpf";
 
-const isLinux = process.platform === "linux";
-const isRoot = process.getuid?.() === 0;
 const noMount = !isLinux ? "takes Linux" : !isRoot ? "takes root" : whyNot(mountProbe);
 const noShell = process.platform === "win32" ? "takes a POSIX shell" : undefined;
 const noStrace = !isLinux ? "takes Linux" : whyNot(straceProbe);
-
-/** Registers a test, or says why it isn't one here. */
-function testUnless(reason: string | undefined, name: string, body: () => Promise<void>): void {
-  if (reason === undefined) {
-    test(name, SLOW, body);
-  } else {
-    console.log(`skipped, ${reason}: ${name}`);
-    test(`${name} (skipped: ${reason})`, { skip: reason }, () => {});
-  }
-}
-
-/** The first line of what `probe` fails with. */
-function whyNot(probe: () => void): string | undefined {
-  try {
-    probe();
-    return undefined;
-  } catch (error) {
-    return (error as Error).message.split("\n")[0];
-  }
-}
 
 function mountProbe(): void {
   const directory = mkdtempSync(join(tmpdir(), "sluice-mount-"));
@@ -86,21 +54,6 @@ function straceProbe(): void {
   call(program, ...args, FAST, "-e", "trace=getppid", "-e", "inject=getppid:error=EIO", "true");
 }
 
-function call(program: string, ...args: string[]): void {
-  const { status, stderr, error } = spawnSync(program, args, { encoding: "utf8" });
-  if (error !== undefined) throw new Error(`takes ${program}`, { cause: error });
-  if (status !== 0) throw new Error(`${program} fails: ${stderr}`);
-}
-
-async function withDirectory(body: (directory: string) => Promise<void>): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-disk-"));
-  try {
-    await body(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
 /** Runs `body` in a file system of its own. */
 async function withDisk(options: string, body: (disk: string) => Promise<void>): Promise<void> {
   await withDirectory(async (directory) => {
@@ -114,96 +67,6 @@ async function withDisk(options: string, body: (disk: string) => Promise<void>):
       call("umount", "-l", disk);
     }
   });
-}
-
-/** Takes all the space that is left. */
-function fill(disk: string): void {
-  const file = openSync(join(disk, "filler"), "a");
-  try {
-    for (let length = 65_536; length >= 1; length >>= 1) {
-      try {
-        while (writeSync(file, new Uint8Array(length)) === length);
-      } catch (error) {
-        assertEquals((error as { code?: string }).code, "ENOSPC");
-      }
-    }
-  } finally {
-    closeSync(file);
-  }
-}
-
-const RECORD_BYTES = 8_000;
-const OPTIONS = { codec: textCodec(), segmentBytes: 65_536, maxRecords: 4 };
-
-/** A buffer and the values that it has acknowledged and not seen committed. */
-class Books {
-  readonly buffer: FileBuffer<string>;
-  readonly values: string[];
-  readonly #events: BufferEvent[];
-  #count = 0;
-
-  private constructor(buffer: FileBuffer<string>, values: string[], events: BufferEvent[]) {
-    this.buffer = buffer;
-    this.values = values;
-    this.#events = events;
-  }
-
-  /** Opens the buffer, in which these values must be. */
-  static async open(path: string, values: string[], options: Partial<FileBufferOptions<string>> = {}): Promise<Books> {
-    const events: BufferEvent[] = [];
-    const onEvent = (event: BufferEvent) => events.push(event);
-    const buffer = await FileBuffer.open<string>({ ...OPTIONS, ...options, path, onEvent });
-    assertEquals([buffer.recovery.recoveredRecords, buffer.recovery.damaged], [values.length, []]);
-    return new Books(buffer, values, events);
-  }
-
-  /** Puts values until one is refused, and gives the error. */
-  async putUntilRefused(length: number): Promise<NoSpaceError> {
-    for (let i = 0; i < 10_000; i++) {
-      const value = `${this.#count++} `.padEnd(length, "-");
-      try {
-        await this.buffer.put(value);
-        this.values.push(value);
-      } catch (error) {
-        assert(error instanceof NoSpaceError, `${error}`);
-        return error;
-      }
-    }
-    throw new Error("the disk is never full");
-  }
-
-  /** Takes one batch out. */
-  async take(): Promise<void> {
-    const batch = await this.buffer.emit();
-    assertEquals(batch.records, this.values.slice(0, batch.length));
-    await this.buffer.commit(batch);
-    this.values.splice(0, batch.length);
-  }
-
-  /** Takes batches out until a segment is gone. */
-  async takeSegment(): Promise<void> {
-    const isRemoved = () => this.#events.some(({ type }) => type === "segment-removed");
-    this.#events.length = 0;
-    while (!isRemoved()) {
-      await this.take();
-      // Removing waits for a sync, behind the commit's back.
-      await this.buffer.flush();
-      for (let turn = 0; turn < 100 && !isRemoved(); turn++) await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-  }
-
-  async takeAll(): Promise<void> {
-    while (this.values.length > 0) await this.take();
-    assertEquals(this.buffer.stats().pendingRecords, 0);
-  }
-
-  /** Shows that all is well again: everything comes out, and a put goes in. */
-  async finish(): Promise<void> {
-    await this.takeSegment();
-    await this.takeAll();
-    await this.buffer.put("after all");
-    await this.buffer.close();
-  }
 }
 
 for (const fsync of ["always", 1000, "never"] as const) {

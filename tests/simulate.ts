@@ -1,5 +1,6 @@
 /**
- * Runs the simulation for as long as wished: `deno task simulate [--seeds N] [--minutes M] [--seed S] [--trace]`.
+ * Runs the simulation for as long as wished: `deno task simulate [--seeds N] [--minutes M] [--seed S] [--trace]
+ * [--copy-on-write]`.
  *
  * Seeds are taken one after the other, from S on (1 if it isn't given), until N are done (without a number, one if S is
  * given, else 10,000) or M minutes are over. At the end stands what was done. A violation ends it, with exit code 1, the
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     minutes: { type: "string" },
     seed: { type: "string" },
     trace: { type: "boolean", default: false },
+    "copy-on-write": { type: "boolean", default: false },
   },
 });
 
@@ -34,16 +36,17 @@ const first = numberOf("seed", 1);
 const count = numberOf("seeds", values.minutes !== undefined ? 2 ** 31 : values.seed !== undefined ? 1 : 10_000);
 const endsAt = performance.now() + numberOf("minutes", Number.MAX_SAFE_INTEGER) * 60_000;
 
+const options = { copyOnWrite: values["copy-on-write"] };
 const totals = noTotals();
 const startedAt = performance.now();
 let seed = first;
 try {
   for (; seed < first + count && performance.now() < endsAt; seed++) {
-    addTotals(totals, await simulate(seed, values.trace ? { trace: console.log } : {}));
+    addTotals(totals, await simulate(seed, { ...options, ...(values.trace ? { trace: console.log } : {}) }));
   }
 } catch (error) {
   process.exitCode = 1;
-  if (!values.trace) await simulate(seed, { trace: console.log }).catch(() => {});
+  if (!values.trace) await simulate(seed, { ...options, trace: console.log }).catch(() => {});
   console.log(error instanceof Error ? error.message : error);
   console.log(error instanceof Error && error.cause instanceof Error ? error.cause.stack : "");
 }

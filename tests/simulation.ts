@@ -21,6 +21,10 @@
  * | interval | costs nothing acknowledged | costs at most what was done in the last interval |
  * | never | costs nothing acknowledged | costs at most what was done since the last `flush()` |
  *
+ * A full disk rejects puts and nothing else; one that copies on write (`copyOnWrite`) only while the buffer has a
+ * reserve: that is so in each life until all of it is given up, and for each copy that is judged and has a part of it, on a
+ * disk with no byte to spare.
+ *
  * `fsync` changes from life to life. What an earlier life has left unsynced, a later one with "always" has to
  * make safe before it hands it over, but not before.
  *
@@ -71,13 +75,15 @@ export function noTotals(): Totals {
 export interface SimulationOptions {
   /** @default {5} */
   readonly lives?: number;
+  /** Whether the disk is one that copies on write, and fills up more often. */
+  readonly copyOnWrite?: boolean;
   /** Is told what happens, line by line. */
   readonly trace?: ((line: string) => void) | undefined;
 }
 
 /** Runs one seed; throws on a violation. */
 export async function simulate(seed: number, options: SimulationOptions = {}): Promise<Totals> {
-  const simulation = new Simulation(seed, options.trace);
+  const simulation = new Simulation(seed, options);
   const unheard: unknown[] = [];
   const onUnheard = (error: unknown) => unheard.push(error);
   process.on("unhandledRejection", onUnheard);
@@ -112,7 +118,9 @@ async function inTime(run: Promise<void>): Promise<void> {
 }
 
 /** An empty disk, and a model of the buffer that is to be on it. */
-export function newWorld(trace?: (line: string) => void): World {
+export function newWorld(
+  { trace, copyOnWrite = false }: Pick<SimulationOptions, "trace" | "copyOnWrite"> = {},
+): World {
   const clock = new ManualClock();
   const model = new Model(() => clock.monotonic());
   const say = (line: () => string) => trace?.(line());
@@ -131,7 +139,7 @@ export function newWorld(trace?: (line: string) => void): World {
       const next = segmentsIn(disk.files).find(({ firstSequence }) => firstSequence > first)?.firstSequence;
       model.forget(first, (next ?? Infinity) - 1);
     },
-  });
+  }, { copyOnWrite });
   return { model, disk, clock, trace: say, told: [], earlier: [] };
 }
 
@@ -141,10 +149,10 @@ class Simulation {
   readonly #world: World;
   #values = 0;
 
-  constructor(seed: number, trace: ((line: string) => void) | undefined) {
+  constructor(seed: number, options: SimulationOptions) {
     const random = mulberry32(seed);
     this.#draw = (below) => Math.floor(random() * below);
-    this.#world = newWorld(trace);
+    this.#world = newWorld(options);
   }
 
   async run(lives: number): Promise<void> {
@@ -158,7 +166,8 @@ class Simulation {
     const { disk, trace } = this.#world;
     const draw = this.#draw;
     const isLarge = draw(60) === 0;
-    const options = drawOptions(draw, { isCut: disk.powerCuts > 0, isLarge });
+    const { copiesOnWrite } = disk;
+    const options = drawOptions(draw, { isCut: disk.powerCuts > 0, isLarge, copiesOnWrite });
     trace(() => `life ${this.totals.lives}: ${JSON.stringify(options)}`);
     const life = await Life.open(this.#world, options, drawPlan(draw));
     let isClosed = false;
@@ -169,7 +178,7 @@ class Simulation {
         isClosed = !disk.isDead;
       }
     }
-    this.totals.faults += disk.faults;
+    this.totals.faults += disk.injectedFaults;
     this.totals.fileOperations += disk.operations;
     disk.kill();
     await life?.finish();

@@ -3,7 +3,8 @@
  *
  * It is a `MemoryFileSystem` (whose head is the fault model) with a plan for each process: at which operation it dies,
  * which operations fail and how, how long a sync takes. Besides, it watches what the judge must know and no caller of the
- * buffer can: what a failed sync has made the system forget, and how many files are open.
+ * buffer can: what a failed sync has made the system forget, how many files are open, and whether a disk that copies on
+ * write has left the buffer a reserve.
  *
  * Guarantees: the same plans and calls give the same operations; nothing here depends on time or chance.
  */
@@ -19,6 +20,7 @@ import {
   type OpenMode,
 } from "../src/testing.ts";
 import { CURSOR_FILE_BYTES, parseSegmentName } from "../src/wal/format.ts";
+import { RESERVE_PART_BYTES, reserveName } from "../src/wal/reserve.ts";
 import { filledBytes } from "./log_tools.ts";
 
 /** The directory of the buffer. */
@@ -50,12 +52,14 @@ export interface DiskWatcher {
 /** A disk and the process that uses it now. */
 export class SimulationDisk {
   readonly #watcher: DiskWatcher;
-  #fileSystem = new MemoryFileSystem();
-  #processFiles: FileSystem = this.#fileSystem;
+  #fileSystem: MemoryFileSystem;
+  #processFiles: FileSystem;
   #isDead = false;
   #isTorn = false;
   #syncs = { open: 0 };
   #faults = 0;
+  /** Whether there was a moment without a reserve: what overwrites then may fail. */
+  #hasLackedReserve = false;
   #operations = 0;
   #powerCuts = 0;
   #hasEverFailed = false;
@@ -69,9 +73,11 @@ export class SimulationDisk {
   /** What the process has open: handles and locks. */
   #open = new Set<object>();
 
-  /** An empty one. */
-  constructor(watcher: DiskWatcher = {}) {
+  /** An empty one, that may be one that copies on write. */
+  constructor(watcher: DiskWatcher = {}, { copyOnWrite = false }: { readonly copyOnWrite?: boolean } = {}) {
     this.#watcher = watcher;
+    this.#fileSystem = new MemoryFileSystem({ copyOnWrite });
+    this.#processFiles = this.#fileSystem;
   }
 
   /** The files as they are. */
@@ -100,8 +106,18 @@ export class SimulationDisk {
   }
 
   /** How many operations of this process have failed as planned. */
-  get faults(): number {
+  get injectedFaults(): number {
     return this.#faults;
+  }
+
+  /** Those, and one more if the disk may have failed any call for want of a reserve. */
+  get faults(): number {
+    return this.#faults + (this.#hasLackedReserve ? 1 : 0);
+  }
+
+  /** Whether overwriting needs space. */
+  get copiesOnWrite(): boolean {
+    return this.#fileSystem.copiesOnWrite(PATH);
   }
 
   /** Whether the disk is of limited size. */
@@ -118,6 +134,7 @@ export class SimulationDisk {
   resize(bytes: number): void {
     this.#resizes++;
     this.#fileSystem.capacityBytes = bytes;
+    this.#watchReserve();
   }
 
   /** How often the power was cut. */
@@ -152,6 +169,8 @@ export class SimulationDisk {
     this.#faults = this.#operations = 0;
     this.#syncs = { open: 0 };
     this.#open = new Set();
+    this.#hasLackedReserve = false;
+    this.#watchReserve();
     const fileSystem = this.#fileSystem = this.#fileSystem.kill({
       onOperation: (operation) => this.#onOperation(plan, operation),
       whileSyncing: () => waitTurns(plan.syncTurns?.() ?? 0),
@@ -198,7 +217,13 @@ export class SimulationDisk {
     return fault;
   }
 
+  /** On a disk of limited size that copies on write nothing is promised while there is no reserve. */
+  #watchReserve(): void {
+    this.#hasLackedReserve ||= this.copiesOnWrite && this.isLimited && !hasReserve(this.#fileSystem);
+  }
+
   #watch({ operation, path }: MemoryOperation, fault: Fault | undefined): void {
+    this.#watchReserve();
     if (operation === "write" && path === CURSOR) this.#cursorWrites++;
     if (fault?.kind !== "lost") return;
     if (path !== CURSOR) this.#watcher.onForgotten?.(parseSegmentName(path.slice(PATH.length + 1)) ?? 0);
@@ -273,8 +298,11 @@ export async function waitTurns(turns: number): Promise<void> {
 
 /** The same files on a disk of their own, everything synced. */
 export function copyOf(fileSystem: MemoryFileSystem): MemoryFileSystem {
-  const copy = new MemoryFileSystem({ capacityBytes: fileSystem.capacityBytes });
+  const copyOnWrite = fileSystem.copiesOnWrite(PATH);
+  const copy = new MemoryFileSystem({ capacityBytes: fileSystem.capacityBytes, copyOnWrite });
   for (const path of fileSystem.paths()) copy.writeFile(path, fileSystem.readFile(path));
+  // One that was of limited size is full: what can be drained then can be drained.
+  if (copyOnWrite && copy.capacityBytes < Infinity) copy.capacityBytes = copy.usedBytes;
   return copy;
 }
 
@@ -287,7 +315,14 @@ export function segmentsIn(fileSystem: MemoryFileSystem): { name: string; firstS
   });
 }
 
-/** Whether there is a cursor that needs no more space. */
-export function hasCursor(files: MemoryFileSystem): boolean {
-  return files.paths().includes(CURSOR) && files.readFile(CURSOR).length >= CURSOR_FILE_BYTES;
+/** Whether a buffer can be opened and drained however full the disk is: a cursor is there, and a reserve if need be. */
+export function needsNoSpace(files: MemoryFileSystem): boolean {
+  const hasCursor = files.paths().includes(CURSOR) && files.readFile(CURSOR).length >= CURSOR_FILE_BYTES;
+  return hasCursor && (!files.copiesOnWrite(PATH) || hasReserve(files));
+}
+
+/** Whether the part of the reserve is there that is given up last. */
+function hasReserve(files: MemoryFileSystem): boolean {
+  const path = `${PATH}/${reserveName(1)}`;
+  return files.paths().includes(path) && files.readFile(path).length >= RESERVE_PART_BYTES;
 }

@@ -10,7 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 import { BufferError, type BufferEvent, FileBuffer } from "../mod.ts";
 import { checkAtRest, type Counts } from "./simulation_checks.ts";
 import { SimulatedConsumer } from "./simulation_consumer.ts";
-import { hasCursor, PATH, type Plan, waitTurns } from "./simulation_disk.ts";
+import { needsNoSpace, PATH, type Plan, waitTurns } from "./simulation_disk.ts";
 import type { Entry } from "./simulation_records.ts";
 import { describeError, type LifeOptions, versionedCodec, type World } from "./simulation_world.ts";
 
@@ -104,7 +104,7 @@ export class Life {
       if (!(error instanceof BufferError)) throw error;
       world.told.push(error);
       trace(() => `open: ${describeError(error)}`);
-      const isReason = disk.isDead || disk.faults > 0 || (error.code === "NO_SPACE" && !hasCursor(disk.files));
+      const isReason = disk.isDead || disk.faults > 0 || (error.code === "NO_SPACE" && !needsNoSpace(disk.files));
       assert(isReason, `open() fails without a reason: ${describeError(error)}`);
       if (!disk.isDead) assertEquals(disk.openFiles, 0, "files left open by a failed open()");
       return undefined;
@@ -319,9 +319,18 @@ export class Life {
         trace(() => `failed: ${describeError(event.error)}`);
         this.#hasFailed = true;
         break;
-      case "warning":
+      case "warning": {
         trace(() => `warning: ${describeError(event.error)}`);
-        assert(disk.faults > 0, `a warning without a reason: ${describeError(event.error)}`);
+        // There may be no room for the reserve.
+        const isReason = disk.faults > 0 || (disk.copiesOnWrite && disk.isLimited && event.error.code === "NO_SPACE");
+        assert(isReason, `a warning without a reason: ${describeError(event.error)}`);
+        break;
+      }
+      case "reserve-used":
+        trace(() => `reserve used, ${event.bytesLeft} left: ${describeError(event.error)}`);
+        break;
+      case "reserve-restored":
+        trace(() => `reserve restored`);
         break;
       case "segment-created":
       case "segment-removed":

@@ -17,7 +17,8 @@ import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer } from "..
 import type { ManualClock, MemoryFileSystem } from "../src/testing.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { CURSOR_FILE_BYTES } from "../src/wal/format.ts";
-import { copyOf, hasCursor, PATH, segmentsIn, waitTurns } from "./simulation_disk.ts";
+import { RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
+import { copyOf, needsNoSpace, PATH, segmentsIn, waitTurns } from "./simulation_disk.ts";
 import type { SeenBatch } from "./simulation_records.ts";
 import { see, short, versionedCodec } from "./simulation_world.ts";
 
@@ -105,8 +106,9 @@ async function assertRecoveryIsFinal(files: MemoryFileSystem, clock: ManualClock
 
 async function openCopy(files: MemoryFileSystem, clock: ManualClock): Promise<Copy> {
   const damaged: DamagedRegion[] = [];
-  // A full disk doesn't keep anybody from opening a log; but a new one needs its first files.
-  if (!hasCursor(files)) files.capacityBytes = Infinity;
+  // A full disk doesn't keep anybody from opening a log; but a new one needs its first files, and where overwriting needs
+  // space one without a reserve can't do anything.
+  if (!needsNoSpace(files)) files.capacityBytes = Infinity;
   const buffer = await FileBuffer.open<string>({
     path: PATH,
     codec: versionedCodec(0),
@@ -115,6 +117,7 @@ async function openCopy(files: MemoryFileSystem, clock: ManualClock): Promise<Co
     fsync: "never",
     maxRecords: 4,
     segmentBytes: 4096,
+    reserveBytes: files.copiesOnWrite(PATH) ? RESERVE_PART_BYTES : 0,
     statusMs: 0,
     onEvent(event) {
       if (event.type === "damage") damaged.push(event.region);
@@ -196,7 +199,7 @@ function summary({ id, redelivered, values }: SeenBatch): unknown {
 function checkFiles(files: MemoryFileSystem): void {
   const names = files.paths().map((path) => path.slice(PATH.length + 1));
   const others = names.filter((name) =>
-    !/^(cursor|lock|owner\.json|status\.json|\d{20}\.wal|quarantine\/.+)$/.test(name)
+    !/^(cursor|lock|owner\.json|status\.json|reserve-1|\d{20}\.wal|quarantine\/.+)$/.test(name)
   );
   assertEquals(others, [], "files that don't belong there");
   const sizeOf = (name: string) => names.includes(name) ? files.readFile(`${PATH}/${name}`).length : 0;

@@ -7,6 +7,7 @@
 import { type Batch, BufferError, FileBuffer } from "../mod.ts";
 import type { Fault, MemoryOperation } from "../src/testing.ts";
 import { assertEquals, assertRejects } from "@std/assert";
+import { RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
 import { PATH, type Plan } from "./simulation_disk.ts";
 import { MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
 import type { Life } from "./simulation_life.ts";
@@ -21,7 +22,10 @@ function oneOf<T>(draw: Draw, values: readonly T[]): T {
 }
 
 /** Options of a life: small limits, so that a few records reach rotation, full batches and a full backlog. */
-export function drawOptions(draw: Draw, { isCut, isLarge }: { isCut: boolean; isLarge: boolean }): LifeOptions {
+export function drawOptions(
+  draw: Draw,
+  { isCut, isLarge, copiesOnWrite }: { isCut: boolean; isLarge: boolean; copiesOnWrite: boolean },
+): LifeOptions {
   const hasLimit = draw(3) === 0;
   const scale = isLarge ? 500 : 1;
   return {
@@ -36,6 +40,8 @@ export function drawOptions(draw: Draw, { isCut, isLarge }: { isCut: boolean; is
     codecVersion: draw(4) === 0 ? draw(3) : 0,
     // What a power cut has left half written may look like damage; what a kill leaves never does.
     onDamage: !isCut && draw(4) === 0 ? "fail" : "quarantine",
+    // The last part may have a rest, which is all of it where there is one.
+    ...(copiesOnWrite ? { reserveBytes: RESERVE_PART_BYTES * (1 + draw(2)) } : {}),
   };
 }
 
@@ -109,7 +115,7 @@ export class Actor {
       [10, () => this.#advance()],
       [3, () => this.#jump()],
       [life.options.whenFull === "block" ? 8 : 0, () => life.abort(draw(life.waitingPuts))],
-      [3, () => this.#resizeDisk()],
+      [world.disk.copiesOnWrite ? 12 : 3, () => this.#resizeDisk()],
       [1, () => this.#openAgain()],
     ];
   }

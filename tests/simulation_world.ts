@@ -20,6 +20,8 @@ export interface LifeOptions {
   readonly whenFull: WhenFull;
   readonly codecVersion: number;
   readonly onDamage: OnDamage;
+  /** On a disk that copies on write. */
+  readonly reserveBytes?: number;
   /** Off by default: it adds operations to every life, and no guarantee rests on it. */
   readonly statusMs?: number;
 }

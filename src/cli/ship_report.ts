@@ -124,6 +124,8 @@ export class ShipReport {
       this.warn("drop", `the backlog is full: sequences ${first} to ${last} are dropped`);
     } else if (event.type === "full" && this.#plan.whenFull === "block") {
       this.warn("full", `the backlog is full: reading waits for the target`);
+    } else if (event.type === "reserve-used") {
+      this.warn("reserve", `the disk is full: ${event.bytesLeft} bytes of the reserve are left to deliver with`);
     } else if (event.type === "warning") this.warn("buffer", textOf(event.error));
   }
 

@@ -22,6 +22,7 @@ import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { fileSystemError } from "../errors.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
@@ -45,6 +46,7 @@ export const denoFileSystem: FileSystem = Object.freeze({
   lock,
   identify,
   resolve,
+  copiesOnWrite,
 });
 
 function open(path: string, mode: OpenMode): FileHandle {
@@ -117,6 +119,24 @@ function resolve(path: string): string {
     Deno.permissions.querySync({ name, path: real }).state === "granted"
   );
   return isAllowed ? real : resolvePath(path);
+}
+
+/**
+ * Deno has no call of its own for what file system it is, and the one of Node takes `--allow-sys`. Asking first, as in
+ * `syncDirectory()`. Without it, there is the device: on Linux btrfs and ZFS, as all that isn't on one block device, have one
+ * with the major number 0. XFS has not, and counts as overwriting in place then, which it does but for reflinks.
+ */
+function copiesOnWrite(path: string): boolean {
+  const isAllowed = (descriptor: Deno.PermissionDescriptor): boolean =>
+    Deno.permissions.querySync(descriptor).state === "granted";
+  if (!isAllowed({ name: "read", path })) return true;
+  if (isAllowed({ name: "sys", kind: "statfs" })) return !overwritesInPlace(path);
+  if (Deno.build.os !== "linux") return true;
+  try {
+    return Math.floor(Deno.statSync(path).dev / 256) % 4096 === 0;
+  } catch {
+    return true;
+  }
 }
 
 class DenoFileHandle implements FileHandle {

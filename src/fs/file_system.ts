@@ -231,4 +231,12 @@ export interface FileSystem {
    * link on the way, something else.
    */
   resolve?(path: string): string;
+  /**
+   * Whether overwriting a file's bytes in the directory `path` may need space: on copy-on-write file systems such as
+   * btrfs, ZFS and APFS, and wherever a file may share its blocks with a copy (reflinks). A buffer keeps a reserve there
+   * by default; see `FileBufferOptions.reserveBytes`. May be missing: then the answer is no.
+   *
+   * @returns `true` where it can't be told. Never throws.
+   */
+  copiesOnWrite?(path: string): boolean;
 }

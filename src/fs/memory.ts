@@ -20,13 +20,15 @@
  *    marked clean, so that the next sync reports success, everything still reads well, and the bytes are gone after
  *    the next power cut.
  * 4. *The disk is full* ({@linkcode MemoryFileSystem.capacityBytes | capacityBytes}): a write writes what fits
- *    and throws ENOSPC. Overwriting needs no space, nor do names, nor the hole that a truncate adds.
+ *    and throws ENOSPC. Overwriting needs no space, nor do names, nor the hole that a truncate adds. On a disk that
+ *    copies on write ({@linkcode MemoryFileSystemOptions.copyOnWrite | copyOnWrite}) overwriting does need space: a whole
+ *    block of 4096 bytes, the first time after a sync of the file, until the next one.
  *
  * Guarantees: the contract of `file_system.ts`; the same calls, faults and seeds give the same bytes, always.
  *
  * Not modelled: bits that rot on the disk (change them with `readFile()` and `writeFile()`), devices that lie about a
- * sync, blocks that show somebody else's old data, file times and permissions, symbolic links. Holes count as space
- * used, but for the one at the end of a file. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
+ * sync, blocks that show somebody else's old data, file times and permissions, symbolic links, space that names take or
+ * that is given back late. Holes count as space used, but for the one at the end of a file. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
  *
  * @module
  */
@@ -93,9 +95,17 @@ export class MemoryFileSystem implements FileSystem {
     this.#process.disk.capacityBytes = bytes;
   }
 
-  /** How many bytes all files have together; a removed file counts until its last handle is closed. */
+  /**
+   * How many bytes all files have together; a removed file counts until its last handle is closed, and a block that was
+   * copied to be overwritten counts twice until the next sync.
+   */
   get usedBytes(): number {
     return this.#process.disk.usedBytes;
+  }
+
+  /** Whether it was made to copy on write; see {@linkcode FileSystem.copiesOnWrite}. */
+  copiesOnWrite(_path: string): boolean {
+    return this.#process.disk.copiesOnWrite;
   }
 
   /** Opens a file; see {@linkcode FileSystem.open}. */
@@ -278,7 +288,7 @@ export class MemoryFileSystem implements FileSystem {
     }
     const node = directory.entries.get(last) ?? new FileNode();
     if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "writeFile", path });
-    disk.usedBytes += bytes.length - node.cache.size;
+    disk.usedBytes += bytes.length - node.cache.size - node.dropCopies({ size: 0 });
     node.truncate(0);
     node.write(bytes, 0);
     node.settle(node.mark, "stable");

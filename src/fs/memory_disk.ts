@@ -14,6 +14,9 @@
 import { fileSystemError } from "../errors.ts";
 import type { FileIdentity } from "./file_system.ts";
 
+/** What a copy-on-write disk copies at a time: the block size of btrfs, and the least that ZFS and XFS use. */
+export const BLOCK_BYTES = 4096;
+
 /** Bytes that grow: amortized, and always zero behind the end. */
 export class Content {
   /** The bytes, with room to grow behind `size`. */
@@ -77,6 +80,8 @@ export class FileNode {
   /** The bytes of the writes among the changes, one behind the other: an array for each would cost ten times as much. */
   readonly #written: Content = new Content();
   #settled = 0;
+  /** The blocks that were copied to be overwritten, by number, and what each takes besides, until a sync. */
+  readonly #copied: Map<number, { readonly mark: number; readonly bytes: number }> = new Map();
 
   /** How many changes there have been: a mark for {@linkcode settle}. */
   get mark(): number {
@@ -94,6 +99,38 @@ export class FileNode {
   truncate(size: number): void {
     this.cache.resize(size);
     this.#changes.push({ position: size, length: undefined });
+  }
+
+  /**
+   * On a copy-on-write disk: copies the blocks that bytes from `from` to `to` are about to be written in, as far as `room`
+   * goes. One that was copied, or begun, since the last sync is written to as it is.
+   *
+   * @returns The end of what may be written, and how many bytes the copies take.
+   */
+  copyBlocks(from: number, to: number, room: number): { readonly end: number; readonly bytes: number } {
+    const { filled } = this.cache;
+    let copiedBytes = 0;
+    for (let start = from - from % BLOCK_BYTES; start < to; start += BLOCK_BYTES) {
+      const block = start / BLOCK_BYTES;
+      if (this.#copied.has(block)) continue;
+      // What is behind the end of the file so far isn't there twice.
+      const bytes = Math.max(0, Math.min(BLOCK_BYTES, filled - start));
+      if (copiedBytes + bytes > room) return { end: Math.max(from, start), bytes: copiedBytes };
+      this.#copied.set(block, { mark: this.mark, bytes });
+      copiedBytes += bytes;
+    }
+    return { end: to, bytes: copiedBytes };
+  }
+
+  /** Forgets the copies made before `mark`, and those behind `size`; returns how many bytes that gives back. */
+  dropCopies({ mark = 0, size = Infinity }: { readonly mark?: number; readonly size?: number }): number {
+    let bytes = 0;
+    for (const [block, copy] of this.#copied) {
+      if (copy.mark >= mark && block * BLOCK_BYTES < size) continue;
+      this.#copied.delete(block);
+      bytes += copy.bytes;
+    }
+    return bytes;
   }
 
   /** Settles all changes before `mark`: made stable by a sync, or `"lost"` by a failed one that marked them clean. */
@@ -166,8 +203,10 @@ export class Disk {
   readonly root: DirectoryNode = new DirectoryNode();
   /** How many bytes the files may have together. */
   capacityBytes: number = Infinity;
-  /** How many they have. */
+  /** How many they have, those of blocks that are there twice included. */
   usedBytes: number = 0;
+  /** Whether what is overwritten needs space until the next sync. */
+  copiesOnWrite: boolean = false;
   /** Creates, removes and renames that aren't stable yet; each is kept or undone as one. */
   #changes: { readonly mark: number; readonly parts: readonly NameChange[] }[] = [];
   #mark = 0;
@@ -216,6 +255,7 @@ export class Disk {
   afterPowerCut(random: Random): Disk {
     const after = new Disk();
     after.capacityBytes = this.capacityBytes;
+    after.copiesOnWrite = this.copiesOnWrite;
     const names = this.#namesAfterPowerCut(random);
     const copies = new Map<TreeNode, TreeNode>([[this.root, after.root]]);
     const copyFile = (node: FileNode): FileNode => {
@@ -332,7 +372,7 @@ export function unlink(disk: Disk, node: FileNode): void {
 
 /** Gives back the space of a file that has neither a name nor a handle. */
 export function free(disk: Disk, node: FileNode): void {
-  if (node.links === 0 && node.handles === 0) disk.usedBytes -= node.cache.filled;
+  if (node.links === 0 && node.handles === 0) disk.usedBytes -= node.cache.filled + node.dropCopies({ size: 0 });
 }
 
 /** A source of numbers in [0, 1). */

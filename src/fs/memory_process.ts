@@ -9,7 +9,7 @@
 
 import { fileSystemError } from "../errors.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "./file_system.ts";
-import { type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
+import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 
 /**
  * The operations that a fault can be injected into: all methods of the file system and of its handles.
@@ -178,6 +178,14 @@ export interface MemoryFileSystemOptions {
    * @default {Infinity} (after `kill()` and `crash()`: as before)
    */
   readonly capacityBytes?: number | undefined;
+  /**
+   * Whether the disk copies on write, as btrfs and ZFS do: to overwrite bytes, or to cut a file in the middle of a block,
+   * takes space, one block of 4096 bytes at a time, until the next sync of the file. Removing a file, and cutting it at
+   * the border of a block, needs none and gives it back at once.
+   *
+   * @default {false} (after `kill()` and `crash()`: as before)
+   */
+  readonly copyOnWrite?: boolean | undefined;
 }
 
 /** One process that uses a disk: what dies with `kill()`. */
@@ -197,6 +205,7 @@ export class MemoryProcess {
     this.disk = disk;
     this.#options = options;
     if (options.capacityBytes !== undefined) disk.capacityBytes = options.capacityBytes;
+    if (options.copyOnWrite !== undefined) disk.copiesOnWrite = options.copyOnWrite;
   }
 
   /** Announces an operation. Throws when it is to fail without effect; what it returns goes to {@linkcode end}. */
@@ -278,10 +287,7 @@ export class MemoryFileHandle implements FileHandle {
     const fault = this.#begin("write", { position, length: bytes.length }, position);
     if (!this.#writable) throw fileSystemError({ errno: "EBADF", operation: "write", path: this.#path });
     const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
-    const { filled } = this.#node.cache;
-    const fits = this.#process.disk.capacityBytes - this.#process.disk.usedBytes + filled - position;
-    const growing = position + wanted > filled;
-    const length = growing ? Math.min(wanted, Math.max(0, fits, filled - position)) : wanted;
+    const length = this.#roomFor(position, wanted);
     if (length > 0) this.#resizing(() => this.#node.write(bytes.subarray(0, length), position));
     if (length < wanted) throw fileSystemError({ errno: "ENOSPC", operation: "write", path: this.#path });
     this.#process.end(fault, "write", this.#path);
@@ -291,8 +297,15 @@ export class MemoryFileHandle implements FileHandle {
   truncate(size: number): void {
     const fault = this.#begin("truncate", { length: size }, size);
     if (!this.#writable) throw fileSystemError({ errno: "EINVAL", operation: "truncate", path: this.#path });
+    const { disk } = this.#process;
+    const border = size - size % BLOCK_BYTES;
+    // A cut in the middle of a block overwrites its rest with zeros.
+    if (size < this.#node.cache.filled && this.#copy(border, size) < size) {
+      throw fileSystemError({ errno: "ENOSPC", operation: "truncate", path: this.#path });
+    }
     // What it adds is a hole, and takes no space.
     if (size !== this.#node.cache.size) this.#resizing(() => this.#node.truncate(size));
+    disk.usedBytes -= this.#node.dropCopies({ size });
     this.#process.end(fault, "truncate", this.#path);
   }
 
@@ -304,6 +317,7 @@ export class MemoryFileHandle implements FileHandle {
     await this.#process.whileSyncing("sync", this.#path);
     if (!this.#open) throw fileSystemError({ errno: "EBADF", operation: "sync", path: this.#path });
     this.#node.settle(mark, "stable");
+    this.#process.disk.usedBytes -= this.#node.dropCopies({ mark });
     this.#process.end(fault, "sync", this.#path);
   }
 
@@ -343,6 +357,27 @@ export class MemoryFileHandle implements FileHandle {
     }
     if (!this.#open) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
     return this.#process.begin(operation, this.#path, details);
+  }
+
+  /** How many of `wanted` bytes can be written at `position`: what is overwritten needs space, or doesn't; the rest does. */
+  #roomFor(position: number, wanted: number): number {
+    const { disk } = this.#process;
+    const { filled } = this.#node.cache;
+    const end = position + wanted;
+    // What is appended to a block costs what it adds, and no copy.
+    const copied = this.#copy(position < filled ? position : Math.ceil(position / BLOCK_BYTES) * BLOCK_BYTES, end);
+    if (copied < end) return copied - position;
+    if (end <= filled) return wanted;
+    return Math.min(wanted, Math.max(0, disk.capacityBytes - disk.usedBytes + filled - position, filled - position));
+  }
+
+  /** On a copy-on-write disk, makes room for what is overwritten from `from` to `to`; returns how far it goes. */
+  #copy(from: number, to: number): number {
+    const { disk } = this.#process;
+    if (!disk.copiesOnWrite || from >= to) return to;
+    const { end, bytes } = this.#node.copyBlocks(from, to, disk.capacityBytes - disk.usedBytes);
+    disk.usedBytes += bytes;
+    return end;
   }
 
   #resizing(change: () => void): void {

@@ -21,6 +21,7 @@ import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { type FileSystemError, fileSystemError } from "../errors.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 /** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
@@ -39,7 +40,19 @@ export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
  * @returns A file system without state of its own.
  */
 export function createNodeFileSystem(name: string): FileSystem {
-  return Object.freeze({ name, open, list, makeDirectory, rename, remove, syncDirectory, lock, identify, resolve });
+  return Object.freeze({
+    name,
+    open,
+    list,
+    makeDirectory,
+    rename,
+    remove,
+    syncDirectory,
+    lock,
+    identify,
+    resolve,
+    copiesOnWrite,
+  });
 }
 
 function open(path: string, mode: OpenMode): FileHandle {
@@ -113,6 +126,10 @@ function toIdentity({ dev, ino, nlink }: fs.Stats): FileIdentity {
 
 function resolve(path: string): string {
   return attempt("resolve", path, () => fs.realpathSync.native(path));
+}
+
+function copiesOnWrite(path: string): boolean {
+  return !overwritesInPlace(path);
 }
 
 class NodeFileHandle implements FileHandle {

@@ -7,7 +7,9 @@
  * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
  *
  * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
- * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next.
+ * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next. What
+ * earlier processes have left is synced once, beside the runs; a flush waits for that first, as often as there are segments
+ * of theirs.
  *
  * **Only the owner acknowledges.** After the sync and before anybody is woken it is confirmed that the directory is still
  * ours: what was written before that is found by an owner that comes after it.
