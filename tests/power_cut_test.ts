@@ -286,3 +286,30 @@ test(
     assert(gaps > 10, `${gaps} findings`);
   },
 );
+
+test("a frame and a segment say how many records before them were not acknowledged when they were written", async () => {
+  const scene = await Scene.open({ segmentBytes: 300 });
+  await scene.put("a", "b");
+  scene.hold();
+  await scene.put("c", "d", "e", "f");
+  const said = segmentsOf(scene.files).map((name) => {
+    const bytes = scene.files.readFile(`${DIRECTORY}/${name}`);
+    return [bytes[62], ...framesOf(bytes).map(({ sequence, unacknowledged }) => [sequence, unacknowledged])];
+  });
+  assertEquals(said, [[0, [1, 0], [2, 0], [3, 0], [4, 1]], [2, [5, 2], [6, 3]]]);
+});
+
+test("where a put doesn't wait for a sync, all that is written counts as acknowledged", async () => {
+  const files = new MemoryFileSystem({ whileSyncing: () => isHeld ? new Promise(() => {}) : undefined });
+  let isHeld = false;
+  const { buffer } = await openLog(files, { fsync: "never", segmentBytes: 80_000 });
+  isHeld = true;
+  await buffer.put("a");
+  await buffer.putMany(["b", "c".repeat(70_000), "d"]);
+  await buffer.put("e");
+  for (const name of segmentsOf(files)) {
+    const bytes = files.readFile(`${DIRECTORY}/${name}`);
+    assertEquals([bytes[62], bytes[63]], [0, 0]);
+    assertEquals(framesOf(bytes).filter(({ unacknowledged }) => unacknowledged > 0), []);
+  }
+});
