@@ -31,7 +31,6 @@ import { lookInto, removeIfThere } from "../fs/look.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import {
-  acknowledgedBefore,
   type CursorPositions,
   type CursorState,
   LOG_START,
@@ -43,8 +42,8 @@ import {
 } from "./format.ts";
 import { type CursorOrigin, originOf } from "./owner_file.ts";
 import type { Ownership } from "./ownership.ts";
-import { Quarantine } from "./quarantine.ts";
-import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier, scanSegment } from "./segment_scan.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { type Finding, type MetFinding, type Scan, scanSegment } from "./segment_scan.ts";
 import {
   findUuid,
   judgeSegment,
@@ -54,6 +53,7 @@ import {
   type SegmentPlace,
   segmentsAmong,
 } from "./segments.ts";
+import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
 
 /** How much is copied at a time. */
 const COPY_BYTES = 256 * 1024;
@@ -184,26 +184,6 @@ export function examine(options: SegmentPlace): Plan {
   return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin });
 }
 
-/** What is promised, and the segments before the last one that hold records of which that isn't known. */
-function findPromised(
-  place: SegmentPlace,
-  { uuid, segments, scan, cursor }: Pick<Plan, "uuid" | "segments" | "scan"> & {
-    readonly cursor: CursorState | undefined;
-  },
-): { promised: number; earlier: Segment[] } {
-  const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
-  let promised = Math.max(lastSequence + 1, resume.nextSequence, scan?.acknowledged ?? 0);
-  if (scan === undefined) return { promised, earlier: [] };
-  let first = segments.length - 1;
-  for (let isFound = scan.segment.firstSequence <= promised; !isFound && first > 0;) {
-    const header = headerOf(place, segments[--first], uuid);
-    if (header === undefined) continue;
-    promised = Math.max(promised, acknowledgedBefore(header));
-    isFound = header.firstSequence <= promised;
-  }
-  return { promised, earlier: segments.slice(first, -1) };
-}
-
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
@@ -246,11 +226,9 @@ function reconcile(
 
   const logEnd = scan?.end ??
     { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
-  const { unusable, gaps } = unusableBehind(found.unusable, logEnd, {
-    resume: known.resume,
-    place: scan && { segment: scan.segment.name, offset: scan.position },
-    isUnproven: ({ segment }) => isSynced && parseSegmentName(segment)! >= promised,
-  });
+  const place = scan && { segment: scan.segment.name, offset: scan.position };
+  const isUnproven = ({ segment }: Finding): boolean => isSynced && parseSegmentName(segment)! >= promised;
+  const { unusable, gaps } = unusableBehind(found.unusable, logEnd, { resume: known.resume, place, isUnproven });
   findings.push(...gaps);
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
@@ -260,14 +238,10 @@ function reconcile(
   const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
   const from = Math.max(logEnd.nextSequence, known.resume.nextSequence, unread + 1);
   if (from <= lastKnown) {
-    const segment = scan?.segment.name ?? segmentName(from);
-    findings.push({ segment, offset: scan?.position ?? 0, length: 0, missing: { first: from, last: lastKnown } });
+    const { segment, offset } = place ?? { segment: segmentName(from), offset: 0 };
+    findings.push({ segment, offset, length: 0, missing: { first: from, last: lastKnown } });
   }
-  if (segments.length > 0 && known.resume.nextSequence < segments[0].firstSequence) {
-    const missing = { first: known.resume.nextSequence, last: segments[0].firstSequence - 1 };
-    const finding = { segment: segments[0].name, offset: 0, length: 0, missing };
-    findings.unshift(...splitAt(promised, { finding, expected: missing.first }));
-  }
+  findings.unshift(...splitAt(promised, gapBefore(segments[0], known.resume)));
   const atMost = (position: LogPosition): LogPosition =>
     position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
   const committed = atMost(known.committed);
@@ -277,10 +251,6 @@ function reconcile(
   const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
   const resume = isAllLost ? end : atMost(known.resume);
   const lost = isAllLost ? [] : missing;
-  // Nobody misses what is committed.
-  const uncommitted = (finding: Finding): Finding => {
-    return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
-  };
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
   const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
@@ -290,7 +260,7 @@ function reconcile(
     uuid,
     segments,
     empty,
-    unusable: label(options, unusable.map(uncommitted)),
+    unusable: label(options, uncommitted(unusable, committed)),
     scan,
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
     cursorChanged,
@@ -300,80 +270,23 @@ function reconcile(
     end,
     lost,
     diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
-    findings: label(options, findings.map(uncommitted)),
+    findings: label(options, uncommitted(findings, committed)),
     promised,
     isSynced,
     unsynced: isSynced && logEnd.nextSequence > promised ? segments.slice(segments.length - earlier.length - 1) : [],
   };
 }
 
-/** A loss of which nothing proves that it is one. */
-function unproven(finding: Finding): Finding {
-  return { ...finding, unproven: true };
+/** Nobody misses what is committed. */
+function uncommitted(findings: readonly Finding[], { nextSequence }: LogPosition): Finding[] {
+  return findings.map((finding) => ({ ...finding, missing: behind(finding.missing, nextSequence) }));
 }
 
-/** Also what was found before, and said to be unproven: by now the cursor vouches for it. */
-function label({ fileSystem, directory }: SegmentPlace, findings: readonly Finding[]): Finding[] {
-  if (findings.length === 0) return [];
-  const { losses } = new Quarantine(fileSystem, directory);
-  return findings.map((finding) => losses.isUnproven(finding.missing) ? unproven(finding) : finding);
-}
-
-/** What was met, as what is promised and what isn't: a loss may be a part of both. */
-function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
-  const { segment, offset, missing } = finding;
-  if (expected >= promised) return [unproven(finding)];
-  if (missing === undefined || missing.last < promised) return [finding];
-  return [
-    { ...finding, missing: { first: missing.first, last: promised - 1 } },
-    unproven({ segment, offset, length: 0, missing: { first: Math.max(missing.first, promised), last: missing.last } }),
-  ];
-}
-
-/** What is bad in the last segment; and in the earlier ones where nothing is promised: the rest is for who reads them. */
-function findingsOf(
-  place: SegmentPlace,
-  { uuid, earlier, scan, promised }: {
-    uuid: string;
-    earlier: readonly Segment[];
-    scan: Scan | undefined;
-    promised: number;
-  },
-): Finding[] {
-  if (scan === undefined) return [];
-  const { met } = scanEarlier(place, { segments: earlier, next: scan.segment, uuid });
-  const split = (one: MetFinding): Finding[] => splitAt(promised, one);
-  return [...met.flatMap(split).filter((finding) => finding.unproven === true), ...scan.met.flatMap(split)];
-}
-
-/**
- * The segments behind the end of the log that can't be used, the newest first, and the sequences that are missing before
- * each of them: its name says that they were given out. What can be read in front of one can't be in it.
- */
-function unusableBehind(
-  found: readonly Finding[],
-  { nextSequence }: LogPosition,
-  { resume, place, isUnproven }: {
-    resume: LogPosition;
-    place: Pick<Finding, "segment" | "offset"> | undefined;
-    isUnproven: (finding: Finding) => boolean;
-  },
-): { unusable: Finding[]; gaps: Finding[] } {
-  const unusable: Finding[] = [];
-  const gaps: Finding[] = [];
-  let next = Math.max(nextSequence, resume.nextSequence);
-  for (const one of found.toReversed()) {
-    const mark = isUnproven(one) ? unproven : (finding: Finding) => finding;
-    const missing = behind(one.missing, nextSequence);
-    unusable.unshift(mark({ ...one, missing }));
-    if (missing === undefined) continue;
-    if (next < missing.first) {
-      const { segment, offset } = place ?? { segment: segmentName(next), offset: 0 };
-      gaps.push(mark({ segment, offset, length: 0, missing: { first: next, last: missing.first - 1 } }));
-    }
-    next = Math.max(next, missing.last + 1);
-  }
-  return { unusable, gaps };
+/** What is missing before the first segment. */
+function gapBefore(first: Segment | undefined, { nextSequence }: LogPosition): MetFinding | undefined {
+  if (first === undefined || nextSequence >= first.firstSequence) return undefined;
+  const missing = { first: nextSequence, last: first.firstSequence - 1 };
+  return { finding: { segment: first.name, offset: 0, length: 0, missing }, expected: nextSequence };
 }
 
 /** Whether a copy of the directory, made of hard links, has the cursor as well. */
@@ -403,12 +316,6 @@ function lostBehind(findings: readonly Finding[], next: number): SequenceRange[]
 /** How many sequences there are in ranges that don't overlap. */
 export function count(ranges: readonly SequenceRange[]): number {
   return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-}
-
-/** The part of a range from `next` on. */
-function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
-  if (range === undefined || range.last < next) return undefined;
-  return { first: Math.max(range.first, next), last: range.last };
 }
 
 /** The part that changes things, as `examine` has found them. */
