@@ -24,16 +24,15 @@
  */
 
 import { join } from "@std/path/join";
-import { BufferLockedError, DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { lookInto, removeIfThere } from "../fs/look.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import { headerPosition } from "./cursor_places.ts";
+import { cutTail } from "./cut_tail.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import type { SegmentSize } from "./disk_usage.ts";
 import {
-  acknowledgedBefore,
   type CursorPositions,
   type CursorState,
   LOG_START,
@@ -49,11 +48,9 @@ import { type CursorOrigin, originOf } from "./owner_file.ts";
 import type { Ownership } from "./ownership.ts";
 import { within } from "./positions.ts";
 import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
-import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier, scanSegment } from "./segment_scan.ts";
+import { type Finding, type Scan, scanSegment } from "./segment_scan.ts";
 import { findUuid, judgeSegment, lookAtSegment, type Segment, type SegmentPlace, segmentsAmong } from "./segments.ts";
-
-/** How much is copied at a time. */
-const COPY_BYTES = 256 * 1024;
+import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
 
 /** Where and how to change things; the directory is ours. */
 export interface CarryOutOptions extends SegmentPlace {
@@ -183,26 +180,6 @@ export function examine(options: SegmentPlace): Plan {
   return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin, lost });
 }
 
-/** What is promised, and the segments before the last one that hold records of which that isn't known. */
-function findPromised(
-  place: SegmentPlace,
-  { uuid, segments, scan, cursor }: Pick<Plan, "uuid" | "segments" | "scan"> & {
-    readonly cursor: CursorState | undefined;
-  },
-): { promised: number; earlier: Segment[] } {
-  const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
-  let promised = Math.max(lastSequence + 1, resume.nextSequence, scan?.acknowledged ?? 0);
-  if (scan === undefined) return { promised, earlier: [] };
-  let first = segments.length - 1;
-  for (let isFound = scan.segment.firstSequence <= promised; !isFound && first > 0;) {
-    const header = headerOf(place, segments[--first], uuid);
-    if (header === undefined) continue;
-    promised = Math.max(promised, acknowledgedBefore(header));
-    isFound = header.firstSequence <= promised;
-  }
-  return { promised, earlier: segments.slice(first, -1) };
-}
-
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
@@ -259,11 +236,9 @@ function reconcile(
 
   const logEnd = scan?.end ??
     { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
-  const { unusable, gaps } = unusableBehind(found.unusable, logEnd, {
-    resume: known.resume,
-    place: scan && { segment: scan.segment.name, offset: scan.position },
-    isUnproven: ({ segment }) => isSynced && parseSegmentName(segment)! >= promised,
-  });
+  const place = scan && { segment: scan.segment.name, offset: scan.position };
+  const isUnproven = ({ segment }: Finding): boolean => isSynced && parseSegmentName(segment)! >= promised;
+  const { unusable, gaps } = unusableBehind(found.unusable, logEnd, { resume: known.resume, place, isUnproven });
   findings.push(...gaps);
   const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
   // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
@@ -273,8 +248,8 @@ function reconcile(
   const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
   const from = Math.max(logEnd.nextSequence, known.resume.nextSequence, unread + 1);
   if (from <= lastKnown) {
-    const segment = scan?.segment.name ?? segmentName(from);
-    findings.push({ segment, offset: scan?.position ?? 0, length: 0, missing: { first: from, last: lastKnown } });
+    const { segment, offset } = place ?? { segment: segmentName(from), offset: 0 };
+    findings.push({ segment, offset, length: 0, missing: { first: from, last: lastKnown } });
   }
   const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
   for (const missing of absentBefore(segments.at(0)?.firstSequence ?? begins, known)) {
@@ -285,19 +260,19 @@ function reconcile(
   }
   const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
   const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
-  const place = (position: LogPosition): LogPosition => {
+  const placeOf = (position: LogPosition): LogPosition => {
     const placed = scan?.found.get(position.nextSequence) ?? position;
     return position.nextSequence < logEnd.nextSequence ? placed : { ...end, nextSequence: position.nextSequence };
   };
   // From behind, because the log wins: what is before can't count more than what is behind.
-  const resumed = within(place(known.resume), first, end);
+  const resumed = within(placeOf(known.resume), first, end);
   const boundaries: LogPosition[] = [];
   let bound = resumed;
   for (const boundary of known.boundaries.toReversed()) {
     if (boundary.nextSequence <= known.committed.nextSequence) continue;
-    boundaries.unshift(bound = within(place(boundary), first, bound));
+    boundaries.unshift(bound = within(placeOf(boundary), first, bound));
   }
-  const committed = within(place(known.committed), first, bound);
+  const committed = within(placeOf(known.committed), first, bound);
   const told = unite([...lostBehind([...unusable, ...findings], committed.nextSequence), ...found.lost]);
   const missing = behindAll(told, known.resume.nextSequence);
   // If nothing that can be read is left, there is nothing to go on with either.
@@ -306,10 +281,6 @@ function reconcile(
   const lost = isAllLost
     ? subtract(behindAll(told, committed.nextSequence), missing)
     : behindAll(told, committed.nextSequence);
-  // Nobody misses what is committed.
-  const uncommitted = (finding: Finding): Finding => {
-    return { ...finding, missing: behind(finding.missing, committed.nextSequence) };
-  };
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
   const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
@@ -319,7 +290,7 @@ function reconcile(
     uuid,
     segments,
     empty,
-    unusable: label(options, unusable.map(uncommitted)),
+    unusable: label(options, uncommitted(unusable, committed)),
     scan,
     cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
     cursorChanged,
@@ -333,80 +304,16 @@ function reconcile(
       ...lookAtDropped(options, segments, { uuid, state: known }).filter(({ segment }) => segment !== scan?.segment),
       ...(scan === undefined ? [] : [sizeOf(scan)]),
     ],
-    findings: label(options, findings.map(uncommitted)),
+    findings: label(options, uncommitted(findings, committed)),
     promised,
     isSynced,
     unsynced: isSynced && logEnd.nextSequence > promised ? segments.slice(segments.length - earlier.length - 1) : [],
   };
 }
 
-/** A loss of which nothing proves that it is one. */
-function unproven(finding: Finding): Finding {
-  return { ...finding, unproven: true };
-}
-
-/** Also what was found before, and said to be unproven: by now the cursor vouches for it. */
-function label({ fileSystem, directory }: SegmentPlace, findings: readonly Finding[]): Finding[] {
-  if (findings.length === 0) return [];
-  const { losses } = new Quarantine(fileSystem, directory);
-  return findings.map((finding) => losses.isUnproven(finding.missing) ? unproven(finding) : finding);
-}
-
-/** What was met, as what is promised and what isn't: a loss may be a part of both. */
-function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
-  const { segment, offset, missing } = finding;
-  if (expected >= promised) return [unproven(finding)];
-  if (missing === undefined || missing.last < promised) return [finding];
-  return [
-    { ...finding, missing: { first: missing.first, last: promised - 1 } },
-    unproven({ segment, offset, length: 0, missing: { first: Math.max(missing.first, promised), last: missing.last } }),
-  ];
-}
-
-/** What is bad in the last segment; and in the earlier ones where nothing is promised: the rest is for who reads them. */
-function findingsOf(
-  place: SegmentPlace,
-  { uuid, earlier, scan, promised }: {
-    uuid: string;
-    earlier: readonly Segment[];
-    scan: Scan | undefined;
-    promised: number;
-  },
-): Finding[] {
-  if (scan === undefined) return [];
-  const { met } = scanEarlier(place, { segments: earlier, next: scan.segment, uuid });
-  const split = (one: MetFinding): Finding[] => splitAt(promised, one);
-  return [...met.flatMap(split).filter((finding) => finding.unproven === true), ...scan.met.flatMap(split)];
-}
-
-/**
- * The segments behind the end of the log that can't be used, the newest first, and the sequences that are missing before
- * each of them: its name says that they were given out. What can be read in front of one can't be in it.
- */
-function unusableBehind(
-  found: readonly Finding[],
-  { nextSequence }: LogPosition,
-  { resume, place, isUnproven }: {
-    resume: LogPosition;
-    place: Pick<Finding, "segment" | "offset"> | undefined;
-    isUnproven: (finding: Finding) => boolean;
-  },
-): { unusable: Finding[]; gaps: Finding[] } {
-  const unusable: Finding[] = [];
-  const gaps: Finding[] = [];
-  let next = Math.max(nextSequence, resume.nextSequence);
-  for (const one of found.toReversed()) {
-    const mark = isUnproven(one) ? unproven : (finding: Finding) => finding;
-    const missing = behind(one.missing, nextSequence);
-    unusable.unshift(mark({ ...one, missing }));
-    if (missing === undefined) continue;
-    if (next < missing.first) {
-      const { segment, offset } = place ?? { segment: segmentName(next), offset: 0 };
-      gaps.push(mark({ segment, offset, length: 0, missing: { first: next, last: missing.first - 1 } }));
-    }
-    next = Math.max(next, missing.last + 1);
-  }
-  return { unusable, gaps };
+/** Nobody misses what is committed. */
+function uncommitted(findings: readonly Finding[], { nextSequence }: LogPosition): Finding[] {
+  return findings.map((finding) => ({ ...finding, missing: behind(finding.missing, nextSequence) }));
 }
 
 /** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
@@ -444,12 +351,6 @@ function behindAll(ranges: readonly SequenceRange[], next: number): SequenceRang
 /** How many sequences there are in ranges that don't overlap. */
 export function count(ranges: readonly SequenceRange[]): number {
   return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-}
-
-/** The part of a range from `next` on. */
-function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
-  if (range === undefined || range.last < next) return undefined;
-  return { first: Math.max(range.first, next), last: range.last };
 }
 
 /** The part that changes things, as `examine` has found them. */
@@ -516,53 +417,6 @@ async function moveAndRemove(
   }
   ownership.confirm();
   for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
-}
-
-/**
- * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
- * the hands of its owner: then this log gets a file of its own first.
- *
- * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
- */
-async function cutTail(
-  { fileSystem, directory }: SegmentPlace,
-  { name }: Segment,
-  { position, size }: { position: number; size: number },
-): Promise<void> {
-  const path = join(directory, name);
-  const isShared = (fileSystem.identify?.(path).links ?? 1) > 1;
-  if (isShared) return await replaceByCopy(fileSystem, path, position);
-  const handle = fileSystem.open(path, "write");
-  try {
-    if (handle.size() > size) throw new BufferLockedError(directory, undefined);
-    handle.truncate(position);
-    await handle.sync();
-  } finally {
-    closeQuietly(handle);
-  }
-}
-
-/** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
-async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
-  const newPath = `${path}.new`;
-  removeIfThere(fileSystem, newPath);
-  const target = fileSystem.open(newPath, "create");
-  try {
-    lookInto(fileSystem, path, (source) => {
-      const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
-      for (let at = 0; at < length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, length - at));
-        target.write(part.subarray(0, source.read(part, at)), at);
-      }
-    });
-    await target.sync();
-  } catch (error) {
-    closeQuietly(target);
-    fileSystem.remove(newPath);
-    throw error;
-  }
-  closeQuietly(target);
-  fileSystem.rename(newPath, path);
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
