@@ -13,10 +13,13 @@
  * then, and never reaches the file otherwise. That happens to a file of another user or mode 444, and on Windows to one
  * that somebody else has open without sharing it.
  *
- * Not guaranteed: anything once somebody else opens and closes the lock file in the holder's process, because closing
- * any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). A backup by
- * `cpSync`, a checksum or a search that reads the file once is enough. This module never opens it by other means where it
- * exists; what others do is noticed by `wal/ownership.ts`, which doesn't rest on this lock. A lock on a network file system
+ * It is the same on the three runtimes, which all carry SQLite. On Linux and macOS it is a POSIX lock of the process, on
+ * Windows one of the handle (LockFileEx), which no reader takes away.
+ *
+ * Not guaranteed: on Linux and macOS, anything once somebody else opens and closes the lock file in the holder's process,
+ * because closing any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). A
+ * backup by `cpSync`, a checksum or a search that reads the file once is enough. This module never opens it by other means
+ * where it exists; what others do is noticed by `wal/ownership.ts`, which doesn't rest on this lock. A lock on a network file system
  * is as good as that file system's locks; where there are none (some FUSE and 9P mounts), the lock is refused with an error
  * or is no lock at all, and again only the ownership shows it.
  *
