@@ -203,18 +203,16 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   /** The figures of now; see {@linkcode BufferStats}. */
   stats(): BufferStats {
-    const { committed, boundaries } = this.#store.commitState;
     const { end } = this.#store;
-    const boundary = boundaries.at(-1) ?? committed;
-    const { pending, figures: consumer } = this.#consumer;
+    const { pending, inFlight, figures: consumer } = this.#consumer;
     const store = this.#store.figures();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
     return {
-      pendingRecords: pending.records + boundary.nextSequence - committed.nextSequence,
-      pendingBytes: pending.bytes + boundary.payloadBytes - committed.payloadBytes,
+      pendingRecords: pending.records + inFlight.records,
+      pendingBytes: pending.bytes + inFlight.payloadBytes,
       backlogBytes: this.#backlogBytes(),
       maxBacklogBytes: this.#options.maxBacklogBytes,
-      inFlightRecords: boundary.nextSequence - committed.nextSequence,
+      inFlightRecords: inFlight.records,
       oldestAgeMs: pending.records > 0 ? Math.max(0, age) : 0,
       segments: store.segments,
       diskBytes: store.diskBytes,
@@ -274,9 +272,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   #backlogBytes(): number {
-    const { committed, resume, boundaries } = this.#store.commitState;
-    const boundary = boundaries.at(-1) ?? committed;
-    return this.#store.acceptedLogBytes - resume.logBytes + boundary.logBytes - committed.logBytes;
+    const { resume } = this.#store.commitState;
+    return this.#store.acceptedLogBytes - resume.logBytes + this.#consumer.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {

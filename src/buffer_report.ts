@@ -164,7 +164,10 @@ export interface BufferStats {
   readonly oldestAgeMs: number;
   /** Segments on disk. */
   readonly segments: number;
-  /** Bytes of all segments on disk; the other files, such as the reserve, are not among them. */
+  /**
+   * Bytes of all segments on disk; of those that nobody has looked at since `open()`, what was written to them. The other
+   * files, such as the reserve, are not among them.
+   */
   readonly diskBytes: number;
   /**
    * Sequence of the last record that was accepted, by whomever and whenever; 0 for a new buffer. At the start it says how

@@ -20,6 +20,7 @@ import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import type { MaybePromise } from "./turn_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
+import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
 
 /** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
@@ -28,7 +29,15 @@ const MOST_IN_FLIGHT = 16;
 /** A batch that was handed over by this process and is not committed. */
 interface InFlight {
   readonly identity: BatchIdentity;
+  readonly start: LogPosition;
   readonly end: LogPosition;
+}
+
+/** What is in flight. */
+export interface InFlightAmount {
+  readonly records: number;
+  readonly payloadBytes: number;
+  readonly logBytes: number;
 }
 
 /** Figures of {@linkcode BufferStats} that only a consumer knows. */
@@ -45,6 +54,8 @@ export interface ConsumerHost {
   readonly onRoom: () => void;
 }
 
+const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
+
 /** Hands over the batches of one buffer. */
 export class Consumer<T> {
   readonly #store: RecordStore;
@@ -54,6 +65,8 @@ export class Consumer<T> {
   readonly #openedAt: number;
   /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
   #inFlight: readonly InFlight[] = [];
+  /** What that came to, and for which state. */
+  #amount: InFlightAmount & { readonly state?: CommitState; readonly of?: readonly InFlight[] } = NOTHING;
   /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
   #oldestPutTime: number | undefined;
   #progressAt: number;
@@ -93,10 +106,45 @@ export class Consumer<T> {
     const { resume } = this.#store.commitState;
     return {
       records: end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence),
-      // Where records were lost, the totals can be off until the reader is past that place.
-      bytes: Math.max(0, end.payloadBytes - resume.payloadBytes),
+      // Where records were lost, the totals count them until the reader is past that place.
+      bytes: end.payloadBytes - resume.payloadBytes,
       oldestPutTime: this.#oldestPutTime,
     };
+  }
+
+  /**
+   * What is in flight: of batches that this process has handed over, what is in them; of the others, what is between their
+   * ends. What can't be read between two batches counts with neither.
+   */
+  get inFlight(): InFlightAmount {
+    const state = this.#store.commitState;
+    const of = this.#inFlight;
+    // Asked for at every put.
+    if (this.#amount.state === state && this.#amount.of === of) return this.#amount;
+    const last = state.boundaries.at(-1);
+    let [records, payloadBytes, logBytes] = [0, 0, 0];
+    const add = (from: LogPosition, to: LogPosition, lost: number) => {
+      // Of what is gone as a whole nothing is in flight any more, whatever the cursor says.
+      if (to.nextSequence - from.nextSequence === lost) return;
+      records += to.nextSequence - from.nextSequence - lost;
+      payloadBytes += to.payloadBytes - from.payloadBytes;
+      logBytes += to.logBytes - from.logBytes;
+    };
+    let at = state.committed;
+    for (const { start, end } of of) {
+      // Behind records that only an earlier process has handed over.
+      const isGap = state.boundaries.some(({ nextSequence }) => {
+        return at.nextSequence < nextSequence && nextSequence <= start.nextSequence;
+      });
+      if (isGap) add(at, start, this.#store.lostFrom(at.nextSequence, start.nextSequence));
+      add(start, end, 0);
+      at = end;
+    }
+    if (last !== undefined && at.nextSequence < last.nextSequence) {
+      add(at, last, this.#store.lostFrom(at.nextSequence, last.nextSequence));
+    }
+    this.#amount = { records, payloadBytes, logBytes, state, of };
+    return this.#amount;
   }
 
   /**
@@ -214,9 +262,12 @@ export class Consumer<T> {
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
   #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
     if (data === undefined) throw new BufferEmptyError();
+    const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
     const handOver = (): Batch<T> => {
       this.#emitted++;
-      return this.#handOver(data, false);
+      const batch = this.#handOver(data, false);
+      if (hasPassed) this.#host.onRoom();
+      return batch;
     };
     const securing = this.#store.secure(data.end.nextSequence);
     const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
@@ -224,9 +275,10 @@ export class Consumer<T> {
   }
 
   #saveEnd(data: ReadBatch): Promise<void> | undefined {
-    const { committed, resume, boundaries } = this.#store.commitState;
+    const { committed, boundaries } = this.#store.commitState;
     return this.#store.saveCommit({
-      committed: boundaries.length === 0 ? resume : committed,
+      // Behind what couldn't be read on the way there, which takes no room any more.
+      committed: boundaries.length === 0 ? data.start : committed,
       resume: this.#resumeBehind(data.end),
       boundaries: [...boundaries, data.end],
     });
@@ -274,8 +326,8 @@ export class Consumer<T> {
 
   #handOver(data: ReadBatch, isRedelivered: boolean): Batch<T> {
     const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
-    const { end } = data;
-    const entry: InFlight = { identity: Batch.identityOf(batch)!, end };
+    const { start, end } = data;
+    const entry: InFlight = { identity: Batch.identityOf(batch)!, start, end };
     if (this.#inFlight.length === 0) this.#inFlight = [entry];
     else {
       const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);

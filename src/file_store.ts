@@ -26,6 +26,7 @@ import { LOCK_NAME } from "./wal/lock.ts";
 import { type Fsync, Log } from "./wal/log.ts";
 import { LogReader } from "./wal/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";
+import { subtract } from "./wal/known_losses.ts";
 import { LostSequences } from "./wal/lost_sequences.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./wal/owner_file.ts";
 import { Ownership } from "./wal/ownership.ts";
@@ -199,8 +200,8 @@ export class FileStore implements RecordStore {
     this.#parts.relay.listener = events;
   }
 
-  lostFrom(next: number): number {
-    return this.#lost.countFrom(next);
+  lostFrom(next: number, before = Infinity): number {
+    return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
   }
 
   add<T>(codec: Codec<T>, record: T): number {
@@ -452,8 +453,10 @@ function openReader(
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
-  const inFlight = (boundaries.at(-1) ?? committed).nextSequence - committed.nextSequence;
-  const recoveredRecords = end.nextSequence - resume.nextSequence - count(lost) + inFlight;
+  const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
+  const dropped = { first: inFlight, last: resume.nextSequence - 1 };
+  const missing = count(subtract(lost, [dropped]));
+  const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   const problem = cursorProblem === undefined ? {} : { cursorProblem };
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };
 }

@@ -40,8 +40,8 @@ export interface RecordStore {
   readonly acceptedLogBytes: number;
   /** The commit state that was saved last. */
   readonly commitState: CommitState;
-  /** How many sequences from `next` on are known to be missing. */
-  lostFrom(next: number): number;
+  /** How many sequences from `next` on, and below `before`, are known to be missing. */
+  lostFrom(next: number, before?: number): number;
   /** Adds a record to what is to be accepted next; returns its payload's length. Throws what the codec throws. */
   add<T>(codec: Codec<T>, record: T): number;
   /** Begins something that may have to be undone. */

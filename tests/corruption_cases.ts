@@ -209,6 +209,35 @@ async function makeSmall(isClosed: boolean): Promise<Base> {
   return describe({ ...parts, name }, copyOf(whole.fileSystem, { [CURSOR_PATH]: cursor }));
 }
 
+/** One segment, with the cursor in the middle of it, and in the middle of a `putMany`; each form with another batch size. */
+const INSIDE_PLAN: readonly (readonly (string | FramePlan)[])[] = [[
+  "a",
+  { payloads: ["b", "bb"] },
+  { payloads: ["g1", "g2"], flags: CONTINUES },
+  { payloads: ["g3", "g4"], flags: CONTINUES | CONTINUED },
+  { payloads: ["g5"], flags: CONTINUED },
+  "c",
+  "dd",
+  { payloads: ["e", "ee"] },
+  "f",
+  "gg",
+]];
+
+async function makeInside(maxRecords: number, commits: number, isInFlight: boolean): Promise<Base> {
+  const options = { codec: latin1, maxRecords, maxRecordBytes: 65_536 };
+  const { fileSystem, records } = handmade(INSIDE_PLAN);
+  const { buffer } = await openLog(fileSystem, options);
+  await commitBatches(buffer, commits);
+  if (isInFlight) await buffer.emit();
+  await buffer.close();
+  const committed = maxRecords * commits;
+  const inFlight = isInFlight ? `${committed + 1}-${committed + maxRecords}` : "";
+  return describe(
+    { name: `inside, ${committed} committed, ${inFlight}`, options, records, committed, inFlight },
+    fileSystem,
+  );
+}
+
 async function makeBlocks(isClosed: boolean): Promise<Base> {
   const options = { codec: latin1, segmentBytes: 2048, maxRecords: 7, maxRecordBytes: 65_536 };
   const random = seededRandom(4);
@@ -320,6 +349,7 @@ function claimingHeaders(length: number): string {
 /** All logs that are damaged. */
 export interface Bases {
   readonly small: readonly Base[];
+  readonly inside: readonly Base[];
   readonly blocks: readonly Base[];
   readonly large: Base;
   readonly nested: readonly Base[];
@@ -329,6 +359,7 @@ export interface Bases {
 export async function makeBases(): Promise<Bases> {
   return {
     small: [await makeSmall(true), await makeSmall(false)],
+    inside: [await makeInside(5, 1, true), await makeInside(2, 2, true), await makeInside(7, 1, false)],
     blocks: [await makeBlocks(true), await makeBlocks(false)],
     large: await makeLarge(),
     nested: await makeNested(),
@@ -692,4 +723,26 @@ export function mixed(bases: readonly Base[], seed: number): Case {
     files[path] = ways[random(ways.length)]!();
   }
   return { kind: "several changes", name: `seed ${seed}`, base, files, inPlace: false };
+}
+
+/** Whole frames that changed places, stand twice or somewhere else, or are gone: each of them is valid where it stands. */
+export function* frames(base: Base): Generator<Case> {
+  const kind = "frames moved";
+  for (const { path, bytes, frames } of base.segments) {
+    const parts = frames.map(({ offset, length }) => bytes.slice(offset, offset + length));
+    const tail = bytes.slice(frames.at(-1)!.offset + frames.at(-1)!.length);
+    const one = (name: string, order: readonly Uint8Array[]): Case => {
+      const changed = concat(bytes.slice(0, HEADER_BYTES), ...order, tail);
+      return { kind, name: `${short(path)}, ${name}`, base, files: { [path]: changed }, inPlace: false };
+    };
+    for (const [i, part] of parts.entries()) {
+      yield one(`frame ${i} gone`, parts.toSpliced(i, 1));
+      for (const k of parts.keys()) {
+        if (k > i) yield one(`frames ${i} and ${k} swapped`, parts.with(i, parts[k]!).with(k, part));
+        if (k !== i && k !== i + 1) yield one(`frame ${i} before ${k}`, parts.toSpliced(i, 1).toSpliced(k, 0, part));
+        yield one(`frame ${i} again before ${k}`, parts.toSpliced(k, 0, part));
+        if (k !== i) yield one(`frame ${i} in place of ${k}`, parts.with(k, part));
+      }
+    }
+  }
 }

@@ -15,6 +15,7 @@ import {
   cuts,
   extremes,
   flips,
+  frames,
   makeBases,
   mixed,
   nestedHeaders,
@@ -62,6 +63,10 @@ test("FileBuffer survives bad bits, cuts and zeros in a log of long frames", SLO
 
 test("FileBuffer survives blocks that are zeroed, garbled, doubled, lost or swapped", SLOW, async () => {
   for (const base of bases.blocks) await checkAll(some(blocks(base, 16)), tally, MANY);
+});
+
+test("FileBuffer survives whole frames that have moved, with the cursor between them", SLOW, async () => {
+  for (const base of [...bases.inside, ...bases.blocks]) await checkAll(some(frames(base)), tally, MANY);
 });
 
 test(
@@ -114,6 +119,7 @@ test("FileBuffer had damaged logs of all kinds, with all outcomes", () => {
     ["block duplicated", 900],
     ["block taken out", 80],
     ["blocks swapped", 400],
+    ["frames moved", 1_000],
     ["segment empty", 50],
     ["segment gone", 60],
     ["half a header", 300],

@@ -60,7 +60,8 @@ function listOn(fileSystem: MemoryFileSystem, segments: CountedSegments["segment
     report: () => {},
     inherited: undefined,
     segments,
-    diskBytes: 0,
+    sizes: [],
+    end: LOG_START,
   });
 }
 
@@ -68,7 +69,7 @@ test("SegmentList looks at few segments for each that is begun, read, committed 
   for (const count of [64, 4096]) {
     const counted = new CountedSegments(count);
     const list = listOn(new MemoryFileSystem());
-    for (const segment of counted.segments) list.append(segment, undefined);
+    for (const segment of counted.segments) list.append({ segment, logBytesBefore: 0, identity: undefined });
     const before = counted.looks;
     for (const [i, segment] of counted.segments.entries()) {
       assert(!list.mayDrop(committedUpTo(i + 1)));
@@ -91,7 +92,7 @@ test("SegmentList looks at few segments for each that was dropped behind those i
   const count = 4096;
   const counted = new CountedSegments(count);
   const list = listOn(new MemoryFileSystem());
-  for (const segment of counted.segments) list.append(segment, undefined);
+  for (const segment of counted.segments) list.append({ segment, logBytesBefore: 0, identity: undefined });
   const before = counted.looks;
   const inFlight = { committed: positionAt(1), boundaries: [positionAt(count / 2)] };
   for (let i = count / 2; i < count; i++) {

@@ -208,9 +208,7 @@ test("FileBuffer notices another owner however often it commits within one turn 
 
 test("FileBuffer.open() doesn't write into the segment that another owner has just begun", async () => {
   const fileSystem = new MemoryFileSystem();
-  let second: FileBuffer<string> | undefined;
   let isWatching = false;
-  const opened: Promise<void>[] = [];
   // The other owner comes between the creation of a segment and the look after it.
   const racing = fileSystem.kill({
     onOperation({ operation, path, position }: MemoryOperation) {
@@ -223,9 +221,9 @@ test("FileBuffer.open() doesn't write into the segment that another owner has ju
   isWatching = true;
   await assertRejects(() => first.put("a"), OwnershipLostError);
   assertEquals(segmentsOf(racing).length, 1);
-  second = await open(racing, { fsync: "always" });
+  const second = await open(racing, { fsync: "always" });
   assertEquals(await second.put("b"), 1);
-  await Promise.allSettled([first.close(), second.close(), ...opened]);
+  await Promise.allSettled([first.close(), second.close()]);
   assertEquals((await drain(racing)).records.map(({ value }) => value), ["b"]);
 });
 

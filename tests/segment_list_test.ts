@@ -26,7 +26,10 @@ test("SegmentList.remove() never leaves a segment in the list whose file is move
   const quarantine = new Quarantine(fileSystem, DIRECTORY);
   const none = { confirm: () => {}, report: () => {}, inherited: undefined };
   const options = { fileSystem, directory: DIRECTORY, uuid: UUID_A, quarantine, ...none };
-  const list = new SegmentList({ ...options, segments: [segment], diskBytes: 200 });
+  const sizes = [{ segment, bytes: 200, logBytesBefore: undefined }];
+  const end = { nextSequence: 2, payloadBytes: 0, logBytes: 0 };
+  const list = new SegmentList({ ...options, segments: [segment], sizes, end });
+  assertEquals(list.diskBytes, 200);
   await list.remove(segment);
   assertEquals([list.all, list.diskBytes], [[], 0]);
   assertEquals(fileSystem.paths(), [`${DIRECTORY}/quarantine/${name}`]);

@@ -2,14 +2,16 @@
  * What must be true of a simulated buffer when nothing is under way but puts that wait for space: its figures, its
  * segments, and that whoever waits has a reason to.
  *
- * Not checked where a power cut may have taken bytes that nothing covered: figures are totals there, and right again
- * behind that place.
+ * Where a power cut may have taken bytes that nothing covered, figures are totals, and right again behind that place; but
+ * they are never below zero there, nor above what the segments take.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import type { BufferStats } from "../mod.ts";
+import { assertNoneNegative } from "./damaged_lives.ts";
 import type { Wait } from "./simulation_consumer.ts";
-import { segmentsIn } from "./simulation_disk.ts";
+import { viewOf } from "./log_tools.ts";
+import { PATH, segmentsIn } from "./simulation_disk.ts";
 import type { Entry } from "./simulation_records.ts";
 import type { LifeOptions, World } from "./simulation_world.ts";
 
@@ -18,6 +20,8 @@ const FRAME_BYTES = 28;
 const RECORD_BYTES = 4;
 const SEGMENT_HEADER_BYTES = 160;
 const MAX_SHARED_FRAME_BYTES = 64 * 1024;
+/** Where a segment's header says how many bytes of frames were written before it. */
+const LOG_BYTES_AT = 48;
 
 /** How often what has happened in a life. */
 export interface Counts {
@@ -49,6 +53,7 @@ export interface LifeFacts {
 /** Checks a buffer at rest. */
 export function checkAtRest({ model, disk }: World, stats: BufferStats, isDue: boolean, facts: LifeFacts): void {
   checkWaiting(stats, facts);
+  checkBounds(disk, stats);
   if (model.hasGaps || model.isDented) return;
   const { pending, inFlight } = model;
   assertEquals({
@@ -74,6 +79,35 @@ export function checkAtRest({ model, disk }: World, stats: BufferStats, isDue: b
   if (disk.faults > 0) return;
   checkDisk({ model, disk }, stats);
   checkAge({ model }, stats, isDue, facts);
+}
+
+/**
+ * What holds of the figures whatever has happened to the disk: none is below zero, and none above the truth. Of a segment that
+ * nobody has looked at since the power was cut, the truth is what was written to it; of all others, what it has.
+ */
+function checkBounds({ files, faults }: World["disk"], stats: BufferStats): void {
+  assertNoneNegative(stats, "stats()");
+  const segments = segmentsIn(files).map(({ name }) => files.readFile(`${PATH}/${name}`));
+  const there = segments.reduce((sum, { length }) => sum + length, 0);
+  const { backlogBytes, diskBytes } = stats;
+  assert(backlogBytes <= there, `a backlog of ${backlogBytes} bytes, but the segments take ${there}`);
+  // A removal that is said to have failed may have been made.
+  if (faults > 0) return;
+  const written = writtenTo(segments);
+  assert(diskBytes <= written, `${diskBytes} bytes on disk, but no more than ${written} were written`);
+}
+
+/** What segments take, or took before something of them was lost: the next one's header says so. */
+function writtenTo(segments: readonly Uint8Array[]): number {
+  const known = segments.filter(({ length }) => length >= SEGMENT_HEADER_BYTES);
+  const before = known.map((bytes) => Number(viewOf(bytes).getBigUint64(LOG_BYTES_AT, true)));
+  const lost = known.map(({ length }, i) => {
+    const next = before.slice(i + 1).find((bytes) => bytes > 0) ?? 0;
+    return Math.max(0, next - before[i]! + SEGMENT_HEADER_BYTES - length);
+  });
+  const empty = segments.length - known.length;
+  return segments.reduce((sum, { length }) => sum + length, empty * SEGMENT_HEADER_BYTES) +
+    lost.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 function bytesOf(entries: readonly Entry[]): number {
@@ -108,8 +142,6 @@ function checkDisk({ model, disk }: Pick<World, "model" | "disk">, stats: Buffer
     const isNeeded = pending.some(({ sequence }) => firstSequence <= sequence! && sequence! < end);
     assert(isNeeded, `segment ${name} is still there`);
   });
-  // Reckoned from totals, so it is too high where segments in between were dropped.
-  if (model.drops.hasTaken) return;
   // A segment that was created by an open() that failed has no header, and counts as if it had one.
   const bytes = segments.reduce((sum, { size }) => sum + Math.max(size, SEGMENT_HEADER_BYTES), 0);
   assertEquals(stats.diskBytes, bytes, "bytes on disk");

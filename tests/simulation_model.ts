@@ -159,6 +159,7 @@ export class Model {
   ): void {
     this.#takeDrops(batch.firstSequence);
     const entries = this.#entriesOf(batch);
+    this.#checkNotMissing(batch);
     this.#checkIdentity(batch.id, entries);
     const known = this.inFlight.at(index);
     if (known !== undefined) {
@@ -211,6 +212,14 @@ export class Model {
     const isSame = before?.length === entries.length && before.every((entry, i) => entry === entries[i]);
     assert(before === undefined || isSame, `${id} stands for other records than before`);
     this.#handed.set(id, entries);
+  }
+
+  /** What was named missing, in whatever life, is never delivered: `restore` would put it back a second time. */
+  #checkNotMissing({ firstSequence, lastSequence }: SeenBatch): void {
+    for (const { first, last } of this.missing) {
+      const isMissing = first <= lastSequence && firstSequence <= last;
+      assert(!isMissing, `${firstSequence}-${lastSequence} are delivered, and ${first}-${last} were named missing`);
+    }
   }
 
   #entriesOf(batch: SeenBatch): Entry[] {

@@ -60,7 +60,7 @@ export class Gathering {
   /** The sequence that comes next. */
   sequence: number;
   payloadBytes = 0;
-  readonly #start: LogPosition;
+  #start: LogPosition;
   readonly #bounds: number[] = [];
   readonly #slab: Slab;
   #isShared: boolean;
@@ -89,6 +89,15 @@ export class Gathering {
     this.#bounds.push(at, at + payloadBytes);
     this.payloadBytes += payloadBytes;
     this.sequence++;
+  }
+
+  /** What was taken for `from` turns out to be `to`: between its ends there is nothing but its own records. */
+  shift(from: LogPosition, to: LogPosition): void {
+    this.#start = {
+      nextSequence: this.#start.nextSequence,
+      payloadBytes: this.#start.payloadBytes + to.payloadBytes - from.payloadBytes,
+      logBytes: this.#start.logBytes + to.logBytes - from.logBytes,
+    };
   }
 
   /** Copies the records that were noted: `bytes[from..to)`. */

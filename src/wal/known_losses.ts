@@ -31,7 +31,7 @@ const NEW_NAME = "losses.json.new";
 /** More than this was not written by us. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
 /** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
-const MAX_LOST_RANGES = 4096;
+export const MAX_LOST_RANGES = 4096;
 
 /** Bad bytes of a segment. */
 export type Region = Pick<DamagedRegion, "segment" | "offset" | "length">;
@@ -171,6 +171,12 @@ export function placeOf(sequence: number, ranges: readonly SequenceRange[]): num
     else to = middle;
   }
   return from;
+}
+
+/** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
+export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  const place = placeOf(first, ranges);
+  return place < ranges.length && ranges[place].first <= last;
 }
 
 /** A region as one text. */

@@ -24,7 +24,8 @@ import { PacedAnswers } from "../turns.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
 import type { DamagedRegion } from "./damage.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
+import type { SegmentSize } from "./disk_usage.ts";
+import type { LogPosition } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogView } from "./log_view.ts";
 import type { Ownership } from "./ownership.ts";
@@ -141,7 +142,8 @@ export class Log implements LogView {
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
     const hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
     const segments = hasEmptySegment ? recovered.segments.slice(0, -1) : recovered.segments;
-    const diskBytes = recovered.diskBytes - (hasEmptySegment ? SEGMENT_HEADER_BYTES : 0);
+    const { end } = recovered;
+    const sizes = recovered.sizes.filter(({ segment }) => segment.firstSequence < end.nextSequence);
     const report = options.events.onDamage;
     this.#list = new SegmentList({
       fileSystem,
@@ -152,7 +154,8 @@ export class Log implements LogView {
       report,
       inherited,
       segments,
-      diskBytes,
+      sizes,
+      end,
     });
     this.#written = this.#visible = recovered.end;
     this.#next = recovered.end.nextSequence;
@@ -224,6 +227,11 @@ export class Log implements LogView {
   /** Where the segment behind another one begins; `undefined` behind the last. */
   nextAfter(segment: Segment): number | undefined {
     return this.#list.nextAfter(segment);
+  }
+
+  /** The reader has looked at a segment. */
+  note(size: SegmentSize): void {
+    this.#list.note(size);
   }
 
   /** The segment that is written to, if one is yet. */
@@ -388,11 +396,12 @@ export class Log implements LogView {
   }
 
   /** Resolves if the directory is still ours. */
-  async #confirmed(): Promise<void> {
+  #confirmed(): Promise<void> {
     try {
       this.#options.ownership.confirm();
+      return Promise.resolve();
     } catch (error) {
-      throw this.#fail(error);
+      return Promise.reject(this.#fail(error));
     }
   }
 

@@ -30,6 +30,8 @@ import {
 } from "./format.ts";
 import { Gathering, Slab } from "./gathering.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
+import { within } from "./positions.ts";
+import { touches } from "./known_losses.ts";
 import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./passed_regions.ts";
 import { isOf, readSegmentHeader, type Segment } from "./segments.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";
@@ -228,11 +230,21 @@ export class LogReader {
     }
   }
 
-  /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. */
-  #correctTotals(): void {
-    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return;
+  /**
+   * At the start of a segment: its header's total counts what was lost before, too; ours doesn't. Returns where it was, and
+   * where it is: never before that.
+   */
+  #correctTotals(): { readonly from: LogPosition; readonly to: LogPosition } {
+    const from = this.#position;
+    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return { from, to: from };
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#open!.header;
-    this.#position = { ...this.#position, payloadBytes, logBytes };
+    this.#moveTo({ ...from, payloadBytes, logBytes });
+    return { from, to: this.#position };
+  }
+
+  /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
+  #moveTo(position: LogPosition): void {
+    this.#position = within(position, this.#position, this.#options.view.end);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
@@ -241,7 +253,8 @@ export class LogReader {
     const isNext = !this.#passed.any && this.#frame!.firstSequence <= gathering.sequence;
     if (!isNext || header.codecVersion !== gathering.codecVersion) return false;
     gathering.isJson &&= header.isJson;
-    this.#correctTotals();
+    const { from, to } = this.#correctTotals();
+    if (from !== to) gathering.shift(from, to);
     return true;
   }
 
@@ -273,7 +286,7 @@ export class LogReader {
     this.#offset = at;
     if (index === frame.count) this.#frame = undefined;
     const payloadBytes = this.#position.payloadBytes + gathering.payloadBytes - before;
-    this.#position = this.#positionAt(gathering.sequence, payloadBytes);
+    this.#moveTo(this.#positionAt(gathering.sequence, payloadBytes));
     return at - from;
   }
 
@@ -305,13 +318,30 @@ export class LogReader {
       const item = reader.next(this.#endOf(this.#open!));
       if (item.kind === "frame") {
         if (item.frame.firstSequence + item.frame.count <= this.#position.nextSequence) continue;
+        if (this.#isNamedMissing(item.frame)) continue;
         this.#enter(item.frame);
         return true;
       }
-      if (item.kind === "bad") this.#passed.add({ segment: segment.name, offset: item.offset, length: item.length });
-      else if (!this.#openBehind(segment.firstSequence)) return false;
+      if (item.kind === "bad") {
+        this.#passed.add({ segment: segment.name, offset: item.offset, length: item.length });
+        continue;
+      }
+      // Zeros that fill a file up may be a hole.
+      if (item.zeros > 0) this.#noteSize(this.#open!, reader.position);
+      if (!this.#openBehind(segment.firstSequence)) return false;
     }
     return false;
+  }
+
+  /**
+   * Whether records of `frame` that would come next were named missing before, when they were looked for in another way:
+   * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
+   */
+  #isNamedMissing({ firstSequence, count }: Frame): boolean {
+    const { namedMissing } = this.#options.quarantine;
+    if (namedMissing.length === 0) return false;
+    const first = Math.max(firstSequence, this.#position.nextSequence);
+    return touches({ first, last: firstSequence + count - 1 }, namedMissing);
   }
 
   /** Makes `frame` current, at the next record. */
@@ -332,6 +362,10 @@ export class LogReader {
   #passRest(open: OpenSegment): void {
     const { segment, reader } = open;
     this.#passed.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
+  }
+
+  #noteSize({ segment, header: { logBytesBefore } }: OpenSegment, bytes: number): void {
+    this.#options.view.note({ segment, bytes, logBytesBefore });
   }
 
   /** Where the segment behind begins, if there is one by now. */
@@ -362,7 +396,9 @@ export class LogReader {
     // The position's word for where its frame is saves reading the segment up to there; it need not be true.
     const { header, reader } = this.#open!;
     const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;
-    if (offset > SEGMENT_HEADER_BYTES) reader.seek(offset, nextSequence, this.#endOf(this.#open!));
+    const end = this.#endOf(this.#open!);
+    // Not at the end: there is something to be read, or we weren't here.
+    if (offset > SEGMENT_HEADER_BYTES && offset < end) reader.seek(offset, nextSequence, end);
     return true;
   }
 
@@ -384,7 +420,7 @@ export class LogReader {
 
   /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
   #openSegment(segment: Segment): OpenSegment | undefined {
-    const { fileSystem, directory, uuid, confirm } = this.#options;
+    const { fileSystem, directory, uuid, view, confirm } = this.#options;
     const path = join(directory, segment.name);
     confirm();
     const handle = fileSystem.open(path, "read");
@@ -395,8 +431,10 @@ export class LogReader {
       if (result.kind === "version") {
         throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
+      const bytes = handle.size();
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
         isKept = true;
+        view.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
         return {
           segment,
           handle,
@@ -405,7 +443,8 @@ export class LogReader {
           next: undefined,
         };
       }
-      this.#passed.add({ segment: segment.name, offset: 0, length: handle.size() });
+      view.note({ segment, bytes, logBytesBefore: undefined });
+      this.#passed.add({ segment: segment.name, offset: 0, length: bytes });
       return undefined;
     } finally {
       if (!isKept) closeQuietly(handle);
@@ -424,7 +463,7 @@ export class LogReader {
     await this.#passed.settle(missing, this.#gapHere());
     // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
     if (this.#frame === undefined) this.#position = end;
-    else if (missing !== undefined) this.#position = { ...this.#position, nextSequence: next };
+    else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
   }
 
   /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { SegmentSize } from "./disk_usage.ts";
 import type { LogPosition } from "./format.ts";
 import type { Segment } from "./segments.ts";
 
@@ -22,6 +23,8 @@ export interface LogView {
   segmentBehind(sequence: number): Segment | undefined;
   /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
   nextAfter(segment: Segment): number | undefined;
+  /** Is told of a segment that was looked at. */
+  note(size: SegmentSize): void;
 }
 
 /** How much to read. */

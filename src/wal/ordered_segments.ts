@@ -56,6 +56,14 @@ export class OrderedSegments {
     this.#count--;
   }
 
+  /** How many begin before `sequence`. */
+  countBelow(sequence: number): number {
+    const [block, index] = this.#find(sequence - 1);
+    let count = index + 1;
+    for (let i = 0; i < block; i++) count += this.#blocks[i].length;
+    return count;
+  }
+
   /** The last one that begins at `sequence` or before. */
   upTo(sequence: number): Segment | undefined {
     const [block, index] = this.#find(sequence);

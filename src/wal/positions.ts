@@ -2,7 +2,11 @@
  * Places in a log, and what a cursor keeps of them.
  *
  * A place is told by three running totals, so that what lies between two of them is always a difference: records, payload
- * bytes and bytes of frames. Types and one constant; how they stand in a file is for `format.ts`.
+ * bytes and bytes of frames. How they stand in a file is for `format.ts`.
+ *
+ * No difference may be below zero. In a healthy log the totals go up with the sequences by themselves; behind damage, what a
+ * header, a cursor and the frames say need not agree. So whoever makes a position out of more than one of them keeps it
+ * `within` those before and behind it: where they meet, not where the differences are taken.
  *
  * @module
  */
@@ -15,6 +19,15 @@ export interface LogPosition {
   readonly payloadBytes: number;
   /** Where the frame of the record that follows begins, in bytes of frames from the start of the log. */
   readonly logBytes: number;
+}
+
+/** The position with its totals brought between those of `from` and `to`, of which `to` wins; its sequence stays. */
+export function within(position: LogPosition, from: LogPosition, to: LogPosition): LogPosition {
+  const { nextSequence } = position;
+  const payloadBytes = Math.min(Math.max(position.payloadBytes, from.payloadBytes), to.payloadBytes);
+  const logBytes = Math.min(Math.max(position.logBytes, from.logBytes), to.logBytes);
+  const isWithin = payloadBytes === position.payloadBytes && logBytes === position.logBytes;
+  return isWithin ? position : { nextSequence, payloadBytes, logBytes };
 }
 
 /** Whose cursor it is: the same in every write of one owner. */

@@ -13,8 +13,8 @@ import { FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, sizeOf } from "../fs/look.ts";
-import type { DamagedRegion } from "./damage.ts";
-import { KnownLosses, type Losses } from "./known_losses.ts";
+import type { DamagedRegion, SequenceRange } from "./damage.ts";
+import { KnownLosses, type Losses, MAX_LOST_RANGES, unite } from "./known_losses.ts";
 
 /** Name of the directory in a buffer's directory. */
 export const QUARANTINE_NAME = "quarantine";
@@ -45,6 +45,7 @@ export class Quarantine {
   readonly #confirm: () => void;
   #losses: KnownLosses | undefined;
   #isSaved = true;
+  #namedMissing: readonly SequenceRange[] = [];
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
@@ -86,6 +87,14 @@ export class Quarantine {
     }
   }
 
+  /**
+   * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
+   * any more. In order, without overlaps.
+   */
+  get namedMissing(): readonly SequenceRange[] {
+    return this.#namedMissing;
+  }
+
   /** Read once, when it is first asked for. */
   #readLosses(): KnownLosses {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
@@ -97,6 +106,7 @@ export class Quarantine {
    */
   async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
     const lost = regions.flatMap(({ missing }) => missing ?? []);
+    if (lost.length > 0) this.remember(lost);
     const unproven = regions.filter((region) => region.unproven === true);
     const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
     const acceptedRegions = unproven.filter(({ length }) => length > 0)
@@ -110,6 +120,11 @@ export class Quarantine {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
+  remember(lost: readonly SequenceRange[]): void {
+    this.#namedMissing = unite([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**

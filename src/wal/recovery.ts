@@ -29,7 +29,9 @@ import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { lookInto, removeIfThere } from "../fs/look.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";
+import { headerPosition } from "./cursor_places.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
+import type { SegmentSize } from "./disk_usage.ts";
 import {
   type CursorPositions,
   type CursorState,
@@ -40,19 +42,14 @@ import {
   SEGMENT_VERSION,
   segmentName,
 } from "./format.ts";
+import { lookAtDropped, lookAtOldest } from "./first_look.ts";
+import { subtract, unite } from "./known_losses.ts";
 import { type CursorOrigin, originOf } from "./owner_file.ts";
 import type { Ownership } from "./ownership.ts";
-import type { Quarantine } from "./quarantine.ts";
-import { type Finding, type MetFinding, type Scan, scanSegment } from "./segment_scan.ts";
-import {
-  findUuid,
-  judgeSegment,
-  lookAtSegment,
-  readSegmentHeader,
-  type Segment,
-  type SegmentPlace,
-  segmentsAmong,
-} from "./segments.ts";
+import { within } from "./positions.ts";
+import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
+import { type Finding, type Scan, scanSegment } from "./segment_scan.ts";
+import { findUuid, judgeSegment, lookAtSegment, type Segment, type SegmentPlace, segmentsAmong } from "./segments.ts";
 import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
 
 /** How much is copied at a time. */
@@ -83,11 +80,11 @@ export interface Recovered {
   readonly committed: LogPosition;
   readonly resume: LogPosition;
   readonly boundaries: readonly LogPosition[];
-  /** Sequences known not to be there, behind `resume`. */
+  /** Sequences behind `committed` that are not going to be delivered: in order, without overlaps. */
   readonly lost: readonly SequenceRange[];
   readonly damaged: readonly DamagedRegion[];
-  /** Bytes of all segments, reckoned from the running totals in their headers. */
-  readonly diskBytes: number;
+  /** Sizes of the segments that were looked at. */
+  readonly sizes: readonly SegmentSize[];
   readonly truncatedBytes: number;
   readonly cursorLost: boolean;
   readonly cursorProblem: CursorProblem | undefined;
@@ -115,7 +112,7 @@ export interface Plan {
   readonly foundCursor: CursorState | undefined;
   readonly end: LogPosition;
   readonly lost: readonly SequenceRange[];
-  readonly diskBytes: number;
+  readonly sizes: readonly SegmentSize[];
   readonly findings: readonly Finding[];
   /** The records below this sequence are proven to have been acknowledged; of those behind, nothing is known. */
   readonly promised: number;
@@ -157,7 +154,8 @@ export function describeFinding(finding: { length: number; missing: SequenceRang
  */
 export function examine(options: SegmentPlace): Plan {
   const { fileSystem, directory } = options;
-  const segments = segmentsAmong(fileSystem.list(directory));
+  const names = fileSystem.list(directory);
+  const segments = segmentsAmong(names);
   const foundCursor = Cursor.read(fileSystem, directory);
   const origin = foundCursor === undefined ? "own" : originOf(foundCursor, options);
   // A copy of this log may have gone on with it: what it has committed was not delivered from here.
@@ -173,7 +171,7 @@ export function examine(options: SegmentPlace): Plan {
     const result = lookAtSegment(
       options,
       segment,
-      (handle) => examineLast(handle, { segment, uuid, directory, before }),
+      (handle) => examineLast(handle, { segment, uuid, directory, before, cursor }),
     );
     before = segment.firstSequence;
     if (result === "empty") empty.push(segment);
@@ -181,13 +179,20 @@ export function examine(options: SegmentPlace): Plan {
     else unusable.push(result);
     if (scan === undefined) segments.pop();
   }
-  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin });
+  const lost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];
+  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin, lost });
 }
 
 /** Reads the newest segment through, or says why it can't be gone on with. */
 function examineLast(
   handle: FileHandle,
-  { segment, uuid, directory, before }: { segment: Segment; uuid: string; directory: string; before: number },
+  { segment, uuid, directory, before, cursor }: {
+    segment: Segment;
+    uuid: string;
+    directory: string;
+    before: number;
+    cursor: CursorState | undefined;
+  },
 ): Scan | Finding | "empty" {
   const judgement = judgeSegment(handle, segment, uuid);
   const { kind, size } = judgement;
@@ -195,7 +200,10 @@ function examineLast(
     const path = join(directory, segment.name);
     throw new UnsupportedVersionError({ path, version: judgement.version, supported: SEGMENT_VERSION });
   }
-  if (kind === "ours") return scanSegment(handle, segment, judgement.header);
+  if (kind === "ours") {
+    const known = cursor?.uuid === uuid ? cursor : undefined;
+    return scanSegment(handle, { segment, header: judgement.header, cursor: known });
+  }
   if (kind === "empty") return "empty";
   // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
   const most = kind === "foreign" ? 0 : judgement.records;
@@ -205,11 +213,19 @@ function examineLast(
   return { segment: segment.name, offset: 0, length: size, missing };
 }
 
+/** What a cursor says of the consumer. */
+type CommitPositions = Pick<CursorPositions, "committed" | "resume" | "boundaries">;
+
+/** In front of every position. */
+const NOWHERE: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
+
 /** Brings cursor and log together. */
 function reconcile(
   found: Pick<Plan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
     options: SegmentPlace;
     cursor: CursorState | undefined;
+    /** Named missing by an earlier process. */
+    lost: readonly SequenceRange[];
     foundCursor: CursorState | undefined;
     origin: CursorOrigin;
   },
@@ -218,14 +234,14 @@ function reconcile(
   const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
   const cursorLost = cursor === undefined &&
     (segments.length > 0 || found.unusable.length > 0 || found.foundCursor !== undefined);
-  const start = startOf(options, segments, scan);
+  const { start, sizes } = lookAtOldest(options, segments, { uuid, otherwise: scan?.end ?? LOG_START });
   const known = cursor ?? { lastSequence: 0, isSynced: false, committed: start, resume: start, boundaries: [] };
   const { isSynced } = known;
   const { promised, earlier } = findPromised(options, { uuid, segments, scan, cursor });
   const findings = findingsOf(options, { uuid, earlier, scan, promised });
 
-  const logEnd = scan?.end ??
-    { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
+  const resumesAt = Math.max(start.nextSequence, known.resume.nextSequence);
+  const logEnd = scan?.end ?? { ...known.resume, nextSequence: resumesAt };
   const place = scan && { segment: scan.segment.name, offset: scan.position };
   const isUnproven = ({ segment }: Finding): boolean => isSynced && parseSegmentName(segment)! >= promised;
   const { unusable, gaps } = unusableBehind(found.unusable, logEnd, { resume: known.resume, place, isUnproven });
@@ -241,16 +257,16 @@ function reconcile(
     const { segment, offset } = place ?? { segment: segmentName(from), offset: 0 };
     findings.push({ segment, offset, length: 0, missing: { first: from, last: lastKnown } });
   }
-  findings.unshift(...splitAt(promised, gapBefore(segments[0], known.resume)));
-  const atMost = (position: LogPosition): LogPosition =>
-    position.nextSequence < logEnd.nextSequence ? position : { ...end, nextSequence: position.nextSequence };
-  const committed = atMost(known.committed);
-  const boundaries = known.boundaries.filter((b) => b.nextSequence > committed.nextSequence).map(atMost);
-  const missing = lostBehind([...unusable, ...findings], known.resume.nextSequence);
+  for (const finding of findAbsent(segments, unusable, known)) {
+    findings.unshift(...splitAt(promised, { finding, expected: finding.missing.first }));
+  }
+  const { committed, boundaries, resume: resumed } = placed(known, scan, { logEnd, end });
+  const told = unite([...lostBehind([...unusable, ...findings], committed.nextSequence), ...found.lost]);
+  const all = behindAll(told, committed.nextSequence);
+  const missing = behindAll(told, known.resume.nextSequence);
   // If nothing that can be read is left, there is nothing to go on with either.
   const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
-  const resume = isAllLost ? end : atMost(known.resume);
-  const lost = isAllLost ? [] : missing;
+  const [resume, lost] = isAllLost ? [end, subtract(all, missing)] : [resumed, all];
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
   const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
@@ -269,7 +285,7 @@ function reconcile(
     foundCursor: found.foundCursor,
     end,
     lost,
-    diskBytes: segments.length * SEGMENT_HEADER_BYTES + (segments.length > 0 ? logEnd.logBytes - start.logBytes : 0),
+    sizes: withLast(scan, [...sizes, ...lookAtDropped(options, segments, { uuid, state: known })]),
     findings: label(options, uncommitted(findings, committed)),
     promised,
     isSynced,
@@ -277,16 +293,63 @@ function reconcile(
   };
 }
 
+/** The cursor's positions as the frames have them, in order. */
+function placed(
+  known: CommitPositions,
+  scan: Scan | undefined,
+  { logEnd, end }: { logEnd: LogPosition; end: LogPosition },
+): CommitPositions {
+  const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
+  const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
+  const place = (position: LogPosition): LogPosition => {
+    const found = scan?.found.get(position.nextSequence) ?? position;
+    return position.nextSequence < logEnd.nextSequence ? found : { ...end, nextSequence: position.nextSequence };
+  };
+  // From behind, because the log wins: what is before can't count more than what is behind.
+  const resume = within(place(known.resume), first, end);
+  const boundaries: LogPosition[] = [];
+  let bound = resume;
+  for (const boundary of known.boundaries.toReversed()) {
+    if (boundary.nextSequence <= known.committed.nextSequence) continue;
+    boundaries.unshift(bound = within(place(boundary), first, bound));
+  }
+  return { committed: within(place(known.committed), first, bound), boundaries, resume };
+}
+
 /** Nobody misses what is committed. */
 function uncommitted(findings: readonly Finding[], { nextSequence }: LogPosition): Finding[] {
   return findings.map((finding) => ({ ...finding, missing: behind(finding.missing, nextSequence) }));
 }
 
-/** What is missing before the first segment. */
-function gapBefore(first: Segment | undefined, { nextSequence }: LogPosition): MetFinding | undefined {
-  if (first === undefined || nextSequence >= first.firstSequence) return undefined;
-  const missing = { first: nextSequence, last: first.firstSequence - 1 };
-  return { finding: { segment: first.name, offset: 0, length: 0, missing }, expected: nextSequence };
+/** What is missing where the segments begin, those included that can't be used. */
+function findAbsent(
+  segments: readonly Segment[],
+  unusable: readonly Finding[],
+  known: CommitPositions,
+): (Finding & { readonly missing: SequenceRange })[] {
+  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
+  const first = segments.at(0);
+  return absentBefore(first?.firstSequence ?? begins, known)
+    // Where no segment is left, what is missing before the unusable ones was found with them.
+    .filter((missing) => first !== undefined || missing.first < known.resume.nextSequence)
+    .map((missing) => ({ segment: first?.name ?? segmentName(missing.first), offset: 0, length: 0, missing }));
+}
+
+/** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
+function absentBefore(first: number, { committed, resume, boundaries }: CommitPositions): SequenceRange[] {
+  const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
+  const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
+  return [rest, inFlight].filter(({ first, last }) => first <= last);
+}
+
+/** The sizes of segments, and that of the last one, which is known best. */
+function withLast(scan: Scan | undefined, sizes: readonly SegmentSize[]): SegmentSize[] {
+  return scan === undefined ? [...sizes] : [...sizes.filter(({ segment }) => segment !== scan.segment), sizeOf(scan)];
+}
+
+/** The last segment, without its tail. */
+function sizeOf({ segment, header: { logBytesBefore }, position }: Scan): SegmentSize {
+  return { segment, bytes: position, logBytesBefore };
 }
 
 /** Whether a copy of the directory, made of hard links, has the cursor as well. */
@@ -296,21 +359,14 @@ function sharing({ fileSystem, directory }: SegmentPlace, cursor: CursorState | 
   return links > 1 ? "shared" : undefined;
 }
 
-/** Where the log begins: before the first record of the oldest segment whose header can be read. */
-function startOf(options: SegmentPlace, segments: readonly Segment[], scan: Scan | undefined): LogPosition {
-  if (segments.length === 0) return LOG_START;
-  const result = lookAtSegment(options, segments[0], readSegmentHeader);
-  const header = result.kind === "header" ? result.header : scan!.header;
-  return {
-    nextSequence: segments[0].firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  };
-}
-
 /** The sequences from `next` on that are missing. */
 function lostBehind(findings: readonly Finding[], next: number): SequenceRange[] {
-  return findings.map(({ missing }) => behind(missing, next)).filter((range) => range !== undefined);
+  return behindAll(findings.flatMap(({ missing }) => missing ?? []), next);
+}
+
+/** The parts of ranges from `next` on. */
+function behindAll(ranges: readonly SequenceRange[], next: number): SequenceRange[] {
+  return ranges.map((range) => behind(range, next)).filter((range) => range !== undefined);
 }
 
 /** How many sequences there are in ranges that don't overlap. */
@@ -322,6 +378,7 @@ export function count(ranges: readonly SequenceRange[]): number {
 export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Recovered> {
   const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
+  quarantine.remember(plan.lost);
   await quarantine.noteLost([...plan.unusable, ...plan.findings]);
   for (const { name } of plan.unsynced) await syncSegment(fileSystem, join(directory, name));
   if (plan.scan !== undefined) {
@@ -443,7 +500,7 @@ function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]
     boundaries,
     lost,
     damaged,
-    diskBytes: plan.diskBytes,
+    sizes: plan.sizes,
     truncatedBytes: scan?.tailBytes ?? 0,
     cursorLost,
     cursorProblem,

@@ -107,8 +107,7 @@ export class Rotation {
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ name: writer.name, firstSequence }, identity);
-    list.grew(SEGMENT_HEADER_BYTES);
+    list.append({ segment: { name: writer.name, firstSequence }, logBytesBefore: header.logBytesBefore, identity });
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
     return active;

@@ -13,7 +13,8 @@ import { join } from "@std/path/join";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { isGone, lookInto } from "../fs/look.ts";
 import type { DamagedRegion } from "./damage.ts";
-import type { LogPosition } from "./format.ts";
+import { DiskUsage, type SegmentSize } from "./disk_usage.ts";
+import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
 import { OrderedSegments } from "./ordered_segments.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
@@ -40,9 +41,11 @@ export interface SegmentListOptions {
   readonly report: (region: DamagedRegion) => void;
   /** The segment that the process before wrote to last, and where its last frame ends. */
   readonly inherited: { readonly name: string; readonly position: number } | undefined;
-  /** Those that recovery found, in order, and their bytes. */
+  /** Those that recovery found, in order, and the sizes of those that it has looked at. */
   readonly segments: readonly Segment[];
-  readonly diskBytes: number;
+  readonly sizes: readonly SegmentSize[];
+  /** Where the next segment begins. */
+  readonly end: LogPosition;
 }
 
 /** The segments of one log, in order. */
@@ -55,14 +58,14 @@ export class SegmentList {
   readonly #isOurs = new Map<string, boolean>();
   /** Which files those are that this process has created. */
   readonly #identities = new Map<string, FileIdentity>();
-  #diskBytes: number;
+  readonly #usage: DiskUsage;
 
   /** For one log. */
   constructor(options: SegmentListOptions) {
     this.#options = options;
     this.#segments = new OrderedSegments(options.segments);
     this.#candidates = new OrderedSegments(options.segments);
-    this.#diskBytes = options.diskBytes;
+    this.#usage = new DiskUsage(this.#segments, options.sizes, options.end);
   }
 
   /** All of them, as they are now: as many as there are, so not for every batch. */
@@ -90,22 +93,35 @@ export class SegmentList {
     return this.#segments.behind(sequence);
   }
 
-  /** Their bytes. */
+  /** Their bytes, as far as is known. */
   get diskBytes(): number {
-    return this.#diskBytes;
+    return this.#usage.bytes;
   }
 
-  /** Adds a segment that was just created behind the others; `identity` says which file it is, if that can be told. */
-  append(segment: Segment, identity: FileIdentity | undefined): void {
+  /**
+   * Adds a segment that was just created behind the others: what its header says of those before it, and which file it is,
+   * if that can be told.
+   */
+  append({ segment, logBytesBefore, identity }: {
+    segment: Segment;
+    logBytesBefore: number;
+    identity: FileIdentity | undefined;
+  }): void {
     this.#segments.append(segment);
     this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
     if (identity !== undefined) this.#identities.set(segment.name, identity);
+    this.#usage.note({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
   /** Says that the last one has grown. */
   grew(bytes: number): void {
-    this.#diskBytes += bytes;
+    this.#usage.grew(bytes);
+  }
+
+  /** Somebody has looked at one of them. */
+  note(size: SegmentSize): void {
+    this.#usage.note(size);
   }
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
@@ -144,18 +160,19 @@ export class SegmentList {
       const { length, isOurs } = lookInto(fileSystem, path, (handle) => {
         return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
       });
+      if (isOurs) this.#checkOurs(segment);
       await this.#setRestAside(segment, length);
       const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
       confirm();
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
-      this.#forget(segment, length);
+      this.#forget(segment);
       // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
       if (!isGone(error)) throw error;
-      this.#forget(segment, 0);
+      this.#forget(segment);
     }
   }
 
@@ -183,12 +200,12 @@ export class SegmentList {
     if (!known) report({ ...region, missing: undefined, quarantined });
   }
 
-  #forget(segment: Segment, size: number): void {
-    this.#diskBytes -= size;
+  #forget(segment: Segment): void {
     this.#isOurs.delete(segment.name);
     this.#identities.delete(segment.name);
     this.#segments.remove(segment);
     this.#candidates.remove(segment);
+    this.#usage.remove(segment);
   }
 
   /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
@@ -211,10 +228,13 @@ export class SegmentList {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
     const { fileSystem, directory, uuid } = this.#options;
-    const result = lookAtSegment({ fileSystem, directory }, segment, readSegmentHeader);
+    const { result, bytes } = lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+      return { result: readSegmentHeader(handle), bytes: handle.size() };
+    });
     const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
     if (!isOurs) this.#candidates.remove(segment);
+    this.#usage.note({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
     return isOurs;
   }
 }

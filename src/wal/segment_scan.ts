@@ -10,11 +10,18 @@
  */
 
 import type { FileHandle } from "../fs/file_system.ts";
+import { CursorPlaces } from "./cursor_places.ts";
 import type { DamagedRegion } from "./damage.ts";
-import { acknowledgedBefore, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
+import {
+  acknowledgedBefore,
+  type CursorState,
+  type LogPosition,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "./format.ts";
 import type { Region } from "./known_losses.ts";
 import { SegmentReader } from "./segment_reader.ts";
-import { isOf, lookAtSegment, payloadBytesOf, readSegmentHeader, type Segment, type SegmentPlace } from "./segments.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "./segments.ts";
 
 /** A bad region, not set aside yet. */
 export type Finding = Omit<DamagedRegion, "quarantined">;
@@ -32,6 +39,8 @@ export interface Scan {
   /** Behind its last good frame: in the file, and in the log. */
   readonly position: number;
   readonly end: LogPosition;
+  /** The cursor's positions in it, by their sequences, with what the frames say of them. */
+  readonly found: ReadonlyMap<number, LogPosition>;
   readonly met: readonly MetFinding[];
   /** Bytes behind `position`, and whether they are more than zeros. */
   readonly tailBytes: number;
@@ -40,24 +49,40 @@ export interface Scan {
   readonly acknowledged: number;
 }
 
-/** Reads a segment from its first frame to the last good one. */
-export function scanSegment(handle: FileHandle, segment: Segment, header: SegmentHeader): Scan {
+/**
+ * Reads a segment from its first frame to the last good one. Where somebody is going to read on from the middle, it is read
+ * as he will: what he finds there counts, not what stands before it. What is said to be missing and what is delivered would
+ * not agree otherwise where frames have changed places, or the beginning of a `putMany` is damaged.
+ */
+export function scanSegment(
+  handle: FileHandle,
+  { segment, header, cursor }: { segment: Segment; header: SegmentHeader; cursor: CursorState | undefined },
+): Scan {
   const size = handle.size();
   const reader = new SegmentReader(handle, header);
+  const places = new CursorPlaces(header, cursor);
   const met: MetFinding[] = [];
   let acknowledged = acknowledgedBefore(header);
-  let payloadBytes = header.payloadBytesBefore;
   let position = SEGMENT_HEADER_BYTES;
   let tailIsZero = true;
   for (;;) {
+    places.enter(reader, size);
     const expected = reader.expected;
     const item = reader.next(size);
     if (item.kind === "frame") {
-      payloadBytes += payloadBytesOf(item.frame);
+      places.pass(item.frame);
       position = reader.position;
       acknowledged = Math.max(acknowledged, acknowledgedBefore(item.frame));
-    } else if (item.kind === "bad" && !item.last) {
-      const { offset, length } = item;
+      continue;
+    }
+    const isLast = item.kind === "end" || item.last;
+    const [offset, length] = item.kind === "end" ? [reader.position, item.zeros] : [item.offset, item.length];
+    const entered = places.enterWithin(reader, { from: offset, to: offset + length, size });
+    if (entered !== undefined) {
+      // What was there is committed or dropped.
+      const finding = { segment: segment.name, offset, length: entered - offset, missing: undefined };
+      met.push({ finding, expected: 0 });
+    } else if (!isLast) {
       // A writer leaves no room between two frames: where all records are there, no power cut has made those bytes.
       const missing = reader.expected > expected ? { first: expected, last: reader.expected - 1 } : undefined;
       const finding = { segment: segment.name, offset, length, missing };
@@ -69,10 +94,12 @@ export function scanSegment(handle: FileHandle, segment: Segment, header: Segmen
   }
   const end: LogPosition = {
     nextSequence: reader.expected,
-    payloadBytes,
+    payloadBytes: places.end(reader.expected),
     logBytes: header.logBytesBefore + position - SEGMENT_HEADER_BYTES,
   };
-  return { segment, header, position, end, met, tailBytes: Math.max(0, size - position), tailIsZero, acknowledged };
+  const { found } = places;
+  const tailBytes = Math.max(0, size - position);
+  return { segment, header, position, end, found, met, tailBytes, tailIsZero, acknowledged };
 }
 
 /** Segments before the last one. */

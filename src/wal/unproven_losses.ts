@@ -54,9 +54,7 @@ export function label({ fileSystem, directory }: SegmentPlace, findings: readonl
 }
 
 /** What was met, as what is promised and what isn't: a loss may be a part of both. */
-export function splitAt(promised: number, met: MetFinding | undefined): Finding[] {
-  if (met === undefined) return [];
-  const { finding, expected } = met;
+export function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
   const { segment, offset, missing } = finding;
   if (expected >= promised) return [unproven(finding)];
   if (missing === undefined || missing.last < promised) return [finding];
