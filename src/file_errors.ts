@@ -255,19 +255,16 @@ export class PermissionError extends FileSystemError {
   readonly advice: string | undefined;
 
   /** Creates the error; `flag` is what Deno would have to be started with, `advice` completes the message. */
-  constructor(data: FileSystemErrorData & PermissionAdvice, options?: ErrorOptions) {
+  constructor(
+    data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
+    options?: ErrorOptions,
+  ) {
     super(data, options);
     this.flag = data.flag;
     this.advice = data.advice;
     if (data.flag !== undefined) this.message += `, run again with ${data.flag}`;
     if (data.advice !== undefined) this.message += `: ${data.advice}`;
   }
-}
-
-/** What would allow a call that was refused. */
-interface PermissionAdvice {
-  readonly flag?: string | undefined;
-  readonly advice?: string | undefined;
 }
 
 const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
@@ -295,7 +292,7 @@ const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROF
  * ```
  */
 export function fileSystemError(
-  data: FileSystemErrorData & PermissionAdvice,
+  data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
   cause?: unknown,
 ): FileSystemError {
   const options = cause === undefined ? undefined : { cause };

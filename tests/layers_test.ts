@@ -42,7 +42,7 @@ const LINES: readonly string[] = [
   "wal/known_losses",
   "wal/segment_scan",
   "wal/lost_sequences  wal/quarantine  wal/reported_regions",
-  "wal/unproven_losses",
+  "wal/unproven_losses  wal/cut_tail",
   "wal/recovery",
   "wal/reserve",
   "wal/reserving_file_system",

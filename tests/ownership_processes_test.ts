@@ -26,7 +26,16 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path/join";
-import { FileBuffer, type FileSystem, type Fsync, OwnershipLostError, textCodec } from "../mod.ts";
+import {
+  FileBuffer,
+  type FileSystem,
+  type Fsync,
+  MemoryBuffer,
+  OwnershipLostError,
+  Producer,
+  textCodec,
+} from "../mod.ts";
+import { fileSink } from "../src/sinks/file.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import { availableRuntimes, type Runtime, startChild } from "./child.ts";
 
@@ -283,5 +292,25 @@ test("cp -al of a buffer: draining the copy takes nothing from the original", as
     assertEquals([copy.values, copy.problem, copy.isDamaged], [["8", "9", "10", "11", "12"], "shared", false]);
     const original = await drain(path);
     assertEquals([original.values, original.isDamaged], [["8", "9", "10", "11", "12"], false]);
+  });
+});
+
+test("fileSink() goes on with its file after chdir", async () => {
+  await withDirectory(async (directory) => {
+    mkdirSync(join(directory, "elsewhere"));
+    process.chdir(directory);
+    const sink = await fileSink<string>({ path: "out.ndjson", knownIds: 16 });
+    const buffer = await MemoryBuffer.open<string>();
+    const producer = new Producer({ buffer, send: sink });
+    process.chdir(join(directory, "elsewhere"));
+    // So many that the journal is replaced on the way.
+    for (let n = 0; n < 40; n++) {
+      await producer.put(`${n}`);
+      await producer.flush();
+    }
+    await producer.close();
+    await sink.close();
+    assertEquals(readdirSync(join(directory, "elsewhere")), []);
+    assertEquals(readFileSync(join(directory, "out.ndjson"), "utf8").split("\n").length, 41);
   });
 });

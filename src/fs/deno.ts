@@ -112,8 +112,12 @@ function toIdentity({ dev, ino, nlink }: Deno.FileInfo): FileIdentity {
   return { device: dev, inode: ino ?? 0, links: nlink ?? 1 };
 }
 
-/** Where the sandbox allows the path and not what a symbolic link in it leads to, the links have to stay. */
+/**
+ * Where the sandbox allows the path and not what a symbolic link in it leads to, the links have to stay. Asking first, as in
+ * `syncDirectory()`.
+ */
 function resolve(path: string): string {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return resolvePath(path);
   const real = attempt("resolve", path, () => Deno.realPathSync(path));
   const isAllowed = (["read", "write"] as const).every((name) =>
     Deno.permissions.querySync({ name, path: real }).state === "granted"

@@ -36,7 +36,9 @@
  * @module
  */
 
+import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
+import { join } from "@std/path/join";
 import type { Delivery, Send } from "../delivery.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
@@ -163,14 +165,15 @@ const LINE_FEED = 0x0a;
  * ```
  */
 export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink<T>> {
-  const { path, knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
-  if (typeof path !== "string" || path === "") {
-    throw new TypeError(`Cannot open a file sink: path must be a string that isn't empty, got ${typeof path}`);
+  const { path: given, knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
+  if (typeof given !== "string" || given === "") {
+    throw new TypeError(`Cannot open a file sink: path must be a string that isn't empty, got ${typeof given}`);
   }
   if (!Number.isInteger(knownIds) || knownIds < LEAST_KNOWN_IDS || knownIds > MOST_KNOWN_IDS) {
     const range = `${LEAST_KNOWN_IDS} to ${MOST_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
+  const path = fixedPath(fileSystem, given);
   const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
   const turns = new TurnQueue();
@@ -192,6 +195,20 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     await inTurn(turns, () => file.take(delivery), signal);
   };
   return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
+}
+
+/**
+ * The path in the directory that it stands for now: a change of the working directory, or of a symbolic link on the way,
+ * makes no difference afterwards. As it is, where that can't be told.
+ */
+function fixedPath(fileSystem: FileSystem, path: string): string {
+  try {
+    const directory = fileSystem.resolve?.(dirname(path));
+    return directory === undefined ? path : join(directory, basename(path));
+  } catch (error) {
+    if (error instanceof FileSystemError) return path;
+    throw error;
+  }
 }
 
 function lockFile(fileSystem: FileSystem, path: string): FileLock {

@@ -24,12 +24,12 @@
  */
 
 import { join } from "@std/path/join";
-import { BufferLockedError, DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { lookInto, removeIfThere } from "../fs/look.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";
 import { headerPosition } from "./cursor_places.ts";
+import { cutTail } from "./cut_tail.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import type { SegmentSize } from "./disk_usage.ts";
 import {
@@ -51,9 +51,6 @@ import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
 import { type Finding, type Scan, scanSegment } from "./segment_scan.ts";
 import { findUuid, judgeSegment, lookAtSegment, type Segment, type SegmentPlace, segmentsAmong } from "./segments.ts";
 import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
-
-/** How much is copied at a time. */
-const COPY_BYTES = 256 * 1024;
 
 /** Where and how to change things; the directory is ours. */
 export interface CarryOutOptions extends SegmentPlace {
@@ -438,53 +435,6 @@ async function moveAndRemove(
   }
   ownership.confirm();
   for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
-}
-
-/**
- * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
- * the hands of its owner: then this log gets a file of its own first.
- *
- * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
- */
-async function cutTail(
-  { fileSystem, directory }: SegmentPlace,
-  { name }: Segment,
-  { position, size }: { position: number; size: number },
-): Promise<void> {
-  const path = join(directory, name);
-  const isShared = (fileSystem.identify?.(path).links ?? 1) > 1;
-  if (isShared) return await replaceByCopy(fileSystem, path, position);
-  const handle = fileSystem.open(path, "write");
-  try {
-    if (handle.size() > size) throw new BufferLockedError(directory, undefined);
-    handle.truncate(position);
-    await handle.sync();
-  } finally {
-    closeQuietly(handle);
-  }
-}
-
-/** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
-async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
-  const newPath = `${path}.new`;
-  removeIfThere(fileSystem, newPath);
-  const target = fileSystem.open(newPath, "create");
-  try {
-    lookInto(fileSystem, path, (source) => {
-      const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
-      for (let at = 0; at < length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, length - at));
-        target.write(part.subarray(0, source.read(part, at)), at);
-      }
-    });
-    await target.sync();
-  } catch (error) {
-    closeQuietly(target);
-    fileSystem.remove(newPath);
-    throw error;
-  }
-  closeQuietly(target);
-  fileSystem.rename(newPath, path);
 }
 
 function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
