@@ -210,6 +210,9 @@ function examineLast(
   return { segment: segment.name, offset: 0, length: size, missing };
 }
 
+/** What a cursor says of the consumer. */
+type CommitPositions = Pick<CursorPositions, "committed" | "resume" | "boundaries">;
+
 /** In front of every position. */
 const NOWHERE: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
 
@@ -234,8 +237,8 @@ function reconcile(
   const { promised, earlier } = findPromised(options, { uuid, segments, scan, cursor });
   const findings = findingsOf(options, { uuid, earlier, scan, promised });
 
-  const logEnd = scan?.end ??
-    { ...known.resume, nextSequence: Math.max(start.nextSequence, known.resume.nextSequence) };
+  const resumesAt = Math.max(start.nextSequence, known.resume.nextSequence);
+  const logEnd = scan?.end ?? { ...known.resume, nextSequence: resumesAt };
   const place = scan && { segment: scan.segment.name, offset: scan.position };
   const isUnproven = ({ segment }: Finding): boolean => isSynced && parseSegmentName(segment)! >= promised;
   const { unusable, gaps } = unusableBehind(found.unusable, logEnd, { resume: known.resume, place, isUnproven });
@@ -251,36 +254,16 @@ function reconcile(
     const { segment, offset } = place ?? { segment: segmentName(from), offset: 0 };
     findings.push({ segment, offset, length: 0, missing: { first: from, last: lastKnown } });
   }
-  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
-  for (const missing of absentBefore(segments.at(0)?.firstSequence ?? begins, known)) {
-    // Where no segment is left, what is missing before the unusable ones was found with them.
-    if (segments.length === 0 && missing.first >= known.resume.nextSequence) continue;
-    const finding = { segment: segments.at(0)?.name ?? segmentName(missing.first), offset: 0, length: 0, missing };
-    findings.unshift(...splitAt(promised, { finding, expected: missing.first }));
+  for (const finding of findAbsent(segments, unusable, known)) {
+    findings.unshift(...splitAt(promised, { finding, expected: finding.missing.first }));
   }
-  const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
-  const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
-  const placeOf = (position: LogPosition): LogPosition => {
-    const placed = scan?.found.get(position.nextSequence) ?? position;
-    return position.nextSequence < logEnd.nextSequence ? placed : { ...end, nextSequence: position.nextSequence };
-  };
-  // From behind, because the log wins: what is before can't count more than what is behind.
-  const resumed = within(placeOf(known.resume), first, end);
-  const boundaries: LogPosition[] = [];
-  let bound = resumed;
-  for (const boundary of known.boundaries.toReversed()) {
-    if (boundary.nextSequence <= known.committed.nextSequence) continue;
-    boundaries.unshift(bound = within(placeOf(boundary), first, bound));
-  }
-  const committed = within(placeOf(known.committed), first, bound);
+  const { committed, boundaries, resume: resumed } = placed(known, scan, { logEnd, end });
   const told = unite([...lostBehind([...unusable, ...findings], committed.nextSequence), ...found.lost]);
+  const all = behindAll(told, committed.nextSequence);
   const missing = behindAll(told, known.resume.nextSequence);
   // If nothing that can be read is left, there is nothing to go on with either.
   const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
-  const resume = isAllLost ? end : resumed;
-  const lost = isAllLost
-    ? subtract(behindAll(told, committed.nextSequence), missing)
-    : behindAll(told, committed.nextSequence);
+  const [resume, lost] = isAllLost ? [end, subtract(all, missing)] : [resumed, all];
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
   const cursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
@@ -299,11 +282,7 @@ function reconcile(
     foundCursor: found.foundCursor,
     end,
     lost,
-    sizes: [
-      ...sizes.filter(({ segment }) => segment !== scan?.segment),
-      ...lookAtDropped(options, segments, { uuid, state: known }).filter(({ segment }) => segment !== scan?.segment),
-      ...(scan === undefined ? [] : [sizeOf(scan)]),
-    ],
+    sizes: withLast(scan, [...sizes, ...lookAtDropped(options, segments, { uuid, state: known })]),
     findings: label(options, uncommitted(findings, committed)),
     promised,
     isSynced,
@@ -311,19 +290,58 @@ function reconcile(
   };
 }
 
+/** The cursor's positions as the frames have them, in order. */
+function placed(
+  known: CommitPositions,
+  scan: Scan | undefined,
+  { logEnd, end }: { logEnd: LogPosition; end: LogPosition },
+): CommitPositions {
+  const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
+  const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
+  const place = (position: LogPosition): LogPosition => {
+    const found = scan?.found.get(position.nextSequence) ?? position;
+    return position.nextSequence < logEnd.nextSequence ? found : { ...end, nextSequence: position.nextSequence };
+  };
+  // From behind, because the log wins: what is before can't count more than what is behind.
+  const resume = within(place(known.resume), first, end);
+  const boundaries: LogPosition[] = [];
+  let bound = resume;
+  for (const boundary of known.boundaries.toReversed()) {
+    if (boundary.nextSequence <= known.committed.nextSequence) continue;
+    boundaries.unshift(bound = within(place(boundary), first, bound));
+  }
+  return { committed: within(place(known.committed), first, bound), boundaries, resume };
+}
+
 /** Nobody misses what is committed. */
 function uncommitted(findings: readonly Finding[], { nextSequence }: LogPosition): Finding[] {
   return findings.map((finding) => ({ ...finding, missing: behind(finding.missing, nextSequence) }));
 }
 
+/** What is missing where the segments begin, those included that can't be used. */
+function findAbsent(
+  segments: readonly Segment[],
+  unusable: readonly Finding[],
+  known: CommitPositions,
+): (Finding & { readonly missing: SequenceRange })[] {
+  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
+  const first = segments.at(0);
+  return absentBefore(first?.firstSequence ?? begins, known)
+    // Where no segment is left, what is missing before the unusable ones was found with them.
+    .filter((missing) => first !== undefined || missing.first < known.resume.nextSequence)
+    .map((missing) => ({ segment: first?.name ?? segmentName(missing.first), offset: 0, length: 0, missing }));
+}
+
 /** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
-function absentBefore(
-  first: number,
-  { committed, resume, boundaries }: CursorPositions,
-): SequenceRange[] {
+function absentBefore(first: number, { committed, resume, boundaries }: CommitPositions): SequenceRange[] {
   const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
   const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
   return [rest, inFlight].filter(({ first, last }) => first <= last);
+}
+
+/** The sizes of segments, and that of the last one, which is known best. */
+function withLast(scan: Scan | undefined, sizes: readonly SegmentSize[]): SegmentSize[] {
+  return scan === undefined ? [...sizes] : [...sizes.filter(({ segment }) => segment !== scan.segment), sizeOf(scan)];
 }
 
 /** The last segment, without its tail. */
