@@ -66,11 +66,11 @@ export class DamagedLogError extends BufferError {
  * await buffer.close();
  * const path = "/events.wal/00000000000000000001.wal";
  * const bytes = fileSystem.readFile(path);
- * for (const header of [0, 80]) bytes[header + 8] = 2; // what the next version of the format would write
+ * for (const header of [0, 80]) bytes[header + 8] = 3; // what the next version of the format would write
  * fileSystem.writeFile(path, bytes);
  *
  * const error = await assertRejects(() => FileBuffer.open(options), UnsupportedVersionError);
- * assertEquals([error.version, error.supported], [2, 1]); // update the package
+ * assertEquals([error.version, error.supported], [3, 2]); // update the package
  * assertEquals(fileSystem.readFile(path), bytes); // the data is as it was
  * ```
  */

@@ -29,7 +29,7 @@ const BUN = "1.4.5";
 /** The newest LTS line, and the oldest version that the package supports, which is of the line before. */
 const NODES = ["24", "22.13.0"];
 /** A run takes a few minutes; one that hangs is ended after this time. */
-const MAX_RUN_MS = 480_000;
+const MAX_RUN_MS = 720_000;
 
 interface Runtime {
   /** Name and version. */
