@@ -241,8 +241,7 @@ function isSame(one: FileIdentity | undefined, other: FileIdentity | undefined):
   return one !== undefined && one.device === other?.device && one.inode === other.inode;
 }
 
-/** A number for a directory, never 0: of 53 bits, so that two copies of a buffer hardly ever have the same. */
+/** A number for a directory, never 0: of 32 bits, so that two copies of a buffer hardly ever have the same. */
 function placeOf(description: string): number {
-  const bytes = new TextEncoder().encode(description);
-  return 1 + (crc32(bytes) % 2 ** 20) * 2 ** 32 + crc32(bytes, 1);
+  return 1 + crc32(new TextEncoder().encode(description));
 }
