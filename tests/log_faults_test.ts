@@ -100,6 +100,8 @@ function isHarmless(at: number, operations: readonly MemoryOperation[], errno: s
     (/owner\.json(\.new)?$/.test(path) && errno === "ENOSPC") ||
     // There was none to be removed: "after" comes too late.
     (operation === "remove" && path.endsWith(".new")) ||
+    // What was lost before: an open must not fail for want of it.
+    path.endsWith("losses.json") ||
     // Where a new cursor has no room, the old one is gone on with.
     (/cursor(\.new)?$/.test(path) && errno === "ENOSPC") ||
     // A limit for files keeps space from being set aside, but no put from being written.
