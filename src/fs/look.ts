@@ -33,6 +33,17 @@ export function readWhole(fileSystem: FileSystem, path: string, most = Infinity)
   });
 }
 
+/** Creates a file that takes another one's place later; one that a process left unfinished there is removed first. */
+export function createAfresh(fileSystem: FileSystem, path: string): FileHandle {
+  try {
+    return fileSystem.open(path, "create");
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.errno !== "EEXIST") throw error;
+  }
+  fileSystem.remove(path);
+  return fileSystem.open(path, "create");
+}
+
 /** Removes a file, if it is there. */
 export function removeIfThere(fileSystem: FileSystem, path: string): void {
   try {

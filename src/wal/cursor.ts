@@ -22,7 +22,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/look.ts";
+import { createAfresh, removeIfThere } from "../fs/look.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
@@ -151,8 +151,7 @@ export class Cursor {
     const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
     // The state is written twice.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
-    removeIfThere(fileSystem, newPath);
-    const handle = fileSystem.open(newPath, "create");
+    const handle = createAfresh(fileSystem, newPath);
     try {
       // Zeros are written, not left as a hole, because a hole needs space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);

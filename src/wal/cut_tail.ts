@@ -11,7 +11,7 @@ import { join } from "@std/path/join";
 import { BufferLockedError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { lookInto, removeIfThere } from "../fs/look.ts";
+import { createAfresh, lookInto } from "../fs/look.ts";
 import type { Segment, SegmentPlace } from "./segments.ts";
 
 /** How much is copied at a time. */
@@ -44,8 +44,7 @@ export async function cutTail(
 /** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
 async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
   const newPath = `${path}.new`;
-  removeIfThere(fileSystem, newPath);
-  const target = fileSystem.open(newPath, "create");
+  const target = createAfresh(fileSystem, newPath);
   try {
     lookInto(fileSystem, path, (source) => {
       const chunk = new Uint8Array(Math.min(COPY_BYTES, length));

@@ -15,7 +15,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone, readWhole, removeIfThere } from "../fs/look.ts";
+import { createAfresh, isGone, readWhole } from "../fs/look.ts";
 import type { CursorState } from "./positions.ts";
 
 /** Name of the file. */
@@ -103,10 +103,9 @@ export function originOf(
 export function createOwner(fileSystem: FileSystem, directory: string): FileHandle | undefined {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
-  removeIfThere(fileSystem, newPath);
   let handle: FileHandle | undefined;
   try {
-    handle = fileSystem.open(newPath, "create");
+    handle = createAfresh(fileSystem, newPath);
     fileSystem.rename(newPath, path);
     return handle;
   } catch (error) {
