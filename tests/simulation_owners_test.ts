@@ -7,7 +7,7 @@ import { assert } from "@std/assert";
 import { noOwnerTotals, simulateOwners } from "./simulation_owners.ts";
 
 /** As many as take some seconds. */
-const SEEDS = 600;
+const SEEDS = 240;
 /** They are taken in parts, so that a failure says more than one seed. */
 const PARTS = 4;
 

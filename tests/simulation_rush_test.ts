@@ -7,7 +7,7 @@ import { assert } from "@std/assert";
 import { noRushTotals, simulateRush } from "./simulation_rush.ts";
 
 /** As many as take some seconds. */
-const SEEDS = 80;
+const SEEDS = 48;
 /** They are taken in parts, so that a failure says more than one seed. */
 const PARTS = 4;
 
