@@ -45,7 +45,7 @@ function* some(cases: Iterable<Case>): Generator<Case> {
 }
 
 test("FileBuffer survives any flipped bit of a small log", SLOW, async () => {
-  await checkAll(some(flips(closed, { spareStep: 64 })), tally, MANY);
+  await checkAll(some(flips(closed, { spareStep: 16 })), tally, MANY);
 });
 
 test("FileBuffer survives any flipped bit at the end of a log that was not closed", SLOW, async () => {
@@ -53,7 +53,7 @@ test("FileBuffer survives any flipped bit at the end of a log that was not close
 });
 
 test("FileBuffer survives a small log's files cut to any length", SLOW, async () => {
-  await checkAll(some(cuts(closed, { spareStep: 64 })), tally, MANY);
+  await checkAll(some(cuts(closed, { spareStep: 16 })), tally, MANY);
   await checkAll(some(cuts(killed, { onlyUnknown: true })), tally, MANY);
 });
 
