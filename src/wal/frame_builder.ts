@@ -211,7 +211,8 @@ export class FrameBuilder {
       header.putTime = putTime;
       header.flags = flags;
       header.count = count;
-      header.unacknowledged = unacknowledgedBefore(firstSequence, acknowledged);
+      // The usual case without arithmetic on infinity, which an engine does in floating point.
+      header.unacknowledged = acknowledged === Infinity ? 0 : unacknowledgedBefore(firstSequence, acknowledged);
       const checked = start === 0 ? this.#checkedView(end) : undefined;
       encodeFrameHeader(this.#bytes, this.#view, start, header, salt, checked);
       firstSequence += count;

@@ -127,6 +127,8 @@ export class Log implements LogView {
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
   #cancelSyncTimer: (() => void) | undefined;
   #failure: BufferFailedError | undefined;
+  /** How long ago that may be for a put to be acknowledged. */
+  readonly #maxUnconfirmedMs: number;
   /** When the directory was last confirmed to be ours before a write, on the log's own clock. */
   #confirmedAt: number;
 
@@ -138,6 +140,7 @@ export class Log implements LogView {
     const confirm = (): void => ownership.confirm();
     this.#options = options;
     this.#confirmedAt = options.time();
+    this.#maxUnconfirmedMs = maxUnconfirmedMs(options.fsync);
     this.#cursor = recovered.cursor;
     // A segment that a process left without a record is ours to write anew; until then nobody may read it.
     const hasEmptySegment = recovered.segments.at(-1)?.firstSequence === recovered.end.nextSequence;
@@ -324,9 +327,8 @@ export class Log implements LogView {
    * With "always" every put waits for one.
    */
   #confirmInTime(now: number): void {
-    const { fsync, ownership } = this.#options;
-    if (fsync === "always" || now - this.#confirmedAt < (fsync === "never" ? MAX_UNCONFIRMED_MS : fsync)) return;
-    ownership.confirm();
+    if (now - this.#confirmedAt < this.#maxUnconfirmedMs) return;
+    this.#options.ownership.confirm();
     this.#confirmedAt = now;
   }
 
@@ -535,4 +537,10 @@ export class Log implements LogView {
     this.#options.ownership.release();
     if (failure !== undefined) throw failure;
   }
+}
+
+/** How long ago the directory may have been confirmed to be ours; with "always" each put waits for it anyway. */
+function maxUnconfirmedMs(fsync: Fsync): number {
+  if (fsync === "always") return Infinity;
+  return fsync === "never" ? MAX_UNCONFIRMED_MS : fsync;
 }

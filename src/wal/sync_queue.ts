@@ -72,6 +72,8 @@ export class SyncQueue {
   readonly #options: SyncQueueOptions;
   /** With something that no sync has covered, or that is not acknowledged yet. */
   readonly #dirtyWriters = new Map<string, SegmentWriter>();
+  /** The one that something was done to last, if it is still among them. */
+  #touched: SegmentWriter | undefined;
   /** How many of the inherited segments, the first ones, are synced or gone. */
   #settledInherited = 0;
   #inheriting: Promise<void> | undefined;
@@ -118,7 +120,16 @@ export class SyncQueue {
 
   /** Something was done to a segment. */
   touched(writer: SegmentWriter): void {
+    // Nearly always the one before: a put pays for no look-up then.
+    if (writer === this.#touched) return;
+    this.#touched = writer;
     this.#dirtyWriters.set(writer.name, writer);
+  }
+
+  /** Nothing in a segment needs a sync any more. */
+  #settle(name: string): void {
+    this.#dirtyWriters.delete(name);
+    this.#touched = undefined;
   }
 
   /** A segment was created. */
@@ -128,7 +139,7 @@ export class SyncQueue {
 
   /** Nothing more is written to a segment. */
   retired(writer: SegmentWriter): void {
-    if (writer.isSettled) this.#dirtyWriters.delete(writer.name);
+    if (writer.isSettled) this.#settle(writer.name);
   }
 
   /** A segment that is gone needs no sync; one that is being synced is let go of after it. */
@@ -137,7 +148,7 @@ export class SyncQueue {
     if (this.#options.inherited.at(this.#settledInherited)?.name === name) this.#settledInherited++;
     if (this.#isRunning) return;
     this.#dirtyWriters.get(name)?.close();
-    this.#dirtyWriters.delete(name);
+    this.#settle(name);
   }
 
   /** Adds a waiter, whose bytes are written, and sees to it that there will be a sync. */
@@ -235,7 +246,7 @@ export class SyncQueue {
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;
-      this.#dirtyWriters.delete(writer.name);
+      this.#settle(writer.name);
       if (writer.isRetired) writer.close();
     }
   }
