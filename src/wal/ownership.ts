@@ -44,7 +44,7 @@ import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from 
 import type { CursorState } from "./positions.ts";
 
 /** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */
-const CONFIRMATIONS_A_TURN = 16;
+const CONFIRMATIONS_A_TURN = 8;
 
 /** What {@linkcode Ownership.take} takes. */
 export interface OwnershipOptions {

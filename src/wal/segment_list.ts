@@ -135,6 +135,8 @@ export class SegmentList {
 
   /** Whether, going by their names, some may go once `state` is durable. Cheap; `nextDroppable` looks closer. */
   mayDrop({ committed, resume, boundaries }: CommitState): boolean {
+    // Asked at every commit, mostly in a log of one segment.
+    if (this.#segments.count < 2) return false;
     return this.#seemsDone(this.#segments.behind(-1), committed) ||
       this.#seemsDone(this.#segments.behind(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
