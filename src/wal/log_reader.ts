@@ -230,16 +230,11 @@ export class LogReader {
     }
   }
 
-  /**
-   * At the start of a segment: its header's total counts what was lost before, too; ours doesn't. Returns where it was, and
-   * where it is: never before that.
-   */
-  #correctTotals(): { readonly from: LogPosition; readonly to: LogPosition } {
-    const from = this.#position;
-    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return { from, to: from };
+  /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. Never goes back. */
+  #correctTotals(): void {
+    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return;
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#open!.header;
-    this.#moveTo({ ...from, payloadBytes, logBytes });
-    return { from, to: this.#position };
+    this.#moveTo({ ...this.#position, payloadBytes, logBytes });
   }
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
@@ -253,8 +248,9 @@ export class LogReader {
     const isNext = !this.#passed.any && this.#frame!.firstSequence <= gathering.sequence;
     if (!isNext || header.codecVersion !== gathering.codecVersion) return false;
     gathering.isJson &&= header.isJson;
-    const { from, to } = this.#correctTotals();
-    if (from !== to) gathering.shift(from, to);
+    const from = this.#position;
+    this.#correctTotals();
+    if (this.#position !== from) gathering.shift(from, this.#position);
     return true;
   }
 
