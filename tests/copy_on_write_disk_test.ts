@@ -7,9 +7,9 @@
  */
 
 import { mkdirSync, readdirSync, statSync, truncateSync, unlinkSync } from "node:fs";
-import { assertEquals, assertGreater, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertGreater, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path/join";
-import { NoSpaceError } from "../mod.ts";
+import { BufferFailedError, NoSpaceError } from "../mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import { Books, call, fill, isLinux, isRoot, RECORD_BYTES, testUnless, withDirectory } from "./real_disk_tools.ts";
 
@@ -126,6 +126,27 @@ for (const [name, image] of [["btrfs", BTRFS], ["btrfs in mixed mode", MIXED]] a
   });
 }
 
+/**
+ * Takes everything out. A sync that fails for want of space ends the buffer (see `reserve.ts`): whether one does where there
+ * is no metadata left is up to the disk's own timer. Then the next `open()` must find room, and every record.
+ */
+async function drainAcrossFailedSyncs(books: Books): Promise<Books> {
+  for (let failures = 0; failures < 3; failures++) {
+    try {
+      await books.takeAll();
+      await books.buffer.close();
+      return books;
+    } catch (error) {
+      assertInstanceOf(error, BufferFailedError);
+      assertInstanceOf(error.cause, NoSpaceError);
+      assertEquals(error.cause.operation, "sync");
+      await books.buffer.close().catch(() => {});
+      books = await Books.open(books.path, books.values);
+    }
+  }
+  throw new Error("the reserve is given up, and yet each sync fails");
+}
+
 testUnless(noBtrfs, "FileBuffer drains a btrfs that has no room for metadata either", async () => {
   await withImage(BTRFS, async (disk) => {
     const books = await openWithRecords(join(disk, "buffer"), 1000);
@@ -133,10 +154,8 @@ testUnless(noBtrfs, "FileBuffer drains a btrfs that has no room for metadata eit
     assertThrows(() => {
       for (let i = 0; i < 1_000_000; i++) mkdirSync(join(disk, `${i}`.padEnd(200, "-")));
     }, Error);
-    await books.take();
-    await books.takeAll();
-    await books.buffer.close();
-    const again = await Books.open(books.path, []);
+    const drained = await drainAcrossFailedSyncs(books);
+    const again = await Books.open(drained.path, []);
     await again.buffer.close();
   });
 });
