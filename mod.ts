@@ -58,8 +58,8 @@ export {
   type StandardResult,
   type StandardSchema,
   textCodec,
-} from "./src/codec.ts";
-export { type Clock, systemClock, type TimerOptions } from "./src/clock.ts";
+} from "./src/base/codec.ts";
+export { type Clock, systemClock, type TimerOptions } from "./src/base/clock.ts";
 export type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./src/fs/file_system.ts";
 export type { Fsync } from "./src/wal/log.ts";
 export {

@@ -9,12 +9,12 @@
  * @module
  */
 
-import { AbortCalls } from "./abort_calls.ts";
-import type { Codec } from "./codec.ts";
+import { AbortCalls } from "./base/abort_calls.ts";
+import type { Codec } from "./base/codec.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
-import { WaitingLine } from "./waiting_line.ts";
+import { WaitingLine } from "./base/waiting_line.ts";
 import type { SequenceRange } from "./wal/damage.ts";
 
 /** What admission needs of the buffer. */

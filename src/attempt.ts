@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Clock } from "./clock.ts";
+import type { Clock } from "./base/clock.ts";
 import { DeliveryError } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
 

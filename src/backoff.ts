@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "./clock.ts";
+import type { Clock } from "./base/clock.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Reporter } from "./producer_events.ts";
 import { retryDelayMs, type RetryPolicy } from "./retry.ts";

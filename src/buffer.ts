@@ -9,7 +9,7 @@
  */
 
 import type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
-import { type Codec, jsonDecoderOfMany } from "./codec.ts";
+import { type Codec, jsonDecoderOfMany } from "./base/codec.ts";
 import { CodecError } from "./errors.ts";
 import type { SequenceRange } from "./wal/damage.ts";
 

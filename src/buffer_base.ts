@@ -25,10 +25,10 @@ import type {
 } from "./buffer.ts";
 import { Consumer } from "./consumer.ts";
 import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors.ts";
-import { checkListener } from "./listeners.ts";
+import { checkListener } from "./base/listeners.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
-import { TurnQueue } from "./turn_queue.ts";
+import { TurnQueue } from "./base/serial_queue.ts";
 import type { SequenceRange } from "./wal/damage.ts";
 
 /** What a buffer is made from. @internal */

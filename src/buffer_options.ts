@@ -5,8 +5,8 @@
  */
 
 import type { BufferEvent } from "./buffer_report.ts";
-import type { Clock } from "./clock.ts";
-import type { Codec } from "./codec.ts";
+import type { Clock } from "./base/clock.ts";
+import type { Codec } from "./base/codec.ts";
 
 /**
  * What to do with a put that doesn't fit the backlog.

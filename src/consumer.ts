@@ -18,7 +18,7 @@ import { Batch, batchId, type BatchIdentity, type BufferStats } from "./buffer.t
 import { BatchMismatchError, BufferEmptyError } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
-import type { MaybePromise } from "./turn_queue.ts";
+import type { MaybePromise } from "./base/serial_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";

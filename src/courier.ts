@@ -15,7 +15,7 @@
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Batch } from "./buffer.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "./base/clock.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
 import { CodecError, ProducerStoppedError } from "./errors.ts";

@@ -14,7 +14,7 @@ import { Buffer } from "node:buffer";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
 import type { RecordBuffer } from "./buffer.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "./base/clock.ts";
 import { CodecError, ProducerStoppedError } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Part } from "./parts.ts";

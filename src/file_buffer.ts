@@ -7,9 +7,9 @@
  */
 
 import type { BufferOptions } from "./buffer.ts";
-import { isJsonCodec } from "./codec.ts";
+import { isJsonCodec } from "./base/codec.ts";
 import { BaseBuffer } from "./buffer_base.ts";
-import { stampClock } from "./clock.ts";
+import { stampClock } from "./base/clock.ts";
 import { FileStore } from "./file_store.ts";
 import { detectFileSystem } from "./fs/detect.ts";
 import type { FileSystem } from "./fs/file_system.ts";

@@ -11,14 +11,14 @@
 
 import { dirname } from "@std/path/dirname";
 import type { BufferEvent, RecoveryReport } from "./buffer.ts";
-import type { Clock } from "./clock.ts";
-import type { Codec } from "./codec.ts";
+import type { Clock } from "./base/clock.ts";
+import type { Codec } from "./base/codec.ts";
 import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
 import type { FileSystem } from "./fs/file_system.ts";
 import { isNotThere } from "./fs/look.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { STATUS_NAME } from "./status.ts";
-import type { MaybePromise } from "./turn_queue.ts";
+import type { MaybePromise } from "./base/serial_queue.ts";
 import { CURSOR_NAME, NEW_CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";

@@ -9,12 +9,12 @@
 
 import type { BufferOptions, RecoveryReport } from "./buffer.ts";
 import { BaseBuffer } from "./buffer_base.ts";
-import { stampClock } from "./clock.ts";
-import { type Codec, isJsonCodec } from "./codec.ts";
+import { stampClock } from "./base/clock.ts";
+import { type Codec, isJsonCodec } from "./base/codec.ts";
 import { resolveOptions } from "./options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import type { MaybePromise } from "./turn_queue.ts";
-import { PacedAnswers } from "./turns.ts";
+import type { MaybePromise } from "./base/serial_queue.ts";
+import { PacedAnswers } from "./base/event_loop.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";

@@ -33,7 +33,7 @@
  */
 
 import type { RecordBuffer } from "./buffer.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "./base/clock.ts";
 import type { BufferErrorCode } from "./errors.ts";
 import { Failures } from "./failures.ts";
 import {

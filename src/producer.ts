@@ -30,7 +30,7 @@ import {
 } from "./errors.ts";
 import { Flushes } from "./flushes.ts";
 import { Lifetime } from "./lifetime.ts";
-import { checkListener } from "./listeners.ts";
+import { checkListener } from "./base/listeners.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./producer_events.ts";
 import {
   type CloseOptions,

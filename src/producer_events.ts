@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Clock } from "./clock.ts";
+import type { Clock } from "./base/clock.ts";
 import type { BufferError } from "./errors.ts";
-import { Listeners } from "./listeners.ts";
+import { Listeners } from "./base/listeners.ts";
 import { textOf } from "./verdict.ts";
 
 /**

@@ -6,7 +6,7 @@
  */
 
 import type { RecordBuffer } from "./buffer.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "./base/clock.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
 import { checkInteger, checkMethods, describe, MOST_MS } from "./options.ts";

@@ -35,7 +35,7 @@
  */
 
 import type { BufferStats } from "./buffer.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "./base/clock.ts";
 import {
   BUFFER_METRICS,
   isProducerStats,

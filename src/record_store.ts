@@ -8,9 +8,9 @@
  */
 
 import type { RecoveryReport } from "./buffer.ts";
-import type { Codec } from "./codec.ts";
+import type { Codec } from "./base/codec.ts";
 import type { BufferFailedError } from "./errors.ts";
-import type { MaybePromise } from "./turn_queue.ts";
+import type { MaybePromise } from "./base/serial_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/log_view.ts";

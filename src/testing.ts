@@ -136,4 +136,4 @@ export {
 } from "./fs/memory.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "./fs/file_system.ts";
 export { ManualClock, type ManualTimer } from "./manual_clock.ts";
-export type { Clock, TimerOptions } from "./clock.ts";
+export type { Clock, TimerOptions } from "./base/clock.ts";

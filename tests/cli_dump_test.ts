@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { bytesCodec, jsonCodec } from "../src/codec.ts";
+import { bytesCodec, jsonCodec } from "../src/base/codec.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { encodeSegmentHeader } from "../src/wal/format.ts";

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { bytesCodec, jsonCodec, textCodec } from "../src/codec.ts";
+import { bytesCodec, jsonCodec, textCodec } from "../src/base/codec.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";

@@ -8,7 +8,14 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { test } from "node:test";
 import { assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import { bytesCodec, type Codec, jsonCodec, jsonDecoderOfMany, type StandardSchema, textCodec } from "../src/codec.ts";
+import {
+  bytesCodec,
+  type Codec,
+  jsonCodec,
+  jsonDecoderOfMany,
+  type StandardSchema,
+  textCodec,
+} from "../src/base/codec.ts";
 
 const FILLER = 0xa5;
 

@@ -15,7 +15,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { Codec } from "../src/codec.ts";
+import type { Codec } from "../src/base/codec.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import {
   bytesOf,

@@ -4,8 +4,8 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { crc32 } from "../src/crc32.ts";
-import { crc32SeedSolver } from "../src/crc32_reverse.ts";
+import { crc32 } from "../src/base/crc32.ts";
+import { crc32SeedSolver } from "../src/base/crc32_seed.ts";
 import { bytesOf, garbage, seededRandom } from "./log_tools.ts";
 
 test("crc32SeedSolver() knows the seeds of known checksums", () => {

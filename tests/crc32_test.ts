@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../src/crc32.ts";
+import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../src/base/crc32.ts";
 
 /** The reference: the definition of the reflected CRC-32, bit by bit, without a table. */
 function referenceCrc32(bytes: Iterable<number>, seed = 0): number {

@@ -3,8 +3,8 @@
  */
 
 import type { Delivery, SendContext } from "../src/delivery.ts";
-import type { Codec } from "../src/codec.ts";
-import { jsonCodec } from "../src/codec.ts";
+import type { Codec } from "../src/base/codec.ts";
+import { jsonCodec } from "../src/base/codec.ts";
 
 /** How a delivery differs from the usual one. */
 export interface DeliveryData<T> {

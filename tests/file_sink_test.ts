@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError, NoSpaceError } from "../src/errors.ts";
 import { type Fault, MemoryFileSystem } from "../src/fs/memory.ts";
 import { type FileSink, fileSink, type FileSinkOptions } from "../src/sinks/file.ts";

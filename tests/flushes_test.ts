@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { AbortCalls } from "../src/abort_calls.ts";
+import { AbortCalls } from "../src/base/abort_calls.ts";
 import { Answers } from "../src/answers.ts";
 import { MemoryBuffer } from "../src/memory_buffer.ts";
 import { Flushes } from "../src/flushes.ts";

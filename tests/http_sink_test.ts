@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import { DeliveryError } from "../src/errors.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../src/sinks/http.ts";

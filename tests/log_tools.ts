@@ -9,7 +9,7 @@
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, fail } from "@std/assert";
 import type { BufferEvent, RecoveryReport } from "../src/buffer.ts";
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import { FileBuffer, type FileBufferOptions } from "../src/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";

@@ -3,7 +3,7 @@
  * buffer and a producer to which everything happens that is counted.
  */
 
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import type { DeadLetter } from "../src/dead_letters.ts";
 import { DeliveryError } from "../src/errors.ts";
 import { FileBuffer } from "../src/file_buffer.ts";

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import type * as KafkaJs from "npm:kafkajs@2.2.4";
-import { bytesCodec } from "../src/codec.ts";
+import { bytesCodec } from "../src/base/codec.ts";
 import { RecordTooLargeError } from "../src/errors.ts";
 import { mulberry32 } from "../src/fs/memory_disk.ts";
 import { MemoryBuffer } from "../src/memory_buffer.ts";

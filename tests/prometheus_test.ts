@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { DamagedLogError } from "../src/errors.ts";
-import type { Codec } from "../src/codec.ts";
+import type { Codec } from "../src/base/codec.ts";
 import {
   assertRows,
   assertSetAside,

@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { textCodec } from "../src/codec.ts";
+import { textCodec } from "../src/base/codec.ts";
 import { DeliveryError } from "../src/errors.ts";
 import { appendSink, streamSink } from "../src/sinks/stream.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";

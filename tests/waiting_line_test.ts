@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { WaitingLine } from "../src/waiting_line.ts";
+import { WaitingLine } from "../src/base/waiting_line.ts";
 import { seededRandom } from "./log_tools.ts";
 
 test("WaitingLine keeps the order, whoever joins and leaves", () => {

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 
 /** Done; for commands that judge: the log is sound. */

@@ -13,7 +13,7 @@
  * @module
  */
 
-import { abortable } from "../sinks/abortable.ts";
+import { abortable } from "../base/abortable.ts";
 import { textOf } from "../verdict.ts";
 import { judgeLine, type LineFormat } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./lines.ts";

@@ -54,7 +54,7 @@ import { topCommand } from "./top.ts";
 import { verifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
-export type { Clock, TimerOptions } from "../clock.ts";
+export type { Clock, TimerOptions } from "../base/clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 export type { CommandContext, Output, WriteOptions } from "./command.ts";
 

@@ -8,7 +8,7 @@
 
 import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
-import { nextTurn } from "../turns.ts";
+import { nextTurn } from "../base/event_loop.ts";
 import { Ownership } from "../wal/ownership.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { KnownLosses } from "../wal/known_losses.ts";

@@ -3,7 +3,7 @@
  * about their place in a log.
  *
  * For that the salt must be known. Where both copies of a segment's header are lost, it is computed from a frame (see
- * `crc32_reverse.ts`). A salt fits any one frame, so it is believed only if the frame behind goes on with the next
+ * `crc32_seed.ts`). A salt fits any one frame, so it is believed only if the frame behind goes on with the next
  * sequence and has the right checksum, too: by accident that happens once in 2^32 times.
  *
  * Guarantees: pure; no length is trusted that reaches behind the data; what looks like frames and isn't costs a bounded
@@ -12,7 +12,7 @@
  * @module
  */
 
-import { crc32SeedSolver } from "../crc32_reverse.ts";
+import { crc32SeedSolver } from "../base/crc32_seed.ts";
 import {
   decodeFrameHeader,
   FLAG_CONTINUED,

@@ -12,7 +12,7 @@ import type { DeadLetter } from "../dead_letters.ts";
 import { FileSystemError, NoSpaceError } from "../errors.ts";
 import { FileBuffer } from "../file_buffer.ts";
 import { Producer } from "../producer.ts";
-import { abortable } from "../sinks/abortable.ts";
+import { abortable } from "../base/abortable.ts";
 import type { CommandContext } from "./command.ts";
 import { Intake } from "./intake.ts";
 import { lineCodec } from "./line_formats.ts";

@@ -11,7 +11,7 @@
 
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../base/clock.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { type CommandContext, type Output, OutputClosedError } from "./command.ts";
 

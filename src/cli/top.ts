@@ -9,7 +9,7 @@
  */
 
 import { join } from "@std/path/join";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { lookInto } from "../fs/look.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { nextTurn, Turns } from "../turns.ts";
+import { nextTurn, Turns } from "../base/event_loop.ts";
 import type { CommandContext } from "./command.ts";
 import { Progress } from "./progress.ts";
 import type { DirectoryPicture, ScanItem } from "./scan.ts";

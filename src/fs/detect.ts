@@ -7,7 +7,7 @@
  * @module
  */
 
-import { runtimeName } from "../runtime.ts";
+import { runtimeName } from "../base/runtime.ts";
 import type { FileSystem } from "./file_system.ts";
 
 /**

@@ -13,7 +13,7 @@
  */
 
 import { dirname } from "@std/path/dirname";
-import { crc32 } from "../crc32.ts";
+import { crc32 } from "../base/crc32.ts";
 import { DamagedLogError, FileSystemError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";

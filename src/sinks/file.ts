@@ -44,8 +44,8 @@ import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } fr
 import { closeQuietly } from "../fs/close.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
-import { TurnQueue } from "../turn_queue.ts";
-import { inTurn } from "./abortable.ts";
+import { TurnQueue } from "../base/serial_queue.ts";
+import { inTurn } from "../base/abortable.ts";
 import { DeliveryJournal, readJournal } from "./delivery_journal.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 

@@ -30,10 +30,10 @@
  * @module
  */
 
-import { type Clock, systemClock } from "../clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Send, SendContext } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
-import { abortable } from "./abortable.ts";
+import { abortable } from "../base/abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 import { retryAfterMs } from "./retry_after.ts";
 

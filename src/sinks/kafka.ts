@@ -37,7 +37,7 @@
 import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
-import { abortable } from "./abortable.ts";
+import { abortable } from "../base/abortable.ts";
 
 /**
  * Header values as both clients take and give them.

@@ -23,7 +23,7 @@
 import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors.ts";
-import { abortable } from "./abortable.ts";
+import { abortable } from "../base/abortable.ts";
 import { bufferOf, type RecordIdentity, type SinkResult } from "./identity.ts";
 
 export type { Delivery, Send, SendContext } from "../delivery.ts";

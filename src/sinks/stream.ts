@@ -18,8 +18,8 @@
 
 import type { Delivery, Send, SendContext } from "../delivery.ts";
 import { DeliveryError } from "../errors.ts";
-import { TurnQueue } from "../turn_queue.ts";
-import { inTurn } from "./abortable.ts";
+import { TurnQueue } from "../base/serial_queue.ts";
+import { inTurn } from "../base/abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";
 
 export type { LineOptions } from "./ndjson.ts";

@@ -17,7 +17,7 @@
  */
 
 import { type BufferFailedError, FileSystemError } from "../errors.ts";
-import { nextTurn, Turns } from "../turns.ts";
+import { nextTurn, Turns } from "../base/event_loop.ts";
 import type { Cursor } from "./cursor.ts";
 import type { CommitState, SegmentList } from "./segment_list.ts";
 

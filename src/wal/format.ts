@@ -118,8 +118,8 @@
  * @module
  */
 
-import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../crc32.ts";
-import type { SeedSolver } from "../crc32_reverse.ts";
+import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../base/crc32.ts";
+import type { SeedSolver } from "../base/crc32_seed.ts";
 import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./fields.ts";
 import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./positions.ts";
 

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Codec } from "../codec.ts";
+import type { Codec } from "../base/codec.ts";
 import {
   checkedPart,
   encodeFrameHeader,

@@ -17,10 +17,10 @@
  * @module
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { BufferFailedError, FileSystemError } from "../errors.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { PacedAnswers } from "../turns.ts";
+import { PacedAnswers } from "../base/event_loop.ts";
 import { Commits } from "./commits.ts";
 import type { Cursor } from "./cursor.ts";
 import type { DamagedRegion } from "./damage.ts";

@@ -16,8 +16,8 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import type { MaybePromise } from "../turn_queue.ts";
-import { nextTurn, Turns } from "../turns.ts";
+import type { MaybePromise } from "../base/serial_queue.ts";
+import { nextTurn, Turns } from "../base/event_loop.ts";
 import {
   addFrameChecksum,
   FRAME_HEADER_BYTES,

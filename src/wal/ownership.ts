@@ -33,12 +33,12 @@
 import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
-import { crc32 } from "../crc32.ts";
+import { crc32 } from "../base/crc32.ts";
 import { OwnershipLostError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { isNotThere } from "../fs/look.ts";
-import { nextTurn } from "../turns.ts";
+import { nextTurn } from "../base/event_loop.ts";
 import { lockDirectory } from "./lock.ts";
 import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
 import type { CursorState } from "./positions.ts";

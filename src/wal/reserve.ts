@@ -41,7 +41,7 @@ import { FileSystemError, NoSpaceError } from "../errors.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
-import { nextTurn } from "../turns.ts";
+import { nextTurn } from "../base/event_loop.ts";
 
 /** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
 export const RESERVE_PART_BYTES: number = 256 * 1024;

@@ -26,9 +26,9 @@
  * @module
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { nextTurn, Turns } from "../turns.ts";
+import { nextTurn, Turns } from "../base/event_loop.ts";
 import type { Cursor } from "./cursor.ts";
 import type { LogPosition } from "./format.ts";
 import type { Segment } from "./segments.ts";

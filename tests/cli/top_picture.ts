@@ -14,7 +14,7 @@ import { join } from "@std/path/join";
 import { FileBuffer } from "../../mod.ts";
 import type { Output } from "../../src/cli/command.ts";
 import { topCommand } from "../../src/cli/top.ts";
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import { startChild } from "../child.ts";
 import { visible } from "../top_tools.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { TurnQueue } from "../turn_queue.ts";
+import type { TurnQueue } from "./serial_queue.ts";
 
 /** Settles as `work` does, or rejects with the signal's reason once it is aborted, whichever comes first. */
 export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
