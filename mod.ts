@@ -88,4 +88,4 @@ export {
   ProducerStoppedError,
   RecordTooLargeError,
   UnsupportedVersionError,
-} from "./src/errors.ts";
+} from "./src/errors/mod.ts";

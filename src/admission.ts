@@ -11,7 +11,7 @@
 
 import { AbortCalls } from "./base/abort_calls.ts";
 import type { Codec } from "./base/codec.ts";
-import { BufferFullError, CodecError, RecordTooLargeError } from "./errors.ts";
+import { BufferFullError, CodecError, RecordTooLargeError } from "./errors/mod.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import { WaitingLine } from "./base/waiting_line.ts";

@@ -11,7 +11,7 @@
  */
 
 import type { Clock } from "./base/clock.ts";
-import { DeliveryError } from "./errors.ts";
+import { DeliveryError } from "./errors/mod.ts";
 import type { Lifetime } from "./lifetime.ts";
 
 /** How long what was aborted because the producer ends may take to answer: a socket is closed in far less. */

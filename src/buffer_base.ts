@@ -24,7 +24,7 @@ import type {
   WaitOptions,
 } from "./buffer.ts";
 import { Consumer } from "./consumer.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors.ts";
+import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors/mod.ts";
 import { checkListener } from "./base/listeners.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";

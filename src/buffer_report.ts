@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BufferError, NoSpaceError } from "./errors.ts";
+import type { BufferError, NoSpaceError } from "./errors/mod.ts";
 import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
 
 /**

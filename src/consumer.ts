@@ -15,7 +15,7 @@
 
 import { isDue, isFull, type Pending } from "./batcher.ts";
 import { Batch, batchId, type BatchIdentity, type BufferStats } from "./buffer.ts";
-import { BatchMismatchError, BufferEmptyError } from "./errors.ts";
+import { BatchMismatchError, BufferEmptyError } from "./errors/mod.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import type { MaybePromise } from "./base/serial_queue.ts";

@@ -18,7 +18,7 @@ import type { Batch } from "./buffer.ts";
 import type { Clock } from "./base/clock.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { CodecError, ProducerStoppedError } from "./errors.ts";
+import { CodecError, ProducerStoppedError } from "./errors/mod.ts";
 import type { Lifetime } from "./lifetime.ts";
 import { Part } from "./parts.ts";
 import type { Reporter } from "./producer_events.ts";

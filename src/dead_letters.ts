@@ -15,7 +15,7 @@ import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
 import type { RecordBuffer } from "./buffer.ts";
 import type { Clock } from "./base/clock.ts";
-import { CodecError, ProducerStoppedError } from "./errors.ts";
+import { CodecError, ProducerStoppedError } from "./errors/mod.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Part } from "./parts.ts";
 import type { Reporter } from "./producer_events.ts";

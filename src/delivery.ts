@@ -1,6 +1,6 @@
 /**
  * What stands between a producer and its target: what is handed over, and what the target's side may answer. Types
- * only; `errors.ts` has the error that says more than "it failed".
+ * only; `mod.ts` has the error that says more than "it failed".
  *
  * A {@linkcode Send} sees a {@linkcode Delivery}, not the batch itself, because a batch may have to go in parts: halved,
  * if it is too large for the target, or only those of its records that failed before. Each part has an id of its own.

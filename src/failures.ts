@@ -10,7 +10,7 @@
  * @module
  */
 
-import { DeliveryError } from "./errors.ts";
+import { DeliveryError } from "./errors/mod.ts";
 import { OTHER_ERROR } from "./metrics.ts";
 import type { ProducerEvent } from "./producer_events.ts";
 

@@ -13,7 +13,7 @@ import { dirname } from "@std/path/dirname";
 import type { BufferEvent, RecoveryReport } from "./buffer.ts";
 import type { Clock } from "./base/clock.ts";
 import type { Codec } from "./base/codec.ts";
-import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors.ts";
+import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors/mod.ts";
 import type { FileSystem } from "./fs/file_system.ts";
 import { isNotThere } from "./fs/look.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";

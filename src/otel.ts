@@ -34,7 +34,7 @@
 
 import type { RecordBuffer } from "./buffer.ts";
 import { systemClock } from "./base/clock.ts";
-import type { BufferErrorCode } from "./errors.ts";
+import type { BufferErrorCode } from "./errors/mod.ts";
 import { Failures } from "./failures.ts";
 import {
   ATTEMPT_DURATION,

@@ -27,7 +27,7 @@ import {
   BufferEmptyError,
   ProducerClosedError,
   ProducerStoppedError,
-} from "./errors.ts";
+} from "./errors/mod.ts";
 import { Flushes } from "./flushes.ts";
 import { Lifetime } from "./lifetime.ts";
 import { checkListener } from "./base/listeners.ts";

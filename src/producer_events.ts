@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from "./base/clock.ts";
-import type { BufferError } from "./errors.ts";
+import type { BufferError } from "./errors/mod.ts";
 import { Listeners } from "./base/listeners.ts";
 import { textOf } from "./verdict.ts";
 

@@ -9,7 +9,7 @@
 
 import type { RecoveryReport } from "./buffer.ts";
 import type { Codec } from "./base/codec.ts";
-import type { BufferFailedError } from "./errors.ts";
+import type { BufferFailedError } from "./errors/mod.ts";
 import type { MaybePromise } from "./base/serial_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
 import type { CommitState } from "./wal/segment_list.ts";

@@ -20,7 +20,7 @@
 import { join } from "@std/path/join";
 import type { BufferStats } from "./buffer.ts";
 import { crc32 } from "./base/crc32.ts";
-import { FileSystemError } from "./errors.ts";
+import { FileSystemError } from "./errors/mod.ts";
 import { closeQuietly } from "./fs/close.ts";
 import type { FileSystem } from "./fs/file_system.ts";
 import type { Fsync } from "./wal/log.ts";

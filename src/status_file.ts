@@ -13,7 +13,7 @@ import process from "node:process";
 import { join } from "@std/path/join";
 import type { BufferEvent, BufferStats } from "./buffer.ts";
 import type { Clock } from "./base/clock.ts";
-import { FileSystemError } from "./errors.ts";
+import { FileSystemError } from "./errors/mod.ts";
 import { closeQuietly } from "./fs/close.ts";
 import type { FileHandle, FileSystem } from "./fs/file_system.ts";
 import {

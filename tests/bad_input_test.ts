@@ -606,7 +606,7 @@ for (const [code, provoke] of Object.entries(PROVOKED)) {
 }
 
 test("BufferError: every code of the source is provoked", () => {
-  const source = readFileSync(new URL("../src/error_base.ts", import.meta.url), "utf8");
+  const source = readFileSync(new URL("../src/errors/base.ts", import.meta.url), "utf8");
   const [, union] = /export type BufferErrorCode =([^;]*);/.exec(source)!;
   const codes = Array.from(union.matchAll(/"([A-Z_]+)"/g), ([, code]) => code);
   assertEquals(Object.keys(PROVOKED).sort(), codes.sort());

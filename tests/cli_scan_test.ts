@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
-import { UnsupportedVersionError } from "../src/errors.ts";
+import { UnsupportedVersionError } from "../src/errors/mod.ts";
 import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import type { SequenceRange } from "../src/wal/damage.ts";

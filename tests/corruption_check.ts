@@ -30,7 +30,7 @@
 import { setImmediate } from "node:timers";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, fail } from "@std/assert";
-import { DamagedLogError, UnsupportedVersionError } from "../src/errors.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import type { SequenceRange } from "../src/wal/damage.ts";

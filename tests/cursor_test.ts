@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../src/errors.ts";
+import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import type { CursorOwner, CursorPositions, LogPosition } from "../src/wal/format.ts";

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { DamagedLogError } from "../src/errors.ts";
+import { DamagedLogError } from "../src/errors/mod.ts";
 import {
   assertRecovers,
   assertSameBytes,

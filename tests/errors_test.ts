@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import * as module from "../src/errors.ts";
+import * as module from "../src/errors/mod.ts";
 import {
   BatchMismatchError,
   BufferClosedError,
@@ -27,7 +27,7 @@ import {
   ProducerStoppedError,
   RecordTooLargeError,
   UnsupportedVersionError,
-} from "../src/errors.ts";
+} from "../src/errors/mod.ts";
 
 /** A class of error, whatever its constructor takes. */
 type ErrorClass<T extends BufferError = BufferError> = new (...args: never[]) => T;

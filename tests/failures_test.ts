@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { DeliveryError, NoSpaceError } from "../src/errors.ts";
+import { DeliveryError, NoSpaceError } from "../src/errors/mod.ts";
 import { type FailedAttempt, Failures } from "../src/failures.ts";
 
 /** What decides on the reason. */

@@ -8,7 +8,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { BufferEmptyError } from "../src/errors.ts";
+import { BufferEmptyError } from "../src/errors/mod.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import type { Fsync } from "../src/wal/log.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
-import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError, NoSpaceError } from "../src/errors.ts";
+import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
 import { type Fault, MemoryFileSystem } from "../src/fs/memory.ts";
 import { type FileSink, fileSink, type FileSinkOptions } from "../src/sinks/file.ts";
 import { contextOf, deliveryOf } from "./deliveries.ts";

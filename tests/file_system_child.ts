@@ -9,7 +9,7 @@
 
 import process from "node:process";
 import { text } from "node:stream/consumers";
-import type { FileSystemError } from "../src/errors.ts";
+import type { FileSystemError } from "../src/errors/mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import type { FileSystem, OpenMode } from "../src/fs/file_system.ts";
 

@@ -8,7 +8,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path/join";
-import { FileSystemError } from "../src/errors.ts";
+import { FileSystemError } from "../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 
 /** A file system to test, and an empty directory in it. */

@@ -11,7 +11,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path/join";
-import type { FileSystemError } from "../src/errors.ts";
+import type { FileSystemError } from "../src/errors/mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import type { FileHandle } from "../src/fs/file_system.ts";
 import { assertErrno, bytesOf, contentOf } from "./file_system_conformance.ts";

@@ -9,7 +9,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { join } from "@std/path/join";
-import { NoSpaceError, PermissionError } from "../src/errors.ts";
+import { NoSpaceError, PermissionError } from "../src/errors/mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";

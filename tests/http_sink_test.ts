@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
-import { DeliveryError } from "../src/errors.ts";
+import { DeliveryError } from "../src/errors/mod.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../src/sinks/http.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";

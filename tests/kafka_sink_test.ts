@@ -9,7 +9,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncl
 // Types only, so that Bun and Node, which strip them, don't look for the packages.
 import type { KafkaJS as Confluent } from "npm:@confluentinc/kafka-javascript@1.10.1";
 import type * as KafkaJs from "npm:kafkajs@2.2.4";
-import { DeliveryError } from "../src/errors.ts";
+import { DeliveryError } from "../src/errors/mod.ts";
 import { kafkaIdentity, type KafkaMessage, type KafkaProducer, kafkaSink } from "../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
 import { turn, watch } from "./instrumented_disk.ts";

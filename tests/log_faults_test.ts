@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { BufferError, BufferFailedError, FileSystemError } from "../src/errors.ts";
+import { BufferError, BufferFailedError, FileSystemError } from "../src/errors/mod.ts";
 import type { Fault, MemoryOperation } from "../src/fs/memory.ts";
 import type { Fsync } from "../src/wal/log.ts";
 import { InstrumentedDisk, shortName, trackHandles, turn } from "./instrumented_disk.ts";

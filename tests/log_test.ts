@@ -12,7 +12,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { BufferClosedError, BufferFailedError, FileSystemError, NoSpaceError } from "../src/errors.ts";
+import { BufferClosedError, BufferFailedError, FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
 import type { Fault, MemoryFileSystem } from "../src/fs/memory.ts";
 import { decodeSegmentHeader } from "../src/wal/format.ts";
 import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "./instrumented_disk.ts";

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { table } from "../src/cli/text.ts";
 import { ManualClock } from "../src/manual_clock.ts";
-import { FileSystemError } from "../src/errors.ts";
+import { FileSystemError } from "../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";

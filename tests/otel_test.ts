@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { BufferEvent, BufferStats } from "../src/buffer.ts";
-import { BufferFailedError, NoSpaceError } from "../src/errors.ts";
+import { BufferFailedError, NoSpaceError } from "../src/errors/mod.ts";
 import { MemoryBuffer } from "../src/memory_buffer.ts";
 import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
 import { instrument, type InstrumentOptions } from "../src/otel.ts";

@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { FileSystemError } from "../src/errors.ts";
+import { FileSystemError } from "../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { InstrumentedDisk, trackHandles } from "./instrumented_disk.ts";

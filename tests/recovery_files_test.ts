@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
-import { DamagedLogError, UnsupportedVersionError } from "../src/errors.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import { CURSOR_VERSION, SEGMENT_VERSION } from "../src/wal/format.ts";
 import { assertRows, hitHeader, makeBase, makeForeign, range, RECORDS, type Row, SMALL } from "./damaged_logs.ts";
 import {

@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
-import { DamagedLogError } from "../src/errors.ts";
+import { DamagedLogError } from "../src/errors/mod.ts";
 import type { Codec } from "../src/base/codec.ts";
 import {
   assertRows,

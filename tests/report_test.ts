@@ -14,7 +14,7 @@ import { renderReport } from "../src/cli/report_page.ts";
 import { recoverySteps } from "../src/cli/report_recovery.ts";
 import { NoBufferError, type ScanItem } from "../src/cli/scan.ts";
 import { verifyCommand } from "../src/cli/verify.ts";
-import { FileSystemError, PermissionError, UnsupportedVersionError } from "../src/errors.ts";
+import { FileSystemError, PermissionError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import { MemoryFileSystem } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";
 import { segmentName } from "../src/wal/format.ts";

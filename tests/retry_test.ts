@@ -12,7 +12,7 @@ import {
   DeliveryError,
   fileSystemError,
   RecordTooLargeError,
-} from "../src/errors.ts";
+} from "../src/errors/mod.ts";
 import { type Failure, mayPass, retryDelayMs, type RetryPolicy } from "../src/retry.ts";
 
 const POLICY: RetryPolicy = { firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity };

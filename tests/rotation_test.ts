@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { FileSystemError, NoSpaceError } from "../src/errors.ts";
+import { FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
 import type { Fault } from "../src/fs/memory.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";

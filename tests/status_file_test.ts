@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { type BufferEvent, BufferFullError, FileBuffer, type FileBufferOptions, textCodec } from "../mod.ts";
-import { fileSystemError } from "../src/errors.ts";
+import { fileSystemError } from "../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/fs/memory.ts";
 import { ManualClock } from "../src/manual_clock.ts";

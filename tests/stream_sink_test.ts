@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
-import { DeliveryError } from "../src/errors.ts";
+import { DeliveryError } from "../src/errors/mod.ts";
 import { appendSink, streamSink } from "../src/sinks/stream.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
 import { turn, watch } from "./instrumented_disk.ts";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Batch } from "../src/buffer.ts";
-import { BufferFailedError, type FileSystemError } from "../src/errors.ts";
+import { BufferFailedError, type FileSystemError } from "../src/errors/mod.ts";
 import type { FileBuffer } from "../src/file_buffer.ts";
 import {
   InstrumentedDisk,

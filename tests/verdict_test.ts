@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { DeliveryError, type DeliveryErrorData } from "../src/errors.ts";
+import { DeliveryError, type DeliveryErrorData } from "../src/errors/mod.ts";
 import { judge, textOf, type Verdict } from "../src/verdict.ts";
 
 const ALL = [0, 1, 2, 3];

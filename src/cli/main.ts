@@ -28,7 +28,7 @@
 import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { BufferError } from "../errors.ts";
+import { BufferError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { parseArguments, suggest } from "./arguments.ts";

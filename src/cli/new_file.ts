@@ -11,7 +11,7 @@
 
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { FileSystemError, fileSystemError, PermissionError } from "../errors.ts";
+import { FileSystemError, fileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 

@@ -8,7 +8,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { CodecError } from "../errors.ts";
+import { CodecError } from "../errors/mod.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import type { Output } from "./command.ts";

@@ -10,7 +10,7 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../errors.ts";
+import { UnsupportedVersionError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isGone, readWhole } from "../fs/look.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";

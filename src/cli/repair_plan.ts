@@ -19,7 +19,7 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../errors.ts";
+import { UnsupportedVersionError } from "../errors/mod.ts";
 import { isGone } from "../fs/look.ts";
 import { Cursor } from "../wal/cursor.ts";
 import type { SequenceRange } from "../wal/damage.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { LockOwner } from "../errors.ts";
+import type { LockOwner } from "../errors/mod.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import type { DirectoryPicture } from "./scan.ts";
 

@@ -9,7 +9,7 @@
  */
 
 import type { Send } from "../delivery.ts";
-import { DeliveryError } from "../errors.ts";
+import { DeliveryError } from "../errors/mod.ts";
 import { fileSink } from "../sinks/file.ts";
 import { httpSink } from "../sinks/http.ts";
 import { appendSink } from "../sinks/stream.ts";

@@ -10,7 +10,7 @@
 
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { lookInto } from "../fs/look.ts";
 import { readStatus } from "../status.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { LockOwner } from "../errors.ts";
+import type { LockOwner } from "../errors/mod.ts";
 import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../status.ts";
 import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 

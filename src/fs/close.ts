@@ -7,7 +7,7 @@
  * @module
  */
 
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle } from "./file_system.ts";
 
 /** Closes a file; a failure to do so is ignored. */

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { closeQuietly } from "./close.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 

@@ -33,7 +33,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors.ts";
+import { fileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import {
   createFile,

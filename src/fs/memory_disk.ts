@@ -11,7 +11,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors.ts";
+import { fileSystemError } from "../errors/mod.ts";
 import type { FileIdentity } from "./file_system.ts";
 
 /** What a copy-on-write disk copies at a time: the block size of btrfs, and the least that ZFS and XFS use. */

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors.ts";
+import { fileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "./file_system.ts";
 import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 

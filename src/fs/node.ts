@@ -19,7 +19,7 @@ import * as fs from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { type FileSystemError, fileSystemError } from "../errors.ts";
+import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";

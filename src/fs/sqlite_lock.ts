@@ -28,7 +28,7 @@
 
 import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
-import { type FileSystemError, fileSystemError } from "../errors.ts";
+import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
 /**

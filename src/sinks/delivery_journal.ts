@@ -14,7 +14,7 @@
 
 import { dirname } from "@std/path/dirname";
 import { crc32 } from "../base/crc32.ts";
-import { DamagedLogError, FileSystemError } from "../errors.ts";
+import { DamagedLogError, FileSystemError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { removeIfThere } from "../fs/look.ts";

@@ -36,7 +36,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../delivery.ts";
-import { DeliveryError } from "../errors.ts";
+import { DeliveryError } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 
 /**

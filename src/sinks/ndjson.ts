@@ -9,7 +9,7 @@
  */
 
 import type { Delivery } from "../delivery.ts";
-import { DeliveryError } from "../errors.ts";
+import { DeliveryError } from "../errors/mod.ts";
 
 /**
  * How records become lines.

@@ -19,7 +19,7 @@
  */
 
 import type { Delivery, Send } from "../delivery.ts";
-import { DeliveryError, type FailedRecord } from "../errors.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 import type { RecordIdentity, SinkResult } from "./identity.ts";
 import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { DeliveryError } from "../errors.ts";
+import { DeliveryError } from "../errors/mod.ts";
 
 /**
  * A table's name, or the names of its schema and of the table. They are quoted, so case matters.

@@ -22,7 +22,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../delivery.ts";
-import { DeliveryError, type FailedRecord } from "../errors.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 import { bufferOf, type RecordIdentity, type SinkResult } from "./identity.ts";
 

@@ -17,7 +17,7 @@
  */
 
 import type { Delivery, Send, SendContext } from "../delivery.ts";
-import { DeliveryError } from "../errors.ts";
+import { DeliveryError } from "../errors/mod.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";

@@ -16,7 +16,7 @@
  * @module
  */
 
-import { type BufferFailedError, FileSystemError } from "../errors.ts";
+import { type BufferFailedError, FileSystemError } from "../errors/mod.ts";
 import { nextTurn, Turns } from "../base/event_loop.ts";
 import type { Cursor } from "./cursor.ts";
 import type { CommitState, SegmentList } from "./segment_list.ts";

@@ -8,7 +8,7 @@
  */
 
 import { join } from "@std/path/join";
-import { BufferLockedError } from "../errors.ts";
+import { BufferLockedError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { createAfresh, lookInto } from "../fs/look.ts";

@@ -18,7 +18,7 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { readWhole, removeIfThere } from "../fs/look.ts";

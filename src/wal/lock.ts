@@ -8,7 +8,7 @@
  */
 
 import { join } from "@std/path/join";
-import { BufferLockedError, FileSystemError } from "../errors.ts";
+import { BufferLockedError, FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
 import { readOwner } from "./owner_file.ts";
 

@@ -18,7 +18,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { BufferFailedError, FileSystemError } from "../errors.ts";
+import { BufferFailedError, FileSystemError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { PacedAnswers } from "../base/event_loop.ts";
 import { Commits } from "./commits.ts";

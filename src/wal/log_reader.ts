@@ -13,7 +13,7 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../errors.ts";
+import { UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import type { MaybePromise } from "../base/serial_queue.ts";

@@ -12,7 +12,7 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, type LockOwner, NoSpaceError } from "../errors.ts";
+import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { createAfresh, isGone, readWhole } from "../fs/look.ts";

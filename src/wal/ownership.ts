@@ -34,7 +34,7 @@ import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { crc32 } from "../base/crc32.ts";
-import { OwnershipLostError } from "../errors.ts";
+import { OwnershipLostError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { isNotThere } from "../fs/look.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { DamagedLogError } from "../errors.ts";
+import { DamagedLogError } from "../errors/mod.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { describeFinding } from "./recovery.ts";

@@ -9,7 +9,7 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, sizeOf } from "../fs/look.ts";

@@ -24,7 +24,7 @@
  */
 
 import { join } from "@std/path/join";
-import { DamagedLogError, UnsupportedVersionError } from "../errors.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { Cursor, CURSOR_NAME } from "./cursor.ts";

@@ -37,7 +37,7 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError } from "../errors.ts";
+import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";

@@ -17,7 +17,7 @@
 
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
-import { FileSystemError } from "../errors.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
 import {

@@ -14,7 +14,7 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError } from "../errors.ts";
+import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { removeIfThere } from "../fs/look.ts";

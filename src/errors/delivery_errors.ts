@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferError } from "./error_base.ts";
+import { BufferError } from "./base.ts";
 
 /**
  * A record of a delivery that the target did not take.

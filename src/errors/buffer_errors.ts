@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferError } from "./error_base.ts";
+import { BufferError } from "./base.ts";
 
 /**
  * Thrown by `emit()` when there is no uncommitted record.

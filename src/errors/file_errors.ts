@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferError } from "./error_base.ts";
+import { BufferError } from "./base.ts";
 
 /**
  * Thrown with `onDamage: "fail"`, by `open()` or by the `emit()` that meets the damage.

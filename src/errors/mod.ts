@@ -10,7 +10,7 @@
  * @module
  */
 
-export { BufferError, type BufferErrorCode } from "./error_base.ts";
+export { BufferError, type BufferErrorCode } from "./base.ts";
 export {
   BatchMismatchError,
   BufferClosedError,
