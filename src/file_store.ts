@@ -15,7 +15,7 @@ import type { Clock } from "./base/clock.ts";
 import type { Codec } from "./base/codec.ts";
 import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors/mod.ts";
 import type { FileSystem } from "./fs/file_system.ts";
-import { isNotThere } from "./fs/look.ts";
+import { isNotThere } from "./fs/file_helpers.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { STATUS_NAME } from "./status.ts";
 import type { MaybePromise } from "./base/serial_queue.ts";

@@ -13,7 +13,7 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, lookInto, sizeOf } from "../fs/look.ts";
+import { isGone, lookInto, sizeOf } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";

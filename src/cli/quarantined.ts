@@ -12,7 +12,7 @@
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isGone, readWhole } from "../fs/look.ts";
+import { isGone, readWhole } from "../fs/file_helpers.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
 import type { SegmentPlace } from "../wal/segments.ts";

@@ -20,7 +20,7 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone } from "../fs/look.ts";
+import { isGone } from "../fs/file_helpers.ts";
 import { Cursor } from "../wal/cursor.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";

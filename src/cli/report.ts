@@ -17,7 +17,7 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./command.ts";
-import { isTaken, writeNewFile } from "./new_file.ts";
+import { isTaken, writeNewFile } from "../fs/replace_file.ts";
 import type { ReportData } from "./report_data.ts";
 import { renderReport } from "./report_page.ts";
 import { problemsOf } from "./report_recovery.ts";

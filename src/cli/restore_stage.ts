@@ -22,7 +22,7 @@
 import { join } from "@std/path/join";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle } from "../fs/file_system.ts";
-import { readWhole } from "../fs/look.ts";
+import { readWhole } from "../fs/file_helpers.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,

@@ -19,7 +19,7 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone } from "../fs/look.ts";
+import { isGone } from "../fs/file_helpers.ts";
 import type { SequenceRange } from "../wal/damage.ts";
 import {
   type CursorState,

@@ -12,7 +12,7 @@ import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { lookInto } from "../fs/look.ts";
+import { lookInto } from "../fs/file_helpers.ts";
 import { readStatus } from "../status.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segments.ts";

@@ -22,7 +22,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
-import { createAfresh, removeIfThere } from "../fs/look.ts";
+import { createAfresh, removeIfThere } from "../fs/file_helpers.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,

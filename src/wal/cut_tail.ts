@@ -11,7 +11,7 @@ import { join } from "@std/path/join";
 import { BufferLockedError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { createAfresh, lookInto } from "../fs/look.ts";
+import { createAfresh, lookInto } from "../fs/file_helpers.ts";
 import type { Segment, SegmentPlace } from "./segments.ts";
 
 /** How much is copied at a time. */

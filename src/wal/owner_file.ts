@@ -15,7 +15,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { createAfresh, isGone, readWhole } from "../fs/look.ts";
+import { createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
 import type { CursorState } from "./positions.ts";
 
 /** Name of the file. */

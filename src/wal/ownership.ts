@@ -37,7 +37,7 @@ import { crc32 } from "../base/crc32.ts";
 import { OwnershipLostError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
-import { isNotThere } from "../fs/look.ts";
+import { isNotThere } from "../fs/file_helpers.ts";
 import { nextTurn } from "../base/event_loop.ts";
 import { lockDirectory } from "./lock.ts";
 import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";

@@ -40,7 +40,7 @@ import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
+import { isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
 import { nextTurn } from "../base/event_loop.ts";
 
 /** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */

@@ -19,7 +19,7 @@ import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import type { FileIdentity, FileSystem } from "../fs/file_system.ts";
-import { isGone, removeIfThere, sizeOf } from "../fs/look.ts";
+import { isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
 import {
   type LogPosition,
   SEGMENT_HEADER_BYTES,

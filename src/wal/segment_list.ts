@@ -11,7 +11,7 @@
 
 import { join } from "@std/path/join";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
-import { isGone, lookInto } from "../fs/look.ts";
+import { isGone, lookInto } from "../fs/file_helpers.ts";
 import type { DamagedRegion } from "./damage.ts";
 import { DiskUsage, type SegmentSize } from "./disk_usage.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";

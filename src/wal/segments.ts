@@ -8,7 +8,7 @@
  */
 
 import { join } from "@std/path/join";
-import { lookInto } from "../fs/look.ts";
+import { lookInto } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
   type CursorState,

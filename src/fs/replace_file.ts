@@ -12,8 +12,8 @@
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { FileSystemError, fileSystemError, PermissionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import { closeQuietly } from "./close.ts";
+import type { FileSystem } from "./file_system.ts";
 
 /**
  * Whether something has that name.
