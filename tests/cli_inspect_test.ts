@@ -6,8 +6,8 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FileBuffer } from "../src/file_buffer.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./cli_reading.ts";
 import { hitFrame, hitHeader, makeBase } from "./damaged_logs.ts";
 import { copyOf, CURSOR_PATH, type Files, HEADER_BYTES } from "./log_tools.ts";

@@ -11,7 +11,7 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { runChild, startChild } from "./child.ts";
 import { read, readOnly } from "./cli_reading.ts";
 import { makeBase } from "./damaged_logs.ts";

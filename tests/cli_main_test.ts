@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { VERSION } from "../src/cli/version.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChild } from "./child.ts";
 import { read } from "./cli_reading.ts";
 import { makeBase } from "./damaged_logs.ts";

@@ -8,9 +8,9 @@ import { type CommandContext, type Output, OutputClosedError } from "../src/cli/
 import { main } from "../src/cli/main.ts";
 import type { Clock } from "../src/base/clock.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { FileBuffer } from "../src/file_buffer.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 
 /** What a command has left behind. */
 export interface Reading {

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { readOnly } from "./cli_reading.ts";
 import { runCli, runUntil } from "./cli_tools.ts";

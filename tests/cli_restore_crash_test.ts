@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { interruptedCase, restoreJson, runCli, runUntil } from "./cli_tools.ts";
 import { SMALL } from "./damaged_logs.ts";
 import { copyOf, DIRECTORY, drain } from "./log_tools.ts";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { BufferEmptyError, FileSystemError } from "../src/errors/mod.ts";
-import type { MemoryOperation } from "../src/fs/memory.ts";
+import type { MemoryOperation } from "../src/testing/memory_file_system.ts";
 import {
   InstrumentedDisk,
   openOn,

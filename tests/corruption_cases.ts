@@ -16,7 +16,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Codec } from "../src/base/codec.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import {
   bytesOf,
   commitBatches,

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../src/errors/mod.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import type { CursorOwner, CursorPositions, LogPosition } from "../src/wal/format.ts";
 import { InstrumentedDisk, turn, watch } from "./instrumented_disk.ts";

@@ -15,7 +15,7 @@ import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import type { Batch, BufferStats, SequenceRange } from "../mod.ts";
 import { BufferEmptyError, UnsupportedVersionError } from "../src/errors/mod.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { parseSegmentName } from "../src/wal/format.ts";
 import { KnownLosses } from "../src/wal/known_losses.ts";
 import type { Case } from "./corruption_cases.ts";

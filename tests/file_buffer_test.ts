@@ -32,8 +32,12 @@ import {
   textCodec,
 } from "../mod.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem, type MemoryFileSystemOptions, type MemoryOperation } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import {
+  MemoryFileSystem,
+  type MemoryFileSystemOptions,
+  type MemoryOperation,
+} from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { filledBytes } from "./log_tools.ts";
 import { isPending, turnLoop } from "./record_buffer_subject.ts";
 

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
-import { type Fault, MemoryFileSystem } from "../src/fs/memory.ts";
+import { type Fault, MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { type FileSink, fileSink, type FileSinkOptions } from "../src/sinks/file.ts";
 import { contextOf, deliveryOf } from "./deliveries.ts";
 import { InstrumentedDisk, trackHandles, turn, watch } from "./instrumented_disk.ts";

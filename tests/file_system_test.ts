@@ -12,7 +12,7 @@ import { join } from "@std/path/join";
 import { NoSpaceError, PermissionError } from "../src/errors/mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { nodeFileSystem } from "../src/fs/node.ts";
 import { currentRuntime, runChild } from "./child.ts";
 import { assertErrno, bytesOf, contentOf, fileSystemConformance, type Subject } from "./file_system_conformance.ts";

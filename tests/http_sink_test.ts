@@ -10,7 +10,7 @@ import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
 import { DeliveryError } from "../src/errors/mod.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../src/sinks/http.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
 import { turn, watch } from "./instrumented_disk.ts";

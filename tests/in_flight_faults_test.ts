@@ -8,7 +8,7 @@
 import { test } from "node:test";
 import { assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { type Batch, FileBuffer, NoSpaceError, textCodec } from "../mod.ts";
-import { MemoryFileSystem } from "../src/testing.ts";
+import { MemoryFileSystem } from "../src/testing/mod.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, segmentName } from "../src/wal/format.ts";
 import { isPending } from "./record_buffer_subject.ts";
 

@@ -13,7 +13,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { BufferClosedError, BufferFailedError, FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
-import type { Fault, MemoryFileSystem } from "../src/fs/memory.ts";
+import type { Fault, MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader } from "../src/wal/format.ts";
 import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "./instrumented_disk.ts";
 import {

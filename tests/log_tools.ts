@@ -12,10 +12,10 @@ import type { BufferEvent, RecoveryReport } from "../src/buffer.ts";
 import { textCodec } from "../src/base/codec.ts";
 import { FileBuffer, type FileBufferOptions } from "../src/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import type { DamagedRegion, SequenceRange } from "../src/wal/damage.ts";
 import { encodeSegmentHeader, type SegmentHeader, segmentName } from "../src/wal/format.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 
 /** Bytes of both copies of a segment's header. */
 export const HEADER_BYTES = 160;

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { FileHandle } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { assertErrno } from "./file_system_conformance.ts";
 
 const BLOCK = 4096;

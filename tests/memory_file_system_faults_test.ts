@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { NoSpaceError } from "../src/errors/mod.ts";
 import type { FileHandle } from "../src/fs/file_system.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/fs/memory.ts";
+import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing/memory_file_system.ts";
 import { assertErrno, assertRejectsErrno, bytesOf, contentOf } from "./file_system_conformance.ts";
 import { logText, outcomes, textOf, withLog } from "./memory_outcomes.ts";
 

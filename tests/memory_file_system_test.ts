@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { assertErrno, assertRejectsErrno, bytesOf, contentOf } from "./file_system_conformance.ts";
 import { logText, outcomes, SEEDS, textOf, withLog } from "./memory_outcomes.ts";
 

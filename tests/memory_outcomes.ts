@@ -4,7 +4,7 @@
  */
 
 import type { FileHandle } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { bytesOf } from "./file_system_conformance.ts";
 
 /** How many seeds are tried: enough to find every state of a few changes. */

@@ -14,7 +14,7 @@ import {
   OwnershipLostError,
   textCodec,
 } from "../mod.ts";
-import { MemoryFileSystem, type MemoryOperation } from "../src/testing.ts";
+import { MemoryFileSystem, type MemoryOperation } from "../src/testing/mod.ts";
 import { Ownership } from "../src/wal/ownership.ts";
 import { turn } from "./instrumented_disk.ts";
 import { CURSOR_PATH, DIRECTORY, drain, openLog, segmentsOf, snapshot, type TextBufferOptions } from "./log_tools.ts";

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DamagedLogError, type DamagedRegion, type FileBuffer } from "../mod.ts";
-import { MemoryFileSystem } from "../src/testing.ts";
+import { MemoryFileSystem } from "../src/testing/mod.ts";
 import { runCli } from "./cli_tools.ts";
 import { copyOf, DIRECTORY, filledBytes, flipBit, framesOf, openLog, segmentPath, segmentsOf } from "./log_tools.ts";
 import { waitTurns } from "./simulation_disk.ts";

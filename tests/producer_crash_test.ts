@@ -21,8 +21,8 @@ import {
   type SendContext,
   textCodec,
 } from "../mod.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { seededRandom } from "./log_tools.ts";
 import { type Arrival, ModelTarget } from "./producer_model.ts";
 import type { Kind } from "./producer_tools.ts";

@@ -18,8 +18,8 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../mod.ts";
-import { type Fault, MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { type Fault, MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import {
   type Answer,
   benchTest,

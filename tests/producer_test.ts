@@ -16,7 +16,7 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../mod.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { benchTest, fails, Held, pass, typesOf } from "./producer_tools.ts";
 import { isPending, turnLoop } from "./record_buffer_subject.ts";
 

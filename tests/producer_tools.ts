@@ -17,8 +17,8 @@ import {
   type RecordBuffer,
   type SendContext,
 } from "../mod.ts";
-import { ManualClock } from "../src/manual_clock.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { turnLoop } from "./record_buffer_subject.ts";
 
 /** One call of `send`. */

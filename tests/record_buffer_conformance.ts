@@ -27,7 +27,7 @@ import {
   RecordTooLargeError,
   textCodec,
 } from "../mod.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { testFullBuffer } from "./record_buffer_full_conformance.ts";
 import { testInFlight } from "./record_buffer_in_flight_conformance.ts";
 import { contentOf, drain, isPending, type Subject, type Suite, suiteOf, use } from "./record_buffer_subject.ts";

@@ -15,7 +15,7 @@ import {
   RecordTooLargeError,
   textCodec,
 } from "../mod.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import type { Subject } from "./record_buffer_subject.ts";
 
 /** Can't be encoded by `textCodec()`: a lone surrogate. */

@@ -8,7 +8,7 @@ import { setImmediate } from "node:timers";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { type Batch, type BufferEvent, type BufferOptions, type RecordBuffer, textCodec } from "../mod.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 
 /** An implementation under test. */
 export interface Subject {

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { join } from "@std/path/join";
 import { FileBuffer, type Fsync, MemoryBuffer } from "../mod.ts";
 import { detectFileSystem } from "../src/fs/detect.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../src/wal/format.ts";
 import { testRecordBuffer } from "./record_buffer_conformance.ts";
 import { compareWithModel } from "./record_buffer_model.ts";

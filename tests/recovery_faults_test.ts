@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { FileSystemError } from "../src/errors/mod.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { InstrumentedDisk, trackHandles } from "./instrumented_disk.ts";
 import {

@@ -15,8 +15,8 @@ import { recoverySteps } from "../src/cli/report_recovery.ts";
 import { NoBufferError, type ScanItem } from "../src/cli/scan.ts";
 import { verifyCommand } from "../src/cli/verify.ts";
 import { FileSystemError, PermissionError, UnsupportedVersionError } from "../src/errors/mod.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { segmentName } from "../src/wal/format.ts";
 import { readUnchanged } from "./cli_reading.ts";
 import {

@@ -13,7 +13,7 @@ import {
   NoSpaceError,
   textCodec,
 } from "../mod.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing.ts";
+import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing/mod.ts";
 import { DEFAULT_RESERVE_BYTES, RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
 import { runCli } from "./cli_tools.ts";
 import { turn } from "./instrumented_disk.ts";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
-import type { Fault } from "../src/fs/memory.ts";
+import type { Fault } from "../src/testing/memory_file_system.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
 import {

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import type { FileHandle } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import type { SegmentHeader } from "../src/wal/format.ts";
 import { SegmentReader } from "../src/wal/segment_reader.ts";
 import {

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FileSystemError, NoSpaceError } from "../src/errors/mod.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { encodeSegmentHeader, segmentName } from "../src/wal/format.ts";
 import { SegmentWriter } from "../src/wal/segment_writer.ts";
 import { InstrumentedDisk, watch } from "./instrumented_disk.ts";

@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../mod.ts";
-import type { MemoryFileSystem } from "../src/fs/memory.ts";
+import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { outputTo } from "../src/cli/terminal.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../src/wal/format.ts";
 import { turn, watch } from "./instrumented_disk.ts";

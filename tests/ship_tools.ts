@@ -8,8 +8,8 @@ import { type CommandContext, type Output, OutputClosedError } from "../src/cli/
 import { main } from "../src/cli/main.ts";
 import type { ShipSummary } from "../src/cli/ship_report.ts";
 import { InterruptedError } from "../src/cli/terminal.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { turnLoop } from "./record_buffer_subject.ts";
 
 const encoder = new TextEncoder();

@@ -35,8 +35,8 @@
 
 import process from "node:process";
 import { assertEquals } from "@std/assert";
-import { ManualClock } from "../src/testing.ts";
-import { mulberry32 } from "../src/fs/memory_disk.ts";
+import { ManualClock } from "../src/testing/mod.ts";
+import { mulberry32 } from "../src/testing/memory_disk.ts";
 import { segmentsIn, SimulationDisk } from "./simulation_disk.ts";
 import { judge } from "./simulation_judge.ts";
 import { Life } from "./simulation_life.ts";

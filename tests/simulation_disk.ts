@@ -18,7 +18,7 @@ import {
   MemoryFileSystem,
   type MemoryOperation,
   type OpenMode,
-} from "../src/testing.ts";
+} from "../src/testing/mod.ts";
 import { CURSOR_FILE_BYTES, parseSegmentName } from "../src/wal/format.ts";
 import { RESERVE_PART_BYTES, reserveName } from "../src/wal/reserve.ts";
 import { filledBytes } from "./log_tools.ts";

@@ -30,7 +30,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import type { ManualClock, MemoryFileSystem } from "../src/testing.ts";
+import type { ManualClock, MemoryFileSystem } from "../src/testing/mod.ts";
 import { MOST_IN_FLIGHT } from "./simulation_in_flight.ts";
 import type { Model } from "./simulation_model.ts";
 import type { Attempt, Entry, HandedOver } from "./simulation_records.ts";

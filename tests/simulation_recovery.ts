@@ -16,7 +16,7 @@
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer, type OnDamage } from "../mod.ts";
-import type { ManualClock, MemoryFileSystem } from "../src/testing.ts";
+import type { ManualClock, MemoryFileSystem } from "../src/testing/mod.ts";
 import { Cursor } from "../src/wal/cursor.ts";
 import { CURSOR_FILE_BYTES } from "../src/wal/format.ts";
 import { RESERVE_PART_BYTES } from "../src/wal/reserve.ts";

@@ -5,7 +5,7 @@
  */
 
 import { type Batch, BufferError, FileBuffer } from "../mod.ts";
-import type { Fault, MemoryOperation } from "../src/testing.ts";
+import type { Fault, MemoryOperation } from "../src/testing/mod.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { RESERVE_PART_BYTES } from "../src/wal/reserve.ts";
 import { PATH, type Plan } from "./simulation_disk.ts";

@@ -4,7 +4,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Batch, BufferError, type Codec, type Fsync, type OnDamage, type WhenFull } from "../mod.ts";
-import type { ManualClock } from "../src/testing.ts";
+import type { ManualClock } from "../src/testing/mod.ts";
 import type { SimulationDisk } from "./simulation_disk.ts";
 import type { Model } from "./simulation_model.ts";
 import type { SeenBatch } from "./simulation_records.ts";

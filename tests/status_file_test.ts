@@ -7,8 +7,8 @@ import { assert, assertEquals, assertGreater, assertLess, assertRejects, assertS
 import { type BufferEvent, BufferFullError, FileBuffer, type FileBufferOptions, textCodec } from "../mod.ts";
 import { fileSystemError } from "../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { type Fault, MemoryFileSystem, type MemoryOperation } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { type BufferStatus, encodeStatus, readStatus, STATUS_BYTES, STATUS_NAME } from "../src/status.ts";
 import { StatusFile } from "../src/status_file.ts";
 import { turnLoop } from "./record_buffer_subject.ts";

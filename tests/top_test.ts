@@ -16,8 +16,8 @@ import { type CommandArguments, type CommandContext, OutputClosedError, UsageErr
 import { topCommand } from "../src/cli/top.ts";
 import type { TopView } from "../src/cli/top_view.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../src/fs/memory.ts";
-import { ManualClock } from "../src/manual_clock.ts";
+import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
+import { ManualClock } from "../src/testing/manual_clock.ts";
 import { currentRuntime, runChild, runtimeArgs, startChild } from "./child.ts";
 import { turnLoop } from "./record_buffer_subject.ts";
 import { visible } from "./top_tools.ts";

@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { MemoryFileSystem } from "../src/testing.ts";
+import { MemoryFileSystem } from "../src/testing/mod.ts";
 import { filledBytesOf, mostRecordsIn } from "../src/wal/unreadable_segment.ts";
 import { concat, cut, frameOf, garbage, HEADER_BYTES, overwrite, uint32, zeroRange } from "./log_tools.ts";
 

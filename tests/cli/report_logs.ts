@@ -10,8 +10,8 @@ import type { ReportData } from "../../src/cli/report_data.ts";
 import { ReportTally } from "../../src/cli/report_tally.ts";
 import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/cli/scan.ts";
 import { FileBuffer } from "../../src/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/fs/memory.ts";
-import { ManualClock } from "../../src/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { segmentName } from "../../src/wal/format.ts";
 import {
   bytesOf,

@@ -21,7 +21,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path/join";
 import { bytesCodec, FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
-import { ManualClock } from "../../src/manual_clock.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { dump, type DumpOptions, refusal } from "../golden_dump.ts";
 import { segmentName } from "../../src/wal/format.ts";
 import {

@@ -24,8 +24,8 @@ import { setImmediate } from "node:timers";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path/join";
 import { FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
-import { ManualClock } from "../../src/manual_clock.ts";
-import { MemoryFileSystem } from "../../src/testing.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/mod.ts";
 import { dump, type DumpOptions, refusal } from "../golden_dump.ts";
 import { cut, DIRECTORY, flipBit, framesOf, overwrite, uint32 } from "../log_tools.ts";
 

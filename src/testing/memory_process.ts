@@ -1,6 +1,6 @@
 /**
  * The process that uses a simulated disk: its operations, the faults injected into them, its open files. A part of
- * `memory.ts`, whose header is the fault model.
+ * `memory_file_system.ts`, whose header is the fault model.
  *
  * Guarantees: each operation is announced before it has any effect; a dead process has no effect at all.
  *
@@ -8,7 +8,7 @@
  */
 
 import { fileSystemError } from "../errors/mod.ts";
-import type { FileHandle, FileIdentity, OpenMode } from "./file_system.ts";
+import type { FileHandle, FileIdentity, OpenMode } from "../fs/file_system.ts";
 import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 
 /**

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Clock, TimerOptions } from "./base/clock.ts";
+import type { Clock, TimerOptions } from "../base/clock.ts";
 
 interface PendingTimer {
   readonly callback: () => void;

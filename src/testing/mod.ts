@@ -19,7 +19,7 @@
  * A buffer notices what is missing or changed then, reports it, and delivers the rest.
  *
  * The exact rules, down to which part of an unsynced write a power cut may leave, stand at the head of
- * `src/fs/memory.ts`; `tests/README.md` in the repository says which test proves what.
+ * `src/testing/memory_file_system.ts`; `tests/README.md` in the repository says which test proves what.
  *
  * @example A producer survives being killed at any moment
  * ```ts
@@ -133,7 +133,7 @@ export {
   type MemoryFileSystemOptions,
   type MemoryOperation,
   type MemoryOperationName,
-} from "./fs/memory.ts";
-export type { FileHandle, FileLock, FileSystem, OpenMode } from "./fs/file_system.ts";
+} from "./memory_file_system.ts";
+export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 export { ManualClock, type ManualTimer } from "./manual_clock.ts";
-export type { Clock, TimerOptions } from "./base/clock.ts";
+export type { Clock, TimerOptions } from "../base/clock.ts";

@@ -1,5 +1,5 @@
 /**
- * What a simulated disk holds, and what is left of it after a power cut: the inner half of `memory.ts`, whose header
+ * What a simulated disk holds, and what is left of it after a power cut: the inner half of `memory_file_system.ts`, whose header
  * is the fault model.
  *
  * Every file and directory exists twice: as the system shows it, and as it is on stable storage. In between stand the
@@ -12,7 +12,7 @@
  */
 
 import { fileSystemError } from "../errors/mod.ts";
-import type { FileIdentity } from "./file_system.ts";
+import type { FileIdentity } from "../fs/file_system.ts";
 
 /** What a copy-on-write disk copies at a time: the block size of btrfs, and the least that ZFS and XFS use. */
 export const BLOCK_BYTES = 4096;

@@ -34,7 +34,7 @@
  */
 
 import { fileSystemError } from "../errors/mod.ts";
-import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   createFile,
   DirectoryNode,
