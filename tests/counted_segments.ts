@@ -3,7 +3,7 @@
  */
 
 import { segmentName } from "../src/wal/format.ts";
-import type { Segment } from "../src/wal/segments.ts";
+import type { Segment } from "../src/wal/segment_files.ts";
 
 /** Segments that begin with the sequences 1, 2, 3 ... */
 export class CountedSegments {

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { DiskUsage, type SegmentSize } from "../src/wal/disk_usage.ts";
 import { OrderedSegments } from "../src/wal/ordered_segments.ts";
-import type { Segment } from "../src/wal/segments.ts";
+import type { Segment } from "../src/wal/segment_files.ts";
 import { HEADER_BYTES, seededRandom } from "./log_tools.ts";
 
 /** A file, and whether its header is one of the log. */

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { OrderedSegments } from "../src/wal/ordered_segments.ts";
-import type { Segment } from "../src/wal/segments.ts";
+import type { Segment } from "../src/wal/segment_files.ts";
 import { seededRandom } from "./log_tools.ts";
 import { CountedSegments } from "./counted_segments.ts";
 

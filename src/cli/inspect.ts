@@ -12,7 +12,7 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
 } from "../wal/format.ts";
-import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segments.ts";
+import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
 import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";

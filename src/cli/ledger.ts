@@ -10,7 +10,7 @@
 
 import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME } from "../wal/cursor.ts";
-import { payloadBytesOf } from "../wal/segments.ts";
+import { payloadBytesOf } from "../wal/segment_files.ts";
 import type { Contradiction } from "./findings.ts";
 import type { DirectoryPicture, ScanItem, ScannedFrame, SegmentBegin } from "./scan.ts";
 

@@ -21,7 +21,7 @@ import { LOCK_NAME } from "../wal/lock.ts";
 import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
 import { STATUS_NAME } from "../status.ts";
 import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segments.ts";
+import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
 const MOST_LOOKS = 50;

@@ -28,7 +28,7 @@ import { KnownLosses, type Region, subtract, unite } from "../wal/known_losses.t
 import { Quarantine, QUARANTINE_NAME } from "../wal/quarantine.ts";
 import { carryOut, examine, type Plan } from "../wal/recovery.ts";
 import type { Ownership } from "../wal/ownership.ts";
-import type { SegmentPlace } from "../wal/segments.ts";
+import type { SegmentPlace } from "../wal/segment_files.ts";
 import type { CommandContext } from "./command.ts";
 import { readDirectory } from "./picture.ts";
 import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";

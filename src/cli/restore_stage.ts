@@ -35,7 +35,7 @@ import {
   segmentName,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/quarantine.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segments.ts";
+import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
 import { namesIn, RESTORING_SUFFIX } from "./quarantined.ts";
 import type { Piece } from "./restore_plan.ts";
 import { soundFrames } from "./salvage.ts";

@@ -31,7 +31,7 @@ import {
 import type { KnownLosses } from "../wal/known_losses.ts";
 import { Quarantine } from "../wal/quarantine.ts";
 import { examine, type Plan } from "../wal/recovery.ts";
-import { judgeSegment, type SegmentJudgement } from "../wal/segments.ts";
+import { judgeSegment, type SegmentJudgement } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";

@@ -15,7 +15,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { lookInto } from "../fs/file_helpers.ts";
 import { readStatus } from "../status.ts";
 import type { SegmentHeader } from "../wal/format.ts";
-import { readSegmentHeader } from "../wal/segments.ts";
+import { readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./command.ts";
 import { readDirectory } from "./picture.ts";

@@ -17,7 +17,7 @@ import {
   type SegmentHeader,
 } from "./format.ts";
 import type { Frame, SegmentReader } from "./segment_reader.ts";
-import { payloadBytesOf } from "./segments.ts";
+import { payloadBytesOf } from "./segment_files.ts";
 
 /** Before the first frame of a segment. */
 export function headerPosition(header: SegmentHeader): LogPosition {

@@ -17,7 +17,7 @@
 
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { OrderedSegments } from "./ordered_segments.ts";
-import type { Segment } from "./segments.ts";
+import type { Segment } from "./segment_files.ts";
 
 /** A segment that was looked at. */
 export interface SegmentSize {

@@ -120,10 +120,10 @@
 
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../base/crc32.ts";
 import type { SeedSolver } from "../base/crc32_seed.ts";
-import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./fields.ts";
-import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./positions.ts";
+import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
+import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./position.ts";
 
-export { type CursorOwner, type CursorPositions, type CursorState, LOG_START, type LogPosition } from "./positions.ts";
+export { type CursorOwner, type CursorPositions, type CursorState, LOG_START, type LogPosition } from "./position.ts";
 
 /** The version of segments that is written, and the newest that is read; every one before is read, too. */
 export const SEGMENT_VERSION = 2;

@@ -32,7 +32,7 @@ import type { Ownership } from "./ownership.ts";
 import { PutGroup } from "./put_group.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Recovered } from "./recovery.ts";
-import type { Segment } from "./segments.ts";
+import type { Segment } from "./segment_files.ts";
 import { Rotation } from "./rotation.ts";
 import { type CommitState, SegmentList } from "./segment_list.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";

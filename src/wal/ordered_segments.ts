@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Segment } from "./segments.ts";
+import type { Segment } from "./segment_files.ts";
 
 /** So many stand in one array: few enough to be moved for one that goes, so many that the arrays are few. */
 const BLOCK_SEGMENTS = 512;

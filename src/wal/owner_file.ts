@@ -16,7 +16,7 @@ import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts"
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
-import type { CursorState } from "./positions.ts";
+import type { CursorState } from "./position.ts";
 
 /** Name of the file. */
 export const OWNER_NAME = "owner.json";

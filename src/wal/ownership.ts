@@ -41,7 +41,7 @@ import { isNotThere } from "../fs/file_helpers.ts";
 import { nextTurn } from "../base/event_loop.ts";
 import { lockDirectory } from "./lock.ts";
 import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
-import type { CursorState } from "./positions.ts";
+import type { CursorState } from "./position.ts";
 
 /** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */
 const CONFIRMATIONS_A_TURN = 8;

@@ -46,10 +46,17 @@ import { lookAtDropped, lookAtOldest } from "./first_look.ts";
 import { subtract, unite } from "./known_losses.ts";
 import { type CursorOrigin, originOf } from "./owner_file.ts";
 import type { Ownership } from "./ownership.ts";
-import { within } from "./positions.ts";
+import { within } from "./position.ts";
 import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
 import { type Finding, type Scan, scanSegment } from "./segment_scan.ts";
-import { findUuid, judgeSegment, lookAtSegment, type Segment, type SegmentPlace, segmentsAmong } from "./segments.ts";
+import {
+  findUuid,
+  judgeSegment,
+  lookAtSegment,
+  type Segment,
+  type SegmentPlace,
+  segmentsAmong,
+} from "./segment_files.ts";
 import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
 
 /** Where and how to change things; the directory is ours. */

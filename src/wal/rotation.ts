@@ -27,7 +27,7 @@ import {
   segmentName,
   unacknowledgedBefore,
 } from "./format.ts";
-import { judgeSegment, lookAtSegment } from "./segments.ts";
+import { judgeSegment, lookAtSegment } from "./segment_files.ts";
 import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import type { SyncQueue } from "./sync_queue.ts";

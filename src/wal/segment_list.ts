@@ -17,7 +17,7 @@ import { DiskUsage, type SegmentSize } from "./disk_usage.ts";
 import { type LogPosition, SEGMENT_HEADER_BYTES } from "./format.ts";
 import { OrderedSegments } from "./ordered_segments.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segments.ts";
+import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "./segment_files.ts";
 
 /** The commit state that the cursor keeps. */
 export interface CommitState {

@@ -21,7 +21,7 @@ import {
 } from "./format.ts";
 import type { Region } from "./known_losses.ts";
 import { SegmentReader } from "./segment_reader.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "./segments.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "./segment_files.ts";
 
 /** A bad region, not set aside yet. */
 export type Finding = Omit<DamagedRegion, "quarantined">;

@@ -31,7 +31,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { nextTurn, Turns } from "../base/event_loop.ts";
 import type { Cursor } from "./cursor.ts";
 import type { LogPosition } from "./format.ts";
-import type { Segment } from "./segments.ts";
+import type { Segment } from "./segment_files.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 
 /** A device takes its time, which the event loop has; a file system in memory doesn't. */
