@@ -40,7 +40,7 @@ export {
   type WaitOptions,
   type WhenFull,
 } from "./src/buffer.ts";
-export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/damage.ts";
+export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/recovery/damage.ts";
 export { BaseBuffer } from "./src/buffer_base.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/memory_buffer.ts";

@@ -15,7 +15,7 @@ import { BufferFullError, CodecError, RecordTooLargeError } from "./errors/mod.t
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import { WaitingLine } from "./base/waiting_line.ts";
-import type { SequenceRange } from "./wal/damage.ts";
+import type { SequenceRange } from "./wal/recovery/damage.ts";
 
 /** What admission needs of the buffer. */
 export interface AdmissionHost {

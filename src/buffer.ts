@@ -11,7 +11,7 @@
 import type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
 import { type Codec, jsonDecoderOfMany } from "./base/codec.ts";
 import { CodecError } from "./errors/mod.ts";
-import type { SequenceRange } from "./wal/damage.ts";
+import type { SequenceRange } from "./wal/recovery/damage.ts";
 
 export type { BufferOptions, WhenFull } from "./buffer_options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";

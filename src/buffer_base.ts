@@ -29,7 +29,7 @@ import { checkListener } from "./base/listeners.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import { TurnQueue } from "./base/serial_queue.ts";
-import type { SequenceRange } from "./wal/damage.ts";
+import type { SequenceRange } from "./wal/recovery/damage.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferParts<T> {

@@ -5,7 +5,7 @@
  */
 
 import type { BufferError, NoSpaceError } from "./errors/mod.ts";
-import type { DamagedRegion, SequenceRange } from "./wal/damage.ts";
+import type { DamagedRegion, SequenceRange } from "./wal/recovery/damage.ts";
 
 /**
  * What `open()` found and did.

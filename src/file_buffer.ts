@@ -23,7 +23,7 @@ import {
   resolveOptions,
 } from "./options.ts";
 import { StatusFile } from "./status_file.ts";
-import type { OnDamage } from "./wal/damage.ts";
+import type { OnDamage } from "./wal/recovery/damage.ts";
 import type { Fsync } from "./wal/log.ts";
 import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "./wal/reserve.ts";
 

@@ -40,7 +40,7 @@ import {
 } from "./producer_options.ts";
 import { mayPass } from "./retry.ts";
 import { textOf } from "./verdict.ts";
-import type { SequenceRange } from "./wal/damage.ts";
+import type { SequenceRange } from "./wal/recovery/damage.ts";
 
 /** A batch between the buffer and the target. */
 interface Lane<T> {

@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import type { OnDamage } from "../src/wal/damage.ts";
+import type { OnDamage } from "../src/wal/recovery/damage.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { runCli } from "./cli_tools.ts";
 import {

@@ -8,7 +8,7 @@ import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { UnsupportedVersionError } from "../src/errors/mod.ts";
 import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import type { SequenceRange } from "../src/wal/damage.ts";
+import type { SequenceRange } from "../src/wal/recovery/damage.ts";
 import { currentRuntime } from "./child.ts";
 import { readOnly } from "./cli_reading.ts";
 import {

@@ -33,7 +33,7 @@ import { assert, assertEquals, fail } from "@std/assert";
 import { DamagedLogError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import type { SequenceRange } from "../src/wal/damage.ts";
+import type { SequenceRange } from "../src/wal/recovery/damage.ts";
 import { type Base, type BaseSegment, type Case, SLOTS } from "./corruption_cases.ts";
 import {
   assertSameBytes,

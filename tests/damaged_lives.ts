@@ -17,7 +17,7 @@ import type { Batch, BufferStats, SequenceRange } from "../mod.ts";
 import { BufferEmptyError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { parseSegmentName } from "../src/wal/format.ts";
-import { KnownLosses } from "../src/wal/known_losses.ts";
+import { KnownLosses } from "../src/wal/recovery/known_losses.ts";
 import type { Case } from "./corruption_cases.ts";
 import { copyOf, DIRECTORY, type OpenLog, openLog, seededRandom, segmentsOf } from "./log_tools.ts";
 

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { KnownLosses, subtract, unite } from "../src/wal/known_losses.ts";
+import { KnownLosses, subtract, unite } from "../src/wal/recovery/known_losses.ts";
 import { bytesOf } from "./log_tools.ts";
 
 const range = (first: number, last: number) => ({ first, last });

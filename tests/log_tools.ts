@@ -13,7 +13,7 @@ import { textCodec } from "../src/base/codec.ts";
 import { FileBuffer, type FileBufferOptions } from "../src/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import type { DamagedRegion, SequenceRange } from "../src/wal/damage.ts";
+import type { DamagedRegion, SequenceRange } from "../src/wal/recovery/damage.ts";
 import { encodeSegmentHeader, type SegmentHeader, segmentName } from "../src/wal/format.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 

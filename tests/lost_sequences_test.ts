@@ -4,9 +4,9 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import type { DamagedRegion, SequenceRange } from "../src/wal/damage.ts";
-import { LostSequences } from "../src/wal/lost_sequences.ts";
-import { ReportedRegions } from "../src/wal/reported_regions.ts";
+import type { DamagedRegion, SequenceRange } from "../src/wal/recovery/damage.ts";
+import { LostSequences } from "../src/wal/recovery/lost_sequences.ts";
+import { ReportedRegions } from "../src/wal/recovery/reported_regions.ts";
 import { seededRandom } from "./log_tools.ts";
 
 test("LostSequences count each sequence once, from any one on", () => {

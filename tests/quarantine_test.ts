@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { MAX_QUARANTINE_BYTES, Quarantine } from "../src/wal/quarantine.ts";
+import { MAX_QUARANTINE_BYTES, Quarantine } from "../src/wal/recovery/quarantine.ts";
 import { InstrumentedDisk } from "./instrumented_disk.ts";
 import { assertSameBytes, DIRECTORY, garbage } from "./log_tools.ts";
 

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { Quarantine } from "../src/wal/quarantine.ts";
+import { Quarantine } from "../src/wal/recovery/quarantine.ts";
 import { SegmentList } from "../src/wal/segment_list.ts";
 import { DIRECTORY, garbage, segmentPath, UUID_A } from "./log_tools.ts";
 

@@ -9,7 +9,7 @@
 
 import { Buffer } from "node:buffer";
 import { CodecError } from "../errors/mod.ts";
-import type { SequenceRange } from "../wal/damage.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import type { Output } from "./command.ts";
 import type { ScannedFrame } from "./scan.ts";

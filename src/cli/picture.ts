@@ -20,7 +20,7 @@ import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader
 import { LOCK_NAME } from "../wal/lock.ts";
 import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
 import { STATUS_NAME } from "../status.ts";
-import { QUARANTINE_NAME } from "../wal/quarantine.ts";
+import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
 import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */

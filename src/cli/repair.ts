@@ -8,8 +8,8 @@
  */
 
 import { Ownership } from "../wal/ownership.ts";
-import type { SequenceRange } from "../wal/damage.ts";
-import { count } from "../wal/recovery.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
 import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "./repair_plan.ts";

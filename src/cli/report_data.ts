@@ -8,7 +8,7 @@
  */
 
 import type { LockOwner } from "../errors/mod.ts";
-import type { SequenceRange } from "../wal/damage.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 import type { DirectoryPicture } from "./scan.ts";
 
 /** What a stretch of the log is; `pending` are records that are neither committed nor in flight. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/damage.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../wal/format.ts";
 import { type Finding, isFinding, isHarmless } from "./findings.ts";
 import { LedgerCheck } from "./ledger.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/damage.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { formatBytes, formatDuration, formatNumber, formatTime } from "./text.ts";
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -10,10 +10,10 @@ import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
 import { nextTurn } from "../base/event_loop.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { SequenceRange } from "../wal/damage.ts";
-import { KnownLosses } from "../wal/known_losses.ts";
-import { QUARANTINE_NAME } from "../wal/quarantine.ts";
-import { count } from "../wal/recovery.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { KnownLosses } from "../wal/recovery/known_losses.ts";
+import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
+import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./arguments.ts";
 import {
   type Command,

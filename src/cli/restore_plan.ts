@@ -15,9 +15,9 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/damage.ts";
-import { subtract, unite } from "../wal/known_losses.ts";
-import { count } from "../wal/recovery.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { subtract, unite } from "../wal/recovery/known_losses.ts";
+import { count } from "../wal/recovery/recovery.ts";
 import type { ReadFile, SegmentFacts } from "./quarantined.ts";
 import type { SoundFrame } from "./salvage.ts";
 

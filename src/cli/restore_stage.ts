@@ -34,7 +34,7 @@ import {
   type SegmentHeader,
   segmentName,
 } from "../wal/format.ts";
-import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/quarantine.ts";
+import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/recovery/quarantine.ts";
 import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
 import { namesIn, RESTORING_SUFFIX } from "./quarantined.ts";
 import type { Piece } from "./restore_plan.ts";

@@ -20,7 +20,7 @@ import { UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { isGone } from "../fs/file_helpers.ts";
-import type { SequenceRange } from "../wal/damage.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 import {
   type CursorState,
   FRAME_HEADER_BYTES,
@@ -28,9 +28,9 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "../wal/format.ts";
-import type { KnownLosses } from "../wal/known_losses.ts";
-import { Quarantine } from "../wal/quarantine.ts";
-import { examine, type Plan } from "../wal/recovery.ts";
+import type { KnownLosses } from "../wal/recovery/known_losses.ts";
+import { Quarantine } from "../wal/recovery/quarantine.ts";
+import { examine, type Plan } from "../wal/recovery/recovery.ts";
 import { judgeSegment, type SegmentJudgement } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";

@@ -31,7 +31,7 @@ import {
 import { Gathering, Slab } from "./gathering.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
 import { within } from "./position.ts";
-import { touches } from "./known_losses.ts";
+import { touches } from "./recovery/known_losses.ts";
 import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./passed_regions.ts";
 import { isOf, readSegmentHeader, type Segment } from "./segment_files.ts";
 import { type Frame, SegmentReader } from "./segment_reader.ts";

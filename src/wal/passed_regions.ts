@@ -9,9 +9,9 @@
  */
 
 import { DamagedLogError } from "../errors/mod.ts";
-import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
-import type { Quarantine } from "./quarantine.ts";
-import { describeFinding } from "./recovery.ts";
+import type { DamagedRegion, OnDamage, SequenceRange } from "./recovery/damage.ts";
+import type { Quarantine } from "./recovery/quarantine.ts";
+import { describeFinding } from "./recovery/recovery.ts";
 
 /** Bad bytes; none of them where whole frames are missing without a trace. */
 export type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;

@@ -9,10 +9,10 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone, sizeOf } from "../fs/file_helpers.ts";
+import { FileSystemError } from "../../errors/mod.ts";
+import { closeQuietly } from "../../fs/close.ts";
+import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import { isGone, sizeOf } from "../../fs/file_helpers.ts";
 import type { DamagedRegion, SequenceRange } from "./damage.ts";
 import { KnownLosses, type Losses, MAX_LOST_RANGES, unite } from "./known_losses.ts";
 

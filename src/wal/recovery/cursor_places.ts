@@ -15,9 +15,9 @@ import {
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-} from "./format.ts";
-import type { Frame, SegmentReader } from "./segment_reader.ts";
-import { payloadBytesOf } from "./segment_files.ts";
+} from "../format.ts";
+import type { Frame, SegmentReader } from "../segment_reader.ts";
+import { payloadBytesOf } from "../segment_files.ts";
 
 /** Before the first frame of a segment. */
 export function headerPosition(header: SegmentHeader): LogPosition {

@@ -8,10 +8,10 @@
  */
 
 import type { SequenceRange } from "./damage.ts";
-import { acknowledgedBefore, type CursorState, LOG_START, type LogPosition, segmentName } from "./format.ts";
+import { acknowledgedBefore, type CursorState, LOG_START, type LogPosition, segmentName } from "../format.ts";
 import { Quarantine } from "./quarantine.ts";
 import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier } from "./segment_scan.ts";
-import type { Segment, SegmentPlace } from "./segment_files.ts";
+import type { Segment, SegmentPlace } from "../segment_files.ts";
 
 /** What is read of a log before anything is concluded. */
 export interface ReadLog {

@@ -7,9 +7,9 @@
  * @module
  */
 
-import type { SegmentSize } from "./disk_usage.ts";
-import { type CursorState, LOG_START, type LogPosition } from "./format.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "./segment_files.ts";
+import type { SegmentSize } from "../disk_usage.ts";
+import { type CursorState, LOG_START, type LogPosition } from "../format.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
 
 /** Where a log begins. */
 export interface FirstLook {

@@ -24,14 +24,14 @@
  */
 
 import { join } from "@std/path/join";
-import { DamagedLogError, UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { Cursor, CURSOR_NAME } from "./cursor.ts";
+import { DamagedLogError, UnsupportedVersionError } from "../../errors/mod.ts";
+import { closeQuietly } from "../../fs/close.ts";
+import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import { Cursor, CURSOR_NAME } from "../cursor.ts";
 import { headerPosition } from "./cursor_places.ts";
 import { cutTail } from "./cut_tail.ts";
 import type { DamagedRegion, OnDamage, SequenceRange } from "./damage.ts";
-import type { SegmentSize } from "./disk_usage.ts";
+import type { SegmentSize } from "../disk_usage.ts";
 import {
   type CursorPositions,
   type CursorState,
@@ -41,12 +41,12 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   segmentName,
-} from "./format.ts";
+} from "../format.ts";
 import { lookAtDropped, lookAtOldest } from "./first_look.ts";
 import { subtract, unite } from "./known_losses.ts";
-import { type CursorOrigin, originOf } from "./owner_file.ts";
-import type { Ownership } from "./ownership.ts";
-import { within } from "./position.ts";
+import { type CursorOrigin, originOf } from "../owner_file.ts";
+import type { Ownership } from "../ownership.ts";
+import { within } from "../position.ts";
 import { Quarantine, QUARANTINE_NAME } from "./quarantine.ts";
 import { type Finding, type Scan, scanSegment } from "./segment_scan.ts";
 import {
@@ -56,7 +56,7 @@ import {
   type Segment,
   type SegmentPlace,
   segmentsAmong,
-} from "./segment_files.ts";
+} from "../segment_files.ts";
 import { behind, findingsOf, findPromised, label, splitAt, unusableBehind } from "./unproven_losses.ts";
 
 /** Where and how to change things; the directory is ours. */

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { FileHandle } from "../fs/file_system.ts";
+import type { FileHandle } from "../../fs/file_system.ts";
 import { CursorPlaces } from "./cursor_places.ts";
 import type { DamagedRegion } from "./damage.ts";
 import {
@@ -18,10 +18,10 @@ import {
   type LogPosition,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-} from "./format.ts";
+} from "../format.ts";
 import type { Region } from "./known_losses.ts";
-import { SegmentReader } from "./segment_reader.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "./segment_files.ts";
+import { SegmentReader } from "../segment_reader.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
 
 /** A bad region, not set aside yet. */
 export type Finding = Omit<DamagedRegion, "quarantined">;

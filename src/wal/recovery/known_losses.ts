@@ -18,10 +18,10 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { readWhole, removeIfThere } from "../fs/file_helpers.ts";
+import { FileSystemError } from "../../errors/mod.ts";
+import { closeQuietly } from "../../fs/close.ts";
+import type { FileSystem } from "../../fs/file_system.ts";
+import { readWhole, removeIfThere } from "../../fs/file_helpers.ts";
 import type { DamagedRegion, SequenceRange } from "./damage.ts";
 
 /** Name of the file in the quarantine. */
