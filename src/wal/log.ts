@@ -27,7 +27,7 @@ import type { DamagedRegion } from "./recovery/damage.ts";
 import type { SegmentSize } from "./disk_usage.ts";
 import type { LogPosition } from "./format.ts";
 import { FrameBuilder } from "./frame_builder.ts";
-import type { LogView } from "./log_view.ts";
+import type { LogView } from "./reader/log_view.ts";
 import type { Ownership } from "./ownership.ts";
 import { PutGroup } from "./put_group.ts";
 import type { Quarantine } from "./recovery/quarantine.ts";

@@ -13,11 +13,11 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import { nextTurn, Turns } from "../base/event_loop.ts";
+import { UnsupportedVersionError } from "../../errors/mod.ts";
+import { closeQuietly } from "../../fs/close.ts";
+import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import type { MaybePromise } from "../../base/serial_queue.ts";
+import { nextTurn, Turns } from "../../base/event_loop.ts";
 import {
   addFrameChecksum,
   FRAME_HEADER_BYTES,
@@ -27,14 +27,14 @@ import {
   SEGMENT_VERSION,
   type SegmentHeader,
   segmentName,
-} from "./format.ts";
-import { Gathering, Slab } from "./gathering.ts";
+} from "../format.ts";
+import { Gathering, Slab } from "./batch_builder.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
-import { within } from "./position.ts";
-import { touches } from "./recovery/known_losses.ts";
-import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./passed_regions.ts";
-import { isOf, readSegmentHeader, type Segment } from "./segment_files.ts";
-import { type Frame, SegmentReader } from "./segment_reader.ts";
+import { within } from "../position.ts";
+import { touches } from "../recovery/known_losses.ts";
+import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./skipped_regions.ts";
+import { isOf, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { type Frame, SegmentReader } from "../segment_reader.ts";
 
 /** After so many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;

@@ -5,9 +5,9 @@
  * @module
  */
 
-import type { SegmentSize } from "./disk_usage.ts";
-import type { LogPosition } from "./format.ts";
-import type { Segment } from "./segment_files.ts";
+import type { SegmentSize } from "../disk_usage.ts";
+import type { LogPosition } from "../format.ts";
+import type { Segment } from "../segment_files.ts";
 
 /** What the reader must know of the log: changes while it reads. */
 export interface LogView {
