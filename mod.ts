@@ -61,7 +61,7 @@ export {
 } from "./src/base/codec.ts";
 export { type Clock, systemClock, type TimerOptions } from "./src/base/clock.ts";
 export type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./src/fs/file_system.ts";
-export type { Fsync } from "./src/wal/log.ts";
+export type { Fsync } from "./src/wal/writer/log.ts";
 export {
   BatchMismatchError,
   BufferClosedError,

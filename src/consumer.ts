@@ -20,7 +20,7 @@ import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 import type { MaybePromise } from "./base/serial_queue.ts";
 import type { LogPosition } from "./wal/format.ts";
-import type { CommitState } from "./wal/segment_list.ts";
+import type { CommitState } from "./wal/writer/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
 
 /** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */

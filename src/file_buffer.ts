@@ -24,7 +24,7 @@ import {
 } from "./options.ts";
 import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "./wal/recovery/damage.ts";
-import type { Fsync } from "./wal/log.ts";
+import type { Fsync } from "./wal/writer/log.ts";
 import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "./wal/reserve.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */

@@ -23,7 +23,7 @@ import { CURSOR_NAME, NEW_CURSOR_NAME } from "./wal/cursor.ts";
 import type { DamagedRegion, OnDamage } from "./wal/recovery/damage.ts";
 import { type LogPosition, parseSegmentName } from "./wal/format.ts";
 import { LOCK_NAME } from "./wal/lock.ts";
-import { type Fsync, Log } from "./wal/log.ts";
+import { type Fsync, Log } from "./wal/writer/log.ts";
 import { LogReader } from "./wal/reader/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
 import { subtract } from "./wal/recovery/known_losses.ts";
@@ -35,7 +35,7 @@ import { count, recover, type Recovered } from "./wal/recovery/recovery.ts";
 import { ReportedRegions } from "./wal/recovery/reported_regions.ts";
 import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "./wal/reserve.ts";
 import { withReserve } from "./wal/reserving_file_system.ts";
-import type { CommitState } from "./wal/segment_list.ts";
+import type { CommitState } from "./wal/writer/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
 export interface FileStoreOptions {

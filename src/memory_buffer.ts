@@ -16,7 +16,7 @@ import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import type { MaybePromise } from "./base/serial_queue.ts";
 import { PacedAnswers } from "./base/event_loop.ts";
 import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
-import type { CommitState } from "./wal/segment_list.ts";
+import type { CommitState } from "./wal/writer/segment_list.ts";
 import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
 
 /**

@@ -23,7 +23,7 @@ import { crc32 } from "./base/crc32.ts";
 import { FileSystemError } from "./errors/mod.ts";
 import { closeQuietly } from "./fs/close.ts";
 import type { FileSystem } from "./fs/file_system.ts";
-import type { Fsync } from "./wal/log.ts";
+import type { Fsync } from "./wal/writer/log.ts";
 
 /** Name of the file in a buffer's directory. */
 export const STATUS_NAME = "status.json";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { bytesCodec, type Codec, textCodec } from "../src/base/codec.ts";
-import { FrameBuilder } from "../src/wal/frame_builder.ts";
+import { FrameBuilder } from "../src/wal/writer/frame_builder.ts";
 import { assertSameBytes, bytesOf, concat, CONTINUED, CONTINUES, frameOf, garbage, seededRandom } from "./log_tools.ts";
 
 const SALT = 0x5a17ab1e;

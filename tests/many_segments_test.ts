@@ -16,9 +16,9 @@ import { LOG_START, type LogPosition, segmentName } from "../src/wal/format.ts";
 import { KnownLosses } from "../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../src/wal/recovery/quarantine.ts";
 import { examine } from "../src/wal/recovery/recovery.ts";
-import { type CommitState, SegmentList } from "../src/wal/segment_list.ts";
+import { type CommitState, SegmentList } from "../src/wal/writer/segment_list.ts";
 import type { SegmentWriter } from "../src/wal/segment_writer.ts";
-import { SyncQueue } from "../src/wal/sync_queue.ts";
+import { SyncQueue } from "../src/wal/writer/sync_queue.ts";
 import { CountedSegments } from "./counted_segments.ts";
 import { InstrumentedDisk, turn } from "./instrumented_disk.ts";
 import {

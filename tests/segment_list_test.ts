@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { Quarantine } from "../src/wal/recovery/quarantine.ts";
-import { SegmentList } from "../src/wal/segment_list.ts";
+import { SegmentList } from "../src/wal/writer/segment_list.ts";
 import { DIRECTORY, garbage, segmentPath, UUID_A } from "./log_tools.ts";
 
 test("SegmentList.remove() never leaves a segment in the list whose file is moved away", async () => {

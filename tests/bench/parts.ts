@@ -8,8 +8,8 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { FileBuffer, jsonCodec } from "../../mod.ts";
-import { FrameBuilder } from "../../src/wal/frame_builder.ts";
-import { PutGroup } from "../../src/wal/put_group.ts";
+import { FrameBuilder } from "../../src/wal/writer/frame_builder.ts";
+import { PutGroup } from "../../src/wal/writer/put_group.ts";
 import { type Measures, median } from "./measures.ts";
 import type { Item, Records } from "./records.ts";
 

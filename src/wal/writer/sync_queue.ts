@@ -26,13 +26,13 @@
  * @module
  */
 
-import type { Clock } from "../base/clock.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { nextTurn, Turns } from "../base/event_loop.ts";
-import type { Cursor } from "./cursor.ts";
-import type { LogPosition } from "./format.ts";
-import type { Segment } from "./segment_files.ts";
-import { SegmentWriter } from "./segment_writer.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { FileSystem } from "../../fs/file_system.ts";
+import { nextTurn, Turns } from "../../base/event_loop.ts";
+import type { Cursor } from "../cursor.ts";
+import type { LogPosition } from "../format.ts";
+import type { Segment } from "../segment_files.ts";
+import { SegmentWriter } from "../segment_writer.ts";
 
 /** A device takes its time, which the event loop has; a file system in memory doesn't. */
 const SYNCS_A_TURN = 100;

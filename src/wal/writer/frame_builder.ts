@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Codec } from "../base/codec.ts";
+import type { Codec } from "../../base/codec.ts";
 import {
   checkedPart,
   encodeFrameHeader,
@@ -19,7 +19,7 @@ import {
   MAX_SHARED_FRAME_BYTES,
   RECORD_HEADER_BYTES,
   unacknowledgedBefore,
-} from "./format.ts";
+} from "../format.ts";
 
 /** The arena's size to begin with: a write of this size costs 50 us, so a tick seldom gathers more. */
 const ARENA_BYTES = 256 * 1024;

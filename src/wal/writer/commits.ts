@@ -16,9 +16,9 @@
  * @module
  */
 
-import { type BufferFailedError, FileSystemError } from "../errors/mod.ts";
-import { nextTurn, Turns } from "../base/event_loop.ts";
-import type { Cursor } from "./cursor.ts";
+import { type BufferFailedError, FileSystemError } from "../../errors/mod.ts";
+import { nextTurn, Turns } from "../../base/event_loop.ts";
+import type { Cursor } from "../cursor.ts";
 import type { CommitState, SegmentList } from "./segment_list.ts";
 
 /** After so many removed segments the event loop gets a turn. */
