@@ -39,11 +39,11 @@ export {
   type RecoveryReport,
   type WaitOptions,
   type WhenFull,
-} from "./src/buffer.ts";
+} from "./src/buffer/record_buffer.ts";
 export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/recovery/damage.ts";
-export { BaseBuffer } from "./src/buffer_base.ts";
-export { FileBuffer, type FileBufferOptions } from "./src/file_buffer.ts";
-export { MemoryBuffer, type MemoryBufferOptions } from "./src/memory_buffer.ts";
+export { BaseBuffer } from "./src/buffer/base_buffer.ts";
+export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
+export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";
 export { Producer } from "./src/producer.ts";
 export type { CloseOptions, FlushOptions, ProducerOptions } from "./src/producer_options.ts";
 export type { ProducerEvent, ProducerStats } from "./src/producer_events.ts";

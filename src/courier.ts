@@ -14,7 +14,7 @@
 
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Batch } from "./buffer.ts";
+import type { Batch } from "./buffer/record_buffer.ts";
 import type { Clock } from "./base/clock.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";

@@ -13,7 +13,7 @@
 import { Buffer } from "node:buffer";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { RecordBuffer } from "./buffer.ts";
+import type { RecordBuffer } from "./buffer/record_buffer.ts";
 import type { Clock } from "./base/clock.ts";
 import { CodecError, ProducerStoppedError } from "./errors/mod.ts";
 import type { Lifetime } from "./lifetime.ts";

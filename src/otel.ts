@@ -32,7 +32,7 @@
  * @module
  */
 
-import type { RecordBuffer } from "./buffer.ts";
+import type { RecordBuffer } from "./buffer/record_buffer.ts";
 import { systemClock } from "./base/clock.ts";
 import type { BufferErrorCode } from "./errors/mod.ts";
 import { Failures } from "./failures.ts";
@@ -49,7 +49,7 @@ import {
   type ProducerFigures,
   SYNC_DURATION,
 } from "./metrics.ts";
-import { checkMethods, describe } from "./options.ts";
+import { checkMethods, describe } from "./buffer/resolved_options.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
 import type { Producer } from "./producer.ts";
 

@@ -18,7 +18,7 @@
 
 import { Backoff } from "./backoff.ts";
 import { Answers } from "./answers.ts";
-import type { Batch, PutOptions, RecordBuffer } from "./buffer.ts";
+import type { Batch, PutOptions, RecordBuffer } from "./buffer/record_buffer.ts";
 import { Courier } from "./courier.ts";
 import { DeadLetters } from "./dead_letters.ts";
 import {

@@ -34,7 +34,7 @@
  * @module
  */
 
-import type { BufferStats } from "./buffer.ts";
+import type { BufferStats } from "./buffer/record_buffer.ts";
 import { systemClock } from "./base/clock.ts";
 import {
   BUFFER_METRICS,
@@ -44,7 +44,7 @@ import {
   PRODUCER_METRICS,
   SYNC_DURATION,
 } from "./metrics.ts";
-import { describe } from "./options.ts";
+import { describe } from "./buffer/resolved_options.ts";
 import type { ProducerStats } from "./producer_events.ts";
 
 /**

@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { ageMs, isDue, isFull, msUntilOld, type Pending } from "../src/batcher.ts";
+import { ageMs, isDue, isFull, msUntilOld, type Pending } from "../src/buffer/batch_limits.ts";
 
 const THRESHOLDS = { maxRecords: 3, maxBytes: 100, maxAgeMs: 1000 };
 const NOW = 50_000;

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { bytesCodec, jsonCodec } from "../src/base/codec.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { encodeSegmentHeader } from "../src/wal/format.ts";
 import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./cli_reading.ts";

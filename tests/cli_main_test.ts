@@ -10,7 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { VERSION } from "../src/cli/version.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChild } from "./child.ts";
 import { read } from "./cli_reading.ts";

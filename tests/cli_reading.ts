@@ -9,7 +9,7 @@ import { main } from "../src/cli/main.ts";
 import type { Clock } from "../src/base/clock.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 
 /** What a command has left behind. */

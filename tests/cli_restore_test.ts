@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { bytesCodec, jsonCodec, textCodec } from "../src/base/codec.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../src/wal/format.ts";

@@ -4,7 +4,7 @@
  */
 
 import process from "node:process";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 
 const buffer = await FileBuffer.open<{ n: number; text: string }>({
   path: process.argv[2]!,

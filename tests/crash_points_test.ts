@@ -15,7 +15,7 @@ import { assert, assertEquals } from "@std/assert";
 import { currentRuntime } from "./child.ts";
 import { type BufferError, FileSystemError, type Fsync } from "../mod.ts";
 import { OWNER_NAME } from "../src/wal/owner_file.ts";
-import { STATUS_NAME } from "../src/status.ts";
+import { STATUS_NAME } from "../src/buffer/status_format.ts";
 import type { Fault, MemoryFileSystem, MemoryOperation } from "../src/testing/mod.ts";
 import { newWorld } from "./simulation.ts";
 import { PATH, type Plan } from "./simulation_disk.ts";

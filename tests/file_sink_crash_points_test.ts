@@ -9,7 +9,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { BufferEmptyError } from "../src/errors/mod.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import type { Fsync } from "../src/wal/writer/log.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { mulberry32 } from "../src/testing/memory_disk.ts";

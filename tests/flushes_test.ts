@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { AbortCalls } from "../src/base/abort_calls.ts";
 import { Answers } from "../src/answers.ts";
-import { MemoryBuffer } from "../src/memory_buffer.ts";
+import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import { Flushes } from "../src/flushes.ts";
 import { Producer } from "../src/producer.ts";
 import { turn, watch, type Watched } from "./instrumented_disk.ts";

@@ -8,9 +8,9 @@
 
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, fail } from "@std/assert";
-import type { BufferEvent, RecoveryReport } from "../src/buffer.ts";
+import type { BufferEvent, RecoveryReport } from "../src/buffer/record_buffer.ts";
 import { textCodec } from "../src/base/codec.ts";
-import { FileBuffer, type FileBufferOptions } from "../src/file_buffer.ts";
+import { FileBuffer, type FileBufferOptions } from "../src/buffer/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import type { DamagedRegion, SequenceRange } from "../src/wal/recovery/damage.ts";

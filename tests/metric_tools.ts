@@ -6,9 +6,9 @@
 import { textCodec } from "../src/base/codec.ts";
 import type { DeadLetter } from "../src/dead_letters.ts";
 import { DeliveryError } from "../src/errors/mod.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { MemoryBuffer } from "../src/memory_buffer.ts";
+import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../src/otel.ts";
 import { Producer } from "../src/producer.ts";
 

@@ -4,9 +4,9 @@
 
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import type { BufferEvent, BufferStats } from "../src/buffer.ts";
+import type { BufferEvent, BufferStats } from "../src/buffer/record_buffer.ts";
 import { BufferFailedError, NoSpaceError } from "../src/errors/mod.ts";
-import { MemoryBuffer } from "../src/memory_buffer.ts";
+import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
 import { instrument, type InstrumentOptions } from "../src/otel.ts";
 import { Producer } from "../src/producer.ts";

@@ -8,7 +8,7 @@ import type * as KafkaJs from "npm:kafkajs@2.2.4";
 import { bytesCodec } from "../src/base/codec.ts";
 import { RecordTooLargeError } from "../src/errors/mod.ts";
 import { mulberry32 } from "../src/testing/memory_disk.ts";
-import { MemoryBuffer } from "../src/memory_buffer.ts";
+import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../src/presets.ts";
 import { kafkaSink } from "../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";

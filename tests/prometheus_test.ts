@@ -6,10 +6,10 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { textCodec } from "../src/base/codec.ts";
-import { FileBuffer } from "../src/file_buffer.ts";
+import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
-import { MemoryBuffer } from "../src/memory_buffer.ts";
+import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import { Producer } from "../src/producer.ts";
 import { PROMETHEUS_CONTENT_TYPE, type PrometheusSource, prometheusText } from "../src/prometheus.ts";
 

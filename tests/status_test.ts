@@ -12,7 +12,7 @@ import {
   STATUS_BYTES,
   STATUS_NAME,
   type StatusProblem,
-} from "../src/status.ts";
+} from "../src/buffer/status_format.ts";
 import { passing, PATH } from "./status_tools.ts";
 import { statusWith } from "./top_tools.ts";
 

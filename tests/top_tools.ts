@@ -2,7 +2,7 @@
  * Readings and views for the tests of `top`.
  */
 
-import type { BufferStatus, StatusReading } from "../src/status.ts";
+import type { BufferStatus, StatusReading } from "../src/buffer/status_format.ts";
 import type { TopDirectory, TopReading, TopView } from "../src/cli/top_view.ts";
 
 /** 2026-11-25 21:14:03 UTC. */

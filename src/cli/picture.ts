@@ -19,7 +19,7 @@ import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
 import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
 import { LOCK_NAME } from "../wal/lock.ts";
 import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
-import { STATUS_NAME } from "../status.ts";
+import { STATUS_NAME } from "../buffer/status_format.ts";
 import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
 import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
 

@@ -6,7 +6,7 @@
 
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { WhenFull } from "../buffer.ts";
+import type { WhenFull } from "../buffer/record_buffer.ts";
 import type { RetryOptions } from "../retry.ts";
 import type { Fsync } from "../wal/writer/log.ts";
 import { choiceOf, pathOf } from "./arguments.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { BufferEvent, BufferStats, RecordBuffer } from "../buffer.ts";
+import type { BufferEvent, BufferStats, RecordBuffer } from "../buffer/record_buffer.ts";
 import type { ProducerEvent, ProducerStats } from "../producer_events.ts";
 import { textOf } from "../verdict.ts";
 import { type CommandContext, OutputClosedError } from "./command.ts";

@@ -10,7 +10,7 @@
 
 import type { DeadLetter } from "../dead_letters.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { FileBuffer } from "../file_buffer.ts";
+import { FileBuffer } from "../buffer/file_buffer.ts";
 import { Producer } from "../producer.ts";
 import { abortable } from "../base/abortable.ts";
 import type { CommandContext } from "./command.ts";

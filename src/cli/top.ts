@@ -13,7 +13,7 @@ import type { Clock } from "../base/clock.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { lookInto } from "../fs/file_helpers.ts";
-import { readStatus } from "../status.ts";
+import { readStatus } from "../buffer/status_format.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./arguments.ts";

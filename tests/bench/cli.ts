@@ -20,7 +20,7 @@ import { parseArgs } from "node:util";
 import type { CommandContext, Output } from "../../src/cli/command.ts";
 import { main } from "../../src/cli/main.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { FileBuffer } from "../../src/file_buffer.ts";
+import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
 import { availableRuntimes, currentRuntime, runChild } from "../child.ts";

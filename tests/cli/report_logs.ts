@@ -9,7 +9,7 @@ import { join } from "@std/path/join";
 import type { ReportData } from "../../src/cli/report_data.ts";
 import { ReportTally } from "../../src/cli/report_tally.ts";
 import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/cli/scan.ts";
-import { FileBuffer } from "../../src/file_buffer.ts";
+import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { segmentName } from "../../src/wal/format.ts";

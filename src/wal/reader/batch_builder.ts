@@ -5,7 +5,7 @@
  * them has four bytes before each that are no payload's.
  *
  * Small batches stand in pieces of one larger allocation, a {@linkcode Slab}, because V8 takes longer to make a typed
- * array than to read ten small records. A batch that is shown as bytes moves out of it first (`buffer.ts`): nobody outside
+ * array than to read ten small records. A batch that is shown as bytes moves out of it first (`record_buffer.ts`): nobody outside
  * may get hold of memory that isn't the batch's alone.
  *
  * @module

@@ -5,10 +5,10 @@
  * @module
  */
 
-import type { BufferEvent, BufferOptions, WhenFull } from "./buffer.ts";
-import { type Clock, systemClock } from "./base/clock.ts";
-import { type Codec, jsonCodec } from "./base/codec.ts";
-import { Listeners } from "./base/listeners.ts";
+import type { BufferEvent, BufferOptions, WhenFull } from "./record_buffer.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { type Codec, jsonCodec } from "../base/codec.ts";
+import { Listeners } from "../base/listeners.ts";
 
 /** Records of a batch: enough to make the cost of a batch small, few enough for the limits of most targets. */
 const DEFAULT_MAX_RECORDS = 1_000;

@@ -7,17 +7,17 @@
  * @module
  */
 
-import type { BufferOptions, RecoveryReport } from "./buffer.ts";
-import { BaseBuffer } from "./buffer_base.ts";
-import { stampClock } from "./base/clock.ts";
-import { type Codec, isJsonCodec } from "./base/codec.ts";
-import { resolveOptions } from "./options.ts";
+import type { BufferOptions, RecoveryReport } from "./record_buffer.ts";
+import { BaseBuffer } from "./base_buffer.ts";
+import { stampClock } from "../base/clock.ts";
+import { type Codec, isJsonCodec } from "../base/codec.ts";
+import { resolveOptions } from "./resolved_options.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import type { MaybePromise } from "./base/serial_queue.ts";
-import { PacedAnswers } from "./base/event_loop.ts";
-import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "./wal/format.ts";
-import type { CommitState } from "./wal/writer/segment_list.ts";
-import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
+import type { MaybePromise } from "../base/serial_queue.ts";
+import { PacedAnswers } from "../base/event_loop.ts";
+import { LOG_START, type LogPosition, RECORD_HEADER_BYTES } from "../wal/format.ts";
+import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 
 /**
  * Options of {@linkcode MemoryBuffer.open}.

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { BufferError, NoSpaceError } from "./errors/mod.ts";
-import type { DamagedRegion, SequenceRange } from "./wal/recovery/damage.ts";
+import type { BufferError, NoSpaceError } from "../errors/mod.ts";
+import type { DamagedRegion, SequenceRange } from "../wal/recovery/damage.ts";
 
 /**
  * What `open()` found and did.

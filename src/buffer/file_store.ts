@@ -10,32 +10,32 @@
  */
 
 import { dirname } from "@std/path/dirname";
-import type { BufferEvent, RecoveryReport } from "./buffer.ts";
-import type { Clock } from "./base/clock.ts";
-import type { Codec } from "./base/codec.ts";
-import { type BufferFailedError, FileSystemError, NotABufferError } from "./errors/mod.ts";
-import type { FileSystem } from "./fs/file_system.ts";
-import { isNotThere } from "./fs/file_helpers.ts";
+import type { BufferEvent, RecoveryReport } from "./record_buffer.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Codec } from "../base/codec.ts";
+import { type BufferFailedError, FileSystemError, NotABufferError } from "../errors/mod.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { isNotThere } from "../fs/file_helpers.ts";
 import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import { STATUS_NAME } from "./status.ts";
-import type { MaybePromise } from "./base/serial_queue.ts";
-import { CURSOR_NAME, NEW_CURSOR_NAME } from "./wal/cursor.ts";
-import type { DamagedRegion, OnDamage } from "./wal/recovery/damage.ts";
-import { type LogPosition, parseSegmentName } from "./wal/format.ts";
-import { LOCK_NAME } from "./wal/lock.ts";
-import { type Fsync, Log } from "./wal/writer/log.ts";
-import { LogReader } from "./wal/reader/log_reader.ts";
-import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
-import { subtract } from "./wal/recovery/known_losses.ts";
-import { LostSequences } from "./wal/recovery/lost_sequences.ts";
-import { NEW_OWNER_NAME, OWNER_NAME } from "./wal/owner_file.ts";
-import { Ownership } from "./wal/ownership.ts";
-import { Quarantine, QUARANTINE_NAME } from "./wal/recovery/quarantine.ts";
-import { count, recover, type Recovered } from "./wal/recovery/recovery.ts";
-import { ReportedRegions } from "./wal/recovery/reported_regions.ts";
-import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "./wal/reserve.ts";
-import { withReserve } from "./wal/reserving_file_system.ts";
-import type { CommitState } from "./wal/writer/segment_list.ts";
+import { STATUS_NAME } from "./status_format.ts";
+import type { MaybePromise } from "../base/serial_queue.ts";
+import { CURSOR_NAME, NEW_CURSOR_NAME } from "../wal/cursor.ts";
+import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
+import { type LogPosition, parseSegmentName } from "../wal/format.ts";
+import { LOCK_NAME } from "../wal/lock.ts";
+import { type Fsync, Log } from "../wal/writer/log.ts";
+import { LogReader } from "../wal/reader/log_reader.ts";
+import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import { subtract } from "../wal/recovery/known_losses.ts";
+import { LostSequences } from "../wal/recovery/lost_sequences.ts";
+import { NEW_OWNER_NAME, OWNER_NAME } from "../wal/owner_file.ts";
+import { Ownership } from "../wal/ownership.ts";
+import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
+import { count, recover, type Recovered } from "../wal/recovery/recovery.ts";
+import { ReportedRegions } from "../wal/recovery/reported_regions.ts";
+import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "../wal/reserve.ts";
+import { withReserve } from "../wal/reserving_file_system.ts";
+import type { CommitState } from "../wal/writer/segment_list.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
 export interface FileStoreOptions {

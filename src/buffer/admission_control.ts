@@ -9,13 +9,13 @@
  * @module
  */
 
-import { AbortCalls } from "./base/abort_calls.ts";
-import type { Codec } from "./base/codec.ts";
-import { BufferFullError, CodecError, RecordTooLargeError } from "./errors/mod.ts";
-import type { ResolvedOptions } from "./options.ts";
+import { AbortCalls } from "../base/abort_calls.ts";
+import type { Codec } from "../base/codec.ts";
+import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
+import type { ResolvedOptions } from "./resolved_options.ts";
 import type { RecordStore } from "./record_store.ts";
-import { WaitingLine } from "./base/waiting_line.ts";
-import type { SequenceRange } from "./wal/recovery/damage.ts";
+import { WaitingLine } from "../base/waiting_line.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 
 /** What admission needs of the buffer. */
 export interface AdmissionHost {

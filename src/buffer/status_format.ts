@@ -18,12 +18,12 @@
  */
 
 import { join } from "@std/path/join";
-import type { BufferStats } from "./buffer.ts";
-import { crc32 } from "./base/crc32.ts";
-import { FileSystemError } from "./errors/mod.ts";
-import { closeQuietly } from "./fs/close.ts";
-import type { FileSystem } from "./fs/file_system.ts";
-import type { Fsync } from "./wal/writer/log.ts";
+import type { BufferStats } from "./record_buffer.ts";
+import { crc32 } from "../base/crc32.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import type { Fsync } from "../wal/writer/log.ts";
 
 /** Name of the file in a buffer's directory. */
 export const STATUS_NAME = "status.json";

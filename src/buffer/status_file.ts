@@ -11,11 +11,11 @@
 
 import process from "node:process";
 import { join } from "@std/path/join";
-import type { BufferEvent, BufferStats } from "./buffer.ts";
-import type { Clock } from "./base/clock.ts";
-import { FileSystemError } from "./errors/mod.ts";
-import { closeQuietly } from "./fs/close.ts";
-import type { FileHandle, FileSystem } from "./fs/file_system.ts";
+import type { BufferEvent, BufferStats } from "./record_buffer.ts";
+import type { Clock } from "../base/clock.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { closeQuietly } from "../fs/close.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
   type BufferStatus,
   encodeStatus,
@@ -26,7 +26,7 @@ import {
   type StatusPosition,
   type StatusProblem,
   type SyncTimes,
-} from "./status.ts";
+} from "./status_format.ts";
 
 /** So many sync times are kept: enough for a 99th percentile, few enough to be sorted once a second. */
 const SYNC_SAMPLES = 256;

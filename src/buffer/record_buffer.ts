@@ -1,6 +1,6 @@
 /**
  * The public contract of every buffer: {@linkcode RecordBuffer}, {@linkcode Batch}, and the options of their methods.
- * Options of `open()` are in `buffer_options.ts`, figures and events in `buffer_report.ts`.
+ * Options of `open()` are in `options.ts`, figures and events in `events.ts`.
  *
  * Types and the batch itself; the machines behind them are `file_buffer.ts` and `memory_buffer.ts`. What is
  * promised here holds for each of them, unless it says "on disk".
@@ -8,13 +8,13 @@
  * @module
  */
 
-import type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
-import { type Codec, jsonDecoderOfMany } from "./base/codec.ts";
-import { CodecError } from "./errors/mod.ts";
-import type { SequenceRange } from "./wal/recovery/damage.ts";
+import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
+import { type Codec, jsonDecoderOfMany } from "../base/codec.ts";
+import { CodecError } from "../errors/mod.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 
-export type { BufferOptions, WhenFull } from "./buffer_options.ts";
-export type { BufferEvent, BufferStats, RecoveryReport } from "./buffer_report.ts";
+export type { BufferOptions, WhenFull } from "./options.ts";
+export type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 
 /**
  * Options of {@linkcode RecordBuffer.put}.

@@ -1,6 +1,6 @@
 /**
  * The machine that all buffers share: who may call, who takes turns, who waits. It keeps no record itself; a `RecordStore`
- * below it does. What gets in is for `admission.ts` to decide, what is handed over for `consumer.ts`.
+ * below it does. What gets in is for `admission_control.ts` to decide, what is handed over for `batch_queue.ts`.
  *
  * Guarantees, and how:
  * - emit, commit, clear and drops take turns, so that each sees the state that the one before has left.
@@ -10,8 +10,8 @@
  * @module
  */
 
-import { Admission } from "./admission.ts";
-import { msUntilOld } from "./batcher.ts";
+import { Admission } from "./admission_control.ts";
+import { msUntilOld } from "./batch_limits.ts";
 import type {
   Batch,
   BatchesOptions,
@@ -22,14 +22,14 @@ import type {
   RecordBuffer,
   RecoveryReport,
   WaitOptions,
-} from "./buffer.ts";
-import { Consumer } from "./consumer.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "./errors/mod.ts";
-import { checkListener } from "./base/listeners.ts";
-import type { ResolvedOptions } from "./options.ts";
+} from "./record_buffer.ts";
+import { Consumer } from "./batch_queue.ts";
+import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
+import { checkListener } from "../base/listeners.ts";
+import type { ResolvedOptions } from "./resolved_options.ts";
 import type { RecordStore } from "./record_store.ts";
-import { TurnQueue } from "./base/serial_queue.ts";
-import type { SequenceRange } from "./wal/recovery/damage.ts";
+import { TurnQueue } from "../base/serial_queue.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferParts<T> {

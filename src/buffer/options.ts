@@ -1,12 +1,12 @@
 /**
- * The options that all buffers share. `options.ts` checks them.
+ * The options that all buffers share. `resolved_options.ts` checks them.
  *
  * @module
  */
 
-import type { BufferEvent } from "./buffer_report.ts";
-import type { Clock } from "./base/clock.ts";
-import type { Codec } from "./base/codec.ts";
+import type { BufferEvent } from "./events.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Codec } from "../base/codec.ts";
 
 /**
  * What to do with a put that doesn't fit the backlog.

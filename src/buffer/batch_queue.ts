@@ -7,21 +7,21 @@
  * - Batches are committed in the order in which they were handed over, so one position says all that is committed.
  * - A batch is never held here: one that is asked for again is read again, up to the end that was saved.
  *
- * All of it is for one caller at a time; `buffer_base.ts` makes them take turns. What needs no wait, such as a full batch
+ * All of it is for one caller at a time; `base_buffer.ts` makes them take turns. What needs no wait, such as a full batch
  * that has just been written, is answered without a promise.
  *
  * @module
  */
 
-import { isDue, isFull, type Pending } from "./batcher.ts";
-import { Batch, batchId, type BatchIdentity, type BufferStats } from "./buffer.ts";
-import { BatchMismatchError, BufferEmptyError } from "./errors/mod.ts";
-import type { ResolvedOptions } from "./options.ts";
+import { isDue, isFull, type Pending } from "./batch_limits.ts";
+import { Batch, batchId, type BatchIdentity, type BufferStats } from "./record_buffer.ts";
+import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
+import type { ResolvedOptions } from "./resolved_options.ts";
 import type { RecordStore } from "./record_store.ts";
-import type { MaybePromise } from "./base/serial_queue.ts";
-import type { LogPosition } from "./wal/format.ts";
-import type { CommitState } from "./wal/writer/segment_list.ts";
-import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
+import type { MaybePromise } from "../base/serial_queue.ts";
+import type { LogPosition } from "../wal/format.ts";
+import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 
 /** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
 const MOST_IN_FLIGHT = 16;

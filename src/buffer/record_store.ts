@@ -7,13 +7,13 @@
  * @module
  */
 
-import type { RecoveryReport } from "./buffer.ts";
-import type { Codec } from "./base/codec.ts";
-import type { BufferFailedError } from "./errors/mod.ts";
-import type { MaybePromise } from "./base/serial_queue.ts";
-import type { LogPosition } from "./wal/format.ts";
-import type { CommitState } from "./wal/writer/segment_list.ts";
-import type { ReadBatch, ReadLimits } from "./wal/reader/log_view.ts";
+import type { RecoveryReport } from "./record_buffer.ts";
+import type { Codec } from "../base/codec.ts";
+import type { BufferFailedError } from "../errors/mod.ts";
+import type { MaybePromise } from "../base/serial_queue.ts";
+import type { LogPosition } from "../wal/format.ts";
+import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 
 /** Figures that only a store knows. */
 export interface StoreFigures {
