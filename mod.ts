@@ -44,12 +44,12 @@ export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/recovery/
 export { BaseBuffer } from "./src/buffer/base_buffer.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";
-export { Producer } from "./src/producer.ts";
-export type { CloseOptions, FlushOptions, ProducerOptions } from "./src/producer_options.ts";
-export type { ProducerEvent, ProducerStats } from "./src/producer_events.ts";
-export type { RetryOptions } from "./src/retry.ts";
-export type { DeadLetter } from "./src/dead_letters.ts";
-export type { Delivery, Send, SendContext } from "./src/delivery.ts";
+export { Producer } from "./src/producer/producer.ts";
+export type { CloseOptions, FlushOptions, ProducerOptions } from "./src/producer/options.ts";
+export type { ProducerEvent, ProducerStats } from "./src/producer/events.ts";
+export type { RetryOptions } from "./src/producer/retry.ts";
+export type { DeadLetter } from "./src/producer/dead_letters.ts";
+export type { Delivery, Send, SendContext } from "./src/producer/delivery.ts";
 export {
   bytesCodec,
   type Codec,

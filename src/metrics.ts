@@ -21,7 +21,7 @@
  */
 
 import type { BufferStats } from "./buffer/record_buffer.ts";
-import type { ProducerStats } from "./producer_events.ts";
+import type { ProducerStats } from "./producer/events.ts";
 
 /** Attribute with the reason of a failure. */
 export const ERROR_TYPE = "error.type";

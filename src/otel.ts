@@ -51,7 +51,7 @@ import {
 } from "./metrics.ts";
 import { checkMethods, describe } from "./buffer/resolved_options.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
-import type { Producer } from "./producer.ts";
+import type { Producer } from "./producer/producer.ts";
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 

@@ -45,7 +45,7 @@ import {
   SYNC_DURATION,
 } from "./metrics.ts";
 import { describe } from "./buffer/resolved_options.ts";
-import type { ProducerStats } from "./producer_events.ts";
+import type { ProducerStats } from "./producer/events.ts";
 
 /**
  * The content type of the page. Prometheus 3 refuses a page without one

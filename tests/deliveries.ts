@@ -2,7 +2,7 @@
  * Deliveries for tests of sinks, as a producer makes them, and what comes with them.
  */
 
-import type { Delivery, SendContext } from "../src/delivery.ts";
+import type { Delivery, SendContext } from "../src/producer/delivery.ts";
 import type { Codec } from "../src/base/codec.ts";
 import { jsonCodec } from "../src/base/codec.ts";
 

@@ -9,8 +9,8 @@ import { BufferFailedError, NoSpaceError } from "../src/errors/mod.ts";
 import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
 import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
 import { instrument, type InstrumentOptions } from "../src/otel.ts";
-import { Producer } from "../src/producer.ts";
-import type { ProducerEvent, ProducerStats } from "../src/producer_events.ts";
+import { Producer } from "../src/producer/producer.ts";
+import type { ProducerEvent, ProducerStats } from "../src/producer/events.ts";
 import {
   FakeMeter,
   isSteady,

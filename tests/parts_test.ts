@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import { type Batch, CodecError, MemoryBuffer, textCodec } from "../mod.ts";
-import { Part } from "../src/parts.ts";
+import { Part } from "../src/producer/batch_part.ts";
 import { seededRandom } from "./log_tools.ts";
 
 async function batchOf(records: readonly string[]): Promise<Batch<string>> {

@@ -10,7 +10,7 @@ import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
-import { Producer } from "../src/producer.ts";
+import { Producer } from "../src/producer/producer.ts";
 import { PROMETHEUS_CONTENT_TYPE, type PrometheusSource, prometheusText } from "../src/prometheus.ts";
 
 async function statsOfBuffer(): Promise<PrometheusSource["stats"]> {

@@ -13,7 +13,7 @@ import {
   fileSystemError,
   RecordTooLargeError,
 } from "../src/errors/mod.ts";
-import { type Failure, mayPass, retryDelayMs, type RetryPolicy } from "../src/retry.ts";
+import { type Failure, mayPass, retryDelayMs, type RetryPolicy } from "../src/producer/retry.ts";
 
 const POLICY: RetryPolicy = { firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity };
 

@@ -14,7 +14,7 @@
  */
 
 import { abortable } from "../base/abortable.ts";
-import { textOf } from "../verdict.ts";
+import { textOf } from "../producer/failure.ts";
 import { judgeLine, type LineFormat } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./lines.ts";
 import { ShipError } from "./ship_error.ts";

@@ -7,7 +7,7 @@
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import type { WhenFull } from "../buffer/record_buffer.ts";
-import type { RetryOptions } from "../retry.ts";
+import type { RetryOptions } from "../producer/retry.ts";
 import type { Fsync } from "../wal/writer/log.ts";
 import { choiceOf, pathOf } from "./arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "./command.ts";

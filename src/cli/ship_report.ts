@@ -8,8 +8,8 @@
  */
 
 import type { BufferEvent, BufferStats, RecordBuffer } from "../buffer/record_buffer.ts";
-import type { ProducerEvent, ProducerStats } from "../producer_events.ts";
-import { textOf } from "../verdict.ts";
+import type { ProducerEvent, ProducerStats } from "../producer/events.ts";
+import { textOf } from "../producer/failure.ts";
 import { type CommandContext, OutputClosedError } from "./command.ts";
 import type { IntakeCounts } from "./intake.ts";
 import { ShipError } from "./ship_error.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Send } from "../delivery.ts";
+import type { Send } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import { fileSink } from "../sinks/file.ts";
 import { httpSink } from "../sinks/http.ts";

@@ -8,10 +8,10 @@
  * @module
  */
 
-import type { DeadLetter } from "../dead_letters.ts";
+import type { DeadLetter } from "../producer/dead_letters.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { FileBuffer } from "../buffer/file_buffer.ts";
-import { Producer } from "../producer.ts";
+import { Producer } from "../producer/producer.ts";
 import { abortable } from "../base/abortable.ts";
 import type { CommandContext } from "./command.ts";
 import { Intake } from "./intake.ts";

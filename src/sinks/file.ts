@@ -39,7 +39,7 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { Delivery, Send } from "../delivery.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { closeQuietly } from "../fs/close.ts";
 import { detectFileSystem } from "../fs/detect.ts";

@@ -31,7 +31,7 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
-import type { Delivery, Send, SendContext } from "../delivery.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 import { type LineOptions, toLines } from "./ndjson.ts";

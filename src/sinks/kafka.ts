@@ -35,7 +35,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { Delivery, Send } from "../delivery.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 

@@ -27,7 +27,7 @@
  * @module
  */
 
-import type { Delivery, Send, SendContext } from "../delivery.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
@@ -40,7 +40,7 @@ import {
   type SinkResult,
 } from "./identity.ts";
 
-export type { Delivery, Send, SendContext } from "../delivery.ts";
+export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { SinkResult } from "./identity.ts";
 
 /** Messages that wait for their acknowledgement together; the server refuses to queue without limit. */

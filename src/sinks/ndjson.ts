@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Delivery } from "../delivery.ts";
+import type { Delivery } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 
 /**

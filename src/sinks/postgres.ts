@@ -18,7 +18,7 @@
  * @module
  */
 
-import type { Delivery, Send } from "../delivery.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
 import type { RecordIdentity, SinkResult } from "./identity.ts";
@@ -35,7 +35,7 @@ import {
 
 export type { PostgresClient, PostgresRows, PostgresTransaction } from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";
-export type { Delivery, Send, SendContext } from "../delivery.ts";
+export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { RecordIdentity, SinkResult } from "./identity.ts";
 
 /** Rows of one statement. */

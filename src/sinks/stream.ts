@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { Delivery, Send, SendContext } from "../delivery.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";

@@ -14,15 +14,15 @@
 
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Batch } from "./buffer/record_buffer.ts";
-import type { Clock } from "./base/clock.ts";
+import type { Batch } from "../buffer/record_buffer.ts";
+import type { Clock } from "../base/clock.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { CodecError, ProducerStoppedError } from "./errors/mod.ts";
-import type { Lifetime } from "./lifetime.ts";
-import { Part } from "./parts.ts";
-import type { Reporter } from "./producer_events.ts";
-import { judge, textOf, type Undeliverable, type Verdict, verdictOf } from "./verdict.ts";
+import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import type { Lifetime } from "./shutdown.ts";
+import { Part } from "./batch_part.ts";
+import type { Reporter } from "./events.ts";
+import { judge, textOf, type Undeliverable, type Verdict, verdictOf } from "./failure.ts";
 
 /** What a {@linkcode Courier} is made from. */
 export interface CourierParts<T> {

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { Clock } from "./base/clock.ts";
-import type { BufferError } from "./errors/mod.ts";
-import { Listeners } from "./base/listeners.ts";
-import { textOf } from "./verdict.ts";
+import type { Clock } from "../base/clock.ts";
+import type { BufferError } from "../errors/mod.ts";
+import { Listeners } from "../base/listeners.ts";
+import { textOf } from "./failure.ts";
 
 /**
  * Something that happened in a producer, for logs and metrics.

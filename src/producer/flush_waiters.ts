@@ -11,7 +11,7 @@
  * @module
  */
 
-import { AbortCalls } from "./base/abort_calls.ts";
+import { AbortCalls } from "../base/abort_calls.ts";
 
 /** One who waits. */
 interface Request {

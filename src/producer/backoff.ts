@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Clock } from "./base/clock.ts";
-import type { Lifetime } from "./lifetime.ts";
-import type { Reporter } from "./producer_events.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Lifetime } from "./shutdown.ts";
+import type { Reporter } from "./events.ts";
 import { retryDelayMs, type RetryPolicy } from "./retry.ts";
 
 /** What a {@linkcode Backoff} is made from. */

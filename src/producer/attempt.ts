@@ -10,9 +10,9 @@
  * @module
  */
 
-import type { Clock } from "./base/clock.ts";
-import { DeliveryError } from "./errors/mod.ts";
-import type { Lifetime } from "./lifetime.ts";
+import type { Clock } from "../base/clock.ts";
+import { DeliveryError } from "../errors/mod.ts";
+import type { Lifetime } from "./shutdown.ts";
 
 /** How long what was aborted because the producer ends may take to answer: a socket is closed in far less. */
 const ABORT_GRACE_MS = 1_000;

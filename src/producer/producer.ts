@@ -18,8 +18,8 @@
 
 import { Backoff } from "./backoff.ts";
 import { Answers } from "./answers.ts";
-import type { Batch, PutOptions, RecordBuffer } from "./buffer/record_buffer.ts";
-import { Courier } from "./courier.ts";
+import type { Batch, PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
+import { Courier } from "./batch_sender.ts";
 import { DeadLetters } from "./dead_letters.ts";
 import {
   BatchMismatchError,
@@ -27,20 +27,15 @@ import {
   BufferEmptyError,
   ProducerClosedError,
   ProducerStoppedError,
-} from "./errors/mod.ts";
-import { Flushes } from "./flushes.ts";
-import { Lifetime } from "./lifetime.ts";
-import { checkListener } from "./base/listeners.ts";
-import { type ProducerEvent, type ProducerStats, Reporter } from "./producer_events.ts";
-import {
-  type CloseOptions,
-  type FlushOptions,
-  type ProducerOptions,
-  resolveProducerOptions,
-} from "./producer_options.ts";
+} from "../errors/mod.ts";
+import { Flushes } from "./flush_waiters.ts";
+import { Lifetime } from "./shutdown.ts";
+import { checkListener } from "../base/listeners.ts";
+import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
+import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { mayPass } from "./retry.ts";
-import { textOf } from "./verdict.ts";
-import type { SequenceRange } from "./wal/recovery/damage.ts";
+import { textOf } from "./failure.ts";
+import type { SequenceRange } from "../wal/recovery/damage.ts";
 
 /** A batch between the buffer and the target. */
 interface Lane<T> {

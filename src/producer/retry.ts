@@ -9,7 +9,7 @@
  * @module
  */
 
-import { BufferError, type BufferErrorCode } from "./errors/mod.ts";
+import { BufferError, type BufferErrorCode } from "../errors/mod.ts";
 
 /**
  * When, and for how long, a delivery that failed is sent again.

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Clock } from "./base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 
 /** The two steps to the end of one producer, as signals. */
 export class Lifetime {

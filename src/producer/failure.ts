@@ -9,7 +9,7 @@
  * @module
  */
 
-import { DeliveryError, type FailedRecord } from "./errors/mod.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 
 /** A record that no retry can mend. */
 export interface Undeliverable {
