@@ -13,7 +13,7 @@ import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import type { Fsync } from "../src/wal/writer/log.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { mulberry32 } from "../src/testing/memory_disk.ts";
-import { readJournal } from "../src/sinks/delivery_journal.ts";
+import { readJournal } from "../src/sinks/file_journal.ts";
 import { fileSink } from "../src/sinks/file.ts";
 import { contextOf } from "./deliveries.ts";
 import { textOf } from "./memory_outcomes.ts";

@@ -9,7 +9,7 @@ import { bytesCodec } from "../src/base/codec.ts";
 import { RecordTooLargeError } from "../src/errors/mod.ts";
 import { mulberry32 } from "../src/testing/memory_disk.ts";
 import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
-import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../src/presets.ts";
+import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../src/sinks/presets.ts";
 import { kafkaSink } from "../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "./deliveries.ts";
 import { KafkaPeer } from "./kafka_peer.ts";

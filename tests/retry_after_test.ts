@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { retryAfterMs } from "../src/sinks/retry_after.ts";
+import { retryAfterMs } from "../src/sinks/http_retry_after.ts";
 
 const NOW = Date.UTC(2026, 0, 1, 0, 0, 0);
 const RETRY_AFTER: readonly (readonly [value: string | null, ms: number | undefined])[] = [

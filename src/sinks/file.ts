@@ -24,7 +24,7 @@
  * replaces it, and synced: so a line that was only in the page cache of a system whose sync had failed is stored before
  * anything is built on it.
  *
- * The head of `delivery_journal.ts` describes the journal's bytes.
+ * The head of `file_journal.ts` describes the journal's bytes.
  *
  * ## What is asked of the user
  *
@@ -46,10 +46,10 @@ import { detectFileSystem } from "../fs/detect.ts";
 import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
-import { DeliveryJournal, readJournal } from "./delivery_journal.ts";
-import { type LineOptions, toLines } from "./ndjson.ts";
+import { DeliveryJournal, readJournal } from "./file_journal.ts";
+import { type LineOptions, toLines } from "./lines.ts";
 
-export type { LineOptions } from "./ndjson.ts";
+export type { LineOptions } from "./lines.ts";
 
 /**
  * Options of {@linkcode fileSink}.

@@ -34,10 +34,10 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
-import { type LineOptions, toLines } from "./ndjson.ts";
-import { retryAfterMs } from "./retry_after.ts";
+import { type LineOptions, toLines } from "./lines.ts";
+import { retryAfterMs } from "./http_retry_after.ts";
 
-export type { LineOptions } from "./ndjson.ts";
+export type { LineOptions } from "./lines.ts";
 
 /**
  * What a server has answered.

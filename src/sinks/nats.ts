@@ -38,10 +38,10 @@ import {
   identityToText,
   type RecordIdentity,
   type SinkResult,
-} from "./identity.ts";
+} from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-export type { SinkResult } from "./identity.ts";
+export type { SinkResult } from "./record_identity.ts";
 
 /** Messages that wait for their acknowledgement together; the server refuses to queue without limit. */
 const MAX_UNACKNOWLEDGED = 1_000;

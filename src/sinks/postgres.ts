@@ -21,7 +21,7 @@
 import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
-import type { RecordIdentity, SinkResult } from "./identity.ts";
+import type { RecordIdentity, SinkResult } from "./record_identity.ts";
 import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
 import {
   failureOf,
@@ -36,7 +36,7 @@ import {
 export type { PostgresClient, PostgresRows, PostgresTransaction } from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-export type { RecordIdentity, SinkResult } from "./identity.ts";
+export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
 /** Rows of one statement. */
 const MAX_STATEMENT_ROWS = 5_000;

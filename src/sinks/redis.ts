@@ -24,10 +24,10 @@ import { Buffer } from "node:buffer";
 import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
-import { bufferOf, type RecordIdentity, type SinkResult } from "./identity.ts";
+import { bufferOf, type RecordIdentity, type SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-export type { RecordIdentity, SinkResult } from "./identity.ts";
+export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
 /** Redis does nothing else while the script runs: a thousand entries take it about two milliseconds. */
 const MAX_CALL_RECORDS = 1_000;

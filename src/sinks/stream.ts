@@ -20,9 +20,9 @@ import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
-import { type LineOptions, toLines } from "./ndjson.ts";
+import { type LineOptions, toLines } from "./lines.ts";
 
-export type { LineOptions } from "./ndjson.ts";
+export type { LineOptions } from "./lines.ts";
 
 /**
  * Makes a stream to write to: called at the first delivery, and after one has failed.
