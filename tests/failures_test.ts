@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { DeliveryError, NoSpaceError } from "../src/errors/mod.ts";
-import { type FailedAttempt, Failures } from "../src/failures.ts";
+import { type FailedAttempt, Failures } from "../src/metrics/error_type.ts";
 
 /** What decides on the reason. */
 type Failure = Pick<FailedAttempt, "error"> & Partial<Pick<FailedAttempt, "isTimeout" | "isAbandoned">>;

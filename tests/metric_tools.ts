@@ -9,7 +9,7 @@ import { DeliveryError } from "../src/errors/mod.ts";
 import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
-import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../src/otel.ts";
+import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../src/metrics/otel.ts";
 import { Producer } from "../src/producer/producer.ts";
 
 /** A value as one line: `name{key=value} number`, so that a list of them is compared, and read. */

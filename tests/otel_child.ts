@@ -7,7 +7,7 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { metrics } from "@opentelemetry/api";
-import { instrument } from "../src/otel.ts";
+import { instrument } from "../src/metrics/otel.ts";
 import { makeShipping, openOrders, useOrders, useShipping } from "./metric_tools.ts";
 
 const meter = metrics.getMeter("sluice");

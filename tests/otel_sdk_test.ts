@@ -10,8 +10,8 @@ import type * as Api from "npm:@opentelemetry/api@1.10.0";
 import type * as Otlp from "npm:@opentelemetry/exporter-metrics-otlp-http@0.301.0";
 import type * as Prometheus from "npm:@opentelemetry/exporter-prometheus@0.301.0";
 import type * as Sdk from "npm:@opentelemetry/sdk-metrics@3.1.0";
-import { instrument, type MetricsMeter } from "../src/otel.ts";
-import { prometheusText } from "../src/prometheus.ts";
+import { instrument, type MetricsMeter } from "../src/metrics/otel.ts";
+import { prometheusText } from "../src/metrics/prometheus.ts";
 import {
   histogramLines,
   isSteady,

@@ -7,8 +7,8 @@ import { assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@st
 import type { BufferEvent, BufferStats } from "../src/buffer/record_buffer.ts";
 import { BufferFailedError, NoSpaceError } from "../src/errors/mod.ts";
 import { MemoryBuffer } from "../src/buffer/memory_buffer.ts";
-import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics.ts";
-import { instrument, type InstrumentOptions } from "../src/otel.ts";
+import { BUFFER_METRICS, PRODUCER_METRICS } from "../src/metrics/definitions.ts";
+import { instrument, type InstrumentOptions } from "../src/metrics/otel.ts";
 import { Producer } from "../src/producer/producer.ts";
 import type { ProducerEvent, ProducerStats } from "../src/producer/events.ts";
 import {

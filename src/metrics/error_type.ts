@@ -10,9 +10,9 @@
  * @module
  */
 
-import { DeliveryError } from "./errors/mod.ts";
-import { OTHER_ERROR } from "./metrics.ts";
-import type { ProducerEvent } from "./producer/events.ts";
+import { DeliveryError } from "../errors/mod.ts";
+import { OTHER_ERROR } from "./definitions.ts";
+import type { ProducerEvent } from "../producer/events.ts";
 
 /** More than a target has ways to fail; a series each. */
 const MOST_TYPES = 20;

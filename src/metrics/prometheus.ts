@@ -34,8 +34,8 @@
  * @module
  */
 
-import type { BufferStats } from "./buffer/record_buffer.ts";
-import { systemClock } from "./base/clock.ts";
+import type { BufferStats } from "../buffer/record_buffer.ts";
+import { systemClock } from "../base/clock.ts";
 import {
   BUFFER_METRICS,
   isProducerStats,
@@ -43,9 +43,9 @@ import {
   type MetricSet,
   PRODUCER_METRICS,
   SYNC_DURATION,
-} from "./metrics.ts";
-import { describe } from "./buffer/resolved_options.ts";
-import type { ProducerStats } from "./producer/events.ts";
+} from "./definitions.ts";
+import { describe } from "../buffer/resolved_options.ts";
+import type { ProducerStats } from "../producer/events.ts";
 
 /**
  * The content type of the page. Prometheus 3 refuses a page without one

@@ -20,8 +20,8 @@
  * @module
  */
 
-import type { BufferStats } from "./buffer/record_buffer.ts";
-import type { ProducerStats } from "./producer/events.ts";
+import type { BufferStats } from "../buffer/record_buffer.ts";
+import type { ProducerStats } from "../producer/events.ts";
 
 /** Attribute with the reason of a failure. */
 export const ERROR_TYPE = "error.type";

@@ -8,7 +8,7 @@
  * ## What is reported
  *
  * The README's section "Metrics" lists names, units and meaning. They follow the semantic conventions, which the head of
- * `src/metrics.ts` cites. Each buffer and each producer is told from the others by its name, the option `name`, which
+ * `src/metrics/definitions.ts` cites. Each buffer and each producer is told from the others by its name, the option `name`, which
  * becomes the attribute `sluice.buffer.name` or `sluice.producer.name`. Nothing that a record, a batch or a delivery
  * brings along becomes an attribute, so the number of series is fixed, but for the reasons why attempts fail: 21 at most.
  *
@@ -32,10 +32,10 @@
  * @module
  */
 
-import type { RecordBuffer } from "./buffer/record_buffer.ts";
-import { systemClock } from "./base/clock.ts";
-import type { BufferErrorCode } from "./errors/mod.ts";
-import { Failures } from "./failures.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
+import { systemClock } from "../base/clock.ts";
+import type { BufferErrorCode } from "../errors/mod.ts";
+import { Failures } from "./error_type.ts";
 import {
   ATTEMPT_DURATION,
   BUFFER_METRICS,
@@ -48,10 +48,10 @@ import {
   PRODUCER_METRICS,
   type ProducerFigures,
   SYNC_DURATION,
-} from "./metrics.ts";
-import { checkMethods, describe } from "./buffer/resolved_options.ts";
+} from "./definitions.ts";
+import { checkMethods, describe } from "../buffer/resolved_options.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
-import type { Producer } from "./producer/producer.ts";
+import type { Producer } from "../producer/producer.ts";
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 
