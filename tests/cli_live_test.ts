@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
+import { readDirectory, type ScanItem, scanLog } from "../src/maintenance/scan.ts";
 import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { UnsupportedVersionError } from "../src/errors/mod.ts";
-import { readDirectory, type ScanItem, scanLog } from "../src/cli/scan.ts";
+import { readDirectory, type ScanItem, scanLog } from "../src/maintenance/scan.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import type { SequenceRange } from "../src/wal/recovery/damage.ts";
 import { currentRuntime } from "./child.ts";

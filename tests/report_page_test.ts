@@ -12,7 +12,7 @@ import { renderReport } from "../src/cli/report_page.ts";
 import { MAX_ROWS, MAX_STRETCHES, ReportRows } from "../src/cli/report_rows.ts";
 import { MAX_REGIONS } from "../src/cli/report_tally.ts";
 import { escapeHtml } from "../src/cli/report_words.ts";
-import type { ScanItem } from "../src/cli/scan.ts";
+import type { ScanItem } from "../src/maintenance/scan.ts";
 import { segmentName } from "../src/wal/format.ts";
 import { damagedLog, frames, NOW, PAGE_BYTES, reportDataOf, segment, tallied, textOf } from "./cli/report_logs.ts";
 import { seededRandom } from "./log_tools.ts";

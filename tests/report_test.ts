@@ -12,7 +12,7 @@ import { type CommandContext, EXIT_OK, EXIT_UNSOUND, UsageError } from "../src/c
 import { reportCommand } from "../src/cli/report.ts";
 import { renderReport } from "../src/cli/report_page.ts";
 import { recoverySteps } from "../src/cli/report_recovery.ts";
-import { NoBufferError, type ScanItem } from "../src/cli/scan.ts";
+import { NoBufferError, type ScanItem } from "../src/maintenance/scan.ts";
 import { verifyCommand } from "../src/cli/verify.ts";
 import { FileSystemError, PermissionError, UnsupportedVersionError } from "../src/errors/mod.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";

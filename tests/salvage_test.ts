@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { solveSalt, soundFrames } from "../src/cli/salvage.ts";
+import { solveSalt, soundFrames } from "../src/maintenance/salvage.ts";
 import { bytesOf, concat, CONTINUED, CONTINUES, cut, flipBit, frameOf, garbage, zeroRange } from "./log_tools.ts";
 
 const SALT = 0x5eed_1234;

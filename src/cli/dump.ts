@@ -16,10 +16,24 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./command.ts";
-import { type Finding, isAccepted, isFinding, isHarmless, isUnproven, lineFor, toJson } from "./findings.ts";
+import {
+  type Finding,
+  isAccepted,
+  isFinding,
+  isHarmless,
+  isUnproven,
+  lineFor,
+  toJson,
+} from "../maintenance/findings.ts";
 import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./payload_text.ts";
-import { type DirectoryPicture, readDirectoryOrSegment, type ScanItem, scanLog, type ScannedFrame } from "./scan.ts";
-import { segmentBytesOf, walk } from "./walk.ts";
+import {
+  type DirectoryPicture,
+  readDirectoryOrSegment,
+  type ScanItem,
+  scanLog,
+  type ScannedFrame,
+} from "../maintenance/scan.ts";
+import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** Writes records out. */
 export const dumpCommand: Command = {

@@ -15,10 +15,10 @@ import {
 import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
-import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "./findings.ts";
-import { type DirectoryPicture, readDirectory, scanLog } from "./scan.ts";
+import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
+import { type DirectoryPicture, readDirectory, scanLog } from "../maintenance/scan.ts";
 import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./text.ts";
-import { segmentBytesOf } from "./walk.ts";
+import { segmentBytesOf } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is looked at anew that has changed meanwhile. */
 const MOST_LOOKS = 5;

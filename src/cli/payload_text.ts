@@ -12,7 +12,7 @@ import { CodecError } from "../errors/mod.ts";
 import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import type { Output } from "./command.ts";
-import type { ScannedFrame } from "./scan.ts";
+import type { ScannedFrame } from "../maintenance/scan.ts";
 
 /** The formats; the first one is the default. */
 export const DUMP_FORMATS = ["json", "text", "base64", "raw"] as const;

@@ -12,8 +12,8 @@ import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
-import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "./repair_plan.ts";
-import { readDirectory } from "./scan.ts";
+import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
+import { readDirectory } from "../maintenance/scan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./text.ts";
 
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */

@@ -22,9 +22,9 @@ import type { ReportData } from "./report_data.ts";
 import { renderReport } from "./report_page.ts";
 import { problemsOf } from "./report_recovery.ts";
 import { ReportTally } from "./report_tally.ts";
-import { readDirectory, scanLog } from "./scan.ts";
+import { readDirectory, scanLog } from "../maintenance/scan.ts";
 import { formatBytes, formatCount } from "./text.ts";
-import { segmentBytesOf, walk } from "./walk.ts";
+import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** Draws a log as an HTML page. */
 export const reportCommand: Command = {

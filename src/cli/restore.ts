@@ -1,7 +1,7 @@
 /**
  * `sluice restore PATH`: puts sound records that are in the quarantine back into the log, as new records at its end.
  *
- * What goes back is decided in `restore_plan.ts`; that each record does so once, in `restore_stage.ts`.
+ * What goes back is decided in `restore_plan.ts`; that each record does so once, in `restore.ts`.
  *
  * @module
  */
@@ -23,9 +23,9 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./command.ts";
-import { listQuarantined, type QuarantinedFile, readQuarantined } from "./quarantined.ts";
-import { hasWork, planRepair, type RepairPlan } from "./repair_plan.ts";
-import { type FilePlan, type LeftReason, RestorePlanner } from "./restore_plan.ts";
+import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
+import { hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
+import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
 import {
   finishRestores,
   interruptedRestores,
@@ -33,8 +33,8 @@ import {
   restoreFile,
   type RestoreSource,
   type RestoreTarget,
-} from "./restore_stage.ts";
-import { readDirectory } from "./scan.ts";
+} from "../maintenance/restore.ts";
+import { readDirectory } from "../maintenance/scan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./text.ts";
 
 /** The least that a new segment's header says of the longest payload: a buffer's default. */

@@ -18,7 +18,7 @@ import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./command.ts";
-import { readDirectory } from "./picture.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
 import { DEFAULT_COLUMNS } from "./text.ts";
 import { renderTop } from "./top_screen.ts";
 import { type TopReading, type TopView, TopWatch } from "./top_view.ts";

@@ -8,7 +8,7 @@ import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import type { ReportData } from "../../src/cli/report_data.ts";
 import { ReportTally } from "../../src/cli/report_tally.ts";
-import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/cli/scan.ts";
+import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";

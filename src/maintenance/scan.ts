@@ -34,7 +34,7 @@ import { examine, type Plan } from "../wal/recovery/recovery.ts";
 import { judgeSegment, type SegmentJudgement } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
-import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./picture.ts";
+import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./snapshot.ts";
 
 export type {
   DamagedBytes,
@@ -46,7 +46,7 @@ export type {
   TornTail,
   UnusableSegment,
 } from "./scan_items.ts";
-export { type DirectoryPicture, NoBufferError, readDirectory, readDirectoryOrSegment } from "./picture.ts";
+export { type DirectoryPicture, NoBufferError, readDirectory, readDirectoryOrSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
 const MOST_LOOKS = 4;

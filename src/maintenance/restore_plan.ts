@@ -18,7 +18,7 @@
 import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { subtract, unite } from "../wal/recovery/known_losses.ts";
 import { count } from "../wal/recovery/recovery.ts";
-import type { ReadFile, SegmentFacts } from "./quarantined.ts";
+import type { ReadFile, SegmentFacts } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 
 /** Why a record isn't restored. */

@@ -29,10 +29,10 @@ import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
 import { carryOut, examine, type Plan } from "../wal/recovery/recovery.ts";
 import type { Ownership } from "../wal/ownership.ts";
 import type { SegmentPlace } from "../wal/segment_files.ts";
-import type { CommandContext } from "./command.ts";
-import { readDirectory } from "./picture.ts";
+import type { CommandContext } from "../cli/command.ts";
+import { readDirectory } from "./snapshot.ts";
 import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
-import { segmentBytesOf, walk } from "./walk.ts";
+import { segmentBytesOf, walk } from "./scan_run.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
 const MOST_LOOKS = 5;

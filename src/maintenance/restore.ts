@@ -36,7 +36,7 @@ import {
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/recovery/quarantine.ts";
 import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
-import { namesIn, RESTORING_SUFFIX } from "./quarantined.ts";
+import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_plan.ts";
 import { soundFrames } from "./salvage.ts";
 
