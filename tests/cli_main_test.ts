@@ -9,7 +9,7 @@ import process from "node:process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { VERSION } from "../src/cli/version.ts";
+import { VERSION } from "../src/cli/shared/version.ts";
 import { FileBuffer } from "../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChild } from "./child.ts";

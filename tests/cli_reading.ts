@@ -4,7 +4,7 @@
 
 import { Buffer } from "node:buffer";
 import { assertSameBytes, DIRECTORY, snapshot } from "./log_tools.ts";
-import { type CommandContext, type Output, OutputClosedError } from "../src/cli/command.ts";
+import { type CommandContext, type Output, OutputClosedError } from "../src/cli/shared/command.ts";
 import { main } from "../src/cli/main.ts";
 import type { Clock } from "../src/base/clock.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";

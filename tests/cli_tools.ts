@@ -5,7 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { main } from "../src/cli/main.ts";
-import type { Output } from "../src/cli/command.ts";
+import type { Output } from "../src/cli/shared/command.ts";
 import type { Clock } from "../src/base/clock.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";

@@ -6,7 +6,7 @@
 import { setImmediate } from "node:timers";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { table } from "../src/cli/text.ts";
+import { table } from "../src/cli/shared/text.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 import { FileSystemError } from "../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../src/fs/file_system.ts";

@@ -13,7 +13,7 @@ import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertLessOrEqual, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path/join";
 import type { Browser, BrowserContextOptions, Page } from "npm:playwright-core@1.65.1";
-import type { ReportData } from "../src/cli/report_data.ts";
+import type { ReportData } from "../src/cli/report/data.ts";
 import { currentRuntime, runChild } from "./child.ts";
 import { type RunningBrowser, startBrowser, whyNoBrowser } from "./cli/browser.ts";
 import { damagedLog, writeTo } from "./cli/report_logs.ts";

@@ -12,7 +12,7 @@ import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../mod.ts";
 import type { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
-import { outputTo } from "../src/cli/terminal.ts";
+import { outputTo } from "../src/cli/shared/terminal.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../src/wal/format.ts";
 import { turn, watch } from "./instrumented_disk.ts";
 import { drain } from "./record_buffer_subject.ts";

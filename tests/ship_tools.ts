@@ -4,10 +4,10 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type CommandContext, type Output, OutputClosedError } from "../src/cli/command.ts";
+import { type CommandContext, type Output, OutputClosedError } from "../src/cli/shared/command.ts";
 import { main } from "../src/cli/main.ts";
-import type { ShipSummary } from "../src/cli/ship_report.ts";
-import { InterruptedError } from "../src/cli/terminal.ts";
+import type { ShipSummary } from "../src/cli/ship/output.ts";
+import { InterruptedError } from "../src/cli/shared/terminal.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";
 import { turnLoop } from "./record_buffer_subject.ts";

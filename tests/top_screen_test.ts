@@ -14,9 +14,9 @@ import {
   formatRate,
   harmless,
   sparkline,
-} from "../src/cli/top_figures.ts";
-import { renderTop } from "../src/cli/top_screen.ts";
-import type { TopView } from "../src/cli/top_view.ts";
+} from "../src/cli/top/figures.ts";
+import { renderTop } from "../src/cli/top/screen.ts";
+import type { TopView } from "../src/cli/top/view.ts";
 import { BARE, BUSY, NOW, visible } from "./top_tools.ts";
 
 function render(view: TopView, columns: number, rows?: number): string {

@@ -12,9 +12,14 @@ import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertGreater, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, type FileBufferOptions, textCodec } from "../mod.ts";
-import { type CommandArguments, type CommandContext, OutputClosedError, UsageError } from "../src/cli/command.ts";
+import {
+  type CommandArguments,
+  type CommandContext,
+  OutputClosedError,
+  UsageError,
+} from "../src/cli/shared/command.ts";
 import { topCommand } from "../src/cli/top.ts";
-import type { TopView } from "../src/cli/top_view.ts";
+import type { TopView } from "../src/cli/top/view.ts";
 import type { FileSystem } from "../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../src/testing/memory_file_system.ts";
 import { ManualClock } from "../src/testing/manual_clock.ts";

@@ -3,7 +3,7 @@
  */
 
 import type { BufferStatus, StatusReading } from "../src/buffer/status_format.ts";
-import type { TopDirectory, TopReading, TopView } from "../src/cli/top_view.ts";
+import type { TopDirectory, TopReading, TopView } from "../src/cli/top/view.ts";
 
 /** 2026-11-25 21:14:03 UTC. */
 export const NOW: number = Date.UTC(2026, 10, 25, 21, 14, 3);

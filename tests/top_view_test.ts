@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { fileSystemError } from "../src/errors/mod.ts";
-import { TopWatch } from "../src/cli/top_view.ts";
+import { TopWatch } from "../src/cli/top/view.ts";
 import type { BufferStatus, StatusReading } from "../src/buffer/status_format.ts";
 import type { CursorState, SegmentHeader } from "../src/wal/format.ts";
 import { NOW, readingOf, statusWith } from "./top_tools.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { choiceOf, pathOf, wholeNumberOf } from "./arguments.ts";
+import { choiceOf, pathOf, wholeNumberOf } from "./shared/arguments.ts";
 import {
   type Command,
   type CommandArguments,
@@ -15,7 +15,7 @@ import {
   EXIT_OK,
   EXIT_UNSOUND,
   UsageError,
-} from "./command.ts";
+} from "./shared/command.ts";
 import {
   type Finding,
   isAccepted,
@@ -25,7 +25,7 @@ import {
   lineFor,
   toJson,
 } from "../maintenance/findings.ts";
-import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./payload_text.ts";
+import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./dump/record_encoder.ts";
 import {
   type DirectoryPicture,
   readDirectoryOrSegment,

@@ -13,11 +13,11 @@ import {
   SEGMENT_VERSION,
 } from "../wal/format.ts";
 import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segment_files.ts";
-import { pathOf } from "./arguments.ts";
-import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
+import { pathOf } from "./shared/arguments.ts";
+import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
 import { type DirectoryPicture, readDirectory, scanLog } from "../maintenance/scan.ts";
-import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./text.ts";
+import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./shared/text.ts";
 import { segmentBytesOf } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is looked at anew that has changed meanwhile. */

@@ -31,7 +31,7 @@ import { fileURLToPath } from "node:url";
 import { BufferError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
-import { parseArguments, suggest } from "./arguments.ts";
+import { parseArguments, suggest } from "./shared/arguments.ts";
 import {
   type Command,
   type CommandContext,
@@ -40,23 +40,23 @@ import {
   EXIT_USAGE,
   OutputClosedError,
   UsageError,
-} from "./command.ts";
-import { helpOf, overview } from "./help.ts";
+} from "./shared/command.ts";
+import { helpOf, overview } from "./shared/help.ts";
 import { dumpCommand } from "./dump.ts";
 import { inspectCommand } from "./inspect.ts";
 import { repairCommand } from "./repair.ts";
 import { reportCommand } from "./report.ts";
 import { restoreCommand } from "./restore.ts";
 import { shipCommand } from "./ship.ts";
-import { InterruptedError, processContext } from "./terminal.ts";
-import { widthOf } from "./text.ts";
+import { InterruptedError, processContext } from "./shared/terminal.ts";
+import { widthOf } from "./shared/text.ts";
 import { topCommand } from "./top.ts";
 import { verifyCommand } from "./verify.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "./shared/version.ts";
 
 export type { Clock, TimerOptions } from "../base/clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
-export type { CommandContext, Output, WriteOptions } from "./command.ts";
+export type { CommandContext, Output, WriteOptions } from "./shared/command.ts";
 
 /** Nobody reads the output any more: what shells say of a process that SIGPIPE has ended. */
 const EXIT_CLOSED = 141;

@@ -10,11 +10,11 @@
 import { Ownership } from "../wal/ownership.ts";
 import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { count } from "../wal/recovery/recovery.ts";
-import { pathOf } from "./arguments.ts";
-import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
+import { pathOf } from "./shared/arguments.ts";
+import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
 import { readDirectory } from "../maintenance/scan.ts";
-import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./text.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./shared/text.ts";
 
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
 const MOST_LOOKS = 4;

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { pathOf } from "./arguments.ts";
+import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
   type CommandArguments,
@@ -16,14 +16,14 @@ import {
   EXIT_OK,
   EXIT_UNSOUND,
   UsageError,
-} from "./command.ts";
+} from "./shared/command.ts";
 import { isTaken, writeNewFile } from "../fs/replace_file.ts";
-import type { ReportData } from "./report_data.ts";
-import { renderReport } from "./report_page.ts";
-import { problemsOf } from "./report_recovery.ts";
-import { ReportTally } from "./report_tally.ts";
+import type { ReportData } from "./report/data.ts";
+import { renderReport } from "./report/page.ts";
+import { problemsOf } from "./report/recovery_steps.ts";
+import { ReportTally } from "./report/collector.ts";
 import { readDirectory, scanLog } from "../maintenance/scan.ts";
-import { formatBytes, formatCount } from "./text.ts";
+import { formatBytes, formatCount } from "./shared/text.ts";
 import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** Draws a log as an HTML page. */

@@ -14,7 +14,7 @@ import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
 import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
 import { count } from "../wal/recovery/recovery.ts";
-import { pathOf } from "./arguments.ts";
+import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
   type CommandArguments,
@@ -22,7 +22,7 @@ import {
   EXIT_OK,
   EXIT_UNSOUND,
   UsageError,
-} from "./command.ts";
+} from "./shared/command.ts";
 import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
 import { hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
 import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
@@ -35,7 +35,7 @@ import {
   type RestoreTarget,
 } from "../maintenance/restore.ts";
 import { readDirectory } from "../maintenance/scan.ts";
-import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./text.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
 /** The least that a new segment's header says of the longest payload: a buffer's default. */
 const LEAST_RECORD_LIMIT: number = 16 * 2 ** 20;

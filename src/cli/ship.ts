@@ -2,7 +2,7 @@
  * `ship`: lines from standard input, through a log on disk, to a target. A crash-safe pipe without a line of code.
  *
  * What it guarantees, and by what:
- * - A line that was read is persisted before more is read, and stays until the target has it: `intake.ts`, `FileBuffer`.
+ * - A line that was read is persisted before more is read, and stays until the target has it: `line_ingester.ts`, `FileBuffer`.
  * - Each record arrives exactly once in a file, once at an HTTP server that keeps the keys of what it has, and at least once
  *   otherwise, in order with one delivery at a time: `Producer` and the sinks. Killed at any moment and started again, it
  *   goes on as if nothing had been.
@@ -12,11 +12,11 @@
  * @module
  */
 
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
-import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship_plan.ts";
-import { ShipReport } from "./ship_report.ts";
-import { runShipment } from "./shipment.ts";
-import { InterruptedError } from "./terminal.ts";
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./shared/command.ts";
+import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship/options.ts";
+import { ShipReport } from "./ship/output.ts";
+import { runShipment } from "./ship/shipment.ts";
+import { InterruptedError } from "./shared/terminal.ts";
 
 /** The command. */
 export const shipCommand: Command = {

@@ -16,12 +16,12 @@ import { lookInto } from "../fs/file_helpers.ts";
 import { readStatus } from "../buffer/status_format.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segment_files.ts";
-import { pathOf } from "./arguments.ts";
-import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./command.ts";
+import { pathOf } from "./shared/arguments.ts";
+import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./shared/command.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
-import { DEFAULT_COLUMNS } from "./text.ts";
-import { renderTop } from "./top_screen.ts";
-import { type TopReading, type TopView, TopWatch } from "./top_view.ts";
+import { DEFAULT_COLUMNS } from "./shared/text.ts";
+import { renderTop } from "./top/screen.ts";
+import { type TopReading, type TopView, TopWatch } from "./top/view.ts";
 
 const DEFAULT_INTERVAL_MS = 1_000;
 /** More often nobody can read, less often it isn't live. */

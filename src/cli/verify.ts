@@ -11,12 +11,12 @@
  */
 
 import type { CursorState } from "../wal/format.ts";
-import { pathOf } from "./arguments.ts";
-import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./command.ts";
+import { pathOf } from "./shared/arguments.ts";
+import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
 import { LedgerCheck, type SegmentSums } from "../maintenance/totals_check.ts";
 import { type DirectoryPicture, readDirectoryOrSegment, scanLog } from "../maintenance/scan.ts";
-import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./text.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is read anew of which nothing was left. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Column, formatBytes, formatRange, NO_CELL, table } from "../cli/text.ts";
+import { type Column, formatBytes, formatRange, NO_CELL, table } from "../cli/shared/text.ts";
 import type { DamagedBytes, GoneSegment, MissingRecords, ScanItem, TornTail, UnusableSegment } from "./scan.ts";
 
 /** The cursor doesn't fit the log, or a segment's running totals don't fit the segments before. */

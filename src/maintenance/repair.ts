@@ -29,7 +29,7 @@ import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
 import { carryOut, examine, type Plan } from "../wal/recovery/recovery.ts";
 import type { Ownership } from "../wal/ownership.ts";
 import type { SegmentPlace } from "../wal/segment_files.ts";
-import type { CommandContext } from "../cli/command.ts";
+import type { CommandContext } from "../cli/shared/command.ts";
 import { readDirectory } from "./snapshot.ts";
 import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
 import { segmentBytesOf, walk } from "./scan_run.ts";

@@ -5,8 +5,8 @@
  */
 
 import { nextTurn, Turns } from "../base/event_loop.ts";
-import type { CommandContext } from "../cli/command.ts";
-import { Progress } from "../cli/progress.ts";
+import type { CommandContext } from "../cli/shared/command.ts";
+import { Progress } from "../cli/shared/progress.ts";
 import type { DirectoryPicture, ScanItem } from "./scan.ts";
 
 /** After so many bytes the event loop gets a turn: a few milliseconds' worth. */

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import type { CommandContext, Output } from "../../src/cli/command.ts";
+import type { CommandContext, Output } from "../../src/cli/shared/command.ts";
 import { main } from "../../src/cli/main.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";

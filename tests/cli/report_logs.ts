@@ -6,8 +6,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { ReportData } from "../../src/cli/report_data.ts";
-import { ReportTally } from "../../src/cli/report_tally.ts";
+import type { ReportData } from "../../src/cli/report/data.ts";
+import { ReportTally } from "../../src/cli/report/collector.ts";
 import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";

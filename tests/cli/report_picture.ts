@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { join } from "@std/path/join";
-import { renderReport } from "../../src/cli/report_page.ts";
+import { renderReport } from "../../src/cli/report/page.ts";
 import { UUID_A } from "../log_tools.ts";
 import { startBrowser } from "./browser.ts";
 import { damagedLog, reportDataOf } from "./report_logs.ts";

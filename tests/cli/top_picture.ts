@@ -12,7 +12,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "@std/path/join";
 import { FileBuffer } from "../../mod.ts";
-import type { Output } from "../../src/cli/command.ts";
+import type { Output } from "../../src/cli/shared/command.ts";
 import { topCommand } from "../../src/cli/top.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";

@@ -13,10 +13,10 @@
  * @module
  */
 
-import { abortable } from "../base/abortable.ts";
-import { textOf } from "../producer/failure.ts";
+import { abortable } from "../../base/abortable.ts";
+import { textOf } from "../../producer/failure.ts";
 import { judgeLine, type LineFormat } from "./line_formats.ts";
-import { type InputLine, LineSplitter } from "./lines.ts";
+import { type InputLine, LineSplitter } from "./line_splitter.ts";
 import { ShipError } from "./ship_error.ts";
 
 /** So many payload bytes are put as one unit: a frame of the log. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Output } from "./command.ts";
 import { formatBytes } from "./text.ts";
 

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { CURSOR_NAME } from "../wal/cursor.ts";
-import type { BadRegion, ReportData } from "./report_data.ts";
-import { bytesText, durationText, numberText, plural, sequencesText } from "./report_words.ts";
+import { CURSOR_NAME } from "../../wal/cursor.ts";
+import type { BadRegion, ReportData } from "./data.ts";
+import { bytesText, durationText, numberText, plural, sequencesText } from "./words.ts";
 
 /** What is wrong, in one line; empty if nothing is. */
 export function problemsOf({ counts, cursor, isSound }: ReportData): string {

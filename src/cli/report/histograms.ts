@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { SizeBucket, TimeBin } from "./report_data.ts";
+import type { SizeBucket, TimeBin } from "./data.ts";
 
 /** Bars that a phone can show, too. */
 export const MAX_BINS = 60;

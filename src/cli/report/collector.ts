@@ -8,14 +8,14 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../wal/format.ts";
-import { type Finding, isFinding, isHarmless } from "../maintenance/findings.ts";
-import { LedgerCheck } from "../maintenance/totals_check.ts";
-import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./report_data.ts";
-import { SizeHistogram, TimeHistogram } from "./report_histograms.ts";
-import { ReportRows } from "./report_rows.ts";
-import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "../maintenance/scan.ts";
+import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.ts";
+import { LedgerCheck } from "../../maintenance/totals_check.ts";
+import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./data.ts";
+import { SizeHistogram, TimeHistogram } from "./histograms.ts";
+import { ReportRows } from "./rows.ts";
+import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 60;

@@ -7,8 +7,8 @@
  * @module
  */
 
-import type { Clock } from "../base/clock.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { FileSystem } from "../../fs/file_system.ts";
 
 /** Done; for commands that judge: the log is sound. */
 export const EXIT_OK = 0;

@@ -7,15 +7,15 @@
  * @module
  */
 
-import type { BufferEvent, BufferStats, RecordBuffer } from "../buffer/record_buffer.ts";
-import type { ProducerEvent, ProducerStats } from "../producer/events.ts";
-import { textOf } from "../producer/failure.ts";
-import { type CommandContext, OutputClosedError } from "./command.ts";
-import type { IntakeCounts } from "./intake.ts";
+import type { BufferEvent, BufferStats, RecordBuffer } from "../../buffer/record_buffer.ts";
+import type { ProducerEvent, ProducerStats } from "../../producer/events.ts";
+import { textOf } from "../../producer/failure.ts";
+import { type CommandContext, OutputClosedError } from "../shared/command.ts";
+import type { IntakeCounts } from "./line_ingester.ts";
 import { ShipError } from "./ship_error.ts";
-import type { ShipPlan } from "./ship_plan.ts";
-import { nameOf } from "./ship_target.ts";
-import { formatCount, formatDuration, formatNumber } from "./text.ts";
+import type { ShipPlan } from "./options.ts";
+import { nameOf } from "./target.ts";
+import { formatCount, formatDuration, formatNumber } from "../shared/text.ts";
 
 /** The same thing is said again after so long. */
 const REPEAT_MS = 10_000;

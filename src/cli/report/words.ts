@@ -7,8 +7,8 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import { formatBytes, formatDuration, formatNumber, formatTime } from "./text.ts";
+import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import { formatBytes, formatDuration, formatNumber, formatTime } from "../shared/text.ts";
 
 const ENTITIES: Readonly<Record<string, string>> = {
   "&": "&amp;",

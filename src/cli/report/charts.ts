@@ -2,13 +2,13 @@
  * The drawings of a report as SVG: the rows of the log, and two histograms.
  *
  * Places are percentages and heights are pixels, so that a drawing fits any width and text keeps its size. Each mark has
- * a title; `report_script.ts` makes a hover of it, and the arrow keys go from mark to mark.
+ * a title; `script.ts` makes a hover of it, and the arrow keys go from mark to mark.
  *
  * @module
  */
 
-import type { ReportData, ReportRow, Stretch, StretchKind } from "./report_data.ts";
-import { everyNth, layOut, MIN_WIDTH, niceCeiling } from "./report_layout.ts";
+import type { ReportData, ReportRow, Stretch, StretchKind } from "./data.ts";
+import { everyNth, layOut, MIN_WIDTH, niceCeiling } from "./layout.ts";
 import {
   bytesText,
   durationText,
@@ -18,7 +18,7 @@ import {
   secondText,
   sequencesText,
   timeText,
-} from "./report_words.ts";
+} from "./words.ts";
 
 /** What a kind of stretch is called, and what it means, in the order of the legend. */
 export const KINDS: readonly (readonly [kind: StretchKind, name: string])[] = [

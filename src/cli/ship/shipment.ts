@@ -8,18 +8,18 @@
  * @module
  */
 
-import type { DeadLetter } from "../producer/dead_letters.ts";
-import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { FileBuffer } from "../buffer/file_buffer.ts";
-import { Producer } from "../producer/producer.ts";
-import { abortable } from "../base/abortable.ts";
-import type { CommandContext } from "./command.ts";
-import { Intake } from "./intake.ts";
+import type { DeadLetter } from "../../producer/dead_letters.ts";
+import { FileSystemError, NoSpaceError } from "../../errors/mod.ts";
+import { FileBuffer } from "../../buffer/file_buffer.ts";
+import { Producer } from "../../producer/producer.ts";
+import { abortable } from "../../base/abortable.ts";
+import type { CommandContext } from "../shared/command.ts";
+import { Intake } from "./line_ingester.ts";
 import { lineCodec } from "./line_formats.ts";
 import { ShipError } from "./ship_error.ts";
-import type { ShipPlan } from "./ship_plan.ts";
-import type { ShipReport } from "./ship_report.ts";
-import { openTarget, type Target } from "./ship_target.ts";
+import type { ShipPlan } from "./options.ts";
+import type { ShipReport } from "./output.ts";
+import { openTarget, type Target } from "./target.ts";
 
 /** Timers take 31 bits: as good as no limit. */
 const NO_TIMEOUT_MS: number = 2 ** 31 - 1;

@@ -8,12 +8,12 @@
  * @module
  */
 
-import type { Send } from "../producer/delivery.ts";
-import { DeliveryError } from "../errors/mod.ts";
-import { fileSink } from "../sinks/file.ts";
-import { httpSink } from "../sinks/http.ts";
-import { appendSink } from "../sinks/stream.ts";
-import { type CommandContext, OutputClosedError, UsageError } from "./command.ts";
+import type { Send } from "../../producer/delivery.ts";
+import { DeliveryError } from "../../errors/mod.ts";
+import { fileSink } from "../../sinks/file.ts";
+import { httpSink } from "../../sinks/http.ts";
+import { appendSink } from "../../sinks/stream.ts";
+import { type CommandContext, OutputClosedError, UsageError } from "../shared/command.ts";
 import type { LineFormat } from "./line_formats.ts";
 import { ShipError } from "./ship_error.ts";
 

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { formatBytes, formatCount, formatNumber } from "./text.ts";
+import { formatBytes, formatCount, formatNumber } from "../shared/text.ts";
 import {
   bar,
   formatAge,
@@ -18,8 +18,8 @@ import {
   formatRate,
   harmless,
   sparkline,
-} from "./top_figures.ts";
-import type { TopRate, TopView } from "./top_view.ts";
+} from "./figures.ts";
+import type { TopRate, TopView } from "./view.ts";
 
 /** Where values begin. */
 const LABEL_COLUMNS = 11;

@@ -11,8 +11,8 @@
 
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
-import { systemClock } from "../base/clock.ts";
-import type { FileSystem } from "../fs/file_system.ts";
+import { systemClock } from "../../base/clock.ts";
+import type { FileSystem } from "../../fs/file_system.ts";
 import { type CommandContext, type Output, OutputClosedError } from "./command.ts";
 
 const CLOSED_CODES: ReadonlySet<string | undefined> = new Set([

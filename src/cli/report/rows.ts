@@ -9,8 +9,8 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import type { ReportRow, Stretch, StretchKind } from "./report_data.ts";
+import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import type { ReportRow, Stretch, StretchKind } from "./data.ts";
 
 /** Rows that are calm to look at, and a page that stays small. */
 export const MAX_ROWS = 32;

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { bytesCodec, type Codec } from "../base/codec.ts";
+import { bytesCodec, type Codec } from "../../base/codec.ts";
 
 /** How the input is read. */
 export type LineFormat = "lines" | "ndjson";

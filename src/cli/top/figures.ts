@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatDuration, formatNumber } from "./text.ts";
+import { formatDuration, formatNumber } from "../shared/text.ts";
 
 /** Eighths of a cell, from empty to full. */
 const EIGHTHS_WIDE = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];

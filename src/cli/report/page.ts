@@ -10,21 +10,12 @@
 
 import { createHash } from "node:crypto";
 import { basename } from "@std/path/basename";
-import { KINDS, legendOf, logRows, PATTERN_STYLE, PATTERNS, sizeChart, timeChart } from "./report_charts.ts";
-import type { ReportData, Stretch } from "./report_data.ts";
-import { problemsOf, recoverySteps } from "./report_recovery.ts";
-import { REPORT_SCRIPT } from "./report_script.ts";
-import { REPORT_STYLE } from "./report_style.ts";
-import {
-  bytesText,
-  durationText,
-  escapeHtml,
-  numberText,
-  plural,
-  rangeText,
-  secondText,
-  timeText,
-} from "./report_words.ts";
+import { KINDS, legendOf, logRows, PATTERN_STYLE, PATTERNS, sizeChart, timeChart } from "./charts.ts";
+import type { ReportData, Stretch } from "./data.ts";
+import { problemsOf, recoverySteps } from "./recovery_steps.ts";
+import { REPORT_SCRIPT } from "./script.ts";
+import { REPORT_STYLE } from "./style.ts";
+import { bytesText, durationText, escapeHtml, numberText, plural, rangeText, secondText, timeText } from "./words.ts";
 
 /** Draws a report. */
 export function renderReport(data: ReportData): string {
