@@ -21,8 +21,8 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { runtimeArgs } from "./child.ts";
-import { documentedFiles, examplesOf } from "./doc_examples.ts";
+import { runtimeArgs } from "./support/children.ts";
+import { documentedFiles, examplesOf } from "./packaging/doc_examples.ts";
 
 /** Exact, so that a run can be repeated. */
 const BUN = "1.4.5";
@@ -152,7 +152,7 @@ function nodeTests(node: Runtime): Run {
       // By default one core is left alone, which is one of two on a small machine.
       "--test-concurrency=2",
       "--test",
-      "tests/*_test.ts",
+      "tests/**/*_test.ts",
     ],
     passed: /^ℹ pass (\d+)$/gm,
     failed: /^ℹ (?:fail|cancelled) (\d+)$/gm,

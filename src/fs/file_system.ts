@@ -3,7 +3,7 @@
  *
  * One small interface stands between the log and the runtime, so that the log is written once, runs on Deno, Bun and
  * Node, and can be tested on a file system that crashes on demand. It is small on purpose: whoever implements
- * it has these methods to get right, and `tests/file_system_conformance.ts` holds every implementation to them.
+ * it has these methods to get right, and `tests/fs/conformance.ts` holds every implementation to them.
  *
  * Reads, writes and everything about names are synchronous calls: they go to the page cache, where a call costs about
  * a microsecond, against 15 to 40 for a trip through a thread pool. Only syncs wait for the device, so only they

@@ -5,7 +5,7 @@
  * Colours come from a style sheet inside the image, which follows the reader's light or dark mode; text is text.
  */
 
-import type { RuntimeName } from "../child.ts";
+import type { RuntimeName } from "../support/children.ts";
 import { titleOf } from "./machine.ts";
 import { format, type Outcome, ratioOf, type Result } from "./report.ts";
 import { type Case, CASES } from "./workloads.ts";

@@ -23,7 +23,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import { availableRuntimes, currentRuntime, runChild } from "../child.ts";
+import { availableRuntimes, currentRuntime, runChild } from "../support/children.ts";
 
 const CHUNK_BYTES = 256 * 1024;
 const MEGABYTE = 1_000_000;

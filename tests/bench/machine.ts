@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import { join, sep } from "node:path";
 import process from "node:process";
-import type { Runtime } from "../child.ts";
+import type { Runtime } from "../support/children.ts";
 
 /** Where figures were measured. */
 export interface Machine {

@@ -5,7 +5,7 @@
 
 import { writeSync } from "node:fs";
 import process from "node:process";
-import type { ChildResult } from "../child.ts";
+import type { ChildResult } from "../support/children.ts";
 
 /** What was measured, by name; the name ends with the unit. */
 export type Measures = Readonly<Record<string, number>>;

@@ -6,7 +6,7 @@
  * 1 is still the better one. A round that failed counts for nothing.
  */
 
-import type { RuntimeName } from "../child.ts";
+import type { RuntimeName } from "../support/children.ts";
 import { type Machine, titleOf } from "./machine.ts";
 import { type Measures, median } from "./measures.ts";
 import { type Case, type Cell, labelOf, type Way, type Workload } from "./workloads.ts";

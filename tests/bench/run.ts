@@ -27,7 +27,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { availableRuntimes, type ChildResult, runChild, type Runtime } from "../child.ts";
+import { availableRuntimes, type ChildResult, runChild, type Runtime } from "../support/children.ts";
 import { chartOf } from "./chart.ts";
 import { describeMachine, makeDataDirectory } from "./machine.ts";
 import { failureOf, type Measures, told } from "./measures.ts";

@@ -10,7 +10,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { currentRuntime, runtimeArgs } from "../child.ts";
+import { currentRuntime, runtimeArgs } from "../support/children.ts";
 import { type Measures, median, MemoryWatch, quantile, tell } from "./measures.ts";
 import { measureParts } from "./parts.ts";
 import { type Item, Records } from "./records.ts";

@@ -4,7 +4,7 @@
  * A contender that has no way to do a workload is not in the list of its case, and its place in the table stays empty.
  */
 
-import type { RuntimeName } from "../child.ts";
+import type { RuntimeName } from "../support/children.ts";
 import type { Item } from "./records.ts";
 
 /** Time of a cell at `--scale 1`: long enough that a sync once a second falls into it. */

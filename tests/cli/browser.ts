@@ -3,7 +3,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { loadPackage } from "../npm_packages.ts";
+import { loadPackage } from "../support/npm_packages.ts";
 import type * as Playwright from "npm:playwright-core@1.65.1";
 
 const VERSION = "1.65.1";

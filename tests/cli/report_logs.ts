@@ -23,7 +23,7 @@ import {
   headerOf,
   seededRandom,
   segmentsOf,
-} from "../log_tools.ts";
+} from "../support/log_tools.ts";
 
 /** When the first record of a made log is put. */
 export const START = Date.UTC(2026, 0, 1, 9);

@@ -16,8 +16,8 @@ import type { Output } from "../../src/cli/shared/command.ts";
 import { topCommand } from "../../src/cli/top.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
-import { startChild } from "../child.ts";
-import { visible } from "../top_tools.ts";
+import { startChild } from "../support/children.ts";
+import { visible } from "./top_tools.ts";
 
 const COLUMNS = 80;
 const ROWS = 24;

@@ -13,8 +13,8 @@
 
 import process from "node:process";
 import { FileBuffer, Producer, type Send } from "../../mod.ts";
-import { seededRandom } from "../log_tools.ts";
-import { say, turn } from "../say.ts";
+import { seededRandom } from "../support/log_tools.ts";
+import { say, turn } from "../support/say.ts";
 import { connectTo, type Target, type TargetName } from "./targets.ts";
 import type { SinkResult } from "../../src/sinks/nats.ts";
 

@@ -4,7 +4,7 @@
 
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { type Runtime, startChild } from "../child.ts";
+import { type Runtime, startChild } from "../support/children.ts";
 
 /** A program that lives longer has got stuck; it is killed, and counts as failed. */
 const MAX_LIFE_MS = 60_000;

@@ -22,7 +22,7 @@ import { fileURLToPath } from "node:url";
 import { join } from "@std/path/join";
 import { bytesCodec, FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { dump, type DumpOptions, refusal } from "../golden_dump.ts";
+import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 import { segmentName } from "../../src/wal/format.ts";
 import {
   concat,
@@ -35,7 +35,7 @@ import {
   overwrite,
   segmentOf,
   uint32,
-} from "../log_tools.ts";
+} from "../support/log_tools.ts";
 
 /** A log to be made. */
 interface Plan {

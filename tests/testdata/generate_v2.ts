@@ -26,8 +26,8 @@ import { join } from "@std/path/join";
 import { FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { dump, type DumpOptions, refusal } from "../golden_dump.ts";
-import { cut, DIRECTORY, flipBit, framesOf, overwrite, uint32 } from "../log_tools.ts";
+import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
+import { cut, DIRECTORY, flipBit, framesOf, overwrite, uint32 } from "../support/log_tools.ts";
 
 /** A log to be made. */
 interface Plan {

@@ -1,0 +1,75 @@
+/**
+ * MemoryBuffer, and FileBuffer in memory (with each setting of `fsync`) and on this runtime's own file system, against
+ * the one suite of what a buffer promises, and against the model.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { test } from "node:test";
+import { join } from "@std/path/join";
+import { FileBuffer, type Fsync, MemoryBuffer } from "../../mod.ts";
+import { detectFileSystem } from "../../src/fs/detect.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../src/wal/format.ts";
+import { testRecordBuffer } from "./conformance.ts";
+import { compareWithModel } from "./model.ts";
+import type { Subject } from "./subject.ts";
+
+const native = await detectFileSystem();
+
+const ON_DISK = {
+  overheadBytes: { alone: FRAME_HEADER_BYTES + RECORD_HEADER_BYTES, shared: RECORD_HEADER_BYTES },
+  persists: true,
+};
+
+const memoryBuffer: Subject = {
+  name: "MemoryBuffer",
+  overheadBytes: { alone: RECORD_HEADER_BYTES, shared: RECORD_HEADER_BYTES },
+  persists: false,
+  setUp: () => ({
+    open: (options) => MemoryBuffer.open(options),
+    tearDown() {},
+  }),
+};
+
+function fileBufferInMemory(fsync: Fsync): Subject {
+  return {
+    name: `FileBuffer(${fsync})`,
+    ...ON_DISK,
+    setUp() {
+      const fileSystem = new MemoryFileSystem();
+      return {
+        open: (options) => FileBuffer.open({ path: "/buffer", fileSystem, fsync, segmentBytes: 1024, ...options }),
+        tearDown() {},
+      };
+    },
+  };
+}
+
+const fileBuffer: Subject = {
+  name: `FileBuffer(${native.name})`,
+  ...ON_DISK,
+  setUp() {
+    const path = mkdtempSync(join(tmpdir(), "sluice-buffer-"));
+    return {
+      open: (options) => FileBuffer.open({ path, ...options }),
+      tearDown: () => rmSync(path, { recursive: true }),
+    };
+  },
+};
+
+const subjects = [memoryBuffer, ...(["always", 1000, "never"] as const).map(fileBufferInMemory), fileBuffer];
+
+for (const subject of subjects) testRecordBuffer(subject);
+
+/** How many seeds, and which: a real file system takes its time. */
+const SEEDS: readonly (readonly [Subject, number])[] = subjects.map((subject) => [
+  subject,
+  subject === fileBuffer ? 10 : 200,
+]);
+
+for (const [subject, seeds] of SEEDS) {
+  test(`${subject.name} does what the model does when ${seeds} seeds decide what is done`, async () => {
+    for (let seed = 1; seed <= seeds; seed++) await compareWithModel(subject, seed);
+  });
+}

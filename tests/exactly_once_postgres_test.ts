@@ -1,9 +1,0 @@
-/**
- * Exactly once on a real server of PostgreSQL, while producers and server are killed; see `engines/exactly_once.ts`.
- */
-
-import { exactlyOnceTest } from "./engines/exactly_once.ts";
-
-exactlyOnceTest("postgres", 1);
-exactlyOnceTest("postgres", 5);
-exactlyOnceTest("postgres-transaction", 1);

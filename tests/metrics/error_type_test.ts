@@ -1,0 +1,68 @@
+/**
+ * The reason of a failed attempt as a metric bears it: few words, whatever a target throws.
+ */
+
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import { DeliveryError, NoSpaceError } from "../../src/errors/mod.ts";
+import { type FailedAttempt, Failures } from "../../src/metrics/error_type.ts";
+
+/** What decides on the reason. */
+type Failure = Pick<FailedAttempt, "error"> & Partial<Pick<FailedAttempt, "isTimeout" | "isAbandoned">>;
+
+const failed = (failure: Failure): FailedAttempt => ({
+  type: "attempt-failed",
+  id: "1",
+  batchId: "1",
+  attempt: 1,
+  taken: 0,
+  durationMs: 0,
+  isTimeout: false,
+  isAbandoned: false,
+  ...failure,
+});
+
+const coded = (code: unknown, cause?: unknown): Error => Object.assign(new Error("no", { cause }), { code });
+class HttpError extends Error {
+  override readonly name = "HttpError";
+}
+
+const REASONS: readonly (readonly [string, Failure])[] = [
+  ["timeout", { error: coded("ECONNREFUSED"), isTimeout: true }],
+  ["abandoned", { error: new Error("no"), isTimeout: true, isAbandoned: true }],
+  ["too_large", { error: new DeliveryError({ reason: "413", isTooLarge: true, retryable: false }) }],
+  ["refused", { error: new DeliveryError({ reason: "422", retryable: false }) }],
+  ["DELIVERY", { error: new DeliveryError({ reason: "503" }) }],
+  ["ECONNRESET", { error: new DeliveryError({ reason: "gone" }, { cause: coded("ECONNRESET") }) }],
+  ["ENOSPC", { error: new TypeError("fetch failed", { cause: coded("OUTER", coded("ENOSPC")) }) }],
+  ["NO_SPACE", { error: new NoSpaceError({ operation: "write", path: "/a", errno: "ENOSPC" }) }],
+  ["HttpError", { error: new HttpError("status 500 of request 12345") }],
+  ["TypeError", { error: Object.assign(new TypeError("no"), { code: 42 }) }],
+  ["Error", { error: coded("for user 12345: no") }],
+  ["_OTHER", { error: Object.assign(new Error("no"), { name: "status 500 of request 12345" }) }],
+  ["_OTHER", { error: "no" }],
+  ["_OTHER", { error: undefined }],
+];
+
+for (const [type, failure] of REASONS) {
+  test(`Failures.count() calls it ${type}: ${describe(failure)}`, () => {
+    const failures = new Failures();
+    assertEquals(failures.count(failed(failure)), type);
+    assertEquals(failures.count(failed(failure)), type);
+    assertEquals([...failures.counts], [[type, 2]]);
+  });
+}
+
+function describe({ error, isTimeout, isAbandoned }: Failure): string {
+  const code = error instanceof Error && "code" in error ? ` ${error.code}` : "";
+  const what = error instanceof Error ? `${error.name}${code}` : String(error);
+  return what + (isTimeout === true ? ", timeout" : "") + (isAbandoned === true ? ", abandoned" : "");
+}
+
+test("Failures.count() knows 20 reasons, whatever a target says, and others", () => {
+  const failures = new Failures();
+  const types = Array.from({ length: 1_000 }, (_, n) => failures.count(failed({ error: coded(`E${n}`) })));
+  assertEquals(types.slice(18, 22), ["E18", "E19", "_OTHER", "_OTHER"]);
+  assertEquals(failures.count(failed({ error: coded("E0") })), "E0");
+  assertEquals([failures.counts.size, failures.counts.get("E0"), failures.counts.get("_OTHER")], [21, 2, 980]);
+});

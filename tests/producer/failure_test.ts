@@ -1,0 +1,113 @@
+/**
+ * What an answer of the target means, whatever the answer is.
+ */
+
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import { DeliveryError, type DeliveryErrorData } from "../../src/errors/mod.ts";
+import { judge, textOf, type Verdict } from "../../src/producer/failure.ts";
+
+const ALL = [0, 1, 2, 3];
+const busy = (index: number) => ({ index, retryable: true, reason: "busy" });
+const bad = (index: number) => ({ index, retryable: false, reason: "bad" });
+
+interface Row {
+  readonly title: string;
+  readonly data: Partial<DeliveryErrorData>;
+  readonly verdict: Partial<Omit<Verdict, "reasons" | "undeliverable">> & { readonly lost?: readonly number[] };
+}
+
+const ROWS: readonly Row[] = [
+  { title: "nothing more than that it failed", data: {}, verdict: { again: ALL } },
+  { title: "not retryable", data: { retryable: false }, verdict: { lost: ALL } },
+  { title: "too large", data: { isTooLarge: true }, verdict: { again: ALL, isTooLarge: true } },
+  {
+    title: "too large and not retryable: in parts it may be",
+    data: { isTooLarge: true, retryable: false },
+    verdict: { again: ALL, isTooLarge: true },
+  },
+  { title: "a time", data: { retryAfterMs: 7 }, verdict: { again: ALL, retryAfterMs: 7 } },
+  { title: "some failed", data: { failed: [busy(2), busy(0)] }, verdict: { again: [0, 2] } },
+  { title: "some failed for good", data: { failed: [bad(3), bad(1)] }, verdict: { lost: [1, 3] } },
+  { title: "both", data: { failed: [bad(1), busy(3)] }, verdict: { again: [3], lost: [1] } },
+  { title: "all failed", data: { failed: ALL.map(busy) }, verdict: { again: ALL } },
+  {
+    title: "some failed, and the error says not retryable: records know better",
+    data: { failed: [busy(2)], retryable: false },
+    verdict: { again: [2] },
+  },
+  {
+    title: "some failed, too many of them at once",
+    data: { failed: [bad(0), busy(1), busy(2)], isTooLarge: true, retryAfterMs: 9 },
+    verdict: { again: [1, 2], lost: [0], isTooLarge: true, retryAfterMs: 9 },
+  },
+];
+
+for (const { title, data, verdict } of ROWS) {
+  test(`judge() understands: ${title}`, () => {
+    const judged = judge(new DeliveryError({ reason: "no", ...data }), 4);
+    const { again = [], lost = [], isTooLarge = false, retryAfterMs } = verdict;
+    assertEquals(judged.again, again);
+    assertEquals(judged.undeliverable.map(({ index }) => index), lost);
+    assertEquals([judged.isTooLarge, judged.retryAfterMs], [isTooLarge, retryAfterMs]);
+  });
+}
+
+/** Lists of failed records that can't be. */
+const NONSENSE: readonly (readonly [string, unknown])[] = [
+  ["none", []],
+  ["more than there are", [...ALL, 0].map(busy)],
+  ["one twice", [busy(1), bad(1)]],
+  ["behind the last", [busy(4)]],
+  ["before the first", [busy(-1)]],
+  ["half a record", [busy(0.5)]],
+  ["not a number", [busy(Number.NaN)]],
+  ["a text", [{ ...busy(0), index: "0" }]],
+  ["no index", [{ retryable: true }]],
+  ["nothing", [null]],
+  ["undefined", [undefined]],
+  ["a hole", [, busy(1)]],
+  ["an index alone", [1]],
+  ["no list", { length: 1, 0: busy(1) }],
+];
+
+for (const [title, failed] of NONSENSE) {
+  test(`judge() takes all for failed when the failed records can't be: ${title}`, () => {
+    const data = { reason: "no", failed } as DeliveryErrorData;
+    assertEquals(judge(new DeliveryError(data), 4).again, ALL);
+    assertEquals(judge(new DeliveryError({ ...data, retryable: false }), 4).undeliverable.length, 4);
+  });
+}
+
+test("judge() sends all again when the error isn't a DeliveryError, or no error", () => {
+  for (const error of [new Error("x"), "text", undefined, null, 0, { failed: [bad(0)] }, Symbol("s")]) {
+    const { again, undeliverable, isTooLarge, retryAfterMs } = judge(error, 2);
+    assertEquals({ again, undeliverable, isTooLarge, retryAfterMs }, {
+      again: [0, 1],
+      undeliverable: [],
+      isTooLarge: false,
+      retryAfterMs: undefined,
+    });
+  }
+});
+
+test("judge() keeps what is said of single records", () => {
+  const { reasons, undeliverable } = judge(new DeliveryError({ reason: "no", failed: [bad(1), busy(3)] }), 4);
+  assertEquals([...reasons], [[3, "busy"]]);
+  assertEquals(undeliverable.map(({ reason }) => reason), ["bad"]);
+});
+
+test("textOf() has a text of bounded length for whatever is thrown", () => {
+  const thrown = [new Error("why"), new TypeError(), "text", 7, undefined, null, Symbol("s"), Object.create(null)];
+  assertEquals(thrown.map(textOf), [
+    "why",
+    "TypeError",
+    "text",
+    "7",
+    "undefined",
+    "null",
+    "Symbol(s)",
+    "unknown error",
+  ]);
+  assertEquals(textOf(new Error("x".repeat(100_000))).length, 1_000);
+});

@@ -1,0 +1,63 @@
+/**
+ * What tests of the sinks for engines share: batches and parts of them, made by hand, so that a test says what comes again
+ * and when; and real servers.
+ */
+
+import { test } from "node:test";
+import { assertInstanceOf } from "@std/assert";
+import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
+import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
+import { type Engine, Server, whyNot } from "../engines/servers.ts";
+
+/** What a delivery is made from. */
+export interface BatchOptions {
+  /** Which of the batch's sequences are in it; all by default. */
+  readonly sequences?: readonly number[];
+  readonly redelivered?: boolean;
+  /** That of the buffer. */
+  readonly uuid?: string;
+  /** Stands for the frames that the batch is from. */
+  readonly checksum?: string;
+}
+
+/** A delivery of a batch from `first` to `last`, or of a part of it. The record of sequence n is `valueOf(n)`. */
+export function batchOf<T>(
+  [first, last]: readonly [number, number],
+  valueOf: (sequence: number) => T,
+  { sequences, redelivered = false, uuid = UUID, checksum = "00c0ffee" }: BatchOptions = {},
+): Delivery<T> {
+  const batchId = `${uuid}-${checksum}-${first}-${last}`;
+  const chosen = sequences ?? Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  const id = sequences === undefined ? batchId : `${batchId}.${chosen.join("+")}`;
+  return deliveryOf(chosen.map(valueOf), { id, batchId, sequences: chosen, redelivered });
+}
+
+/** Sends once. */
+export async function send<T>(sink: Send<T>, delivery: Delivery<T>, attempt = 1): Promise<void> {
+  await sink(delivery, contextOf({ attempt }));
+}
+
+/** Sends, and gives the DeliveryError that it must reject with. */
+export async function refusalOf<T>(sink: Send<T>, delivery: Delivery<T>, attempt = 1): Promise<DeliveryError> {
+  try {
+    await send(sink, delivery, attempt);
+  } catch (error) {
+    assertInstanceOf(error, DeliveryError);
+    return error;
+  }
+  throw new Error("it was not refused");
+}
+
+/** A test that needs a real server; skipped, with the reason, where there is none. */
+export function testWithServer(engine: Engine, name: string, body: (server: Server) => Promise<void>): void {
+  test(name, { timeout: 60_000 }, async (t) => {
+    const why = await whyNot(engine);
+    if (why !== undefined) return t.skip(why);
+    const server = await Server.make(engine);
+    try {
+      await body(server);
+    } finally {
+      await server.remove();
+    }
+  });
+}
