@@ -21,8 +21,8 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { runtimeArgs } from "./support/children.ts";
 import { documentedFiles, examplesOf } from "./packaging/doc_examples.ts";
+import { runtimeArgs } from "./support/children.ts";
 
 /** Exact, so that a run can be repeated. */
 const BUN = "1.4.5";

@@ -8,8 +8,7 @@
  * @module
  */
 
-/** What is there already, or will be. */
-export type MaybePromise<T> = T | Promise<T>;
+import type { MaybePromise } from "./maybe_promise.ts";
 
 const RESOLVED: Promise<void> = Promise.resolve();
 

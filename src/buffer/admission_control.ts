@@ -11,11 +11,11 @@
 
 import { AbortCalls } from "../base/abort_calls.ts";
 import type { Codec } from "../base/codec.ts";
-import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
-import type { RecordStore } from "./record_store.ts";
+import type { SequenceRange } from "../base/sequences.ts";
 import { WaitingLine } from "../base/waiting_line.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { RecordStore } from "./record_store.ts";
 
 /** What admission needs of the buffer. */
 export interface AdmissionHost {

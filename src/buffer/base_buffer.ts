@@ -10,26 +10,18 @@
  * @module
  */
 
-import { Admission } from "./admission_control.ts";
-import { msUntilOld } from "./batch_limits.ts";
-import type {
-  Batch,
-  BatchesOptions,
-  BufferEvent,
-  BufferStats,
-  EmitOptions,
-  PutOptions,
-  RecordBuffer,
-  RecoveryReport,
-  WaitOptions,
-} from "./record_buffer.ts";
-import { Consumer } from "./batch_queue.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
 import { checkListener } from "../base/listeners.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
-import type { RecordStore } from "./record_store.ts";
+import type { SequenceRange } from "../base/sequences.ts";
 import { TurnQueue } from "../base/serial_queue.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
+import { Admission } from "./admission_control.ts";
+import type { Batch } from "./batch.ts";
+import { msUntilOld } from "./batch_limits.ts";
+import { Consumer } from "./batch_queue.ts";
+import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
+import type { RecordStore } from "./record_store.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferParts<T> {

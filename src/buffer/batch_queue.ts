@@ -13,15 +13,15 @@
  * @module
  */
 
-import { isDue, isFull, type Pending } from "./batch_limits.ts";
-import { Batch, batchId, type BatchIdentity, type BufferStats } from "./record_buffer.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
 import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
-import type { RecordStore } from "./record_store.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import type { LogPosition } from "../wal/format.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import { Batch, batchId, type BatchIdentity } from "./batch.ts";
+import { isDue, isFull, type Pending } from "./batch_limits.ts";
+import type { BufferStats } from "./events.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { RecordStore } from "./record_store.ts";
 
 /** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
 const MOST_IN_FLIGHT = 16;

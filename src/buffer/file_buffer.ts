@@ -6,26 +6,18 @@
  * @module
  */
 
-import type { BufferOptions } from "./record_buffer.ts";
-import { isJsonCodec } from "../base/codec.ts";
-import { BaseBuffer } from "./base_buffer.ts";
 import { stampClock } from "../base/clock.ts";
-import { FileStore } from "./file_store.ts";
+import { isJsonCodec } from "../base/codec.ts";
+import { checkInteger, checkMethods, checkOneOf, describe, MOST_MS } from "../base/validation.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import {
-  checkInteger,
-  checkMethods,
-  checkOneOf,
-  describe,
-  MOST_MS,
-  type ResolvedOptions,
-  resolveOptions,
-} from "./resolved_options.ts";
-import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
-import type { Fsync } from "../wal/writer/log.ts";
 import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "../wal/reserve.ts";
+import type { Fsync } from "../wal/writer/log.ts";
+import { BaseBuffer } from "./base_buffer.ts";
+import { FileStore } from "./file_store.ts";
+import { type BufferOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { StatusFile } from "./status_file.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */
 const DEFAULT_FSYNC_MS = 1_000;

@@ -9,33 +9,28 @@
  * @module
  */
 
-import { dirname } from "@std/path/dirname";
-import type { BufferEvent, RecoveryReport } from "./record_buffer.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Codec } from "../base/codec.ts";
-import { type BufferFailedError, FileSystemError, NotABufferError } from "../errors/mod.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
+import { count, subtract } from "../base/sequences.ts";
+import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isNotThere } from "../fs/file_helpers.ts";
-import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import { STATUS_NAME } from "./status_format.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import { CURSOR_NAME, NEW_CURSOR_NAME } from "../wal/cursor.ts";
-import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
-import { type LogPosition, parseSegmentName } from "../wal/format.ts";
-import { LOCK_NAME } from "../wal/lock.ts";
-import { type Fsync, Log } from "../wal/writer/log.ts";
+import { isOfALog } from "../wal/names.ts";
+import { Ownership } from "../wal/ownership.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
-import { subtract } from "../wal/recovery/known_losses.ts";
+import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
-import { NEW_OWNER_NAME, OWNER_NAME } from "../wal/owner_file.ts";
-import { Ownership } from "../wal/ownership.ts";
-import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { count, recover, type Recovered } from "../wal/recovery/recovery.ts";
+import { Quarantine } from "../wal/recovery/quarantine.ts";
+import { recover, type Recovered } from "../wal/recovery/recovery.ts";
 import { ReportedRegions } from "../wal/recovery/reported_regions.ts";
-import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "../wal/reserve.ts";
+import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import { type Fsync, Log } from "../wal/writer/log.ts";
+import type { BufferEvent, RecoveryReport } from "./events.ts";
+import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
 export interface FileStoreOptions {
@@ -57,17 +52,6 @@ export interface FileStoreOptions {
   /** All is written; the lock is about to be given up. */
   readonly onClosing: () => void;
 }
-
-/** The names that a buffer's directory holds besides its segments and its reserve. */
-const OUR_NAMES: ReadonlySet<string> = new Set([
-  CURSOR_NAME,
-  NEW_CURSOR_NAME,
-  LOCK_NAME,
-  OWNER_NAME,
-  NEW_OWNER_NAME,
-  QUARANTINE_NAME,
-  STATUS_NAME,
-]);
 
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
@@ -278,95 +262,6 @@ export class FileStore implements RecordStore {
     this.#reader.close();
     await this.#parts.reserve.close();
     await this.#log.close();
-  }
-}
-
-/** A directory that is there; `naming` resolves when its name is durable. */
-interface Directory {
-  /** What it is called from now on, wherever the program goes and whatever becomes of symbolic links. */
-  readonly path: string;
-  readonly names: readonly string[];
-  readonly naming: Promise<void>;
-}
-
-function isOurs(name: string): boolean {
-  return OUR_NAMES.has(name) || parseReserveName(name) !== undefined;
-}
-
-/** Whether a file of that name says that a buffer was here. */
-function isOfALog(name: string): boolean {
-  return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
-}
-
-/** Makes sure that the directory is there, and is ours or empty. */
-async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
-  const directory = await listOrCreate(fileSystem, path);
-  const { names, naming } = directory;
-  if (names.some(isOfALog)) return directory;
-  // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
-  if (foreign.length === 0) return directory;
-  await naming;
-  throw new NotABufferError(path, foreign.sort().slice(0, 5));
-}
-
-/**
- * The names in a directory, which is created if missing. Directories are created one at a time, and the name of each is
- * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
- * may have died before it could sync it), and that one is synced in any case.
- */
-async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
-  const real = resolveIfThere(fileSystem, path);
-  const missing: string[] = [];
-  let there = real ?? path;
-  let names = listIfThere(fileSystem, there, false);
-  while (names === undefined && dirname(there) !== there) {
-    missing.unshift(there);
-    there = dirname(there);
-    names = listIfThere(fileSystem, there, true);
-  }
-  const naming = syncName(fileSystem, there);
-  // Who waits for it comes later.
-  naming.catch(() => {});
-  if (missing.length === 0) return { path: real ?? path, names: names ?? [], naming };
-  await naming;
-  for (const directory of missing) {
-    fileSystem.makeDirectory(directory);
-    await syncName(fileSystem, directory);
-  }
-  return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
-}
-
-/** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
-function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
-  try {
-    return fileSystem.resolve?.(path);
-  } catch (error) {
-    // What keeps it from being told shows at the next call, and is reported there.
-    if (error instanceof FileSystemError && (isNotThere(error) || error.code === "PERMISSION")) return undefined;
-    throw error;
-  }
-}
-
-/** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
-function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
-  try {
-    return fileSystem.list(path);
-  } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") return undefined;
-    if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
-    if (error.code === "PERMISSION" && isAbove) return [];
-    throw error;
-  }
-}
-
-/** Makes a directory's name durable, unless we may not look into the directory that it is in. */
-async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
-  try {
-    await fileSystem.syncDirectory(dirname(directory));
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
   }
 }
 

@@ -7,13 +7,12 @@
  * @module
  */
 
-import type { RecoveryReport } from "./record_buffer.ts";
 import type { Codec } from "../base/codec.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import type { LogPosition } from "../wal/format.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { RecoveryReport } from "./events.ts";
 
 /** Figures that only a store knows. */
 export interface StoreFigures {

@@ -11,16 +11,16 @@
 
 import process from "node:process";
 import { join } from "@std/path/join";
-import type { BufferEvent, BufferStats } from "./record_buffer.ts";
 import type { Clock } from "../base/clock.ts";
 import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { STATUS_NAME } from "../wal/names.ts";
+import type { BufferEvent, BufferStats } from "./events.ts";
 import {
   type BufferStatus,
   encodeStatus,
   STATUS_BYTES,
-  STATUS_NAME,
   STATUS_VERSION,
   type StatusLimits,
   type StatusPosition,

@@ -18,15 +18,13 @@
  */
 
 import { join } from "@std/path/join";
-import type { BufferStats } from "./record_buffer.ts";
 import { crc32 } from "../base/crc32.ts";
 import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { STATUS_NAME } from "../wal/names.ts";
 import type { Fsync } from "../wal/writer/log.ts";
-
-/** Name of the file in a buffer's directory. */
-export const STATUS_NAME = "status.json";
+import type { BufferStats } from "./events.ts";
 /** Its length, always. */
 export const STATUS_BYTES = 4096;
 /** The version that is written, and the newest that is read. */

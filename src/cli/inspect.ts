@@ -5,20 +5,17 @@
  * @module
  */
 
-import {
-  CURSOR_FILE_BYTES,
-  LOG_START,
-  type LogPosition,
-  SEGMENT_HEADER_BYTES,
-  SEGMENT_VERSION,
-} from "../wal/format.ts";
+import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { segmentBytesOf } from "../maintenance/scan_run.ts";
+import { type DirectoryPicture, readDirectory } from "../maintenance/snapshot.ts";
+import { CURSOR_FILE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
+import { LOG_START, type LogPosition } from "../wal/position.ts";
 import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
-import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
-import { type DirectoryPicture, readDirectory, scanLog } from "../maintenance/scan.ts";
+import { findingsTable } from "./shared/findings_text.ts";
 import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./shared/text.ts";
-import { segmentBytesOf } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is looked at anew that has changed meanwhile. */
 const MOST_LOOKS = 5;

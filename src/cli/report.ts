@@ -8,6 +8,14 @@
  * @module
  */
 
+import { isTaken, writeNewFile } from "../fs/replace_file.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
+import { ReportTally } from "./report/collector.ts";
+import type { ReportData } from "./report/data.ts";
+import { renderReport } from "./report/page.ts";
+import { problemsOf } from "./report/recovery_steps.ts";
 import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -17,14 +25,8 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import { isTaken, writeNewFile } from "../fs/replace_file.ts";
-import type { ReportData } from "./report/data.ts";
-import { renderReport } from "./report/page.ts";
-import { problemsOf } from "./report/recovery_steps.ts";
-import { ReportTally } from "./report/collector.ts";
-import { readDirectory, scanLog } from "../maintenance/scan.ts";
+import { withProgress } from "./shared/progress.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
-import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** Draws a log as an HTML page. */
 export const reportCommand: Command = {
@@ -88,8 +90,10 @@ async function collect(path: string, context: CommandContext): Promise<ReportTal
   const { fileSystem } = context;
   const picture = readDirectory(fileSystem, path);
   const tally = new ReportTally(picture);
-  const options = { context, label: "report", totalBytes: segmentBytesOf(picture) };
-  await walk(scanLog(fileSystem, path, { picture }), options, (item) => tally.add(item));
+  const totalBytes = segmentBytesOf(picture);
+  await withProgress(context, "report", (options) => {
+    return runScan(scanLog(fileSystem, path, { picture }), { ...options, totalBytes }, (item) => tally.add(item));
+  });
   return tally;
 }
 

@@ -9,11 +9,22 @@
 import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
 import { nextTurn } from "../base/event_loop.ts";
+import { count, type SequenceRange } from "../base/sequences.ts";
+import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
+import { hasWork, type RepairPlan } from "../maintenance/repair.ts";
+import {
+  finishRestores,
+  interruptedRestores,
+  type Restored,
+  restoreFile,
+  type RestoreSource,
+  type RestoreTarget,
+} from "../maintenance/restore.ts";
+import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
+import { QUARANTINE_NAME } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -23,18 +34,7 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
-import { hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
-import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
-import {
-  finishRestores,
-  interruptedRestores,
-  type Restored,
-  restoreFile,
-  type RestoreSource,
-  type RestoreTarget,
-} from "../maintenance/restore.ts";
-import { readDirectory } from "../maintenance/scan.ts";
+import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
 /** The least that a new segment's header says of the longest payload: a buffer's default. */
@@ -156,7 +156,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
 
 /** The log, if nothing is to be repaired in it: else nobody knows yet what it has, and where it ends. */
 async function soundLog(path: string, context: CommandContext): Promise<RepairPlan> {
-  const plan = await planRepair({ path, context, label: "restore" });
+  const plan = await planWithProgress(path, context, "restore");
   if (hasWork(plan)) {
     throw new NotSoundError(`Cannot restore into "${path}": the log has to be repaired first, see repair --dry-run`);
   }

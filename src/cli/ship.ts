@@ -13,10 +13,10 @@
  */
 
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./shared/command.ts";
+import { InterruptedError } from "./shared/terminal.ts";
 import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship/options.ts";
 import { ShipReport } from "./ship/output.ts";
 import { runShipment } from "./ship/shipment.ts";
-import { InterruptedError } from "./shared/terminal.ts";
 
 /** The command. */
 export const shipCommand: Command = {

@@ -10,15 +10,15 @@
 
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
-import { FileSystemError } from "../errors/mod.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { lookInto } from "../fs/file_helpers.ts";
 import { readStatus } from "../buffer/status_format.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { lookInto } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./shared/command.ts";
-import { readDirectory } from "../maintenance/snapshot.ts";
 import { DEFAULT_COLUMNS } from "./shared/text.ts";
 import { renderTop } from "./top/screen.ts";
 import { type TopReading, type TopView, TopWatch } from "./top/view.ts";

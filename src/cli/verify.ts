@@ -10,14 +10,17 @@
  * @module
  */
 
-import type { CursorState } from "../wal/format.ts";
+import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import { type DirectoryPicture, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
+import { LedgerCheck, type SegmentSums } from "../maintenance/totals_check.ts";
+import type { CursorState } from "../wal/position.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
-import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
-import { LedgerCheck, type SegmentSums } from "../maintenance/totals_check.ts";
-import { type DirectoryPicture, readDirectoryOrSegment, scanLog } from "../maintenance/scan.ts";
+import { findingsTable } from "./shared/findings_text.ts";
+import { withProgress } from "./shared/progress.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
-import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is read anew of which nothing was left. */
 const MOST_LOOKS = 5;
@@ -91,9 +94,11 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
   const ledger = new LedgerCheck(picture.cursor);
   const findings: Finding[] = [];
   const totalBytes = segmentBytesOf(picture);
-  await walk(scanLog(fileSystem, path, { picture }), { context, label: "verify", totalBytes }, (item) => {
-    findings.push(...ledger.add(item));
-    if (isFinding(item)) findings.push(item);
+  await withProgress(context, "verify", (options) => {
+    return runScan(scanLog(fileSystem, path, { picture }), { ...options, totalBytes }, (item) => {
+      findings.push(...ledger.add(item));
+      if (isFinding(item)) findings.push(item);
+    });
   });
   findings.push(...ledger.end(picture));
   const { segments } = ledger;

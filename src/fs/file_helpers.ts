@@ -7,7 +7,6 @@
  */
 
 import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "./close.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 
 /** Opens a file for reading, and closes it when `use` has returned or thrown. */
@@ -61,4 +60,13 @@ export function isNotThere(error: unknown): boolean {
 /** Whether an error says that there is no such file. */
 export function isGone(error: unknown): boolean {
   return error instanceof FileSystemError && error.errno === "ENOENT";
+}
+
+/** Closes a file; a failure to do so is ignored. */
+export function closeQuietly(handle: FileHandle | undefined): void {
+  try {
+    handle?.close();
+  } catch (error) {
+    if (!(error instanceof FileSystemError)) throw error;
+  }
 }

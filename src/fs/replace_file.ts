@@ -12,7 +12,7 @@
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { FileSystemError, fileSystemError, PermissionError } from "../errors/mod.ts";
-import { closeQuietly } from "./close.ts";
+import { closeQuietly } from "./file_helpers.ts";
 import type { FileSystem } from "./file_system.ts";
 
 /**

@@ -19,20 +19,23 @@
  */
 
 import { join } from "@std/path/join";
+import { type SequenceRange, subtract, unite } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { isGone } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
-import { KnownLosses, type Region, subtract, unite } from "../wal/recovery/known_losses.ts";
-import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { carryOut, examine, type Plan } from "../wal/recovery/recovery.ts";
+import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
+import { KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
+import { examine, type Plan } from "../wal/recovery/plan.ts";
+import { Quarantine } from "../wal/recovery/quarantine.ts";
+import { carryOut } from "../wal/recovery/recovery.ts";
 import type { SegmentPlace } from "../wal/segment_files.ts";
-import type { CommandContext } from "../cli/shared/command.ts";
+import { scanLog } from "./scan.ts";
+import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
+import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
 import { readDirectory } from "./snapshot.ts";
-import { type ScanItem, scanLog, type ScannedFrame, type UnusableSegment } from "./scan.ts";
-import { segmentBytesOf, walk } from "./scan_run.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
 const MOST_LOOKS = 5;
@@ -78,11 +81,9 @@ export interface OwnedPlace extends SegmentPlace {
 }
 
 /** Which log, and with what. */
-export interface RepairOptions {
+export interface RepairOptions extends ScanRunOptions {
+  readonly fileSystem: FileSystem;
   readonly path: string;
-  readonly context: CommandContext;
-  /** For the progress bar. */
-  readonly label: string;
 }
 
 /** Whether there is anything to do but to give back space that was set aside. */
@@ -108,7 +109,7 @@ export async function planRepair(options: RepairOptions): Promise<RepairPlan> {
 }
 
 async function planOnce(options: RepairOptions): Promise<RepairPlan> {
-  const { path, context: { fileSystem } } = options;
+  const { fileSystem, path } = options;
   // Says whether a buffer is here at all.
   readDirectory(fileSystem, path);
   const known = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
@@ -190,8 +191,7 @@ function absentOf({ cursor: { committed }, end }: Plan, met: Walk): SequenceRang
 
 /** Reads the log as its buffer would, from the first record that is not committed. */
 async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<Walk> {
-  const { path, context, label } = options;
-  const { fileSystem } = context;
+  const { fileSystem, path } = options;
   const picture = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
   const met: Walk = { regions: [], moved: [], present: [] };
@@ -202,7 +202,7 @@ async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan
     if (item.kind === "damaged") note(met, item, log);
   }
   const scan = scanLog(fileSystem, path, { picture, from });
-  await walk(scan, { context, label, totalBytes: segmentBytesOf(picture) }, (item) => {
+  await runScan(scan, { ...options, totalBytes: segmentBytesOf(picture) }, (item) => {
     note(met, item, log);
   });
   return met;

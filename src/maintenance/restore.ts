@@ -20,21 +20,19 @@
  */
 
 import { join } from "@std/path/join";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, readWhole } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
-import { readWhole } from "../fs/file_helpers.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-  segmentName,
 } from "../wal/format.ts";
-import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/recovery/quarantine.ts";
+import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
+import type { LogPosition } from "../wal/position.ts";
 import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
 import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_plan.ts";

@@ -15,9 +15,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import { subtract, unite } from "../wal/recovery/known_losses.ts";
-import { count } from "../wal/recovery/recovery.ts";
+import { count, type SequenceRange, subtract, unite } from "../base/sequences.ts";
 import type { ReadFile, SegmentFacts } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 

@@ -16,37 +16,19 @@
  */
 
 import { join } from "@std/path/join";
+import type { SequenceRange } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, isGone } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone } from "../fs/file_helpers.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import {
-  type CursorState,
-  FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from "../wal/format.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import type { CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
+import { examine, type Plan } from "../wal/recovery/plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
-import { examine, type Plan } from "../wal/recovery/recovery.ts";
 import { judgeSegment, type SegmentJudgement } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./snapshot.ts";
-
-export type {
-  DamagedBytes,
-  GoneSegment,
-  MissingRecords,
-  ScanItem,
-  ScannedFrame,
-  SegmentBegin,
-  TornTail,
-  UnusableSegment,
-} from "./scan_items.ts";
-export { type DirectoryPicture, NoBufferError, readDirectory, readDirectoryOrSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
 const MOST_LOOKS = 4;

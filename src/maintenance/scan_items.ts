@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import type { SequenceRange } from "../base/sequences.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 
 /** What a scan meets, in the order of the log. */

@@ -15,12 +15,11 @@ import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
 import { isGone, lookInto, sizeOf } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
-import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
-import { LOCK_NAME } from "../wal/lock.ts";
-import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
-import { STATUS_NAME } from "../buffer/status_format.ts";
-import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
+import { Cursor } from "../wal/cursor.ts";
+import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
+import { CURSOR_NAME, LOCK_NAME, OWNER_NAME, parseSegmentName, QUARANTINE_NAME, STATUS_NAME } from "../wal/names.ts";
+import { readOwner } from "../wal/owner_file.ts";
+import type { CursorState } from "../wal/position.ts";
 import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */

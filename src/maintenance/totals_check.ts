@@ -8,11 +8,13 @@
  * @module
  */
 
-import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
-import { CURSOR_NAME } from "../wal/cursor.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import { CURSOR_NAME } from "../wal/names.ts";
+import type { CursorState, LogPosition } from "../wal/position.ts";
 import { payloadBytesOf } from "../wal/segment_files.ts";
 import type { Contradiction } from "./findings.ts";
-import type { DirectoryPicture, ScanItem, ScannedFrame, SegmentBegin } from "./scan.ts";
+import type { ScanItem, ScannedFrame, SegmentBegin } from "./scan_items.ts";
+import type { DirectoryPicture } from "./snapshot.ts";
 
 /** What a segment adds up to. */
 export interface SegmentSums {

@@ -11,8 +11,8 @@
  */
 
 import { DeliveryError } from "../errors/mod.ts";
-import { OTHER_ERROR } from "./definitions.ts";
 import type { ProducerEvent } from "../producer/events.ts";
+import { OTHER_ERROR } from "./definitions.ts";
 
 /** More than a target has ways to fail; a series each. */
 const MOST_TYPES = 20;

@@ -32,10 +32,11 @@
  * @module
  */
 
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import { systemClock } from "../base/clock.ts";
+import { checkMethods, describe } from "../base/validation.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { BufferErrorCode } from "../errors/mod.ts";
-import { Failures } from "./error_type.ts";
+import type { Producer } from "../producer/producer.ts";
 import {
   ATTEMPT_DURATION,
   BUFFER_METRICS,
@@ -49,9 +50,8 @@ import {
   type ProducerFigures,
   SYNC_DURATION,
 } from "./definitions.ts";
-import { checkMethods, describe } from "../buffer/resolved_options.ts";
+import { Failures } from "./error_type.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
-import type { Producer } from "../producer/producer.ts";
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 

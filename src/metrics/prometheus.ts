@@ -34,8 +34,10 @@
  * @module
  */
 
-import type { BufferStats } from "../buffer/record_buffer.ts";
 import { systemClock } from "../base/clock.ts";
+import { describe } from "../base/validation.ts";
+import type { BufferStats } from "../buffer/events.ts";
+import type { ProducerStats } from "../producer/events.ts";
 import {
   BUFFER_METRICS,
   isProducerStats,
@@ -44,8 +46,6 @@ import {
   PRODUCER_METRICS,
   SYNC_DURATION,
 } from "./definitions.ts";
-import { describe } from "../buffer/resolved_options.ts";
-import type { ProducerStats } from "../producer/events.ts";
 
 /**
  * The content type of the page. Prometheus 3 refuses a page without one

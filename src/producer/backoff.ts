@@ -5,9 +5,9 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Lifetime } from "./shutdown.ts";
 import type { Reporter } from "./events.ts";
 import { retryDelayMs, type RetryPolicy } from "./retry.ts";
+import type { Lifetime } from "./shutdown.ts";
 
 /** What a {@linkcode Backoff} is made from. */
 export interface BackoffParts {

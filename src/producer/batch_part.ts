@@ -9,7 +9,7 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Batch } from "../buffer/record_buffer.ts";
+import type { Batch } from "../buffer/batch.ts";
 import type { Delivery } from "./delivery.ts";
 
 /**

@@ -12,17 +12,18 @@
  * @module
  */
 
+import type { Clock } from "../base/clock.ts";
+import type { Batch } from "../buffer/batch.ts";
+import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import { textOf } from "../errors/text.ts";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Batch } from "../buffer/record_buffer.ts";
-import type { Clock } from "../base/clock.ts";
+import { Part } from "./batch_part.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
-import type { Lifetime } from "./shutdown.ts";
-import { Part } from "./batch_part.ts";
 import type { Reporter } from "./events.ts";
-import { judge, textOf, type Undeliverable, type Verdict, verdictOf } from "./failure.ts";
+import { judge, type Undeliverable, type Verdict, verdictOf } from "./failure.ts";
+import type { Lifetime } from "./shutdown.ts";
 
 /** What a {@linkcode Courier} is made from. */
 export interface CourierParts<T> {

@@ -11,16 +11,17 @@
  */
 
 import { Buffer } from "node:buffer";
+import type { Clock } from "../base/clock.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
+import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import { textOf } from "../errors/text.ts";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { Clock } from "../base/clock.ts";
-import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
-import type { Lifetime } from "./shutdown.ts";
 import type { Part } from "./batch_part.ts";
 import type { Reporter } from "./events.ts";
+import type { Undeliverable } from "./failure.ts";
 import { mayPass } from "./retry.ts";
-import { textOf, type Undeliverable } from "./failure.ts";
+import type { Lifetime } from "./shutdown.ts";
 
 /**
  * A record that could not be delivered. JSON brings it back equal if it does so with the record.

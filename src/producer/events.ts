@@ -5,9 +5,9 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { BufferError } from "../errors/mod.ts";
 import { Listeners } from "../base/listeners.ts";
-import { textOf } from "./failure.ts";
+import type { BufferError } from "../errors/mod.ts";
+import { textOf } from "../errors/text.ts";
 
 /**
  * Something that happened in a producer, for logs and metrics.

@@ -10,6 +10,7 @@
  */
 
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import { textOf } from "../errors/text.ts";
 
 /** A record that no retry can mend. */
 export interface Undeliverable {
@@ -32,9 +33,6 @@ export interface Verdict {
   /** How long the target asks to be left alone. */
   readonly retryAfterMs: number | undefined;
 }
-
-/** Longest text of an error that is kept: targets have been seen to answer with whole web pages. */
-const MOST_REASON_CHARACTERS = 1_000;
 
 /**
  * Judges what a `Send` has thrown.
@@ -60,17 +58,6 @@ export function judge(error: unknown, length: number): Verdict {
   if (error.retryable || isTooLarge) return verdictOf({ again: range(length), isTooLarge, retryAfterMs });
   const reason = textOf(error);
   return verdictOf({ undeliverable: range(length).map((index) => ({ index, reason })) });
-}
-
-/** What an error says, cut to a bounded length; of anything that can be thrown. */
-export function textOf(error: unknown): string {
-  let text: string;
-  try {
-    text = error instanceof Error ? error.message || error.name : String(error);
-  } catch {
-    text = "unknown error";
-  }
-  return text.slice(0, MOST_REASON_CHARACTERS);
 }
 
 /** A verdict of which only this much is to be said. */

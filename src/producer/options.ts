@@ -5,11 +5,11 @@
  * @module
  */
 
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { checkInteger, checkMethods, describe, MOST_MS } from "../base/validation.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { checkInteger, checkMethods, describe, MOST_MS } from "../buffer/resolved_options.ts";
 import type { ProducerEvent } from "./events.ts";
 import type { RetryOptions, RetryPolicy } from "./retry.ts";
 

@@ -16,11 +16,10 @@
  * @module
  */
 
-import { Backoff } from "./backoff.ts";
-import { Answers } from "./answers.ts";
-import type { Batch, PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
-import { Courier } from "./batch_sender.ts";
-import { DeadLetters } from "./dead_letters.ts";
+import { checkListener } from "../base/listeners.ts";
+import type { SequenceRange } from "../base/sequences.ts";
+import type { Batch } from "../buffer/batch.ts";
+import type { PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
 import {
   BatchMismatchError,
   BufferClosedError,
@@ -28,14 +27,16 @@ import {
   ProducerClosedError,
   ProducerStoppedError,
 } from "../errors/mod.ts";
-import { Flushes } from "./flush_waiters.ts";
-import { Lifetime } from "./shutdown.ts";
-import { checkListener } from "../base/listeners.ts";
+import { textOf } from "../errors/text.ts";
+import { Answers } from "./answers.ts";
+import { Backoff } from "./backoff.ts";
+import { Courier } from "./batch_sender.ts";
+import { DeadLetters } from "./dead_letters.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
+import { Flushes } from "./flush_waiters.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { mayPass } from "./retry.ts";
-import { textOf } from "./failure.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { Lifetime } from "./shutdown.ts";
 
 /** A batch between the buffer and the target. */
 interface Lane<T> {

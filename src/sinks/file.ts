@@ -39,13 +39,13 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { Delivery, Send } from "../producer/delivery.ts";
-import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import { detectFileSystem } from "../fs/detect.ts";
-import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
+import { TurnQueue } from "../base/serial_queue.ts";
+import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
+import { detectFileSystem } from "../fs/detect.ts";
+import { closeQuietly } from "../fs/file_helpers.ts";
+import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryJournal, readJournal } from "./file_journal.ts";
 import { type LineOptions, toLines } from "./lines.ts";
 

@@ -15,9 +15,8 @@
 import { dirname } from "@std/path/dirname";
 import { crc32 } from "../base/crc32.ts";
 import { DamagedLogError, FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, removeIfThere } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/file_helpers.ts";
 
 /** What a journal says. */
 export interface JournalContent {

@@ -27,10 +27,10 @@
  * @module
  */
 
-import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-import { DeliveryError } from "../errors/mod.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
 import { inTurn } from "../base/abortable.ts";
+import { TurnQueue } from "../base/serial_queue.ts";
+import { DeliveryError } from "../errors/mod.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import {
   bufferOf,
   firstSequenceOf,

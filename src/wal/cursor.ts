@@ -20,9 +20,8 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, createAfresh, removeIfThere } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
-import { createAfresh, removeIfThere } from "../fs/file_helpers.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
@@ -30,18 +29,12 @@ import {
   CURSOR_SLOTS,
   CURSOR_VERSION,
   cursorFileBytes,
-  type CursorOwner,
-  type CursorPositions,
-  type CursorState,
   decodeCursor,
   encodeCursor,
   newCursorSlot,
 } from "./format.ts";
-
-/** Name of the cursor file in a buffer's directory. */
-export const CURSOR_NAME = "cursor";
-/** What is written before it takes that name. */
-export const NEW_CURSOR_NAME = "cursor.new";
+import { CURSOR_NAME, NEW_CURSOR_NAME } from "./names.ts";
+import type { CursorOwner, CursorPositions, CursorState } from "./position.ts";
 /**
  * Where a new file has no room, the old one is gone on with, this many generations further: so no write of a former owner
  * can be taken for a newer one.

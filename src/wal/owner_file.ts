@@ -13,15 +13,10 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
+import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
-
-/** Name of the file. */
-export const OWNER_NAME = "owner.json";
-/** What is written before it takes that name. */
-export const NEW_OWNER_NAME = "owner.json.new";
 /** Its length, always the same, so that it can be rewritten in place. */
 const OWNER_BYTES = 512;
 /** More than this was not written by us. */

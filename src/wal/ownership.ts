@@ -34,13 +34,13 @@ import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { crc32 } from "../base/crc32.ts";
-import { OwnershipLostError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
-import { isNotThere } from "../fs/file_helpers.ts";
 import { nextTurn } from "../base/event_loop.ts";
+import { OwnershipLostError } from "../errors/mod.ts";
+import { closeQuietly, isNotThere } from "../fs/file_helpers.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { lockDirectory } from "./lock.ts";
-import { createOwner, OWNER_NAME, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
+import { OWNER_NAME } from "./names.ts";
+import { createOwner, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
 import type { CursorState } from "./position.ts";
 
 /** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */

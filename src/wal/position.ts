@@ -60,3 +60,13 @@ export interface CursorState extends CursorOwner, CursorPositions {
 
 /** The start of every log. */
 export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
+
+/** The commit state that the cursor keeps. */
+export interface CommitState {
+  /** Behind the last committed record. */
+  readonly committed: LogPosition;
+  /** Where the next batch begins. */
+  readonly resume: LogPosition;
+  /** The end of each batch in flight. */
+  readonly boundaries: readonly LogPosition[];
+}

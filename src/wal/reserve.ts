@@ -37,11 +37,11 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
 import { nextTurn } from "../base/event_loop.ts";
+import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
+import { closeQuietly, isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { parseReserveName, reserveName } from "./names.ts";
 
 /** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
 export const RESERVE_PART_BYTES: number = 256 * 1024;
@@ -56,17 +56,6 @@ export const MAX_RESERVE_BYTES: number = 256 * RESERVE_PART_BYTES;
 const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
 /** As much as is random at once. */
 const CHUNK_BYTES = 64 * 1024;
-
-/** Name of a part, counted from 1. */
-export function reserveName(part: number): string {
-  return `reserve-${part}`;
-}
-
-/** The part that a file in a buffer's directory is; `undefined` if it is none. */
-export function parseReserveName(name: string): number | undefined {
-  const digits = /^reserve-([1-9]\d{0,5})$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
-}
 
 /** What a {@linkcode Reserve} is made with. */
 export interface ReserveOptions {

@@ -11,16 +11,16 @@ import { join } from "@std/path/join";
 import { lookInto } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
-  type CursorState,
   decodeSegmentHeader,
   FRAME_HEADER_BYTES,
   type FrameHeader,
-  parseSegmentName,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   type SegmentHeaderResult,
 } from "./format.ts";
+import { parseSegmentName } from "./names.ts";
+import type { CursorState } from "./position.ts";
 import { filledBytesOf, mostRecordsIn } from "./unreadable_segment.ts";
 
 /** A segment by its name. */

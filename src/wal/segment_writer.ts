@@ -15,10 +15,10 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { closeQuietly, removeIfThere } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/file_helpers.ts";
-import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
+import { segmentName } from "./names.ts";
 
 /** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
 const AHEAD_BYTES = 1024 * 1024;

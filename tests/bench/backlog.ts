@@ -24,11 +24,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import type { FileBuffer } from "../../mod.ts";
+import { currentRuntime, runChild } from "../support/children.ts";
 import { describeMachine, freeBytes, makeDataDirectory } from "./machine.ts";
 import { failureOf, type Measures, MemoryWatch, tell, told } from "./measures.ts";
 import { type Item, Records } from "./records.ts";
 import { format, tableOf } from "./report.ts";
-import { currentRuntime, runChild } from "../support/children.ts";
 
 const RECORD_BYTES = 1024;
 /** Disk space that is asked for, as a multiple of the payload: framing takes less than a tenth. */

@@ -3,8 +3,8 @@
  */
 
 import { existsSync } from "node:fs";
-import { loadPackage } from "../support/npm_packages.ts";
 import type * as Playwright from "npm:playwright-core@1.65.1";
+import { loadPackage } from "../support/npm_packages.ts";
 
 const VERSION = "1.65.1";
 const CHROMIUM = "/usr/bin/chromium";

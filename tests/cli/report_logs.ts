@@ -6,13 +6,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { ReportData } from "../../src/cli/report/data.ts";
-import { ReportTally } from "../../src/cli/report/collector.ts";
-import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { ReportTally } from "../../src/cli/report/collector.ts";
+import type { ReportData } from "../../src/cli/report/data.ts";
+import { scanLog } from "../../src/maintenance/scan.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { type DirectoryPicture, readDirectory } from "../../src/maintenance/snapshot.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { segmentName } from "../../src/wal/format.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import {
   bytesOf,
   concat,

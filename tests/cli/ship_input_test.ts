@@ -4,12 +4,11 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { UsageError } from "../../src/cli/shared/command.ts";
-import { Intake, type IntakeOptions } from "../../src/cli/ship/line_ingester.ts";
-import { judgeLine, lineCodec } from "../../src/cli/ship/line_formats.ts";
-import { LineSplitter } from "../../src/cli/ship/line_splitter.ts";
+import { ShipError, UsageError } from "../../src/cli/shared/command.ts";
 import { parseBytes, parseCount, parseDuration } from "../../src/cli/shared/quantities.ts";
-import { ShipError } from "../../src/cli/ship/ship_error.ts";
+import { judgeLine, lineCodec } from "../../src/cli/ship/line_formats.ts";
+import { Intake, type IntakeOptions } from "../../src/cli/ship/line_ingester.ts";
+import { LineSplitter } from "../../src/cli/ship/line_splitter.ts";
 import { seededRandom } from "../support/log_tools.ts";
 import { bytesOf, Feed, inputOf, ship } from "./ship_tools.ts";
 

@@ -5,11 +5,12 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import type { SequenceRange } from "../../src/base/sequences.ts";
 import { UnsupportedVersionError } from "../../src/errors/mod.ts";
-import { readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
+import { scanLog } from "../../src/maintenance/scan.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import type { SequenceRange } from "../../src/wal/recovery/damage.ts";
-import { currentRuntime } from "../support/children.ts";
 import { readOnly } from "../cli/reading.ts";
 import {
   blocks,
@@ -23,6 +24,7 @@ import {
   samples,
   wholeFiles,
 } from "../faults/corruption/cases.ts";
+import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
 import {
   concat,

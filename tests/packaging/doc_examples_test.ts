@@ -2,10 +2,10 @@
  * The rule for examples of the documentation: what breaks it is found. `tests/packaging/docs.ts` holds the documentation to it.
  */
 
-import { test } from "node:test";
-import { assertEquals, assertGreater } from "@std/assert";
 import { readFileSync } from "node:fs";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { assertEquals, assertGreater } from "@std/assert";
 import {
   type DocDeclaration,
   documentationFaults,

@@ -5,7 +5,8 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { DeliveryError, type DeliveryErrorData } from "../../src/errors/mod.ts";
-import { judge, textOf, type Verdict } from "../../src/producer/failure.ts";
+import { textOf } from "../../src/errors/text.ts";
+import { judge, type Verdict } from "../../src/producer/failure.ts";
 
 const ALL = [0, 1, 2, 3];
 const busy = (index: number) => ({ index, retryable: true, reason: "busy" });

@@ -5,8 +5,8 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { AbortCalls } from "../../src/base/abort_calls.ts";
-import { Answers } from "../../src/producer/answers.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
+import { Answers } from "../../src/producer/answers.ts";
 import { Flushes } from "../../src/producer/flush_waiters.ts";
 import { Producer } from "../../src/producer/producer.ts";
 import { turn, watch, type Watched } from "../support/instrumented_disk.ts";

@@ -4,8 +4,9 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
+import { subtract, unite } from "../../src/base/sequences.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { KnownLosses, subtract, unite } from "../../src/wal/recovery/known_losses.ts";
+import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { bytesOf } from "../support/log_tools.ts";
 
 const range = (first: number, last: number) => ({ first, last });

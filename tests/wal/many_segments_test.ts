@@ -3,23 +3,23 @@
  * segments that it touches, not at all that there are, and keeps nobody waiting for all of them.
  */
 
-import { setImmediate } from "node:timers";
 import { test } from "node:test";
+import { setImmediate } from "node:timers";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { table } from "../../src/cli/shared/text.ts";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import { LOG_START, type LogPosition, segmentName } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
+import { type CommitState, LOG_START, type LogPosition } from "../../src/wal/position.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
+import { examine } from "../../src/wal/recovery/plan.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
-import { examine } from "../../src/wal/recovery/recovery.ts";
-import { type CommitState, SegmentList } from "../../src/wal/writer/segment_list.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
+import { SegmentList } from "../../src/wal/writer/segment_list.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
-import { CountedSegments } from "./counted_segments.ts";
 import { InstrumentedDisk, turn } from "../support/instrumented_disk.ts";
 import {
   commitBatches,
@@ -35,6 +35,7 @@ import {
   texts,
   UUID_A,
 } from "../support/log_tools.ts";
+import { CountedSegments } from "./counted_segments.ts";
 
 /** A record of one of these lengths fills a segment of the shortest length that there is. */
 const ONE_EACH = { segmentBytes: 256 };

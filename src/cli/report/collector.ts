@@ -8,14 +8,15 @@
  * @module
  */
 
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import type { SequenceRange } from "../../base/sequences.ts";
 import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.ts";
+import type { ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
+import type { DirectoryPicture } from "../../maintenance/snapshot.ts";
 import { LedgerCheck } from "../../maintenance/totals_check.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
 import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./data.ts";
 import { SizeHistogram, TimeHistogram } from "./histograms.ts";
 import { ReportRows } from "./rows.ts";
-import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 60;

@@ -7,9 +7,9 @@
  * @module
  */
 
+import type { SequenceRange } from "../../base/sequences.ts";
 import type { LockOwner } from "../../errors/mod.ts";
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
-import type { DirectoryPicture } from "../../maintenance/scan.ts";
+import type { DirectoryPicture } from "../../maintenance/snapshot.ts";
 
 /** What a stretch of the log is; `pending` are records that are neither committed nor in flight. */
 export type StretchKind =

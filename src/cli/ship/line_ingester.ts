@@ -14,10 +14,10 @@
  */
 
 import { abortable } from "../../base/abortable.ts";
-import { textOf } from "../../producer/failure.ts";
+import { textOf } from "../../errors/text.ts";
+import { ShipError } from "../shared/command.ts";
 import { judgeLine, type LineFormat } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./line_splitter.ts";
-import { ShipError } from "./ship_error.ts";
 
 /** So many payload bytes are put as one unit: a frame of the log. */
 const UNIT_BYTES: number = 60 * 1024;

@@ -6,14 +6,14 @@
 
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { WhenFull } from "../../buffer/record_buffer.ts";
+import type { WhenFull } from "../../buffer/options.ts";
 import type { RetryOptions } from "../../producer/retry.ts";
 import type { Fsync } from "../../wal/writer/log.ts";
 import { choiceOf, pathOf } from "../shared/arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "../shared/command.ts";
-import type { LastLine, OnBadLine } from "./line_ingester.ts";
-import type { LineFormat } from "./line_formats.ts";
 import { parseBytes, parseCount, parseDuration, type Range } from "../shared/quantities.ts";
+import type { LineFormat } from "./line_formats.ts";
+import type { LastLine, OnBadLine } from "./line_ingester.ts";
 import { type Destination, parseDestination } from "./target.ts";
 
 /** What is to be done. */

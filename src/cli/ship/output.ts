@@ -7,15 +7,15 @@
  * @module
  */
 
-import type { BufferEvent, BufferStats, RecordBuffer } from "../../buffer/record_buffer.ts";
+import type { BufferEvent, BufferStats } from "../../buffer/events.ts";
+import type { RecordBuffer } from "../../buffer/record_buffer.ts";
+import { textOf } from "../../errors/text.ts";
 import type { ProducerEvent, ProducerStats } from "../../producer/events.ts";
-import { textOf } from "../../producer/failure.ts";
-import { type CommandContext, OutputClosedError } from "../shared/command.ts";
+import { type CommandContext, OutputClosedError, ShipError } from "../shared/command.ts";
+import { formatCount, formatDuration, formatNumber } from "../shared/text.ts";
 import type { IntakeCounts } from "./line_ingester.ts";
-import { ShipError } from "./ship_error.ts";
 import type { ShipPlan } from "./options.ts";
 import { nameOf } from "./target.ts";
-import { formatCount, formatDuration, formatNumber } from "../shared/text.ts";
 
 /** The same thing is said again after so long. */
 const REPEAT_MS = 10_000;

@@ -8,15 +8,14 @@
  * @module
  */
 
-import type { DeadLetter } from "../../producer/dead_letters.ts";
-import { FileSystemError, NoSpaceError } from "../../errors/mod.ts";
-import { FileBuffer } from "../../buffer/file_buffer.ts";
-import { Producer } from "../../producer/producer.ts";
 import { abortable } from "../../base/abortable.ts";
-import type { CommandContext } from "../shared/command.ts";
-import { Intake } from "./line_ingester.ts";
+import { FileBuffer } from "../../buffer/file_buffer.ts";
+import { FileSystemError, NoSpaceError } from "../../errors/mod.ts";
+import type { DeadLetter } from "../../producer/dead_letters.ts";
+import { Producer } from "../../producer/producer.ts";
+import { type CommandContext, ShipError } from "../shared/command.ts";
 import { lineCodec } from "./line_formats.ts";
-import { ShipError } from "./ship_error.ts";
+import { Intake } from "./line_ingester.ts";
 import type { ShipPlan } from "./options.ts";
 import type { ShipReport } from "./output.ts";
 import { openTarget, type Target } from "./target.ts";

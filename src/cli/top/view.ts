@@ -8,9 +8,10 @@
  * @module
  */
 
-import type { LockOwner } from "../../errors/mod.ts";
 import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../../buffer/status_format.ts";
-import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
+import type { LockOwner } from "../../errors/mod.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
+import type { CursorState, LogPosition } from "../../wal/position.ts";
 
 /** Readings that a trend is measured over: long enough to even out batches, short enough to turn in time. */
 const TREND_READINGS = 16;

@@ -11,7 +11,8 @@
  * @module
  */
 
-import { type LogPosition, RECORD_HEADER_BYTES } from "../format.ts";
+import { RECORD_HEADER_BYTES } from "../format.ts";
+import type { LogPosition } from "../position.ts";
 import type { ReadBatch } from "./log_view.ts";
 
 /** What is known of a batch before its first record is read. */

@@ -13,28 +13,27 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
-import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
-import type { MaybePromise } from "../../base/serial_queue.ts";
 import { nextTurn, Turns } from "../../base/event_loop.ts";
+import type { MaybePromise } from "../../base/maybe_promise.ts";
+import { touches } from "../../base/sequences.ts";
+import { UnsupportedVersionError } from "../../errors/mod.ts";
+import { closeQuietly } from "../../fs/file_helpers.ts";
+import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import {
   addFrameChecksum,
   FRAME_HEADER_BYTES,
-  type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   type SegmentHeader,
-  segmentName,
 } from "../format.ts";
-import { Gathering, Slab } from "./batch_builder.ts";
-import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
-import { within } from "../position.ts";
-import { touches } from "../recovery/known_losses.ts";
-import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./skipped_regions.ts";
+import { segmentName } from "../names.ts";
+import { type LogPosition, within } from "../position.ts";
 import { isOf, readSegmentHeader, type Segment } from "../segment_files.ts";
 import { type Frame, SegmentReader } from "../segment_reader.ts";
+import { Gathering, Slab } from "./batch_builder.ts";
+import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
+import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./skipped_regions.ts";
 
 /** After so many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;

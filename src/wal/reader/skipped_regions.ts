@@ -8,10 +8,11 @@
  * @module
  */
 
+import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
-import type { DamagedRegion, OnDamage, SequenceRange } from "../recovery/damage.ts";
+import type { DamagedRegion, OnDamage } from "../recovery/damage.ts";
+import { describeFinding } from "../recovery/plan.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { describeFinding } from "../recovery/recovery.ts";
 
 /** Bad bytes; none of them where whole frames are missing without a trace. */
 export type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;

@@ -8,16 +8,10 @@
  * @module
  */
 
-import {
-  type CursorState,
-  FRAME_HEADER_BYTES,
-  type LogPosition,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from "../format.ts";
-import type { Frame, SegmentReader } from "../segment_reader.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../format.ts";
+import type { CursorState, LogPosition } from "../position.ts";
 import { payloadBytesOf } from "../segment_files.ts";
+import type { Frame, SegmentReader } from "../segment_reader.ts";
 
 /** Before the first frame of a segment. */
 export function headerPosition(header: SegmentHeader): LogPosition {

@@ -9,9 +9,8 @@
 
 import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { closeQuietly, createAfresh, lookInto } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { createAfresh, lookInto } from "../../fs/file_helpers.ts";
 import type { Segment, SegmentPlace } from "../segment_files.ts";
 
 /** How much is copied at a time. */

@@ -8,7 +8,7 @@
  */
 
 import type { SegmentSize } from "../disk_usage.ts";
-import { type CursorState, LOG_START, type LogPosition } from "../format.ts";
+import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
 import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
 
 /** Where a log begins. */

@@ -18,14 +18,12 @@
  */
 
 import { join } from "@std/path/join";
+import { isRange, isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { closeQuietly, readWhole, removeIfThere } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { readWhole, removeIfThere } from "../../fs/file_helpers.ts";
-import type { DamagedRegion, SequenceRange } from "./damage.ts";
-
-/** Name of the file in the quarantine. */
-export const LOSSES_NAME = "losses.json";
+import { LOSSES_NAME } from "../names.ts";
+import type { DamagedRegion } from "./damage.ts";
 /** What is written before it takes that name. */
 const NEW_NAME = "losses.json.new";
 /** More than this was not written by us. */
@@ -145,58 +143,9 @@ export class KnownLosses implements Losses {
   }
 }
 
-/** The same sequences as few ranges, in order. */
-export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
-  const united: { first: number; last: number }[] = [];
-  for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
-    const before = united.at(-1);
-    if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
-    else united.push({ first, last });
-  }
-  return united;
-}
-
-/** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
-export function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const range = ranges.at(placeOf(first, ranges));
-  return range !== undefined && range.first <= first && last <= range.last;
-}
-
-/** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
-export function placeOf(sequence: number, ranges: readonly SequenceRange[]): number {
-  let [from, to] = [0, ranges.length];
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (ranges[middle].last < sequence) from = middle + 1;
-    else to = middle;
-  }
-  return from;
-}
-
-/** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
-export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const place = placeOf(first, ranges);
-  return place < ranges.length && ranges[place].first <= last;
-}
-
 /** A region as one text. */
 export function keyOf({ segment, offset, length }: Region): string {
   return `${segment}-${offset}-${length}`;
-}
-
-/** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
-export function subtract(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
-  const left: SequenceRange[] = [];
-  for (const { first, last } of ranges) {
-    let from = first;
-    for (let i = placeOf(first, others); i < others.length && others[i].first <= last; i++) {
-      const other = others[i];
-      if (other.first > from) left.push({ first: from, last: other.first - 1 });
-      from = other.last + 1;
-    }
-    if (from <= last) left.push({ first: from, last });
-  }
-  return left;
 }
 
 function readText(fileSystem: FileSystem, path: string): string {
@@ -210,8 +159,4 @@ function readText(fileSystem: FileSystem, path: string): string {
 
 function isRegion(value: Partial<Region>): value is Region {
   return typeof value.segment === "string" && Number.isSafeInteger(value.offset) && Number.isSafeInteger(value.length);
-}
-
-function isRange(value: Partial<SequenceRange>): value is SequenceRange {
-  return Number.isSafeInteger(value.first) && Number.isSafeInteger(value.last);
 }

@@ -7,8 +7,7 @@
  * @module
  */
 
-import type { SequenceRange } from "./damage.ts";
-import { placeOf, unite } from "./known_losses.ts";
+import { placeOf, type SequenceRange, unite } from "../../base/sequences.ts";
 
 /** Runs of lost sequences. */
 export class LostSequences {

@@ -9,17 +9,13 @@
  */
 
 import { join } from "@std/path/join";
+import { type SequenceRange, unite } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { closeQuietly, isGone, sizeOf } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
-import { isGone, sizeOf } from "../../fs/file_helpers.ts";
-import type { DamagedRegion, SequenceRange } from "./damage.ts";
-import { KnownLosses, type Losses, MAX_LOST_RANGES, unite } from "./known_losses.ts";
-
-/** Name of the directory in a buffer's directory. */
-export const QUARANTINE_NAME = "quarantine";
-/** What a file is called when its records are in the log again: it still counts as a copy. */
-export const RESTORED_SUFFIX = ".restored";
+import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
+import type { DamagedRegion } from "./damage.ts";
+import { KnownLosses, type Losses, MAX_LOST_RANGES } from "./known_losses.ts";
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
 /** How much is copied at a time. */

@@ -7,8 +7,9 @@
  * @module
  */
 
-import type { DamagedRegion, SequenceRange } from "./damage.ts";
-import { isWithin, keyOf, unite } from "./known_losses.ts";
+import { isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
+import type { DamagedRegion } from "./damage.ts";
+import { keyOf } from "./known_losses.ts";
 
 /** Regions that were reported. */
 export class ReportedRegions {

@@ -10,18 +10,13 @@
  */
 
 import type { FileHandle } from "../../fs/file_system.ts";
+import { acknowledgedBefore, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../format.ts";
+import type { CursorState, LogPosition } from "../position.ts";
+import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
+import { SegmentReader } from "../segment_reader.ts";
 import { CursorPlaces } from "./cursor_places.ts";
 import type { DamagedRegion } from "./damage.ts";
-import {
-  acknowledgedBefore,
-  type CursorState,
-  type LogPosition,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from "../format.ts";
 import type { Region } from "./known_losses.ts";
-import { SegmentReader } from "../segment_reader.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
 
 /** A bad region, not set aside yet. */
 export type Finding = Omit<DamagedRegion, "quarantined">;

@@ -7,11 +7,13 @@
  * @module
  */
 
-import type { SequenceRange } from "./damage.ts";
-import { acknowledgedBefore, type CursorState, LOG_START, type LogPosition, segmentName } from "../format.ts";
+import { behind } from "../../base/sequences.ts";
+import { acknowledgedBefore } from "../format.ts";
+import { segmentName } from "../names.ts";
+import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
+import type { Segment, SegmentPlace } from "../segment_files.ts";
 import { Quarantine } from "./quarantine.ts";
 import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier } from "./segment_scan.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
 
 /** What is read of a log before anything is concluded. */
 export interface ReadLog {
@@ -108,10 +110,4 @@ export function unusableBehind(
     next = Math.max(next, missing.last + 1);
   }
   return { unusable, gaps };
-}
-
-/** The part of a range from `next` on. */
-export function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
-  if (range === undefined || range.last < next) return undefined;
-  return { first: Math.max(range.first, next), last: range.last };
 }

@@ -16,10 +16,11 @@
  * @module
  */
 
-import { type BufferFailedError, FileSystemError } from "../../errors/mod.ts";
 import { nextTurn, Turns } from "../../base/event_loop.ts";
+import { type BufferFailedError, FileSystemError } from "../../errors/mod.ts";
 import type { Cursor } from "../cursor.ts";
-import type { CommitState, SegmentList } from "./segment_list.ts";
+import type { CommitState } from "../position.ts";
+import type { SegmentList } from "./segment_list.ts";
 
 /** After so many removed segments the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;

@@ -18,23 +18,23 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
+import { PacedAnswers } from "../../base/event_loop.ts";
 import { BufferFailedError, FileSystemError } from "../../errors/mod.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { PacedAnswers } from "../../base/event_loop.ts";
-import { Commits } from "./commits.ts";
 import type { Cursor } from "../cursor.ts";
-import type { DamagedRegion } from "../recovery/damage.ts";
 import type { SegmentSize } from "../disk_usage.ts";
-import type { LogPosition } from "../format.ts";
-import { FrameBuilder } from "./frame_builder.ts";
-import type { LogView } from "../reader/log_view.ts";
 import type { Ownership } from "../ownership.ts";
-import { PutGroup } from "./put_group.ts";
+import type { CommitState, LogPosition } from "../position.ts";
+import type { LogView } from "../reader/log_view.ts";
+import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import type { Recovered } from "../recovery/recovery.ts";
 import type { Segment } from "../segment_files.ts";
+import { Commits } from "./commits.ts";
+import { FrameBuilder } from "./frame_builder.ts";
+import { PutGroup } from "./put_group.ts";
 import { Rotation } from "./rotation.ts";
-import { type CommitState, SegmentList } from "./segment_list.ts";
+import { SegmentList } from "./segment_list.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
 /** So many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */

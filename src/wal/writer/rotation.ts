@@ -18,18 +18,14 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { isGone, removeIfThere, sizeOf } from "../../fs/file_helpers.ts";
-import {
-  type LogPosition,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  segmentName,
-  unacknowledgedBefore,
-} from "../format.ts";
+import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
+import { segmentName } from "../names.ts";
+import type { LogPosition } from "../position.ts";
 import { judgeSegment, lookAtSegment } from "../segment_files.ts";
-import type { SegmentList } from "./segment_list.ts";
 import { SegmentWriter } from "../segment_writer.ts";
+import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
 /** With so many segments waiting for a sync, one is started at once. */

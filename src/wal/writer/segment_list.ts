@@ -10,24 +10,15 @@
  */
 
 import { join } from "@std/path/join";
-import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { isGone, lookInto } from "../../fs/file_helpers.ts";
-import type { DamagedRegion } from "../recovery/damage.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES } from "../format.ts";
+import { SEGMENT_HEADER_BYTES } from "../format.ts";
 import { OrderedSegments } from "../ordered_segments.ts";
+import type { CommitState, LogPosition } from "../position.ts";
+import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "../segment_files.ts";
-
-/** The commit state that the cursor keeps. */
-export interface CommitState {
-  /** Behind the last committed record. */
-  readonly committed: LogPosition;
-  /** Where the next batch begins. */
-  readonly resume: LogPosition;
-  /** The end of each batch in flight. */
-  readonly boundaries: readonly LogPosition[];
-}
 
 /** What a {@linkcode SegmentList} is made with. */
 export interface SegmentListOptions {

@@ -27,10 +27,10 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
-import type { FileSystem } from "../../fs/file_system.ts";
 import { nextTurn, Turns } from "../../base/event_loop.ts";
+import type { FileSystem } from "../../fs/file_system.ts";
 import type { Cursor } from "../cursor.ts";
-import type { LogPosition } from "../format.ts";
+import type { LogPosition } from "../position.ts";
 import type { Segment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
 

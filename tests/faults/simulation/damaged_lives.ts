@@ -16,10 +16,10 @@ import { assert, assertEquals } from "@std/assert";
 import type { Batch, BufferStats, SequenceRange } from "../../../mod.ts";
 import { BufferEmptyError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
-import { parseSegmentName } from "../../../src/wal/format.ts";
+import { parseSegmentName } from "../../../src/wal/names.ts";
 import { KnownLosses } from "../../../src/wal/recovery/known_losses.ts";
-import type { Case } from "../corruption/cases.ts";
 import { copyOf, DIRECTORY, type OpenLog, openLog, seededRandom, segmentsOf } from "../../support/log_tools.ts";
+import type { Case } from "../corruption/cases.ts";
 
 const LIVES = 4;
 /** The last life ends when nothing is left, and long before this. */

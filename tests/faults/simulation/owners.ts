@@ -26,8 +26,8 @@ import {
   OwnershipLostError,
   textCodec,
 } from "../../../mod.ts";
-import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { mulberry32 } from "../../../src/testing/memory_disk.ts";
+import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { waitTurns } from "./disk.ts";
 
 const PATH = "/data/buffer";

@@ -14,8 +14,8 @@
 
 import { assert } from "@std/assert";
 import { FileBuffer, type Fsync, textCodec } from "../../../mod.ts";
-import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { mulberry32 } from "../../../src/testing/memory_disk.ts";
+import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { waitTurns } from "./disk.ts";
 
 const PATH = "/data/buffer";

@@ -4,9 +4,9 @@
  * Everything comes from one source of numbers, so that a seed replays a run.
  */
 
+import { assertEquals, assertRejects } from "@std/assert";
 import { type Batch, BufferError, FileBuffer } from "../../../mod.ts";
 import type { Fault, MemoryOperation } from "../../../src/testing/mod.ts";
-import { assertEquals, assertRejects } from "@std/assert";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { PATH, type Plan } from "./disk.ts";
 import { MOST_IN_FLIGHT } from "./in_flight.ts";
