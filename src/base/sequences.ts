@@ -44,12 +44,12 @@ export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
 
 /** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
 export function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const range = ranges.at(placeOf(first, ranges));
+  const range = ranges.at(findRange(first, ranges));
   return range !== undefined && range.first <= first && last <= range.last;
 }
 
 /** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
-export function placeOf(sequence: number, ranges: readonly SequenceRange[]): number {
+export function findRange(sequence: number, ranges: readonly SequenceRange[]): number {
   let [from, to] = [0, ranges.length];
   while (from < to) {
     const middle = (from + to) >>> 1;
@@ -61,7 +61,7 @@ export function placeOf(sequence: number, ranges: readonly SequenceRange[]): num
 
 /** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
 export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const place = placeOf(first, ranges);
+  const place = findRange(first, ranges);
   return place < ranges.length && ranges[place].first <= last;
 }
 
@@ -70,7 +70,7 @@ export function subtract(ranges: readonly SequenceRange[], others: readonly Sequ
   const left: SequenceRange[] = [];
   for (const { first, last } of ranges) {
     let from = first;
-    for (let i = placeOf(first, others); i < others.length && others[i].first <= last; i++) {
+    for (let i = findRange(first, others); i < others.length && others[i].first <= last; i++) {
       const other = others[i];
       if (other.first > from) left.push({ first: from, last: other.first - 1 });
       from = other.last + 1;
@@ -90,7 +90,7 @@ export function behindAll(ranges: readonly SequenceRange[], next: number): Seque
 }
 
 /** How many sequences there are in ranges that don't overlap. */
-export function count(ranges: readonly SequenceRange[]): number {
+export function countSequences(ranges: readonly SequenceRange[]): number {
   return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
 }
 

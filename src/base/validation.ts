@@ -7,7 +7,7 @@
  */
 
 /** Timers of all runtimes take 31 bits. */
-export const MOST_MS: number = 2 ** 31 - 1;
+export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
 /** Throws unless `value` is a whole number in the range; `doing` is what can't be done with it. */
 export function checkInteger(

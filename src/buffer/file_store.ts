@@ -12,7 +12,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Codec } from "../base/codec.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
-import { count, subtract } from "../base/sequences.ts";
+import { countSequences, subtract } from "../base/sequences.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isOfALog } from "../wal/names.ts";
@@ -33,7 +33,7 @@ import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
-export interface FileStoreOptions {
+export interface FileStoreDeps {
   readonly path: string;
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
@@ -87,7 +87,7 @@ export class FileStore implements RecordStore {
   }
 
   /** Opens the store in a directory, which is created if missing. */
-  static async open(options: FileStoreOptions): Promise<FileStore> {
+  static async open(options: FileStoreDeps): Promise<FileStore> {
     const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
@@ -127,7 +127,7 @@ export class FileStore implements RecordStore {
   }
 
   static #assemble(
-    options: FileStoreOptions,
+    options: FileStoreDeps,
     { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
@@ -184,7 +184,7 @@ export class FileStore implements RecordStore {
     this.#parts.relay.listener = events;
   }
 
-  lostFrom(next: number, before = Infinity): number {
+  missingFrom(next: number, before = Infinity): number {
     return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
   }
 
@@ -192,17 +192,17 @@ export class FileStore implements RecordStore {
     return this.#log.builder.add(codec, record);
   }
 
-  begin(): void {
-    this.#log.builder.begin();
+  savepoint(): void {
+    this.#log.builder.savepoint();
   }
 
-  undo(): void {
-    this.#log.builder.undo();
+  rollback(): void {
+    this.#log.builder.rollback();
   }
 
-  takeBack(): Uint8Array[] {
+  withdraw(): Uint8Array[] {
     const payloads = this.#log.builder.payloadsSinceBegin();
-    this.#log.builder.undo();
+    this.#log.builder.rollback();
     return payloads;
   }
 
@@ -223,7 +223,7 @@ export class FileStore implements RecordStore {
     return this.#log.written;
   }
 
-  settle(): Promise<void> | undefined {
+  awaitAcknowledged(): Promise<void> | undefined {
     return this.#log.end.nextSequence < this.#log.written.nextSequence ? this.#log.sync() : undefined;
   }
 
@@ -239,9 +239,9 @@ export class FileStore implements RecordStore {
     return this.#reader.nextPutTime();
   }
 
-  secure(next: number): Promise<void> | undefined {
+  ensureDurable(next: number): Promise<void> | undefined {
     this.#parts.onChange();
-    return this.#log.secure(next);
+    return this.#log.ensureDurable(next);
   }
 
   saveCommit(state: CommitState): Promise<void> | undefined {
@@ -267,7 +267,7 @@ export class FileStore implements RecordStore {
 
 /** Takes over the reserve; it is made when the log is open. */
 function openReserve(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { names, ownership }: { names: readonly string[]; ownership: Ownership },
 ): Reserve {
   const { fileSystem, path: directory, tell } = options;
@@ -286,7 +286,7 @@ function openReserve(
 }
 
 function openLog(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { ownership, recovered, quarantine, reserve, relay }: {
     ownership: Ownership;
     recovered: Recovered;
@@ -328,7 +328,7 @@ function openLog(
 }
 
 function openReader(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { log, ownership, recovered, quarantine }: {
     log: Log;
     ownership: Ownership;
@@ -350,7 +350,7 @@ function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
   const dropped = { first: inFlight, last: resume.nextSequence - 1 };
-  const missing = count(subtract(lost, [dropped]));
+  const missing = countSequences(subtract(lost, [dropped]));
   const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   const problem = cursorProblem === undefined ? {} : { cursorProblem };
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };

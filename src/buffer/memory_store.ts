@@ -5,7 +5,7 @@
  */
 
 import type { Codec } from "../base/codec.ts";
-import { PacedAnswers } from "../base/event_loop.ts";
+import { PacedReplies } from "../base/event_loop.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
 import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../wal/position.ts";
@@ -46,7 +46,7 @@ export class MemoryStore implements RecordStore {
   #entries: Entry[] = [];
   #firstSequence = 1;
   #begun = 0;
-  readonly #answers = new PacedAnswers(STEPS_A_TURN);
+  readonly #answers = new PacedReplies(STEPS_A_TURN);
   #end: LogPosition = LOG_START;
   #position: LogPosition = LOG_START;
   #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
@@ -76,7 +76,7 @@ export class MemoryStore implements RecordStore {
     this.#listener = events;
   }
 
-  lostFrom(): number {
+  missingFrom(): number {
     return 0;
   }
 
@@ -87,15 +87,15 @@ export class MemoryStore implements RecordStore {
     return encoded.length;
   }
 
-  begin(): void {
+  savepoint(): void {
     this.#begun = this.#entries.length;
   }
 
-  undo(): void {
+  rollback(): void {
     this.#entries.length = this.#begun;
   }
 
-  takeBack(): Uint8Array[] {
+  withdraw(): Uint8Array[] {
     return this.#entries.splice(this.#begun).map(({ payload }) => payload);
   }
 
@@ -120,7 +120,7 @@ export class MemoryStore implements RecordStore {
     return this.#end;
   }
 
-  settle(): undefined {
+  awaitAcknowledged(): undefined {
     return undefined;
   }
 
@@ -149,7 +149,7 @@ export class MemoryStore implements RecordStore {
     return nextSequence < this.#end.nextSequence ? this.#entryAt(nextSequence).putTime : undefined;
   }
 
-  secure(): undefined {
+  ensureDurable(): undefined {
     return undefined;
   }
 

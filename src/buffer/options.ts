@@ -7,7 +7,7 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { type Codec, jsonCodec } from "../base/codec.ts";
 import { Listeners } from "../base/listeners.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, MOST_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { BufferEvent } from "./events.ts";
 
 /**
@@ -124,10 +124,10 @@ export const DEFAULT_MAX_RECORD_BYTES: number = 16 * 2 ** 20;
 export const DEFAULT_MAX_BACKLOG_BYTES: number = 2 ** 30;
 
 /** A batch is held in memory, record by record. */
-export const MOST_RECORDS = 1_000_000;
+export const MAX_RECORDS = 1_000_000;
 
 /** Lengths in the format have 32 bits; what is held in memory as one piece should stay well below. */
-export const MOST_BYTES: number = 2 ** 30;
+export const MAX_BYTES: number = 2 ** 30;
 
 export const SHARED_OPTIONS: readonly (keyof BufferOptions<unknown> | string)[] = [
   "codec",
@@ -177,10 +177,10 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
   }
   const resolved: ResolvedOptions<T> = {
     codec,
-    maxRecords: integer(options, "maxRecords", DEFAULT_MAX_RECORDS, 1, MOST_RECORDS),
-    maxBytes: integer(options, "maxBytes", DEFAULT_MAX_BYTES, 1, MOST_BYTES),
-    maxAgeMs: integer(options, "maxAgeMs", DEFAULT_MAX_AGE_MS, 0, MOST_MS),
-    maxRecordBytes: integer(options, "maxRecordBytes", DEFAULT_MAX_RECORD_BYTES, 1, MOST_BYTES),
+    maxRecords: integer(options, "maxRecords", DEFAULT_MAX_RECORDS, 1, MAX_RECORDS),
+    maxBytes: integer(options, "maxBytes", DEFAULT_MAX_BYTES, 1, MAX_BYTES),
+    maxAgeMs: integer(options, "maxAgeMs", DEFAULT_MAX_AGE_MS, 0, MAX_TIMER_MS),
+    maxRecordBytes: integer(options, "maxRecordBytes", DEFAULT_MAX_RECORD_BYTES, 1, MAX_BYTES),
     maxBacklogBytes: integer(options, "maxBacklogBytes", DEFAULT_MAX_BACKLOG_BYTES, 1, Number.MAX_SAFE_INTEGER),
     whenFull,
     clock,

@@ -6,7 +6,7 @@
 
 import { dirname } from "@std/path/dirname";
 import { FileSystemError, NotABufferError } from "../errors/mod.ts";
-import { isNotThere } from "../fs/file_helpers.ts";
+import { isNotFound } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isOfALog, isOurs } from "../wal/names.ts";
 
@@ -63,7 +63,7 @@ export function resolveIfThere(fileSystem: FileSystem, path: string): string | u
     return fileSystem.resolve?.(path);
   } catch (error) {
     // What keeps it from being told shows at the next call, and is reported there.
-    if (error instanceof FileSystemError && (isNotThere(error) || error.code === "PERMISSION")) return undefined;
+    if (error instanceof FileSystemError && (isNotFound(error) || error.code === "PERMISSION")) return undefined;
     throw error;
   }
 }

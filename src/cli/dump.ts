@@ -11,7 +11,7 @@ import { type Finding, isAccepted, isFinding, isHarmless, isUnproven, toJson } f
 import { scanLog } from "../maintenance/scan.ts";
 import type { ScanItem, ScannedFrame } from "../maintenance/scan_items.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
-import { type DirectoryPicture, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
+import { type DirectorySnapshot, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
 import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./dump/record_encoder.ts";
 import { choiceOf, pathOf, wholeNumberOf } from "./shared/arguments.ts";
 import {
@@ -96,8 +96,8 @@ interface Wanted {
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
   const options = parse(args);
   const { fileSystem, output, errors } = context;
-  const picture = readDirectoryOrSegment(fileSystem, options.path);
-  const wanted = wantedOf(options, picture);
+  const snapshot = readDirectoryOrSegment(fileSystem, options.path);
+  const wanted = wantedOf(options, snapshot);
   const encoder = createEncoder(options, output);
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
@@ -114,9 +114,9 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
     if (isFinding(item)) return tell(item);
   };
   const { from, to } = wanted;
-  const totalBytes = segmentBytesOf(picture);
+  const totalBytes = segmentBytesOf(snapshot);
   try {
-    const scan = scanLog(fileSystem, options.path, { picture, from, to });
+    const scan = scanLog(fileSystem, options.path, { snapshot, from, to });
     await withProgress(context, "dump", (run) => runScan(scan, { ...run, totalBytes }, visit));
   } finally {
     // Also in front of an error: what was read is good.
@@ -125,7 +125,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   return isSound ? EXIT_OK : EXIT_UNSOUND;
 }
 
-function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectoryPicture): Wanted {
+function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot): Wanted {
   if (cursor === undefined || all || from !== undefined) {
     return { from: from ?? 1, to, inFlightEnd: Infinity, resume: Infinity };
   }

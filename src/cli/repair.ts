@@ -7,7 +7,7 @@
  * @module
  */
 
-import { count, type SequenceRange } from "../base/sequences.ts";
+import { countSequences, type SequenceRange } from "../base/sequences.ts";
 import { carryOutRepair, hasWork, type RepairPlan } from "../maintenance/repair.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
 import { Ownership } from "../wal/ownership.ts";
@@ -17,10 +17,10 @@ import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./shared/text.ts";
 
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
-const MOST_LOOKS = 4;
+const MAX_LOOKS = 4;
 
 /** Several losses at once may hide each other; more rounds than this were never needed. */
-const MOST_ROUNDS = 3;
+const MAX_ROUNDS = 3;
 
 /** Repairs a log. */
 export const repairCommand: Command = {
@@ -59,7 +59,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
 
 async function foresee(path: string, context: CommandContext): Promise<RepairPlan> {
   let plan = await planWithProgress(path, context, "repair");
-  for (let look = 1; look < MOST_LOOKS && hasWork(plan); look++) {
+  for (let look = 1; look < MAX_LOOKS && hasWork(plan); look++) {
     const before = JSON.stringify(workOf(plan));
     plan = await planWithProgress(path, context, "repair");
     if (JSON.stringify(workOf(plan)) === before) break;
@@ -76,7 +76,7 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
     const plan = await planWithProgress(path, context, "repair");
     await carryOutRepair(plan, { fileSystem, directory: path, ownership });
     // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
-    for (let i = 0; i < MOST_ROUNDS && hasWork(plan); i++) {
+    for (let i = 0; i < MAX_ROUNDS && hasWork(plan); i++) {
       const next = await planWithProgress(path, context, "repair");
       if (!hasWork(next)) break;
       await carryOutRepair(next, { fileSystem, directory: path, ownership });
@@ -99,7 +99,7 @@ function workOf({ tail, regions, moved, removed, cursor, missing }: RepairPlan):
     removed,
     cursor: cursor ?? null,
     missing,
-    missingRecords: count(missing),
+    missingRecords: countSequences(missing),
   };
 }
 

@@ -12,7 +12,7 @@ import { isTaken, writeNewFile } from "../fs/replace_file.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
-import { ReportTally } from "./report/collector.ts";
+import { ReportCollector } from "./report/collector.ts";
 import type { ReportData } from "./report/data.ts";
 import { renderReport } from "./report/page.ts";
 import { problemsOf } from "./report/recovery_steps.ts";
@@ -58,8 +58,8 @@ Exit code 1 says that the page is written and the log is not sound.`,
     if (isFile && !isForced && isTaken(fileSystem, target)) {
       throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
     }
-    const tally = await collect(path, context);
-    const data = tally.finish(clock.now());
+    const collector = await collect(path, context);
+    const data = collector.finish(clock.now());
     if (target !== undefined) {
       const page = new TextEncoder().encode(renderReport(data));
       if (isFile) await writeNewFile(fileSystem, target, page, isForced);
@@ -86,15 +86,15 @@ function targetOf({ options }: CommandArguments): string | undefined {
 }
 
 /** Scans the log. */
-async function collect(path: string, context: CommandContext): Promise<ReportTally> {
+async function collect(path: string, context: CommandContext): Promise<ReportCollector> {
   const { fileSystem } = context;
-  const picture = readDirectory(fileSystem, path);
-  const tally = new ReportTally(picture);
-  const totalBytes = segmentBytesOf(picture);
+  const snapshot = readDirectory(fileSystem, path);
+  const collector = new ReportCollector(snapshot);
+  const totalBytes = segmentBytesOf(snapshot);
   await withProgress(context, "report", (options) => {
-    return runScan(scanLog(fileSystem, path, { picture }), { ...options, totalBytes }, (item) => tally.add(item));
+    return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => collector.add(item));
   });
-  return tally;
+  return collector;
 }
 
 function summaryOf(data: ReportData, target: string, pageBytes: number): string {

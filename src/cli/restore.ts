@@ -8,8 +8,8 @@
 
 import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
-import { nextTurn } from "../base/event_loop.ts";
-import { count, type SequenceRange } from "../base/sequences.ts";
+import { yieldToEventLoop } from "../base/event_loop.ts";
+import { countSequences, type SequenceRange } from "../base/sequences.ts";
 import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
 import { hasWork, type RepairPlan } from "../maintenance/repair.ts";
 import {
@@ -38,9 +38,9 @@ import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
 /** The least that a new segment's header says of the longest payload: a buffer's default. */
-const LEAST_RECORD_LIMIT: number = 16 * 2 ** 20;
+const MIN_RECORD_LIMIT: number = 16 * 2 ** 20;
 /** So many ranges of sequences are written out for people. */
-const MOST_RANGES = 4;
+const MAX_RANGES = 4;
 
 /** Restores records. */
 export const restoreCommand: Command = {
@@ -114,7 +114,7 @@ async function foresee(request: Request, context: CommandContext): Promise<Outco
   const files: FilePlan[] = [];
   for (const { plan } of plans(request, context, log)) {
     files.push(plan);
-    await nextTurn();
+    await yieldToEventLoop();
     context.signal.throwIfAborted();
   }
   return {
@@ -138,7 +138,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     let end = finished.at(-1)?.end ?? log.recovery.end;
     const files: Outcome["files"][number][] = [];
     for (const { plan, bytes } of plans(request, context, log)) {
-      await nextTurn();
+      await yieldToEventLoop();
       signal.throwIfAborted();
       let restored: Restored | undefined;
       if (plan.pieces.length > 0) {
@@ -214,7 +214,7 @@ function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): Rest
     pieces: plan.pieces,
     codecVersion: plan.facts?.codecVersion ?? codecVersion,
     isJson: plan.facts?.isJson ?? false,
-    recordLimit: Math.max(LEAST_RECORD_LIMIT, longest),
+    recordLimit: Math.max(MIN_RECORD_LIMIT, longest),
   };
 }
 
@@ -241,15 +241,15 @@ function toJson({ files, finished }: Outcome, { path, isDryRun, isAll }: Request
       salt: facts?.from ?? "unknown",
       frames,
       sound,
-      soundRecords: count(sound),
+      soundRecords: countSequences(sound),
       restore,
-      restoreRecords: count(restore),
-      left: left.map(({ reason, sequences }) => ({ reason, records: count(sequences), sequences })),
+      restoreRecords: countSequences(restore),
+      left: left.map(({ reason, sequences }) => ({ reason, records: countSequences(sequences), sequences })),
       restored: restored === undefined
         ? null
         : { records: restored.records, firstSequence: restored.firstSequence, lastSequence: lastOf(restored) },
     })),
-    restoreRecords: files.reduce((sum, { restore }) => sum + count(restore), 0),
+    restoreRecords: files.reduce((sum, { restore }) => sum + countSequences(restore), 0),
   };
 }
 
@@ -265,7 +265,7 @@ function describe({ files, finished }: Outcome, { isDryRun }: Request, width: nu
     return `${name}\n${fields([["  restored", what]], width)}`;
   });
   for (const file of files) parts.push(`${file.name}\n${fields(rowsOf(file, isDryRun), width)}`);
-  const records = files.reduce((sum, { restore }) => sum + count(restore), 0);
+  const records = files.reduce((sum, { restore }) => sum + countSequences(restore), 0);
   const verb = isDryRun ? "would be restored" : "restored";
   const sum = records === 0 ? "Nothing to restore." : `${formatCount(records, "record")} ${verb}.`;
   return [...parts, `${sum}\n`].join("\n");
@@ -276,31 +276,31 @@ function rowsOf(
   isDryRun: boolean,
 ): (readonly [string, string])[] {
   const rows: (readonly [string, string])[] = [];
-  const records = `${formatCount(count(sound), "sound record")} in ${formatCount(frames, "frame")}`;
-  const holds = count(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
+  const records = `${formatCount(countSequences(sound), "sound record")} in ${formatCount(frames, "frame")}`;
+  const holds = countSequences(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
   rows.push(["  holds", `${formatBytes(bytes)}, ${holds}`]);
   if (facts === undefined) {
     rows.push(["  header", "lost, and no two frames in a row are left to compute what their checksums start from"]);
   } else if (facts.from === "frames") {
     rows.push(["  header", "lost; what the checksums start from was computed from the frames"]);
   }
-  if (count(restore) > 0) {
+  if (countSequences(restore) > 0) {
     const as = restored === undefined
       ? ""
       : ` as ${formatRange({ first: restored.firstSequence, last: lastOf(restored) })}`;
-    const what = `${formatCount(count(restore), "record")}, ${describeRanges(restore)}${as}`;
+    const what = `${formatCount(countSequences(restore), "record")}, ${describeRanges(restore)}${as}`;
     rows.push([isDryRun ? "  to restore" : "  restored", what]);
   }
   for (const { reason, sequences } of left) {
     rows.push([
       "  left",
-      `${formatCount(count(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
+      `${formatCount(countSequences(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
     ]);
   }
   return rows;
 }
 
 function describeRanges(ranges: readonly SequenceRange[]): string {
-  const more = ranges.length > MOST_RANGES ? ", ..." : "";
-  return ranges.slice(0, MOST_RANGES).map(formatRange).join(", ") + more;
+  const more = ranges.length > MAX_RANGES ? ", ..." : "";
+  return ranges.slice(0, MAX_RANGES).map(formatRange).join(", ") + more;
 }

@@ -10,7 +10,7 @@ import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 
 /** Opens a file for reading, and closes it when `use` has returned or thrown. */
-export function lookInto<R>(fileSystem: FileSystem, path: string, use: (handle: FileHandle) => R): R {
+export function withFile<R>(fileSystem: FileSystem, path: string, use: (handle: FileHandle) => R): R {
   const handle = fileSystem.open(path, "read");
   try {
     return use(handle);
@@ -20,20 +20,20 @@ export function lookInto<R>(fileSystem: FileSystem, path: string, use: (handle: 
 }
 
 /** The length of a file. */
-export function sizeOf(fileSystem: FileSystem, path: string): number {
-  return lookInto(fileSystem, path, (handle) => handle.size());
+export function fileSize(fileSystem: FileSystem, path: string): number {
+  return withFile(fileSystem, path, (handle) => handle.size());
 }
 
 /** The bytes of a file, or its first `most`. */
-export function readWhole(fileSystem: FileSystem, path: string, most = Infinity): Uint8Array {
-  return lookInto(fileSystem, path, (handle) => {
+export function readFile(fileSystem: FileSystem, path: string, most = Infinity): Uint8Array {
+  return withFile(fileSystem, path, (handle) => {
     const bytes = new Uint8Array(Math.min(handle.size(), most));
     return bytes.subarray(0, handle.read(bytes, 0));
   });
 }
 
 /** Creates a file that takes another one's place later; one that a process left unfinished there is removed first. */
-export function createAfresh(fileSystem: FileSystem, path: string): FileHandle {
+export function createEmptyFile(fileSystem: FileSystem, path: string): FileHandle {
   try {
     return fileSystem.open(path, "create");
   } catch (error) {
@@ -44,7 +44,7 @@ export function createAfresh(fileSystem: FileSystem, path: string): FileHandle {
 }
 
 /** Removes a file, if it is there. */
-export function removeIfThere(fileSystem: FileSystem, path: string): void {
+export function removeIfExists(fileSystem: FileSystem, path: string): void {
   try {
     fileSystem.remove(path);
   } catch (error) {
@@ -53,7 +53,7 @@ export function removeIfThere(fileSystem: FileSystem, path: string): void {
 }
 
 /** Whether an error says that a path leads nowhere: to no file, or through something that is no directory. */
-export function isNotThere(error: unknown): boolean {
+export function isNotFound(error: unknown): boolean {
   return error instanceof FileSystemError && ["ENOENT", "ENOTDIR", "ELOOP"].includes(error.errno);
 }
 

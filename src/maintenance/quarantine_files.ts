@@ -11,7 +11,7 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, readWhole } from "../fs/file_helpers.ts";
+import { isGone, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
@@ -87,7 +87,7 @@ export function readQuarantined(
   file: QuarantinedFile,
   files: readonly QuarantinedFile[],
 ): ReadFile {
-  const bytes = readWhole(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
+  const bytes = readFile(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
   const from = file.offset === 0 ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
   const facts = factsOf(place, { file, bytes, from, files });
   const frames = facts === undefined ? [] : soundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
@@ -149,7 +149,7 @@ function headsOf(
   const paths = [segment, ...quarantined.map(({ name }) => join(QUARANTINE_NAME, name))];
   return paths.flatMap((path) => {
     try {
-      return [readWhole(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
+      return [readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
     } catch (error) {
       if (isGone(error)) return [];
       throw error;

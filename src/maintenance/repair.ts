@@ -38,7 +38,7 @@ import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
 import { readDirectory } from "./snapshot.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MOST_LOOKS = 5;
+const MAX_LOOKS = 5;
 
 /** A segment that can't be read as a part of this log. */
 export interface UnusableFile {
@@ -103,7 +103,7 @@ export async function planRepair(options: RepairOptions): Promise<RepairPlan> {
     try {
       return await planOnce(options);
     } catch (error) {
-      if (look === MOST_LOOKS || !isGone(error)) throw error;
+      if (look === MAX_LOOKS || !isGone(error)) throw error;
     }
   }
 }
@@ -167,7 +167,7 @@ function withoutDoubles(regions: readonly Region[]): Region[] {
 }
 
 /** What a reader of the log meets. */
-interface Walk {
+interface MetRecords {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
   /** In order, as few ranges: there may be millions of frames. */
@@ -175,7 +175,7 @@ interface Walk {
 }
 
 /** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
-function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met: Walk): SequenceRange[] {
+function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met: MetRecords): SequenceRange[] {
   const inFlight = boundaries.at(-1) ?? committed;
   const wanted = [
     { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
@@ -184,25 +184,25 @@ function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met
   return subtract(wanted.filter(({ first, last }) => first <= last), unite(met.present));
 }
 
-function absentOf({ cursor: { committed }, end }: Plan, met: Walk): SequenceRange[] {
+function absentOf({ cursor: { committed }, end }: Plan, met: MetRecords): SequenceRange[] {
   const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
   return all.first > all.last ? [] : subtract([all], unite(met.present));
 }
 
 /** Reads the log as its buffer would, from the first record that is not committed. */
-async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<Walk> {
+async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<MetRecords> {
   const { fileSystem, path } = options;
-  const picture = readDirectory(fileSystem, path);
+  const snapshot = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
-  const met: Walk = { regions: [], moved: [], present: [] };
+  const met: MetRecords = { regions: [], moved: [], present: [] };
   const log: WalkedLog = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
   // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
-  const first = picture.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
-  for (const item of scanLog(fileSystem, path, { picture, from: first, to: from - 1 })) {
+  const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
+  for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
     if (item.kind === "damaged") note(met, item, log);
   }
-  const scan = scanLog(fileSystem, path, { picture, from });
-  await runScan(scan, { ...options, totalBytes: segmentBytesOf(picture) }, (item) => {
+  const scan = scanLog(fileSystem, path, { snapshot, from });
+  await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, (item) => {
     note(met, item, log);
   });
   return met;
@@ -217,7 +217,7 @@ interface WalkedLog {
   readonly newest: readonly string[];
 }
 
-function note(met: Walk, item: ScanItem, log: WalkedLog): void {
+function note(met: MetRecords, item: ScanItem, log: WalkedLog): void {
   switch (item.kind) {
     case "frame":
       notePresent(met, item);
@@ -232,7 +232,7 @@ function note(met: Walk, item: ScanItem, log: WalkedLog): void {
   }
 }
 
-function notePresent({ present }: Walk, { firstSequence, count }: ScannedFrame): void {
+function notePresent({ present }: MetRecords, { firstSequence, count }: ScannedFrame): void {
   const before = present.at(-1);
   const last = firstSequence + count - 1;
   if (before?.last === firstSequence - 1) before.last = last;
@@ -240,7 +240,7 @@ function notePresent({ present }: Walk, { firstSequence, count }: ScannedFrame):
 }
 
 function noteUnusable(
-  met: Walk,
+  met: MetRecords,
   { segment, bytes, why, version }: UnusableSegment,
   { path, newest }: Pick<WalkedLog, "path" | "newest">,
 ): void {

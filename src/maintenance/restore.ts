@@ -20,7 +20,7 @@
  */
 
 import { join } from "@std/path/join";
-import { closeQuietly, readWhole } from "../fs/file_helpers.ts";
+import { closeQuietly, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
 import {
   decodeSegmentHeader,
@@ -134,7 +134,7 @@ export async function finishRestores(target: RestoreTarget, end: LogPosition): P
 async function finish(target: RestoreTarget, name: string, end: LogPosition): Promise<Restored> {
   const { fileSystem, uuid } = target;
   const staged = pathOf(target, name + RESTORING_SUFFIX);
-  const bytes = readWhole(fileSystem, staged);
+  const bytes = readFile(fileSystem, staged);
   const result = decodeSegmentHeader(bytes);
   const header = result.kind === "header" ? result.header : undefined;
   const frames = header === undefined ? [] : soundFrames(bytes, header, SEGMENT_HEADER_BYTES);

@@ -15,7 +15,7 @@
  * @module
  */
 
-import { count, type SequenceRange, subtract, unite } from "../base/sequences.ts";
+import { countSequences, type SequenceRange, subtract, unite } from "../base/sequences.ts";
 import type { ReadFile, SegmentFacts } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 
@@ -141,7 +141,7 @@ export class RestorePlanner {
 }
 
 function piecesOf({ frames }: ReadFile, wanted: ReadonlyMap<SoundFrame, readonly SequenceRange[]>): Piece[] {
-  const isComplete = (frame: SoundFrame): boolean => count(wanted.get(frame) ?? []) === frame.count;
+  const isComplete = (frame: SoundFrame): boolean => countSequences(wanted.get(frame) ?? []) === frame.count;
   const broken = new Set(frames.filter((frame) => !frame.isWhole || !isComplete(frame)).map(({ group }) => group));
   return [...wanted].flatMap(([frame, ranges]) =>
     ranges.map(({ first, last }): Piece => ({

@@ -25,18 +25,18 @@ import type { CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
 import { examine, type Plan } from "../wal/recovery/plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
-import { judgeSegment, type SegmentJudgement } from "../wal/segment_files.ts";
+import { classifySegment, type SegmentClass } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
-import { type DirectoryPicture, type PicturedSegment, readCursor, readDirectory } from "./snapshot.ts";
+import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
-const MOST_LOOKS = 4;
+const MAX_LOOKS = 4;
 
 /** What to scan. */
 export interface ScanOptions {
   /** The directory as it was seen before; by default it is looked at now. */
-  readonly picture?: DirectoryPicture | undefined;
+  readonly snapshot?: DirectorySnapshot | undefined;
   /**
    * Frames with no sequence from this one on are left out, and segments that hold none aren't read.
    *
@@ -57,8 +57,8 @@ export interface ScanOptions {
  * @throws what {@linkcode readDirectory} does, and what reading fails with; never because a segment is gone.
  */
 export function scanLog(fileSystem: FileSystem, path: string, options: ScanOptions = {}): Generator<ScanItem> {
-  const { picture = readDirectory(fileSystem, path), from = 1, to = Infinity } = options;
-  return new LogScan(fileSystem, picture, { from, to }).run();
+  const { snapshot = readDirectory(fileSystem, path), from = 1, to = Infinity } = options;
+  return new LogScan(fileSystem, snapshot, { from, to }).run();
 }
 
 /** The payloads of a frame without its first `skipped` ones, views of the reader's bytes. */
@@ -81,11 +81,11 @@ function bodyOf({ bytes, view, offset, length }: Frame, skipped: number): Uint8A
 }
 
 /** What a look at a segment's header says; `"gone"` if it is not there any more. */
-type Look = SegmentJudgement | { readonly kind: "gone" };
+type Look = SegmentClass | { readonly kind: "gone" };
 
 /** A segment that is being read. */
 interface OpenSegment {
-  readonly segment: PicturedSegment;
+  readonly segment: SnapshotSegment;
   readonly handle: FileHandle;
   readonly header: SegmentHeader;
   /** Read once: what is appended later is not looked at. */
@@ -99,7 +99,7 @@ interface OpenSegment {
 /** One scan. */
 class LogScan {
   readonly #fileSystem: FileSystem;
-  readonly #picture: DirectoryPicture;
+  readonly #snapshot: DirectorySnapshot;
   readonly #from: number;
   readonly #to: number;
   readonly #looks = new Map<number, Look>();
@@ -111,16 +111,16 @@ class LogScan {
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
   #next: number | undefined;
 
-  constructor(fileSystem: FileSystem, picture: DirectoryPicture, { from, to }: { from: number; to: number }) {
+  constructor(fileSystem: FileSystem, snapshot: DirectorySnapshot, { from, to }: { from: number; to: number }) {
     this.#fileSystem = fileSystem;
-    this.#picture = picture;
+    this.#snapshot = snapshot;
     this.#from = from;
     this.#to = to;
-    this.#cursor = picture.cursor;
+    this.#cursor = snapshot.cursor;
   }
 
   *run(): Generator<ScanItem> {
-    const { segments } = this.#picture;
+    const { segments } = this.#snapshot;
     let unread = 0;
     let known = Math.max(this.#cursor?.lastSequence ?? 0, (this.#cursor?.resume.nextSequence ?? 1) - 1);
     for (let i = this.#firstIndex(); i < segments.length; i++) {
@@ -152,7 +152,7 @@ class LogScan {
 
   /** Where to begin: at the last segment of ours that begins at or before the first sequence wanted. */
   #firstIndex(): number {
-    const { segments } = this.#picture;
+    const { segments } = this.#snapshot;
     for (let i = segments.length - 1; i > 0 && this.#from > 1; i--) {
       if (segments[i].firstSequence <= this.#from && this.#lookAt(i).kind === "ours") return i;
     }
@@ -162,24 +162,24 @@ class LogScan {
   #lookAt(i: number): Look {
     const known = this.#looks.get(i);
     if (known !== undefined) return known;
-    const look = this.#lookNow(this.#picture.segments[i]);
+    const look = this.#lookNow(this.#snapshot.segments[i]);
     this.#looks.set(i, look);
     return look;
   }
 
-  #lookNow(segment: PicturedSegment): Look {
+  #lookNow(segment: SnapshotSegment): Look {
     const handle = this.#open(segment);
     if (handle === undefined) return { kind: "gone" };
     try {
-      return judgeSegment(handle, segment, this.#picture.uuid ?? "");
+      return classifySegment(handle, segment, this.#snapshot.uuid ?? "");
     } finally {
       closeQuietly(handle);
     }
   }
 
-  #open(segment: PicturedSegment): FileHandle | undefined {
+  #open(segment: SnapshotSegment): FileHandle | undefined {
     try {
-      return this.#fileSystem.open(join(this.#picture.path, segment.name), "read");
+      return this.#fileSystem.open(join(this.#snapshot.path, segment.name), "read");
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;
@@ -188,7 +188,7 @@ class LogScan {
 
   /** The next segment of ours behind the one at `i`. */
   #nextOurs(i: number): number | undefined {
-    const { segments } = this.#picture;
+    const { segments } = this.#snapshot;
     let next = i + 1;
     // Asked for each of many files in a row that are none of ours, it is found once.
     if (this.#ours !== undefined && this.#ours.from <= i && i < this.#ours.index) next = this.#ours.index;
@@ -198,9 +198,9 @@ class LogScan {
   }
 
   #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
-    const { name, firstSequence } = this.#picture.segments[i];
+    const { name, firstSequence } = this.#snapshot.segments[i];
     const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
-    const before = this.#picture.segments[i + 1]?.firstSequence ?? Infinity;
+    const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
     const isUnproven = look.kind === "bad" && firstSequence >= this.#promised(firstSequence);
@@ -217,7 +217,7 @@ class LogScan {
 
   /** Scans a segment of ours; returns whether the last sequence wanted is behind us. */
   *#scanSegment(i: number, look: Look & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
-    const { segments } = this.#picture;
+    const { segments } = this.#snapshot;
     const segment = segments[i];
     const { header } = look;
     const next = this.#nextOurs(i);
@@ -298,7 +298,7 @@ class LogScan {
    * is read when there is a loss. `expected`: the sequence that should have come there, if a power cut can have made it.
    */
   #known<L extends DamagedBytes | MissingRecords>(loss: L, expected = 0, promised = this.#promised()): L {
-    const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#picture.path).losses;
+    const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
     const place = { segment: "", offset: 0, length: 0, ...loss };
     const { missing } = loss;
     const missed = missing === undefined ? [] : notDone(missing.first, missing.last, this.#cursor);
@@ -322,7 +322,7 @@ class LogScan {
 
   /** As recovery would find it. Where it can't, as beside a writer that removes segments, nothing is said to be unproven. */
   #findPromises(): Pick<Plan, "promised" | "isSynced"> {
-    const { path, isSingleFile } = this.#picture;
+    const { path, isSingleFile } = this.#snapshot;
     const none = { promised: Infinity, isSynced: false };
     if (isSingleFile) return none;
     try {
@@ -360,11 +360,11 @@ class LogScan {
   /** Those of the sequences from `first` to `last` that are missing: wanted, and not done with. */
   *#missing(first: number, last: number, promised?: number): Generator<ScanItem> {
     const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
-    if (from > to || this.#picture.isSingleFile) return;
+    if (from > to || this.#snapshot.isSingleFile) return;
     if (notDone(from, to, this.#cursor).length === 0) return;
     // Removed since: then it was committed first.
-    const cursor = readCursor(this.#fileSystem, this.#picture.path);
-    if (cursor !== undefined && cursor.uuid === this.#picture.uuid) this.#cursor = cursor;
+    const cursor = readCursor(this.#fileSystem, this.#snapshot.path);
+    if (cursor !== undefined && cursor.uuid === this.#snapshot.uuid) this.#cursor = cursor;
     for (const missing of notDone(from, to, this.#cursor)) yield this.#known({ kind: "missing", missing }, 0, promised);
   }
 }
@@ -379,7 +379,7 @@ function lookAgain(
   lastGood: Frame | undefined,
 ): { reader: SegmentReader; item: SegmentItem } {
   let { reader, item } = first;
-  for (let look = 1; look < MOST_LOOKS && item.kind === "bad"; look++) {
+  for (let look = 1; look < MAX_LOOKS && item.kind === "bad"; look++) {
     const before = item;
     reader = new SegmentReader(handle, header);
     if (lastGood !== undefined) {
@@ -411,7 +411,7 @@ function rangeOf(first: number, last: number): SequenceRange | undefined {
 }
 
 function damaged(
-  { name }: PicturedSegment,
+  { name }: SnapshotSegment,
   { offset, length }: { readonly offset: number; readonly length: number },
   missing: SequenceRange | undefined,
 ): DamagedBytes {
@@ -419,7 +419,7 @@ function damaged(
 }
 
 /** A frame, without the records below `known`: a segment before has them, too. */
-function scanned({ name }: PicturedSegment, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
+function scanned({ name }: SnapshotSegment, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
   const skipped = Math.max(0, known - frame.firstSequence);
   return {
     kind: "frame",

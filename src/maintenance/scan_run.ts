@@ -5,9 +5,9 @@
  * @module
  */
 
-import { nextTurn, Turns } from "../base/event_loop.ts";
+import { YieldBudget, yieldToEventLoop } from "../base/event_loop.ts";
 import type { ScanItem } from "./scan_items.ts";
-import type { DirectoryPicture } from "./snapshot.ts";
+import type { DirectorySnapshot } from "./snapshot.ts";
 
 /** After so many bytes the event loop gets a turn: a few milliseconds' worth. */
 const TURN_BYTES = 4 * 1024 * 1024;
@@ -21,7 +21,7 @@ export interface ScanRunOptions {
 }
 
 /** Bytes of all segments. */
-export function segmentBytesOf({ segments }: DirectoryPicture): number {
+export function segmentBytesOf({ segments }: DirectorySnapshot): number {
   return segments.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
@@ -36,16 +36,16 @@ export async function runScan(
   { signal, onProgress, totalBytes }: ScanRunOptions & { readonly totalBytes: number },
   visit: (item: ScanItem) => Promise<void> | void,
 ): Promise<void> {
-  const turns = new Turns(TURN_BYTES);
+  const budget = new YieldBudget(TURN_BYTES);
   let doneBytes = 0;
   for (const item of scan) {
     const bytes = "length" in item ? item.length : item.kind === "unusable" ? item.bytes : 0;
     doneBytes += bytes;
     const visited = visit(item);
     if (visited !== undefined) await visited;
-    if (!turns.spend(bytes + ITEM_BYTES)) continue;
+    if (!budget.spend(bytes + ITEM_BYTES)) continue;
     onProgress?.(doneBytes, totalBytes);
-    await nextTurn();
+    await yieldToEventLoop();
     signal.throwIfAborted();
   }
 }

@@ -50,7 +50,7 @@ import {
   type ProducerFigures,
   SYNC_DURATION,
 } from "./definitions.ts";
-import { Failures } from "./error_type.ts";
+import { ErrorTypeCounter } from "./error_type.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
@@ -169,7 +169,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
 
 function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptions): (() => void)[] {
   const attributes = attributesOf(options, PRODUCER_METRICS);
-  const failures = new Failures();
+  const failures = new ErrorTypeCounter();
   const attempts = createHistogram(options.meter, ATTEMPT_DURATION);
   const leave = producer.subscribe((event) => {
     if (event.type === "delivered") attempts.record(event.durationMs / 1_000, attributes);

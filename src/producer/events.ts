@@ -7,7 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Listeners } from "../base/listeners.ts";
 import type { BufferError } from "../errors/mod.ts";
-import { textOf } from "../errors/text.ts";
+import { errorText } from "../errors/text.ts";
 
 /**
  * Something that happened in a producer, for logs and metrics.
@@ -243,5 +243,5 @@ function countsAfter(counts: Counts, event: ProducerEvent, now: number): Partial
 }
 
 function errorAt(error: unknown, at: number): { readonly message: string; readonly at: number } {
-  return { message: textOf(error), at };
+  return { message: errorText(error), at };
 }

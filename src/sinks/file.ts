@@ -39,8 +39,8 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import { inTurn } from "../base/abortable.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
+import { runExclusive } from "../base/abortable.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { closeQuietly } from "../fs/file_helpers.ts";
@@ -124,9 +124,9 @@ export interface FileSink<T> extends Send<T>, AsyncDisposable {
 }
 
 /** More batches than these can't be in flight. */
-const LEAST_KNOWN_IDS = 16;
+const MIN_KNOWN_IDS = 16;
 /** All of them are held in memory. */
-const MOST_KNOWN_IDS = 1_000_000;
+const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
 const LINE_FEED = 0x0a;
 
@@ -169,14 +169,14 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
   if (typeof given !== "string" || given === "") {
     throw new TypeError(`Cannot open a file sink: path must be a string that isn't empty, got ${typeof given}`);
   }
-  if (!Number.isInteger(knownIds) || knownIds < LEAST_KNOWN_IDS || knownIds > MOST_KNOWN_IDS) {
-    const range = `${LEAST_KNOWN_IDS} to ${MOST_KNOWN_IDS}`;
+  if (!Number.isInteger(knownIds) || knownIds < MIN_KNOWN_IDS || knownIds > MAX_KNOWN_IDS) {
+    const range = `${MIN_KNOWN_IDS} to ${MAX_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
   const path = fixedPath(fileSystem, given);
   const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
-  const turns = new TurnQueue();
+  const turns = new SerialQueue();
   let truncatedBytes: number;
   try {
     truncatedBytes = await file.recover();
@@ -192,7 +192,7 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     });
   const send: Send<T> = async (delivery, { signal }) => {
     if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
-    await inTurn(turns, () => file.take(delivery), signal);
+    await runExclusive(turns, () => file.take(delivery), signal);
   };
   return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
 }

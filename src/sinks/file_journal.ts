@@ -15,7 +15,7 @@
 import { dirname } from "@std/path/dirname";
 import { crc32 } from "../base/crc32.ts";
 import { DamagedLogError, FileSystemError } from "../errors/mod.ts";
-import { closeQuietly, removeIfThere } from "../fs/file_helpers.ts";
+import { closeQuietly, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 
 /** What a journal says. */
@@ -105,7 +105,7 @@ export class DeliveryJournal {
   static async replace(fileSystem: FileSystem, path: string, { size, ids }: JournalContent): Promise<DeliveryJournal> {
     const bytes = encoder.encode([HEADER_ID, ...ids].map((id) => encodeLine(size, id)).join(""));
     const newPath = `${path}.new`;
-    removeIfThere(fileSystem, newPath);
+    removeIfExists(fileSystem, newPath);
     const handle = fileSystem.open(newPath, "create");
     try {
       handle.write(bytes, 0);

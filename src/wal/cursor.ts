@@ -20,7 +20,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly, createAfresh, removeIfThere } from "../fs/file_helpers.ts";
+import { closeQuietly, createEmptyFile, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   CURSOR_FILE_BYTES,
@@ -144,7 +144,7 @@ export class Cursor {
     const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
     // The state is written twice.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
-    const handle = createAfresh(fileSystem, newPath);
+    const handle = createEmptyFile(fileSystem, newPath);
     try {
       // Zeros are written, not left as a hole, because a hole needs space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
@@ -159,7 +159,7 @@ export class Cursor {
       closeQuietly(handle);
       try {
         // Not if it has its name already: then there is no such file.
-        removeIfThere(fileSystem, newPath);
+        removeIfExists(fileSystem, newPath);
       } catch {
         // The next owner removes it; the failure that is reported is the one that counts.
       }

@@ -13,7 +13,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
+import { closeQuietly, createEmptyFile, isGone, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
@@ -54,7 +54,7 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
 export function readNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
   let bytes: Uint8Array;
   try {
-    bytes = readWhole(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
+    bytes = readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
   } catch (error) {
     if (isGone(error)) return undefined;
     throw error;
@@ -100,7 +100,7 @@ export function createOwner(fileSystem: FileSystem, directory: string): FileHand
   const newPath = join(directory, NEW_OWNER_NAME);
   let handle: FileHandle | undefined;
   try {
-    handle = createAfresh(fileSystem, newPath);
+    handle = createEmptyFile(fileSystem, newPath);
     fileSystem.rename(newPath, path);
     return handle;
   } catch (error) {

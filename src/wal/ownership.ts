@@ -34,9 +34,9 @@ import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { crc32 } from "../base/crc32.ts";
-import { nextTurn } from "../base/event_loop.ts";
+import { yieldToEventLoop } from "../base/event_loop.ts";
 import { OwnershipLostError } from "../errors/mod.ts";
-import { closeQuietly, isNotThere } from "../fs/file_helpers.ts";
+import { closeQuietly, isNotFound } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { lockDirectory } from "./lock.ts";
 import { OWNER_NAME } from "./names.ts";
@@ -47,7 +47,7 @@ import type { CursorState } from "./position.ts";
 const CONFIRMATIONS_A_TURN = 8;
 
 /** What {@linkcode Ownership.take} takes. */
-export interface OwnershipOptions {
+export interface OwnershipDeps {
   readonly fileSystem: FileSystem;
   /** The buffer's directory: absolute, without symbolic links, as far as the file system can tell. */
   readonly directory: string;
@@ -65,7 +65,7 @@ export interface OwnershipListener {
 
 /** A directory that is ours. */
 export class Ownership {
-  readonly #options: OwnershipOptions;
+  readonly #options: OwnershipDeps;
   readonly #lock: FileLock;
   readonly #file: FileHandle | undefined;
   readonly #last: OwnerNotes | undefined;
@@ -82,7 +82,7 @@ export class Ownership {
   #turn: ReturnType<typeof setImmediate> | undefined;
 
   private constructor(
-    options: OwnershipOptions,
+    options: OwnershipDeps,
     { lock, file, last, directory }: {
       readonly lock: FileLock;
       readonly file: FileHandle | undefined;
@@ -104,7 +104,7 @@ export class Ownership {
    *
    * @throws {BufferLockedError} if it has an owner.
    */
-  static async take(options: OwnershipOptions): Promise<Ownership> {
+  static async take(options: OwnershipDeps): Promise<Ownership> {
     const { fileSystem, directory } = options;
     const lock = lockDirectory(fileSystem, directory);
     let file: FileHandle | undefined;
@@ -114,7 +114,7 @@ export class Ownership {
       file = createOwner(fileSystem, directory);
       const ownership = new Ownership(options, { lock, file, last, directory: identity });
       ownership.#write(last);
-      await nextTurn();
+      await yieldToEventLoop();
       return ownership;
     } catch (error) {
       closeQuietly(file);
@@ -223,7 +223,7 @@ export class Ownership {
     try {
       return this.#options.fileSystem.identify!(path);
     } catch (error) {
-      if (isNotThere(error)) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }

@@ -37,9 +37,9 @@
  */
 
 import { join } from "@std/path/join";
-import { nextTurn } from "../base/event_loop.ts";
+import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
+import { closeQuietly, fileSize, isGone, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 
@@ -58,7 +58,7 @@ const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
 const CHUNK_BYTES = 64 * 1024;
 
 /** What a {@linkcode Reserve} is made with. */
-export interface ReserveOptions {
+export interface ReserveDeps {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
   readonly directory: string;
@@ -76,7 +76,7 @@ export interface ReserveOptions {
 
 /** The reserve of one buffer that is open. */
 export class Reserve {
-  readonly #options: ReserveOptions;
+  readonly #options: ReserveDeps;
   /** The parts that are there. */
   readonly #parts = new Set<number>();
   /** How many there are to be. */
@@ -92,7 +92,7 @@ export class Reserve {
   #restoring: Promise<void> | undefined;
 
   /** For one directory; nothing is done yet. */
-  constructor(options: ReserveOptions) {
+  constructor(options: ReserveDeps) {
     this.#options = options;
     this.#count = Math.floor(options.reserveBytes / RESERVE_PART_BYTES);
   }
@@ -136,8 +136,8 @@ export class Reserve {
       const path = this.#pathOf(part);
       this.#attempt(() => {
         // One of another size is of another reserve, or was begun by a process that has died.
-        if (part <= this.#count && sizeOf(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
-        else removeIfThere(fileSystem, path);
+        if (part <= this.#count && fileSize(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
+        else removeIfExists(fileSystem, path);
       });
     }
     this.#isOwed = !isNew && !this.#isWhole;
@@ -188,7 +188,7 @@ export class Reserve {
   /** A part a turn: on a disk that is nearly full each may take a tenth of a second. Never rejects. */
   async #restoreInTurns(): Promise<void> {
     try {
-      while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await nextTurn();
+      while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await yieldToEventLoop();
     } catch (error) {
       // It is known already that the disk is full.
       if (!(error instanceof NoSpaceError)) this.#warn(error);

@@ -8,7 +8,7 @@
  */
 
 import { join } from "@std/path/join";
-import { lookInto } from "../fs/file_helpers.ts";
+import { withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
   decodeSegmentHeader,
@@ -50,12 +50,12 @@ export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boo
 }
 
 /** Opens a segment for a look into it. */
-export function lookAtSegment<R>(
+export function withSegment<R>(
   { fileSystem, directory }: SegmentPlace,
   { name }: Segment,
   use: (handle: FileHandle) => R,
 ): R {
-  return lookInto(fileSystem, join(directory, name), use);
+  return withFile(fileSystem, join(directory, name), use);
 }
 
 /** The segments among the names in a directory, in order. */
@@ -79,7 +79,7 @@ export function findUuid(
 ): string | undefined {
   const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
     if (segment === undefined) return undefined;
-    const result = lookAtSegment(place, segment, readSegmentHeader);
+    const result = withSegment(place, segment, readSegmentHeader);
     return result.kind === "header" ? result.header.uuid : undefined;
   });
   const [first, last] = uuids;
@@ -88,7 +88,7 @@ export function findUuid(
 }
 
 /** What a file with the name of a segment is, before any frame of it is read. */
-export type SegmentJudgement =
+export type SegmentClass =
   | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
   /** Its creation was interrupted before anything could be written behind the header: at most space was set aside. */
   | { readonly kind: "empty"; readonly size: number }
@@ -99,7 +99,7 @@ export type SegmentJudgement =
   | { readonly kind: "foreign"; readonly size: number };
 
 /** Looks at a segment's header and length. */
-export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
+export function classifySegment(handle: FileHandle, segment: Segment, uuid: string): SegmentClass {
   // In this order: beside a live writer, a file that has a header's length has all of the header, too.
   const size = handle.size();
   const result = readSegmentHeader(handle);

@@ -15,7 +15,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, removeIfThere } from "../fs/file_helpers.ts";
+import { closeQuietly, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { segmentName } from "./names.ts";
@@ -68,7 +68,7 @@ export class SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
     writer.#aheadUpTo = aheadUpTo;
     // Never written over: whoever made it may still have it open.
-    if (mayExist) removeIfThere(fileSystem, writer.#path);
+    if (mayExist) removeIfExists(fileSystem, writer.#path);
     writer.#handle = fileSystem.open(writer.#path, "create");
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);

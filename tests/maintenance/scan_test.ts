@@ -346,17 +346,17 @@ test("scanLog() says nothing of damage before and behind what is asked for", () 
 });
 
 test("readDirectory() sees the small files and the names", () => {
-  const picture = readDirectory(readOnly(base.fileSystem), DIRECTORY);
-  assertEquals(picture.segments.map(({ firstSequence, bytes }) => [firstSequence, bytes]), [
+  const snapshot = readDirectory(readOnly(base.fileSystem), DIRECTORY);
+  assertEquals(snapshot.segments.map(({ firstSequence, bytes }) => [firstSequence, bytes]), [
     [6, 380],
     [11, 388],
     [16, 385],
     [21, 337],
   ]);
-  assertEquals(picture.cursorState, "ok");
-  assertEquals(picture.cursor?.committed.nextSequence, 6);
-  assertEquals(picture.owner?.runtime, "memory");
-  assertEquals(picture.uuid, picture.cursor?.uuid);
+  assertEquals(snapshot.cursorState, "ok");
+  assertEquals(snapshot.cursor?.committed.nextSequence, 6);
+  assertEquals(snapshot.owner?.runtime, "memory");
+  assertEquals(snapshot.uuid, snapshot.cursor?.uuid);
   const states = [undefined, new Uint8Array(8704), foreign.cursor].map((cursor) =>
     readDirectory(copyOf(base.fileSystem, { [CURSOR_PATH]: cursor }), DIRECTORY).cursorState
   );

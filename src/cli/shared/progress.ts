@@ -13,7 +13,7 @@ import { formatBytes } from "./text.ts";
 const SHOWN_AFTER_MS = 1000;
 /** More often nobody can see. */
 const EVERY_MS = 100;
-const WIDEST_BAR = 40;
+const MAX_BAR_COLUMNS = 40;
 const ESCAPE = "\x1b[";
 
 /** What is under way. */
@@ -81,7 +81,7 @@ export class Progress {
     const rate = formatBytes(doneBytes / (elapsedMs / 1000));
     const text = `${label} ${String(Math.floor(share * 100)).padStart(3)} %`;
     const rest = `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}, ${rate}/s`;
-    const room = Math.min(WIDEST_BAR, columns - text.length - rest.length - 7);
+    const room = Math.min(MAX_BAR_COLUMNS, columns - text.length - rest.length - 7);
     const filled = Math.round(share * room);
     const bar = room < 5 ? "" : ` [${"#".repeat(filled)}${"-".repeat(room - filled)}]`;
     const line = `${text}${bar}  ${rest}`;

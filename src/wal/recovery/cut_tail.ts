@@ -9,7 +9,7 @@
 
 import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
-import { closeQuietly, createAfresh, lookInto } from "../../fs/file_helpers.ts";
+import { closeQuietly, createEmptyFile, withFile } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 import type { Segment, SegmentPlace } from "../segment_files.ts";
 
@@ -43,9 +43,9 @@ export async function cutTail(
 /** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
 async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
   const newPath = `${path}.new`;
-  const target = createAfresh(fileSystem, newPath);
+  const target = createEmptyFile(fileSystem, newPath);
   try {
-    lookInto(fileSystem, path, (source) => {
+    withFile(fileSystem, path, (source) => {
       const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
       for (let at = 0; at < length; at += chunk.length) {
         const part = chunk.subarray(0, Math.min(chunk.length, length - at));

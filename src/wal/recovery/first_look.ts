@@ -9,7 +9,7 @@
 
 import type { SegmentSize } from "../disk_usage.ts";
 import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
+import { isOf, readSegmentHeader, type Segment, type SegmentPlace, withSegment } from "../segment_files.ts";
 
 /** Where a log begins. */
 export interface FirstLook {
@@ -55,7 +55,7 @@ interface Look extends SegmentSize {
 }
 
 function lookAt(place: SegmentPlace, segment: Segment, uuid: string): Look {
-  return lookAtSegment(place, segment, (handle) => {
+  return withSegment(place, segment, (handle) => {
     const result = readSegmentHeader(handle);
     const header = result.kind === "header" && isOf(result.header, uuid, segment) ? result.header : undefined;
     return {

@@ -20,7 +20,7 @@
 import { join } from "@std/path/join";
 import { isRange, isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, readWhole, removeIfThere } from "../../fs/file_helpers.ts";
+import { closeQuietly, readFile, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 import { LOSSES_NAME } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
@@ -127,7 +127,7 @@ export class KnownLosses implements Losses {
   /** Writes them to the quarantine at `path`, which is there. */
   async save(fileSystem: FileSystem, path: string): Promise<void> {
     const newPath = join(path, NEW_NAME);
-    removeIfThere(fileSystem, newPath);
+    removeIfExists(fileSystem, newPath);
     const handle = fileSystem.open(newPath, "create");
     try {
       handle.write(new TextEncoder().encode(this.#toText()), 0);
@@ -150,7 +150,7 @@ export function keyOf({ segment, offset, length }: Region): string {
 
 function readText(fileSystem: FileSystem, path: string): string {
   try {
-    return new TextDecoder().decode(readWhole(fileSystem, path, MAX_FILE_BYTES));
+    return new TextDecoder().decode(readFile(fileSystem, path, MAX_FILE_BYTES));
   } catch (error) {
     if (error instanceof FileSystemError && ["ENOENT", "ENOTDIR"].includes(error.errno)) return "";
     throw error;

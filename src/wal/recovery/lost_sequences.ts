@@ -7,7 +7,7 @@
  * @module
  */
 
-import { placeOf, type SequenceRange, unite } from "../../base/sequences.ts";
+import { findRange, type SequenceRange, unite } from "../../base/sequences.ts";
 
 /** Runs of lost sequences. */
 export class LostSequences {
@@ -27,7 +27,7 @@ export class LostSequences {
 
   /** How many of the sequences from `next` on are lost. */
   countFrom(next: number): number {
-    const place = placeOf(next, this.#ranges);
+    const place = findRange(next, this.#ranges);
     const range = this.#ranges.at(place);
     return range === undefined ? 0 : this.#counts[place] - Math.max(0, next - range.first);
   }

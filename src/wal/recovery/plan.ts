@@ -7,7 +7,7 @@
  */
 
 import { join } from "@std/path/join";
-import { behind, behindAll, count, type SequenceRange, subtract, unite } from "../../base/sequences.ts";
+import { behind, behindAll, countSequences, type SequenceRange, subtract, unite } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import type { FileHandle } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
@@ -17,12 +17,12 @@ import { CURSOR_NAME, parseSegmentName, QUARANTINE_NAME, segmentName } from "../
 import { type CursorOrigin, originOf } from "../owner_file.ts";
 import { type CursorPositions, type CursorState, LOG_START, type LogPosition, within } from "../position.ts";
 import {
+  classifySegment,
   findUuid,
-  judgeSegment,
-  lookAtSegment,
   type Segment,
   type SegmentPlace,
   segmentsAmong,
+  withSegment,
 } from "../segment_files.ts";
 import { headerPosition } from "./cursor_places.ts";
 import { lookAtDropped, lookAtOldest } from "./first_look.ts";
@@ -88,7 +88,7 @@ export function examine(options: SegmentPlace): Plan {
   let before = Infinity;
   while (scan === undefined && segments.length > 0) {
     const segment = segments[segments.length - 1];
-    const result = lookAtSegment(
+    const result = withSegment(
       options,
       segment,
       (handle) => examineLast(handle, { segment, uuid, directory, before, cursor }),
@@ -114,7 +114,7 @@ export function examineLast(
     cursor: CursorState | undefined;
   },
 ): Scan | Finding | "empty" {
-  const judgement = judgeSegment(handle, segment, uuid);
+  const judgement = classifySegment(handle, segment, uuid);
   const { kind, size } = judgement;
   if (kind === "version") {
     const path = join(directory, segment.name);
@@ -185,7 +185,7 @@ export function reconcile(
   const all = behindAll(told, committed.nextSequence);
   const missing = behindAll(told, known.resume.nextSequence);
   // If nothing that can be read is left, there is nothing to go on with either.
-  const isAllLost = count(missing) === end.nextSequence - known.resume.nextSequence;
+  const isAllLost = countSequences(missing) === end.nextSequence - known.resume.nextSequence;
   const [resume, lost] = isAllLost ? [end, subtract(all, missing)] : [resumed, all];
   // A segment without a record may be removed again, and with it the word for how many were given out before.
   const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;

@@ -11,7 +11,7 @@
 import { join } from "@std/path/join";
 import { type SequenceRange, unite } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, isGone, sizeOf } from "../../fs/file_helpers.ts";
+import { closeQuietly, fileSize, isGone } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
@@ -218,7 +218,7 @@ export class Quarantine {
 
   #sizeOf(path: string): number | undefined {
     try {
-      return sizeOf(this.#fileSystem, path);
+      return fileSize(this.#fileSystem, path);
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;

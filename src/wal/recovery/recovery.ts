@@ -39,7 +39,7 @@ import { type CursorProblem, describeFinding, examine, type Plan } from "./plan.
 import type { Quarantine } from "./quarantine.ts";
 
 /** Where and how to change things; the directory is ours. */
-export interface CarryOutOptions extends SegmentPlace {
+export interface CarryOutDeps extends SegmentPlace {
   readonly ownership: Ownership;
   readonly quarantine: Quarantine;
   /** Whether a put is acknowledged only after a sync from now on; as before, if it isn't said. */
@@ -47,7 +47,7 @@ export interface CarryOutOptions extends SegmentPlace {
 }
 
 /** Where and how to recover. */
-export interface RecoveryOptions extends CarryOutOptions {
+export interface RecoveryDeps extends CarryOutDeps {
   readonly onDamage: OnDamage;
 }
 
@@ -81,7 +81,7 @@ export interface Recovered {
  * @throws {DamagedLogError} if there is damage and it is to be refused; nothing was changed then.
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
-export async function recover(options: RecoveryOptions): Promise<Recovered> {
+export async function recover(options: RecoveryDeps): Promise<Recovered> {
   const plan = examine(options);
   options.ownership.confirm();
   if (options.onDamage === "fail") {
@@ -94,7 +94,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
 }
 
 /** The part that changes things, as `examine` has found them. */
-export async function carryOut(plan: Plan, options: CarryOutOptions): Promise<Recovered> {
+export async function carryOut(plan: Plan, options: CarryOutDeps): Promise<Recovered> {
   const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
   quarantine.remember(plan.lost);
@@ -146,7 +146,7 @@ async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> 
 /** Sets segments aside that can't be read, and removes those without a record. */
 async function moveAndRemove(
   plan: Plan,
-  { fileSystem, directory, quarantine, ownership }: CarryOutOptions,
+  { fileSystem, directory, quarantine, ownership }: CarryOutDeps,
   damaged: DamagedRegion[],
 ): Promise<void> {
   // The cursor first, and its name: it keeps sequences from being given out again.

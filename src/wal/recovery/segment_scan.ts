@@ -12,7 +12,7 @@
 import type { FileHandle } from "../../fs/file_system.ts";
 import { acknowledgedBefore, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../format.ts";
 import type { CursorState, LogPosition } from "../position.ts";
-import { isOf, lookAtSegment, readSegmentHeader, type Segment, type SegmentPlace } from "../segment_files.ts";
+import { isOf, readSegmentHeader, type Segment, type SegmentPlace, withSegment } from "../segment_files.ts";
 import { SegmentReader } from "../segment_reader.ts";
 import { CursorPlaces } from "./cursor_places.ts";
 import type { DamagedRegion } from "./damage.ts";
@@ -120,7 +120,7 @@ export function scanEarlier(place: SegmentPlace, { segments, next, uuid }: Earli
   const scan = new EarlierSegmentsScan(segments[0]?.firstSequence ?? next.firstSequence);
   segments.forEach((segment, i) => {
     const behind = segments.slice(i + 1).find((other) => headerOf(place, other, uuid) !== undefined) ?? next;
-    lookAtSegment(place, segment, (handle) => {
+    withSegment(place, segment, (handle) => {
       const result = readSegmentHeader(handle);
       if (result.kind === "bad") scan.skip({ segment: segment.name, offset: 0, length: handle.size() });
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
@@ -134,7 +134,7 @@ export function scanEarlier(place: SegmentPlace, { segments, next, uuid }: Earli
 
 /** The header of a segment of this log. */
 export function headerOf(place: SegmentPlace, segment: Segment, uuid: string): SegmentHeader | undefined {
-  const result = lookAtSegment(place, segment, readSegmentHeader);
+  const result = withSegment(place, segment, readSegmentHeader);
   return result.kind === "header" && isOf(result.header, uuid, segment) ? result.header : undefined;
 }
 

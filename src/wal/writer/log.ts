@@ -9,7 +9,7 @@
  *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
  * - **Group commit**, and why a sync is never repeated: see `sync_queue.ts`.
  * - **A process writes only into files of its own**, one segment after the other: see `rotation.ts`.
- * - **Commit first, unlink second**: see `commits.ts`.
+ * - **Commit first, unlink second**: see `commit_tracker.ts`.
  * - **One owner**: see `ownership.ts`. Once the directory isn't ours any more, the log has failed.
  *
  * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause.
@@ -18,7 +18,7 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
-import { PacedAnswers } from "../../base/event_loop.ts";
+import { PacedReplies } from "../../base/event_loop.ts";
 import { BufferFailedError, FileSystemError } from "../../errors/mod.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 import type { Cursor } from "../cursor.ts";
@@ -30,7 +30,7 @@ import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import type { Recovered } from "../recovery/recovery.ts";
 import type { Segment } from "../segment_files.ts";
-import { Commits } from "./commits.ts";
+import { CommitTracker } from "./commit_tracker.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import { PutGroup } from "./put_group.ts";
 import { Rotation } from "./rotation.ts";
@@ -86,7 +86,7 @@ export interface LogEvents {
 }
 
 /** What a {@linkcode Log} is made with. */
-export interface LogOptions {
+export interface LogDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly clock: Clock;
@@ -109,11 +109,11 @@ export interface LogOptions {
 export class Log implements LogView {
   /** Records are added here, and become part of the log by `accept`. */
   readonly builder: FrameBuilder = new FrameBuilder();
-  readonly #options: LogOptions;
+  readonly #options: LogDeps;
   readonly #cursor: Cursor;
   readonly #list: SegmentList;
   readonly #syncs: SyncQueue;
-  readonly #commits: Commits;
+  readonly #commits: CommitTracker;
   readonly #rotation: Rotation;
   /** Behind the last record that was written, and behind the last that was acknowledged. */
   #written: LogPosition;
@@ -122,7 +122,7 @@ export class Log implements LogView {
   #next: number;
   /** The puts that were accepted in this tick and are not written; `undefined` if there are none. */
   #gathering: PutGroup | undefined;
-  readonly #answers = new PacedAnswers(WRITES_A_TURN);
+  readonly #answers = new PacedReplies(WRITES_A_TURN);
   /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with "always". */
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
   #cancelSyncTimer: (() => void) | undefined;
@@ -133,7 +133,7 @@ export class Log implements LogView {
   #confirmedAt: number;
 
   /** Goes on with a recovered log. */
-  constructor(options: LogOptions) {
+  constructor(options: LogDeps) {
     const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, ownership } = options;
     const { codecVersion, isJson, recordLimit } = options;
     const { uuid, inherited } = recovered;
@@ -175,7 +175,7 @@ export class Log implements LogView {
       onSynced: (end, durationMs) => this.#onSynced(end, durationMs),
       onFailed: (error, waiters) => this.#fail(error, waiters),
     });
-    this.#commits = new Commits({
+    this.#commits = new CommitTracker({
       cursor: recovered.cursor,
       list: this.#list,
       state: { committed: recovered.committed, resume: recovered.resume, boundaries: recovered.boundaries },
@@ -411,7 +411,7 @@ export class Log implements LogView {
    * Before the records below `next` are handed over: with `fsync: "always"` they must be on stable storage, also those
    * that an earlier process may have left unsynced.
    */
-  secure(next: number): Promise<void> | undefined {
+  ensureDurable(next: number): Promise<void> | undefined {
     const isSecure = this.#options.fsync !== "always" || !this.#syncs.hasInherited;
     return isSecure ? undefined : this.#secure(next);
   }

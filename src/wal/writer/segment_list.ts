@@ -10,7 +10,7 @@
  */
 
 import { join } from "@std/path/join";
-import { isGone, lookInto } from "../../fs/file_helpers.ts";
+import { isGone, withFile } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
 import { SEGMENT_HEADER_BYTES } from "../format.ts";
@@ -18,10 +18,10 @@ import { OrderedSegments } from "../ordered_segments.ts";
 import type { CommitState, LogPosition } from "../position.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { isOf, isZero, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
 
 /** What a {@linkcode SegmentList} is made with. */
-export interface SegmentListOptions {
+export interface SegmentListDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly uuid: string;
@@ -41,7 +41,7 @@ export interface SegmentListOptions {
 
 /** The segments of one log, in order. */
 export class SegmentList {
-  readonly #options: SegmentListOptions;
+  readonly #options: SegmentListDeps;
   readonly #segments: OrderedSegments;
   /** Those that aren't known to be no segments of this log. */
   readonly #candidates: OrderedSegments;
@@ -52,7 +52,7 @@ export class SegmentList {
   readonly #usage: DiskUsage;
 
   /** For one log. */
-  constructor(options: SegmentListOptions) {
+  constructor(options: SegmentListDeps) {
     this.#options = options;
     this.#segments = new OrderedSegments(options.segments);
     this.#candidates = new OrderedSegments(options.segments);
@@ -150,7 +150,7 @@ export class SegmentList {
     const path = join(directory, segment.name);
     confirm();
     try {
-      const { length, isOurs } = lookInto(fileSystem, path, (handle) => {
+      const { length, isOurs } = withFile(fileSystem, path, (handle) => {
         return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
       });
       if (isOurs) this.#checkOurs(segment);
@@ -186,7 +186,7 @@ export class SegmentList {
     const { inherited, quarantine, report, fileSystem, directory } = this.#options;
     if (inherited?.name !== segment.name || size <= inherited.position) return;
     const offset = inherited.position;
-    if (lookAtSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
+    if (withSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
     const region = { segment: segment.name, offset, length: size - offset };
     const known = quarantine.has(region);
     const quarantined = await quarantine.copy(region);
@@ -221,7 +221,7 @@ export class SegmentList {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
     const { fileSystem, directory, uuid } = this.#options;
-    const { result, bytes } = lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+    const { result, bytes } = withSegment({ fileSystem, directory }, segment, (handle) => {
       return { result: readSegmentHeader(handle), bytes: handle.size() };
     });
     const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
