@@ -163,6 +163,18 @@ test("links of all pages lead somewhere, and on JSR as well", () => {
   assertEquals(faults, []);
 });
 
+test("files that pages and documentation name in code are there", () => {
+  const named = documentedFiles(root).flatMap((file) =>
+    Array.from(
+      readFileSync(root + file, "utf8").matchAll(/`((?:src|tests|examples)\/[\w/.-]+\.\w+)`/g),
+      ([, path]) => ({ file, path: path! }),
+    )
+  );
+  assert(named.length >= 5, `only ${named.length} files`);
+  const { kindOf } = checkoutFiles(root);
+  assertEquals(named.filter(({ path }) => kindOf(path) === undefined), []);
+});
+
 test("pages of src/ are published, with the README, and others are not", () => {
   const { isPublished } = checkoutFiles(root);
   const pages = pageFiles(root);
