@@ -6,7 +6,7 @@
 
 import { dirname } from "@std/path/dirname";
 import { FileSystemError, NotABufferError } from "../errors/mod.ts";
-import { isNotFound } from "../fs/file_helpers.ts";
+import { isGone, isNotFound } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isOfALog, isOurs } from "../wal/names.ts";
 
@@ -73,8 +73,8 @@ export function listIfThere(fileSystem: FileSystem, path: string, isAbove: boole
   try {
     return fileSystem.list(path);
   } catch (error) {
+    if (isGone(error)) return undefined;
     if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") return undefined;
     if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
     if (error.code === "PERMISSION" && isAbove) return [];
     throw error;

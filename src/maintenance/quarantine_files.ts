@@ -11,7 +11,7 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, readFile } from "../fs/file_helpers.ts";
+import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
@@ -73,12 +73,7 @@ export function listQuarantined({ fileSystem, directory }: SegmentPlace): Quaran
 
 /** The names in the quarantine, which need not be there. */
 export function namesIn(fileSystem: FileSystem, path: string): string[] {
-  try {
-    return fileSystem.list(path);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  return ifExists(() => fileSystem.list(path)) ?? [];
 }
 
 /** Reads a file of the quarantine; `files` are all that there are. */
@@ -147,12 +142,7 @@ function headsOf(
 ): Uint8Array[] {
   const quarantined = files.filter((file) => file.segment === segment && file.offset === 0);
   const paths = [segment, ...quarantined.map(({ name }) => join(QUARANTINE_NAME, name))];
-  return paths.flatMap((path) => {
-    try {
-      return [readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
-    } catch (error) {
-      if (isGone(error)) return [];
-      throw error;
-    }
-  });
+  return paths.flatMap((path) =>
+    ifExists(() => readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)) ?? []
+  );
 }

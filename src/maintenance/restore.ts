@@ -20,8 +20,9 @@
  */
 
 import { join } from "@std/path/join";
-import { closeQuietly, readFile } from "../fs/file_helpers.ts";
+import { readFile } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
+import { createFile, replaceFile } from "../fs/replace_file.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
@@ -41,7 +42,7 @@ import { soundFrames } from "./salvage.ts";
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
 /** What is written before it takes the name of a segment that was decided on. */
-const ANEW_SUFFIX = ".new";
+const NEW_SUFFIX = ".new";
 
 /** Where the records go. */
 export interface RestoreTarget extends SegmentPlace {
@@ -80,7 +81,8 @@ export async function restoreFile(
   const { fileSystem } = target;
   const path = pathOf(target, await ownName(target, name));
   const staged = path + RESTORING_SUFFIX;
-  const behind = await writeSegment(target, staged, source, end);
+  const behind = await createFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end));
+  await fileSystem.syncDirectory(pathOf(target));
   fileSystem.rename(path, path + RESTORED_SUFFIX);
   await fileSystem.syncDirectory(pathOf(target));
   await publish(target, staged, end);
@@ -122,7 +124,7 @@ export async function finishRestores(target: RestoreTarget, end: LogPosition): P
   const finished: Restored[] = [];
   for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + ANEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
   }
   for (const name of decided) {
     const restored = await finish(target, name, finished.at(-1)?.end ?? end);
@@ -147,12 +149,11 @@ async function finish(target: RestoreTarget, name: string, end: LogPosition): Pr
   }
   let behind = endOf(header, frames);
   if (!isAt(header, { uuid, end })) {
-    const anew = staged + ANEW_SUFFIX;
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
     const { codecVersion, isJson, recordLimit } = header;
-    behind = await writeSegment(target, anew, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
-    fileSystem.rename(anew, staged);
-    await fileSystem.syncDirectory(pathOf(target));
+    const source = { bytes, pieces, codecVersion, isJson, recordLimit };
+    const newPath = staged + NEW_SUFFIX;
+    behind = await replaceFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end), { newPath });
   }
   await publish(target, staged, end);
   return { name, records: behind.nextSequence - end.nextSequence, firstSequence: end.nextSequence, end: behind };
@@ -193,14 +194,13 @@ function pathOf({ directory }: SegmentPlace, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
-/** Writes a segment that begins at `start`, durably; returns the end of the log behind it. */
-async function writeSegment(
-  target: RestoreTarget,
-  path: string,
+/** Writes a segment that begins at `start`; returns the end of the log behind it. */
+function writeSegment(
+  handle: FileHandle,
+  { uuid, now }: RestoreTarget,
   source: RestoreSource,
   start: LogPosition,
-): Promise<LogPosition> {
-  const { fileSystem, uuid, now } = target;
+): LogPosition {
   const { bytes, pieces, codecVersion, isJson, recordLimit } = source;
   const header: SegmentHeader = {
     codecVersion,
@@ -214,25 +214,15 @@ async function writeSegment(
     recordLimit,
     isJson,
   };
-  const handle = fileSystem.open(path, "create");
   let end = start;
-  try {
-    const out = new Appender(handle);
-    out.append(encodeSegmentHeader(header));
-    for (const piece of pieces) {
-      const frame = frameOf(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
-      out.append(frame);
-      end = behindFrame(end, { length: frame.length, count: piece.count });
-    }
-    out.flush();
-    await handle.sync();
-  } catch (error) {
-    closeQuietly(handle);
-    fileSystem.remove(path);
-    throw error;
+  const out = new Appender(handle);
+  out.append(encodeSegmentHeader(header));
+  for (const piece of pieces) {
+    const frame = frameOf(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
+    out.append(frame);
+    end = behindFrame(end, { length: frame.length, count: piece.count });
   }
-  closeQuietly(handle);
-  await fileSystem.syncDirectory(pathOf(target));
+  out.flush();
   return end;
 }
 

@@ -18,7 +18,7 @@
 import { join } from "@std/path/join";
 import type { SequenceRange } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly, isGone } from "../fs/file_helpers.ts";
+import { closeQuietly, isGone, openIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import type { CursorState } from "../wal/position.ts";
@@ -178,12 +178,7 @@ class LogScan {
   }
 
   #open(segment: SnapshotSegment): FileHandle | undefined {
-    try {
-      return this.#fileSystem.open(join(this.#snapshot.path, segment.name), "read");
-    } catch (error) {
-      if (isGone(error)) return undefined;
-      throw error;
-    }
+    return openIfExists(this.#fileSystem, join(this.#snapshot.path, segment.name), "read");
   }
 
   /** The next segment of ours behind the one at `i`. */

@@ -13,7 +13,7 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
-import { fileSize, isGone, withFile } from "../fs/file_helpers.ts";
+import { fileSize, ifExists, isGone, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
@@ -140,7 +140,7 @@ function lookAt(fileSystem: FileSystem, path: string): DirectorySnapshot & { rea
 /** Those that are still there. The newest is looked at first: it goes last. */
 function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
   return segments.toReversed().flatMap(({ name, firstSequence }) => {
-    const bytes = sizeIfThere(fileSystem, join(path, name));
+    const bytes = ifExists(() => fileSize(fileSystem, join(path, name)));
     return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
   }).reverse();
 }
@@ -149,9 +149,8 @@ function namesIn(fileSystem: FileSystem, path: string): string[] {
   try {
     return fileSystem.list(path);
   } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") throw new NoBufferError(path, "there is no such directory", { cause: error });
-    if (error.errno !== "ENOTDIR") throw error;
+    if (isGone(error)) throw new NoBufferError(path, "there is no such directory", { cause: error });
+    if (!(error instanceof FileSystemError) || error.errno !== "ENOTDIR") throw error;
     const state = segmentAt(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
       ? `it is a segment of a buffer, give the buffer's directory: "${dirname(path)}"`
       : "it is not a directory";
@@ -188,24 +187,11 @@ function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readS
   return withFile(fileSystem, path, readSegmentHeader);
 }
 
-function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {
-  try {
-    return fileSize(fileSystem, path);
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
-}
-
 function quarantineIn(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
   const directory = join(path, QUARANTINE_NAME);
-  try {
-    return fileSystem.list(directory).sort().flatMap((name) => {
-      const bytes = sizeIfThere(fileSystem, join(directory, name));
-      return bytes === undefined ? [] : [{ name, bytes }];
-    });
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  const names = ifExists(() => fileSystem.list(directory)) ?? [];
+  return names.sort().flatMap((name) => {
+    const bytes = ifExists(() => fileSize(fileSystem, join(directory, name)));
+    return bytes === undefined ? [] : [{ name, bytes }];
+  });
 }

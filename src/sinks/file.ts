@@ -43,7 +43,7 @@ import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
-import { closeQuietly } from "../fs/file_helpers.ts";
+import { closeQuietly, openIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
 import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryJournal, readJournal } from "./file_journal.ts";
@@ -264,7 +264,7 @@ class DeliveryFile<T> {
    */
   async recover(): Promise<number> {
     const stated = readJournal(this.#fileSystem, this.#journalPath);
-    let file = this.#openFile();
+    let file = openIfExists(this.#fileSystem, this.#path, "write");
     let journal: DeliveryJournal | undefined;
     try {
       const found = file?.size() ?? 0;
@@ -295,15 +295,6 @@ class DeliveryFile<T> {
     closeQuietly(this.#open?.file);
     this.#open?.journal.close();
     this.#open = undefined;
-  }
-
-  #openFile(): FileHandle | undefined {
-    try {
-      return this.#fileSystem.open(this.#path, "write");
-    } catch (error) {
-      if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
-      throw error;
-    }
   }
 
   async #createFile(): Promise<FileHandle> {

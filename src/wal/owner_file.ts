@@ -13,8 +13,9 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, createEmptyFile, isGone, readFile } from "../fs/file_helpers.ts";
+import { ifExists, openIfExists, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { replaceFile } from "../fs/replace_file.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
 /** Its length, always the same, so that it can be rewritten in place. */
@@ -52,13 +53,8 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
  * @throws {FileSystemError} if the file is there and can't be read.
  */
 export function readNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  const bytes = ifExists(() => readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES));
+  if (bytes === undefined) return undefined;
   try {
     const { pid, runtime, openedAt, place, inode, generation } = JSON.parse(new TextDecoder().decode(bytes));
     if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
@@ -95,24 +91,15 @@ export function originOf(
  *
  * @returns The file, open for {@linkcode writeOwner}.
  */
-export function createOwner(fileSystem: FileSystem, directory: string): FileHandle | undefined {
+export async function createOwner(fileSystem: FileSystem, directory: string): Promise<FileHandle | undefined> {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
-  let handle: FileHandle | undefined;
   try {
-    handle = createEmptyFile(fileSystem, newPath);
-    fileSystem.rename(newPath, path);
-    return handle;
+    return await replaceFile(fileSystem, path, (handle) => handle, { newPath, sync: "nothing", isKeptOpen: true });
   } catch (error) {
-    closeQuietly(handle);
     if (!(error instanceof NoSpaceError)) throw error;
   }
-  try {
-    return fileSystem.open(path, "write");
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  return openIfExists(fileSystem, path, "write");
 }
 
 /** Writes what it says. On a full disk it says nothing. */

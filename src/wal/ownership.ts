@@ -111,7 +111,7 @@ export class Ownership {
     try {
       const identity = fileSystem.identify?.(directory);
       const last = readNotes(fileSystem, directory);
-      file = createOwner(fileSystem, directory);
+      file = await createOwner(fileSystem, directory);
       const ownership = new Ownership(options, { lock, file, last, directory: identity });
       ownership.#write(last);
       await yieldToEventLoop();

@@ -39,8 +39,8 @@
 import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, fileSize, isGone, removeIfExists } from "../fs/file_helpers.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { closeQuietly, fileSize, openOrCreate, removeIfExists } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 
 /** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
@@ -290,13 +290,4 @@ export class Reserve {
 /** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
 export function isWantOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
-}
-
-function openOrCreate(fileSystem: FileSystem, path: string): FileHandle {
-  try {
-    return fileSystem.open(path, "write");
-  } catch (error) {
-    if (!isGone(error)) throw error;
-    return fileSystem.open(path, "create");
-  }
 }

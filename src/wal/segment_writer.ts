@@ -14,8 +14,8 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, removeIfExists } from "../fs/file_helpers.ts";
+import { NoSpaceError } from "../errors/mod.ts";
+import { closeQuietly, openIfExists, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { segmentName } from "./names.ts";
@@ -175,15 +175,9 @@ export class SegmentWriter {
   }
 
   async #syncClosed(): Promise<void> {
-    let handle: FileHandle;
+    const handle = openIfExists(this.#fileSystem, this.#path, "write");
     try {
-      handle = this.#fileSystem.open(this.#path, "write");
-    } catch (error) {
-      if (error instanceof FileSystemError && error.errno === "ENOENT") return;
-      throw error;
-    }
-    try {
-      await handle.sync();
+      await handle?.sync();
     } finally {
       closeQuietly(handle);
     }

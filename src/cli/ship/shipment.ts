@@ -10,7 +10,8 @@
 
 import { abortable } from "../../base/abortable.ts";
 import { FileBuffer } from "../../buffer/file_buffer.ts";
-import { FileSystemError, NoSpaceError } from "../../errors/mod.ts";
+import { NoSpaceError } from "../../errors/mod.ts";
+import { ifExists } from "../../fs/file_helpers.ts";
 import type { DeadLetter } from "../../producer/dead_letters.ts";
 import { Producer } from "../../producer/producer.ts";
 import { type CommandContext, ShipError } from "../shared/command.ts";
@@ -233,10 +234,7 @@ class Shipment {
 
 /** Without an input, a path without a buffer is a mistake: it would be made, and nothing delivered. */
 function checkBuffer(path: string, { fileSystem }: Pick<CommandContext, "fileSystem">): void {
-  try {
-    if (fileSystem.list(path).length > 0) return;
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-  }
+  const names = ifExists(() => fileSystem.list(path)) ?? [];
+  if (names.length > 0) return;
   throw new ShipError(`Cannot ship what is in "${path}": there is no buffer`);
 }

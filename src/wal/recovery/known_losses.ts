@@ -19,13 +19,12 @@
 
 import { join } from "@std/path/join";
 import { isRange, isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
-import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, readFile, removeIfExists } from "../../fs/file_helpers.ts";
+import { isNotFound, readFile } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
+import { replaceFile } from "../../fs/replace_file.ts";
 import { LOSSES_NAME } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
-/** What is written before it takes that name. */
-const NEW_NAME = "losses.json.new";
+
 /** More than this was not written by us. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
 /** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
@@ -126,20 +125,8 @@ export class KnownLosses implements Losses {
 
   /** Writes them to the quarantine at `path`, which is there. */
   async save(fileSystem: FileSystem, path: string): Promise<void> {
-    const newPath = join(path, NEW_NAME);
-    removeIfExists(fileSystem, newPath);
-    const handle = fileSystem.open(newPath, "create");
-    try {
-      handle.write(new TextEncoder().encode(this.#toText()), 0);
-      await handle.sync();
-    } catch (error) {
-      closeQuietly(handle);
-      fileSystem.remove(newPath);
-      throw error;
-    }
-    closeQuietly(handle);
-    fileSystem.rename(newPath, join(path, LOSSES_NAME));
-    await fileSystem.syncDirectory(path);
+    const bytes = new TextEncoder().encode(this.#toText());
+    await replaceFile(fileSystem, join(path, LOSSES_NAME), (handle) => handle.write(bytes, 0));
   }
 }
 
@@ -152,7 +139,7 @@ function readText(fileSystem: FileSystem, path: string): string {
   try {
     return new TextDecoder().decode(readFile(fileSystem, path, MAX_FILE_BYTES));
   } catch (error) {
-    if (error instanceof FileSystemError && ["ENOENT", "ENOTDIR"].includes(error.errno)) return "";
+    if (isNotFound(error)) return "";
     throw error;
   }
 }

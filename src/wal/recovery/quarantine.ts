@@ -11,15 +11,14 @@
 import { join } from "@std/path/join";
 import { type SequenceRange, unite } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, fileSize, isGone } from "../../fs/file_helpers.ts";
+import { closeQuietly, copyBytes, fileSize, ifExists } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import { discard, replaceFile } from "../../fs/replace_file.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
 import { KnownLosses, type Losses, MAX_LOST_RANGES } from "./known_losses.ts";
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
-/** How much is copied at a time. */
-const CHUNK_BYTES = 256 * 1024;
 
 /** Values of a {@linkcode Quarantine} that have a default. */
 export interface QuarantineOptions {
@@ -217,12 +216,7 @@ export class Quarantine {
   }
 
   #sizeOf(path: string): number | undefined {
-    try {
-      return fileSize(this.#fileSystem, path);
-    } catch (error) {
-      if (isGone(error)) return undefined;
-      throw error;
-    }
+    return ifExists(() => fileSize(this.#fileSystem, path));
   }
 
   /**
@@ -230,25 +224,13 @@ export class Quarantine {
    * right length.
    */
   async #copyTo(path: string, source: FileHandle, region: { offset: number; length: number }): Promise<void> {
-    const unfinished = `${path}.new`;
-    if (this.#sizeOf(unfinished) !== undefined) this.#fileSystem.remove(unfinished);
-    const target = this.#fileSystem.open(unfinished, "create");
-    let made = unfinished;
+    await replaceFile(this.#fileSystem, path, (target) => copyBytes(source, region, target), { sync: "content" });
     try {
-      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, region.length));
-      for (let at = 0; at < region.length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, region.length - at));
-        target.write(part.subarray(0, source.read(part, region.offset + at)), at);
-      }
-      await target.sync();
-      this.#fileSystem.rename(unfinished, path);
-      made = path;
       await this.#fileSystem.syncDirectory(this.#path);
     } catch (error) {
-      closeQuietly(target);
-      this.#fileSystem.remove(made);
+      // A name that may be gone after a power cut counts as not made, and must not be taken for one that is.
+      discard(this.#fileSystem, [path]);
       throw error;
     }
-    closeQuietly(target);
   }
 }

@@ -18,7 +18,7 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { fileSize, isGone, removeIfExists } from "../../fs/file_helpers.ts";
+import { fileSize, ifExists, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
 import { segmentName } from "../names.ts";
@@ -187,10 +187,9 @@ export class Rotation {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      fileSize(this.#options.fileSystem, join(this.#options.directory, name));
+      return ifExists(() => fileSize(this.#options.fileSystem, join(this.#options.directory, name))) !== undefined;
+    } catch {
       return true;
-    } catch (error) {
-      return !isGone(error);
     }
   }
 
