@@ -29,7 +29,7 @@ export interface SegmentSize {
 }
 
 /** A segment of this log that is known; one that is gone still says where the others are. */
-interface Known {
+interface KnownSegment {
   readonly firstSequence: number;
   readonly logBytesBefore: number;
   readonly headerBytes: number;
@@ -42,7 +42,7 @@ interface Known {
 /** The bytes of a list of segments, which its owner keeps in order. */
 export class DiskUsage {
   readonly #segments: OrderedSegments;
-  readonly #known: Known[] = [];
+  readonly #known: KnownSegment[] = [];
   /** Bytes of files that aren't segments of this log, by their first sequence. */
   readonly #strays = new Map<number, number>();
   #bytes = 0;
@@ -61,7 +61,7 @@ export class DiskUsage {
     this.#segments = segments;
     const place = { name: "", firstSequence: end.nextSequence };
     this.#add({ segment: place, bytes: 0, logBytesBefore: end.logBytes }, true);
-    for (const size of sizes) this.note(size);
+    for (const size of sizes) this.recordSize(size);
   }
 
   /** Their bytes. */
@@ -70,10 +70,10 @@ export class DiskUsage {
   }
 
   /** A segment of the list was looked at, for the first time or again. */
-  note(size: SegmentSize): void {
+  recordSize(size: SegmentSize): void {
     const { segment: { firstSequence }, bytes, logBytesBefore } = size;
     // A reader may hold the file of one that was removed.
-    if (this.#segments.upTo(firstSequence)?.firstSequence !== firstSequence) return;
+    if (this.#segments.findAtOrBefore(firstSequence)?.firstSequence !== firstSequence) return;
     const i = this.#indexOf(firstSequence);
     const known = this.#known[i];
     if (known?.firstSequence === firstSequence && !known.isGone) return this.#shorten(i, bytes);
@@ -94,7 +94,7 @@ export class DiskUsage {
   }
 
   /** The last segment has grown. */
-  grew(bytes: number): void {
+  addToLast(bytes: number): void {
     const last = this.#known[this.#known.length - 1];
     last.frameBytes += bytes;
     this.#bytes += bytes;
@@ -132,7 +132,7 @@ export class DiskUsage {
     const before = this.#known[i];
     const isBefore = before?.firstSequence === firstSequence;
     const behind = this.#known[isBefore ? i : i + 1];
-    const known: Known = {
+    const known: KnownSegment = {
       firstSequence,
       logBytesBefore: logBytesBefore!,
       headerBytes,
@@ -175,7 +175,7 @@ export class DiskUsage {
   #unknownBetween(after: number, before: number): number {
     let strays = 0;
     for (const first of this.#strays.keys()) if (after < first && first < before) strays++;
-    return Math.max(0, this.#segments.countBelow(before) - this.#segments.countBelow(after + 1) - strays);
+    return Math.max(0, this.#segments.countBefore(before) - this.#segments.countBefore(after + 1) - strays);
   }
 
   /** The last known segment that begins at a sequence or before it; -1 if there is none. */

@@ -39,7 +39,7 @@
 import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, fileSize, isGone, removeIfExists } from "../fs/file_helpers.ts";
+import { closeQuietly, fileSize, isNoSuchFile, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 
@@ -98,7 +98,7 @@ export class Reserve {
   }
 
   /** Whether there is to be one. */
-  get isWanted(): boolean {
+  get isEnabled(): boolean {
     return this.#count > 0;
   }
 
@@ -144,7 +144,7 @@ export class Reserve {
   }
 
   /** Makes it, if there is room. Not before recovery, which may need what is there. Never throws. */
-  make(): void {
+  create(): void {
     this.#isOpen = true;
     try {
       this.#fill(Infinity);
@@ -158,7 +158,7 @@ export class Reserve {
    *
    * @throws {NoSpaceError} if there is no room for it, and so none for the put.
    */
-  require(bytes: number): void {
+  ensureWhole(bytes: number): void {
     this.#putBytes += bytes;
     if (!this.#isOwed) return;
     try {
@@ -205,7 +205,7 @@ export class Reserve {
   }
 
   /** Gives up a part for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
-  giveUp(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
+  release(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
     const { fileSystem, mayChange, onUsed } = this.#options;
     if (!mayChange()) return false;
     let isGivenUp = false;
@@ -288,7 +288,7 @@ export class Reserve {
 }
 
 /** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
-export function isWantOfSpace(error: unknown): error is NoSpaceError {
+export function isOutOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
 }
 
@@ -296,7 +296,7 @@ function openOrCreate(fileSystem: FileSystem, path: string): FileHandle {
   try {
     return fileSystem.open(path, "write");
   } catch (error) {
-    if (!isGone(error)) throw error;
+    if (!isNoSuchFile(error)) throw error;
     return fileSystem.open(path, "create");
   }
 }

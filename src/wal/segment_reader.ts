@@ -303,7 +303,7 @@ export class SegmentReader {
     while (at < end) {
       const length = Math.min(CHUNK_BYTES, end - at);
       if (!this.#fill(at, length, end)) return true;
-      if (!isZero(this.#view, at - this.#bufferAt, length)) return false;
+      if (!isZeroFilled(this.#view, at - this.#bufferAt, length)) return false;
       at += length;
     }
     return true;
@@ -311,7 +311,7 @@ export class SegmentReader {
 }
 
 /** Four bytes at a time: a megabyte of them may be set aside behind the last frame. */
-function isZero(view: DataView, from: number, length: number): boolean {
+function isZeroFilled(view: DataView, from: number, length: number): boolean {
   const end = from + length;
   let at = from;
   for (; at + 4 <= end; at += 4) if (view.getInt32(at) !== 0) return false;
