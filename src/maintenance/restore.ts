@@ -41,7 +41,7 @@ import { findSoundFrames } from "./salvage.ts";
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
 /** What is written before it takes the name of a segment that was decided on. */
-const UNFINISHED_SUFFIX = ".new";
+const NEW_SUFFIX = ".new";
 
 /** Where the records go. */
 export interface RestoreTarget extends LogLocation {
@@ -122,7 +122,7 @@ export async function finishRestores(target: RestoreTarget, end: LogPosition): P
   const finished: RestoredFile[] = [];
   for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + UNFINISHED_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
   }
   for (const name of decided) {
     const restored = await finishRestore(target, name, finished.at(-1)?.end ?? end);
@@ -147,7 +147,7 @@ async function finishRestore(target: RestoreTarget, name: string, end: LogPositi
   }
   let behind = computeEnd(header, frames);
   if (!continuesLog(header, { uuid, end })) {
-    const anew = staged + UNFINISHED_SUFFIX;
+    const anew = staged + NEW_SUFFIX;
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
     const { codecVersion, isJson, recordLimit } = header;
     behind = await writeSegment(target, anew, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
