@@ -11,6 +11,7 @@
  */
 
 import { checkListener } from "../base/listeners.ts";
+import { andThen } from "../base/maybe_promise.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
@@ -127,10 +128,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#turns.run(() => {
-      const committing = this.#queue.commit(batch);
-      return committing === undefined ? this.#onRoom() : committing.then(() => this.#onRoom());
-    });
+    return this.#turns.run(() => andThen(this.#queue.commit(batch), () => this.#onRoom()));
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */

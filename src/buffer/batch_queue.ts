@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { MaybePromise } from "../base/maybe_promise.ts";
+import { andThen, type MaybePromise } from "../base/maybe_promise.ts";
 import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
@@ -189,7 +189,7 @@ export class BatchQueue<T> {
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
     const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
     const saving = this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
-    return saving === undefined ? this.#onCommitted() : saving.then(() => this.#onCommitted());
+    return andThen(saving, () => this.#onCommitted());
   }
 
   /** Drops the oldest batch that is not in flight; false if there is none. */
@@ -249,14 +249,14 @@ export class BatchQueue<T> {
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
     if (!this.mayCut) throw new BufferEmptyError();
-    const settling = isFull(this.pending, this.#options) ? undefined : this.#store.awaitAcknowledged();
-    return settling === undefined ? this.#readNew(before) : settling.then(() => this.#readNew(before));
+    const awaiting = isFull(this.pending, this.#options) ? undefined : this.#store.awaitAcknowledged();
+    return andThen(awaiting, () => this.#readNew(before));
   }
 
   #readNew(before: number): MaybePromise<Batch<T>> {
     const { maxRecords, maxBytes } = this.#options;
     const data = this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
-    return data instanceof Promise ? data.then((found) => this.#handOverNew(found)) : this.#handOverNew(data);
+    return andThen(data, (found) => this.#handOverNew(found));
   }
 
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
@@ -269,12 +269,11 @@ export class BatchQueue<T> {
       if (hasPassed) this.#host.onRoom();
       return batch;
     };
-    const securing = this.#store.ensureDurable(data.end.nextSequence);
-    const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
-    return saving === undefined ? handOver() : saving.then(handOver);
+    const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
+    return andThen(saving, handOver);
   }
 
-  #saveEnd(data: ReadBatch): Promise<void> | undefined {
+  #saveEnd(data: ReadBatch): MaybePromise<void> {
     const { committed, boundaries } = this.#store.commitState;
     return this.#store.saveCommit({
       // Behind what couldn't be read on the way there, which takes no room any more.
@@ -351,7 +350,7 @@ export class BatchQueue<T> {
     const { resume } = this.#store.commitState;
     this.#store.seek(resume);
     const data = this.#store.read(limits);
-    return data instanceof Promise ? data.then((found) => this.#passLost(found)) : this.#passLost(data);
+    return andThen(data, (found) => this.#passLost(found));
   }
 
   #passLost(data: ReadBatch | undefined): MaybePromise<ReadBatch | undefined> {
@@ -360,10 +359,11 @@ export class BatchQueue<T> {
     if (data !== undefined || position.nextSequence <= resume.nextSequence) return data;
     const isIdle = boundaries.length === 0;
     const saving = this.#store.saveCommit({ committed: isIdle ? position : committed, resume: position, boundaries });
-    if (saving !== undefined) return saving.then(() => this.#host.onRoom()).then(() => undefined);
-    // What can't be read takes no room any more.
-    this.#host.onRoom();
-    return undefined;
+    return andThen(saving, () => {
+      // What can't be read takes no room any more.
+      this.#host.onRoom();
+      return undefined;
+    });
   }
 
   /** Makes `position` the place where the next batch begins. */

@@ -53,12 +53,6 @@ export interface FileStoreDeps {
   readonly onClosing: () => void;
 }
 
-/** Passes on what the log says to whoever listens to the store by then. */
-interface Relay {
-  listener: StoreEvents | undefined;
-  reader: LogReader | undefined;
-}
-
 /** What a {@linkcode FileStore} is put together from. */
 interface Parts {
   readonly log: Log;
@@ -68,7 +62,6 @@ interface Parts {
   readonly recovered: Recovered;
   readonly recovery: RecoveryReport;
   readonly reserve: Reserve;
-  readonly relay: Relay;
   readonly onChange: () => void;
 }
 
@@ -136,15 +129,14 @@ export class FileStore implements RecordStore {
       reserve: Reserve;
     },
   ): FileStore {
-    const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { ownership, recovered, quarantine, reserve, relay });
-    const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
+    const log = openLog(options, { ownership, recovered, quarantine, reserve });
+    const reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
     reserve.make();
     const { onChange } = options;
-    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
+    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, onChange });
   }
 
   get uuid(): string {
@@ -161,15 +153,15 @@ export class FileStore implements RecordStore {
   }
 
   get failure(): BufferFailedError | undefined {
-    return this.#log.failure;
+    return this.#log.health.failure;
   }
 
   get end(): LogPosition {
-    return this.#log.end;
+    return this.#log.ends.acknowledged;
   }
 
   get acceptedLogBytes(): number {
-    return this.#log.acceptedLogBytes;
+    return this.#log.appender.acceptedLogBytes;
   }
 
   get commitState(): CommitState {
@@ -181,7 +173,16 @@ export class FileStore implements RecordStore {
   }
 
   listen(events: StoreEvents): void {
-    this.#parts.relay.listener = events;
+    const { onVisible, onRejected, onFailed } = events;
+    this.#log.health.listen(onFailed);
+    this.#log.listen({
+      onWritten: (name, position, bytes) => this.#reader.offer(name, position, bytes),
+      onVisible: (putTime) => {
+        onVisible(putTime);
+        this.#parts.onChange();
+      },
+      onRejected,
+    });
   }
 
   missingFrom(next: number, before = Infinity): number {
@@ -189,42 +190,39 @@ export class FileStore implements RecordStore {
   }
 
   add<T>(codec: Codec<T>, record: T): number {
-    return this.#log.builder.add(codec, record);
+    return this.#log.appender.builder.add(codec, record);
   }
 
   savepoint(): void {
-    this.#log.builder.savepoint();
+    this.#log.appender.builder.savepoint();
   }
 
   rollback(): void {
-    this.#log.builder.rollback();
+    this.#log.appender.builder.rollback();
   }
 
   withdraw(): Uint8Array[] {
-    const payloads = this.#log.builder.payloadsSinceBegin();
-    this.#log.builder.rollback();
-    return payloads;
+    return this.#log.appender.builder.withdraw();
   }
 
   beginGroup(): void {
-    this.#log.builder.beginGroup();
+    this.#log.appender.builder.beginGroup();
   }
 
   endGroup(): void {
-    this.#log.builder.endGroup();
+    this.#log.appender.builder.endGroup();
   }
 
   accept(count: number): Promise<number> {
-    return this.#log.accept(count);
+    return this.#log.appender.accept(count);
   }
 
   writeAccepted(): LogPosition {
-    this.#log.writeAccepted();
-    return this.#log.written;
+    return this.#log.appender.writeAccepted();
   }
 
-  awaitAcknowledged(): Promise<void> | undefined {
-    return this.#log.end.nextSequence < this.#log.written.nextSequence ? this.#log.sync() : undefined;
+  awaitAcknowledged(): MaybePromise<void> {
+    return this.#log.appender.awaitAcknowledged();
   }
 
   seek(position: LogPosition): void {
@@ -239,12 +237,12 @@ export class FileStore implements RecordStore {
     return this.#reader.nextPutTime();
   }
 
-  ensureDurable(next: number): Promise<void> | undefined {
+  ensureDurable(next: number): MaybePromise<void> {
     this.#parts.onChange();
     return this.#log.ensureDurable(next);
   }
 
-  saveCommit(state: CommitState): Promise<void> | undefined {
+  saveCommit(state: CommitState): MaybePromise<void> {
     this.#parts.onChange();
     return this.#log.saveCommit(state);
   }
@@ -287,16 +285,15 @@ function openReserve(
 
 function openLog(
   options: FileStoreDeps,
-  { ownership, recovered, quarantine, reserve, relay }: {
+  { ownership, recovered, quarantine, reserve }: {
     ownership: Ownership;
     recovered: Recovered;
     quarantine: Quarantine;
     reserve: Reserve;
-    relay: Relay;
   },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
-  const { codecVersion, isJson, onChange, onClosing } = options;
+  const { codecVersion, isJson, onClosing } = options;
   return new Log({
     fileSystem: withReserve(fileSystem, reserve).forPuts,
     directory,
@@ -312,13 +309,6 @@ function openLog(
     codecVersion,
     isJson,
     events: {
-      onWritten: (name, position, bytes) => relay.reader?.offer(name, position, bytes),
-      onVisible: (putTime) => {
-        relay.listener?.onVisible(putTime);
-        onChange();
-      },
-      onRejected: (puts) => relay.listener?.onRejected(puts),
-      onFailed: (error) => relay.listener?.onFailed(error),
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
       onDamage: (region) => tell({ type: "damage", region }),

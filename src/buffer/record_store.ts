@@ -61,8 +61,8 @@ export interface RecordStore {
    * @returns Behind the last record accepted by now; all before it will be acknowledged by `settle` at the latest.
    */
   writeAccepted(): LogPosition;
-  /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
-  awaitAcknowledged(): Promise<void> | undefined;
+  /** Resolves when everything written by now is acknowledged, or has been rejected. */
+  awaitAcknowledged(): MaybePromise<void>;
   /** Where `read` goes on. */
   readonly position: LogPosition;
   /** Sets where `read` goes on. */
@@ -72,12 +72,11 @@ export interface RecordStore {
   /** When the next record was put, `undefined` if there is none or it can't be told. */
   nextPutTime(): number | undefined;
   /**
-   * Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over;
-   * `undefined` if they are.
+   * Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over.
    */
-  ensureDurable(next: number): Promise<void> | undefined;
-  /** Makes a commit state durable; if it throws or rejects, the state before stands. `undefined` if it is saved. */
-  saveCommit(state: CommitState): Promise<void> | undefined;
+  ensureDurable(next: number): MaybePromise<void>;
+  /** Makes a commit state durable; if it throws or rejects, the state before stands. */
+  saveCommit(state: CommitState): MaybePromise<void>;
   /** Resolves when everything accepted so far is on stable storage. */
   flush(): Promise<void>;
   /** Figures for `stats()`. */

@@ -123,7 +123,7 @@ export class LogReader {
    */
   read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
     const { view } = this.#options;
-    const before = Math.min(limits.before, view.end.nextSequence);
+    const before = Math.min(limits.before, view.ends.acknowledged.nextSequence);
     try {
       if (this.#position.nextSequence >= before) return undefined;
       if (this.#frame === undefined) this.#advance();
@@ -142,7 +142,7 @@ export class LogReader {
   }
 
   async #readBehindPassed(limits: ReadLimits): Promise<ReadBatch | undefined> {
-    await this.#settlePassed(this.#options.view.end);
+    await this.#settlePassed(this.#options.view.ends.acknowledged);
     return await this.#readHere(limits);
   }
 
@@ -157,7 +157,9 @@ export class LogReader {
   /** When the next record was put, or `undefined` if there is none or it can't be read. */
   nextPutTime(): number | undefined {
     try {
-      if (this.#frame === undefined && this.#position.nextSequence < this.#options.view.end.nextSequence) {
+      if (
+        this.#frame === undefined && this.#position.nextSequence < this.#options.view.ends.acknowledged.nextSequence
+      ) {
         this.#advance();
       }
     } catch {
@@ -193,7 +195,7 @@ export class LogReader {
   }
 
   async #gatherBehindPassed(builder: BatchBuilder, limits: ReadLimits): Promise<ReadBatch> {
-    await this.#settlePassed(this.#options.view.end);
+    await this.#settlePassed(this.#options.view.ends.acknowledged);
     return await (this.#joins(builder) ? this.#gather(builder, limits) : this.#finish(builder));
   }
 
@@ -211,7 +213,7 @@ export class LogReader {
 
   /** How much memory the batch is going to need if its records are as long as all that follow, or a little longer. */
   #guessBytes({ maxRecords }: ReadLimits): number {
-    const { end } = this.#options.view;
+    const { acknowledged: end } = this.#options.view.ends;
     const records = end.nextSequence - this.#position.nextSequence;
     const bytes = end.payloadBytes - this.#position.payloadBytes + records * RECORD_HEADER_BYTES;
     const share = Math.min(1, 1.1 * maxRecords / records);
@@ -238,7 +240,7 @@ export class LogReader {
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
   #moveTo(position: LogPosition): void {
-    this.#position = within(position, this.#position, this.#options.view.end);
+    this.#position = within(position, this.#position, this.#options.view.ends.acknowledged);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
@@ -290,7 +292,7 @@ export class LogReader {
    * it is the log's own, whatever was lost on the way there.
    */
   #positionAt(sequence: number, payloadBytes: number): LogPosition {
-    const { end } = this.#options.view;
+    const { acknowledged: end } = this.#options.view.ends;
     if (sequence === end.nextSequence) return end;
     const { header, reader } = this.#open!;
     const fileOffset = this.#frame?.fileOffset ?? reader.position;
@@ -360,14 +362,14 @@ export class LogReader {
   }
 
   #noteSize({ segment, header: { logBytesBefore } }: OpenSegment, bytes: number): void {
-    this.#options.view.note({ segment, bytes, logBytesBefore });
+    this.#options.view.segments.note({ segment, bytes, logBytesBefore });
   }
 
   /** Where the segment behind begins, if there is one by now. */
   #nextOf(open: OpenSegment): number {
     const { view } = this.#options;
-    if (open.next === undefined && view.lastSegment?.name !== open.segment.name) {
-      open.next = view.nextAfter(open.segment);
+    if (open.next === undefined && view.segments.last?.name !== open.segment.name) {
+      open.next = view.segments.nextAfter(open.segment);
     }
     return open.next ?? Infinity;
   }
@@ -382,10 +384,10 @@ export class LogReader {
   #openAt(): boolean {
     const { nextSequence, logBytes } = this.#position;
     const { view } = this.#options;
-    let segment = view.segmentUpTo(nextSequence);
+    let segment = view.segments.upTo(nextSequence);
     while (segment !== undefined && this.#open === undefined) {
       this.#open = this.#openSegment(segment);
-      segment = view.segmentUpTo(segment.firstSequence - 1);
+      segment = view.segments.upTo(segment.firstSequence - 1);
     }
     if (this.#open === undefined && !this.#openBehind(nextSequence)) return false;
     // The position's word for where its frame is saves reading the segment up to there; it need not be true.
@@ -400,7 +402,7 @@ export class LogReader {
   /** Opens the first segment that begins behind `sequence` and can be read; false, with nothing changed, if there is none. */
   #openBehind(sequence: number): boolean {
     const { view } = this.#options;
-    let segment = view.segmentBehind(sequence);
+    let segment = view.segments.behind(sequence);
     while (segment !== undefined) {
       const opened = this.#openSegment(segment);
       if (opened !== undefined) {
@@ -408,7 +410,7 @@ export class LogReader {
         this.#open = opened;
         return true;
       }
-      segment = view.segmentBehind(segment.firstSequence);
+      segment = view.segments.behind(segment.firstSequence);
     }
     return false;
   }
@@ -429,7 +431,7 @@ export class LogReader {
       const bytes = handle.size();
       if (result.kind === "header" && isOf(result.header, uuid, segment)) {
         isKept = true;
-        view.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
+        view.segments.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
         return {
           segment,
           handle,
@@ -438,7 +440,7 @@ export class LogReader {
           next: undefined,
         };
       }
-      view.note({ segment, bytes, logBytesBefore: undefined });
+      view.segments.note({ segment, bytes, logBytesBefore: undefined });
       this.#skipped.add({ segment: segment.name, offset: 0, length: bytes });
       return undefined;
     } finally {
@@ -463,7 +465,7 @@ export class LogReader {
 
   /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
   #hasPassed(): boolean {
-    const next = this.#frame?.firstSequence ?? this.#options.view.end.nextSequence;
+    const next = this.#frame?.firstSequence ?? this.#options.view.ends.acknowledged.nextSequence;
     return !this.#skipped.isEmpty || next > this.#position.nextSequence;
   }
 
