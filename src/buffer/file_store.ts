@@ -10,16 +10,13 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Codec } from "../base/codec.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
 import { countSequences, subtract } from "../base/sequences.ts";
-import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isOfALog } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { CommitState, LogPosition } from "../wal/position.ts";
+import type { CommitState } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
@@ -29,7 +26,15 @@ import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
 import { type Fsync, Log } from "../wal/writer/log.ts";
 import type { BufferEvent, RecoveryReport } from "./events.ts";
-import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type {
+  RecordAppender,
+  RecordReader,
+  RecordStore,
+  StoreEnds,
+  StoreEvents,
+  StoreFigures,
+  StoreHealth,
+} from "./record_store.ts";
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -54,29 +59,36 @@ export interface FileStoreDeps {
 }
 
 /** What a {@linkcode FileStore} is put together from. */
-interface Parts {
+interface FileStoreParts {
   readonly log: Log;
   readonly reader: LogReader;
   readonly quarantine: Quarantine;
   readonly ownership: Ownership;
-  readonly recovered: Recovered;
-  readonly recovery: RecoveryReport;
   readonly reserve: Reserve;
-  readonly onChange: () => void;
 }
 
 /** A store of records on disk. */
 export class FileStore implements RecordStore {
+  readonly uuid: string;
+  readonly recovery: RecoveryReport;
+  readonly appender: RecordAppender;
+  readonly reader: RecordReader;
+  readonly health: StoreHealth;
+  readonly ends: StoreEnds;
   readonly #log: Log;
-  readonly #reader: LogReader;
-  readonly #lost: LostSequences;
-  readonly #parts: Parts;
+  readonly #parts: FileStoreParts;
+  readonly #onChange: () => void;
 
-  private constructor(parts: Parts) {
+  private constructor(uuid: string, recovery: RecoveryReport, parts: FileStoreParts, onChange: () => void) {
+    this.uuid = uuid;
+    this.recovery = recovery;
+    this.appender = parts.log.appender;
+    this.reader = parts.reader;
+    this.health = parts.log.health;
+    this.ends = parts.log.ends;
     this.#log = parts.log;
-    this.#reader = parts.reader;
-    this.#lost = new LostSequences(parts.recovered.lost);
     this.#parts = parts;
+    this.#onChange = onChange;
   }
 
   /** Opens the store in a directory, which is created if missing. */
@@ -135,12 +147,8 @@ export class FileStore implements RecordStore {
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
     reserve.make();
-    const { onChange } = options;
-    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, onChange });
-  }
-
-  get uuid(): string {
-    return this.#parts.recovered.uuid;
+    const parts = { log, reader, quarantine, ownership, reserve };
+    return new FileStore(recovered.uuid, recovery, parts, options.onChange);
   }
 
   /** Whether the directory is still this owner's, as far as can be told. */
@@ -148,102 +156,30 @@ export class FileStore implements RecordStore {
     return this.#parts.ownership.isConfirmed();
   }
 
-  get recovery(): RecoveryReport {
-    return this.#parts.recovery;
-  }
-
-  get failure(): BufferFailedError | undefined {
-    return this.#log.health.failure;
-  }
-
-  get end(): LogPosition {
-    return this.#log.ends.acknowledged;
-  }
-
-  get acceptedLogBytes(): number {
-    return this.#log.appender.acceptedLogBytes;
-  }
-
   get commitState(): CommitState {
     return this.#log.commitState;
   }
 
-  get position(): LogPosition {
-    return this.#reader.position;
-  }
-
-  listen(events: StoreEvents): void {
-    const { onVisible, onRejected, onFailed } = events;
-    this.#log.health.listen(onFailed);
-    this.#log.listen({
-      onWritten: (name, position, bytes) => this.#reader.offer(name, position, bytes),
+  listen({ onVisible, onRejected, onFailed }: StoreEvents): void {
+    const { log, reader } = this.#parts;
+    log.health.listen(onFailed);
+    log.listen({
+      onWritten: (name, position, bytes) => reader.offer(name, position, bytes),
       onVisible: (putTime) => {
         onVisible(putTime);
-        this.#parts.onChange();
+        this.#onChange();
       },
       onRejected,
     });
   }
 
-  missingFrom(next: number, before = Infinity): number {
-    return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
-  }
-
-  add<T>(codec: Codec<T>, record: T): number {
-    return this.#log.appender.builder.add(codec, record);
-  }
-
-  savepoint(): void {
-    this.#log.appender.builder.savepoint();
-  }
-
-  rollback(): void {
-    this.#log.appender.builder.rollback();
-  }
-
-  withdraw(): Uint8Array[] {
-    return this.#log.appender.builder.withdraw();
-  }
-
-  beginGroup(): void {
-    this.#log.appender.builder.beginGroup();
-  }
-
-  endGroup(): void {
-    this.#log.appender.builder.endGroup();
-  }
-
-  accept(count: number): Promise<number> {
-    return this.#log.appender.accept(count);
-  }
-
-  writeAccepted(): LogPosition {
-    return this.#log.appender.writeAccepted();
-  }
-
-  awaitAcknowledged(): MaybePromise<void> {
-    return this.#log.appender.awaitAcknowledged();
-  }
-
-  seek(position: LogPosition): void {
-    this.#reader.seek(position);
-  }
-
-  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    return this.#reader.read(limits);
-  }
-
-  nextPutTime(): number | undefined {
-    return this.#reader.nextPutTime();
-  }
-
   ensureDurable(next: number): MaybePromise<void> {
-    this.#parts.onChange();
+    this.#onChange();
     return this.#log.ensureDurable(next);
   }
 
   saveCommit(state: CommitState): MaybePromise<void> {
-    this.#parts.onChange();
+    this.#onChange();
     return this.#log.saveCommit(state);
   }
 
@@ -252,14 +188,14 @@ export class FileStore implements RecordStore {
   }
 
   figures(): StoreFigures {
-    const { syncs, syncMs, segments, diskBytes } = this.#log.figures;
-    return { syncs, syncMs, segments, diskBytes, quarantinedBytes: this.#parts.quarantine.copiedBytes };
+    return { ...this.#log.figures, quarantinedBytes: this.#parts.quarantine.copiedBytes };
   }
 
   async close(): Promise<void> {
-    this.#reader.close();
-    await this.#parts.reserve.close();
-    await this.#log.close();
+    const { reader, reserve, log } = this.#parts;
+    reader.close();
+    await reserve.close();
+    await log.close();
   }
 }
 
@@ -331,9 +267,9 @@ function openReader(
   const report = (region: DamagedRegion): void => {
     if (!reported.has(region)) tell({ type: "damage", region });
   };
-  const { uuid, resume } = recovered;
-  const confirm = (): void => ownership.confirm();
-  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
+  const { uuid } = recovered;
+  const lost = new LostSequences(recovered.lost);
+  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, ownership, lost });
 }
 
 function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {

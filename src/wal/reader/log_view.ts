@@ -45,6 +45,14 @@ export interface ReadLimits {
   readonly mayEndEarly: boolean;
 }
 
+/** What was read at a position. */
+export interface ReadResult {
+  /** `undefined` if there is nothing to be read. */
+  readonly batch: ReadBatch | undefined;
+  /** Where to read on: behind the batch, and behind what turned out to be missing if there is none. */
+  readonly next: LogPosition;
+}
+
 /** Consecutive records that were read. */
 export interface ReadBatch {
   readonly firstSequence: number;
