@@ -6,3 +6,11 @@
 
 /** What is there already, or will be. */
 export type MaybePromise<T> = T | Promise<T>;
+
+/**
+ * Goes on with a value: now if it is there, else when it comes. Not called `then`, because a module that exports a function
+ * of that name can't be imported dynamically: the importer takes it for a promise.
+ */
+export function andThen<T, R>(value: MaybePromise<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}

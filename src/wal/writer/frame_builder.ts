@@ -77,7 +77,7 @@ export class FrameBuilder {
   #mayShare = false;
   /** The number of the first frame of the group that is open, if one is. */
   #groupFrom: number | undefined;
-  /** Where `undo` goes back to. */
+  /** Where `rollback` goes back to. */
   #begunUsed = 0;
   #begunFrames = 0;
   #begunCount = 0;
@@ -173,7 +173,7 @@ export class FrameBuilder {
     this.#begunMayShare = this.#mayShare;
   }
 
-  /** Takes back everything added since `begin`. */
+  /** Takes back everything added since `savepoint`. */
   rollback(): void {
     this.#used = this.#begunUsed;
     this.#frameCount = this.#begunFrames;
@@ -184,8 +184,14 @@ export class FrameBuilder {
     this.#groupFrom = undefined;
   }
 
-  /** Copies of the payloads added since `begin`. */
-  payloadsSinceBegin(): Uint8Array[] {
+  /** Takes back everything added since `savepoint`, and returns copies of the payloads. */
+  withdraw(): Uint8Array[] {
+    const payloads = this.#payloadsSinceSavepoint();
+    this.rollback();
+    return payloads;
+  }
+
+  #payloadsSinceSavepoint(): Uint8Array[] {
     const payloads: Uint8Array[] = [];
     for (let i = Math.max(0, this.#begunFrames - 1); i < this.#frameCount; i++) {
       const { start, count } = this.#frames[i];
