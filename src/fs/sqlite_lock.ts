@@ -146,7 +146,7 @@ function findSqliteCode(error: unknown): number | undefined {
   return CODE_OF_MESSAGE.find(([text]) => String(message).startsWith(text))?.[1];
 }
 
-const ADVICE_FOR_READONLY = "a lock on a file that can't be written excludes nobody; " +
+const ADVICE_FOR_READONLY = "a lock on a file that can't be written is not exclusive; " +
   "give the file to the user who runs this (chown), make it writable (chmod u+w), or end the program that has it open";
 
 function toLockError(error: unknown, path: string, fileSystem: RuntimeCalls): FileSystemError {

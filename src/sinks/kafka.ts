@@ -23,7 +23,7 @@
  * `enable.idempotence` (`idempotent: true`) covers less than its name says. It lets the broker drop what *the client itself*
  * resends inside one `send()`, by a producer id and sequence numbers that the client got when it connected (KIP-98). A new attempt
  * is a new `send()` with new sequence numbers, and a restarted process has a new producer id. The broker can't recognize either
- * as a copy. Turn it on all the same: it keeps the client's own retries from reordering.
+ * as a copy. Turn it on nevertheless: it keeps the client's own retries from reordering.
  *
  * For exactly once, the consumer skips a message whose pair of batch and sequence it has. Keep the pairs with the results, in
  * the same transaction; {@linkcode kafkaIdentity} reads them. Keep them as long as a copy may come: until the batch's commit is

@@ -3,7 +3,7 @@
  *
  *     FileBuffer.open({ path: "./events.wal", ...presetFor(KINESIS) })
  *
- * ## What a target counts besides the payload
+ * ## What a target counts in addition to the payload
  *
  * The buffer counts payload bytes. A target counts more: keys, headers, attributes, framing, base64. For a batch of `n` records
  * with `P` payload bytes, it counts at most
@@ -31,10 +31,10 @@ export interface TargetLimits {
   readonly maxRequestBytes?: number | undefined;
   /** The most bytes of one record, including its overhead. */
   readonly maxRecordBytes: number;
-  /** Bytes counted for a record besides its payload: key, headers, attributes, framing. An upper bound. */
+  /** An upper bound of the bytes counted for a record in addition to its payload: key, headers, attributes, framing. */
   readonly recordOverheadBytes: number;
   /**
-   * Bytes counted for a request besides its records.
+   * Bytes counted for a request in addition to its records.
    *
    * @default {0}
    */

@@ -52,7 +52,7 @@ export type OperationDetails = Omit<MemoryOperation, "operation" | "path" | "ind
 
 /**
  * How an operation fails. `errno` is the POSIX name of its error.
- * - `"fail"`: without effect. (A handle is closed all the same.)
+ * - `"fail"`: without effect. (A handle is closed nevertheless.)
  * - `"torn"`, for `write` only: after writing the first `bytes` bytes.
  * - `"after"`: after taking effect. (An `open` leaves no handle, a `lock` no lock.)
  * - `"lost"`, for `sync` only: the unsynced bytes never reach the disk, though they still read well and the next sync
