@@ -245,7 +245,7 @@ function checkSource(source: PrometheusSource, what: string): PrometheusSource {
   const { stats, name, labels = {} } = source ?? {};
   const figures = typeof stats === "object" && stats !== null ? stats : {};
   if (!("pendingRecords" in figures || "failedAttempts" in figures)) {
-    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() gives, got ${describe(stats)}`);
+    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() returns, got ${describe(stats)}`);
   }
   if (name !== undefined && (typeof name !== "string" || name === "")) {
     throw new TypeError(`Cannot ${RENDER}: ${what}.name must be a string that isn't empty, got ${describe(name)}`);

@@ -309,7 +309,7 @@ function checkFile(file: FileHandle, path: string, size: { found: number; stated
   if (stated === undefined) {
     const last = new Uint8Array(1);
     if (found === 0 || file.read(last, found - 1) === 1 && last[0] === LINE_FEED) return;
-    throw new DamagedLogError({ segment: path, offset: found, length: 0, reason: "its last line has no end" });
+    throw new DamagedLogError({ segment: path, offset: found, length: 0, reason: "its last line has no line break" });
   }
   if (found >= stated) return;
   const reason = `it has ${found} bytes, and ${stated} were delivered into it`;

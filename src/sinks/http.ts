@@ -243,7 +243,7 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
     const { answer, isWhole } = await exchange(() => request(url, init), context.signal, options);
     const verdict = options.verdict?.(answer) ?? classifyStatus(answer.status);
     if (verdict !== "ok") throw toDeliveryError(answer, verdict, clock.now());
-    if (!isWhole) throw new DeliveryError({ reason: `the answer, ${answer.status}, is too long to be read` });
+    if (!isWhole) throw new DeliveryError({ reason: `the body of the response (status ${answer.status}) is too long` });
     const failed = await options.failures?.(answer, delivery) ?? [];
     if (failed.length === 0) return;
     const reason = `the server did not take ${failed.length} of ${delivery.length} records: ${failed[0]!.reason}`;
