@@ -1,10 +1,10 @@
 /**
- * Values that may be promises: most calls of a buffer end at once, and waiting for a promise costs more than the call itself.
+ * Values that may be promises. Most calls of a buffer complete at once, and awaiting a promise costs more than the call itself.
  *
  * @module
  */
 
-/** What is there already, or will be. */
+/** A value, or a promise of it. */
 export type MaybePromise<T> = T | Promise<T>;
 
 /**

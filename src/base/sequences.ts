@@ -16,13 +16,13 @@ export interface SequenceRange {
 
 /** Merges ranges in any order: the same sequences, in as few ranges as possible, ascending. */
 export function mergeRanges(ranges: readonly SequenceRange[]): SequenceRange[] {
-  const united: { first: number; last: number }[] = [];
+  const merged: { first: number; last: number }[] = [];
   for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
-    const before = united.at(-1);
+    const before = merged.at(-1);
     if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
-    else united.push({ first, last });
+    else merged.push({ first, last });
   }
-  return united;
+  return merged;
 }
 
 /** Whether a range lies within one of `ranges`, which are ascending and have gaps between them. */

@@ -1,8 +1,8 @@
 /**
- * `sluice repair PATH`: does at once what opening the buffer does, and what a buffer would only do when it reads on.
+ * `sluice repair PATH`: repairs at once what opening the buffer would repair, and what a buffer would repair only when it reads on.
  *
- * What it is good for besides: a buffer with `onDamage: "fail"` refuses a damaged log, and afterwards it doesn't; the
- * quarantine takes what it has to, without a limit; and somebody is told before it happens.
+ * Its further uses: a buffer with `onDamage: "fail"` refuses a damaged log, and accepts it afterwards; the quarantine has no size
+ * limit; and `--dry-run` shows what would happen.
  *
  * @module
  */
@@ -16,13 +16,13 @@ import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT
 import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./shared/text.ts";
 
-/** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
+/** Beside a live writer, one reading may find the log between two states. What two readings agree on is real. */
 const MAX_LOOKS = 4;
 
-/** Several losses at once may hide each other; more rounds than this were never needed. */
+/** One loss may hide another. More rounds than this were never needed. */
 const MAX_ROUNDS = 3;
 
-/** Repairs a log. */
+/** The command `repair`. */
 export const repairCommand: Command = {
   name: "repair",
   usage: "PATH [--dry-run] [--json]",
@@ -69,13 +69,13 @@ async function foresee(path: string, context: CommandContext): Promise<RepairPla
 
 async function repair(path: string, context: CommandContext): Promise<RepairPlan> {
   const { fileSystem, clock } = context;
-  // Before a lock file is created in a directory of something else, or beside files of a newer version.
+  // First, so that no lock file is created in a foreign directory, or beside files of a newer version.
   readDirectory(fileSystem, path);
   const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const plan = await planWithProgress(path, context, "repair");
     await applyRepair(plan, { fileSystem, directory: path, ownership });
-    // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
+    // A loss that was hidden by another appears when that one is repaired: the cursor may move once more.
     for (let i = 0; i < MAX_ROUNDS && hasWork(plan); i++) {
       const next = await planWithProgress(path, context, "repair");
       if (!hasWork(next)) break;

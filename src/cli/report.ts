@@ -1,9 +1,8 @@
 /**
- * The command `report`: a log as a page that a browser shows.
+ * `sluice report PATH`: draws a log as a page for a browser.
  *
- * Guarantees: the log is read as by every reading command, without its lock and without changing a byte; memory and the
- * size of the page don't grow with the log; the page is written whole or not at all, and never over another file unless
- * that is asked for.
+ * Guarantees: like every reading command, it takes no lock and changes no byte of the log. Memory and the page's size don't grow
+ * with the log. The page is written whole or not at all, and replaces another file only with `--force`.
  *
  * @module
  */
@@ -28,7 +27,7 @@ import {
 import { withProgress } from "./shared/progress.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
 
-/** Draws a log as an HTML page. */
+/** The command `report`. */
 export const reportCommand: Command = {
   name: "report",
   usage: "PATH --out=FILE.html [--force]",
@@ -71,7 +70,7 @@ Exit code 1 says that the page is written and the log is not sound.`,
   },
 };
 
-/** Where the page is to go; `undefined` if only JSON is wanted. */
+/** Where the page goes; `undefined` if only JSON is wanted. */
 function targetOf({ options }: CommandArguments): string | undefined {
   const { out, json } = options;
   if (out === undefined && json === true) return undefined;
@@ -80,7 +79,7 @@ function targetOf({ options }: CommandArguments): string | undefined {
     if (json === true) throw new UsageError("Cannot use --out=- with --json: both are for standard output");
     return out;
   }
-  // No file of a buffer has such a name: so none is ever replaced, or taken for one.
+  // No file of a buffer has such a name, so none is ever replaced, and no page is taken for one.
   if (!/\.html?$/i.test(out)) throw new UsageError(`Cannot write "${out}": the name of a page ends in .html`);
   return out;
 }
