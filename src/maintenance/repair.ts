@@ -27,7 +27,8 @@ import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
-import { KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
+import type { CursorPositions } from "../wal/position.ts";
+import { keyOf, KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { applyRecovery } from "../wal/recovery/recovery.ts";
 import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
@@ -114,11 +115,11 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   readDirectory(fileSystem, path);
   const known = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
   const recovery = planRecovery({ fileSystem, directory: path });
-  const met = await scanUncommitted(options, recovery);
+  const contents = await scanUncommitted(options, recovery);
   const { scan, unusable, findings, empty } = recovery;
   const lost = [...unusable, ...findings].flatMap(({ missing }) => missing ?? []);
-  const regions = [...met.regions, ...findings].filter((region) => region.length > 0);
-  const metFiles = new Set(met.moved.map(({ segment }) => segment));
+  const regions = [...contents.regions, ...findings].filter((region) => region.length > 0);
+  const movedFiles = new Set(contents.moved.map(({ segment }) => segment));
   return {
     recovery,
     tail: scan === undefined || scan.tailBytes === 0 ? undefined : {
@@ -129,16 +130,18 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
     },
     regions: uniqueRegions(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
     moved: [
-      ...met.moved,
-      ...unusable.filter(({ segment }) => !metFiles.has(segment)).map(({ segment, length, missing }): UnusableFile => {
-        return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
-      }),
+      ...contents.moved,
+      ...unusable.filter(({ segment }) => !movedFiles.has(segment)).map(
+        ({ segment, length, missing }): UnusableFile => {
+          return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
+        },
+      ),
     ],
     removed: empty.map(({ name }) => name),
     cursor: planCursor({ fileSystem, directory: path }, recovery),
-    missing: subtractRanges(mergeRanges([...findMissing(recovery, met), ...lost]), known.acceptedSequences),
-    absent: mergeRanges([...findAbsent(recovery, met), ...lost]),
-    present: mergeRanges(met.present),
+    missing: subtractRanges(mergeRanges([...findMissing(recovery, contents), ...lost]), known.acceptedSequences),
+    absent: mergeRanges([...findAbsent(recovery, contents), ...lost]),
+    present: mergeRanges(contents.present),
   };
 }
 
@@ -149,21 +152,20 @@ function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan):
   const now = Cursor.read(fileSystem, directory);
   // There never was a cursor, nor a segment: the buffer was locked once, and nothing else.
   if (now === undefined) return undefined;
-  return JSON.stringify(flattenPositions(now)) === JSON.stringify(flattenPositions(plan.cursor)) ? undefined : "behind";
+  return flatten(now) === flatten(plan.cursor) ? undefined : "behind";
 }
 
-function flattenPositions({ lastSequence, committed, resume, boundaries }: RecoveryPlan["cursor"]): unknown {
-  return [committed, resume, ...boundaries].reduce<number[]>(
-    (all, { nextSequence, payloadBytes, logBytes }) => [...all, nextSequence, payloadBytes, logBytes],
-    [lastSequence],
-  );
+function flatten({ lastSequence, committed, resume, boundaries }: CursorPositions): string {
+  const positions = [committed, resume, ...boundaries];
+  return [
+    lastSequence,
+    ...positions.flatMap(({ nextSequence, payloadBytes, logBytes }) => [nextSequence, payloadBytes, logBytes]),
+  ].join();
 }
 
 function uniqueRegions(regions: readonly Region[]): Region[] {
-  const byName = new Map(
-    regions.map(({ segment, offset, length }) => [`${segment}-${offset}-${length}`, { segment, offset, length }]),
-  );
-  return [...byName.values()];
+  return [...new Map(regions.map((region) => [keyOf(region), region])).values()]
+    .map(({ segment, offset, length }) => ({ segment, offset, length }));
 }
 
 /** What a scan of the uncommitted records finds. */
@@ -177,19 +179,19 @@ interface LogContents {
 /** The sequences that a reader would miss: uncommitted, not dropped, and not in the log. */
 function findMissing(
   { cursor: { committed, resume, boundaries }, end }: RecoveryPlan,
-  met: LogContents,
+  contents: LogContents,
 ): SequenceRange[] {
   const inFlight = boundaries.at(-1) ?? committed;
   const wanted = [
     { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
     { first: resume.nextSequence, last: end.nextSequence - 1 },
   ];
-  return subtractRanges(wanted.filter(({ first, last }) => first <= last), mergeRanges(met.present));
+  return subtractRanges(wanted.filter(({ first, last }) => first <= last), mergeRanges(contents.present));
 }
 
-function findAbsent({ cursor: { committed }, end }: RecoveryPlan, met: LogContents): SequenceRange[] {
+function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
   const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
-  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(met.present));
+  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(contents.present));
 }
 
 /** Scans the log as its buffer would read it, from the first uncommitted record on. */
@@ -200,18 +202,18 @@ async function scanUncommitted(
   const { fileSystem, path } = options;
   const snapshot = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
-  const met: LogContents = { regions: [], moved: [], present: [] };
+  const contents: LogContents = { regions: [], moved: [], present: [] };
   const log: LogEnd = { path, last: segments.at(-1)?.name, empty: empty.map(({ name }) => name) };
   // A reader that doesn't find its first frame begins at the segment's first one, and meets the damage before it.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
-    if (item.kind === "damaged") addItem(met, item, log);
+    if (item.kind === "damaged") addItem(contents, item, log);
   }
   const scan = scanLog(fileSystem, path, { snapshot, from });
   await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, (item) => {
-    addItem(met, item, log);
+    addItem(contents, item, log);
   });
-  return met;
+  return contents;
 }
 
 /** How a log ends: what recovery takes care of. */
@@ -223,17 +225,17 @@ interface LogEnd {
   readonly empty: readonly string[];
 }
 
-function addItem(met: LogContents, item: ScanItem, log: LogEnd): void {
+function addItem(contents: LogContents, item: ScanItem, log: LogEnd): void {
   switch (item.kind) {
     case "frame":
-      addPresent(met, item);
+      addPresent(contents, item);
       break;
     case "damaged":
       // Recovery's plan has those of the last segment.
-      if (item.segment !== log.last && item.length > 0) met.regions.push(item);
+      if (item.segment !== log.last && item.length > 0) contents.regions.push(item);
       break;
     case "unusable":
-      addUnusable(met, item, log);
+      addUnusable(contents, item, log);
       break;
   }
 }
@@ -246,7 +248,7 @@ function addPresent({ present }: LogContents, { firstSequence, count }: ScannedF
 }
 
 function addUnusable(
-  met: LogContents,
+  contents: LogContents,
   { segment, bytes, why, version }: UnusableSegment,
   { path, empty }: Pick<LogEnd, "path" | "empty">,
 ): void {
@@ -255,8 +257,8 @@ function addUnusable(
     throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
   // Recovery removes the newest ones if they are empty. To a reader, the others are bytes that it can't read.
-  if (why !== "empty") met.moved.push({ segment, bytes, why });
-  else if (bytes > 0 && !empty.includes(segment)) met.moved.push({ segment, bytes, why: "header" });
+  if (why !== "empty") contents.moved.push({ segment, bytes, why });
+  else if (bytes > 0 && !empty.includes(segment)) contents.moved.push({ segment, bytes, why: "header" });
 }
 
 /**
