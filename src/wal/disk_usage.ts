@@ -136,14 +136,14 @@ export class DiskUsage {
     const i = this.#indexOf(firstSequence);
     const before = this.#known[i];
     const isBefore = before?.firstSequence === firstSequence;
-    const behind = this.#known[isBefore ? i : i + 1];
+    const next = this.#known[isBefore ? i : i + 1];
     const known: KnownSegment = {
       firstSequence,
       logBytesBefore: logBytesBefore!,
       headerBytes,
       frameBytes: bytes - headerBytes,
       isRemoved,
-      unknownAfter: behind === undefined ? 0 : this.#unknownBetween(firstSequence, behind.firstSequence),
+      unknownAfter: next === undefined ? 0 : this.#unknownBetween(firstSequence, next.firstSequence),
     };
     this.#recount(i, () => {
       if (isBefore) this.#known[i] = known;

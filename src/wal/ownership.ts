@@ -67,7 +67,7 @@ export interface OwnershipListener {
 
 /** The ownership of a buffer's directory. */
 export class Ownership {
-  readonly #options: OwnershipDeps;
+  readonly #deps: OwnershipDeps;
   readonly #lock: FileLock;
   readonly #file: FileHandle | undefined;
   readonly #last: OwnerNotes | undefined;
@@ -85,7 +85,7 @@ export class Ownership {
   #nextTurn: ReturnType<typeof setImmediate> | undefined;
 
   private constructor(
-    options: OwnershipDeps,
+    deps: OwnershipDeps,
     { lock, file, last, directory }: {
       readonly lock: FileLock;
       readonly file: FileHandle | undefined;
@@ -93,7 +93,7 @@ export class Ownership {
       readonly directory: FileIdentity | undefined;
     },
   ) {
-    this.#options = options;
+    this.#deps = deps;
     this.#lock = lock;
     this.#file = file;
     this.#last = last;
@@ -107,15 +107,15 @@ export class Ownership {
    *
    * @throws {BufferLockedError} if another owner holds the lock.
    */
-  static async acquire(options: OwnershipDeps): Promise<Ownership> {
-    const { fileSystem, directory } = options;
+  static async acquire(deps: OwnershipDeps): Promise<Ownership> {
+    const { fileSystem, directory } = deps;
     const lock = lockDirectory(fileSystem, directory);
     let file: FileHandle | undefined;
     try {
       const identity = fileSystem.identify?.(directory);
       const last = readOwnerNotes(fileSystem, directory);
       file = await createOwnerFile(fileSystem, directory);
-      const ownership = new Ownership(options, { lock, file, last, directory: identity });
+      const ownership = new Ownership(deps, { lock, file, last, directory: identity });
       ownership.#write(last);
       await yieldToEventLoop();
       return ownership;
@@ -163,8 +163,8 @@ export class Ownership {
     const { place, inode, generation } = notes ?? {};
     writeOwnerNotes(this.#file, {
       pid: process.pid,
-      runtime: this.#options.fileSystem.name,
-      openedAt: new Date(this.#options.openedAt).toISOString(),
+      runtime: this.#deps.fileSystem.name,
+      openedAt: new Date(this.#deps.openedAt).toISOString(),
       ...(place === undefined ? {} : { place, inode, generation }),
     });
   }
@@ -215,10 +215,10 @@ export class Ownership {
 
   #whyLost(): string | undefined {
     if (this.#token === undefined) return undefined;
-    const token = this.#identify(join(this.#options.directory, OWNER_NAME));
+    const token = this.#identify(join(this.#deps.directory, OWNER_NAME));
     const isToken = isSame(token, this.#token);
     if (isToken && token!.links === 1) return undefined;
-    if (!isSame(this.#identify(this.#options.directory), this.#directory)) {
+    if (!isSame(this.#identify(this.#deps.directory), this.#directory)) {
       return "the directory was moved, removed or replaced";
     }
     return isToken ? undefined : "another owner has opened it";
@@ -226,7 +226,7 @@ export class Ownership {
 
   #identify(path: string): FileIdentity | undefined {
     try {
-      return this.#options.fileSystem.identify!(path);
+      return this.#deps.fileSystem.identify!(path);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -236,7 +236,7 @@ export class Ownership {
   #lose(reason: string): OwnershipLostError {
     const next = this.#listener?.acknowledged() ?? 0;
     const unconfirmed = next > this.#confirmed ? { first: this.#confirmed, last: next - 1 } : undefined;
-    this.#lost = new OwnershipLostError(this.#options.directory, { reason, unconfirmed });
+    this.#lost = new OwnershipLostError(this.#deps.directory, { reason, unconfirmed });
     this.#listener?.onLost(this.#lost);
     return this.#lost;
   }

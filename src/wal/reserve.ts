@@ -76,7 +76,7 @@ export interface ReserveDeps {
 
 /** The reserve of one open buffer. */
 export class Reserve {
-  readonly #options: ReserveDeps;
+  readonly #deps: ReserveDeps;
   /** The parts that exist. */
   readonly #parts = new Set<number>();
   /** The number of parts of a whole reserve. */
@@ -92,9 +92,9 @@ export class Reserve {
   #restoring: Promise<void> | undefined;
 
   /** For one directory. Doesn't touch it yet. */
-  constructor(options: ReserveDeps) {
-    this.#options = options;
-    this.#count = Math.floor(options.reserveBytes / RESERVE_PART_BYTES);
+  constructor(deps: ReserveDeps) {
+    this.#deps = deps;
+    this.#count = Math.floor(deps.reserveBytes / RESERVE_PART_BYTES);
   }
 
   /** Whether this buffer has a reserve at all. */
@@ -114,13 +114,11 @@ export class Reserve {
 
   /** The size of a part; the last one has the remainder. */
   #sizeOf(part: number): number {
-    return part < this.#count
-      ? RESERVE_PART_BYTES
-      : this.#options.reserveBytes - (this.#count - 1) * RESERVE_PART_BYTES;
+    return part < this.#count ? RESERVE_PART_BYTES : this.#deps.reserveBytes - (this.#count - 1) * RESERVE_PART_BYTES;
   }
 
   #pathOf(part: number): string {
-    return join(this.#options.directory, reserveName(part));
+    return join(this.#deps.directory, reserveName(part));
   }
 
   /**
@@ -130,7 +128,7 @@ export class Reserve {
    * @param isNew Whether the buffer is new. If not, missing parts may have been released by an earlier process.
    */
   adopt(names: readonly string[], { isNew }: { isNew: boolean }): void {
-    const { fileSystem } = this.#options;
+    const { fileSystem } = this.#deps;
     for (const part of names.map(parseReserveName)) {
       if (part === undefined) continue;
       const path = this.#pathOf(part);
@@ -200,7 +198,7 @@ export class Reserve {
   /** Creates up to `maxParts` missing parts; returns whether the reserve is whole now. */
   #restore(maxParts: number): boolean {
     const isWhole = this.#fill(maxParts);
-    if (isWhole) this.#options.onRestored(this.#bytes);
+    if (isWhole) this.#deps.onRestored(this.#bytes);
     return isWhole;
   }
 
@@ -210,7 +208,7 @@ export class Reserve {
    * @returns Whether a part was removed; `false` if none is left.
    */
   release(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
-    const { fileSystem, mayChange, onUsed } = this.#options;
+    const { fileSystem, mayChange, onUsed } = this.#deps;
     if (!mayChange()) return false;
     let isReleased = false;
     for (const part of [...this.#parts].sort((a, b) => b - a)) {
@@ -237,7 +235,7 @@ export class Reserve {
    * @returns Whether the reserve is whole.
    */
   #fill(maxParts: number): boolean {
-    const { fileSystem } = this.#options;
+    const { fileSystem } = this.#deps;
     try {
       for (let part = 1, created = 0; part <= this.#count && created < maxParts; part++) {
         if (this.#parts.has(part)) continue;
@@ -257,7 +255,7 @@ export class Reserve {
 
   /** Writes a part. A part that can't be created is removed. */
   #write(part: number): void {
-    const { fileSystem, mayChange } = this.#options;
+    const { fileSystem, mayChange } = this.#deps;
     if (!mayChange()) return;
     const isNew = !this.#parts.has(part);
     const path = this.#pathOf(part);
@@ -287,7 +285,7 @@ export class Reserve {
 
   #warn(error: unknown): void {
     if (!(error instanceof FileSystemError)) throw error;
-    this.#options.onWarning(error);
+    this.#deps.onWarning(error);
   }
 }
 

@@ -75,13 +75,13 @@ export function parseSegmentNames(names: readonly string[]): Segment[] {
  * @returns `undefined` if neither the cursor nor a segment says it.
  */
 export function findUuid(
-  place: LogLocation,
+  location: LogLocation,
   segments: readonly Segment[],
   cursor: CursorState | undefined,
 ): string | undefined {
   const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
     if (segment === undefined) return undefined;
-    const result = withSegment(place, segment, readSegmentHeader);
+    const result = withSegment(location, segment, readSegmentHeader);
     return result.kind === "header" ? result.header.uuid : undefined;
   });
   const [first, last] = uuids;

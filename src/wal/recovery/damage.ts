@@ -1,5 +1,5 @@
 /**
- * What to say about a place in the log that can't be read: types only.
+ * Damage in a log, and what to do about it.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { SequenceRange } from "../../base/sequences.ts";
 
 /**
- * What to do about damage: set the bad bytes aside and deliver the rest, or refuse.
+ * What to do about damage: quarantine the bad bytes and deliver the rest, or refuse the log.
  *
  * @example The same damaged log, twice
  * ```ts
@@ -44,7 +44,7 @@ import type { SequenceRange } from "../../base/sequences.ts";
 export type OnDamage = "quarantine" | "fail";
 
 /**
- * A place in the log that could not be read.
+ * A part of the log that can't be read.
  *
  * @example What is missing, and where its bytes are now
  * ```ts
@@ -72,21 +72,27 @@ export type OnDamage = "quarantine" | "fail";
 export interface DamagedRegion {
   /** File name of the segment. */
   readonly segment: string;
-  /** Where in it the bad bytes begin. */
+  /** The offset in it at which the bad bytes begin. */
   readonly offset: number;
-  /** How many bytes are bad; 0 when whole frames are missing without a trace. */
+  /** The number of bad bytes; 0 where whole frames are missing without a trace. */
   readonly length: number;
   /**
-   * The sequences that can't be delivered because of it; `undefined` when none is missing. Where a whole segment can't be
-   * read, nobody knows how many it held: then it is the most that fit.
+   * The sequences that can't be delivered because of it; `undefined` if none is missing. If a whole segment is unreadable,
+   * this is an upper bound: as many sequences as it can have held.
    */
   readonly missing: SequenceRange | undefined;
-  /** Whether the bad bytes are in the quarantine; not if that is full, or the disk is. */
+  /** Whether the bad bytes are in the quarantine; `false` if the quarantine or the disk is full. */
   readonly quarantined: boolean;
   /**
-   * Present if nothing proves that any of it was ever acknowledged, as where a power cut has taken one of several records
-   * whose puts waited for a sync. With `fsync: "always"` nothing that was promised is lost then, unless the disk has
-   * failed as well: so `onDamage: "fail"` doesn't refuse it.
+   * Present if nothing proves that any of it was ever acknowledged. For example, a power cut may take one of several
+   * records whose puts are waiting for a sync. With `fsync: "always"`, no acknowledged record is lost then, unless the disk
+   * has failed as well; so `onDamage: "fail"` doesn't refuse it.
    */
   readonly unproven?: true;
+}
+
+/** Describes damage, for the error that refuses it. */
+export function describeDamage({ length, missing }: Pick<DamagedRegion, "length" | "missing">): string {
+  const what = missing === undefined ? "" : `sequences ${missing.first} to ${missing.last} are missing`;
+  return length === 0 ? what : `${length} bytes are damaged${what === "" ? "" : `, ${what}`}`;
 }
