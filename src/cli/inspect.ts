@@ -270,7 +270,7 @@ function inAll({ records, payloadBytes }: Amount): string {
 }
 
 function formatBatches(batches: number): string {
-  return batches === 1 ? "1 batch" : `${batches} batches`;
+  return formatCount(batches, "batch", "batches");
 }
 
 function filesText(files: number, bytes: number): string {

@@ -261,16 +261,18 @@ function textOfSummary(summary: ShipSummary): string {
     [summary.blank, "blank"],
     [summary.skipped, "skipped"],
   ] as const;
-  const besides = extras.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`);
   const after = [
     [summary.deadLetters, "as dead letters"],
     [summary.dropped, "dropped"],
-    [summary.retries, summary.retries === 1 ? "retry" : "retries"],
+    [summary.retries, "retry", "retries"],
   ] as const;
+  const counted = (counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
+    counts.filter(([count]) => count > 0).map(([count, one, many = one]) => formatCount(count, one, many));
+  const besides = counted(extras);
   return [
     formatCount(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
     `${formatNumber(summary.delivered)} delivered`,
-    ...after.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`),
+    ...counted(after),
     `${formatNumber(summary.left)} left`,
     `in ${formatDuration(summary.durationMs)}`,
   ].join(", ").replace(", in ", " in ");
