@@ -9,9 +9,10 @@ import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/find
 import { scanLog } from "../maintenance/scan.ts";
 import { segmentBytesOf } from "../maintenance/scan_run.ts";
 import { type DirectorySnapshot, readDirectory } from "../maintenance/snapshot.ts";
-import { CURSOR_FILE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../wal/cursor_format.ts";
+import { payloadBytesOf, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
 import { LOG_START, type LogPosition } from "../wal/position.ts";
-import { payloadBytesOf, readSegmentHeader, withSegment } from "../wal/segment_files.ts";
+import { readSegmentHeader, withSegment } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { findingsTable } from "./shared/findings_text.ts";

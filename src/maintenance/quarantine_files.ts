@@ -13,10 +13,16 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
+import {
+  decodeSegmentHeader,
+  NO_RECORD_LIMIT,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  unprovenHeaders,
+} from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { SegmentPlace } from "../wal/segment_files.ts";
-import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
+import { solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
 
 /** A segment that is going to be put into the log. */
 export const RESTORING_SUFFIX = ".restoring";

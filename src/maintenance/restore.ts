@@ -28,13 +28,14 @@ import {
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
+  payloadBytesOf,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  skipRecords,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
+import { isOf, type SegmentPlace } from "../wal/segment_files.ts";
 import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_plan.ts";
 import { soundFrames } from "./salvage.ts";
@@ -233,13 +234,8 @@ function frameOf(
   { firstSequence, salt }: { firstSequence: number; salt: number },
 ): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  const skip = (records: number): number => {
-    for (let i = 0; i < records; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
-    return at;
-  };
-  const from = skip(index);
-  const records = bytes.subarray(from, skip(count));
+  const from = skipRecords(view, frame.offset + FRAME_HEADER_BYTES, index);
+  const records = bytes.subarray(from, skipRecords(view, from, count));
   const made = new Uint8Array(FRAME_HEADER_BYTES + records.length);
   made.set(records, FRAME_HEADER_BYTES);
   const header = {

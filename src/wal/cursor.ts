@@ -33,7 +33,7 @@ import {
   decodeCursor,
   encodeCursor,
   newCursorSlot,
-} from "./format.ts";
+} from "./cursor_format.ts";
 import { CURSOR_NAME, NEW_CURSOR_NAME } from "./names.ts";
 import type { CursorOwner, CursorPositions, CursorState } from "./position.ts";
 /**

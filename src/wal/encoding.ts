@@ -1,5 +1,6 @@
 /**
- * Values as they stand in the files of a buffer, wherever that is: numbers of 64 bits, uuids. Where is for `format.ts`.
+ * Values as they stand in the files of a buffer, wherever that is: numbers of 64 bits, uuids, versions. Where is for
+ * `format.ts` and `cursor_format.ts`.
  *
  * Guarantees: numbers are little-endian, and exact up to 2^53 - 1; a uuid comes back in its usual notation.
  *
@@ -42,4 +43,9 @@ export function uuidToBytes(uuid: string): Uint8Array {
 export function bytesToUuid(bytes: Uint8Array): string {
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+/** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */
+export function isNewer(version: number, known: number): boolean {
+  return version > known && version <= 0xffff;
 }

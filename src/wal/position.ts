@@ -2,7 +2,8 @@
  * Places in a log, and what a cursor keeps of them.
  *
  * A place is told by three running totals, so that what lies between two of them is always a difference: records, payload
- * bytes and bytes of frames. How they stand in a file is for `format.ts`.
+ * bytes and bytes of frames. How they stand in a file is for `format.ts` and
+ * `cursor_format.ts`.
  *
  * No difference may be below zero. In a healthy log the totals go up with the sequences by themselves; behind damage, what a
  * header, a cursor and the frames say need not agree. So whoever makes a position out of more than one of them keeps it

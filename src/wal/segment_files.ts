@@ -10,15 +10,7 @@
 import { join } from "@std/path/join";
 import { withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import {
-  decodeSegmentHeader,
-  FRAME_HEADER_BYTES,
-  type FrameHeader,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  type SegmentHeaderResult,
-} from "./format.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, type SegmentHeaderResult } from "./format.ts";
 import { parseSegmentName } from "./names.ts";
 import type { CursorState } from "./position.ts";
 import { filledBytesOf, mostRecordsIn } from "./unreadable_segment.ts";
@@ -114,11 +106,6 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   if (filledBytes <= SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   const { firstSequence } = segment;
   return { kind: "bad", size, records: mostRecordsIn({ handle, firstSequence, size, filledBytes }) };
-}
-
-/** Sum of a frame's payloads. */
-export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): number {
-  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
 }
 
 /** Whether all bytes of a file from one offset to another are zero. */

@@ -18,18 +18,16 @@ import {
   type FrameHeader,
   isFrameFilled,
   MAX_SHARED_FRAME_BYTES,
-  RECORD_HEADER_BYTES,
+  maxRecordsIn,
+  MIN_FRAME_BYTES,
+  NO_RECORD_LIMIT,
   SEGMENT_HEADER_BYTES,
 } from "./format.ts";
 
-/** Where no limit is known, the length of a payload is bounded by the data alone. */
-const NO_RECORD_LIMIT = 2 ** 32 - 1;
 /** How much is read at a time. */
 const CHUNK_BYTES = 64 * 1024;
 /** So many times its length may be read of a segment. */
 const READ_FACTOR = 4;
-/** The shortest frame. */
-const MIN_FRAME_BYTES: number = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 
 /** A segment whose header can't be read. */
 export interface UnreadableSegment {
@@ -84,7 +82,7 @@ export function mostRecordsIn(segment: UnreadableSegment): number {
 
 /** How many records fit a frame of that length. */
 function mostInFrame(length: number): number {
-  return Math.max(0, Math.floor((length - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+  return maxRecordsIn(length - FRAME_HEADER_BYTES);
 }
 
 /** The frames of a segment, by what they say of themselves. */
@@ -112,7 +110,7 @@ class ClaimedFrames {
         const offset = from + i;
         const header = decodeFrameHeader(view, i, Infinity, NO_RECORD_LIMIT);
         if (header === undefined || header.firstSequence < next) continue;
-        if (header.firstSequence > next + Math.floor((offset - at) / RECORD_HEADER_BYTES)) continue;
+        if (header.firstSequence > next + maxRecordsIn(offset - at)) continue;
         const isFilled = this.#isFilled(offset, header);
         if (!isFilled && offset + header.length < filledBytes) continue;
         return { ...header, offset, isTorn: !isFilled };

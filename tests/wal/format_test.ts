@@ -7,23 +7,25 @@ import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import {
-  acknowledgedBefore,
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
   decodeCursor,
+  encodeCursor,
+  MAX_BOUNDARIES,
+  newCursorSlot,
+} from "../../src/wal/cursor_format.ts";
+import {
+  acknowledgedBefore,
   decodeFrameHeader,
   decodeSegmentHeader,
-  encodeCursor,
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
   isFrameIntact,
-  MAX_BOUNDARIES,
   MAX_SHARED_FRAME_BYTES,
   maxFrameBytes,
-  newCursorSlot,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,

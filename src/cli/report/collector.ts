@@ -13,7 +13,7 @@ import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.
 import type { ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
 import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 import { TotalsCheck } from "../../maintenance/totals_check.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import { FRAME_HEADER_BYTES, recordBytes } from "../../wal/format.ts";
 import type { RepairSteps } from "../shared/repair_plan.ts";
 import type { BadRegion, ReportCounts, ReportData, ReportPlan, StretchKind } from "./data.ts";
 import { SizeHistogram, TimeHistogram } from "./histograms.ts";
@@ -173,7 +173,7 @@ export class ReportCollector {
       const bytes = payloads[i]!.length;
       this.#sizes.add(bytes);
       payloadBytes += bytes;
-      length += RECORD_HEADER_BYTES + bytes;
+      length += recordBytes(bytes);
     }
     const end = frame.firstSequence + frame.count;
     length = frame.offset + frame.length - offset;

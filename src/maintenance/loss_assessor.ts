@@ -1,0 +1,110 @@
+/**
+ * What is known of a loss that a scan has met: whether `repair` has accepted it, and whether anything proves that it ever was
+ * acknowledged.
+ *
+ * Guarantees: it judges as recovery does, by the same promises; `losses.json` and the promises are read once, when there is
+ * a loss; where it can't be told, as beside a writer that removes segments, a loss is taken for one.
+ *
+ * @module
+ */
+
+import type { SequenceRange } from "../base/sequences.ts";
+import { UnsupportedVersionError } from "../errors/mod.ts";
+import { isGone } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import type { CursorState } from "../wal/position.ts";
+import type { KnownLosses } from "../wal/recovery/known_losses.ts";
+import { examine, type Plan } from "../wal/recovery/plan.ts";
+import { Quarantine } from "../wal/recovery/quarantine.ts";
+import type { DamagedBytes, MissingRecords } from "./scan_items.ts";
+import type { DirectorySnapshot } from "./snapshot.ts";
+
+type Promises = Pick<Plan, "promised" | "isSynced">;
+
+/** What has to be known of the place of a loss. */
+export interface LossContext {
+  readonly cursor: CursorState | undefined;
+  /**
+   * The sequence that should have come there, if a power cut can have made it.
+   *
+   * @default {0}
+   */
+  readonly expected?: number | undefined;
+  /** Up to where records are proven to have been acknowledged; by default what {@linkcode LossAssessor.promisedBefore} says. */
+  readonly promised?: number | undefined;
+}
+
+/** Judges the losses of one log. */
+export class LossAssessor {
+  readonly #fileSystem: FileSystem;
+  readonly #snapshot: DirectorySnapshot;
+  #losses: KnownLosses | undefined;
+  #promises: Promises | undefined;
+
+  /** Of the log in that directory. */
+  constructor(fileSystem: FileSystem, snapshot: DirectorySnapshot) {
+    this.#fileSystem = fileSystem;
+    this.#snapshot = snapshot;
+  }
+
+  /** A loss, and whether it was accepted, or can't be proven to be one; nobody misses what is done with. */
+  assess<L extends DamagedBytes | MissingRecords>(
+    loss: L,
+    { cursor, expected = 0, promised = this.promisedBefore() }: LossContext,
+  ): L {
+    const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
+    const place = { segment: "", offset: 0, length: 0, ...loss };
+    const { missing } = loss;
+    const missed = missing === undefined ? [] : notDone(missing.first, missing.last, cursor);
+    const isUnproven = missed.length === 0
+      ? expected >= promised
+      : missed.every(({ first, last }) =>
+        first >= promised || losses.isUnproven({ first, last: Math.min(last, promised - 1) })
+      );
+    if (isUnproven) return { ...loss, isUnproven };
+    const isAccepted = losses.isAccepted({ ...place, missing: undefined }) &&
+      missed.every((range) => losses.isAccepted({ ...place, length: 0, missing: range }));
+    return isAccepted ? { ...loss, isAccepted } : loss;
+  }
+
+  /**
+   * Up to where records are proven to have been acknowledged.
+   *
+   * @param unreadable Where a segment begins that can't be read: of its records, only its owner can tell.
+   */
+  promisedBefore(unreadable?: number): number {
+    this.#promises ??= this.#findPromises();
+    const { promised, isSynced } = this.#promises;
+    return unreadable === undefined || isSynced ? promised : Infinity;
+  }
+
+  /** As recovery would find it. */
+  #findPromises(): Promises {
+    const { path, isSingleFile } = this.#snapshot;
+    const none = { promised: Infinity, isSynced: false };
+    if (isSingleFile) return none;
+    try {
+      return examine({ fileSystem: this.#fileSystem, directory: path });
+    } catch (error) {
+      if (isGone(error) || error instanceof UnsupportedVersionError) return none;
+      throw error;
+    }
+  }
+}
+
+/** The sequences from `first` to `last` that the cursor doesn't say are done with: committed, or dropped. */
+export function notDone(first: number, last: number, cursor: CursorState | undefined): SequenceRange[] {
+  if (cursor === undefined) return [{ first, last }];
+  const { committed, resume, boundaries } = cursor;
+  const inFlight = boundaries.at(-1) ?? committed;
+  const ranges = [
+    rangeOf(Math.max(first, committed.nextSequence), Math.min(last, inFlight.nextSequence - 1)),
+    rangeOf(Math.max(first, committed.nextSequence, resume.nextSequence), last),
+  ];
+  return ranges.filter((range) => range !== undefined);
+}
+
+/** A range, if there is anything in it. */
+export function rangeOf(first: number, last: number): SequenceRange | undefined {
+  return first <= last ? { first, last } : undefined;
+}
