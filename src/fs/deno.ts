@@ -21,6 +21,7 @@ import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { fileSystemError } from "../errors/mod.ts";
+import { checkPosition } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -235,12 +236,6 @@ class DenoFileHandle implements FileHandle {
     if (this.#offset === position) return;
     this.#offset = UNKNOWN_OFFSET;
     this.#offset = attempt(operation, this.#path, () => file.seekSync(position, Deno.SeekMode.Start));
-  }
-}
-
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
   }
 }
 

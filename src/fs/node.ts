@@ -20,7 +20,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { fileSystemError } from "../errors/mod.ts";
-import { isGone } from "./file_helpers.ts";
+import { checkPosition, isGone } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -210,13 +210,6 @@ class NodeFileHandle implements FileHandle {
   #open(operation: string): number {
     if (this.#descriptor === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
     return this.#descriptor;
-  }
-}
-
-/** A negative position would mean "where the last call ended" to `node:fs`. */
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
   }
 }
 

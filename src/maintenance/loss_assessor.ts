@@ -12,7 +12,7 @@ import type { SequenceRange } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { isGone } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import type { CursorState } from "../wal/position.ts";
+import { awaitedSequences, type CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
 import { examine, type Plan } from "../wal/recovery/plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
@@ -55,7 +55,7 @@ export class LossAssessor {
     const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
     const place = { segment: "", offset: 0, length: 0, ...loss };
     const { missing } = loss;
-    const missed = missing === undefined ? [] : notDone(missing.first, missing.last, cursor);
+    const missed = missing === undefined ? [] : notDone(missing, cursor);
     const isUnproven = missed.length === 0
       ? expected >= promised
       : missed.every(({ first, last }) =>
@@ -92,19 +92,7 @@ export class LossAssessor {
   }
 }
 
-/** The sequences from `first` to `last` that the cursor doesn't say are done with: committed, or dropped. */
-export function notDone(first: number, last: number, cursor: CursorState | undefined): SequenceRange[] {
-  if (cursor === undefined) return [{ first, last }];
-  const { committed, resume, boundaries } = cursor;
-  const inFlight = boundaries.at(-1) ?? committed;
-  const ranges = [
-    rangeOf(Math.max(first, committed.nextSequence), Math.min(last, inFlight.nextSequence - 1)),
-    rangeOf(Math.max(first, committed.nextSequence, resume.nextSequence), last),
-  ];
-  return ranges.filter((range) => range !== undefined);
-}
-
-/** A range, if there is anything in it. */
-export function rangeOf(first: number, last: number): SequenceRange | undefined {
-  return first <= last ? { first, last } : undefined;
+/** What of a range the cursor doesn't say is done with: committed, or dropped. */
+export function notDone(range: SequenceRange, cursor: CursorState | undefined): SequenceRange[] {
+  return cursor === undefined ? [range] : awaitedSequences(cursor, range);
 }

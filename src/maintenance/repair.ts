@@ -27,11 +27,12 @@ import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
-import { KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
+import { keyOf, KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
 import { examine, type Plan } from "../wal/recovery/plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { carryOut } from "../wal/recovery/recovery.ts";
 import type { SegmentPlace } from "../wal/segment_files.ts";
+import { awaitedSequences, isSameState } from "../wal/position.ts";
 import { scanLog } from "./scan.ts";
 import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
@@ -149,21 +150,12 @@ function cursorWork({ fileSystem, directory }: SegmentPlace, plan: Plan): Repair
   const now = Cursor.read(fileSystem, directory);
   // There never was one, nor a segment: a buffer that was locked, and no more.
   if (now === undefined) return undefined;
-  return JSON.stringify(inOrder(now)) === JSON.stringify(inOrder(plan.cursor)) ? undefined : "behind";
-}
-
-function inOrder({ lastSequence, committed, resume, boundaries }: Plan["cursor"]): unknown {
-  return [committed, resume, ...boundaries].reduce<number[]>(
-    (all, { nextSequence, payloadBytes, logBytes }) => [...all, nextSequence, payloadBytes, logBytes],
-    [lastSequence],
-  );
+  return isSameState(now, plan.cursor) ? undefined : "behind";
 }
 
 function withoutDoubles(regions: readonly Region[]): Region[] {
-  const byName = new Map(
-    regions.map(({ segment, offset, length }) => [`${segment}-${offset}-${length}`, { segment, offset, length }]),
-  );
-  return [...byName.values()];
+  const places = regions.map(({ segment, offset, length }) => ({ segment, offset, length }));
+  return [...new Map(places.map((region) => [keyOf(region), region])).values()];
 }
 
 /** What a reader of the log meets. */
@@ -175,13 +167,8 @@ interface MetRecords {
 }
 
 /** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
-function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met: MetRecords): SequenceRange[] {
-  const inFlight = boundaries.at(-1) ?? committed;
-  const wanted = [
-    { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
-    { first: resume.nextSequence, last: end.nextSequence - 1 },
-  ];
-  return subtract(wanted.filter(({ first, last }) => first <= last), unite(met.present));
+function missingOf({ cursor, end }: Plan, met: MetRecords): SequenceRange[] {
+  return subtract(awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 }), unite(met.present));
 }
 
 function absentOf({ cursor: { committed }, end }: Plan, met: MetRecords): SequenceRange[] {

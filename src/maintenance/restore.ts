@@ -35,6 +35,7 @@ import {
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
+import { headerPosition } from "../wal/recovery/cursor_places.ts";
 import { isOf, type SegmentPlace } from "../wal/segment_files.ts";
 import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_plan.ts";
@@ -168,11 +169,7 @@ function isAt(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosi
 }
 
 function endOf(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => behindFrame(end, frame), {
-    nextSequence: header.firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  });
+  return frames.reduce<LogPosition>((end, frame) => behindFrame(end, frame), headerPosition(header));
 }
 
 function behindFrame(end: LogPosition, frame: { length: number; count: number }): LogPosition {

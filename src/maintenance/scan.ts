@@ -23,7 +23,7 @@ import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import type { CursorState } from "../wal/position.ts";
 import { classifySegment, type SegmentClass } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
-import { LossAssessor, notDone, rangeOf } from "./loss_assessor.ts";
+import { LossAssessor, notDone } from "./loss_assessor.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, UnusableSegment } from "./scan_items.ts";
 import { toScannedFrame } from "./scanned_frame.ts";
 import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
@@ -299,11 +299,11 @@ class LogScan {
   *#missing(first: number, last: number, promised?: number): Generator<ScanItem> {
     const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
     if (from > to || this.#snapshot.isSingleFile) return;
-    if (notDone(from, to, this.#cursor).length === 0) return;
+    if (notDone({ first: from, last: to }, this.#cursor).length === 0) return;
     // Removed since: then it was committed first.
     const cursor = readCursor(this.#fileSystem, this.#snapshot.path);
     if (cursor !== undefined && cursor.uuid === this.#snapshot.uuid) this.#cursor = cursor;
-    for (const missing of notDone(from, to, this.#cursor)) {
+    for (const missing of notDone({ first: from, last: to }, this.#cursor)) {
       yield this.#assess({ kind: "missing", missing }, 0, promised);
     }
   }
@@ -332,6 +332,10 @@ function lookAgain(
     if (item.kind === "bad" && item.offset === before.offset && item.length === before.length) break;
   }
   return { reader, item };
+}
+
+function rangeOf(first: number, last: number): SequenceRange | undefined {
+  return first <= last ? { first, last } : undefined;
 }
 
 function damaged(

@@ -12,6 +12,8 @@
  * @module
  */
 
+import type { SequenceRange } from "../base/sequences.ts";
+
 /** A place between two records of the log. */
 export interface LogPosition {
   /** Sequence of the record that follows. */
@@ -41,16 +43,20 @@ export interface CursorOwner {
   readonly isSynced: boolean;
 }
 
-/** What changes from write to write. */
-export interface CursorPositions {
-  /** The highest sequence acknowledged. */
-  readonly lastSequence: number;
+/** The commit state that the cursor keeps. */
+export interface CommitState {
   /** Behind the last committed record. */
   readonly committed: LogPosition;
   /** Where the next batch begins. */
   readonly resume: LogPosition;
   /** The end of each batch in flight. */
   readonly boundaries: readonly LogPosition[];
+}
+
+/** What changes from write to write. */
+export interface CursorPositions extends CommitState {
+  /** The highest sequence acknowledged. */
+  readonly lastSequence: number;
 }
 
 /** What a cursor slot says. */
@@ -62,12 +68,24 @@ export interface CursorState extends CursorOwner, CursorPositions {
 /** The start of every log. */
 export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
 
-/** The commit state that the cursor keeps. */
-export interface CommitState {
-  /** Behind the last committed record. */
-  readonly committed: LogPosition;
-  /** Where the next batch begins. */
-  readonly resume: LogPosition;
-  /** The end of each batch in flight. */
-  readonly boundaries: readonly LogPosition[];
+/**
+ * What of a range somebody still waits for: what is in flight, and what was never handed over. What lies in between was
+ * dropped.
+ */
+export function awaitedSequences(
+  { committed, resume, boundaries }: CommitState,
+  { first, last }: SequenceRange,
+): SequenceRange[] {
+  const from = Math.max(first, committed.nextSequence);
+  const inFlight = { first: from, last: Math.min(last, (boundaries.at(-1) ?? committed).nextSequence - 1) };
+  const waiting = { first: Math.max(from, resume.nextSequence), last };
+  return [inFlight, waiting].filter((range) => range.first <= range.last);
+}
+
+/** Whether two states of a cursor say the same, whoever wrote them and whenever. */
+export function isSameState(one: CursorPositions, other: CursorPositions): boolean {
+  const numbersIn = ({ lastSequence, committed, resume, boundaries }: CursorPositions): string =>
+    [committed, resume, ...boundaries].flatMap((at) => [at.nextSequence, at.payloadBytes, at.logBytes])
+      .concat(lastSequence).join();
+  return numbersIn(one) === numbersIn(other);
 }

@@ -89,19 +89,30 @@ function addLines(chunks: Chunks, records: Uint8Array): void {
   }
 }
 
-function addOneByOne(
-  chunks: Chunks,
+/** Calls `use` with each payload. Only where each is looked at anyway: a view of each costs more than a copy. */
+function forEachPayload(
   records: Uint8Array,
-  { format, first }: { readonly format: DumpFormat; readonly first: number },
+  first: number,
+  use: (payload: Uint8Array, sequence: number) => void,
 ): void {
   let sequence = first;
   for (let at = 0; at < records.length; sequence++) {
     const start = payloadStart(at);
     at = recordEndIn(records, at);
-    if (format === "base64") chunks.appendAscii(base64Of(records.subarray(start, at)));
-    else chunks.append(oneLine(records.subarray(start, at), sequence));
-    chunks.append(LINE_END);
+    use(records.subarray(start, at), sequence);
   }
+}
+
+function addOneByOne(
+  chunks: Chunks,
+  records: Uint8Array,
+  { format, first }: { readonly format: DumpFormat; readonly first: number },
+): void {
+  forEachPayload(records, first, (payload, sequence) => {
+    if (format === "base64") chunks.appendAscii(base64Of(payload));
+    else chunks.append(oneLine(payload, sequence));
+    chunks.append(LINE_END);
+  });
 }
 
 /** Lines with sequence and put time. What is the same for all records of a frame is made once. */
@@ -121,18 +132,13 @@ class MetaText {
     this.#putTime = putTime;
     if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
     const chunks = this.#chunks;
-    let sequence = first;
-    for (let at = 0; at < records.length; sequence++) {
-      const start = payloadStart(at);
-      at = recordEndIn(records, at);
-      const [name, text] = this.#format === "json"
-        ? asField(records.subarray(start, at))
-        : ["base64", undefined] as const;
+    forEachPayload(records, first, (payload, sequence) => {
+      const [name, text] = this.#format === "json" ? asField(payload) : ["base64", undefined] as const;
       chunks.append(this.#headOf(name, sequence).bytes);
-      if (text === undefined) chunks.appendAscii(base64Of(records.subarray(start, at)));
+      if (text === undefined) chunks.appendAscii(base64Of(payload));
       else chunks.append(text);
       chunks.append(this.#end);
-    }
+    });
   }
 
   /** Lines around payloads as they are. */

@@ -181,13 +181,7 @@ export interface Command {
   run(args: CommandArguments, context: CommandContext): Promise<number>;
 }
 
-/**
- * A reason for `ship` to end that is no failure of the buffer.
- *
- * @module
- */
-
-/** Why it can't go on; the message says it all. */
+/** A reason for `ship` to end that is no failure of the buffer; the message says it all. */
 export class ShipError extends Error {
   override readonly name = "ShipError";
 }

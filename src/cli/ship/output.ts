@@ -32,19 +32,12 @@ export interface ShipFigures {
 }
 
 /** The sum of it all. */
-export interface ShipSummary {
+export interface ShipSummary extends Omit<LineCounts, "bad"> {
   readonly event: "summary";
   /** Why it ended: the input did, a signal, or a failure. */
   readonly ended: "done" | "interrupted" | "failed";
   /** What the failure was. */
   readonly error?: string;
-  /** Lines of the input that are taken care of; an input from its beginning goes on behind them. */
-  readonly lines: number;
-  /** Lines put, each a record. */
-  readonly records: number;
-  /** Lines passed over because they were in the log from earlier. */
-  readonly resumed: number;
-  readonly blank: number;
   /** Bad lines that were skipped. */
   readonly skipped: number;
   /** Records that the target has taken, those from earlier included. */

@@ -15,7 +15,14 @@ import type { SegmentSize } from "../disk_usage.ts";
 import { SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../format.ts";
 import { CURSOR_NAME, parseSegmentName, QUARANTINE_NAME, segmentName } from "../names.ts";
 import { type CursorOrigin, originOf } from "../owner_file.ts";
-import { type CursorPositions, type CursorState, LOG_START, type LogPosition, within } from "../position.ts";
+import {
+  type CommitState,
+  type CursorPositions,
+  type CursorState,
+  LOG_START,
+  type LogPosition,
+  within,
+} from "../position.ts";
 import {
   classifySegment,
   findUuid,
@@ -133,9 +140,6 @@ export function examineLast(
   return { segment: segment.name, offset: 0, length: size, missing };
 }
 
-/** What a cursor says of the consumer. */
-export type CommitPositions = Pick<CursorPositions, "committed" | "resume" | "boundaries">;
-
 /** In front of every position. */
 export const NOWHERE: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
 
@@ -215,10 +219,10 @@ export function reconcile(
 
 /** The cursor's positions as the frames have them, in order. */
 export function placed(
-  known: CommitPositions,
+  known: CommitState,
   scan: Scan | undefined,
   { logEnd, end }: { logEnd: LogPosition; end: LogPosition },
-): CommitPositions {
+): CommitState {
   const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
   const first = isBehindStart ? headerPosition(scan!.header) : NOWHERE;
   const place = (position: LogPosition): LogPosition => {
@@ -245,7 +249,7 @@ export function uncommitted(findings: readonly Finding[], { nextSequence }: LogP
 export function findAbsent(
   segments: readonly Segment[],
   unusable: readonly Finding[],
-  known: CommitPositions,
+  known: CommitState,
 ): (Finding & { readonly missing: SequenceRange })[] {
   const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
   const first = segments.at(0);
@@ -256,7 +260,7 @@ export function findAbsent(
 }
 
 /** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
-export function absentBefore(first: number, { committed, resume, boundaries }: CommitPositions): SequenceRange[] {
+export function absentBefore(first: number, { committed, resume, boundaries }: CommitState): SequenceRange[] {
   const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
   const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
   return [rest, inFlight].filter(({ first, last }) => first <= last);

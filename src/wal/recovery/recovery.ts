@@ -31,7 +31,7 @@ import type { FileSystem } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
 import type { SegmentSize } from "../disk_usage.ts";
 import type { Ownership } from "../ownership.ts";
-import type { LogPosition } from "../position.ts";
+import type { CommitState, LogPosition } from "../position.ts";
 import type { Segment, SegmentPlace } from "../segment_files.ts";
 import { cutTail } from "./cut_tail.ts";
 import type { DamagedRegion, OnDamage } from "./damage.ts";
@@ -52,7 +52,7 @@ export interface RecoveryDeps extends CarryOutDeps {
 }
 
 /** The log as it is after recovery. */
-export interface Recovered {
+export interface Recovered extends CommitState {
   readonly uuid: string;
   /** Open for writing; says what `committed`, `resume` and `boundaries` say. */
   readonly cursor: Cursor;
@@ -60,9 +60,6 @@ export interface Recovered {
   readonly segments: readonly Segment[];
   /** Behind the last record. */
   readonly end: LogPosition;
-  readonly committed: LogPosition;
-  readonly resume: LogPosition;
-  readonly boundaries: readonly LogPosition[];
   /** Sequences behind `committed` that are not going to be delivered: in order, without overlaps. */
   readonly lost: readonly SequenceRange[];
   readonly damaged: readonly DamagedRegion[];
