@@ -20,7 +20,7 @@
 import { join } from "@std/path/join";
 import { crc32 } from "../base/crc32.ts";
 import { FileSystemError } from "../errors/mod.ts";
-import { isGone, withFile } from "../fs/file_helpers.ts";
+import { isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { STATUS_NAME } from "../wal/names.ts";
 import type { Fsync } from "../wal/writer/log.ts";
@@ -174,7 +174,7 @@ function readOnce(fileSystem: FileSystem, directory: string): StatusReading {
       return decodeStatus(bytes.subarray(0, handle.read(bytes, 0)));
     });
   } catch (error) {
-    if (isGone(error)) return { kind: "missing" };
+    if (isNoSuchFile(error)) return { kind: "missing" };
     if (!(error instanceof FileSystemError)) throw error;
     return { kind: "unreadable", error };
   }

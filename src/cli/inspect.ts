@@ -12,7 +12,7 @@ import { type DirectorySnapshot, readDirectory } from "../maintenance/snapshot.t
 import { CURSOR_FILE_BYTES } from "../wal/cursor_format.ts";
 import { payloadBytesOf, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
 import { LOG_START, type LogPosition } from "../wal/position.ts";
-import { headerPosition } from "../wal/recovery/cursor_places.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
 import { readSegmentHeader, withSegment } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";

@@ -9,7 +9,7 @@
  */
 
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone } from "../fs/file_helpers.ts";
+import { isNoSuchFile } from "../fs/file_helpers.ts";
 import { isTaken, writeNewFile } from "../fs/replace_file.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
@@ -106,7 +106,7 @@ async function plan(path: string, context: CommandContext): Promise<ReportData["
     return toReportPlan(await foreseeRepair(path, context, "report"));
   } catch (error) {
     // A newer version further back in the log, or segments that come and go: the rest of the report holds all the same.
-    if (error instanceof UnsupportedVersionError || isGone(error)) return { refusal: (error as Error).message };
+    if (error instanceof UnsupportedVersionError || isNoSuchFile(error)) return { refusal: (error as Error).message };
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * for files that need not be there.
  *
  * Guarantees: however a call ends, a file that was opened for it is closed; only that there is no file is let pass, no other
- * failure. That a file is missing is recognised here and nowhere else: {@linkcode isGone}, {@linkcode isNotFound}.
+ * failure. That a file is missing is recognised here and nowhere else: {@linkcode isNoSuchFile}, {@linkcode isNotFound}.
  *
  * @module
  */
@@ -81,7 +81,7 @@ export function ifExists<R>(call: () => R): R | undefined {
   try {
     return call();
   } catch (error) {
-    if (isGone(error)) return undefined;
+    if (isNoSuchFile(error)) return undefined;
     throw error;
   }
 }
@@ -92,7 +92,7 @@ export function isNotFound(error: unknown): boolean {
 }
 
 /** Whether an error says that there is no such file. */
-export function isGone(error: unknown): boolean {
+export function isNoSuchFile(error: unknown): boolean {
   return error instanceof FileSystemError && error.errno === "ENOENT";
 }
 

@@ -20,7 +20,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { fileSystemError } from "../errors/mod.ts";
-import { checkPosition, isGone } from "./file_helpers.ts";
+import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -77,7 +77,7 @@ function makeDirectory(path: string): void {
     make();
   } catch (error) {
     const parent = dirname(path);
-    if (isGone(error) && parent !== path) {
+    if (isNoSuchFile(error) && parent !== path) {
       makeDirectory(parent);
       make();
     } else if (!isDirectory(path)) {

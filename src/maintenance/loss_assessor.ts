@@ -10,16 +10,16 @@
 
 import type { SequenceRange } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone } from "../fs/file_helpers.ts";
+import { isNoSuchFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { awaitedSequences, type CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { examine, type Plan } from "../wal/recovery/plan.ts";
+import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import type { DamagedBytes, MissingRecords } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 
-type Promises = Pick<Plan, "promised" | "isSynced">;
+type Promises = Pick<RecoveryPlan, "promised" | "isSynced">;
 
 /** What has to be known of the place of a loss. */
 export interface LossContext {
@@ -74,8 +74,8 @@ export class LossAssessor {
    */
   promisedBefore(unreadable?: number): number {
     this.#promises ??= this.#findPromises();
-    const { promised, isSynced } = this.#promises;
-    return unreadable === undefined || isSynced ? promised : Infinity;
+    const { provenBefore, isSynced } = this.#promises;
+    return unreadable === undefined || isSynced ? provenBefore : Infinity;
   }
 
   /** As recovery would find it. */
@@ -84,9 +84,9 @@ export class LossAssessor {
     const none = { promised: Infinity, isSynced: false };
     if (isSingleFile) return none;
     try {
-      return examine({ fileSystem: this.#fileSystem, directory: path });
+      return planRecovery({ fileSystem: this.#fileSystem, directory: path });
     } catch (error) {
-      if (isGone(error) || error instanceof UnsupportedVersionError) return none;
+      if (isNoSuchFile(error) || error instanceof UnsupportedVersionError) return none;
       throw error;
     }
   }

@@ -29,7 +29,7 @@ import { toScannedFrame } from "./scanned_frame.ts";
 import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
-const MAX_LOOKS = 4;
+const MAX_READ_ATTEMPTS = 4;
 
 /** What to scan. */
 export interface ScanOptions {
@@ -60,7 +60,7 @@ export function scanLog(fileSystem: FileSystem, path: string, options: ScanOptio
 }
 
 /** What a look at a segment's header says; `"gone"` if it is not there any more. */
-type Look = SegmentClass | { readonly kind: "gone" };
+type FoundSegment = SegmentClass | { readonly kind: "gone" };
 
 /** A segment that is being read. */
 interface OpenSegment {
@@ -81,7 +81,7 @@ class LogScan {
   readonly #snapshot: DirectorySnapshot;
   readonly #from: number;
   readonly #to: number;
-  readonly #looks = new Map<number, Look>();
+  readonly #found = new Map<number, FoundSegment>();
   /** From where on, up to the segment before it, the one at `index` is the next of ours. */
   #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
@@ -109,8 +109,8 @@ class LogScan {
         if (this.#nextOurs(i - 1) !== undefined) known = Math.max(known, this.#to);
         break;
       }
-      const look = this.#lookAt(i);
-      this.#looks.delete(i);
+      const look = this.#classify(i);
+      this.#found.delete(i);
       if (look.kind === "gone") {
         yield { kind: "gone", segment: segment.name };
       } else if (look.kind === "ours") {
@@ -133,20 +133,20 @@ class LogScan {
   #firstIndex(): number {
     const { segments } = this.#snapshot;
     for (let i = segments.length - 1; i > 0 && this.#from > 1; i--) {
-      if (segments[i].firstSequence <= this.#from && this.#lookAt(i).kind === "ours") return i;
+      if (segments[i].firstSequence <= this.#from && this.#classify(i).kind === "ours") return i;
     }
     return 0;
   }
 
-  #lookAt(i: number): Look {
-    const known = this.#looks.get(i);
+  #classify(i: number): FoundSegment {
+    const known = this.#found.get(i);
     if (known !== undefined) return known;
-    const look = this.#lookNow(this.#snapshot.segments[i]);
-    this.#looks.set(i, look);
+    const look = this.#classifyNow(this.#snapshot.segments[i]);
+    this.#found.set(i, look);
     return look;
   }
 
-  #lookNow(segment: SnapshotSegment): Look {
+  #classifyNow(segment: SnapshotSegment): FoundSegment {
     const handle = this.#open(segment);
     if (handle === undefined) return { kind: "gone" };
     try {
@@ -166,12 +166,12 @@ class LogScan {
     let next = i + 1;
     // Asked for each of many files in a row that are none of ours, it is found once.
     if (this.#ours !== undefined && this.#ours.from <= i && i < this.#ours.index) next = this.#ours.index;
-    while (next < segments.length && this.#lookAt(next).kind !== "ours") next++;
+    while (next < segments.length && this.#classify(next).kind !== "ours") next++;
     this.#ours = { from: i, index: next };
     return next < segments.length ? next : undefined;
   }
 
-  #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
+  #unusable(i: number, look: Exclude<FoundSegment, { readonly kind: "gone" | "ours" }>): UnusableSegment {
     const { name, firstSequence } = this.#snapshot.segments[i];
     const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
     const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
@@ -190,7 +190,7 @@ class LogScan {
   }
 
   /** Scans a segment of ours; returns whether the last sequence wanted is behind us. */
-  *#scanSegment(i: number, look: Look & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
+  *#scanSegment(i: number, look: FoundSegment & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
     const { segments } = this.#snapshot;
     const segment = segments[i];
     const { header } = look;
@@ -243,7 +243,9 @@ class LogScan {
       const { expected } = reader;
       if (expected > this.#to) return true;
       let item = reader.next(size);
-      if (item.kind === "bad" && next === Infinity) ({ reader, item } = lookAgain(open, { reader, item }, lastGood));
+      if (item.kind === "bad" && next === Infinity) {
+        ({ reader, item } = rereadBadBytes(open, { reader, item }, lastGood));
+      }
       if (item.kind === "frame") {
         const { frame } = item;
         lastGood = frame;
@@ -313,13 +315,13 @@ class LogScan {
  * Looks at bad bytes again: beside a live writer the first look may have met them half written. What is found twice is
  * there.
  */
-function lookAgain(
+function rereadBadBytes(
   { handle, header, size }: OpenSegment,
   first: { readonly reader: SegmentReader; readonly item: SegmentItem },
   lastGood: Frame | undefined,
 ): { reader: SegmentReader; item: SegmentItem } {
   let { reader, item } = first;
-  for (let look = 1; look < MAX_LOOKS && item.kind === "bad"; look++) {
+  for (let look = 1; look < MAX_READ_ATTEMPTS && item.kind === "bad"; look++) {
     const before = item;
     reader = new SegmentReader(handle, header);
     if (lastGood !== undefined) {

@@ -13,7 +13,7 @@ import { DeliveryJournal, readJournal } from "../../src/sinks/file_journal.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import { createOwner } from "../../src/wal/owner_file.ts";
+import { createOwnerFile } from "../../src/wal/owner_file.ts";
 import { LOG_START } from "../../src/wal/position.ts";
 import { cutTail } from "../../src/wal/recovery/cut_tail.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
@@ -127,7 +127,7 @@ const CALLERS: readonly Caller[] = [
     steps: ["rename"],
     path: `${DIRECTORY}/owner.json`,
     make: () => diskWith({ [`${DIRECTORY}/owner.json`]: OLD }),
-    attempt: async (fileSystem) => (await createOwner(fileSystem, DIRECTORY))!.close(),
+    attempt: async (fileSystem) => (await createOwnerFile(fileSystem, DIRECTORY))!.close(),
   },
   {
     name: "KnownLosses.save()",

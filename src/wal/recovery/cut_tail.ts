@@ -11,7 +11,7 @@ import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
 import { closeQuietly, copyBytes, withFile } from "../../fs/file_helpers.ts";
 import { replaceFile } from "../../fs/replace_file.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
 
 /**
  * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
@@ -20,7 +20,7 @@ import type { Segment, SegmentPlace } from "../segment_files.ts";
  * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
  */
 export async function cutTail(
-  { fileSystem, directory }: SegmentPlace,
+  { fileSystem, directory }: LogLocation,
   { name }: Segment,
   { position, size }: { position: number; size: number },
 ): Promise<void> {

@@ -160,13 +160,13 @@ export class Rotation {
     const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
     const aheadUpTo = setsAside ? segmentBytes : 0;
     try {
-      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, aheadUpTo });
+      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, preallocateUpTo });
     } catch (error) {
       const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
       if (!isTaken || !this.#isWithoutRecord(header)) throw error;
     }
     // A former owner began it, saw that the log isn't its own any more, and left it.
-    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, aheadUpTo });
+    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, preallocateUpTo });
   }
 
   #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
