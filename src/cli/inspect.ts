@@ -9,9 +9,11 @@ import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/find
 import { scanLog } from "../maintenance/scan.ts";
 import { segmentBytesOf } from "../maintenance/scan_run.ts";
 import { type DirectorySnapshot, readDirectory } from "../maintenance/snapshot.ts";
-import { CURSOR_FILE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../wal/cursor_format.ts";
+import { payloadBytesOf, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
 import { LOG_START, type LogPosition } from "../wal/position.ts";
-import { payloadBytesOf, readSegmentHeader, withSegment } from "../wal/segment_files.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
+import { readSegmentHeader, withSegment } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { findingsTable } from "./shared/findings_text.ts";
@@ -176,7 +178,7 @@ function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileS
     if (item.kind === "segment") {
       const { header } = item;
       ({ codecVersion, isJson, logBytesBefore } = header);
-      end = { nextSequence: header.firstSequence, payloadBytes: header.payloadBytesBefore, logBytes: logBytesBefore };
+      end = headerPosition(header);
     } else if (item.kind === "frame") {
       end = {
         nextSequence: item.firstSequence + item.count,
@@ -194,9 +196,7 @@ function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileS
 /** Where a log without a cursor starts: everything in it is delivered again. */
 function startOf(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): LogPosition {
   for (const item of scanLog(fileSystem, snapshot.path, { snapshot })) {
-    if (item.kind !== "segment") continue;
-    const { firstSequence, payloadBytesBefore, logBytesBefore } = item.header;
-    return { nextSequence: firstSequence, payloadBytes: payloadBytesBefore, logBytes: logBytesBefore };
+    if (item.kind === "segment") return headerPosition(item.header);
   }
   return LOG_START;
 }
@@ -244,7 +244,10 @@ function describe(inspection: Inspection, width: number): string {
     ["format", `${formatVersion}${codecVersion === undefined ? "" : `, codec version ${codecVersion}${encoding}`}`],
     ["segments", sequencesIn(inspection)],
     ["committed", committedSequence === 0 ? "nothing" : `up to sequence ${committedSequence}`],
-    ["in flight", inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatBatches(inFlight.batches)}`],
+    [
+      "in flight",
+      inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatCount(inFlight.batches, "batch", "batches")}`,
+    ],
     ["pending", pending.records === 0 ? "nothing" : inAll(pending)],
   ];
   if (oldestPending !== undefined) rows.push(["oldest", momentText(oldestPending)]);
@@ -267,10 +270,6 @@ function sequencesIn({ segments, firstSequence, lastSequence, diskBytes }: Inspe
 
 function inAll({ records, payloadBytes }: Amount): string {
   return `${formatCount(records, "record")}, ${formatBytes(payloadBytes)}`;
-}
-
-function formatBatches(batches: number): string {
-  return batches === 1 ? "1 batch" : `${batches} batches`;
 }
 
 function filesText(files: number, bytes: number): string {

@@ -7,11 +7,13 @@
  * @module
  */
 
+import { UnsupportedVersionError } from "../errors/mod.ts";
+import { isNoSuchFile } from "../fs/file_helpers.ts";
 import { isTaken, writeNewFile } from "../fs/replace_file.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
-import { ReportCollector } from "./report/collector.ts";
+import { ReportCollector, toReportPlan } from "./report/collector.ts";
 import type { ReportData } from "./report/data.ts";
 import { renderReport } from "./report/page.ts";
 import { problemsOf } from "./report/recovery_steps.ts";
@@ -25,6 +27,7 @@ import {
   UsageError,
 } from "./shared/command.ts";
 import { withProgress } from "./shared/progress.ts";
+import { foreseeRepair } from "./shared/repair_plan.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
 
 /** The command `report`. */
@@ -58,7 +61,7 @@ Exit code 1 says that the page is written and the log is not sound.`,
       throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
     }
     const collector = await collect(path, context);
-    const data = collector.finish(clock.now());
+    const data = collector.finish(clock.now(), await plan(path, context));
     if (target !== undefined) {
       const page = new TextEncoder().encode(renderReport(data));
       if (isFile) await writeNewFile(fileSystem, target, page, isForced);
@@ -94,6 +97,17 @@ async function collect(path: string, context: CommandContext): Promise<ReportCol
     return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => collector.add(item));
   });
   return collector;
+}
+
+/** What `repair --dry-run` would say. */
+async function plan(path: string, context: CommandContext): Promise<ReportData["plan"]> {
+  try {
+    return toReportPlan(await foreseeRepair(path, context, "report"));
+  } catch (error) {
+    // A newer version further back in the log, or segments that come and go: the rest of the report holds all the same.
+    if (error instanceof UnsupportedVersionError || isNoSuchFile(error)) return { refusal: (error as Error).message };
+    throw error;
+  }
 }
 
 function summaryOf(data: ReportData, target: string, pageBytes: number): string {

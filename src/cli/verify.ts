@@ -9,6 +9,7 @@
  * @module
  */
 
+import { countSequences } from "../base/sequences.ts";
 import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
@@ -121,7 +122,7 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
       payloadBytes: sum("payloadBytes"),
       damagedBytes: lengthOf("damaged"),
       tornBytes: lengthOf("torn"),
-      missingRecords: missing.reduce((total, { first, last }) => total + last - first + 1, 0),
+      missingRecords: countSequences(missing),
     },
     segments,
     findings,

@@ -20,6 +20,7 @@ import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { fileSystemError } from "../errors/mod.ts";
+import { checkPosition } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -236,13 +237,7 @@ class DenoFileHandle implements FileHandle {
   }
 }
 
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
-  }
-}
-
-/** Makes a system call, repeats it when a signal interrupts it, and translates its error. */
+/** Makes a system call, again while a signal interrupts it, and translates its error. */
 function attempt<T>(operation: string, path: string, call: () => T, otherPath?: string): T {
   while (true) {
     try {

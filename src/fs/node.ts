@@ -19,7 +19,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { fileSystemError } from "../errors/mod.ts";
-import { isNoSuchFile } from "./file_helpers.ts";
+import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -212,14 +212,7 @@ class NodeFileHandle implements FileHandle {
   }
 }
 
-/** To `node:fs`, a negative position means "where the last call ended". */
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
-  }
-}
-
-/** Makes a system call, repeats it when a signal interrupts it, and translates its error. */
+/** Makes a system call, again while a signal interrupts it, and translates its error. */
 function attempt<T>(operation: string, path: string, call: () => T): T {
   while (true) {
     try {

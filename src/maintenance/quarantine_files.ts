@@ -13,10 +13,16 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
+import {
+  decodeSegmentHeader,
+  NO_RECORD_LIMIT,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  unprovenHeaders,
+} from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
-import { findSoundFrames, NO_RECORD_LIMIT, solveSalt, type SoundFrame } from "./salvage.ts";
+import { findSoundFrames, solveSalt, type SoundFrame } from "./salvage.ts";
 
 /** Suffix of a new segment that is going to be moved into the log. */
 export const RESTORING_SUFFIX = ".restoring";

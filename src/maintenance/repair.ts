@@ -1,7 +1,7 @@
 /**
  * Repair of a log at rest: plans what is to be done, and does it.
  *
- * The plan is that of recovery (the end of the log, the cursor, the newest segments), and in addition whatever is damaged
+ * The plan is that of recovery (the end of the log, the cursor, the empty segments), and in addition whatever is damaged
  * in earlier segments, which an open buffer would only find when it reads them. Planning needs no lock and changes nothing.
  *
  * Guarantees of applying it, which needs the lock:
@@ -27,12 +27,12 @@ import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
-import type { CursorPositions } from "../wal/position.ts";
 import { keyOf, KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
+import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { applyRecovery } from "../wal/recovery/recovery.ts";
-import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
+import { awaitedSequences, isSameState } from "../wal/position.ts";
 import { scanLog } from "./scan.ts";
 import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
@@ -64,7 +64,7 @@ export interface RepairPlan {
   readonly regions: readonly Region[];
   /** To be moved to the quarantine. */
   readonly moved: readonly UnusableFile[];
-  /** To be removed: newest segments without a frame. */
+  /** To be removed: empty segments without a frame. */
   readonly removed: readonly string[];
   /** Why the cursor has to be rewritten; `undefined` if it doesn't have to. */
   readonly cursor: "lost" | "behind" | undefined;
@@ -145,30 +145,22 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   };
 }
 
-/** Whether the cursor has to be rewritten. Recovery rewrites it also where that changes nothing, which is no work. */
+/** Whether the cursor is to be rewritten: recovery does so also where that changes nothing. */
 function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan): RepairPlan["cursor"] {
   if (!plan.isCursorChanged) return undefined;
   if (plan.isCursorLost) return "lost";
   const now = Cursor.read(fileSystem, directory);
   // There never was a cursor, nor a segment: the buffer was locked once, and nothing else.
   if (now === undefined) return undefined;
-  return flatten(now) === flatten(plan.cursor) ? undefined : "behind";
-}
-
-function flatten({ lastSequence, committed, resume, boundaries }: CursorPositions): string {
-  const positions = [committed, resume, ...boundaries];
-  return [
-    lastSequence,
-    ...positions.flatMap(({ nextSequence, payloadBytes, logBytes }) => [nextSequence, payloadBytes, logBytes]),
-  ].join();
+  return isSameState(now, plan.cursor) ? undefined : "behind";
 }
 
 function uniqueRegions(regions: readonly Region[]): Region[] {
-  return [...new Map(regions.map((region) => [keyOf(region), region])).values()]
-    .map(({ segment, offset, length }) => ({ segment, offset, length }));
+  const places = regions.map(({ segment, offset, length }) => ({ segment, offset, length }));
+  return [...new Map(places.map((region) => [keyOf(region), region])).values()];
 }
 
-/** What a scan of the uncommitted records finds. */
+/** What a reader of the log meets. */
 interface LogContents {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
@@ -176,17 +168,12 @@ interface LogContents {
   readonly present: { readonly first: number; last: number }[];
 }
 
-/** The sequences that a reader would miss: uncommitted, not dropped, and not in the log. */
-function findMissing(
-  { cursor: { committed, resume, boundaries }, end }: RecoveryPlan,
-  contents: LogContents,
-): SequenceRange[] {
-  const inFlight = boundaries.at(-1) ?? committed;
-  const wanted = [
-    { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
-    { first: resume.nextSequence, last: end.nextSequence - 1 },
-  ];
-  return subtractRanges(wanted.filter(({ first, last }) => first <= last), mergeRanges(contents.present));
+/** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
+function findMissing({ cursor, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
+  return subtractRanges(
+    awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 }),
+    mergeRanges(contents.present),
+  );
 }
 
 function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
@@ -194,7 +181,7 @@ function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogC
   return all.first > all.last ? [] : subtractRanges([all], mergeRanges(contents.present));
 }
 
-/** Scans the log as its buffer would read it, from the first uncommitted record on. */
+/** Reads the log as its buffer would, from the first record that is not committed. */
 async function scanUncommitted(
   options: RepairOptions,
   { cursor, segments, empty }: RecoveryPlan,
@@ -204,7 +191,7 @@ async function scanUncommitted(
   const from = cursor.committed.nextSequence;
   const contents: LogContents = { regions: [], moved: [], present: [] };
   const log: LogEnd = { path, last: segments.at(-1)?.name, empty: empty.map(({ name }) => name) };
-  // A reader that doesn't find its first frame begins at the segment's first one, and meets the damage before it.
+  // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
     if (item.kind === "damaged") addItem(contents, item, log);
@@ -256,7 +243,7 @@ function addUnusable(
   if (why === "version") {
     throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
-  // Recovery removes the newest ones if they are empty. To a reader, the others are bytes that it can't read.
+  // Recovery removes the empty ones if they are empty. To a reader, the others are bytes that it can't read.
   if (why !== "empty") contents.moved.push({ segment, bytes, why });
   else if (bytes > 0 && !empty.includes(segment)) contents.moved.push({ segment, bytes, why: "header" });
 }

@@ -31,13 +31,15 @@ import {
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
+  payloadBytesOf,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  skipRecords,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
-import { headerMatches, type LogLocation, payloadBytesOf } from "../wal/segment_files.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
+import { headerMatches, type LogLocation } from "../wal/segment_files.ts";
 import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_planner.ts";
 import { findSoundFrames } from "./salvage.ts";
@@ -170,11 +172,7 @@ function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end:
 }
 
 function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), {
-    nextSequence: header.firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  });
+  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), headerPosition(header));
 }
 
 function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
@@ -236,13 +234,8 @@ function buildFrame(
   { firstSequence, salt }: { firstSequence: number; salt: number },
 ): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  const skip = (records: number): number => {
-    for (let i = 0; i < records; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
-    return at;
-  };
-  const from = skip(index);
-  const records = bytes.subarray(from, skip(count));
+  const from = skipRecords(view, frame.offset + FRAME_HEADER_BYTES, index);
+  const records = bytes.subarray(from, skipRecords(view, from, count));
   const made = new Uint8Array(FRAME_HEADER_BYTES + records.length);
   made.set(records, FRAME_HEADER_BYTES);
   const header = {

@@ -17,21 +17,16 @@ import {
   decodeFrameHeader,
   FLAG_CONTINUED,
   FLAG_CONTINUES,
-  FRAME_HEADER_BYTES,
   type FrameHeader,
   isFrameIntact,
-  RECORD_HEADER_BYTES,
+  MIN_FRAME_BYTES,
+  NO_RECORD_LIMIT,
   saltOf,
 } from "../wal/format.ts";
 
-/** The shortest frame. */
-const MIN_FRAME_BYTES = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
-/** The bytes that are checked in vain before the search gives up. */
+/** So many bytes of what looked like frames and wasn't are checked; then the rest is left alone. */
 const BUDGET_BYTES = 1024 * 1024 * 1024;
-/** Where no limit is known, the length of a payload is bounded by the data alone. */
-export const NO_RECORD_LIMIT: number = 2 ** 32 - 1;
-
-/** What has to be known about a segment to check its frames. */
+/** What has to be known of a segment to check its frames. */
 export interface FrameSeal {
   readonly salt: number;
   readonly recordLimit: number;

@@ -8,10 +8,9 @@
  * @module
  */
 
-import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import { payloadBytesOf, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME } from "../wal/names.ts";
 import type { CursorState, LogPosition } from "../wal/position.ts";
-import { payloadBytesOf } from "../wal/segment_files.ts";
 import type { Contradiction } from "./findings.ts";
 import type { ScanItem, ScannedFrame, SegmentBegin } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";

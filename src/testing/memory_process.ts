@@ -8,6 +8,7 @@
  */
 
 import { fileSystemError } from "../errors/mod.ts";
+import { checkPosition } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "../fs/file_system.ts";
 import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 
@@ -256,9 +257,7 @@ export class MemoryFileHandle implements FileHandle {
   }
 
   #begin(operation: MemoryOperationName, details: OperationDetails | undefined, number: number): Fault | undefined {
-    if (!Number.isSafeInteger(number) || number < 0) {
-      throw new RangeError(`Cannot use ${number} as a position or size: it is not a whole number from 0`);
-    }
+    checkPosition(number);
     if (!this.#open) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
     return this.#process.begin(operation, this.#path, details);
   }

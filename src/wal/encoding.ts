@@ -43,3 +43,8 @@ export function bytesToUuid(bytes: Uint8Array): string {
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
+
+/** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */
+export function isNewer(version: number, known: number): boolean {
+  return version > known && version <= 0xffff;
+}

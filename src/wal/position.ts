@@ -12,7 +12,9 @@
  * @module
  */
 
-/** A position between two records of the log. */
+import type { SequenceRange } from "../base/sequences.ts";
+
+/** A place between two records of the log. */
 export interface LogPosition {
   /** Sequence of the record that follows. */
   readonly nextSequence: number;
@@ -65,3 +67,25 @@ export interface CursorState extends CursorOwner, CursorPositions {
 
 /** The position before the first record of a log. */
 export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
+
+/**
+ * What of a range somebody still waits for: what is in flight, and what was never handed over. What lies in between was
+ * dropped.
+ */
+export function awaitedSequences(
+  { committed, resume, boundaries }: CommitState,
+  { first, last }: SequenceRange,
+): SequenceRange[] {
+  const from = Math.max(first, committed.nextSequence);
+  const inFlight = { first: from, last: Math.min(last, (boundaries.at(-1) ?? committed).nextSequence - 1) };
+  const waiting = { first: Math.max(from, resume.nextSequence), last };
+  return [inFlight, waiting].filter((range) => range.first <= range.last);
+}
+
+/** Whether two states of a cursor say the same, whoever wrote them and whenever. */
+export function isSameState(one: CursorPositions, other: CursorPositions): boolean {
+  const numbersIn = ({ lastSequence, committed, resume, boundaries }: CursorPositions): string =>
+    [committed, resume, ...boundaries].flatMap((at) => [at.nextSequence, at.payloadBytes, at.logBytes])
+      .concat(lastSequence).join();
+  return numbersIn(one) === numbersIn(other);
+}

@@ -10,15 +10,7 @@
 import { join } from "@std/path/join";
 import { withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import {
-  decodeSegmentHeader,
-  FRAME_HEADER_BYTES,
-  type FrameHeader,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  type SegmentHeaderResult,
-} from "./format.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, type SegmentHeaderResult } from "./format.ts";
 import { parseSegmentName } from "./names.ts";
 import type { CursorState } from "./position.ts";
 import { estimateMaxRecords, findFilledBytes } from "./unreadable_segment.ts";
@@ -119,12 +111,7 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
 }
 
-/** The payload bytes of a frame. */
-export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): number {
-  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
-}
-
-/** Whether all bytes of a file from one offset up to another are zero. */
+/** Whether all bytes of a file from one offset to another are zero. */
 export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
   const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {

@@ -22,7 +22,8 @@ import {
   type FrameHeader,
   isFrameIntact,
   maxFrameBytes,
-  RECORD_HEADER_BYTES,
+  maxRecordsIn,
+  MIN_FRAME_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "./format.ts";
@@ -247,7 +248,7 @@ export class SegmentReader {
   /** Tries every offset after `offset`, within the budget. */
   #findByScan(offset: number, end: number): Frame | undefined {
     this.#refusedBytes = 0;
-    for (let at = offset + 1; at + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES <= end; at++) {
+    for (let at = offset + 1; at + MIN_FRAME_BYTES <= end; at++) {
       const frame = this.#resumeAt(offset, at, end);
       if (frame !== undefined) return frame;
       if (this.#refusedBytes > SCAN_BUDGET_BYTES + SCAN_BUDGET_FACTOR * (at - offset)) return undefined;
@@ -259,7 +260,7 @@ export class SegmentReader {
   #resumeAt(badFrom: number, at: number, end: number): Frame | undefined {
     const header = this.#headerAt(at, end);
     if (header === undefined || (header.flags & FLAG_CONTINUED) !== 0) return undefined;
-    const mostLost = Math.floor((at - badFrom) / RECORD_HEADER_BYTES);
+    const mostLost = maxRecordsIn(at - badFrom);
     if (header.firstSequence < this.#expected || header.firstSequence > this.#expected + mostLost) return undefined;
     const frame = this.#frameAt(at, end);
     return frame !== undefined && this.#isPutManyComplete(frame, end) ? frame : undefined;

@@ -18,18 +18,16 @@ import {
   type FrameHeader,
   isFrameFilled,
   MAX_SHARED_FRAME_BYTES,
-  RECORD_HEADER_BYTES,
+  maxRecordsIn,
+  MIN_FRAME_BYTES,
+  NO_RECORD_LIMIT,
   SEGMENT_HEADER_BYTES,
 } from "./format.ts";
 
-/** With the header, the record limit is lost as well: only the data bounds the length of a payload. */
-const NO_RECORD_LIMIT = 2 ** 32 - 1;
 /** How much is read at a time. */
 const CHUNK_BYTES = 64 * 1024;
 /** The most that is read of a segment to check frames, as a multiple of its length. */
 const READ_FACTOR = 4;
-/** The shortest frame. */
-const MIN_FRAME_BYTES: number = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 
 /** A segment with an unreadable header. */
 export interface UnreadableSegment {
@@ -79,16 +77,16 @@ export function estimateMaxRecords(segment: UnreadableSegment): number {
   }
   const known = next - firstSequence;
   if (filledBytes - at < MIN_FRAME_BYTES) return known;
-  // The last frame may go on in the zeros that follow: empty records are zeros.
+  // Empty records at the end of a frame are zeros.
   return known + maxRecordsInFrame(Math.min(size, filledBytes + MAX_SHARED_FRAME_BYTES) - at);
 }
 
-/** The most records that a frame of that length can hold. */
+/** How many records fit a frame of that length. */
 function maxRecordsInFrame(length: number): number {
-  return Math.max(0, Math.floor((length - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+  return maxRecordsIn(length - FRAME_HEADER_BYTES);
 }
 
-/** Finds frames by their headers and lengths, without their checksums. */
+/** The frames of a segment, by what they say of themselves. */
 class UnverifiedFrames {
   readonly #segment: UnreadableSegment;
   #leftBytes: number;
@@ -113,7 +111,7 @@ class UnverifiedFrames {
         const offset = from + i;
         const header = decodeFrameHeader(view, i, Infinity, NO_RECORD_LIMIT);
         if (header === undefined || header.firstSequence < next) continue;
-        if (header.firstSequence > next + Math.floor((offset - at) / RECORD_HEADER_BYTES)) continue;
+        if (header.firstSequence > next + maxRecordsIn(offset - at)) continue;
         const isFilled = this.#isFilled(offset, header);
         if (!isFilled && offset + header.length < filledBytes) continue;
         return { ...header, offset, isTorn: !isFilled };

@@ -11,7 +11,7 @@ import { Buffer } from "node:buffer";
 import type { SequenceRange } from "../../base/sequences.ts";
 import { CodecError } from "../../errors/mod.ts";
 import type { ScannedFrame } from "../../maintenance/scan_items.ts";
-import { RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import { payloadStart, recordEndIn } from "../../wal/format.ts";
 import type { Output } from "../shared/command.ts";
 
 /** The formats; the first one is the default. */
@@ -71,31 +71,35 @@ export function createEncoder(
 function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Array {
   const body = frame.body();
   let from = 0;
-  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = behind(body, from);
+  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = recordEndIn(body, from);
   if (last === frame.firstSequence + frame.count - 1) return body.subarray(from);
   let to = from;
-  for (let sequence = first; sequence <= last; sequence++) to = behind(body, to);
+  for (let sequence = first; sequence <= last; sequence++) to = recordEndIn(body, to);
   return body.subarray(from, to);
-}
-
-/** Where the record that begins at `at` ends. */
-function behind(records: Uint8Array, at: number): number {
-  return at + RECORD_HEADER_BYTES + lengthAt(records, at);
-}
-
-/** Reads 4 bytes, little-endian; a view for each frame costs more. */
-function lengthAt(bytes: Uint8Array, at: number): number {
-  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
 }
 
 function addLines(chunks: Chunks, records: Uint8Array): void {
   // A line feed is shorter than a length.
   chunks.stage(records, records.length);
   for (let at = 0; at < records.length;) {
-    const start = at + RECORD_HEADER_BYTES;
-    at = start + lengthAt(records, at);
+    const start = payloadStart(at);
+    at = recordEndIn(records, at);
     chunks.appendStaged(start, at);
     chunks.appendByte(LINE_FEED);
+  }
+}
+
+/** Calls `use` with each payload. Only where each is looked at anyway: a view of each costs more than a copy. */
+function forEachPayload(
+  records: Uint8Array,
+  first: number,
+  use: (payload: Uint8Array, sequence: number) => void,
+): void {
+  let sequence = first;
+  for (let at = 0; at < records.length; sequence++) {
+    const start = payloadStart(at);
+    at = recordEndIn(records, at);
+    use(records.subarray(start, at), sequence);
   }
 }
 
@@ -104,14 +108,11 @@ function addOneByOne(
   records: Uint8Array,
   { format, first }: { readonly format: DumpFormat; readonly first: number },
 ): void {
-  let sequence = first;
-  for (let at = 0; at < records.length; sequence++) {
-    const start = at + RECORD_HEADER_BYTES;
-    at = behind(records, at);
-    if (format === "base64") chunks.appendAscii(base64Of(records.subarray(start, at)));
-    else chunks.append(oneLine(records.subarray(start, at), sequence));
+  forEachPayload(records, first, (payload, sequence) => {
+    if (format === "base64") chunks.appendAscii(base64Of(payload));
+    else chunks.append(oneLine(payload, sequence));
     chunks.append(LINE_END);
-  }
+  });
 }
 
 /** Lines with sequence and put time. The part that all records of a frame share is made once. */
@@ -131,18 +132,13 @@ class MetaText {
     this.#putTime = putTime;
     if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
     const chunks = this.#chunks;
-    let sequence = first;
-    for (let at = 0; at < records.length; sequence++) {
-      const start = at + RECORD_HEADER_BYTES;
-      at = behind(records, at);
-      const [name, text] = this.#format === "json"
-        ? asField(records.subarray(start, at))
-        : ["base64", undefined] as const;
+    forEachPayload(records, first, (payload, sequence) => {
+      const [name, text] = this.#format === "json" ? asField(payload) : ["base64", undefined] as const;
       chunks.append(this.#headOf(name, sequence).bytes);
-      if (text === undefined) chunks.appendAscii(base64Of(records.subarray(start, at)));
+      if (text === undefined) chunks.appendAscii(base64Of(payload));
       else chunks.append(text);
       chunks.append(this.#end);
-    }
+    });
   }
 
   /** Adds lines around payloads that are copied as they are. */
@@ -156,12 +152,12 @@ class MetaText {
       const from = at;
       const stop = head.fits;
       let count = 0;
-      for (; at < records.length && count < stop; count++) at = behind(records, at);
+      for (; at < records.length && count < stop; count++) at = recordEndIn(records, at);
       const part = records.subarray(from, at);
       chunks.stage(part, part.length + count * (head.bytes.length + end.length));
       for (let partAt = 0; partAt < part.length;) {
-        const start = partAt + RECORD_HEADER_BYTES;
-        partAt = start + lengthAt(part, partAt);
+        const start = payloadStart(partAt);
+        partAt = recordEndIn(part, partAt);
         chunks.appendFitting(head.bytes);
         head.countUp();
         chunks.appendStaged(start, partAt);

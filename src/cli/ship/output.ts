@@ -31,20 +31,13 @@ export interface ShipFigures {
   readonly buffer: BufferStats;
 }
 
-/** The summary at the end. */
-export interface ShipSummary {
+/** The sum of it all. */
+export interface ShipSummary extends Omit<LineCounts, "bad"> {
   readonly event: "summary";
   /** Why it ended: the input did, a signal, or a failure. */
   readonly ended: "done" | "interrupted" | "failed";
   /** What the failure was. */
   readonly error?: string;
-  /** Lines of the input that are done; an input from its start continues behind them. */
-  readonly lines: number;
-  /** Lines that were put, one record each. */
-  readonly records: number;
-  /** Lines that were skipped because they were in the log already. */
-  readonly resumed: number;
-  readonly blank: number;
   /** Bad lines that were skipped. */
   readonly skipped: number;
   /** Records that the target acknowledged, including those of earlier runs. */
@@ -261,16 +254,18 @@ function textOfSummary(summary: ShipSummary): string {
     [summary.blank, "blank"],
     [summary.skipped, "skipped"],
   ] as const;
-  const besides = extras.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`);
   const after = [
     [summary.deadLetters, "as dead letters"],
     [summary.dropped, "dropped"],
-    [summary.retries, summary.retries === 1 ? "retry" : "retries"],
+    [summary.retries, "retry", "retries"],
   ] as const;
+  const counted = (counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
+    counts.filter(([count]) => count > 0).map(([count, one, many = one]) => formatCount(count, one, many));
+  const besides = counted(extras);
   return [
     formatCount(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
     `${formatNumber(summary.delivered)} delivered`,
-    ...after.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`),
+    ...counted(after),
     `${formatNumber(summary.left)} left`,
     `in ${formatDuration(summary.durationMs)}`,
   ].join(", ").replace(", in ", " in ");

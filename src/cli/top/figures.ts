@@ -4,27 +4,15 @@
  * @module
  */
 
-import { formatDuration, formatNumber } from "../shared/text.ts";
+import { formatNumber } from "../shared/text.ts";
 
 /** Eighths of a cell, from empty to full. */
 const EIGHTHS_WIDE = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const EIGHTHS_HIGH = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
-const YEAR_MS: number = 365 * 86_400_000;
 
 /** "12 410": whole numbers, with one decimal where they are small. */
 export function formatRate(perSecond: number): string {
   return perSecond > 0 && perSecond < 9.95 ? perSecond.toFixed(1) : formatNumber(Math.round(perSecond));
-}
-
-/** "0.21 ms", "14 ms", "1.5 s": two significant digits. */
-export function formatLatency(ms: number): string {
-  return ms < 99.5 ? `${Number(ms.toPrecision(2))} ms` : formatDuration(ms);
-}
-
-/** "0.4 s", "3.2 s", "5 min 2 s": as precise as a file that is written once a second allows. */
-export function formatAge(ms: number): string {
-  if (ms >= YEAR_MS) return "more than a year";
-  return ms < 59_950 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : formatDuration(ms);
 }
 
 /** "21:14:03", in UTC. */

@@ -8,17 +8,8 @@
  * @module
  */
 
-import { formatBytes, formatCount, formatNumber } from "../shared/text.ts";
-import {
-  bar,
-  formatAge,
-  formatClock,
-  formatLatency,
-  formatMoment,
-  formatRate,
-  harmless,
-  sparkline,
-} from "./figures.ts";
+import { formatAge, formatBytes, formatCount, formatLatency, formatNumber } from "../shared/text.ts";
+import { bar, formatClock, formatMoment, formatRate, harmless, sparkline } from "./figures.ts";
 import type { TopRate, TopView } from "./view.ts";
 
 /** The column where values start. */
@@ -230,7 +221,7 @@ function oldestItems({ oldestAgeMs, maxAgeMs, source, backlog }: TopView): Span[
 function inFlightItems({ batches, records }: NonNullable<TopView["inFlight"]>): Span[] {
   if (batches === 0) return [faint("nothing")];
   return [
-    span(`${formatNumber(batches)} ${batches === 1 ? "batch" : "batches"}`),
+    span(formatCount(batches, "batch", "batches")),
     span(formatCount(records, "record")),
   ];
 }

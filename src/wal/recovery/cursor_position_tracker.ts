@@ -9,9 +9,15 @@
  * @module
  */
 
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../format.ts";
+import {
+  FRAME_HEADER_BYTES,
+  payloadBytesIn,
+  payloadBytesOf,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  skipRecords,
+} from "../format.ts";
 import type { CursorState, LogPosition } from "../position.ts";
-import { payloadBytesOf } from "../segment_files.ts";
 import type { Frame, SegmentReader } from "../segment_reader.ts";
 
 /** The position before the first frame of a segment. */
@@ -112,12 +118,6 @@ export class CursorPositionTracker {
 
 /** The bytes of the first `records` payloads of a frame. */
 function sumFirstPayloads(frame: Frame, records: number): number {
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  let bytes = 0;
-  for (let i = 0; i < records; i++) {
-    const length = frame.view.getUint32(at, true);
-    bytes += length;
-    at += RECORD_HEADER_BYTES + length;
-  }
-  return bytes;
+  const first = frame.offset + FRAME_HEADER_BYTES;
+  return payloadBytesIn(skipRecords(frame.view, first, records) - first, records);
 }

@@ -17,7 +17,9 @@ import {
   FLAG_CONTINUES,
   FRAME_HEADER_BYTES,
   MAX_SHARED_FRAME_BYTES,
+  payloadStart,
   RECORD_HEADER_BYTES,
+  recordEnd,
   unacknowledgedBefore,
 } from "../format.ts";
 
@@ -34,7 +36,7 @@ const CACHED_VIEWS = 4096;
 /** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
 const ENCODE_ROOM_BYTES = 64 * 1024;
 /** Where the payload of the first record stands. */
-const FIRST_RECORD = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
+const FIRST_RECORD = payloadStart(FRAME_HEADER_BYTES);
 
 /** What is known of frames when they are written. */
 export interface SealOptions {
@@ -197,8 +199,8 @@ export class FrameBuilder {
       const { start, count } = this.#frames[i];
       let at = start + FRAME_HEADER_BYTES;
       for (let record = 0; record < count; record++) {
-        const end = at + RECORD_HEADER_BYTES + this.#view.getUint32(at, true);
-        if (at >= this.#begunUsed) payloads.push(this.#bytes.slice(at + RECORD_HEADER_BYTES, end));
+        const end = recordEnd(this.#view, at);
+        if (at >= this.#begunUsed) payloads.push(this.#bytes.slice(payloadStart(at), end));
         at = end;
       }
     }
