@@ -6,24 +6,7 @@
  * @module
  */
 
-/**
- * A run of sequences, both ends included.
- *
- * @example How many records are meant
- * ```ts
- * import { MemoryBuffer, type SequenceRange } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const lengthOf = ({ first, last }: SequenceRange) => last - first + 1;
- *
- * const buffer = await MemoryBuffer.open<string>();
- * await buffer.put("one");
- * const range = await buffer.putMany(["two", "three", "four"]);
- * assertEquals(range, { first: 2, last: 4 });
- * assertEquals(lengthOf(range), 3);
- * await buffer.close();
- * ```
- */
+/** A run of sequences, both ends included. */
 export interface SequenceRange {
   /** The first sequence. */
   readonly first: number;

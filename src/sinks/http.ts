@@ -62,7 +62,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    *
    * @default {"POST"}
    */
-  readonly method?: "POST" | "PUT" | "PATCH";
+  readonly method?: "POST" | "PUT" | "PATCH" | undefined;
   /**
    * Further header fields, or a function that makes them for each attempt, such as one with a fresh token. They override the
    * sink's own Content-Type.
@@ -71,54 +71,54 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    */
   readonly headers?:
     | HeadersInit
-    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>);
+    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>)
+    | undefined;
   /**
    * Makes the whole body of a delivery, instead of lines. It must always make the same for the same delivery.
    *
    * @default {lines of NDJSON}
    */
-  readonly body?: (delivery: Delivery<T>) => string | Uint8Array;
+  readonly body?: ((delivery: Delivery<T>) => string | Uint8Array) | undefined;
   /**
    * The body's type.
    *
    * @default {"application/x-ndjson"}
    */
-  readonly contentType?: string;
+  readonly contentType?: string | undefined;
   /**
    * Compresses the body and sets Content-Encoding; the server must support it.
    *
    * @default {false}
    */
-  readonly gzip?: boolean;
+  readonly gzip?: boolean | undefined;
   /**
    * Finds the records that were not stored in a response that counts as `"ok"`; the responses to Elasticsearch's `_bulk` list
    * them. Returns an empty array if there are none.
    *
    * @default {all were stored}
    */
-  readonly failures?: (
-    answer: HttpAnswer,
-    delivery: Delivery<T>,
-  ) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>;
+  readonly failures?:
+    | ((answer: HttpAnswer, delivery: Delivery<T>) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>)
+    | undefined;
   /**
    * Overrides the table in this module's documentation for a response; `undefined` leaves it to the table. For example `"ok"`
    * for a 409 by which the server says that it has the delivery already.
    *
    * @default {the table}
    */
-  readonly verdict?: (answer: HttpAnswer) => HttpVerdict | undefined;
+  readonly verdict?: ((answer: HttpAnswer) => HttpVerdict | undefined) | undefined;
   /**
    * Sends a request.
    *
    * @default {the global fetch}
    */
-  readonly fetch?: (url: URL, init: RequestInit) => Promise<Response>;
+  readonly fetch?: ((url: URL, init: RequestInit) => Promise<Response>) | undefined;
   /**
    * The time with which a date in Retry-After is compared.
    *
    * @default {systemClock}
    */
-  readonly clock?: Pick<Clock, "now">;
+  readonly clock?: Pick<Clock, "now"> | undefined;
 }
 
 /** Of a failure's body: enough for the reason. */
