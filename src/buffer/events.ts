@@ -5,7 +5,7 @@
  */
 
 import type { SequenceRange } from "../base/sequences.ts";
-import type { BufferError, NoSpaceError } from "../errors/mod.ts";
+import type { NoSpaceError, SluiceError } from "../errors/mod.ts";
 import type { DamagedRegion } from "../wal/recovery/damage.ts";
 
 /**
@@ -123,8 +123,8 @@ export type BufferEvent =
   | { readonly type: "reserve-restored"; readonly bytes: number }
   /** A sync has ended; `durationMs` is how long it took, all files of it together. */
   | { readonly type: "synced"; readonly durationMs: number }
-  | { readonly type: "warning"; readonly error: BufferError }
-  | { readonly type: "failed"; readonly error: BufferError };
+  | { readonly type: "warning"; readonly error: SluiceError }
+  | { readonly type: "failed"; readonly error: SluiceError };
 
 /**
  * A buffer in figures: a plain object, made without I/O.

@@ -5,15 +5,15 @@
  */
 
 /**
- * The codes of all {@linkcode BufferError}s.
+ * The codes of all {@linkcode SluiceError}s.
  *
  * @example Which failures are worth a second try
  * ```ts
- * import { BufferError, type BufferErrorCode, MemoryBuffer } from "@sluice/buffer";
+ * import { SluiceError, type SluiceErrorCode, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
- * const LATER: readonly BufferErrorCode[] = ["BUFFER_FULL", "NO_SPACE"]; // a typing error doesn't compile
- * const mayTryAgain = (error: unknown) => error instanceof BufferError && LATER.includes(error.code);
+ * const LATER: readonly SluiceErrorCode[] = ["BUFFER_FULL", "NO_SPACE"]; // a typing error doesn't compile
+ * const mayTryAgain = (error: unknown) => error instanceof SluiceError && LATER.includes(error.code);
  *
  * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 20 });
  * await buffer.put("fits");
@@ -22,7 +22,7 @@
  * assertEquals(await buffer.put("too late").catch(mayTryAgain), false);
  * ```
  */
-export type BufferErrorCode =
+export type SluiceErrorCode =
   | "BATCH_MISMATCH"
   | "BUFFER_CLOSED"
   | "BUFFER_EMPTY"
@@ -47,7 +47,7 @@ export type BufferErrorCode =
  *
  * @example Branch on the code
  * ```ts
- * import { BufferError, MemoryBuffer } from "@sluice/buffer";
+ * import { SluiceError, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
  * const buffer = await MemoryBuffer.open<string>({ maxRecordBytes: 10 });
@@ -56,7 +56,7 @@ export type BufferErrorCode =
  *   try {
  *     await buffer.put(line);
  *   } catch (error) {
- *     if (!(error instanceof BufferError) || error.code !== "RECORD_TOO_LARGE") throw error;
+ *     if (!(error instanceof SluiceError) || error.code !== "RECORD_TOO_LARGE") throw error;
  *     skipped.push(line);
  *   }
  * }
@@ -64,9 +64,9 @@ export type BufferErrorCode =
  * await buffer.close();
  * ```
  */
-export abstract class BufferError extends Error {
+export abstract class SluiceError extends Error {
   /** What happened, as a literal to branch on. */
-  abstract readonly code: BufferErrorCode;
+  abstract readonly code: SluiceErrorCode;
 
   /** Creates the error; `cause` is what the runtime or the user's code threw. */
   constructor(message: string, options?: ErrorOptions) {

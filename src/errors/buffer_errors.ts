@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
 
 /**
  * Thrown by `emit()` when there is no uncommitted record.
@@ -30,7 +30,7 @@ import { BufferError } from "./base.ts";
  * await buffer.close();
  * ```
  */
-export class BufferEmptyError extends BufferError {
+export class BufferEmptyError extends SluiceError {
   /** Always `"BUFFER_EMPTY"`. */
   readonly code = "BUFFER_EMPTY";
 
@@ -60,7 +60,7 @@ export class BufferEmptyError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class BufferFullError extends BufferError {
+export class BufferFullError extends SluiceError {
   /** Always `"BUFFER_FULL"`. */
   readonly code = "BUFFER_FULL";
   /** Bytes of backlog that the put would have added. */
@@ -97,7 +97,7 @@ export class BufferFullError extends BufferError {
  * await assertRejects(() => buffer.emit(), BufferClosedError);
  * ```
  */
-export class BufferClosedError extends BufferError {
+export class BufferClosedError extends SluiceError {
   /** Always `"BUFFER_CLOSED"`. */
   readonly code = "BUFFER_CLOSED";
 
@@ -163,7 +163,7 @@ export interface LockOwner {
  * await (await second).close();
  * ```
  */
-export class BufferLockedError extends BufferError {
+export class BufferLockedError extends SluiceError {
   /** Always `"BUFFER_LOCKED"`. */
   readonly code = "BUFFER_LOCKED";
   /** The buffer's directory. */
@@ -209,7 +209,7 @@ export class BufferLockedError extends BufferError {
  * await again.close();
  * ```
  */
-export class BufferFailedError extends BufferError {
+export class BufferFailedError extends SluiceError {
   /** `"BUFFER_FAILED"`, or the code of a subclass. */
   readonly code: "BUFFER_FAILED" | "OWNERSHIP_LOST" = "BUFFER_FAILED";
   /** The buffer's directory. */
@@ -292,7 +292,7 @@ export class OwnershipLostError extends BufferFailedError {
  * await buffer.close();
  * ```
  */
-export class BatchMismatchError extends BufferError {
+export class BatchMismatchError extends SluiceError {
   /** Always `"BATCH_MISMATCH"`. */
   readonly code = "BATCH_MISMATCH";
   /** The id of the batch that was given, if one was. */
@@ -328,7 +328,7 @@ export class BatchMismatchError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class RecordTooLargeError extends BufferError {
+export class RecordTooLargeError extends SluiceError {
   /** Always `"RECORD_TOO_LARGE"`. */
   readonly code = "RECORD_TOO_LARGE";
   /** Bytes of the payload. */
@@ -377,7 +377,7 @@ export class RecordTooLargeError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class CodecError extends BufferError {
+export class CodecError extends SluiceError {
   /** Always `"CODEC"`. */
   readonly code = "CODEC";
   /** Which way it failed. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
 
 /**
  * A record of a delivery that the target did not take.
@@ -52,7 +52,7 @@ export interface FailedRecord {
  *
  * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
  *   const reason = `status ${status}`;
- *   if (status === 413) return { reason, isTooLarge: true };
+ *   if (status === 413) return { reason, tooLarge: true };
  *   if (status !== 429 && status < 500) return { reason, retryable: false };
  *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
  * }
@@ -80,7 +80,7 @@ export interface DeliveryErrorData {
    *
    * @default {false}
    */
-  readonly isTooLarge?: boolean;
+  readonly tooLarge?: boolean;
 }
 
 /**
@@ -96,7 +96,7 @@ export interface DeliveryErrorData {
  * const producer = new Producer<number>({
  *   buffer,
  *   send({ records }) {
- *     if (records.length > 2) throw new DeliveryError({ reason: "at most two", isTooLarge: true });
+ *     if (records.length > 2) throw new DeliveryError({ reason: "at most two", tooLarge: true });
  *     taken.push([...records]);
  *   },
  * });
@@ -107,7 +107,7 @@ export interface DeliveryErrorData {
  * await buffer.close();
  * ```
  */
-export class DeliveryError extends BufferError {
+export class DeliveryError extends SluiceError {
   /** Always `"DELIVERY"`. */
   readonly code = "DELIVERY";
   /** Whether sending again may help. */
@@ -117,7 +117,7 @@ export class DeliveryError extends BufferError {
   /** The records that were not taken; all others were. `undefined`: none was, or nobody knows. */
   readonly failed: readonly FailedRecord[] | undefined;
   /** Whether it was too much at once. */
-  readonly isTooLarge: boolean;
+  readonly tooLarge: boolean;
 
   /** Creates the error; `cause` is what the client threw. */
   constructor(data: DeliveryErrorData, options?: ErrorOptions) {
@@ -125,7 +125,7 @@ export class DeliveryError extends BufferError {
     this.retryable = data.retryable ?? true;
     this.retryAfterMs = data.retryAfterMs;
     this.failed = data.failed;
-    this.isTooLarge = data.isTooLarge ?? false;
+    this.tooLarge = data.tooLarge ?? false;
   }
 }
 
@@ -146,7 +146,7 @@ export class DeliveryError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class ProducerClosedError extends BufferError {
+export class ProducerClosedError extends SluiceError {
   /** Always `"PRODUCER_CLOSED"`. */
   readonly code = "PRODUCER_CLOSED";
 
@@ -185,7 +185,7 @@ export class ProducerClosedError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class ProducerStoppedError extends BufferError {
+export class ProducerStoppedError extends SluiceError {
   /** Always `"PRODUCER_STOPPED"`. */
   readonly code = "PRODUCER_STOPPED";
   /** The batch that it stopped at, if it was because of one. */

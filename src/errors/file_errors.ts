@@ -4,7 +4,10 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
+
+const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS"]);
 
 /**
  * Thrown with `onDamage: "fail"`, by `open()` or by the `emit()` that meets the damage.
@@ -31,7 +34,7 @@ import { BufferError } from "./base.ts";
  * assertEquals(fileSystem.readFile(`/events.wal/${segment}`), bytes); // nothing was changed
  * ```
  */
-export class DamagedLogError extends BufferError {
+export class DamagedLogError extends SluiceError {
   /** Always `"DAMAGED_LOG"`. */
   readonly code = "DAMAGED_LOG";
   /** File name of the damaged segment. */
@@ -74,7 +77,7 @@ export class DamagedLogError extends BufferError {
  * assertEquals(fileSystem.readFile(path), bytes); // the data is as it was
  * ```
  */
-export class UnsupportedVersionError extends BufferError {
+export class UnsupportedVersionError extends SluiceError {
   /** Always `"UNSUPPORTED_VERSION"`. */
   readonly code = "UNSUPPORTED_VERSION";
   /** Path of the file. */
@@ -111,7 +114,7 @@ export class UnsupportedVersionError extends BufferError {
  * assertEquals(fileSystem.paths(), ["/home/letter.txt"]);
  * ```
  */
-export class NotABufferError extends BufferError {
+export class NotABufferError extends SluiceError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
   /** The path that was given. */
@@ -181,7 +184,7 @@ export interface FileSystemErrorData {
  * await buffer.close();
  * ```
  */
-export class FileSystemError extends BufferError implements FileSystemErrorData {
+export class FileSystemError extends SluiceError implements FileSystemErrorData {
   /** `"FILE_SYSTEM"`, or the code of a subclass. */
   readonly code: "FILE_SYSTEM" | "NO_SPACE" | "PERMISSION" = "FILE_SYSTEM";
   /** POSIX name such as `"EIO"`; `"UNKNOWN"` when the runtime doesn't say. */
@@ -197,6 +200,38 @@ export class FileSystemError extends BufferError implements FileSystemErrorData 
     this.errno = data.errno;
     this.operation = data.operation;
     this.path = data.path;
+  }
+
+  /**
+   * Makes the error of the class that fits the errno. For implementations of {@linkcode FileSystem}, so that all of them
+   * fail alike.
+   *
+   * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
+   * @param cause What the runtime threw; without it the error has no cause.
+   * @returns A {@linkcode NoSpaceError} for ENOSPC, EDQUOT and EFBIG, a {@linkcode PermissionError} for EACCES, EPERM and
+   * EROFS, else a plain {@linkcode FileSystemError}.
+   *
+   * @example The class follows from the errno
+   * ```ts
+   * import { FileSystemError, NoSpaceError, PermissionError } from "@sluice/buffer";
+   * import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+   *
+   * const cause = new Error("disk quota exceeded");
+   * const error = FileSystemError.from({ errno: "EDQUOT", operation: "write", path: "/events.wal/lock" }, cause);
+   * assertInstanceOf(error, NoSpaceError);
+   * assertStrictEquals(error.cause, cause);
+   * assertInstanceOf(FileSystemError.from({ errno: "EACCES", operation: "open", path: "/b" }), PermissionError);
+   * assertEquals(FileSystemError.from({ errno: "EIO", operation: "read", path: "/b" }).name, "FileSystemError");
+   * ```
+   */
+  static from(
+    data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
+    cause?: unknown,
+  ): FileSystemError {
+    const options = cause === undefined ? undefined : { cause };
+    if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
+    if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
+    return new FileSystemError(data, options);
   }
 }
 
@@ -265,38 +300,4 @@ export class PermissionError extends FileSystemError {
     if (data.flag !== undefined) this.message += `, run again with ${data.flag}`;
     if (data.advice !== undefined) this.message += `: ${data.advice}`;
   }
-}
-
-const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
-const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS"]);
-
-/**
- * Makes the error for a failed file system call, of the class that fits its errno. For implementations of
- * {@linkcode FileSystem}, so that all of them answer alike.
- *
- * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
- * @param cause What the runtime threw.
- * @returns A {@linkcode NoSpaceError}, a {@linkcode PermissionError} or a plain {@linkcode FileSystemError}.
- *
- * @example The class follows from the errno
- * ```ts
- * import { FileSystemError, fileSystemError, NoSpaceError, PermissionError } from "@sluice/buffer";
- * import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
- *
- * const cause = new Error("disk quota exceeded");
- * const error = fileSystemError({ errno: "EDQUOT", operation: "write", path: "/events.wal/lock" }, cause);
- * assertInstanceOf(error, NoSpaceError);
- * assertStrictEquals(error.cause, cause);
- * assertInstanceOf(fileSystemError({ errno: "EACCES", operation: "open", path: "/b" }), PermissionError);
- * assertEquals(fileSystemError({ errno: "EIO", operation: "read", path: "/b" }).name, FileSystemError.name);
- * ```
- */
-export function fileSystemError(
-  data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
-  cause?: unknown,
-): FileSystemError {
-  const options = cause === undefined ? undefined : { cause };
-  if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
-  if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
-  return new FileSystemError(data, options);
 }

@@ -1,7 +1,7 @@
 /**
  * Every error that Sluice throws on purpose, and the codes to branch on.
  *
- * Guarantees: each error is a {@linkcode BufferError}; `code` is one of a closed set of literals, so that a
+ * Guarantees: each error is a {@linkcode SluiceError}; `code` is one of a closed set of literals, so that a
  * `switch` over it is checked by the compiler; whatever the error knows (path, sequence, segment, offset, limit)
  * stands in fields; what the runtime threw is kept as `cause`. Branch on `code` (or on the class), never on `message`.
  *
@@ -10,7 +10,7 @@
  * @module
  */
 
-export { BufferError, type BufferErrorCode } from "./base.ts";
+export { SluiceError, type SluiceErrorCode } from "./base.ts";
 export {
   BatchMismatchError,
   BufferClosedError,
@@ -26,7 +26,6 @@ export {
 export {
   DamagedLogError,
   FileSystemError,
-  fileSystemError,
   type FileSystemErrorData,
   NoSpaceError,
   NotABufferError,

@@ -20,7 +20,7 @@
 import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -54,7 +54,7 @@ function open(path: string, mode: OpenMode): FileHandle {
   // For reading the system opens directories, too.
   if (mode === "read" && attempt("open", path, () => file.statSync()).isDirectory) {
     file.close();
-    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   }
   return new DenoFileHandle(file, path);
 }
@@ -82,7 +82,7 @@ function rename(from: string, to: string): void {
 function remove(path: string): void {
   // `Deno.removeSync()` also takes empty directories.
   if (attempt("remove", path, () => Deno.lstatSync(path)).isDirectory) {
-    throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
   }
   attempt("remove", path, () => Deno.removeSync(path));
 }
@@ -186,7 +186,7 @@ class DenoFileHandle implements FileHandle {
       this.#offset = UNKNOWN_OFFSET;
       const count = this.#writeSome(file, done === 0 ? bytes : bytes.subarray(done));
       // Neither progress nor an error: asking again could go on for ever.
-      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      if (count === 0) throw FileSystemError.from({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
       this.#offset = position + done;
     }
@@ -227,7 +227,7 @@ class DenoFileHandle implements FileHandle {
   }
 
   #open(operation: string): Deno.FsFile {
-    if (this.#file === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (this.#file === undefined) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#file;
   }
 
@@ -260,7 +260,7 @@ function translate(error: unknown, operation: string, path: string, otherPath?: 
   const errno = errnoOf(error);
   if (errno === "EINTR") return;
   const flag = missingFlag(error, path) ?? (otherPath === undefined ? undefined : missingFlag(error, otherPath));
-  throw fileSystemError({ errno, operation, path, flag }, error);
+  throw FileSystemError.from({ errno, operation, path, flag }, error);
 }
 
 /**
@@ -281,7 +281,7 @@ async function sync(
       const errno = errnoOf(error);
       if (errno === "EINTR") continue;
       if (ignored.includes(errno)) return;
-      throw fileSystemError({ errno, operation, path }, error);
+      throw FileSystemError.from({ errno, operation, path }, error);
     }
   }
 }

@@ -9,7 +9,7 @@
  * a microsecond, against 15 to 40 for a trip through a thread pool. Only syncs wait for the device, so only they
  * are asynchronous.
  *
- * Every method reports failure by throwing (or rejecting with) the error that `fileSystemError()` makes: the errno is
+ * Every method reports failure by throwing (or rejecting with) the error that {@linkcode FileSystemError.from} makes: the errno is
  * the POSIX name on every runtime and platform. A call interrupted by a signal (EINTR) is made again and never
  * reported.
  *

@@ -28,7 +28,7 @@
 
 import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
-import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
 /**
@@ -112,7 +112,7 @@ function loadSqlite(path: string): typeof import("node:sqlite") {
     process.emitWarning = emitWarning;
   }
   const cause = new Error("Cannot load node:sqlite: it needs Node 22.13, Deno 2.7, Bun 1.4 or later");
-  throw fileSystemError({ errno: "ENOSYS", operation: "lock", path }, cause);
+  throw FileSystemError.from({ errno: "ENOSYS", operation: "lock", path }, cause);
 }
 
 const SQLITE_BUSY = 5;
@@ -155,10 +155,10 @@ function lockError(error: unknown, path: string, fileSystem: RuntimeCalls): File
   const code = sqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
   if (code === SQLITE_READONLY) return readonlyError(path, fileSystem, error);
-  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
+  if (errno !== undefined) return FileSystemError.from({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
   const { errno: reason, flag } = whyNotOpened(path, fileSystem);
-  return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
+  return FileSystemError.from({ errno: reason, operation: "lock", path, flag }, error);
 }
 
 /** A file that can't be written: because nothing can be written there, or because of its own mode. */
@@ -170,9 +170,9 @@ function readonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown): 
     fileSystem.remove(probe);
   } catch (error) {
     const { errno } = error as FileSystemError;
-    if (errno === "EROFS") return fileSystemError({ errno, operation: "lock", path }, cause);
+    if (errno === "EROFS") return FileSystemError.from({ errno, operation: "lock", path }, cause);
   }
-  return fileSystemError({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
+  return FileSystemError.from({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
 /** SQLite's limit for a path, in bytes. */

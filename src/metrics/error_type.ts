@@ -49,7 +49,7 @@ function typeOf({ error, isTimeout, isAbandoned }: FailedAttempt): string {
   if (isAbandoned) return "abandoned";
   if (isTimeout) return "timeout";
   if (error instanceof DeliveryError) {
-    if (error.isTooLarge) return "too_large";
+    if (error.tooLarge) return "too_large";
     if (!error.retryable) return "refused";
   }
   return codeOf(error) ?? classOf(error) ?? OTHER_ERROR;

@@ -35,7 +35,7 @@
 import { systemClock } from "../base/clock.ts";
 import { checkMethods, describe } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { BufferErrorCode } from "../errors/mod.ts";
+import type { SluiceErrorCode } from "../errors/mod.ts";
 import type { Producer } from "../producer/producer.ts";
 import {
   ATTEMPT_DURATION,
@@ -156,7 +156,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
   const attributes = attributesOf(options, BUFFER_METRICS);
   const syncs = createHistogram(options.meter, SYNC_DURATION);
   // The one to be woken for is there from the start: a series that begins with 1 has not grown.
-  const errors = new Map<BufferErrorCode, number>([["BUFFER_FAILED", 0]]);
+  const errors = new Map<SluiceErrorCode, number>([["BUFFER_FAILED", 0]]);
   const leave = buffer.subscribe((event) => {
     if (event.type === "synced") syncs.record(event.durationMs / 1_000, attributes);
     if (event.type !== "failed" && event.type !== "warning") return;

@@ -6,7 +6,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { Listeners } from "../base/listeners.ts";
-import type { BufferError } from "../errors/mod.ts";
+import type { SluiceError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
 /**
@@ -105,7 +105,7 @@ export type ProducerEvent =
   | { readonly type: "committed"; readonly batchId: string; readonly records: number }
   /** A batch was gone when it was to be committed: somebody has cleared the buffer, or committed it. */
   | { readonly type: "gone"; readonly batchId: string }
-  | { readonly type: "stopped"; readonly error: BufferError }
+  | { readonly type: "stopped"; readonly error: SluiceError }
   | { readonly type: "closed" };
 
 /**

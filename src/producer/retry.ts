@@ -9,7 +9,7 @@
  * @module
  */
 
-import { BufferError, type BufferErrorCode } from "../errors/mod.ts";
+import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
 
 /**
  * When, and for how long, a delivery that failed is sent again.
@@ -90,10 +90,10 @@ const MAX_RETRY_AFTER_MS = 86_400_000;
 const MAX_MS: number = 2 ** 31 - 1;
 
 /**
- * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one
+ * Failures of a buffer that may be over the next time; what else a {@linkcode SluiceError} says stays as it is. The one
  * of a delivery is for a put that took too long.
  */
-const PASSING: ReadonlySet<BufferErrorCode> = new Set([
+const PASSING: ReadonlySet<SluiceErrorCode> = new Set([
   "BUFFER_FULL",
   "DELIVERY",
   "FILE_SYSTEM",
@@ -125,7 +125,7 @@ export function retryDelayMs(
 
 /** Whether a buffer that failed in this way may succeed later. */
 export function mayPass(error: unknown): boolean {
-  return !(error instanceof BufferError) || PASSING.has(error.code);
+  return !(error instanceof SluiceError) || PASSING.has(error.code);
 }
 
 /** What was asked for, made usable: it comes from the outside. */

@@ -397,6 +397,6 @@ function failureOf({ status, headers, body }: HttpAnswer, verdict: HttpVerdict, 
     reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
     retryable: verdict !== "refuse",
     retryAfterMs: verdict === "retry" ? retryAfterMs(headers.get("retry-after"), now) : undefined,
-    isTooLarge: verdict === "too-large",
+    tooLarge: verdict === "too-large",
   });
 }

@@ -360,7 +360,7 @@ function failureOf(error: unknown): DeliveryError {
   return new DeliveryError({
     reason: code === undefined ? why : `${why} (code ${code})`,
     retryable: code === undefined || !FINAL.has(code),
-    isTooLarge: code !== undefined && TOO_LARGE.has(code),
+    tooLarge: code !== undefined && TOO_LARGE.has(code),
   }, { cause: error });
 }
 

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "../fs/file_system.ts";
 import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
 
@@ -219,13 +219,15 @@ export class MemoryProcess {
     if (fault.kind === "torn" && operation !== "write" || fault.kind === "lost" && operation !== "sync") {
       throw new TypeError(`Cannot inject a "${fault.kind}" fault into "${operation}"`);
     }
-    if (fault.kind === "fail" && operation !== "close") throw fileSystemError({ errno: fault.errno, operation, path });
+    if (fault.kind === "fail" && operation !== "close") {
+      throw FileSystemError.from({ errno: fault.errno, operation, path });
+    }
     return fault;
   }
 
   /** Reports an operation that has been carried out, or a part of it, as failed if it is to be. */
   end(fault: Fault | undefined, operation: MemoryOperationName, path: string): void {
-    if (fault !== undefined) throw fileSystemError({ errno: fault.errno, operation, path });
+    if (fault !== undefined) throw FileSystemError.from({ errno: fault.errno, operation, path });
   }
 
   /** Waits as long as a sync takes. */
@@ -236,7 +238,7 @@ export class MemoryProcess {
 
   /** Throws EBADF if it is dead. */
   checkAlive(operation: MemoryOperationName, path: string): void {
-    if (!this.#alive) throw fileSystemError({ errno: "EBADF", operation, path });
+    if (!this.#alive) throw FileSystemError.from({ errno: "EBADF", operation, path });
   }
 
   /** Ends it, with its handles and locks. */
@@ -285,23 +287,23 @@ export class MemoryFileHandle implements FileHandle {
   /** See {@linkcode FileHandle.write}. */
   write(bytes: Uint8Array, position: number): void {
     const fault = this.#begin("write", { position, length: bytes.length }, position);
-    if (!this.#writable) throw fileSystemError({ errno: "EBADF", operation: "write", path: this.#path });
+    if (!this.#writable) throw FileSystemError.from({ errno: "EBADF", operation: "write", path: this.#path });
     const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
     const length = this.#roomFor(position, wanted);
     if (length > 0) this.#resizing(() => this.#node.write(bytes.subarray(0, length), position));
-    if (length < wanted) throw fileSystemError({ errno: "ENOSPC", operation: "write", path: this.#path });
+    if (length < wanted) throw FileSystemError.from({ errno: "ENOSPC", operation: "write", path: this.#path });
     this.#process.end(fault, "write", this.#path);
   }
 
   /** See {@linkcode FileHandle.truncate}. */
   truncate(size: number): void {
     const fault = this.#begin("truncate", { length: size }, size);
-    if (!this.#writable) throw fileSystemError({ errno: "EINVAL", operation: "truncate", path: this.#path });
+    if (!this.#writable) throw FileSystemError.from({ errno: "EINVAL", operation: "truncate", path: this.#path });
     const { disk } = this.#process;
     const border = size - size % BLOCK_BYTES;
     // A cut in the middle of a block overwrites its rest with zeros.
     if (size < this.#node.cache.filled && this.#copy(border, size) < size) {
-      throw fileSystemError({ errno: "ENOSPC", operation: "truncate", path: this.#path });
+      throw FileSystemError.from({ errno: "ENOSPC", operation: "truncate", path: this.#path });
     }
     // What it adds is a hole, and takes no space.
     if (size !== this.#node.cache.size) this.#resizing(() => this.#node.truncate(size));
@@ -315,7 +317,7 @@ export class MemoryFileHandle implements FileHandle {
     const { mark } = this.#node;
     if (fault?.kind === "lost") this.#node.settle(mark, "lost");
     await this.#process.whileSyncing("sync", this.#path);
-    if (!this.#open) throw fileSystemError({ errno: "EBADF", operation: "sync", path: this.#path });
+    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation: "sync", path: this.#path });
     this.#node.settle(mark, "stable");
     this.#process.disk.usedBytes -= this.#node.dropCopies({ mark });
     this.#process.end(fault, "sync", this.#path);
@@ -355,7 +357,7 @@ export class MemoryFileHandle implements FileHandle {
     if (!Number.isSafeInteger(number) || number < 0) {
       throw new RangeError(`Cannot use ${number} as a position or size: it is not a whole number from 0`);
     }
-    if (!this.#open) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#process.begin(operation, this.#path, details);
   }
 

@@ -9,8 +9,6 @@ import {
   BatchMismatchError,
   BufferClosedError,
   BufferEmptyError,
-  BufferError,
-  type BufferErrorCode,
   BufferFailedError,
   BufferFullError,
   BufferLockedError,
@@ -18,7 +16,6 @@ import {
   DamagedLogError,
   DeliveryError,
   FileSystemError,
-  fileSystemError,
   NoSpaceError,
   NotABufferError,
   OwnershipLostError,
@@ -26,14 +23,16 @@ import {
   ProducerClosedError,
   ProducerStoppedError,
   RecordTooLargeError,
+  SluiceError,
+  type SluiceErrorCode,
   UnsupportedVersionError,
 } from "../../src/errors/mod.ts";
 
 /** A class of error, whatever its constructor takes. */
-type ErrorClass<T extends BufferError = BufferError> = new (...args: never[]) => T;
+type ErrorClass<T extends SluiceError = SluiceError> = new (...args: never[]) => T;
 
 interface Row {
-  readonly error: BufferError;
+  readonly error: SluiceError;
   readonly type: ErrorClass;
   readonly message: string;
   readonly fields: Record<string, unknown>;
@@ -43,7 +42,7 @@ const cause = new Error("what the runtime threw");
 const write = { errno: "EIO", operation: "write", path: "b/1.wal" };
 
 /** One row a code: the type checker refuses a missing one, and a code that doesn't exist. */
-const ROWS: Record<BufferErrorCode, Row> = {
+const ROWS: Record<SluiceErrorCode, Row> = {
   BATCH_MISMATCH: {
     error: new BatchMismatchError({ actual: "u-1-3", expected: "u-4-6" }),
     type: BatchMismatchError,
@@ -98,7 +97,7 @@ const ROWS: Record<BufferErrorCode, Row> = {
       retryable: false,
       retryAfterMs: 5,
       failed: [{ index: 1, retryable: true, reason: "busy" }],
-      isTooLarge: true,
+      tooLarge: true,
     }, { cause }),
     type: DeliveryError,
     message: "Cannot deliver: slow down",
@@ -106,7 +105,7 @@ const ROWS: Record<BufferErrorCode, Row> = {
       retryable: false,
       retryAfterMs: 5,
       failed: [{ index: 1, retryable: true, reason: "busy" }],
-      isTooLarge: true,
+      tooLarge: true,
       cause,
     },
   },
@@ -196,7 +195,7 @@ const OTHERS: readonly Omit<Row, "type">[] = [
   {
     error: new DeliveryError({ reason: "the target is away" }),
     message: "Cannot deliver: the target is away",
-    fields: { retryable: true, retryAfterMs: undefined, failed: undefined, isTooLarge: false, cause: undefined },
+    fields: { retryable: true, retryAfterMs: undefined, failed: undefined, tooLarge: false, cause: undefined },
   },
   {
     error: new NotABufferError("b", []),
@@ -233,7 +232,7 @@ test("errors carry their code, class name, message and data", () => {
     assertEquals(row.error.code, code);
     assertEquals(row.error.name, row.type.name);
     assertInstanceOf(row.error, row.type);
-    assertInstanceOf(row.error, BufferError);
+    assertInstanceOf(row.error, SluiceError);
     assertInstanceOf(row.error, Error);
     assertData(row);
   }
@@ -261,7 +260,7 @@ test("errors show name and message when printed as text", () => {
 
 test("every exported error class has exactly one code", () => {
   const classes = Object.values<unknown>(module).filter((value) =>
-    typeof value === "function" && value.prototype instanceof BufferError
+    typeof value === "function" && value.prototype instanceof SluiceError
   );
   assertEquals(new Set(classes), new Set<unknown>(Object.values(ROWS).map(({ type }) => type)));
 });
@@ -273,7 +272,7 @@ test("NoSpaceError and PermissionError are caught as FileSystemError, others are
   assertEquals(caught.sort(), ["FILE_SYSTEM", "NO_SPACE", "PERMISSION"]);
 });
 
-test("fileSystemError() chooses the class by errno", () => {
+test("FileSystemError.from() chooses the class by errno", () => {
   const expected: readonly (readonly [errno: string, type: typeof FileSystemError])[] = [
     ["ENOSPC", NoSpaceError],
     ["EDQUOT", NoSpaceError],
@@ -288,20 +287,20 @@ test("fileSystemError() chooses the class by errno", () => {
     ["", FileSystemError],
   ];
   for (const [errno, type] of expected) {
-    const error = fileSystemError({ errno, operation: "sync", path: "p" }, cause);
+    const error = FileSystemError.from({ errno, operation: "sync", path: "p" }, cause);
     assertStrictEquals(error.constructor, type, errno);
     assertEquals([error.errno, error.operation, error.path], [errno, "sync", "p"]);
     assertStrictEquals(error.cause, cause);
   }
 });
 
-test("fileSystemError() names the missing flag and leaves out a missing cause", () => {
-  const error = fileSystemError({ errno: "EACCES", operation: "open", path: "p", flag: "--allow-read=p" });
+test("FileSystemError.from() names the missing flag and leaves out a missing cause", () => {
+  const error = FileSystemError.from({ errno: "EACCES", operation: "open", path: "p", flag: "--allow-read=p" });
   assertInstanceOf(error, PermissionError);
   assertEquals(error.flag, "--allow-read=p");
   assertEquals(error.message, 'Cannot open "p": EACCES, run again with --allow-read=p');
   assertEquals(Object.hasOwn(error, "cause"), false);
-  const other = fileSystemError({ errno: "EACCES", operation: "open", path: "p" });
+  const other = FileSystemError.from({ errno: "EACCES", operation: "open", path: "p" });
   assertInstanceOf(other, PermissionError);
   assertEquals(other.flag, undefined);
 });

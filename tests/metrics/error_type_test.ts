@@ -30,7 +30,7 @@ class HttpError extends Error {
 const REASONS: readonly (readonly [string, Failure])[] = [
   ["timeout", { error: coded("ECONNREFUSED"), isTimeout: true }],
   ["abandoned", { error: new Error("no"), isTimeout: true, isAbandoned: true }],
-  ["too_large", { error: new DeliveryError({ reason: "413", isTooLarge: true, retryable: false }) }],
+  ["too_large", { error: new DeliveryError({ reason: "413", tooLarge: true, retryable: false }) }],
   ["refused", { error: new DeliveryError({ reason: "422", retryable: false }) }],
   ["DELIVERY", { error: new DeliveryError({ reason: "503" }) }],
   ["ECONNRESET", { error: new DeliveryError({ reason: "gone" }, { cause: coded("ECONNRESET") }) }],

@@ -150,7 +150,7 @@ benchTest("Producer.close() begins no second half, and no rest", { ...THREE, max
   const { buffer, target, make } = bench;
   const producer = make();
   const held = new Held();
-  target.will(fails(new DeliveryError({ reason: "too large", isTooLarge: true })), held.answer);
+  target.will(fails(new DeliveryError({ reason: "too large", tooLarge: true })), held.answer);
   await producer.putMany(["a", "b", "c", "d"]);
   await turnLoop();
   assertEquals(target.records, ["abcd", "ab"]);
@@ -165,7 +165,7 @@ benchTest("Producer.close() begins no second half, and no rest", { ...THREE, max
 for (
   const [what, error] of [
     ["failed", new Error("away")],
-    ["is too large", new DeliveryError({ reason: "too large", isTooLarge: true })],
+    ["is too large", new DeliveryError({ reason: "too large", tooLarge: true })],
     ["is refused for good", new DeliveryError({ reason: "no", retryable: false })],
   ] as const
 ) {

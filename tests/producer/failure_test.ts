@@ -21,10 +21,10 @@ interface Row {
 const ROWS: readonly Row[] = [
   { title: "nothing more than that it failed", data: {}, verdict: { again: ALL } },
   { title: "not retryable", data: { retryable: false }, verdict: { lost: ALL } },
-  { title: "too large", data: { isTooLarge: true }, verdict: { again: ALL, isTooLarge: true } },
+  { title: "too large", data: { tooLarge: true }, verdict: { again: ALL, isTooLarge: true } },
   {
     title: "too large and not retryable: in parts it may be",
-    data: { isTooLarge: true, retryable: false },
+    data: { tooLarge: true, retryable: false },
     verdict: { again: ALL, isTooLarge: true },
   },
   { title: "a time", data: { retryAfterMs: 7 }, verdict: { again: ALL, retryAfterMs: 7 } },
@@ -39,7 +39,7 @@ const ROWS: readonly Row[] = [
   },
   {
     title: "some failed, too many of them at once",
-    data: { failed: [bad(0), busy(1), busy(2)], isTooLarge: true, retryAfterMs: 9 },
+    data: { failed: [bad(0), busy(1), busy(2)], tooLarge: true, retryAfterMs: 9 },
     verdict: { again: [1, 2], lost: [0], isTooLarge: true, retryAfterMs: 9 },
   },
 ];

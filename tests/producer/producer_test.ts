@@ -420,7 +420,7 @@ benchTest("Producer hands over a batch as a delivery that is the batch", THREE, 
 benchTest("Producer halves what is too large, down to one record", { ...THREE, maxRecords: 5 }, async (bench) => {
   const { target, deadLetters, events, make } = bench;
   const producer = make({ whenUndeliverable: deadLetters });
-  const tooLarge = fails(new DeliveryError({ reason: "too large", isTooLarge: true, retryable: false }));
+  const tooLarge = fails(new DeliveryError({ reason: "too large", tooLarge: true, retryable: false }));
   // abcde, abc, ab, c (taken), de
   target.will(tooLarge, tooLarge, tooLarge, tooLarge);
   await producer.putMany(["a", "b", "c", "d", "e"]);
@@ -537,7 +537,7 @@ benchTest("Producer leaves the target alone for as long as it asks, and a random
 benchTest("Producer waits before it sends halves when the target asks for that", THREE, async (bench) => {
   const { clock, target, make } = bench;
   const producer = make({ retry: { firstDelayMs: 0, maxAttempts: 1 } });
-  target.will(fails(new DeliveryError({ reason: "too much", isTooLarge: true, retryAfterMs: 1_000 })));
+  target.will(fails(new DeliveryError({ reason: "too much", tooLarge: true, retryAfterMs: 1_000 })));
   await producer.putMany(["a", "b", "c"]);
   await pass(clock, 999);
   assertEquals(target.records, ["abc"]);
@@ -550,7 +550,7 @@ benchTest("Producer tells what happens, and adds it up", { ...THREE, maxRecords:
   const producer = make({ whenUndeliverable: deadLetters });
   target.will(
     fails(),
-    fails(new DeliveryError({ reason: "too large", isTooLarge: true })),
+    fails(new DeliveryError({ reason: "too large", tooLarge: true })),
     fails(new DeliveryError({ reason: "bad", retryable: false })),
   );
   await producer.putMany(["a", "b"]);
@@ -625,7 +625,7 @@ test("Producer goes on after a restart with the same ids, of parts as well", asy
       buffer,
       send(delivery) {
         seen.push(delivery.id);
-        if (delivery.length > 1) throw new DeliveryError({ reason: "too large", isTooLarge: true });
+        if (delivery.length > 1) throw new DeliveryError({ reason: "too large", tooLarge: true });
         // The record in the middle can't be delivered in the first two lives.
         if (life < 2 && delivery.records[0] === "b") throw new DeliveryError({ reason: "no", retryable: false });
       },
