@@ -69,6 +69,7 @@ export {
   FileSystemError,
   type FileSystemErrorData,
   type LockOwner,
+  NoBatchBehindError,
   NoSpaceError,
   NotABufferError,
   OwnershipLostError,

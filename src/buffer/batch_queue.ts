@@ -14,7 +14,7 @@
  */
 
 import type { MaybePromise } from "../base/maybe_promise.ts";
-import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
+import { BatchMismatchError, BufferEmptyError, NoBatchBehindError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 import { Batch, batchId, type BatchIdentity } from "./batch.ts";
@@ -159,7 +159,7 @@ export class BatchQueue<T> {
 
   /** Whether the batch behind `after`, or the oldest, is due. */
   isDue(after: Batch<T> | undefined): boolean {
-    if (this.#boundaryBehind(this.#endOf(after)) !== undefined) return true;
+    if (this.#boundaryBehind(this.#endOf(after, "wait")) !== undefined) return true;
     if (!this.mayCut) return false;
     const { pending } = this;
     if (pending.records <= 0) return false;
@@ -174,7 +174,7 @@ export class BatchQueue<T> {
 
   /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
   emit(before: number, after: Batch<T> | undefined): MaybePromise<Batch<T>> {
-    const start = this.#endOf(after);
+    const start = this.#endOf(after, "emit");
     return this.#boundaryBehind(start) === undefined ? this.#cut(before) : this.#emitAgain(before, start);
   }
 
@@ -182,7 +182,8 @@ export class BatchQueue<T> {
   commit(batch: Batch<T> | undefined): MaybePromise<void> {
     const oldest = this.#inFlight.at(0);
     if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest.identity))) {
-      throw new BatchMismatchError({ actual: batch?.id, expected: oldest && batchId(oldest.identity) });
+      const expected = oldest && batchId(oldest.identity);
+      throw new BatchMismatchError({ operation: "commit", actual: batch?.id, expected });
     }
     const { resume, boundaries } = this.#store.commitState;
     const { end } = oldest;
@@ -231,14 +232,14 @@ export class BatchQueue<T> {
    * Where the batch behind `after` begins. One that is committed meanwhile has nothing in flight before it, so the oldest
    * is the one behind it.
    */
-  #endOf(after: Batch<T> | undefined): LogPosition {
+  #endOf(after: Batch<T> | undefined, operation: "emit" | "wait"): LogPosition {
     const { committed } = this.#store.commitState;
     if (after === undefined) return committed;
     const found = this.#inFlight.find(({ identity }) => isBatch(after, identity));
     if (found !== undefined) return found.end;
     if (after.lastSequence < committed.nextSequence) return committed;
     const expected = this.#inFlight.at(-1);
-    throw new BatchMismatchError({ actual: after.id, expected: expected && batchId(expected.identity) });
+    throw new BatchMismatchError({ operation, actual: after.id, expected: expected && batchId(expected.identity) });
   }
 
   /** The end of the batch that begins at `start`, if it was handed over before. */
@@ -248,7 +249,7 @@ export class BatchQueue<T> {
 
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
-    if (!this.mayCut) throw new BufferEmptyError();
+    if (!this.mayCut) throw this.#noBatch();
     const settling = isFull(this.pending, this.#options) ? undefined : this.#store.awaitAcknowledged();
     return settling === undefined ? this.#readNew(before) : settling.then(() => this.#readNew(before));
   }
@@ -259,9 +260,19 @@ export class BatchQueue<T> {
     return data instanceof Promise ? data.then((found) => this.#handOverNew(found)) : this.#handOverNew(data);
   }
 
+  /** Why there is no batch to hand over now. */
+  #noBatch(): Error {
+    const inFlightBatches = this.#store.commitState.boundaries.length;
+    if (inFlightBatches === 0) return new BufferEmptyError();
+    const reason = this.mayCut ? "no-records" : inFlightBatches < MAX_IN_FLIGHT ? "dropped-records" : "in-flight-limit";
+    // Only the batch behind the last one in flight is ever missing.
+    const last = this.#inFlight.at(-1);
+    return new NoBatchBehindError({ reason, batchId: last && batchId(last.identity), inFlightBatches });
+  }
+
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
   #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
-    if (data === undefined) throw new BufferEmptyError();
+    if (data === undefined) throw this.#noBatch();
     const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
     const handOver = (): Batch<T> => {
       this.#emitted++;

@@ -33,6 +33,7 @@ export type SluiceErrorCode =
   | "DAMAGED_LOG"
   | "DELIVERY"
   | "FILE_SYSTEM"
+  | "NO_BATCH_BEHIND"
   | "NO_SPACE"
   | "NOT_A_BUFFER"
   | "OWNERSHIP_LOST"

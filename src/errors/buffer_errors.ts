@@ -7,7 +7,8 @@
 import { SluiceError } from "./base.ts";
 
 /**
- * Thrown by `emit()` when there is no uncommitted record.
+ * Thrown by `emit()` when every record is committed. While a batch is in flight it is a {@linkcode NoBatchBehindError}
+ * instead.
  *
  * @example Take all there is, without waiting
  * ```ts
@@ -37,6 +38,61 @@ export class BufferEmptyError extends SluiceError {
   /** Creates the error. */
   constructor() {
     super("Cannot emit a batch: the buffer is empty");
+  }
+}
+
+/**
+ * Thrown by `emit({ after })` when no batch can be handed over behind `after` yet, although the buffer isn't empty: at least
+ * one batch is in flight. {@linkcode NoBatchBehindError.reason} says what has to happen first.
+ *
+ * @example Send up to three batches at a time
+ * ```ts
+ * import { type Batch, MemoryBuffer, NoBatchBehindError } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 1 });
+ * await buffer.putMany(["a", "b"]);
+ * const inFlight: Batch<string>[] = [await buffer.emit()];
+ * const error = await assertRejects(async () => {
+ *   while (inFlight.length < 3) inFlight.push(await buffer.emit({ after: inFlight.at(-1) }));
+ * }, NoBatchBehindError);
+ * assertEquals([error.reason, error.inFlightBatches], ["no-records", 2]); // wait for a put
+ * for (const batch of inFlight) await buffer.commit(batch);
+ * await buffer.close();
+ * ```
+ */
+export class NoBatchBehindError extends SluiceError {
+  /** Always `"NO_BATCH_BEHIND"`. */
+  readonly code = "NO_BATCH_BEHIND";
+  /**
+   * Why, and so what to wait for:
+   *
+   * - `"no-records"`: no record has been put behind the batches in flight. A put helps.
+   * - `"in-flight-limit"`: the most batches allowed are in flight. A commit of the oldest one helps.
+   * - `"dropped-records"`: `whenFull: "drop-oldest"` has dropped the records that came next. Commits of all that are in
+   *   flight help.
+   */
+  readonly reason: "no-records" | "in-flight-limit" | "dropped-records";
+  /** The id of the last batch in flight, which is `after`. */
+  readonly batchId: string | undefined;
+  /** How many batches are in flight. */
+  readonly inFlightBatches: number;
+
+  /** Creates the error from the reason and what is in flight. */
+  constructor(data: {
+    reason: "no-records" | "in-flight-limit" | "dropped-records";
+    batchId: string | undefined;
+    inFlightBatches: number;
+  }) {
+    const why = {
+      "no-records": "no record has been put behind it",
+      "in-flight-limit": `${data.inFlightBatches} batches are in flight, the most allowed`,
+      "dropped-records": "records behind it were dropped, so the batches in flight have to be committed first",
+    };
+    super(`Cannot emit the batch behind ${data.batchId ?? "another"}: ${why[data.reason]}`);
+    this.reason = data.reason;
+    this.batchId = data.batchId;
+    this.inFlightBatches = data.inFlightBatches;
   }
 }
 
@@ -273,7 +329,8 @@ export class OwnershipLostError extends BufferFailedError {
 }
 
 /**
- * Thrown by `commit()` for a batch that is not the one in flight: stale, foreign, or never emitted.
+ * Thrown by `commit()` for a batch that is not the oldest in flight, and by `emit({ after })` and `waitUntilDue({ after })` for
+ * one that is not in flight and never was: stale, foreign, or never emitted.
  *
  * @example A batch is committed once
  * ```ts
@@ -295,19 +352,25 @@ export class OwnershipLostError extends BufferFailedError {
 export class BatchMismatchError extends SluiceError {
   /** Always `"BATCH_MISMATCH"`. */
   readonly code = "BATCH_MISMATCH";
+  /** What was asked for: `commit()`, `emit({ after })` or `waitUntilDue({ after })`. */
+  readonly operation: "commit" | "emit" | "wait";
   /** The id of the batch that was given, if one was. */
   readonly actual: string | undefined;
-  /** The id of the batch in flight, if there is one. */
+  /** The id of the batch in flight that would have been right: the oldest for a commit, else the last; if there is one. */
   readonly expected: string | undefined;
 
-  /** Creates the error from the two ids. */
-  constructor(ids: { actual: string | undefined; expected: string | undefined }) {
-    super(
-      `Cannot commit ${ids.actual === undefined ? "a batch" : `batch ${ids.actual}`}: ` +
-        (ids.expected === undefined ? "no batch is in flight" : `batch ${ids.expected} is in flight`),
-    );
-    this.actual = ids.actual;
-    this.expected = ids.expected;
+  /** Creates the error from the operation and the two ids. */
+  constructor(
+    data: { operation: "commit" | "emit" | "wait"; actual: string | undefined; expected: string | undefined },
+  ) {
+    const { operation, actual, expected } = data;
+    const what = operation === "commit"
+      ? `commit ${actual === undefined ? "a batch" : `batch ${actual}`}`
+      : `${operation === "emit" ? "emit" : "wait for"} the batch behind ${actual ?? "another"}`;
+    super(`Cannot ${what}: ${expected === undefined ? "no batch" : `batch ${expected}`} is in flight`);
+    this.operation = operation;
+    this.actual = actual;
+    this.expected = expected;
   }
 }
 

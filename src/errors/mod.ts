@@ -20,6 +20,7 @@ export {
   BufferLockedError,
   CodecError,
   type LockOwner,
+  NoBatchBehindError,
   OwnershipLostError,
   RecordTooLargeError,
 } from "./buffer_errors.ts";

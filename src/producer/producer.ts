@@ -24,6 +24,7 @@ import {
   BatchMismatchError,
   BufferClosedError,
   BufferEmptyError,
+  NoBatchBehindError,
   ProducerClosedError,
   ProducerStoppedError,
 } from "../errors/mod.ts";
@@ -302,7 +303,8 @@ export class Producer<T> implements AsyncDisposable {
       this.#begin(await this.#buffer.emit({ after }));
       this.#bufferFailures = 0;
     } catch (error) {
-      if (!(error instanceof BufferEmptyError)) return await this.#onBufferError("emit", error);
+      const isNoBatch = error instanceof BufferEmptyError || error instanceof NoBatchBehindError;
+      if (!isNoBatch) return await this.#onBufferError("emit", error);
       if (onEmpty === undefined) return;
       if (this.#inFlight.length === 0) onEmpty();
       // What a change has brought meanwhile wasn't looked at.

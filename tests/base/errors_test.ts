@@ -16,6 +16,7 @@ import {
   DamagedLogError,
   DeliveryError,
   FileSystemError,
+  NoBatchBehindError,
   NoSpaceError,
   NotABufferError,
   OwnershipLostError,
@@ -44,10 +45,10 @@ const write = { errno: "EIO", operation: "write", path: "b/1.wal" };
 /** One row a code: the type checker refuses a missing one, and a code that doesn't exist. */
 const ROWS: Record<SluiceErrorCode, Row> = {
   BATCH_MISMATCH: {
-    error: new BatchMismatchError({ actual: "u-1-3", expected: "u-4-6" }),
+    error: new BatchMismatchError({ operation: "commit", actual: "u-1-3", expected: "u-4-6" }),
     type: BatchMismatchError,
     message: "Cannot commit batch u-1-3: batch u-4-6 is in flight",
-    fields: { actual: "u-1-3", expected: "u-4-6" },
+    fields: { operation: "commit", actual: "u-1-3", expected: "u-4-6" },
   },
   BUFFER_CLOSED: {
     error: new BufferClosedError("put a record"),
@@ -121,6 +122,12 @@ const ROWS: Record<SluiceErrorCode, Row> = {
     message: 'Cannot write "b/1.wal": ENOSPC',
     fields: { ...write, errno: "ENOSPC", cause },
   },
+  NO_BATCH_BEHIND: {
+    error: new NoBatchBehindError({ reason: "in-flight-limit", batchId: "u-1-3", inFlightBatches: 16 }),
+    type: NoBatchBehindError,
+    message: "Cannot emit the batch behind u-1-3: 16 batches are in flight, the most allowed",
+    fields: { reason: "in-flight-limit", batchId: "u-1-3", inFlightBatches: 16 },
+  },
   NOT_A_BUFFER: {
     error: new NotABufferError("b", ["photo.jpg", "notes.txt"], { cause }),
     type: NotABufferError,
@@ -168,14 +175,35 @@ const ROWS: Record<SluiceErrorCode, Row> = {
 /** Errors of classes above with more or with less known. */
 const OTHERS: readonly Omit<Row, "type">[] = [
   {
-    error: new BatchMismatchError({ actual: undefined, expected: undefined }),
+    error: new BatchMismatchError({ operation: "commit", actual: undefined, expected: undefined }),
     message: "Cannot commit a batch: no batch is in flight",
-    fields: { actual: undefined, expected: undefined },
+    fields: { operation: "commit", actual: undefined, expected: undefined },
   },
   {
-    error: new BatchMismatchError({ actual: "u-1-3", expected: undefined }),
+    error: new BatchMismatchError({ operation: "commit", actual: "u-1-3", expected: undefined }),
     message: "Cannot commit batch u-1-3: no batch is in flight",
-    fields: { actual: "u-1-3", expected: undefined },
+    fields: { operation: "commit", actual: "u-1-3", expected: undefined },
+  },
+  {
+    error: new BatchMismatchError({ operation: "emit", actual: "u-1-3", expected: "u-4-6" }),
+    message: "Cannot emit the batch behind u-1-3: batch u-4-6 is in flight",
+    fields: { operation: "emit", actual: "u-1-3", expected: "u-4-6" },
+  },
+  {
+    error: new BatchMismatchError({ operation: "wait", actual: undefined, expected: undefined }),
+    message: "Cannot wait for the batch behind another: no batch is in flight",
+    fields: { operation: "wait", actual: undefined, expected: undefined },
+  },
+  {
+    error: new NoBatchBehindError({ reason: "no-records", batchId: "u-1-3", inFlightBatches: 1 }),
+    message: "Cannot emit the batch behind u-1-3: no record has been put behind it",
+    fields: { reason: "no-records", batchId: "u-1-3", inFlightBatches: 1 },
+  },
+  {
+    error: new NoBatchBehindError({ reason: "dropped-records", batchId: "u-1-3", inFlightBatches: 2 }),
+    message:
+      "Cannot emit the batch behind u-1-3: records behind it were dropped, so the batches in flight have to be committed first",
+    fields: { reason: "dropped-records", batchId: "u-1-3", inFlightBatches: 2 },
   },
   {
     error: new BufferLockedError("b", undefined),

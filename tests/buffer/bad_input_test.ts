@@ -576,6 +576,11 @@ const PROVOKED: Record<SluiceErrorCode, () => Promise<unknown>> = {
       })
     ),
   FILE_SYSTEM: () => open(new MemoryFileSystem({ onOperation: () => ({ kind: "fail", errno: "EIO" }) })),
+  NO_BATCH_BEHIND: () =>
+    withBuffer({}, async (buffer) => {
+      await buffer.put("a");
+      await buffer.emit({ after: await buffer.emit() });
+    }),
   NO_SPACE: () =>
     withBuffer({}, (buffer, fileSystem) => {
       fileSystem.capacityBytes = 0;

@@ -193,8 +193,9 @@ export class SimulatedConsumer {
       isHanded = true;
     }, (error) => {
       trace(() => `${name}: ${describeError(error)}`);
-      const code = codeOf(error, after === undefined ? ["BUFFER_EMPTY"] : ["BUFFER_EMPTY", "BATCH_MISMATCH"]);
-      if (code === "BUFFER_EMPTY" && !disk.isDead) return this.#onEmpty(request);
+      const known = after === undefined ? ["BUFFER_EMPTY"] : ["BUFFER_EMPTY", "NO_BATCH_BEHIND", "BATCH_MISMATCH"];
+      const code = codeOf(error, known);
+      if ((code === "BUFFER_EMPTY" || code === "NO_BATCH_BEHIND") && !disk.isDead) return this.#onEmpty(request);
       model.ended(attempt, { isKnown: code === "BATCH_MISMATCH" && !disk.isDead });
       if (code !== "BATCH_MISMATCH" || disk.isDead) return;
       const isKnown = [...this.#handed, ...this.#done].some(({ id }) => id === after!.id);
