@@ -28,7 +28,14 @@
  */
 
 export { Batch } from "./src/buffer/batch.ts";
-export type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./src/buffer/record_buffer.ts";
+export type {
+  BatchesOptions,
+  EmitOptions,
+  PutOptions,
+  RecordBuffer,
+  RedeliveryOptions,
+  WaitOptions,
+} from "./src/buffer/record_buffer.ts";
 export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
 export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";

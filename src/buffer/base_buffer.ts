@@ -13,7 +13,7 @@
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
+import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
 import { AdmissionControl } from "./admission_control.ts";
 import type { Batch } from "./batch.ts";
 import { msUntilOld } from "./batch_limits.ts";
@@ -22,6 +22,7 @@ import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
 import type { RecordStore } from "./record_store.ts";
+import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferDeps<T> {
@@ -146,23 +147,20 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       if (this.#queue.isDue(after)) return true;
       const hasRecords = this.#queue.pending.records > 0;
       if (flush && (!hasRecords || this.#queue.mayCut)) return hasRecords;
-      await this.#nextChange(signal);
+      const { pending, mayCut } = this.#queue;
+      const delayMs = mayCut ? msUntilOld(pending, this.#options, this.#time()) : undefined;
+      await this.#nextChange(delayMs, signal);
     }
   }
 
   /** Waits for due batches and yields them; see {@linkcode RecordBuffer.batches}. */
-  async *batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch<T>> {
-    while (await this.waitUntilDue(options)) {
-      let batch: Batch<T>;
-      try {
-        batch = await this.emit();
-      } catch (error) {
-        // Somebody else took the records, or closed the buffer, in between.
-        if (error instanceof BufferEmptyError || error instanceof BufferClosedError) continue;
-        throw error;
-      }
-      yield batch;
-    }
+  batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch<T>> {
+    return takeBatches({
+      buffer: this,
+      clock: this.#options.clock,
+      isInFlight: (batch) => this.#refusal("emit") === undefined && this.#queue.isInFlight(batch),
+      nextChange: (delayMs, signal) => this.#nextChange(delayMs, signal),
+    }, options);
   }
 
   /** A stream that puts; see {@linkcode RecordBuffer.writable}. */
@@ -276,10 +274,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return isDropped;
   }
 
-  /** Resolves when something has changed, or the oldest record has come of age. */
-  #nextChange(signal: AbortSignal | undefined): Promise<void> {
+  /** Resolves when something has changed, or `delayMs` milliseconds have passed. */
+  #nextChange(delayMs: number | undefined, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
-      const delayMs = this.#queue.mayCut ? msUntilOld(this.#queue.pending, this.#options, this.#time()) : undefined;
       const wake = () => {
         cancelTimer?.();
         signal?.removeEventListener("abort", wake);

@@ -167,6 +167,11 @@ export class BatchQueue<T> {
     return isFull(pending, this.#options) || isDue(pending, this.#options, this.#host.time());
   }
 
+  /** Whether this process has handed over `batch`, and it is not committed. */
+  isInFlight(batch: Batch<T>): boolean {
+    return this.#inFlight.some(({ identity }) => isBatch(batch, identity));
+  }
+
   /** The first record of those that come next was put at `putTime`. */
   onFirstPut(putTime: number): void {
     this.#oldestPutTime = putTime;

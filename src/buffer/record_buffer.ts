@@ -32,7 +32,7 @@ import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
  */
 export interface PutOptions {
   /** Gives up waiting for space (`whenFull: "block"`): the put rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -92,7 +92,7 @@ export interface WaitOptions<T> extends EmitOptions<T> {
    *
    * @default {false}
    */
-  readonly flush?: boolean;
+  readonly flush?: boolean | undefined;
 }
 
 /**
@@ -117,13 +117,35 @@ export interface WaitOptions<T> extends EmitOptions<T> {
  */
 export interface BatchesOptions {
   /** Ends the wait for the next batch: the iteration rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /**
    * Takes what is there, also a batch that is not due, and ends when the buffer is empty.
    *
    * @default {false}
    */
-  readonly flush?: boolean;
+  readonly flush?: boolean | undefined;
+  /** How long a batch that the loop has not committed rests before it is yielded again. */
+  readonly redelivery?: RedeliveryOptions | undefined;
+}
+
+/**
+ * The pauses before {@linkcode RecordBuffer.batches} yields a batch again that the loop has not committed. Each is twice as
+ * long as the one before, up to `maxDelayMs`; the next batch begins with the first pause again. They are measured by the
+ * buffer's clock.
+ */
+export interface RedeliveryOptions {
+  /**
+   * The first pause, in milliseconds; 0 to 2^31 - 1. 0: the batch comes again at once, each time.
+   *
+   * @default {100}
+   */
+  readonly firstDelayMs?: number | undefined;
+  /**
+   * The longest pause, in milliseconds; 0 to 2^31 - 1.
+   *
+   * @default {30_000}
+   */
+  readonly maxDelayMs?: number | undefined;
 }
 
 /**

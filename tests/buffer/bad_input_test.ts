@@ -496,6 +496,22 @@ test("FileBuffer rejects every call with the first cause when a sync has failed,
   await next.close();
 });
 
+test("FileBuffer.batches() rejects when the buffer fails during the pause before a batch comes again", async () => {
+  let isFailing = false;
+  const fileSystem = new MemoryFileSystem({
+    onOperation: ({ operation }) => isFailing && operation === "sync" ? { kind: "fail", errno: "EIO" } : undefined,
+  });
+  const buffer = await open(fileSystem, { clock: new ManualClock(), fsync: "always", maxRecords: 1 });
+  await buffer.put("a");
+  const batches = buffer.batches();
+  await batches.next();
+  const again = batches.next();
+  isFailing = true;
+  await assertRejects(() => buffer.put("b"), BufferFailedError);
+  await assertRejects(() => again, BufferFailedError);
+  await buffer.close();
+});
+
 test("FileBuffer.commit() rejects with BatchMismatchError when it is given something else", async () => {
   const buffer = await open(new MemoryFileSystem());
   await buffer.put("a");

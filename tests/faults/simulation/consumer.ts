@@ -112,7 +112,8 @@ export class SimulatedConsumer {
 
   /** Takes batches out by `batches({ flush: true })`, at most so many, and commits each. */
   async drain(most: number): Promise<void> {
-    const batches = this.#host.buffer.batches({ flush: true });
+    // A commit may fail, and no time passes in here that would end a pause.
+    const batches = this.#host.buffer.batches({ flush: true, redelivery: { firstDelayMs: 0 } });
     const next = async () => {
       const { done, value } = await batches.next();
       return done === true ? undefined : value;
