@@ -25,11 +25,11 @@ export function checkInteger(
   }
 }
 
-/** Throws unless `value` is one of the strings. */
-export function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
+/** Throws unless `value` is one of the strings; `doing` is what can't be done with it. */
+export function checkOneOf(name: string, value: unknown, allowed: readonly string[], doing = "open buffer"): void {
   if (typeof value === "string" && allowed.includes(value)) return;
   const list = allowed.map((one) => `"${one}"`).join(", ");
-  throw new TypeError(`Cannot open buffer: ${name} must be one of ${list}, got ${describe(value)}`);
+  throw new TypeError(`Cannot ${doing}: ${name} must be one of ${list}, got ${describe(value)}`);
 }
 
 /** Throws unless `value` is an object with these methods; `doing` is what can't be done without. */

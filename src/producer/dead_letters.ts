@@ -42,7 +42,7 @@ import type { Shutdown } from "./shutdown.ts";
  *     if (index >= 0) throw new DeliveryError({ reason: "a tab", failed });
  *     target.push(...records);
  *   },
- *   whenUndeliverable: dead,
+ *   deadLetters: dead,
  * });
  * await producer.put("with\ta tab");
  * await producer.flush(); // the line goes on: the target has it, or the dead-letter buffer

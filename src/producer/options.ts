@@ -6,7 +6,7 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
-import { checkInteger, checkMethods, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
@@ -73,12 +73,19 @@ export interface ProducerOptions<T> {
    */
   readonly timeoutMs?: number;
   /**
-   * What becomes of records that no retry can mend: `"stop"` stops the producer, with all that isn't delivered still in
-   * the buffer; a buffer takes them as {@linkcode DeadLetter}s, and the line goes on. It stays its opener's, too.
+   * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. It stays its opener's: the producer doesn't
+   * close it.
    *
-   * @default {"stop"}
+   * @default {undefined}
    */
-  readonly whenUndeliverable?: "stop" | RecordBuffer<DeadLetter<T>>;
+  readonly deadLetters?: RecordBuffer<DeadLetter<T>> | undefined;
+  /**
+   * What to do with records that no retry can deliver. `"stop"`: the producer stops, and all that isn't delivered stays in
+   * the buffer. `"dead-letter"`: they go into `deadLetters`, and the producer goes on with the records behind them.
+   *
+   * @default {"dead-letter" if there is a buffer `deadLetters`, else "stop"}
+   */
+  readonly whenUndeliverable?: "stop" | "dead-letter" | undefined;
   /**
    * Milliseconds that running attempts have when the producer is closed or stops, 0 to 2^31 - 1; then their signals are
    * aborted.
@@ -195,6 +202,7 @@ const OPTIONS: readonly (keyof ProducerOptions<unknown> | string)[] = [
   "maxInFlight",
   "retry",
   "timeoutMs",
+  "deadLetters",
   "whenUndeliverable",
   "closeTimeoutMs",
   "clock",
@@ -222,7 +230,8 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
     maxInFlight = 1,
     retry,
     timeoutMs = DEFAULT_TIMEOUT_MS,
-    whenUndeliverable = "stop",
+    deadLetters,
+    whenUndeliverable = deadLetters === undefined ? "stop" : "dead-letter",
     closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS,
     clock = systemClock,
     random = Math.random,
@@ -236,13 +245,15 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
   checkMethods("clock", clock, ["now", "monotonic", "setTimer"], MAKE);
   checkFunction("random", random);
   if (onEvent !== undefined) checkFunction("onEvent", onEvent);
+  checkOneOf("whenUndeliverable", whenUndeliverable, ["stop", "dead-letter"], MAKE);
+  checkDeadLetters(options, whenUndeliverable);
   return {
     buffer,
     send,
     maxInFlight,
     retry: resolveRetry(retry),
     timeoutMs,
-    deadLetters: resolveUndeliverable(whenUndeliverable, buffer),
+    deadLetters: whenUndeliverable === "stop" ? undefined : deadLetters,
     closeTimeoutMs,
     clock,
     random,
@@ -265,19 +276,16 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
   return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };
 }
 
-function resolveUndeliverable<T>(
-  given: "stop" | RecordBuffer<DeadLetter<T>>,
-  buffer: RecordBuffer<T>,
-): RecordBuffer<DeadLetter<T>> | undefined {
-  if (given === "stop") return undefined;
-  if (typeof given !== "object" || given === null) {
-    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be "stop" or a buffer, got ${describe(given)}`);
+/** Where undeliverable records go has to exist, and be another buffer. */
+function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUndeliverable: string): void {
+  if (deadLetters === undefined) {
+    if (whenUndeliverable === "stop") return;
+    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable is "${whenUndeliverable}", but there is no deadLetters`);
   }
-  checkMethods("whenUndeliverable", given, ["put"], MAKE);
-  if ((given as unknown) === buffer) {
-    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be another buffer than the one to be delivered`);
+  checkMethods("deadLetters", deadLetters, ["put"], MAKE);
+  if ((deadLetters as unknown) === buffer) {
+    throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
-  return given;
 }
 
 function checkObject(name: string, value: unknown, known: readonly string[]): void {

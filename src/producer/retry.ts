@@ -29,7 +29,7 @@ import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
  *     throw new Error("the disk of the target is full");
  *   },
  *   retry,
- *   whenUndeliverable: dead,
+ *   deadLetters: dead,
  * });
  * await producer.put("a");
  * await producer.flush();

@@ -147,7 +147,7 @@ export async function makeShipping(): Promise<{
       if (failure !== undefined) throw failure;
     },
     retry: { firstDelayMs: 0 },
-    whenUndeliverable: dead,
+    deadLetters: dead,
   });
   const close = async () => {
     await producer.close();

@@ -171,7 +171,7 @@ for (
 ) {
   benchTest(`Producer.close() decides nothing about a delivery that ${what} meanwhile`, THREE, async (bench) => {
     const { buffer, target, deadLetters, make } = bench;
-    const producer = make({ whenUndeliverable: deadLetters });
+    const producer = make({ deadLetters });
     const held = new Held();
     target.will(held.answer);
     await producer.putMany(["a", "b", "c"]);
@@ -259,7 +259,7 @@ benchTest(
   "Producer.close() ends the wait for a dead-letter buffer without room, and leaves the batch",
   { ...THREE, forDeadLetters: { maxBacklogBytes: 500, whenFull: "block" } },
   async ({ clock, buffer, target, deadLetters, make }) => {
-    const producer = make({ whenUndeliverable: deadLetters, closeTimeoutMs: 2_000 });
+    const producer = make({ deadLetters, closeTimeoutMs: 2_000 });
     target.will(fails(new DeliveryError({ reason: "no", retryable: false })));
     await producer.putMany(["a", "b", "c"]);
     await turnLoop();

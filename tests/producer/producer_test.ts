@@ -13,6 +13,7 @@ import {
   Producer,
   type ProducerEvent,
   type ProducerOptions,
+  ProducerStoppedError,
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
@@ -419,7 +420,7 @@ benchTest("Producer hands over a batch as a delivery that is the batch", THREE, 
 
 benchTest("Producer halves what is too large, down to one record", { ...THREE, maxRecords: 5 }, async (bench) => {
   const { target, deadLetters, events, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   const tooLarge = fails(new DeliveryError({ reason: "too large", tooLarge: true, retryable: false }));
   // abcde, abc, ab, c (taken), de
   target.will(tooLarge, tooLarge, tooLarge, tooLarge);
@@ -461,7 +462,7 @@ benchTest("Producer sends only those records again that failed", { ...THREE, max
 
 benchTest("Producer puts aside what no retry can mend, before the batch is committed", THREE, async (bench) => {
   const { clock, buffer, target, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(fails(
     new DeliveryError({
       reason: "some",
@@ -494,7 +495,7 @@ benchTest("Producer puts aside what no retry can mend, before the batch is commi
 
 benchTest("Producer puts aside all of a delivery that is refused for good", THREE, async (bench) => {
   const { target, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(fails(new DeliveryError({ reason: "bad request", retryable: false })));
   await producer.putMany(["a", "b", "c", "d"]);
   await producer.flush();
@@ -510,7 +511,7 @@ benchTest("Producer puts aside all of a delivery that is refused for good", THRE
 for (const [bound, attempts] of [[{ maxAttempts: 3 }, 3], [{ maxElapsedMs: 350 }, 4]] as const) {
   benchTest(`Producer gives up when the retries are used up: ${JSON.stringify(bound)}`, ONE, async (bench) => {
     const { clock, target, deadLetters, make } = bench;
-    const producer = make({ retry: { firstDelayMs: 100, ...bound }, whenUndeliverable: deadLetters });
+    const producer = make({ retry: { firstDelayMs: 100, ...bound }, deadLetters });
     target.will(...Array.from({ length: attempts }, () => fails()));
     await producer.putMany(["a", "b"]);
     for (let i = 0; i < 12; i++) await pass(clock, 50);
@@ -547,7 +548,7 @@ benchTest("Producer waits before it sends halves when the target asks for that",
 
 benchTest("Producer tells what happens, and adds it up", { ...THREE, maxRecords: 2 }, async (bench) => {
   const { clock, target, events, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(
     fails(),
     fails(new DeliveryError({ reason: "too large", tooLarge: true })),
@@ -641,6 +642,22 @@ test("Producer goes on after a restart with the same ids, of parts as well", asy
   assertEquals(ids[2], [...ids[0], `${batchId}.3`]);
 });
 
+for (const whenUndeliverable of ["stop", "dead-letter", undefined] as const) {
+  const name = `Producer with a buffer for dead letters and whenUndeliverable ${whenUndeliverable ?? "by default"}`;
+  const stops = whenUndeliverable === "stop";
+  benchTest(`${name} ${stops ? "stops" : "goes on"}`, {}, async ({ buffer, target, deadLetters, make }) => {
+    const producer = make({ deadLetters, whenUndeliverable });
+    target.will(fails(new DeliveryError({ reason: "no such column", retryable: false })));
+    await producer.put("a");
+    const flushed = producer.flush();
+    if (stops) await assertRejects(() => flushed, ProducerStoppedError);
+    else await flushed;
+    await producer.close();
+    const kept = [deadLetters, buffer].map((one) => one.stats().pendingRecords);
+    assertEquals(kept, stops ? [0, 1] : [1, 0]);
+  });
+}
+
 /** Options that are refused, with a part of what is said. */
 const REFUSED: readonly (readonly [Record<string, unknown>, typeof TypeError | typeof RangeError, string])[] = [
   [{ buffer: undefined }, TypeError, "buffer must have a method put()"],
@@ -659,9 +676,11 @@ const REFUSED: readonly (readonly [Record<string, unknown>, typeof TypeError | t
   [{ retry: { maxAttempts: 0 } }, RangeError, "retry.maxAttempts must be"],
   [{ retry: { maxElapsedMs: Number.NaN } }, RangeError, "retry.maxElapsedMs must be"],
   [{ retry: { attempts: 3 } }, TypeError, "unknown option retry.attempts"],
-  [{ whenUndeliverable: "drop" }, TypeError, 'whenUndeliverable must be "stop" or a buffer, got "drop"'],
-  [{ whenUndeliverable: null }, TypeError, 'whenUndeliverable must be "stop" or a buffer, got null'],
-  [{ whenUndeliverable: {} }, TypeError, "whenUndeliverable must have a method put()"],
+  [{ whenUndeliverable: "drop" }, TypeError, 'whenUndeliverable must be one of "stop", "dead-letter", got "drop"'],
+  [{ whenUndeliverable: null }, TypeError, 'whenUndeliverable must be one of "stop", "dead-letter", got null'],
+  [{ whenUndeliverable: "dead-letter" }, TypeError, 'whenUndeliverable is "dead-letter", but there is no deadLetters'],
+  [{ deadLetters: "stop" }, TypeError, 'deadLetters must have a method put(), got "stop"'],
+  [{ deadLetters: {} }, TypeError, "deadLetters must have a method put()"],
   [{ clock: {} }, TypeError, "clock must have a method now()"],
   [{ random: 0.5 }, TypeError, "random must be a function"],
   [{ onEvent: "log" }, TypeError, "onEvent must be a function"],
@@ -675,7 +694,7 @@ test("Producer refuses wrong options, and names them", async () => {
     const options = { ...good, ...wrong } as unknown as ProducerOptions<string>;
     assertThrows(() => new Producer(options), type, `Cannot make a producer: ${text}`);
   }
-  const toItself = { ...good, whenUndeliverable: buffer } as unknown as ProducerOptions<string>;
+  const toItself = { ...good, deadLetters: buffer } as unknown as ProducerOptions<string>;
   assertThrows(() => new Producer(toItself), TypeError, "another buffer");
   assertThrows(
     () => new Producer(undefined as unknown as ProducerOptions<string>),
