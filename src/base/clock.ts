@@ -43,7 +43,7 @@ export interface TimerOptions {
    *
    * @default {false}
    */
-  readonly keepAlive?: boolean;
+  readonly keepAlive?: boolean | undefined;
 }
 
 /**

@@ -49,7 +49,7 @@ export interface Codec<T> {
    *
    * @default {0}
    */
-  readonly version?: number;
+  readonly version?: number | undefined;
   /** Makes the payload of `record`. The bytes are taken over at once: the caller may reuse them after the call. */
   encode(record: T): Uint8Array;
   /**
@@ -187,18 +187,18 @@ export interface JsonCodecOptions<T> {
   /**
    * Checks every record at put; what it returns is encoded. It must answer synchronously.
    */
-  readonly schema?: StandardSchema<T>;
+  readonly schema?: StandardSchema<T> | undefined;
   /**
    * The version of the records' shape; count it up when the shape changes.
    *
    * @default {0}
    */
-  readonly version?: number;
+  readonly version?: number | undefined;
   /**
    * Makes a record of today's shape from the parsed JSON of a payload that was put under another version. Without it
    * payloads of all versions are taken as they are.
    */
-  readonly migrate?: (payload: unknown, fromVersion: number) => T;
+  readonly migrate?: ((payload: unknown, fromVersion: number) => T) | undefined;
 }
 
 const SPACE = 0x20;

@@ -9,6 +9,9 @@
 /** Timers of all runtimes take 31 bits. */
 export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
+/** Options with every default filled in: no member is missing or `undefined`. */
+export type Complete<O> = { readonly [K in keyof O]-?: Exclude<O[K], undefined> };
+
 /** Throws unless `value` is a whole number in the range; `doing` is what can't be done with it. */
 export function checkInteger(
   name: string,

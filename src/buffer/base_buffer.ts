@@ -81,7 +81,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#admission = new AdmissionControl(store, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
-      onFull: () => options.listeners.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
+      onFull: () => options.listeners.tell({ type: "backlog-filled", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
     });
     this.#queue = new BatchQueue(store, options, { time, onRoom: () => this.#onRoom() });

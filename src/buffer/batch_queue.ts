@@ -211,7 +211,7 @@ export class BatchQueue<T> {
     this.#dropped += data.count;
     this.#goTo(this.#store.commitState.resume);
     this.#options.listeners.tell({
-      type: "drop",
+      type: "records-dropped",
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
       records: data.count,
       bytes: data.payloadBytes,

@@ -71,13 +71,13 @@ export interface RecoveryReport {
  *
  * function lineOf(event: BufferEvent): string | undefined {
  *   switch (event.type) {
- *     case "damage":
+ *     case "damage-found":
  *       return `lost sequences ${event.region.missing?.first} to ${event.region.missing?.last}`;
- *     case "drop":
+ *     case "records-dropped":
  *       return `dropped ${event.records} records, from sequence ${event.sequences.first} on`;
- *     case "full":
+ *     case "backlog-filled":
  *       return `full with ${event.backlogBytes} bytes`;
- *     case "warning":
+ *     case "warned":
  *     case "failed":
  *     case "reserve-used":
  *       return `${event.type}: ${event.error.message}`;
@@ -101,9 +101,9 @@ export interface RecoveryReport {
  */
 export type BufferEvent =
   | { readonly type: "recovered"; readonly report: RecoveryReport }
-  | { readonly type: "damage"; readonly region: DamagedRegion }
+  | { readonly type: "damage-found"; readonly region: DamagedRegion }
   | {
-    readonly type: "drop";
+    readonly type: "records-dropped";
     /** The dropped sequences. */
     readonly sequences: SequenceRange;
     /** How many records were dropped. */
@@ -111,7 +111,7 @@ export type BufferEvent =
     /** Their payload bytes. */
     readonly bytes: number;
   }
-  | { readonly type: "full"; readonly backlogBytes: number }
+  | { readonly type: "backlog-filled"; readonly backlogBytes: number }
   | { readonly type: "segment-created"; readonly segment: string }
   | { readonly type: "segment-removed"; readonly segment: string }
   /**
@@ -123,7 +123,7 @@ export type BufferEvent =
   | { readonly type: "reserve-restored"; readonly bytes: number }
   /** A sync has ended; `durationMs` is how long it took, all files of it together. */
   | { readonly type: "synced"; readonly durationMs: number }
-  | { readonly type: "warning"; readonly error: SluiceError }
+  | { readonly type: "warned"; readonly error: SluiceError }
   | { readonly type: "failed"; readonly error: SluiceError };
 
 /**

@@ -8,7 +8,7 @@
 
 import { stampClock } from "../base/clock.ts";
 import { isJsonCodec } from "../base/codec.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
@@ -78,13 +78,13 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * @default {1_000}
    */
-  readonly fsync?: Fsync;
+  readonly fsync?: Fsync | undefined;
   /**
    * A new segment is begun when a write would make the current one longer than this; 256 to 2^30.
    *
    * @default {16 MiB}
    */
-  readonly segmentBytes?: number;
+  readonly segmentBytes?: number | undefined;
   /**
    * The bytes that are kept back in files of their own, where overwriting a file may need space (btrfs, ZFS, APFS,
    * reflinks), and given up when the disk is full, so that batches are handed over and committed all the same; 2^18 to
@@ -95,14 +95,14 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * @default {1 MiB, where it may be needed}
    */
-  readonly reserveBytes?: number;
+  readonly reserveBytes?: number | undefined;
   /**
    * What to do about damaged records: `"quarantine"` sets the bytes aside, reports them and delivers the rest;
    * `"fail"` refuses with DamagedLogError, in `open()` or in the `emit()` that meets them.
    *
    * @default {"quarantine"}
    */
-  readonly onDamage?: OnDamage;
+  readonly onDamage?: OnDamage | undefined;
   /**
    * While something changes, the file `status.json` in the directory is written anew so often, in milliseconds, for
    * those who watch the buffer from outside: `top` of the command line, or a program of your own. 0: never; up to
@@ -110,13 +110,13 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * @default {1_000}
    */
-  readonly statusMs?: number;
+  readonly statusMs?: number | undefined;
   /**
    * Where the files are.
    *
    * @default {the file system of this runtime}
    */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
 /** The options that only a `FileBuffer` has. */
@@ -195,7 +195,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
 
 /** The options that only a `FileBuffer` has, complete and checked. */
 type OwnOptions =
-  & Required<
+  & Complete<
     Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
   >
   & { readonly reserveBytes: number | undefined };

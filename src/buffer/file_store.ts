@@ -140,7 +140,7 @@ export class FileStore implements RecordStore {
     const log = openLog(options, { ownership, recovered, quarantine, reserve, relay });
     const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
-    for (const region of recovered.damaged) options.tell({ type: "damage", region });
+    for (const region of recovered.damaged) options.tell({ type: "damage-found", region });
     options.tell({ type: "recovered", report: recovery });
     reserve.make();
     const { onChange } = options;
@@ -279,7 +279,7 @@ function openReserve(
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
-    onWarning: (error) => tell({ type: "warning", error }),
+    onWarning: (error) => tell({ type: "warned", error }),
   });
   reserve.adopt(names, { isNew: !names.some(isOfALog) });
   return reserve;
@@ -321,8 +321,8 @@ function openLog(
       onFailed: (error) => relay.listener?.onFailed(error),
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
-      onDamage: (region) => tell({ type: "damage", region }),
-      onWarning: (error) => tell({ type: "warning", error }),
+      onDamage: (region) => tell({ type: "damage-found", region }),
+      onWarning: (error) => tell({ type: "warned", error }),
     },
   });
 }
@@ -339,7 +339,7 @@ function openReader(
   const { path: directory, fileSystem, onDamage, tell } = options;
   const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!reported.has(region)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage-found", region });
   };
   const { uuid, resume } = recovered;
   const confirm = (): void => ownership.confirm();

@@ -60,52 +60,52 @@ export interface BufferOptions<T> {
    *
    * @default {jsonCodec()}
    */
-  readonly codec?: Codec<T>;
+  readonly codec?: Codec<T> | undefined;
   /**
    * A batch is full at this many records; 1 to 1,000,000.
    *
    * @default {1000}
    */
-  readonly maxRecords?: number;
+  readonly maxRecords?: number | undefined;
   /**
    * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
    *
    * @default {1_000_000}
    */
-  readonly maxBytes?: number;
+  readonly maxBytes?: number | undefined;
   /**
    * A batch is due this many milliseconds after its first record was put; 0 to 2^31 - 1.
    *
    * @default {5_000}
    */
-  readonly maxAgeMs?: number;
+  readonly maxAgeMs?: number | undefined;
   /**
    * The most bytes that one record's payload may have; 1 to 2^30.
    *
    * @default {16 MiB}
    */
-  readonly maxRecordBytes?: number;
+  readonly maxRecordBytes?: number | undefined;
   /**
    * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
    *
    * @default {1 GiB}
    */
-  readonly maxBacklogBytes?: number;
+  readonly maxBacklogBytes?: number | undefined;
   /**
    * What a put does when the backlog is full: `"reject"` throws BufferFullError, `"block"` waits for commits,
    * `"drop-oldest"` drops the oldest batch that is not in flight, counts it and reports it as an event.
    *
    * @default {"reject"}
    */
-  readonly whenFull?: WhenFull;
+  readonly whenFull?: WhenFull | undefined;
   /**
    * Time and timers.
    *
    * @default {systemClock}
    */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
-  readonly onEvent?: (event: BufferEvent) => void;
+  readonly onEvent?: ((event: BufferEvent) => void) | undefined;
 }
 
 /** Records of a batch: enough to make the cost of a batch small, few enough for the limits of most targets. */

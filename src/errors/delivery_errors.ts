@@ -70,7 +70,7 @@ export interface DeliveryErrorData {
    *
    * @default {true}
    */
-  readonly retryable?: boolean;
+  readonly retryable?: boolean | undefined;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
   /** The records that were not taken; all others were. Without it: none was, or nobody knows. */
@@ -80,7 +80,7 @@ export interface DeliveryErrorData {
    *
    * @default {false}
    */
-  readonly tooLarge?: boolean;
+  readonly tooLarge?: boolean | undefined;
 }
 
 /**

@@ -45,9 +45,9 @@ export class ErrorTypeCounter {
   }
 }
 
-function typeOf({ error, isTimeout, isAbandoned }: FailedAttempt): string {
-  if (isAbandoned) return "abandoned";
-  if (isTimeout) return "timeout";
+function typeOf({ error, timedOut, abandoned }: FailedAttempt): string {
+  if (abandoned) return "abandoned";
+  if (timedOut) return "timeout";
   if (error instanceof DeliveryError) {
     if (error.tooLarge) return "too_large";
     if (!error.retryable) return "refused";

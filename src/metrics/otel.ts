@@ -89,13 +89,13 @@ export interface InstrumentOptions {
    *
    * @default {no attribute}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
    * Attributes of every value besides.
    *
    * @default {none}
    */
-  readonly attributes?: Readonly<MetricAttributes>;
+  readonly attributes?: Readonly<MetricAttributes> | undefined;
 }
 
 const METER_METHODS: readonly (keyof MetricsMeter)[] = [
@@ -159,7 +159,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
   const errors = new Map<SluiceErrorCode, number>([["BUFFER_FAILED", 0]]);
   const leave = buffer.subscribe((event) => {
     if (event.type === "synced") syncs.record(event.durationMs / 1_000, attributes);
-    if (event.type !== "failed" && event.type !== "warning") return;
+    if (event.type !== "failed" && event.type !== "warned") return;
     const { code } = event.error;
     errors.set(code, 1 + (errors.get(code) ?? 0));
   });

@@ -93,13 +93,13 @@ export interface PrometheusSource {
    *
    * @default {no label}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
    * Labels of each of its lines besides; names as Prometheus allows them, without `__` or `sluice_` at the beginning.
    *
    * @default {none}
    */
-  readonly labels?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -124,7 +124,7 @@ export interface PrometheusOptions {
    *
    * @default {Date.now()}
    */
-  readonly now?: number;
+  readonly now?: number | undefined;
 }
 
 /** A source with its labels, as they stand in the page. */

@@ -125,7 +125,7 @@ export class DeadLetters<T> {
       if (left.length === 0) return true;
       if (shutdown.stopping.aborted) return false;
       if (!mayPass(error)) throw stopped(left, error);
-      reporter.tell({ type: "buffer-error", what: "dead-letter", error });
+      reporter.tell({ type: "buffer-call-failed", what: "dead-letter", error });
       if (!await backoff.waitForBuffer(tries)) return false;
     }
   }
@@ -143,7 +143,7 @@ export class DeadLetters<T> {
       }
       refused.delete(letter);
       const { key, batchId, sequence, error } = letter;
-      this.#parts.reporter.tell({ type: "dead-letter", key, batchId, sequence, error });
+      this.#parts.reporter.tell({ type: "dead-lettered", key, batchId, sequence, error });
     };
     const outcome = await runAttempt((signal) => Promise.all(letters.map((one) => put(one, signal))), this.#parts);
     const isSilent = firstError === undefined && outcome.kind !== "done";

@@ -19,7 +19,7 @@ import { errorText } from "../errors/text.ts";
  *
  * function lineOf(event: ProducerEvent): string {
  *   switch (event.type) {
- *     case "attempt":
+ *     case "attempt-started":
  *       return `attempt ${event.attempt} at ${event.records} records`;
  *     case "attempt-failed":
  *       return `failed: ${event.error instanceof Error ? event.error.message : event.error}`;
@@ -35,7 +35,7 @@ import { errorText } from "../errors/text.ts";
  *   send(_, { attempt }) {
  *     if (attempt === 1) throw new Error("no answer");
  *   },
- *   retry: { firstDelayMs: 0 }, // else there is a "backoff" in between
+ *   retry: { firstDelayMs: 0 }, // else there is a "backoff-started" in between
  *   onEvent: (event) => lines.push(lineOf(event)),
  * });
  * await producer.putMany(["a", "b"]);
@@ -49,14 +49,14 @@ import { errorText } from "../errors/text.ts";
 export type ProducerEvent =
   | {
     /** A delivery is being sent. */
-    readonly type: "attempt";
+    readonly type: "attempt-started";
     readonly id: string;
     readonly batchId: string;
     readonly records: number;
     /** Counts the attempts at this delivery, from 1. */
     readonly attempt: number;
     /** Whether all of its records were sent before, by this producer and with other ones perhaps. */
-    readonly isRetry: boolean;
+    readonly retry: boolean;
   }
   | {
     /** The target has taken all of a delivery. */
@@ -78,13 +78,13 @@ export type ProducerEvent =
     readonly error: unknown;
     /** How long the attempt took, or was waited for. */
     readonly durationMs: number;
-    readonly isTimeout: boolean;
+    readonly timedOut: boolean;
     /** It didn't answer its signal either, and may still be running. */
-    readonly isAbandoned: boolean;
+    readonly abandoned: boolean;
   }
   | {
     /** Nothing is tried for a while: of the delivery `id`, or without one of something that a buffer has to do. */
-    readonly type: "backoff";
+    readonly type: "backoff-started";
     readonly id: string | undefined;
     readonly delayMs: number;
     /** Wall time of its end: milliseconds since 1970. */
@@ -94,17 +94,17 @@ export type ProducerEvent =
   | { readonly type: "halved"; readonly id: string; readonly halves: readonly [string, string] }
   /** A record that no retry can mend is in the dead-letter buffer; `key` is its key there. */
   | {
-    readonly type: "dead-letter";
+    readonly type: "dead-lettered";
     readonly key: string;
     readonly batchId: string;
     readonly sequence: number;
     readonly error: string;
   }
   /** A buffer could not do its part, and is asked again later. */
-  | { readonly type: "buffer-error"; readonly what: "emit" | "commit" | "dead-letter"; readonly error: unknown }
+  | { readonly type: "buffer-call-failed"; readonly what: "emit" | "commit" | "dead-letter"; readonly error: unknown }
   | { readonly type: "committed"; readonly batchId: string; readonly records: number }
   /** A batch was gone when it was to be committed: somebody has cleared the buffer, or committed it. */
-  | { readonly type: "gone"; readonly batchId: string }
+  | { readonly type: "commit-skipped"; readonly batchId: string }
   | { readonly type: "stopped"; readonly error: SluiceError }
   | { readonly type: "closed" };
 
@@ -213,28 +213,28 @@ export class Reporter {
 /** The figures that an event changes. */
 function countsAfter(counts: Counts, event: ProducerEvent, now: number): Partial<Counts> {
   switch (event.type) {
-    case "attempt":
-      return { attempts: counts.attempts + 1, retries: counts.retries + (event.isRetry ? 1 : 0) };
+    case "attempt-started":
+      return { attempts: counts.attempts + 1, retries: counts.retries + (event.retry ? 1 : 0) };
     case "delivered":
       return { deliveredRecords: counts.deliveredRecords + event.records };
     case "attempt-failed":
       return {
         failedAttempts: counts.failedAttempts + 1,
-        timeouts: counts.timeouts + (event.isTimeout ? 1 : 0),
-        abandoned: counts.abandoned + (event.isAbandoned ? 1 : 0),
+        timeouts: counts.timeouts + (event.timedOut ? 1 : 0),
+        abandoned: counts.abandoned + (event.abandoned ? 1 : 0),
         deliveredRecords: counts.deliveredRecords + event.taken,
         lastError: errorAt(event.error, now),
       };
     case "halved":
       return { halved: counts.halved + 1 };
-    case "dead-letter":
+    case "dead-lettered":
       return { deadLetters: counts.deadLetters + 1 };
     case "committed":
       return {
         committedBatches: counts.committedBatches + 1,
         committedRecords: counts.committedRecords + event.records,
       };
-    case "buffer-error":
+    case "buffer-call-failed":
     case "stopped":
       return { lastError: errorAt(event.error, now) };
     default:

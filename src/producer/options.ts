@@ -6,7 +6,7 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
@@ -58,20 +58,20 @@ export interface ProducerOptions<T> {
    *
    * @default {1}
    */
-  readonly maxInFlight?: number;
+  readonly maxInFlight?: number | undefined;
   /**
    * When a delivery that failed is sent again.
    *
    * @default {for ever, at most 30 seconds apart}
    */
-  readonly retry?: RetryOptions;
+  readonly retry?: RetryOptions | undefined;
   /**
    * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't answer for
    * as long again, it is left alone and the next attempt begins, although it may be running still.
    *
    * @default {30_000}
    */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /**
    * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. It stays its opener's: the producer doesn't
    * close it.
@@ -92,21 +92,21 @@ export interface ProducerOptions<T> {
    *
    * @default {5_000}
    */
-  readonly closeTimeoutMs?: number;
+  readonly closeTimeoutMs?: number | undefined;
   /**
    * Time and timers of attempts and retries. When a batch is due is the buffer's clock's business.
    *
    * @default {systemClock}
    */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /**
    * Chance, for the time between retries: at least 0 and below 1.
    *
    * @default {Math.random}
    */
-  readonly random?: () => number;
+  readonly random?: (() => number) | undefined;
   /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
-  readonly onEvent?: (event: ProducerEvent) => void;
+  readonly onEvent?: ((event: ProducerEvent) => void) | undefined;
 }
 
 /**
@@ -134,7 +134,7 @@ export interface ProducerOptions<T> {
  */
 export interface FlushOptions {
   /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -171,12 +171,12 @@ export interface FlushOptions {
  */
 export interface CloseOptions {
   /** Ends the grace of running attempts: their signals are aborted at once. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The options, complete and checked. */
 export type ResolvedProducerOptions<T> =
-  & Omit<Required<ProducerOptions<T>>, "retry" | "whenUndeliverable" | "onEvent">
+  & Omit<Complete<ProducerOptions<T>>, "retry" | "deadLetters" | "whenUndeliverable" | "onEvent">
   & {
     readonly retry: RetryPolicy;
     readonly deadLetters: RecordBuffer<DeadLetter<T>> | undefined;

@@ -353,7 +353,7 @@ export class Producer<T> implements AsyncDisposable {
         if (this.#shutdown.stopping.aborted) sending.state = "left";
         return;
       }
-      this.#reporter.tell({ type: "gone", batchId: batch.id });
+      this.#reporter.tell({ type: "commit-skipped", batchId: batch.id });
     }
     this.#bufferFailures = 0;
     this.#inFlight.shift();
@@ -365,7 +365,7 @@ export class Producer<T> implements AsyncDisposable {
   async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
     if (this.#shutdown.stopping.aborted) return;
     if (!mayPass(error)) return this.#stop(error);
-    this.#reporter.tell({ type: "buffer-error", what, error });
+    this.#reporter.tell({ type: "buffer-call-failed", what, error });
     await this.#backoff.waitForBuffer(++this.#bufferFailures);
   }
 

@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { Complete } from "../base/validation.ts";
 import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
 
 /**
@@ -46,30 +47,30 @@ export interface RetryOptions {
    *
    * @default {100}
    */
-  readonly firstDelayMs?: number;
+  readonly firstDelayMs?: number | undefined;
   /**
    * What the bound never exceeds, in milliseconds; 0 to 2^31 - 1.
    *
    * @default {30_000}
    */
-  readonly maxDelayMs?: number;
+  readonly maxDelayMs?: number | undefined;
   /**
    * A record that was sent so often is undeliverable; from 1. Counted from the start of the process.
    *
    * @default {Infinity}
    */
-  readonly maxAttempts?: number;
+  readonly maxAttempts?: number | undefined;
   /**
    * A record is undeliverable so many milliseconds after its first attempt, counted from the start of the process. The
    * last attempt is made when they are over; from 0.
    *
    * @default {Infinity}
    */
-  readonly maxElapsedMs?: number;
+  readonly maxElapsedMs?: number | undefined;
 }
 
 /** {@linkcode RetryOptions}, complete. */
-export type RetryPolicy = Required<RetryOptions>;
+export type RetryPolicy = Complete<RetryOptions>;
 
 /** What is known when something has failed. */
 export interface Failure {

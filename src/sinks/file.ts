@@ -87,13 +87,13 @@ export interface FileSinkOptions<T> extends LineOptions<T> {
    *
    * @default {10_000}
    */
-  readonly knownIds?: number;
+  readonly knownIds?: number | undefined;
   /**
    * Where the files are.
    *
    * @default {this runtime's}
    */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
 /**

@@ -152,7 +152,7 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    *
    * @default {"POST"}
    */
-  readonly method?: "POST" | "PUT" | "PATCH";
+  readonly method?: "POST" | "PUT" | "PATCH" | undefined;
   /**
    * Header fields besides, or what makes them for each attempt, such as one with a token of now. They win over the
    * sink's own Content-Type.
@@ -161,54 +161,54 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    */
   readonly headers?:
     | HeadersInit
-    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>);
+    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>)
+    | undefined;
   /**
    * Makes the whole body of a delivery, instead of lines: the same for the same delivery, always.
    *
    * @default {lines of NDJSON}
    */
-  readonly body?: (delivery: Delivery<T>) => string | Uint8Array;
+  readonly body?: ((delivery: Delivery<T>) => string | Uint8Array) | undefined;
   /**
    * The body's type.
    *
    * @default {"application/x-ndjson"}
    */
-  readonly contentType?: string;
+  readonly contentType?: string | undefined;
   /**
    * Compresses the body and says so by Content-Encoding; the server must understand it.
    *
    * @default {false}
    */
-  readonly gzip?: boolean;
+  readonly gzip?: boolean | undefined;
   /**
    * Reads out of an answer that counts as `"ok"` which records were not taken, as the answers to Elasticsearch's `_bulk`
    * list them. None: an empty array.
    *
    * @default {all were taken}
    */
-  readonly failures?: (
-    answer: HttpAnswer,
-    delivery: Delivery<T>,
-  ) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>;
+  readonly failures?:
+    | ((answer: HttpAnswer, delivery: Delivery<T>) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>)
+    | undefined;
   /**
    * Says what an answer means where the table at the head of this module is wrong for a server; `undefined` leaves it
    * to the table.
    *
    * @default {the table}
    */
-  readonly verdict?: (answer: HttpAnswer) => HttpVerdict | undefined;
+  readonly verdict?: ((answer: HttpAnswer) => HttpVerdict | undefined) | undefined;
   /**
    * Sends a request.
    *
    * @default {the global fetch}
    */
-  readonly fetch?: (url: URL, init: RequestInit) => Promise<Response>;
+  readonly fetch?: ((url: URL, init: RequestInit) => Promise<Response>) | undefined;
   /**
    * The time that a date in Retry-After is held against.
    *
    * @default {systemClock}
    */
-  readonly clock?: Pick<Clock, "now">;
+  readonly clock?: Pick<Clock, "now"> | undefined;
 }
 
 /** Of an answer that is no success: enough for the reason. */

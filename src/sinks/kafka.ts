@@ -199,14 +199,14 @@ export interface KafkaSinkOptions<T> {
    *
    * @default {nothing: the batch's id as the key, the payload as the value}
    */
-  readonly message?: (record: T, identity: KafkaIdentity) => Partial<KafkaMessage>;
+  readonly message?: ((record: T, identity: KafkaIdentity) => Partial<KafkaMessage>) | undefined;
   /**
    * Which replicas must have the messages: -1, all that are in sync, or 1, the leader, which loses them if it dies right
    * then. Only for `kafkajs`: `@confluentinc/kafka-javascript` wants it when the producer is made.
    *
    * @default {the client's: -1 in both}
    */
-  readonly acks?: -1 | 1;
+  readonly acks?: -1 | 1 | undefined;
 }
 
 /**

@@ -174,9 +174,9 @@ export interface NatsSinkOptions<T> {
    *
    * @default {"fail"}
    */
-  readonly whenUnknown?: "fail" | "resend";
+  readonly whenUnknown?: "fail" | "resend" | undefined;
   /** Is told of every delivery that the stream has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

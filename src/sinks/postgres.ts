@@ -76,15 +76,15 @@ export interface PostgresSinkOptions<T> {
    *
    * @default {batch_id, sequence, and record with the record as JSON}
    */
-  readonly row?: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>;
+  readonly row?: ((record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>) | undefined;
   /**
    * Columns of the unique key that tells a record from all others; a unique index on exactly these must be there.
    *
    * @default {["batch_id", "sequence"]}
    */
-  readonly key?: readonly string[];
+  readonly key?: readonly string[] | undefined;
   /** Is told of every delivery that the table has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
@@ -318,9 +318,9 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
    *
    * @default {"sluice_delivered"}
    */
-  readonly delivered?: PostgresTable;
+  readonly delivered?: PostgresTable | undefined;
   /** Is told of every delivery that is committed. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

@@ -21,8 +21,6 @@
  * @module
  */
 
-import type { BufferOptions } from "../buffer/options.ts";
-
 /**
  * What a target takes at once, and what it counts.
  *
@@ -81,7 +79,7 @@ export interface TargetLimits {
  * await buffer.close();
  * ```
  */
-export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBytes" | "maxRecordBytes">>;
+export type Preset = Readonly<Record<"maxRecords" | "maxBytes" | "maxRecordBytes", number>>;
 
 /**
  * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 5 MiB for the request including partition keys, 1 MiB for a

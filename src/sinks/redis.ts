@@ -166,15 +166,17 @@ export interface RedisSinkOptions<T> {
    *
    * @default {"{<stream>}:delivered"}
    */
-  readonly notes?: string;
+  readonly notes?: string | undefined;
   /**
    * Names and values of the entry for a record; at least one, and the same for the same record.
    *
    * @default {one field `data` with the payload}
    */
-  readonly fields?: (record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>;
+  readonly fields?:
+    | ((record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>)
+    | undefined;
   /** Is told of every delivery that the stream has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

@@ -1037,7 +1037,7 @@ function testStats(suite: Suite, subject: Subject): void {
       const dropped: string[] = [];
       const listen = (name: string) =>
         buffer.subscribe((event) => {
-          if (event.type !== "drop") return;
+          if (event.type !== "records-dropped") return;
           dropped.push(`${name}${event.sequences.first}`);
           throw new Error("from a listener");
         });

@@ -231,7 +231,7 @@ test("FileBuffer goes on, and tells nobody, whatever happens to status.json; and
       isBroken = true;
       await buffer.put("b");
       await buffer.close();
-      assertEquals(events.filter(({ type }) => type === "warning" || type === "failed"), []);
+      assertEquals(events.filter(({ type }) => type === "warned" || type === "failed"), []);
     }
   }
 });
@@ -339,7 +339,7 @@ test("status.json keeps ten kinds of problems, counts each, and cuts long messag
   for (let i = 0; i < 36; i++) {
     const error = FileSystemError.from({ errno: "EIO", operation: "remove", path: "/p".repeat(500) });
     Object.defineProperty(error, "code", { value: `CODE_${i % 12}` });
-    status.note({ type: "warning", error });
+    status.note({ type: "warned", error });
     clock.advance(10);
   }
   status.close();

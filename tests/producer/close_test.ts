@@ -279,7 +279,7 @@ benchTest("Producer.close() can be called by send(), by a listener, and in the t
   await atOnce.close();
   assertEquals(target.records, []);
 
-  const byListener = make({ onEvent: (event) => event.type === "attempt" && void byListener.close() });
+  const byListener = make({ onEvent: (event) => event.type === "attempt-started" && void byListener.close() });
   await turnLoop();
   await byListener.close();
   assertEquals(target.records, ["a"]);

@@ -333,7 +333,7 @@ benchTest(
     await flushed;
     await producer.flush();
     assertEquals(target.records, ["a", "b", "d"]);
-    assertEquals(typesOf(events).filter((type) => type === "gone").length, 2);
+    assertEquals(typesOf(events).filter((type) => type === "commit-skipped").length, 2);
     assertEquals(producer.stats().committedRecords, 1);
   },
 );
@@ -558,15 +558,22 @@ benchTest("Producer tells what happens, and adds it up", { ...THREE, maxRecords:
   await pass(clock, 100);
   await producer.close();
   assertEquals(typesOf(events), [
-    ...["attempt", "attempt-failed", "backoff"],
-    ...["attempt", "attempt-failed", "halved"],
-    ...["attempt", "attempt-failed", "dead-letter"],
-    ...["attempt", "delivered", "committed", "closed"],
+    ...["attempt-started", "attempt-failed", "backoff-started"],
+    ...["attempt-started", "attempt-failed", "halved"],
+    ...["attempt-started", "attempt-failed", "dead-lettered"],
+    ...["attempt-started", "delivered", "committed", "closed"],
   ]);
   const batchId = target.calls[0].id;
   const until = clock.now();
-  assertEquals(events[2], { type: "backoff", id: batchId, delayMs: 100, until });
-  assertEquals(events[6], { type: "attempt", id: `${batchId}.1`, batchId, records: 1, attempt: 1, isRetry: false });
+  assertEquals(events[2], { type: "backoff-started", id: batchId, delayMs: 100, until });
+  assertEquals(events[6], {
+    type: "attempt-started",
+    id: `${batchId}.1`,
+    batchId,
+    records: 1,
+    attempt: 1,
+    retry: false,
+  });
   assertEquals(events.at(-2), { type: "committed", batchId, records: 2 });
   assertEquals(producer.stats(), {
     state: "closed",
@@ -607,7 +614,7 @@ benchTest("Producer.subscribe() tells a listener until it leaves", ONE, async ({
   const leave = producer.subscribe((event) => types.push(event.type));
   await producer.put("a");
   await producer.flush();
-  assertEquals(types, ["attempt", "delivered", "committed"]);
+  assertEquals(types, ["attempt-started", "delivered", "committed"]);
   leave();
   await producer.put("b");
   await producer.flush();

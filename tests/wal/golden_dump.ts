@@ -52,7 +52,7 @@ export async function dump(path: string, { codec, maxRecords }: DumpOptions): Pr
     path,
     codec: CODECS[codec],
     maxRecords,
-    onEvent: (event) => event.type === "damage" && damage.push(event.region),
+    onEvent: (event) => event.type === "damage-found" && damage.push(event.region),
   });
   const { durationMs: _, ...recovery } = buffer.recovery;
   const known = damage.splice(0).length;

@@ -72,7 +72,7 @@ async function live(fileSystem: Parameters<typeof openLog>[0], life: Life, fsync
   await turn();
   await put("the last");
   await attempt(() => buffer.close());
-  for (const event of events) if (event.type === "warning" || event.type === "failed") life.warnings.push(event.error);
+  for (const event of events) if (event.type === "warned" || event.type === "failed") life.warnings.push(event.error);
   assertEquals(clock.timers, [], "timers left");
 }
 

@@ -43,7 +43,7 @@ export interface WriteOptions {
    *
    * @default {false}
    */
-  readonly untilTaken?: boolean;
+  readonly untilTaken?: boolean | undefined;
 }
 
 /**

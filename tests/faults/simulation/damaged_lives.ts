@@ -104,7 +104,7 @@ class DamagedLives {
 
   #look({ buffer, events }: OpenLog, after: string): void {
     for (const event of events.slice(this.#heard)) {
-      if (event.type === "damage") this.#miss(event.region.missing, "an event");
+      if (event.type === "damage-found") this.#miss(event.region.missing, "an event");
     }
     this.#heard = events.length;
     const { lost } = KnownLosses.read(this.#files, `${DIRECTORY}/quarantine`);

@@ -302,13 +302,13 @@ export class Life {
     const { model, trace, disk } = this.#world;
     if ("error" in event) this.#world.told.push(event.error);
     // A drop that was made durable is one, whatever came then.
-    if (disk.isDead && event.type !== "drop") return;
+    if (disk.isDead && event.type !== "records-dropped") return;
     switch (event.type) {
-      case "damage":
+      case "damage-found":
         trace(() => `damage: ${JSON.stringify(event.region)}`);
         if (event.region.missing !== undefined) model.miss(event.region.missing);
         break;
-      case "drop":
+      case "records-dropped":
         trace(() => `drop ${event.sequences.first}-${event.sequences.last}`);
         assertEquals(event.records, event.sequences.last - event.sequences.first + 1, "dropped records");
         model.drop({ ...event.sequences, isSafe: this.options.fsync === "always" });
@@ -319,7 +319,7 @@ export class Life {
         trace(() => `failed: ${describeError(event.error)}`);
         this.#hasFailed = true;
         break;
-      case "warning": {
+      case "warned": {
         trace(() => `warning: ${describeError(event.error)}`);
         // There may be no room for the reserve.
         const isReason = disk.faults > 0 || (disk.copiesOnWrite && disk.isLimited && event.error.code === "NO_SPACE");

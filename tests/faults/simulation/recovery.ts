@@ -151,7 +151,7 @@ async function openCopy(
     statusMs: 0,
     onDamage,
     onEvent(event) {
-      if (event.type === "damage") damaged.push(event.region);
+      if (event.type === "damage-found") damaged.push(event.region);
     },
   });
   return { buffer, damaged };
