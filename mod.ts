@@ -40,6 +40,8 @@ export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
 export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";
 export type { SequenceRange } from "./src/base/sequences.ts";
+// Not to be extended: FileBuffer and MemoryBuffer inherit their methods from it, and `deno doc --lint` refuses a public class
+// with a private base.
 export { BaseBuffer } from "./src/buffer/base_buffer.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";

@@ -186,6 +186,8 @@ export type StandardResult<T> =
 export interface JsonCodecOptions<T> {
   /**
    * Checks every record at put; what it returns is encoded. It must answer synchronously.
+   *
+   * @default {none: records are encoded as they are}
    */
   readonly schema?: StandardSchema<T> | undefined;
   /**
@@ -197,6 +199,8 @@ export interface JsonCodecOptions<T> {
   /**
    * Makes a record of today's shape from the parsed JSON of a payload that was put under another version. Without it
    * payloads of all versions are taken as they are.
+   *
+   * @default {none}
    */
   readonly migrate?: ((payload: unknown, fromVersion: number) => T) | undefined;
 }

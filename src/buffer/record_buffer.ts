@@ -124,7 +124,11 @@ export interface BatchesOptions {
    * @default {false}
    */
   readonly flush?: boolean | undefined;
-  /** How long a batch that the loop has not committed rests before it is yielded again. */
+  /**
+   * The pauses before a batch that the loop has not committed is yielded again.
+   *
+   * @default {{ firstDelayMs: 100, maxDelayMs: 30_000 }}
+   */
   readonly redelivery?: RedeliveryOptions | undefined;
 }
 

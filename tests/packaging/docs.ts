@@ -7,6 +7,7 @@
 
 import { stripVTControlCharacters } from "node:util";
 import { documentationFaults, documentedFiles, examplesOf, faultOf } from "./doc_examples.ts";
+import { namingFaults } from "./public_names.ts";
 
 const root = decodeURIComponent(new URL("../..", import.meta.url).pathname).replace(/^\/(?=[A-Z]:)/, "");
 
@@ -35,6 +36,7 @@ const faults = [
   ...linted.faults,
   ...built.faults,
   ...documentationFaults(JSON.parse(stdout)),
+  ...namingFaults(JSON.parse(stdout).nodes),
   ...examples.flatMap((example) => {
     const fault = faultOf(example);
     return fault === undefined ? [] : [`${example.file}:${example.line}: the example ${fault}`];
