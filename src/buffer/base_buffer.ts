@@ -1,10 +1,10 @@
 /**
- * The machine that all buffers share: who may call, who takes turns, who waits. It keeps no record itself; a `RecordStore`
- * below it does. What gets in is for `admission_control.ts` to decide, what is handed over for `batch_queue.ts`.
+ * What all buffers share: state checks, mutual exclusion, waiting. Records are kept by a `RecordStore` below it;
+ * `admission_control.ts` admits puts, `batch_queue.ts` hands over batches.
  *
  * Guarantees, and how:
  * - emit, commit, clear and drops take turns, so that each sees the state that the one before has left.
- * - Whoever waits is woken by what it waits for (records, age, space, close, failure), never by polling.
+ * - Waits are event-driven (records, age, space, close, failure); nothing polls.
  * - No timer keeps the process alive, except while somebody waits for records to grow old: they are to be sent.
  *
  * @module
@@ -39,7 +39,9 @@ export interface BufferDeps<T> {
 /**
  * Common base of {@linkcode FileBuffer} and {@linkcode MemoryBuffer}, which differ in where records are kept.
  *
- * @example Tell a buffer from other things that are to be closed
+ * @typeParam T The records of the buffer.
+ *
+ * @example Tell buffers from other resources
  * ```ts
  * import { BaseBuffer, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -48,7 +50,7 @@ export interface BufferDeps<T> {
  * const buffers = resources.filter((one) => one instanceof BaseBuffer);
  * assertEquals(buffers.length, 2);
  * for (const buffer of buffers) {
- *   await buffer.flush(); // what every buffer can do
+ *   await buffer.flush(); // a method of every buffer
  *   await buffer.close();
  *   await assertRejects(() => buffer.put("too late"));
  * }
@@ -191,7 +193,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#onRoom();
   }
 
-  /** The figures of now; see {@linkcode BufferStats}. */
+  /** Counts without I/O; see {@linkcode RecordBuffer.stats}. */
   stats(): BufferStats {
     const { end } = this.#store;
     const { pending, inFlight, figures: queue } = this.#queue;
@@ -310,7 +312,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #onRejected(puts: number): void {
     this.#countRejected(puts);
-    // The backlog is smaller again, so whoever waits may fit; not from within the write that has just failed.
+    // The backlog is smaller again, so a waiting put may fit; not from within the write that has just failed.
     queueMicrotask(() => {
       if (this.#closing === undefined && this.#store.failure === undefined) this.#admission.pump();
     });

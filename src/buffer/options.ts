@@ -1,5 +1,5 @@
 /**
- * The options that all buffers share. `resolved_options.ts` checks them.
+ * The options that all buffers share: their meaning, defaults and limits, and their check.
  *
  * @module
  */
@@ -10,49 +10,13 @@ import { Listeners } from "../base/listeners.ts";
 import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { BufferEvent } from "./events.ts";
 
-/**
- * What to do with a put that doesn't fit the backlog.
- *
- * @example Keep the newest records, and know what that costs
- * ```ts
- * import { MemoryBuffer, type WhenFull } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const whenFull: WhenFull = "drop-oldest"; // right for samples, wrong for payments
- * const buffer = await MemoryBuffer.open<number>({ whenFull, maxBacklogBytes: 100, maxRecords: 5 });
- * for (let sample = 1; sample <= 100; sample++) await buffer.put(sample);
- *
- * const { dropped, rejected, pendingRecords } = buffer.stats();
- * assertEquals([rejected, dropped + pendingRecords], [0, 100]);
- * const kept: number[] = [];
- * for await (const batch of buffer.batches({ flush: true })) {
- *   kept.push(...batch);
- *   await buffer.commit(batch);
- * }
- * assertEquals(kept.at(-1), 100);
- * await buffer.close();
- * ```
- */
+/** What to do with a put that doesn't fit the backlog. */
 export type WhenFull = "reject" | "block" | "drop-oldest";
 
 /**
  * Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option.
  *
- * @example The same options for the program and for its tests
- * ```ts
- * import { type BufferOptions, FileBuffer, MemoryBuffer } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const options: BufferOptions<{ page: string }> = { maxRecords: 2, maxAgeMs: 1_000, maxRecordBytes: 64 * 1024 };
- *
- * const disk = { path: "/events.wal", fileSystem: new MemoryFileSystem() }; // in the program: a path alone
- * for (const buffer of [await FileBuffer.open({ ...disk, ...options }), await MemoryBuffer.open(options)]) {
- *   await buffer.putMany([{ page: "/" }, { page: "/about" }, { page: "/" }]);
- *   assertEquals((await buffer.emit()).length, 2);
- *   await buffer.close();
- * }
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface BufferOptions<T> {
   /**
@@ -104,7 +68,7 @@ export interface BufferOptions<T> {
    * @default {systemClock}
    */
   readonly clock?: Clock | undefined;
-  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
+  /** Called with every event, synchronously, so it must be quick; an error that it throws is ignored. */
   readonly onEvent?: ((event: BufferEvent) => void) | undefined;
 }
 
@@ -151,14 +115,14 @@ export interface ResolvedOptions<T> {
   readonly maxBacklogBytes: number;
   readonly whenFull: WhenFull;
   readonly clock: Clock;
-  /** Those who want to know what happens. */
+  /** Listeners for events. */
   readonly listeners: Listeners<BufferEvent>;
 }
 
 /**
  * Completes the shared options.
  *
- * @param known Names of the options that the buffer has besides; any other is a mistake.
+ * @param known Names of further options of this buffer; any other is a mistake.
  * @throws {TypeError} for a value of the wrong type or an unknown option.
  * @throws {RangeError} for a number out of range.
  */

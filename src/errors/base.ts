@@ -4,24 +4,7 @@
  * @module
  */
 
-/**
- * The codes of all {@linkcode SluiceError}s.
- *
- * @example Which failures are worth a second try
- * ```ts
- * import { SluiceError, type SluiceErrorCode, MemoryBuffer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const LATER: readonly SluiceErrorCode[] = ["BUFFER_FULL", "NO_SPACE"]; // a typing error doesn't compile
- * const mayTryAgain = (error: unknown) => error instanceof SluiceError && LATER.includes(error.code);
- *
- * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 20 });
- * await buffer.put("fits");
- * assertEquals(await buffer.put("fits no more").catch(mayTryAgain), true);
- * await buffer.close();
- * assertEquals(await buffer.put("too late").catch(mayTryAgain), false);
- * ```
- */
+/** The codes of all {@linkcode SluiceError}s. */
 export type SluiceErrorCode =
   | "BATCH_MISMATCH"
   | "BUFFER_CLOSED"
@@ -69,7 +52,12 @@ export abstract class SluiceError extends Error {
   /** What happened, as a literal to branch on. */
   abstract readonly code: SluiceErrorCode;
 
-  /** Creates the error; `cause` is what the runtime or the user's code threw. */
+  /**
+   * Creates the error.
+   *
+   * @param message What could not be done, to what, and why.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;

@@ -78,7 +78,11 @@ export class NoBatchBehindError extends SluiceError {
   /** How many batches are in flight. */
   readonly inFlightBatches: number;
 
-  /** Creates the error from the reason and what is in flight. */
+  /**
+   * Creates the error.
+   *
+   * @param data The reason, the id of the last batch in flight, and how many are in flight.
+   */
   constructor(data: {
     reason: "no-records" | "in-flight-limit" | "dropped-records";
     batchId: string | undefined;
@@ -126,7 +130,11 @@ export class BufferFullError extends SluiceError {
   /** The option `maxBacklogBytes`. */
   readonly maxBacklogBytes: number;
 
-  /** Creates the error from the three sizes. */
+  /**
+   * Creates the error.
+   *
+   * @param sizes Bytes of backlog: what the put needed, what was taken, and the most allowed.
+   */
   constructor(sizes: { neededBytes: number; backlogBytes: number; maxBacklogBytes: number }) {
     super(
       `Cannot put ${sizes.neededBytes} bytes: ${sizes.backlogBytes} of ${sizes.maxBacklogBytes} backlog bytes are taken`,
@@ -157,30 +165,17 @@ export class BufferClosedError extends SluiceError {
   /** Always `"BUFFER_CLOSED"`. */
   readonly code = "BUFFER_CLOSED";
 
-  /** Creates the error; `verb` is what was asked for. */
+  /**
+   * Creates the error.
+   *
+   * @param verb What was asked for, such as `"put"`.
+   */
   constructor(verb: string) {
     super(`Cannot ${verb}: the buffer is closed`);
   }
 }
 
-/**
- * Who holds a buffer's lock, as far as it could be read.
- *
- * @example Say who has the buffer
- * ```ts
- * import { BufferLockedError, FileBuffer, type LockOwner } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertMatch, assertRejects } from "@std/assert";
- *
- * const nameOf = (owner: LockOwner | undefined) => owner ? `${owner.runtime}, process ${owner.pid}` : "unknown";
- *
- * const options = { path: "/events.wal", fileSystem: new MemoryFileSystem() };
- * const mine = await FileBuffer.open(options);
- * const error = await assertRejects(() => FileBuffer.open(options), BufferLockedError);
- * assertMatch(nameOf(error.owner), /^memory, process \d+$/); // on a disk: deno, bun or node
- * await mine.close();
- * ```
- */
+/** Who holds a buffer's lock, as far as it could be read. */
 export interface LockOwner {
   /** Process id, in the owner's own namespace: a hint for people, never used to decide. */
   readonly pid: number;
@@ -227,7 +222,13 @@ export class BufferLockedError extends SluiceError {
   /** The owner, if it could be read. */
   readonly owner: LockOwner | undefined;
 
-  /** Creates the error for the buffer at `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param owner Who holds the lock, if that could be read.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(path: string, owner: LockOwner | undefined, options?: ErrorOptions) {
     const by = owner ? `by ${owner.runtime} process ${owner.pid} since ${owner.openedAt}` : "by another owner";
     super(`Cannot open buffer "${path}": it is locked ${by}`, options);
@@ -271,7 +272,13 @@ export class BufferFailedError extends SluiceError {
   /** The buffer's directory. */
   readonly path: string;
 
-  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param cause The first failure.
+   * @param reason Completes the message.
+   */
   constructor(path: string, cause: unknown, reason = "an earlier write or sync failed") {
     super(`Cannot go on with buffer "${path}": ${reason}`, cause === undefined ? undefined : { cause });
     this.path = path;
@@ -315,7 +322,12 @@ export class OwnershipLostError extends BufferFailedError {
    */
   readonly unconfirmed: { readonly first: number; readonly last: number } | undefined;
 
-  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param data What was noticed, and the acknowledged sequences that another owner may have missed.
+   */
   constructor(
     path: string,
     data: {
@@ -359,7 +371,11 @@ export class BatchMismatchError extends SluiceError {
   /** The id of the batch in flight that would have been right: the oldest for a commit, else the last; if there is one. */
   readonly expected: string | undefined;
 
-  /** Creates the error from the operation and the two ids. */
+  /**
+   * Creates the error.
+   *
+   * @param data The call, the id that was given, and the one that would have been right.
+   */
   constructor(
     data: { operation: "commit" | "emit" | "wait"; actual: string | undefined; expected: string | undefined },
   ) {
@@ -401,7 +417,11 @@ export class RecordTooLargeError extends SluiceError {
   /** Position in the array given to `putMany()`; `undefined` for `put()`. */
   readonly index: number | undefined;
 
-  /** Creates the error from the sizes. */
+  /**
+   * Creates the error.
+   *
+   * @param data The payload's bytes, the limit, and the record's position in an array if it was in one.
+   */
   constructor(data: { payloadBytes: number; limitBytes: number; index?: number | undefined }) {
     const what = data.index === undefined ? "a record" : `record ${data.index} of an array`;
     super(`Cannot put ${what}: its payload has ${data.payloadBytes} bytes, the limit is ${data.limitBytes}`);
@@ -450,7 +470,12 @@ export class CodecError extends SluiceError {
   /** Position in the array given to `putMany()`; `undefined` otherwise. */
   readonly index: number | undefined;
 
-  /** Creates the error; `reason` completes the message, `cause` is what the codec threw. */
+  /**
+   * Creates the error.
+   *
+   * @param data Which way it failed, why, and at which record.
+   * @param options The cause: what the codec threw.
+   */
   constructor(
     data: { operation: "encode" | "decode"; reason: string; sequence?: number | undefined; index?: number | undefined },
     options?: ErrorOptions,

@@ -6,33 +6,7 @@
 
 import { SluiceError } from "./base.ts";
 
-/**
- * A record of a delivery that the target did not take.
- *
- * @example The target takes some records and names the others
- * ```ts
- * import { DeliveryError, type FailedRecord, MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const sent: string[][] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send({ records }) {
- *     sent.push([...records]);
- *     if (sent.length > 1) return;
- *     const failed: FailedRecord[] = [{ index: 1, retryable: true, reason: "its shard is busy" }];
- *     throw new DeliveryError({ reason: "1 of 3 failed", failed });
- *   },
- *   retry: { firstDelayMs: 1 },
- * });
- * await producer.putMany(["a", "b", "c"]);
- * await producer.flush();
- * assertEquals(sent, [["a", "b", "c"], ["b"]]); // only the one is sent again
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** A record of a delivery that the target did not take. */
 export interface FailedRecord {
   /** Its position in the delivery, from 0. */
   readonly index: number;
@@ -42,26 +16,7 @@ export interface FailedRecord {
   readonly reason: string;
 }
 
-/**
- * What a {@linkcode DeliveryError} is made from.
- *
- * @example What an answer means, in one place
- * ```ts
- * import { DeliveryError, type DeliveryErrorData } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
- *   const reason = `status ${status}`;
- *   if (status === 413) return { reason, tooLarge: true };
- *   if (status !== 429 && status < 500) return { reason, retryable: false };
- *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
- * }
- *
- * assertEquals(new DeliveryError(meaningOf(429, 2)).retryAfterMs, 2000);
- * assertEquals(new DeliveryError(meaningOf(503)).retryable, true);
- * assertEquals(new DeliveryError(meaningOf(400)).retryable, false);
- * ```
- */
+/** What a {@linkcode DeliveryError} is made from. */
 export interface DeliveryErrorData {
   /** What the target said. */
   readonly reason: string;
@@ -84,7 +39,7 @@ export interface DeliveryErrorData {
 }
 
 /**
- * To be thrown by a `Send` that knows more about a failure than that there was one.
+ * Thrown by a `Send` to say what is to be done about a failure: try again, when, which records, in smaller parts.
  *
  * @example A target that takes two records at a time
  * ```ts
@@ -106,6 +61,47 @@ export interface DeliveryErrorData {
  * await producer.close();
  * await buffer.close();
  * ```
+ *
+ * @example The target takes some records and names the others
+ * ```ts
+ * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sent: string[][] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send({ records }) {
+ *     sent.push([...records]);
+ *     if (sent.length > 1) return;
+ *     const failed = [{ index: 1, retryable: true, reason: "its shard is busy" }];
+ *     throw new DeliveryError({ reason: "1 of 3 failed", failed });
+ *   },
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(sent, [["a", "b", "c"], ["b"]]); // only the one is sent again
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
+ * @example What an answer means, in one place
+ * ```ts
+ * import { DeliveryError, type DeliveryErrorData } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
+ *   const reason = `status ${status}`;
+ *   if (status === 413) return { reason, tooLarge: true };
+ *   if (status !== 429 && status < 500) return { reason, retryable: false };
+ *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
+ * }
+ *
+ * assertEquals(new DeliveryError(meaningOf(429, 2)).retryAfterMs, 2000);
+ * assertEquals(new DeliveryError(meaningOf(503)).retryable, true);
+ * assertEquals(new DeliveryError(meaningOf(400)).retryable, false);
+ * ```
  */
 export class DeliveryError extends SluiceError {
   /** Always `"DELIVERY"`. */
@@ -119,7 +115,12 @@ export class DeliveryError extends SluiceError {
   /** Whether it was too much at once. */
   readonly tooLarge: boolean;
 
-  /** Creates the error; `cause` is what the client threw. */
+  /**
+   * Creates the error.
+   *
+   * @param data What the target said, and what to do about it.
+   * @param options The cause: what the client threw.
+   */
   constructor(data: DeliveryErrorData, options?: ErrorOptions) {
     super(`Cannot deliver: ${data.reason}`, options);
     this.retryable = data.retryable ?? true;
@@ -150,7 +151,11 @@ export class ProducerClosedError extends SluiceError {
   /** Always `"PRODUCER_CLOSED"`. */
   readonly code = "PRODUCER_CLOSED";
 
-  /** Creates the error; `verb` is what was asked for. */
+  /**
+   * Creates the error.
+   *
+   * @param verb What was asked for, such as `"flush"`.
+   */
   constructor(verb: string) {
     super(`Cannot ${verb}: the producer is closed`);
   }
@@ -193,7 +198,12 @@ export class ProducerStoppedError extends SluiceError {
   /** Sequences of the records that can't be delivered; none if the reason is another. */
   readonly sequences: readonly number[];
 
-  /** Creates the error; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param data Why it stopped, and at which records if it was because of some.
+   * @param options The cause.
+   */
   constructor(data: { reason: string; batchId?: string; sequences?: readonly number[] }, options?: ErrorOptions) {
     super(`Cannot go on delivering: ${data.reason}`, options);
     this.batchId = data.batchId;

@@ -44,7 +44,11 @@ export class DamagedLogError extends SluiceError {
   /** How many bytes are bad; 0 when whole records are missing and no bad byte is left to show. */
   readonly length: number;
 
-  /** Creates the error for the region. */
+  /**
+   * Creates the error.
+   *
+   * @param region Where the damage is, and what is wrong there.
+   */
   constructor(region: { segment: string; offset: number; length: number; reason: string }) {
     super(`Cannot read segment ${region.segment} at offset ${region.offset}: ${region.reason}`);
     this.segment = region.segment;
@@ -87,7 +91,11 @@ export class UnsupportedVersionError extends SluiceError {
   /** The newest version that this package reads. */
   readonly supported: number;
 
-  /** Creates the error for the file at `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param data The file, its version, and the newest version supported.
+   */
   constructor(data: { path: string; version: number; supported: number }) {
     super(
       `Cannot read "${data.path}": it has format version ${data.version}, this package reads up to ${data.supported}`,
@@ -122,7 +130,13 @@ export class NotABufferError extends SluiceError {
   /** What was found there: up to five names, or empty when the path is not a directory. */
   readonly found: readonly string[];
 
-  /** Creates the error for `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param path The path that was given.
+   * @param found Names of other files there; none if it is no directory.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(path: string, found: readonly string[], options?: ErrorOptions) {
     super(
       `Cannot open buffer "${path}": ` +
@@ -134,24 +148,7 @@ export class NotABufferError extends SluiceError {
   }
 }
 
-/**
- * What a file system call failed with, independent of the runtime.
- *
- * @example What a failed call says, as one line of a log
- * ```ts
- * import { FileBuffer, FileSystemError, type FileSystemErrorData } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals, assertRejects } from "@std/assert";
- *
- * const lineOf = ({ errno, operation, path }: FileSystemErrorData) => `${operation} ${path} ${errno}`;
- *
- * const fileSystem = new MemoryFileSystem({
- *   onOperation: ({ operation }) => operation === "lock" ? { kind: "fail", errno: "ENOLCK" } : undefined,
- * });
- * const error = await assertRejects(() => FileBuffer.open({ path: "/b", fileSystem }), FileSystemError);
- * assertEquals(lineOf(error), "lock /b/lock ENOLCK");
- * ```
- */
+/** What a file system call failed with, independent of the runtime. */
 export interface FileSystemErrorData {
   /** POSIX name such as `"EIO"` or `"ENOENT"`; `"UNKNOWN"` when the runtime doesn't say. */
   readonly errno: string;
@@ -194,7 +191,12 @@ export class FileSystemError extends SluiceError implements FileSystemErrorData 
   /** The path that it was asked about. */
   readonly path: string;
 
-  /** Creates the error; `cause` is what the runtime threw. */
+  /**
+   * Creates the error. {@linkcode FileSystemError.from} chooses the class that fits.
+   *
+   * @param data What failed: errno, operation and path.
+   * @param options The cause: what the runtime threw.
+   */
   constructor(data: FileSystemErrorData, options?: ErrorOptions) {
     super(`Cannot ${data.operation} "${data.path}": ${data.errno}`, options);
     this.errno = data.errno;
@@ -289,7 +291,12 @@ export class PermissionError extends FileSystemError {
   /** What to do about it, where that can't be guessed from the errno. */
   readonly advice: string | undefined;
 
-  /** Creates the error; `flag` is what Deno would have to be started with, `advice` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param data What failed, the flag that Deno would have to be started with, and advice that completes the message.
+   * @param options The cause: what the runtime threw.
+   */
   constructor(
     data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
     options?: ErrorOptions,

@@ -26,37 +26,7 @@ import type { Shutdown } from "./shutdown.ts";
 /**
  * A record that could not be delivered. JSON brings it back equal if it does so with the record.
  *
- * @example Mend dead letters, and send them once more
- * ```ts
- * import { type DeadLetter, DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const target: string[] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const dead = await MemoryBuffer.open<DeadLetter<string>>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send({ records }) {
- *     const index = records.findIndex((record) => record.includes("\t"));
- *     const failed = [{ index, retryable: false, reason: "a tab" }];
- *     if (index >= 0) throw new DeliveryError({ reason: "a tab", failed });
- *     target.push(...records);
- *   },
- *   deadLetters: dead,
- * });
- * await producer.put("with\ta tab");
- * await producer.flush(); // the line goes on: the target has it, or the dead-letter buffer
- *
- * const letters = await dead.emit();
- * assertEquals(letters.records.map(({ sequence, error }) => [sequence, error]), [[1, "a tab"]]);
- * for (const { record } of letters) if (record) await producer.put(record.replace("\t", " "));
- * await dead.commit(letters); // behind the puts: a crash in between repeats, but loses nothing
- * await producer.flush();
- * assertEquals(target, ["with a tab"]);
- * await producer.close();
- * await buffer.close();
- * await dead.close();
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface DeadLetter<T> {
   /** The same each time that this record becomes a letter: skip a letter whose key is known. */
