@@ -12,10 +12,10 @@
 import type { Clock } from "../base/clock.ts";
 import type { Codec } from "../base/codec.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
-import { countSequences, subtract } from "../base/sequences.ts";
+import { countSequences, subtractRanges } from "../base/sequences.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isOfALog } from "../wal/names.ts";
+import { isLogFileName } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
@@ -23,7 +23,7 @@ import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
-import { recover, type Recovered } from "../wal/recovery/recovery.ts";
+import { recover, type RecoveredLog } from "../wal/recovery/recovery.ts";
 import { ReportedRegions } from "../wal/recovery/reported_regions.ts";
 import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
@@ -65,7 +65,7 @@ interface Parts {
   readonly reader: LogReader;
   readonly quarantine: Quarantine;
   readonly ownership: Ownership;
-  readonly recovered: Recovered;
+  readonly recovered: RecoveredLog;
   readonly recovery: RecoveryReport;
   readonly reserve: Reserve;
   readonly relay: Relay;
@@ -93,9 +93,9 @@ export class FileStore implements RecordStore {
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
-      ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
+      ownership = await Ownership.acquire({ fileSystem, directory, openedAt: clock.now() });
       const owned = ownership;
-      const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const quarantine = new Quarantine(fileSystem, directory, { verifyOwnership: () => owned.verify() });
       const reserve = openReserve({ ...options, path: directory }, { names, ownership });
       const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";
@@ -131,7 +131,7 @@ export class FileStore implements RecordStore {
     { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
-      recovered: Recovered;
+      recovered: RecoveredLog;
       quarantine: Quarantine;
       reserve: Reserve;
     },
@@ -142,7 +142,7 @@ export class FileStore implements RecordStore {
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage-found", region });
     options.tell({ type: "recovered", report: recovery });
-    reserve.make();
+    reserve.create();
     const { onChange } = options;
     return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
   }
@@ -153,7 +153,7 @@ export class FileStore implements RecordStore {
 
   /** Whether the directory is still this owner's, as far as can be told. */
   isOwner(): boolean {
-    return this.#parts.ownership.isConfirmed();
+    return this.#parts.ownership.isVerified();
   }
 
   get recovery(): RecoveryReport {
@@ -275,13 +275,13 @@ function openReserve(
   const reserve = new Reserve({
     fileSystem,
     directory,
-    mayChange: () => ownership.isConfirmed(),
+    mayChange: () => ownership.isVerified(),
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
     onWarning: (error) => tell({ type: "warned", error }),
   });
-  reserve.adopt(names, { isNew: !names.some(isOfALog) });
+  reserve.adopt(names, { isNew: !names.some(isLogFileName) });
   return reserve;
 }
 
@@ -289,7 +289,7 @@ function openLog(
   options: FileStoreDeps,
   { ownership, recovered, quarantine, reserve, relay }: {
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
     reserve: Reserve;
     relay: Relay;
@@ -332,7 +332,7 @@ function openReader(
   { log, ownership, recovered, quarantine }: {
     log: Log;
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
   },
 ): LogReader {
@@ -342,15 +342,15 @@ function openReader(
     if (!reported.has(region)) tell({ type: "damage-found", region });
   };
   const { uuid, resume } = recovered;
-  const confirm = (): void => ownership.confirm();
+  const confirm = (): void => ownership.verify();
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
 }
 
-function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
+function reportOf(recovered: RecoveredLog, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
   const dropped = { first: inFlight, last: resume.nextSequence - 1 };
-  const missing = countSequences(subtract(lost, [dropped]));
+  const missing = countSequences(subtractRanges(lost, [dropped]));
   const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   const problem = cursorProblem === undefined ? {} : { cursorProblem };
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };

@@ -15,7 +15,7 @@
 import { join } from "@std/path/join";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
-import { touches } from "../../base/sequences.ts";
+import { overlapsRanges } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import { closeQuietly } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
@@ -28,8 +28,8 @@ import {
   type SegmentHeader,
 } from "../format.ts";
 import { segmentName } from "../names.ts";
-import { type LogPosition, within } from "../position.ts";
-import { isOf, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { clampPosition, type LogPosition } from "../position.ts";
+import { headerMatches, readSegmentHeader, type Segment } from "../segment_files.ts";
 import { type Frame, SegmentReader } from "../segment_reader.ts";
 import { BatchArena, BatchBuilder } from "./batch_builder.ts";
 import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
@@ -238,7 +238,7 @@ export class LogReader {
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
   #moveTo(position: LogPosition): void {
-    this.#position = within(position, this.#position, this.#options.view.end);
+    this.#position = clampPosition(position, this.#position, this.#options.view.end);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
@@ -333,10 +333,10 @@ export class LogReader {
    * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
    */
   #isNamedMissing({ firstSequence, count }: Frame): boolean {
-    const { namedMissing } = this.#options.quarantine;
-    if (namedMissing.length === 0) return false;
+    const { reportedMissing } = this.#options.quarantine;
+    if (reportedMissing.length === 0) return false;
     const first = Math.max(firstSequence, this.#position.nextSequence);
-    return touches({ first, last: firstSequence + count - 1 }, namedMissing);
+    return overlapsRanges({ first, last: firstSequence + count - 1 }, reportedMissing);
   }
 
   /** Makes `frame` current, at the next record. */
@@ -427,7 +427,7 @@ export class LogReader {
         throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       const bytes = handle.size();
-      if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+      if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
         isKept = true;
         view.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
         return {

@@ -28,7 +28,7 @@ import type { CommitState, LogPosition } from "../position.ts";
 import type { LogView } from "../reader/log_view.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import type { Recovered } from "../recovery/recovery.ts";
+import type { RecoveredLog } from "../recovery/recovery.ts";
 import type { Segment } from "../segment_files.ts";
 import { CommitTracker } from "./commit_tracker.ts";
 import { FrameBuilder } from "./frame_builder.ts";
@@ -95,7 +95,7 @@ export interface LogDeps {
   readonly ownership: Ownership;
   /** All is written; the ownership is about to be given up. */
   readonly onClosing: () => void;
-  readonly recovered: Recovered;
+  readonly recovered: RecoveredLog;
   readonly quarantine: Quarantine;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
@@ -137,7 +137,7 @@ export class Log implements LogView {
     const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, ownership } = options;
     const { codecVersion, isJson, recordLimit } = options;
     const { uuid, inherited } = recovered;
-    const confirm = (): void => ownership.confirm();
+    const confirm = (): void => ownership.verify();
     this.#options = options;
     this.#confirmedAt = options.time();
     this.#maxUnconfirmedMs = maxUnconfirmedMs(options.fsync);
@@ -183,7 +183,7 @@ export class Log implements LogView {
       lastSequence: () => this.#visible.nextSequence - 1,
       hasFailed: () => this.#failure !== undefined,
       confirm,
-      confirmInTurn: () => ownership.confirmInTurn(),
+      confirmInTurn: () => ownership.verifyThrottled(),
       fail: (error) => this.#fail(error),
       onRemoved: (name) => this.#onRemoved(name),
       onWarning: options.events.onWarning,
@@ -328,7 +328,7 @@ export class Log implements LogView {
    */
   #confirmInTime(now: number): void {
     if (now - this.#confirmedAt < this.#maxUnconfirmedMs) return;
-    this.#options.ownership.confirm();
+    this.#options.ownership.verify();
     this.#confirmedAt = now;
   }
 
@@ -358,7 +358,7 @@ export class Log implements LogView {
     const writer = this.#rotation.active?.writer;
     this.builder.reset();
     this.#next = this.#written.nextSequence;
-    if (writer?.broken) this.#fail(error);
+    if (writer?.isBroken) this.#fail(error);
     const reason = this.#failure ?? error;
     if (writer === undefined || this.#failure !== undefined || !writer.isDirty) {
       this.#reject([group], reason);
@@ -400,7 +400,7 @@ export class Log implements LogView {
   /** Resolves if the directory is still ours. */
   #confirmed(): Promise<void> {
     try {
-      this.#options.ownership.confirm();
+      this.#options.ownership.verify();
       return Promise.resolve();
     } catch (error) {
       return Promise.reject(this.#fail(error));
@@ -467,7 +467,7 @@ export class Log implements LogView {
   #fail(error: unknown, taken: readonly Waiter[] = []): BufferFailedError {
     const { directory, fsync, events, ownership } = this.#options;
     // What fails in a directory that was moved away fails for that reason: to ask makes the log fail by it.
-    if (this.#failure === undefined && !ownership.isLost) ownership.isConfirmed();
+    if (this.#failure === undefined && !ownership.isLost) ownership.isVerified();
     const isFirst = this.#failure === undefined;
     const failure = this.#failure ??= error instanceof BufferFailedError
       ? error
@@ -484,7 +484,7 @@ export class Log implements LogView {
   /** Leaves word for the next owner. It does without, so nothing fails by it. */
   #note(): void {
     try {
-      this.#options.ownership.note(this.#cursor.generation);
+      this.#options.ownership.recordGeneration(this.#cursor.generation);
     } catch (error) {
       if (!(error instanceof FileSystemError)) throw error;
       this.#options.events.onWarning(error);
@@ -502,10 +502,10 @@ export class Log implements LogView {
    * have read it already.
    */
   #cutUnacknowledged(): void {
-    if (!this.#options.ownership.isConfirmed()) return;
+    if (!this.#options.ownership.isVerified()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.truncateUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
