@@ -16,7 +16,7 @@ export interface TimerOptions {
    *
    * @default {false}
    */
-  readonly keepAlive?: boolean;
+  readonly keepAlive?: boolean | undefined;
 }
 
 /**

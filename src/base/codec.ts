@@ -50,7 +50,7 @@ export interface Codec<T> {
    *
    * @default {0}
    */
-  readonly version?: number;
+  readonly version?: number | undefined;
   /**
    * Makes the payload of a record. The buffer copies the bytes at once: the codec may reuse them after the call.
    *
@@ -144,19 +144,25 @@ export type StandardResult<T> =
 
 /** Options of {@linkcode jsonCodec}. */
 export interface JsonCodecOptions<T> {
-  /** Checks every record at put. Its output is encoded. It must validate synchronously. */
-  readonly schema?: StandardSchema<T>;
+  /**
+   * Checks every record at put. Its output is encoded. It must validate synchronously.
+   *
+   * @default {none: records are encoded as they are}
+   */
+  readonly schema?: StandardSchema<T> | undefined;
   /**
    * The version of the records' shape; increase it when the shape changes.
    *
    * @default {0}
    */
-  readonly version?: number;
+  readonly version?: number | undefined;
   /**
    * Makes a record of the current shape from the parsed JSON of a payload with another version. Without it, payloads of all
    * versions are returned as parsed.
+   *
+   * @default {none}
    */
-  readonly migrate?: (payload: unknown, fromVersion: number) => T;
+  readonly migrate?: ((payload: unknown, fromVersion: number) => T) | undefined;
 }
 
 const SPACE = 0x20;

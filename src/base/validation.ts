@@ -9,6 +9,9 @@
 /** The longest timer: all runtimes take 31 bits. */
 export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
+/** Options with every default filled in: no member is missing or `undefined`. */
+export type Complete<O> = { readonly [K in keyof O]-?: Exclude<O[K], undefined> };
+
 /** Throws unless `value` is a whole number in the range. `doing` completes "Cannot ..." in the message. */
 export function checkInteger(
   name: string,
@@ -25,11 +28,11 @@ export function checkInteger(
   }
 }
 
-/** Throws unless `value` is one of the strings. */
-export function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
+/** Throws unless `value` is one of the strings; `doing` is what can't be done with it. */
+export function checkOneOf(name: string, value: unknown, allowed: readonly string[], doing = "open buffer"): void {
   if (typeof value === "string" && allowed.includes(value)) return;
   const list = allowed.map((one) => `"${one}"`).join(", ");
-  throw new TypeError(`Cannot open buffer: ${name} must be one of ${list}, got ${describe(value)}`);
+  throw new TypeError(`Cannot ${doing}: ${name} must be one of ${list}, got ${describe(value)}`);
 }
 
 /** Throws unless `value` is an object with these methods. `doing` completes "Cannot ..." in the message. */

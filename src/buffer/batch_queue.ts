@@ -15,7 +15,7 @@
  */
 
 import { andThen, type MaybePromise } from "../base/maybe_promise.ts";
-import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
+import { BatchMismatchError, BufferEmptyError, NoBatchBehindError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import { Batch, batchId, type BatchIdentity } from "./batch.ts";
@@ -164,7 +164,7 @@ export class BatchQueue<T> {
 
   /** Whether the batch behind `after`, or the oldest, is due. */
   isDue(after: Batch<T> | undefined): boolean {
-    if (this.#boundaryBehind(this.#endOf(after)) !== undefined) return true;
+    if (this.#boundaryBehind(this.#endOf(after, "wait")) !== undefined) return true;
     if (!this.mayCut) return false;
     const { pending } = this;
     if (pending.records <= 0) return false;
@@ -179,6 +179,11 @@ export class BatchQueue<T> {
     return msUntilOld(this.pending, this.#options, this.#host.time());
   }
 
+  /** Whether this process has handed over `batch`, and it is not committed. */
+  isInFlight(batch: Batch<T>): boolean {
+    return this.#inFlight.some(({ identity }) => isBatch(batch, identity));
+  }
+
   /** The first record of those that come next was put at `putTime`. */
   onFirstPut(putTime: number): void {
     this.#lookup = undefined;
@@ -187,7 +192,7 @@ export class BatchQueue<T> {
 
   /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
   emit(before: number, after: Batch<T> | undefined): MaybePromise<Batch<T>> {
-    const start = this.#endOf(after);
+    const start = this.#endOf(after, "emit");
     return this.#boundaryBehind(start) === undefined ? this.#cut(before) : this.#emitAgain(before, start);
   }
 
@@ -195,7 +200,8 @@ export class BatchQueue<T> {
   commit(batch: Batch<T> | undefined): MaybePromise<void> {
     const oldest = this.#inFlight.at(0);
     if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest.identity))) {
-      throw new BatchMismatchError({ actual: batch?.id, expected: oldest && batchId(oldest.identity) });
+      const expected = oldest && batchId(oldest.identity);
+      throw new BatchMismatchError({ operation: "commit", actual: batch?.id, expected });
     }
     const { resume, boundaries } = this.#store.commitState;
     const { end } = oldest;
@@ -218,7 +224,7 @@ export class BatchQueue<T> {
     this.#dropped += data.count;
     await this.#goTo(next);
     this.#options.listeners.tell({
-      type: "drop",
+      type: "records-dropped",
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
       records: data.count,
       bytes: data.payloadBytes,
@@ -247,14 +253,14 @@ export class BatchQueue<T> {
    * Where the batch behind `after` begins. One that is committed meanwhile has nothing in flight before it, so the oldest
    * is the one behind it.
    */
-  #endOf(after: Batch<T> | undefined): LogPosition {
+  #endOf(after: Batch<T> | undefined, operation: "emit" | "wait"): LogPosition {
     const { committed } = this.#store.commitState;
     if (after === undefined) return committed;
     const found = this.#inFlight.find(({ identity }) => isBatch(after, identity));
     if (found !== undefined) return found.end;
     if (after.lastSequence < committed.nextSequence) return committed;
     const expected = this.#inFlight.at(-1);
-    throw new BatchMismatchError({ actual: after.id, expected: expected && batchId(expected.identity) });
+    throw new BatchMismatchError({ operation, actual: after.id, expected: expected && batchId(expected.identity) });
   }
 
   /** The end of the batch that begins at `start`, if it was handed over before. */
@@ -264,7 +270,7 @@ export class BatchQueue<T> {
 
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
-    if (!this.mayCut) throw new BufferEmptyError();
+    if (!this.mayCut) throw this.#noBatch();
     const awaiting = isFull(this.pending, this.#options) ? undefined : this.#store.appender.awaitAcknowledged();
     return andThen(awaiting, () => this.#readNew(before));
   }
@@ -275,9 +281,19 @@ export class BatchQueue<T> {
     return andThen(data, (found) => this.#handOverNew(found));
   }
 
+  /** Why there is no batch to hand over now. */
+  #noBatch(): Error {
+    const inFlightBatches = this.#store.commitState.boundaries.length;
+    if (inFlightBatches === 0) return new BufferEmptyError();
+    const reason = this.mayCut ? "no-records" : inFlightBatches < MAX_IN_FLIGHT ? "dropped-records" : "in-flight-limit";
+    // Only the batch behind the last one in flight is ever missing.
+    const last = this.#inFlight.at(-1);
+    return new NoBatchBehindError({ reason, batchId: last && batchId(last.identity), inFlightBatches });
+  }
+
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
   #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
-    if (data === undefined) throw new BufferEmptyError();
+    if (data === undefined) throw this.#noBatch();
     const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
     const handOver = (): MaybePromise<Batch<T>> => {
       this.#emitted++;

@@ -144,7 +144,7 @@ export class FileStore implements RecordStore {
     const log = openLog(options, { ownership, recovered, quarantine, reserve });
     const reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
-    for (const region of recovered.damaged) options.tell({ type: "damage", region });
+    for (const region of recovered.damaged) options.tell({ type: "damage-found", region });
     options.tell({ type: "recovered", report: recovery });
     reserve.create();
     const parts = { log, reader, quarantine, ownership, reserve };
@@ -213,7 +213,7 @@ function openReserve(
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
-    onWarning: (error) => tell({ type: "warning", error }),
+    onWarning: (error) => tell({ type: "warned", error }),
   });
   reserve.adopt(names, { isNew: !names.some(isLogFile) });
   return reserve;
@@ -247,8 +247,8 @@ function openLog(
     events: {
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
-      onDamage: (region) => tell({ type: "damage", region }),
-      onWarning: (error) => tell({ type: "warning", error }),
+      onDamage: (region) => tell({ type: "damage-found", region }),
+      onWarning: (error) => tell({ type: "warned", error }),
     },
   });
 }
@@ -265,7 +265,7 @@ function openReader(
   const { path: directory, fileSystem, onDamage, tell } = options;
   const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!reported.has(region)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage-found", region });
   };
   const { uuid } = recovered;
   const lost = new LostSequences(recovered.lost);

@@ -28,7 +28,7 @@
 import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { BufferError } from "../errors/mod.ts";
+import { SluiceError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { dumpCommand } from "./dump.ts";
@@ -197,13 +197,13 @@ async function report(error: unknown, args: readonly string[], { errors, signal 
 }
 
 function codeOf(error: unknown): string {
-  return error instanceof BufferError ? error.code : "FAILED";
+  return error instanceof SluiceError ? error.code : "FAILED";
 }
 
 /** An error's data, apart from its code and message. */
 function dataOf(error: unknown): Record<string, unknown> {
-  if (!(error instanceof BufferError)) return {};
-  const { name: _name, code: _code, cause: _cause, ...data } = error as BufferError & Record<string, unknown>;
+  if (!(error instanceof SluiceError)) return {};
+  const { name: _name, code: _code, cause: _cause, ...data } = error as SluiceError & Record<string, unknown>;
   return data;
 }
 

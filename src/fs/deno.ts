@@ -19,7 +19,7 @@
 import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
@@ -54,7 +54,7 @@ function open(path: string, mode: OpenMode): FileHandle {
   // For reading, the system also opens directories.
   if (mode === "read" && attempt("open", path, () => file.statSync()).isDirectory) {
     file.close();
-    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   }
   return new DenoFileHandle(file, path);
 }
@@ -82,7 +82,7 @@ function rename(from: string, to: string): void {
 function remove(path: string): void {
   // `Deno.removeSync()` also removes empty directories.
   if (attempt("remove", path, () => Deno.lstatSync(path)).isDirectory) {
-    throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
   }
   attempt("remove", path, () => Deno.removeSync(path));
 }
@@ -185,7 +185,7 @@ class DenoFileHandle implements FileHandle {
       this.#offset = UNKNOWN_OFFSET;
       const count = this.#writeSome(file, done === 0 ? bytes : bytes.subarray(done));
       // Neither progress nor an error: repeating the call might never end.
-      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      if (count === 0) throw FileSystemError.from({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
       this.#offset = position + done;
     }
@@ -226,7 +226,7 @@ class DenoFileHandle implements FileHandle {
   }
 
   #open(operation: string): Deno.FsFile {
-    if (this.#file === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (this.#file === undefined) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#file;
   }
 
@@ -254,7 +254,7 @@ function translate(error: unknown, operation: string, path: string, otherPath?: 
   if (errno === "EINTR") return;
   const flag = findMissingFlag(error, path) ??
     (otherPath === undefined ? undefined : findMissingFlag(error, otherPath));
-  throw fileSystemError({ errno, operation, path, flag }, error);
+  throw FileSystemError.from({ errno, operation, path, flag }, error);
 }
 
 /**
@@ -274,7 +274,7 @@ async function sync(
       const errno = toErrno(error);
       if (errno === "EINTR") continue;
       if (ignored.includes(errno)) return;
-      throw fileSystemError({ errno, operation, path }, error);
+      throw FileSystemError.from({ errno, operation, path }, error);
     }
   }
 }

@@ -18,7 +18,7 @@ import * as fs from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
@@ -60,7 +60,7 @@ function open(path: string, mode: OpenMode): FileHandle {
   // For reading, the system also opens directories.
   if (mode === "read" && attempt("open", path, () => fs.fstatSync(descriptor)).isDirectory()) {
     close(descriptor, path);
-    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   }
   return new NodeFileHandle(descriptor, path);
 }
@@ -167,7 +167,7 @@ class NodeFileHandle implements FileHandle {
       const length = Math.min(bytes.length - done, MAX_CALL_BYTES);
       const count = this.#writeSome(descriptor, bytes, done, length, position + done);
       // Neither progress nor an error: repeating the call might never end.
-      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      if (count === 0) throw FileSystemError.from({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
     }
   }
@@ -207,7 +207,7 @@ class NodeFileHandle implements FileHandle {
   }
 
   #open(operation: string): number {
-    if (this.#descriptor === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (this.#descriptor === undefined) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#descriptor;
   }
 }
@@ -226,7 +226,7 @@ function attempt<T>(operation: string, path: string, call: () => T): T {
 /** Throws the translation of an error. Returns if a signal interrupted the call, which is to be repeated. */
 function translate(error: unknown, operation: string, path: string): void {
   const errno = toErrno(error);
-  if (errno !== "EINTR") throw fileSystemError({ errno, operation, path }, error);
+  if (errno !== "EINTR") throw FileSystemError.from({ errno, operation, path }, error);
 }
 
 /**
@@ -247,7 +247,7 @@ function sync(
         const errno = toErrno(error);
         if (errno === "EINTR") return begin();
         if (ignored.includes(errno)) return resolve();
-        reject(fileSystemError({ errno, operation, path }, error));
+        reject(FileSystemError.from({ errno, operation, path }, error));
       });
     begin();
   });
@@ -259,7 +259,7 @@ function close(descriptor: number, path: string): void {
     fs.closeSync(descriptor);
   } catch (error) {
     const errno = toErrno(error);
-    if (errno !== "EINTR") throw fileSystemError({ errno, operation: "close", path }, error);
+    if (errno !== "EINTR") throw FileSystemError.from({ errno, operation: "close", path }, error);
   }
 }
 

@@ -26,7 +26,7 @@
 
 import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
-import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
 /**
@@ -110,7 +110,7 @@ function loadSqlite(path: string): typeof import("node:sqlite") {
     process.emitWarning = emitWarning;
   }
   const cause = new Error("Cannot load node:sqlite: it needs Node 22.13, Deno 2.7, Bun 1.4 or later");
-  throw fileSystemError({ errno: "ENOSYS", operation: "lock", path }, cause);
+  throw FileSystemError.from({ errno: "ENOSYS", operation: "lock", path }, cause);
 }
 
 const SQLITE_BUSY = 5;
@@ -153,10 +153,10 @@ function toLockError(error: unknown, path: string, fileSystem: RuntimeCalls): Fi
   const code = findSqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
   if (code === SQLITE_READONLY) return toReadonlyError(path, fileSystem, error);
-  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
+  if (errno !== undefined) return FileSystemError.from({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
   const { errno: reason, flag } = findOpenFailure(path, fileSystem);
-  return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
+  return FileSystemError.from({ errno: reason, operation: "lock", path, flag }, error);
 }
 
 /** The error for a file that can't be written: nothing can be written in its directory, or its own mode forbids it. */
@@ -168,9 +168,9 @@ function toReadonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown)
     fileSystem.remove(probe);
   } catch (error) {
     const { errno } = error as FileSystemError;
-    if (errno === "EROFS") return fileSystemError({ errno, operation: "lock", path }, cause);
+    if (errno === "EROFS") return FileSystemError.from({ errno, operation: "lock", path }, cause);
   }
-  return fileSystemError({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
+  return FileSystemError.from({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
 /** SQLite's limit for a path, in bytes. */

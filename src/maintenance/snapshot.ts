@@ -12,7 +12,7 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
+import { FileSystemError, type LockOwner, SluiceError, UnsupportedVersionError } from "../errors/mod.ts";
 import { fileSize, ifExists, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
@@ -53,7 +53,7 @@ export interface DirectorySnapshot {
 }
 
 /** Thrown for a path that is no buffer. */
-export class NoBufferError extends BufferError {
+export class NoBufferError extends SluiceError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
   /** The path that was given. */

@@ -48,11 +48,11 @@ export class ErrorTypeCounter {
   }
 }
 
-function classifyAttempt({ error, isTimeout, isAbandoned }: FailedAttempt): string {
-  if (isAbandoned) return "abandoned";
-  if (isTimeout) return "timeout";
+function classifyAttempt({ error, timedOut, abandoned }: FailedAttempt): string {
+  if (abandoned) return "abandoned";
+  if (timedOut) return "timeout";
   if (error instanceof DeliveryError) {
-    if (error.isTooLarge) return "too_large";
+    if (error.tooLarge) return "too_large";
     if (!error.retryable) return "refused";
   }
   return findCode(error) ?? classOf(error) ?? OTHER_ERROR;

@@ -100,7 +100,7 @@
 import { systemClock } from "../base/clock.ts";
 import { checkMethods, describe } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { BufferErrorCode } from "../errors/mod.ts";
+import type { SluiceErrorCode } from "../errors/mod.ts";
 import type { Producer } from "../producer/producer.ts";
 import {
   ATTEMPT_DURATION,
@@ -135,13 +135,13 @@ export interface InstrumentOptions {
    *
    * @default {no attribute}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
    * Further attributes of every value.
    *
    * @default {none}
    */
-  readonly attributes?: Readonly<MetricAttributes>;
+  readonly attributes?: Readonly<MetricAttributes> | undefined;
 }
 
 const METER_METHODS: readonly (keyof MetricsMeter)[] = [
@@ -231,10 +231,10 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
   const attributes = mergeAttributes(options, BUFFER_METRICS);
   const syncs = createHistogram(options.meter, SYNC_DURATION);
   // The code to alert on is there from the start: a series that begins with 1 has no increase.
-  const errors = new Map<BufferErrorCode, number>([["BUFFER_FAILED", 0]]);
+  const errors = new Map<SluiceErrorCode, number>([["BUFFER_FAILED", 0]]);
   const leave = buffer.subscribe((event) => {
     if (event.type === "synced") syncs.record(event.durationMs / 1_000, attributes);
-    if (event.type !== "failed" && event.type !== "warning") return;
+    if (event.type !== "failed" && event.type !== "warned") return;
     const { code } = event.error;
     errors.set(code, 1 + (errors.get(code) ?? 0));
   });

@@ -28,7 +28,7 @@
  * | the producer stopped | `sluice_producer_status{sluice_producer_state="stopped"} == 1` | a record that can't be delivered, or a buffer that failed: `lastError` |
  * | dead letters | `increase(sluice_producer_record_dead_lettered_total[15m]) > 0` | look at them; nothing retries them automatically |
  * | attempts fail | `rate(sluice_producer_attempt_failed_total[5m]) > 0`, for half an hour | `lastError`; with OpenTelemetry `error_type` says why |
- * | damage | `sluice_buffer_quarantined_bytes_total > 0` | records may be lost: see `recovery` and the event `damage`; a bad disk? |
+ * | damage | `sluice_buffer_quarantined_bytes_total > 0` | records may be lost: see `recovery` and the event `damage-found`; a bad disk? |
  * | the disk is slow | `rate(sluice_buffer_sync_duration_seconds_sum[5m]) / rate(sluice_buffer_sync_duration_seconds_count[5m]) > 0.5` | with `fsync: "always"` every put waits for it |
  *
  * @example A page for Prometheus, with the servers of Deno and Bun
@@ -113,13 +113,13 @@ export interface PrometheusSource {
    *
    * @default {no label}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
    * Further labels of each of its lines. Names must be valid in Prometheus, and not begin with `__` or `sluice_`.
    *
    * @default {none}
    */
-  readonly labels?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Options of {@linkcode prometheusText}. */
@@ -129,7 +129,7 @@ export interface PrometheusOptions {
    *
    * @default {Date.now()}
    */
-  readonly now?: number;
+  readonly now?: number | undefined;
 }
 
 /** A source with its rendered labels. */

@@ -59,13 +59,13 @@ export interface FileSinkOptions<T> extends LineOptions<T> {
    *
    * @default {10_000}
    */
-  readonly knownIds?: number;
+  readonly knownIds?: number | undefined;
   /**
    * Where the files are.
    *
    * @default {this runtime's}
    */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
 /** A `Send` that writes to a file, and must be closed. */

@@ -365,6 +365,6 @@ function toDeliveryError({ status, headers, body }: HttpAnswer, verdict: HttpVer
     reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
     retryable: verdict !== "refuse",
     retryAfterMs: verdict === "retry" ? retryAfterMs(headers.get("retry-after"), now) : undefined,
-    isTooLarge: verdict === "too-large",
+    tooLarge: verdict === "too-large",
   });
 }

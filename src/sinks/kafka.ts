@@ -79,14 +79,14 @@ export interface KafkaSinkOptions<T> {
    *
    * @default {the batch's id as the key, the payload as the value}
    */
-  readonly message?: (record: T, identity: KafkaIdentity) => Partial<KafkaMessage>;
+  readonly message?: ((record: T, identity: KafkaIdentity) => Partial<KafkaMessage>) | undefined;
   /**
    * Which replicas must have the messages: -1 for all in-sync replicas, 1 for the leader alone, which loses them if it dies at
    * that moment. Only for `kafkajs`: `@confluentinc/kafka-javascript` takes it when the producer is created.
    *
    * @default {the client's: -1 in both}
    */
-  readonly acks?: -1 | 1;
+  readonly acks?: -1 | 1 | undefined;
 }
 
 /** Name of the header with the batch's id. */
@@ -246,7 +246,7 @@ function toDeliveryError(error: unknown): DeliveryError {
   return new DeliveryError({
     reason: code === undefined ? why : `${why} (code ${code})`,
     retryable: code === undefined || !PERMANENT.has(code),
-    isTooLarge: code !== undefined && TOO_LARGE.has(code),
+    tooLarge: code !== undefined && TOO_LARGE.has(code),
   }, { cause: error });
 }
 

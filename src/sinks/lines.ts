@@ -17,13 +17,13 @@ export interface LineOptions<T> {
    *
    * @default {the payload, as it is: with `jsonCodec` that is the record's JSON}
    */
-  readonly line?: (record: T) => string;
+  readonly line?: ((record: T) => string) | undefined;
   /**
    * Whether a record may be an empty line. Plain text may have them; readers of NDJSON skip them.
    *
    * @default {false}
    */
-  readonly emptyLines?: boolean;
+  readonly emptyLines?: boolean | undefined;
 }
 
 const LINE_FEED = 0x0a;

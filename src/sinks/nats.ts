@@ -100,9 +100,9 @@ export interface NatsSinkOptions<T> {
    *
    * @default {"fail"}
    */
-  readonly whenUnknown?: "fail" | "resend";
+  readonly whenUnknown?: "fail" | "resend" | undefined;
   /** Called after every delivery, when the stream has all of it. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

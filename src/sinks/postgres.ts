@@ -52,16 +52,16 @@ export interface PostgresSinkOptions<T> {
    *
    * @default {batch_id, sequence, and record with the record as JSON}
    */
-  readonly row?: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>;
+  readonly row?: ((record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>) | undefined;
   /**
    * Columns of the unique key that identifies a record; a unique index on exactly these columns must exist. If records have a
    * key of their own, such as `["order_id"]`, a second record with the same key is skipped, wherever it comes from.
    *
    * @default {["batch_id", "sequence"]}
    */
-  readonly key?: readonly string[];
+  readonly key?: readonly string[] | undefined;
   /** Called after every delivery, when the table has all of it. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
@@ -267,9 +267,9 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
    *
    * @default {"sluice_delivered"}
    */
-  readonly delivered?: PostgresTable;
+  readonly delivered?: PostgresTable | undefined;
   /** Called after every delivery, when its transaction is committed. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

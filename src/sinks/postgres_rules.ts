@@ -104,13 +104,13 @@ export function toDeliveryError(error: unknown, length: number): DeliveryError {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof DeliveryError) {
     // An error that names records would say that all others were stored, but the transaction was rolled back.
-    const { retryable, retryAfterMs, isTooLarge } = error;
-    return new DeliveryError({ reason: "a record was refused", retryable, retryAfterMs, isTooLarge }, { cause: error });
+    const { retryable, retryAfterMs, tooLarge } = error;
+    return new DeliveryError({ reason: "a record was refused", retryable, retryAfterMs, tooLarge }, { cause: error });
   }
   if (!isServerError(error)) return new DeliveryError({ reason }, { cause: error });
-  const isTooLarge = error.code.startsWith(PROGRAM_LIMIT_EXCEEDED);
-  const retryable = isTooLarge ? length > 1 : !PERMANENT.test(error.code);
-  return new DeliveryError({ reason: `${error.code} ${reason}`, retryable, isTooLarge }, { cause: error });
+  const tooLarge = error.code.startsWith(PROGRAM_LIMIT_EXCEEDED);
+  const retryable = tooLarge ? length > 1 : !PERMANENT.test(error.code);
+  return new DeliveryError({ reason: `${error.code} ${reason}`, retryable, tooLarge }, { cause: error });
 }
 
 function isServerError(error: unknown): error is ServerError {

@@ -21,8 +21,6 @@
  * @module
  */
 
-import type { BufferOptions } from "../buffer/options.ts";
-
 /** What a target accepts in one request, and what it counts. */
 export interface TargetLimits {
   /** The most records in one request. */
@@ -49,7 +47,7 @@ export interface TargetLimits {
 }
 
 /** The buffer options that a preset sets. Smaller values than these always fit as well. */
-export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBytes" | "maxRecordBytes">>;
+export type Preset = Readonly<Record<"maxRecords" | "maxBytes" | "maxRecordBytes", number>>;
 
 /**
  * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 5 MiB for the request including partition keys, 1 MiB for a

@@ -121,15 +121,17 @@ export interface RedisSinkOptions<T> {
    *
    * @default {"{<stream>}:delivered"}
    */
-  readonly notes?: string;
+  readonly notes?: string | undefined;
   /**
    * Makes the fields of a record's entry; at least one, and always the same for the same record.
    *
    * @default {one field `data` with the payload}
    */
-  readonly fields?: (record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>;
+  readonly fields?:
+    | ((record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>)
+    | undefined;
   /** Called after every delivery, when the stream has all of it. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileIdentity } from "../fs/file_system.ts";
 
 /** What a copy-on-write disk copies at a time: the block size of btrfs, and the smallest that ZFS and XFS use. */
@@ -320,19 +320,19 @@ export function find(disk: Disk, operation: string, path: string): Found {
   let directory = disk.root;
   for (const parent of names) {
     const node = directory.entries.get(parent);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
-    if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
+    if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
     ancestors.push(directory = node);
   }
-  if (path === "") throw fileSystemError({ errno: "ENOENT", operation, path });
+  if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation, path });
   return { directory, ancestors, name, node: name === undefined ? directory : directory.entries.get(name) };
 }
 
 /** Follows a path to a directory. */
 export function findDirectory(disk: Disk, operation: string, path: string): DirectoryNode {
   const { node } = find(disk, operation, path);
-  if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
-  if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+  if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
+  if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
   return node;
 }
 
@@ -343,7 +343,7 @@ export function createFile(
   path: string,
   { directory, name, node: taken }: Found,
 ): FileNode {
-  if (taken !== undefined || name === undefined) throw fileSystemError({ errno: "EEXIST", operation, path });
+  if (taken !== undefined || name === undefined) throw FileSystemError.from({ errno: "EEXIST", operation, path });
   const node = new FileNode();
   disk.change({ directory, name, node });
   return node;

@@ -32,7 +32,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   createFile,
@@ -140,8 +140,8 @@ export class MemoryFileSystem implements FileSystem {
     const fault = process.begin("open", path, { mode });
     const found = find(process.disk, "open", path);
     const node = mode === "create" ? createFile(process.disk, "open", path, found) : found.node;
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "open", path });
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "open", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
     process.end(fault, "open", path);
     return new MemoryFileHandle(process, node, path, mode !== "read");
   }
@@ -158,14 +158,14 @@ export class MemoryFileSystem implements FileSystem {
   makeDirectory(path: string): void {
     const { disk } = this.#process;
     const fault = this.#process.begin("makeDirectory", path);
-    if (path === "") throw fileSystemError({ errno: "ENOENT", operation: "makeDirectory", path });
+    if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation: "makeDirectory", path });
     const names = split(path);
     let directory = disk.root;
     names.forEach((name, i) => {
       let node = directory.entries.get(name);
       if (node instanceof FileNode) {
         const errno = i === names.length - 1 ? "EEXIST" : "ENOTDIR";
-        throw fileSystemError({ errno, operation: "makeDirectory", path });
+        throw FileSystemError.from({ errno, operation: "makeDirectory", path });
       }
       if (node === undefined) disk.change({ directory, name, node: node = new DirectoryNode() });
       directory = node;
@@ -180,7 +180,7 @@ export class MemoryFileSystem implements FileSystem {
     const source = find(disk, "rename", from);
     const target = find(disk, "rename", to);
     const { node } = source;
-    const refuse = (errno: string) => fileSystemError({ errno, operation: "rename", path: from });
+    const refuse = (errno: string) => FileSystemError.from({ errno, operation: "rename", path: from });
     if (node === undefined) throw refuse("ENOENT");
     if (source.name === undefined || target.name === undefined) throw refuse("EBUSY");
     if (node !== target.node) {
@@ -202,9 +202,9 @@ export class MemoryFileSystem implements FileSystem {
     const { disk } = this.#process;
     const fault = this.#process.begin("remove", path);
     const { directory, name, node } = find(disk, "remove", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "remove", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "remove", path });
     if (node instanceof DirectoryNode || name === undefined) {
-      throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+      throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
     }
     disk.change({ directory, name, node: undefined });
     unlink(disk, node);
@@ -228,8 +228,8 @@ export class MemoryFileSystem implements FileSystem {
     const fault = process.begin("lock", path);
     const found = find(process.disk, "lock", path);
     const node = found.node ?? createFile(process.disk, "lock", path, found);
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "lock", path });
-    if (node.lock !== undefined) throw fileSystemError({ errno: "EBUSY", operation: "lock", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "lock", path });
+    if (node.lock !== undefined) throw FileSystemError.from({ errno: "EBUSY", operation: "lock", path });
     process.end(fault, "lock", path);
     const owner = {};
     node.lock = owner;
@@ -246,7 +246,7 @@ export class MemoryFileSystem implements FileSystem {
     const process = this.#process;
     const fault = process.begin("identify", path);
     const { node } = find(process.disk, "identify", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "identify", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "identify", path });
     process.end(fault, "identify", path);
     return identityOf(process.disk, node);
   }
@@ -256,7 +256,7 @@ export class MemoryFileSystem implements FileSystem {
     const process = this.#process;
     const fault = process.begin("resolve", path);
     const { node } = find(process.disk, "resolve", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "resolve", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "resolve", path });
     process.end(fault, "resolve", path);
     return `/${split(path).join("/")}`;
   }
@@ -337,8 +337,8 @@ export class MemoryFileSystem implements FileSystem {
    */
   readFile(path: string): Uint8Array {
     const { node } = find(this.#process.disk, "readFile", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "readFile", path });
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "readFile", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "readFile", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "readFile", path });
     return node.cache.view().slice();
   }
 
@@ -365,16 +365,16 @@ export class MemoryFileSystem implements FileSystem {
     let directory = disk.root;
     const names = split(path);
     const last = names.pop();
-    if (last === undefined) throw fileSystemError({ errno: "EISDIR", operation: "writeFile", path });
+    if (last === undefined) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
     for (const name of names) {
       const node = directory.entries.get(name) ?? new DirectoryNode();
-      if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation: "writeFile", path });
+      if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation: "writeFile", path });
       disk.change({ directory, name, node });
       disk.settle(directory, disk.mark);
       directory = node;
     }
     const node = directory.entries.get(last) ?? new FileNode();
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "writeFile", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
     disk.usedBytes += bytes.length - node.cache.size - node.dropCopies({ size: 0 });
     node.truncate(0);
     node.write(bytes, 0);
@@ -406,9 +406,9 @@ export class MemoryFileSystem implements FileSystem {
     const { disk } = this.#process;
     const { node } = find(disk, "link", from);
     const { directory, name, node: taken } = find(disk, "link", to);
-    if (!(node instanceof FileNode)) throw fileSystemError({ errno: "ENOENT", operation: "link", path: from });
+    if (!(node instanceof FileNode)) throw FileSystemError.from({ errno: "ENOENT", operation: "link", path: from });
     if (taken !== undefined || name === undefined) {
-      throw fileSystemError({ errno: "EEXIST", operation: "link", path: to });
+      throw FileSystemError.from({ errno: "EEXIST", operation: "link", path: to });
     }
     node.links++;
     disk.change({ directory, name, node });

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "../fs/file_system.ts";
 import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
@@ -124,13 +124,15 @@ export class MemoryProcess {
     if (fault.kind === "torn" && operation !== "write" || fault.kind === "lost" && operation !== "sync") {
       throw new TypeError(`Cannot inject a "${fault.kind}" fault into "${operation}"`);
     }
-    if (fault.kind === "fail" && operation !== "close") throw fileSystemError({ errno: fault.errno, operation, path });
+    if (fault.kind === "fail" && operation !== "close") {
+      throw FileSystemError.from({ errno: fault.errno, operation, path });
+    }
     return fault;
   }
 
   /** Throws the error of an operation that took effect, or a part of it, and is to be reported as failed. */
   end(fault: Fault | undefined, operation: MemoryOperationName, path: string): void {
-    if (fault !== undefined) throw fileSystemError({ errno: fault.errno, operation, path });
+    if (fault !== undefined) throw FileSystemError.from({ errno: fault.errno, operation, path });
   }
 
   /** Waits as long as a sync takes. */
@@ -141,7 +143,7 @@ export class MemoryProcess {
 
   /** Throws EBADF if the process is dead. */
   checkAlive(operation: MemoryOperationName, path: string): void {
-    if (!this.#alive) throw fileSystemError({ errno: "EBADF", operation, path });
+    if (!this.#alive) throw FileSystemError.from({ errno: "EBADF", operation, path });
   }
 
   /** Ends the process, with its handles and locks. */
@@ -190,23 +192,23 @@ export class MemoryFileHandle implements FileHandle {
   /** See {@linkcode FileHandle.write}. */
   write(bytes: Uint8Array, position: number): void {
     const fault = this.#begin("write", { position, length: bytes.length }, position);
-    if (!this.#writable) throw fileSystemError({ errno: "EBADF", operation: "write", path: this.#path });
+    if (!this.#writable) throw FileSystemError.from({ errno: "EBADF", operation: "write", path: this.#path });
     const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
     const length = this.#roomFor(position, wanted);
     if (length > 0) this.#countSpace(() => this.#node.write(bytes.subarray(0, length), position));
-    if (length < wanted) throw fileSystemError({ errno: "ENOSPC", operation: "write", path: this.#path });
+    if (length < wanted) throw FileSystemError.from({ errno: "ENOSPC", operation: "write", path: this.#path });
     this.#process.end(fault, "write", this.#path);
   }
 
   /** See {@linkcode FileHandle.truncate}. */
   truncate(size: number): void {
     const fault = this.#begin("truncate", { length: size }, size);
-    if (!this.#writable) throw fileSystemError({ errno: "EINVAL", operation: "truncate", path: this.#path });
+    if (!this.#writable) throw FileSystemError.from({ errno: "EINVAL", operation: "truncate", path: this.#path });
     const { disk } = this.#process;
     const border = size - size % BLOCK_BYTES;
     // A cut in the middle of a block overwrites its rest with zeros.
     if (size < this.#node.cache.filled && this.#copy(border, size) < size) {
-      throw fileSystemError({ errno: "ENOSPC", operation: "truncate", path: this.#path });
+      throw FileSystemError.from({ errno: "ENOSPC", operation: "truncate", path: this.#path });
     }
     // What a truncate adds is a hole, which takes no space.
     if (size !== this.#node.cache.size) this.#countSpace(() => this.#node.truncate(size));
@@ -220,7 +222,7 @@ export class MemoryFileHandle implements FileHandle {
     const { mark } = this.#node;
     if (fault?.kind === "lost") this.#node.settle(mark, "lost");
     await this.#process.whileSyncing("sync", this.#path);
-    if (!this.#open) throw fileSystemError({ errno: "EBADF", operation: "sync", path: this.#path });
+    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation: "sync", path: this.#path });
     this.#node.settle(mark, "stable");
     this.#process.disk.usedBytes -= this.#node.dropCopies({ mark });
     this.#process.end(fault, "sync", this.#path);
@@ -258,7 +260,7 @@ export class MemoryFileHandle implements FileHandle {
 
   #begin(operation: MemoryOperationName, details: OperationDetails | undefined, number: number): Fault | undefined {
     checkPosition(number);
-    if (!this.#open) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#process.begin(operation, this.#path, details);
   }
 

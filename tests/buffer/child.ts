@@ -13,12 +13,12 @@ import process from "node:process";
 import { text } from "node:stream/consumers";
 import { setImmediate } from "node:timers";
 import {
-  BufferError,
   type BufferLockedError,
   bytesCodec,
   FileBuffer,
   type Fsync,
   type PermissionError,
+  SluiceError,
 } from "../../mod.ts";
 import { say } from "../support/say.ts";
 
@@ -131,7 +131,7 @@ async function run([command, path, argument]: readonly string[]): Promise<void> 
 try {
   await run(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof BufferError)) throw error;
+  if (!(error instanceof SluiceError)) throw error;
   const { name, code, path, owner, flag } = error as BufferLockedError & PermissionError;
   say(JSON.stringify({ name, code, path, owner, flag }));
 }

@@ -131,7 +131,7 @@ test("FileBuffer says which records another owner may have overlooked, and he se
   for await (const batch of second.batches({ flush: true })) await second.commit(batch);
   await second.flush();
   await turn();
-  const damage = seen.flatMap((event) => event.type === "damage" ? [event.region] : []);
+  const damage = seen.flatMap((event) => event.type === "damage-found" ? [event.region] : []);
   assertEquals(damage.map(({ missing, quarantined }) => [missing, quarantined]), [[undefined, true]]);
   const [copy] = fileSystem.paths().filter((path) => path.includes("/quarantine/"));
   const text = new TextDecoder("latin1").decode(fileSystem.readFile(copy!));
@@ -151,7 +151,7 @@ test("FileBuffer removes an old segment only after what a former owner wrote beh
   await second.flush();
   await turn();
   assertEquals(segmentsOf(fileSystem).length, 1);
-  assertEquals(events.filter((event) => event.type === "damage").length, 1);
+  assertEquals(events.filter((event) => event.type === "damage-found").length, 1);
   assert(fileSystem.paths().some((path) => path.includes("/quarantine/")));
   await Promise.allSettled([first.close(), second.close()]);
 });

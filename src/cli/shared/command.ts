@@ -26,7 +26,7 @@ export interface WriteOptions {
    *
    * @default {false}
    */
-  readonly untilTaken?: boolean;
+  readonly untilTaken?: boolean | undefined;
 }
 
 /**

@@ -39,6 +39,8 @@ export interface ShipOptions {
   readonly retry: RetryOptions;
   /** Directory of the dead letters' buffer. */
   readonly deadLetters: string | undefined;
+  /** What to do with records that no retry can deliver. */
+  readonly whenUndeliverable: "stop" | "dead-letter";
   readonly headers: Headers;
   readonly gzip: boolean;
   readonly graceMs: number;
@@ -85,7 +87,12 @@ export const SHIP_OPTIONS = {
   "dead-letters": {
     type: "string",
     value: "DIR",
-    help: "A buffer for what the target refuses for good (stop instead)",
+    help: "A buffer for what the target refuses for good",
+  },
+  "when-undeliverable": {
+    type: "string",
+    value: "W",
+    help: "Then: dead-letter, which goes on, or stop (dead-letter with --dead-letters, else stop)",
   },
   "header": { type: "string", value: "H", multiple: true, help: 'A header field for HTTP, "Name: value"; repeatable' },
   "gzip": { type: "boolean", help: "Compress what is sent by HTTP" },
@@ -143,6 +150,10 @@ export function parseShipOptions(args: CommandArguments): ShipOptions {
       maxAttempts: count("max-attempts", Infinity, { least: 1, most: Number.MAX_SAFE_INTEGER }),
     },
     deadLetters: read("dead-letters", undefined, (_option, text) => text),
+    whenUndeliverable: word(
+      "when-undeliverable",
+      options["dead-letters"] === undefined ? ["stop", "dead-letter"] : ["dead-letter", "stop"],
+    ),
     headers: parseHeaders(lists["header"] ?? []),
     gzip: flag("gzip"),
     graceMs: duration("grace", 5_000, ANY_MS),
@@ -183,6 +194,11 @@ function checkTogether(plan: ShipOptions): void {
   }
   if (!plan.readsInput && plan.resumes) {
     throw new UsageError("Cannot use --resume: with --no-input there is none to go on with");
+  }
+  if (deadLetters === undefined && plan.whenUndeliverable === "dead-letter") {
+    throw new UsageError(
+      "Cannot use --when-undeliverable=dead-letter: no --dead-letters is given, the directory for them",
+    );
   }
   const directories = [path, deadLetters ?? path].map((directory) => join(directory, "."));
   if (deadLetters !== undefined && (deadLetters === "" || directories[0] === directories[1])) {

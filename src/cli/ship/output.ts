@@ -91,7 +91,7 @@ export class ShipOutput {
     this.#say({ event: "start", path, to, waiting: pendingRecords, lastSequence }, `${from} to ${to}${waiting}`);
     this.#figures = figures;
     if (cursorLost) this.warn("cursor", "the commit position was lost: what is there is delivered again");
-    for (const region of damaged) this.onBufferEvent({ type: "damage", region });
+    for (const region of damaged) this.onBufferEvent({ type: "damage-found", region });
     this.#setTimer();
   }
 
@@ -107,19 +107,19 @@ export class ShipOutput {
 
   /** Reports an event of the buffer. */
   onBufferEvent(event: BufferEvent): void {
-    if (event.type === "damage") {
+    if (event.type === "damage-found") {
       // Damage that open() met is reported by start().
       if (this.#figures === undefined) return;
       const { segment, offset, length } = event.region;
       this.warn("damage", `${length} bytes at offset ${offset} of ${segment} are damaged and set aside`);
-    } else if (event.type === "drop") {
+    } else if (event.type === "records-dropped") {
       const { first, last } = event.sequences;
       this.warn("drop", `the backlog is full: sequences ${first} to ${last} are dropped`);
-    } else if (event.type === "full" && this.#plan.whenFull === "block") {
+    } else if (event.type === "backlog-filled" && this.#plan.whenFull === "block") {
       this.warn("full", `the backlog is full: reading waits for the target`);
     } else if (event.type === "reserve-used") {
       this.warn("reserve", `the disk is full: ${event.bytesLeft} bytes of the reserve are left to deliver with`);
-    } else if (event.type === "warning") this.warn("buffer", errorText(event.error));
+    } else if (event.type === "warned") this.warn("buffer", errorText(event.error));
   }
 
   /** Reports an event of the producer. */
@@ -129,12 +129,12 @@ export class ShipOutput {
         return this.#onFailure(event.error, event.attempt);
       case "delivered":
         return this.#onDelivered();
-      case "dead-letter": {
+      case "dead-lettered": {
         const { sequence, error } = event;
         const text = `sequence ${sequence} is a dead letter: ${error}`;
         return this.#repeat("dead-letter", { event: "dead-letter", sequence, error }, text);
       }
-      case "buffer-error":
+      case "buffer-call-failed":
         return this.warn("buffer", errorText(event.error));
     }
   }

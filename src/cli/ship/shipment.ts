@@ -104,7 +104,8 @@ class Shipment {
       retry: plan.retry,
       // A reader of standard output may take any time, and a second copy would not help.
       timeoutMs: plan.destination.kind === "output" ? NO_TIMEOUT_MS : plan.timeoutMs,
-      whenUndeliverable: deadLetters ?? "stop",
+      deadLetters,
+      whenUndeliverable: plan.whenUndeliverable,
       closeTimeoutMs: plan.graceMs,
       clock: context.clock,
       onEvent(event) {
@@ -147,7 +148,7 @@ class Shipment {
     const broken = new AbortController();
     const target = await openTarget(plan.destination, { ...plan, onBroken: (error) => broken.abort(error) }, context);
     opened.push(target);
-    const deadLetters = plan.deadLetters === undefined
+    const deadLetters = plan.deadLetters === undefined || plan.whenUndeliverable === "stop"
       ? undefined
       : await FileBuffer.open<DeadLetter<unknown>>({ path: plan.deadLetters, fileSystem, clock, fsync });
     if (deadLetters !== undefined) opened.push(deadLetters);

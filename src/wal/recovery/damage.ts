@@ -8,66 +8,11 @@ import type { SequenceRange } from "../../base/sequences.ts";
 
 /**
  * What to do about damage: quarantine the bad bytes and deliver the rest, or refuse the log.
- *
- * @example The same damaged log, twice
- * ```ts
- * import { FileBuffer, type OnDamage } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * async function damagedLog(): Promise<MemoryFileSystem> {
- *   const fileSystem = new MemoryFileSystem();
- *   const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem });
- *   for (const record of ["first", "second", "third"]) await buffer.put(record);
- *   await buffer.close();
- *   const bytes = fileSystem.readFile("/b/00000000000000000001.wal");
- *   bytes[new TextDecoder("latin1").decode(bytes).indexOf("second")] ^= 1;
- *   fileSystem.writeFile("/b/00000000000000000001.wal", bytes);
- *   return fileSystem;
- * }
- *
- * async function whatComesOut(onDamage: OnDamage): Promise<readonly string[]> {
- *   const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem: await damagedLog(), onDamage });
- *   try {
- *     const { records } = await buffer.emit(); // up to the gap
- *     await buffer.commit();
- *     return [...records, ...await buffer.emit()];
- *   } finally {
- *     await buffer.close();
- *   }
- * }
- *
- * assertEquals(await whatComesOut("quarantine"), ["first", "third"]);
- * assertEquals(await whatComesOut("fail").catch((error) => error.code), "DAMAGED_LOG");
- * ```
  */
 export type OnDamage = "quarantine" | "fail";
 
 /**
  * A part of the log that can't be read.
- *
- * @example What is missing, and where its bytes are now
- * ```ts
- * import { type DamagedRegion, FileBuffer } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assert, assertEquals } from "@std/assert";
- *
- * const fileSystem = new MemoryFileSystem();
- * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem });
- * for (const record of ["first", "second", "third"]) await buffer.put(record);
- * await buffer.close();
- * const bytes = fileSystem.readFile("/b/00000000000000000001.wal");
- * bytes[new TextDecoder("latin1").decode(bytes).indexOf("second")] ^= 1;
- * fileSystem.writeFile("/b/00000000000000000001.wal", bytes);
- *
- * const again = await FileBuffer.open<string>({ path: "/b", fileSystem });
- * const [region]: readonly DamagedRegion[] = again.recovery.damaged;
- * assertEquals(region.missing, { first: 2, last: 2 });
- * assert(region.quarantined);
- * const copy = fileSystem.paths().find((path) => path.startsWith("/b/quarantine/"))!;
- * assert(new TextDecoder("latin1").decode(fileSystem.readFile(copy)).includes("recond")); // readable, but not sound
- * await again.close();
- * ```
  */
 export interface DamagedRegion {
   /** File name of the segment. */

@@ -38,22 +38,6 @@ const MAX_UNCONFIRMED_MS = 1_000;
 
 /**
  * When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only.
- *
- * @example What each setting does at a put
- * ```ts
- * import { FileBuffer, type Fsync } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const syncs: number[] = [];
- * for (const fsync of ["always", 1_000, "never"] satisfies Fsync[]) {
- *   const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem: new MemoryFileSystem(), fsync });
- *   await buffer.put("a");
- *   syncs.push(buffer.stats().syncs);
- *   await buffer.close();
- * }
- * assertEquals(syncs, [1, 0, 0]); // on the disk; within a second; when the system, or flush(), sees to it
- * ```
  */
 export type Fsync = "always" | "never" | number;
 

@@ -15,7 +15,14 @@
 
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
-import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer, type OnDamage } from "../../../mod.ts";
+import {
+  type Batch,
+  BufferEmptyError,
+  type DamagedRegion,
+  FileBuffer,
+  NoBatchBehindError,
+  type OnDamage,
+} from "../../../mod.ts";
 import type { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { Cursor } from "../../../src/wal/cursor.ts";
 import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
@@ -144,7 +151,7 @@ async function openCopy(
     statusMs: 0,
     onDamage,
     onEvent(event) {
-      if (event.type === "damage") damaged.push(event.region);
+      if (event.type === "damage-found") damaged.push(event.region);
     },
   });
   return { buffer, damaged };
@@ -210,7 +217,7 @@ async function emitBehind(
   try {
     return await buffer.emit({ after });
   } catch (error) {
-    if (error instanceof BufferEmptyError) return undefined;
+    if (error instanceof BufferEmptyError || error instanceof NoBatchBehindError) return undefined;
     throw error;
   }
 }
