@@ -1,9 +1,10 @@
 /**
- * What is known of a loss that a scan has met: whether `repair` has accepted it, and whether anything proves that it ever was
- * acknowledged.
+ * Assesses a loss that a scan has found: whether `repair` has accepted it, and whether it is unproven (see
+ * `segment_scan.ts`).
  *
- * Guarantees: it judges as recovery does, by the same promises; `losses.json` and the promises are read once, when there is
- * a loss; where it can't be told, as beside a writer that removes segments, a loss is taken for one.
+ * Guarantees: it comes to the same conclusion as recovery, because it asks recovery's plan. The plan and `losses.json` are
+ * read once, at the first loss. Where the plan can't be made, as beside a writer that removes segments, every loss counts
+ * as proven.
  *
  * @module
  */
@@ -21,36 +22,36 @@ import type { DirectorySnapshot } from "./snapshot.ts";
 
 type Proof = Pick<RecoveryPlan, "provenBefore" | "isSynced">;
 
-/** What has to be known of the place of a loss. */
+/** The circumstances of a loss. */
 export interface LossContext {
   readonly cursor: CursorState | undefined;
   /**
-   * The sequence that should have come there, if a power cut can have made it.
+   * The sequence that was expected there, if a power cut can have caused the loss.
    *
    * @default {0}
    */
   readonly expected?: number | undefined;
-  /** Up to where records are proven to have been acknowledged; by default what {@linkcode LossAssessor.promisedBefore} says. */
+  /** Records below this sequence are proven; by default those that {@linkcode LossAssessor.provenBefore} returns. */
   readonly provenBefore?: number | undefined;
 }
 
-/** Judges the losses of one log. */
+/** Assesses the losses of one log. */
 export class LossAssessor {
   readonly #fileSystem: FileSystem;
   readonly #snapshot: DirectorySnapshot;
   #losses: KnownLosses | undefined;
   #proof: Proof | undefined;
 
-  /** Of the log in that directory. */
+  /** For the log in that directory. */
   constructor(fileSystem: FileSystem, snapshot: DirectorySnapshot) {
     this.#fileSystem = fileSystem;
     this.#snapshot = snapshot;
   }
 
-  /** A loss, and whether it was accepted, or can't be proven to be one; nobody misses what is done with. */
+  /** The loss, marked if it was accepted or is unproven. Committed and dropped sequences don't count. */
   assess<L extends DamagedBytes | MissingRecords>(
     loss: L,
-    { cursor, expected = 0, provenBefore = this.promisedBefore() }: LossContext,
+    { cursor, expected = 0, provenBefore = this.provenBefore() }: LossContext,
   ): L {
     const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
     const place = { segment: "", offset: 0, length: 0, ...loss };
@@ -68,17 +69,18 @@ export class LossAssessor {
   }
 
   /**
-   * Up to where records are proven to have been acknowledged.
+   * The sequence below which all records are proven.
    *
-   * @param unreadable Where a segment begins that can't be read: of its records, only its owner can tell.
+   * @param unreadable The first sequence of an unreadable segment. Its records are unproven only if its owner acknowledged
+   * puts after a sync.
    */
-  promisedBefore(unreadable?: number): number {
+  provenBefore(unreadable?: number): number {
     this.#proof ??= this.#findProof();
     const { provenBefore, isSynced } = this.#proof;
     return unreadable === undefined || isSynced ? provenBefore : Infinity;
   }
 
-  /** As recovery would find it. */
+  /** Asks recovery's plan. */
   #findProof(): Proof {
     const { path, isSingleFile } = this.#snapshot;
     const none = { provenBefore: Infinity, isSynced: false };
@@ -92,7 +94,7 @@ export class LossAssessor {
   }
 }
 
-/** What of a range the cursor doesn't say is done with: committed, or dropped. */
+/** The sequences of a range that are neither committed nor dropped, going by the cursor. */
 export function notDone(range: SequenceRange, cursor: CursorState | undefined): SequenceRange[] {
   return cursor === undefined ? [range] : awaitedSequences(cursor, range);
 }

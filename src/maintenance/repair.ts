@@ -1,7 +1,7 @@
 /**
  * Repair of a log at rest: plans what is to be done, and does it.
  *
- * The plan is that of recovery (the end of the log, the cursor, the empty segments), and in addition whatever is damaged
+ * The plan is that of recovery (the end of the log, the cursor, the newest segments), and in addition whatever is damaged
  * in earlier segments, which an open buffer would only find when it reads them. Planning needs no lock and changes nothing.
  *
  * Guarantees of applying it, which needs the lock:
@@ -64,7 +64,7 @@ export interface RepairPlan {
   readonly regions: readonly Region[];
   /** To be moved to the quarantine. */
   readonly moved: readonly UnusableFile[];
-  /** To be removed: empty segments without a frame. */
+  /** To be removed: newest segments without a frame. */
   readonly removed: readonly string[];
   /** Why the cursor has to be rewritten; `undefined` if it doesn't have to. */
   readonly cursor: "lost" | "behind" | undefined;
@@ -145,7 +145,7 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   };
 }
 
-/** Whether the cursor is to be rewritten: recovery does so also where that changes nothing. */
+/** Whether the cursor has to be rewritten. Recovery rewrites it also where that changes nothing, which is no work. */
 function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan): RepairPlan["cursor"] {
   if (!plan.isCursorChanged) return undefined;
   if (plan.isCursorLost) return "lost";
@@ -160,7 +160,7 @@ function uniqueRegions(regions: readonly Region[]): Region[] {
   return [...new Map(places.map((region) => [keyOf(region), region])).values()];
 }
 
-/** What a reader of the log meets. */
+/** What a scan of the uncommitted records finds. */
 interface LogContents {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
@@ -168,12 +168,10 @@ interface LogContents {
   readonly present: { readonly first: number; last: number }[];
 }
 
-/** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
+/** The sequences that a reader would miss: uncommitted, not dropped, and not in the log. */
 function findMissing({ cursor, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
-  return subtractRanges(
-    awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 }),
-    mergeRanges(contents.present),
-  );
+  const awaited = awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 });
+  return subtractRanges(awaited, mergeRanges(contents.present));
 }
 
 function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
@@ -181,7 +179,7 @@ function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogC
   return all.first > all.last ? [] : subtractRanges([all], mergeRanges(contents.present));
 }
 
-/** Reads the log as its buffer would, from the first record that is not committed. */
+/** Scans the log as its buffer would read it, from the first uncommitted record on. */
 async function scanUncommitted(
   options: RepairOptions,
   { cursor, segments, empty }: RecoveryPlan,
@@ -191,7 +189,7 @@ async function scanUncommitted(
   const from = cursor.committed.nextSequence;
   const contents: LogContents = { regions: [], moved: [], present: [] };
   const log: LogEnd = { path, last: segments.at(-1)?.name, empty: empty.map(({ name }) => name) };
-  // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
+  // A reader that doesn't find its first frame begins at the segment's first one, and meets the damage before it.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
     if (item.kind === "damaged") addItem(contents, item, log);
@@ -243,7 +241,7 @@ function addUnusable(
   if (why === "version") {
     throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
-  // Recovery removes the empty ones if they are empty. To a reader, the others are bytes that it can't read.
+  // Recovery removes the newest ones if they are empty. To a reader, the others are bytes that it can't read.
   if (why !== "empty") contents.moved.push({ segment, bytes, why });
   else if (bytes > 0 && !empty.includes(segment)) contents.moved.push({ segment, bytes, why: "header" });
 }

@@ -195,7 +195,7 @@ function pathOf({ directory }: LogLocation, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
-/** Writes a segment that begins at `start`; returns the end of the log behind it. */
+/** Writes a segment that begins at `start`; returns the end of the log after it. */
 function writeSegment(
   handle: FileHandle,
   { uuid, now }: RestoreTarget,

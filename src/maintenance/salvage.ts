@@ -24,9 +24,10 @@ import {
   saltOf,
 } from "../wal/format.ts";
 
-/** So many bytes of what looked like frames and wasn't are checked; then the rest is left alone. */
+/** The bytes that are checked in vain before the search gives up. */
 const BUDGET_BYTES = 1024 * 1024 * 1024;
-/** What has to be known of a segment to check its frames. */
+
+/** What has to be known about a segment to check its frames. */
 export interface FrameSeal {
   readonly salt: number;
   readonly recordLimit: number;

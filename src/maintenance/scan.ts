@@ -120,7 +120,7 @@ class LogScan {
         if (item.mayHold !== undefined) {
           // Its name says that all sequences before it were given out.
           const first = Math.max(this.#next ?? this.#firstNeeded(), unread + 1);
-          yield* this.#missing(first, item.mayHold.first - 1, this.#losses.promisedBefore(segment.firstSequence));
+          yield* this.#missing(first, item.mayHold.first - 1, this.#losses.provenBefore(segment.firstSequence));
           unread = item.mayHold.last;
         }
         yield item;
@@ -177,7 +177,7 @@ class LogScan {
     const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
-    const isUnproven = look.kind === "bad" && firstSequence >= this.#losses.promisedBefore(firstSequence);
+    const isUnproven = look.kind === "bad" && firstSequence >= this.#losses.provenBefore(firstSequence);
     return {
       kind: "unusable",
       segment: name,

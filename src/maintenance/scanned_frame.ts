@@ -1,5 +1,5 @@
 /**
- * A frame as a scan gives it to its reader: without records that were met before, its payloads as views.
+ * A frame as a scan yields it: without records that an earlier segment has as well, and with its payloads as views.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { FRAME_HEADER_BYTES, payloadStart, recordEnd, type SegmentHeader, skipRe
 import type { Frame } from "../wal/segment_reader.ts";
 import type { ScannedFrame } from "./scan_items.ts";
 
-/** A frame, without the records below `known`: a segment before has them, too. */
+/** Makes a scan item of a frame, without the records below `known`, which an earlier segment has as well. */
 export function toScannedFrame(segment: string, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
   const skipped = Math.max(0, known - frame.firstSequence);
   return {

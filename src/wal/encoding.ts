@@ -1,5 +1,6 @@
 /**
- * Primitive values of the on-disk format: 48 and 64 bit integers, uuids. Where they are in a file: `format.ts`.
+ * Primitive values of the on-disk format: 48 and 64 bit integers, uuids, versions. Where they are in a file: `format.ts`
+ * and `cursor_format.ts`.
  *
  * Guarantees: integers are little-endian and exact up to 2^53 - 1; a uuid is decoded to its usual notation.
  *

@@ -2,7 +2,7 @@
  * Positions in a log, and the commit state that the cursor file stores.
  *
  * A position is three running totals: records, payload bytes, frame bytes. So the size of any stretch of the log is the
- * difference of two positions. How a position is encoded: `format.ts`.
+ * difference of two positions. How a position is encoded: `cursor_format.ts`.
  *
  * Invariant: no such difference is negative. In a healthy log the totals ascend with the sequences. After damage, a
  * segment's header, the cursor and the frames may contradict each other. So code that combines totals of more than one of
@@ -14,7 +14,7 @@
 
 import type { SequenceRange } from "../base/sequences.ts";
 
-/** A place between two records of the log. */
+/** A position between two records of the log. */
 export interface LogPosition {
   /** Sequence of the record that follows. */
   readonly nextSequence: number;
@@ -69,8 +69,8 @@ export interface CursorState extends CursorOwner, CursorPositions {
 export const LOG_START: LogPosition = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
 
 /**
- * What of a range somebody still waits for: what is in flight, and what was never handed over. What lies in between was
- * dropped.
+ * The sequences of a range that the consumer still needs: those in flight, and those from `resume` on. The ones in between
+ * were dropped.
  */
 export function awaitedSequences(
   { committed, resume, boundaries }: CommitState,
@@ -82,7 +82,7 @@ export function awaitedSequences(
   return [inFlight, waiting].filter((range) => range.first <= range.last);
 }
 
-/** Whether two states of a cursor say the same, whoever wrote them and whenever. */
+/** Whether two cursors say the same, apart from owner and generation. */
 export function isSameState(one: CursorPositions, other: CursorPositions): boolean {
   const numbersIn = ({ lastSequence, committed, resume, boundaries }: CursorPositions): string =>
     [committed, resume, ...boundaries].flatMap((at) => [at.nextSequence, at.payloadBytes, at.logBytes])

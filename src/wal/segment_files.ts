@@ -111,7 +111,7 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
 }
 
-/** Whether all bytes of a file from one offset to another are zero. */
+/** Whether all bytes of a file from one offset up to another are zero. */
 export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
   const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {

@@ -77,16 +77,16 @@ export function estimateMaxRecords(segment: UnreadableSegment): number {
   }
   const known = next - firstSequence;
   if (filledBytes - at < MIN_FRAME_BYTES) return known;
-  // Empty records at the end of a frame are zeros.
+  // The last frame may go on in the zeros that follow: empty records are zeros.
   return known + maxRecordsInFrame(Math.min(size, filledBytes + MAX_SHARED_FRAME_BYTES) - at);
 }
 
-/** How many records fit a frame of that length. */
+/** The most records that a frame of that length can hold. */
 function maxRecordsInFrame(length: number): number {
   return maxRecordsIn(length - FRAME_HEADER_BYTES);
 }
 
-/** The frames of a segment, by what they say of themselves. */
+/** Finds frames by their headers and lengths, without their checksums. */
 class UnverifiedFrames {
   readonly #segment: UnreadableSegment;
   #leftBytes: number;

@@ -32,7 +32,7 @@ import type { FileSystem } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
 import type { SegmentSize } from "../disk_usage.ts";
 import type { Ownership } from "../ownership.ts";
-import type { LogPosition } from "../position.ts";
+import type { CommitState, LogPosition } from "../position.ts";
 import type { LogLocation, Segment } from "../segment_files.ts";
 import { cutTail } from "./cut_tail.ts";
 import { type DamagedRegion, describeDamage, type OnDamage } from "./damage.ts";
@@ -54,7 +54,7 @@ export interface RecoveryDeps extends ApplyRecoveryDeps {
 }
 
 /** A log after its recovery. */
-export interface RecoveredLog {
+export interface RecoveredLog extends CommitState {
   readonly uuid: string;
   /** Open for writing; it stores `committed`, `resume` and `boundaries`. */
   readonly cursor: Cursor;
@@ -62,9 +62,6 @@ export interface RecoveredLog {
   readonly segments: readonly Segment[];
   /** The position of the next record. */
   readonly end: LogPosition;
-  readonly committed: LogPosition;
-  readonly resume: LogPosition;
-  readonly boundaries: readonly LogPosition[];
   /** Uncommitted sequences that are not going to be delivered: ascending, without overlaps. */
   readonly lost: readonly SequenceRange[];
   readonly damaged: readonly DamagedRegion[];
