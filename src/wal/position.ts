@@ -82,7 +82,7 @@ export function awaitedSequences(
   return [inFlight, waiting].filter((range) => range.first <= range.last);
 }
 
-/** Whether two states of a cursor say the same, whoever wrote them and whenever. */
+/** Whether two states of a cursor say the same, in whatever generation. */
 export function isSameState(one: CursorPositions, other: CursorPositions): boolean {
   const numbersIn = ({ lastSequence, committed, resume, boundaries }: CursorPositions): string =>
     [committed, resume, ...boundaries].flatMap((at) => [at.nextSequence, at.payloadBytes, at.logBytes])
