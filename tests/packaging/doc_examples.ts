@@ -97,10 +97,12 @@ export function documentationFaults({ nodes }: DocOutput): string[] {
   const own = symbols.flatMap(({ name, declarations }) =>
     declarations.filter(({ kind }) => kind !== "reference").map((declaration) => ({ name, ...declaration }))
   );
-  const faults = own.flatMap(({ name, jsDoc, location: { filename, line } }) => {
+  const faults = own.flatMap(({ kind, name, jsDoc, location: { filename, line } }) => {
     const where = `${filename}:${line + 1} ${name}`;
     const examples = (jsDoc?.tags ?? []).filter(({ kind }) => kind === "example");
-    if (examples.length === 0) return [`${where}: has no example`];
+    // A type is shown where it is used.
+    const isType = kind === "interface" || kind === "typeAlias";
+    if (examples.length === 0) return isType ? [] : [`${where}: has no example`];
     return examples.flatMap(({ doc = "" }) => {
       const blocks = examplesOf("example.md", doc);
       if (blocks.length === 0) return [`${where}: an example has no code`];
