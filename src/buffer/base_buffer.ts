@@ -11,12 +11,12 @@
  */
 
 import { checkListener } from "../base/listeners.ts";
+import { andThen } from "../base/maybe_promise.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
 import { AdmissionControl } from "./admission_control.ts";
 import type { Batch } from "./batch.ts";
-import { msUntilOld } from "./batch_limits.ts";
 import { BatchQueue } from "./batch_queue.ts";
 import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -79,14 +79,18 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#time = time;
     this.#store = store;
     this.#whenRejected = onRejected;
-    this.#startSequence = this.#seenSequence = store.end.nextSequence;
-    this.#admission = new AdmissionControl(store, options, {
+    this.#startSequence = this.#seenSequence = store.ends.acknowledged.nextSequence;
+    this.#admission = new AdmissionControl(store.appender, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.listeners.tell({ type: "backlog-filled", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
     });
-    this.#queue = new BatchQueue(store, options, { time, onRoom: () => this.#onRoom() });
+    this.#queue = new BatchQueue(store, options, {
+      time,
+      onRoom: () => this.#onRoom(),
+      onAgeKnown: () => this.#wake(),
+    });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
       onRejected: (puts) => this.#onRejected(puts),
@@ -122,7 +126,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   emit(options?: EmitOptions<T>): Promise<Batch<T>> {
     const refusal = this.#refusal("emit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const before = this.#store.writeAccepted().nextSequence;
+    const before = this.#store.appender.writeAccepted().nextSequence;
     return this.#turns.run(() => this.#queue.emit(before, options?.after));
   }
 
@@ -130,28 +134,23 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#turns.run(() => {
-      const committing = this.#queue.commit(batch);
-      return committing === undefined ? this.#onRoom() : committing.then(() => this.#onRoom());
-    });
+    return this.#turns.run(() => andThen(this.#queue.commit(batch), () => this.#onRoom()));
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */
   async waitUntilDue({ after, signal, flush = false }: WaitOptions<T> = {}): Promise<boolean> {
     if (flush && this.#refusal("emit") === undefined) {
-      this.#store.writeAccepted();
-      await this.#store.awaitAcknowledged();
+      this.#store.appender.writeAccepted();
+      await this.#store.appender.awaitAcknowledged();
     }
     for (;;) {
       signal?.throwIfAborted();
       if (this.#closing !== undefined) return false;
-      if (this.#store.failure !== undefined) throw this.#store.failure;
+      if (this.#store.health.failure !== undefined) throw this.#store.health.failure;
       if (this.#queue.isDue(after)) return true;
       const hasRecords = this.#queue.pending.records > 0;
       if (flush && (!hasRecords || this.#queue.mayCut)) return hasRecords;
-      const { pending, mayCut } = this.#queue;
-      const delayMs = mayCut ? msUntilOld(pending, this.#options, this.#time()) : undefined;
-      await this.#nextChange(delayMs, signal);
+      await this.#nextChange(this.#queue.msUntilOld, signal);
     }
   }
 
@@ -188,14 +187,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   async clear(): Promise<void> {
     const refusal = this.#refusal("clear");
     if (refusal !== undefined) throw refusal;
-    const end = this.#store.writeAccepted();
+    const end = this.#store.appender.writeAccepted();
     await this.#turns.run(() => this.#queue.clear(end));
     this.#onRoom();
   }
 
   /** Counts without I/O; see {@linkcode RecordBuffer.stats}. */
   stats(): BufferStats {
-    const { end } = this.#store;
+    const { acknowledged: end } = this.#store.ends;
     const { pending, inFlight, figures: queue } = this.#queue;
     const store = this.#store.figures();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
@@ -248,7 +247,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   /** Why nothing can be done now, if so. */
   #refusal(verb: string): Error | undefined {
     if (this.#closing !== undefined) return new BufferClosedError(verb);
-    if (this.#store.failure !== undefined) return this.#store.failure;
+    if (this.#store.health.failure !== undefined) return this.#store.health.failure;
     if (!this.#admission.isEncoding) return undefined;
     return new TypeError(`Cannot ${verb}: a codec, or a record's toJSON(), is at work`);
   }
@@ -265,7 +264,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #backlogBytes(): number {
     const { resume } = this.#store.commitState;
-    return this.#store.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
+    return this.#store.appender.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
@@ -306,7 +305,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   #onVisible(putTime: number): void {
     this.#lastPutAt = putTime;
     if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#queue.onFirstPut(putTime);
-    this.#seenSequence = this.#store.end.nextSequence;
+    this.#seenSequence = this.#store.ends.acknowledged.nextSequence;
     if (this.#waiters.size > 0) this.#wake();
   }
 
@@ -314,7 +313,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#countRejected(puts);
     // The backlog is smaller again, so a waiting put may fit; not from within the write that has just failed.
     queueMicrotask(() => {
-      if (this.#closing === undefined && this.#store.failure === undefined) this.#admission.pump();
+      if (this.#closing === undefined && this.#store.health.failure === undefined) this.#admission.pump();
     });
   }
 

@@ -214,9 +214,9 @@ export class FileBuffer<T> extends BaseBuffer<T> {
       stats: () => buffer.stats(),
       positions: () => {
         const { committed, boundaries } = store.commitState;
-        return { end: store.end, committed, inFlightBatches: boundaries.length };
+        return { end: store.ends.acknowledged, committed, inFlightBatches: boundaries.length };
       },
-      hasFailed: () => store.failure !== undefined,
+      hasFailed: () => store.health.failure !== undefined,
       isOwner: () => store.isOwner(),
     });
     return buffer;

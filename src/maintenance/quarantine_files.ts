@@ -1,8 +1,8 @@
 /**
- * What is in the quarantine: which file came from where, and which sound frames are in it.
+ * The files in the quarantine: which segment each is from, and which sound frames it holds.
  *
  * To check a frame, the salt of its segment must be known. It is in the segment's header, wherever that is by now: in the
- * log, or in the quarantine; and where both copies of it are lost, it is computed from the frames.
+ * log or in the quarantine. Where both copies of the header are lost, the salt is computed from the frames.
  *
  * Memory: one file at a time.
  *
@@ -11,53 +11,59 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, readFile } from "../fs/file_helpers.ts";
+import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
+import {
+  decodeSegmentHeader,
+  NO_RECORD_LIMIT,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  unprovenHeaders,
+} from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
-import type { SegmentPlace } from "../wal/segment_files.ts";
-import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
+import { findSoundFrames, solveSalt, type SoundFrame } from "./salvage.ts";
 
-/** A segment that is going to be put into the log. */
+/** Suffix of a new segment that is going to be moved into the log. */
 export const RESTORING_SUFFIX = ".restoring";
 
 const REGION = /^(\d{20}\.wal)-(\d+)-(\d+)\.bad(?:-\d+)?(\.restored)?$/;
 const SEGMENT = /^(\d{20}\.wal)(?:-\d+)?(\.restored)?$/;
 
-/** A file in the quarantine, going by its name. */
+/** A file in the quarantine, as its name describes it. */
 export interface QuarantinedFile {
   readonly name: string;
-  /** The segment that it was, or is a part of. */
+  /** The segment that it was, or was a part of. */
   readonly segment: string;
-  /** Where in the segment it begins. */
+  /** Its offset in the segment. */
   readonly offset: number;
-  /** Whether its records were put back already. */
+  /** Whether its records were restored already. */
   readonly isRestored: boolean;
 }
 
-/** What is known about the segment of a file. */
+/** What is known about the segment that a file is from. */
 export interface SegmentFacts {
-  /** `undefined` if the header is lost, and what is left of it doesn't say. */
+  /** `undefined` if the header is lost, and its remains don't say. */
   readonly uuid: string | undefined;
   readonly salt: number;
   readonly codecVersion: number | undefined;
   readonly isJson: boolean;
-  /** How the salt is known: from the header, or computed from the frames. */
+  /** Where the salt is from: read from the header, or computed from the frames. */
   readonly from: "header" | "frames";
 }
 
-/** A file, read. */
-export interface ReadFile extends QuarantinedFile {
+/** A file of the quarantine and its content. */
+export interface QuarantinedContent extends QuarantinedFile {
   readonly bytes: Uint8Array;
-  /** `undefined` if the salt can't be known. */
+  /** `undefined` if the salt can't be determined. */
   readonly facts: SegmentFacts | undefined;
   readonly frames: readonly SoundFrame[];
 }
 
 /** The files in the quarantine, in the order of the log. */
-export function listQuarantined({ fileSystem, directory }: SegmentPlace): QuarantinedFile[] {
+export function listQuarantined({ fileSystem, directory }: LogLocation): QuarantinedFile[] {
   const files: QuarantinedFile[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const region = REGION.exec(name);
     const whole = region === null ? SEGMENT.exec(name) : null;
     if (region !== null) {
@@ -71,31 +77,30 @@ export function listQuarantined({ fileSystem, directory }: SegmentPlace): Quaran
   );
 }
 
-/** The names in the quarantine, which need not be there. */
-export function namesIn(fileSystem: FileSystem, path: string): string[] {
-  try {
-    return fileSystem.list(path);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+/** The names in the quarantine at `path`; none if there is no quarantine. */
+export function listIfExists(fileSystem: FileSystem, path: string): string[] {
+  return ifExists(() => fileSystem.list(path)) ?? [];
 }
 
-/** Reads a file of the quarantine; `files` are all that there are. */
+/**
+ * Reads a file of the quarantine, and finds its sound frames.
+ *
+ * @param files All files of the quarantine: another one may have the header of the segment.
+ */
 export function readQuarantined(
-  place: SegmentPlace,
+  place: LogLocation,
   file: QuarantinedFile,
   files: readonly QuarantinedFile[],
-): ReadFile {
+): QuarantinedContent {
   const bytes = readFile(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
   const from = file.offset === 0 ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
-  const facts = factsOf(place, { file, bytes, from, files });
-  const frames = facts === undefined ? [] : soundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
+  const facts = findFacts(place, { file, bytes, from, files });
+  const frames = facts === undefined ? [] : findSoundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
   return { ...file, bytes, facts, frames };
 }
 
-function factsOf(
-  place: SegmentPlace,
+function findFacts(
+  place: LogLocation,
   { file, bytes, from, files }: {
     file: QuarantinedFile;
     bytes: Uint8Array;
@@ -104,14 +109,14 @@ function factsOf(
   },
 ): SegmentFacts | undefined {
   const path = join(place.directory, QUARANTINE_NAME, file.name);
-  const own = file.offset === 0 ? headerFacts(bytes, path) : undefined;
+  const own = file.offset === 0 ? readHeaderFacts(bytes, path) : undefined;
   if (own !== undefined) return own;
-  const heads = file.offset === 0 ? [bytes] : headsOf(place, file, files);
+  const heads = file.offset === 0 ? [bytes] : readSegmentHeads(place, file, files);
   for (const head of heads) {
-    const facts = headerFacts(head, path);
+    const facts = readHeaderFacts(head, path);
     if (facts !== undefined) return facts;
   }
-  // What is left of the header, if one frame proves it; else what two frames agree on.
+  // The salt in the remains of the header, if one frame proves it; otherwise the salt that two frames agree on.
   const unproven = heads.flatMap((head) => unprovenHeaders(head));
   const salt = solveSalt(bytes, unproven.map((header) => header.salt), from);
   if (salt === undefined) return undefined;
@@ -128,8 +133,8 @@ function factsOf(
   };
 }
 
-/** What a header says, if one of its copies can be read. */
-function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
+/** Reads a segment's header; `undefined` if neither of its copies can be read. */
+function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
   const result = decodeSegmentHeader(bytes);
   if (result.kind === "version") {
     throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
@@ -139,20 +144,15 @@ function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined 
   return { uuid, salt, codecVersion, isJson, from: "header" };
 }
 
-/** The beginnings of the segment that a region is from, wherever they are: in the log first. */
-function headsOf(
-  { fileSystem, directory }: SegmentPlace,
+/** Reads the beginning of a region's segment wherever there is one: in the log first, then in the quarantine. */
+function readSegmentHeads(
+  { fileSystem, directory }: LogLocation,
   { segment }: QuarantinedFile,
   files: readonly QuarantinedFile[],
 ): Uint8Array[] {
   const quarantined = files.filter((file) => file.segment === segment && file.offset === 0);
   const paths = [segment, ...quarantined.map(({ name }) => join(QUARANTINE_NAME, name))];
-  return paths.flatMap((path) => {
-    try {
-      return [readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
-    } catch (error) {
-      if (isGone(error)) return [];
-      throw error;
-    }
-  });
+  return paths.flatMap((path) =>
+    ifExists(() => readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)) ?? []
+  );
 }

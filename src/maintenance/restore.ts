@@ -1,18 +1,21 @@
 /**
- * Puts records of a quarantined file back into the log, exactly once, however often that is interrupted.
+ * Restores records of a quarantined file into the log, exactly once, however often that is interrupted.
  *
- * The records become a new segment at the end of the log. It is made in the quarantine, and what has happened shows in
- * nothing but names, each changed in one step:
+ * The records become a new segment at the end of the log. It is built in the quarantine. The progress is visible in file
+ * names alone, each of which changes in one step:
  *
  * 1. `FILE.restoring`, the new segment, is written and synced, then its name.
- * 2. `FILE` becomes `FILE.restored`, and that is synced: *this decides*.
- * 3. `FILE.restoring` becomes a segment of the log, and that is synced.
+ * 2. `FILE` is renamed to `FILE.restored`, and that is synced. *This is the commit point.*
+ * 3. `FILE.restoring` is renamed to a segment of the log, and that is synced.
  *
- * Whoever finds `FILE.restoring` without `FILE.restored` knows that nothing was decided: the segment may be half written,
- * is thrown away, and all begins anew. Whoever finds both knows that it was decided and not done: the segment is whole,
- * because step 1 was durable before step 2 began, and it is in no log, because a file has one name; so step 3 is done. A
- * power cut can only undo a step that wasn't synced, and nothing was built on that. Whatever a program did with the
- * buffer in between makes no difference: then the segment is written anew with the sequences that come next by now.
+ * After an interruption:
+ * - `FILE.restoring` without `FILE.restored`: not committed. The segment may be half written; it is removed, and the
+ *   restore starts over.
+ * - Both: committed, but not finished. The segment is complete, because step 1 was durable before step 2 began. It is in no
+ *   log, because a file has one name. So step 3 is done.
+ *
+ * A power cut can only undo a step that was not synced, and no later step was begun then. If the buffer was used in
+ * between, the segment is rewritten with the sequences that come next by now.
  *
  * The log must be locked.
  *
@@ -20,37 +23,40 @@
  */
 
 import { join } from "@std/path/join";
-import { closeQuietly, readFile } from "../fs/file_helpers.ts";
+import { readFile } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
+import { createFile, replaceFile } from "../fs/replace_file.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
+  payloadBytesOf,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  skipRecords,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
-import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
-import type { Piece } from "./restore_plan.ts";
-import { soundFrames } from "./salvage.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
+import { headerMatches, type LogLocation } from "../wal/segment_files.ts";
+import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
+import type { Piece } from "./restore_planner.ts";
+import { findSoundFrames } from "./salvage.ts";
 
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
-/** What is written before it takes the name of a segment that was decided on. */
-const ANEW_SUFFIX = ".new";
+/** Suffix of a rewritten segment, before it replaces a committed one. */
+const NEW_SUFFIX = ".new";
 
-/** Where the records go. */
-export interface RestoreTarget extends SegmentPlace {
+/** The log to restore into. */
+export interface RestoreTarget extends LogLocation {
   readonly uuid: string;
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
 }
 
-/** The records to write, and what the segment's header says of them. */
+/** The records to restore, and what the new segment's header says about them. */
 export interface RestoreSource {
   readonly bytes: Uint8Array;
   readonly pieces: readonly Piece[];
@@ -59,28 +65,29 @@ export interface RestoreSource {
   readonly recordLimit: number;
 }
 
-/** What was put into the log. */
-export interface Restored {
+/** What was restored from one file. */
+export interface RestoredFile {
   /** The file in the quarantine that the records are from. */
   readonly name: string;
   readonly records: number;
-  /** The sequence of the first of them now. */
+  /** The new sequence of the first one. */
   readonly firstSequence: number;
-  /** The end of the log behind them. */
+  /** The end of the log after them. */
   readonly end: LogPosition;
 }
 
-/** Restores records of the file `name`, behind `end`. */
+/** Restores records of the file `name` to the end of the log, which is at `end`. */
 export async function restoreFile(
   target: RestoreTarget,
   name: string,
   source: RestoreSource,
   end: LogPosition,
-): Promise<Restored> {
+): Promise<RestoredFile> {
   const { fileSystem } = target;
-  const path = pathOf(target, await ownName(target, name));
+  const path = pathOf(target, await ensureUniqueName(target, name));
   const staged = path + RESTORING_SUFFIX;
-  const behind = await writeSegment(target, staged, source, end);
+  const behind = await createFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end));
+  await fileSystem.syncDirectory(pathOf(target));
   fileSystem.rename(path, path + RESTORED_SUFFIX);
   await fileSystem.syncDirectory(pathOf(target));
   await publish(target, staged, end);
@@ -88,10 +95,10 @@ export async function restoreFile(
   return { name, records, firstSequence: end.nextSequence, end: behind };
 }
 
-/** A file whose name was restored before gets another one: nothing is replaced, and the decision stays plain to see. */
-async function ownName(target: RestoreTarget, name: string): Promise<string> {
+/** Renames the file if one of its name was restored before, so that nothing is replaced and step 2 stays unambiguous. */
+async function ensureUniqueName(target: RestoreTarget, name: string): Promise<string> {
   const { fileSystem, directory } = target;
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   let own = name;
   for (let i = 2; names.includes(own + RESTORED_SUFFIX) || (own !== name && names.includes(own)); i++) {
     own = `${name}-${i}`;
@@ -102,9 +109,9 @@ async function ownName(target: RestoreTarget, name: string): Promise<string> {
   return own;
 }
 
-/** Names of files of which a restore was interrupted after it was decided. */
-export function interruptedRestores({ fileSystem, directory }: SegmentPlace): string[] {
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+/** The names of files whose restore was committed, but not finished. */
+export function findInterruptedRestores({ fileSystem, directory }: LogLocation): string[] {
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   return names.filter((name) => name.endsWith(RESTORING_SUFFIX))
     .map((name) => name.slice(0, -RESTORING_SUFFIX.length))
     .filter((name) => names.includes(name + RESTORED_SUFFIX))
@@ -112,68 +119,63 @@ export function interruptedRestores({ fileSystem, directory }: SegmentPlace): st
 }
 
 /**
- * Finishes what was decided, and throws away what was not.
+ * Finishes restores that were committed, and removes the remains of those that were not.
  *
- * @throws {Error} if a segment that was decided on is damaged.
+ * @throws {Error} if the new segment of a committed restore is damaged.
  */
-export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<Restored[]> {
+export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<RestoredFile[]> {
   const { fileSystem, directory } = target;
-  const decided = interruptedRestores(target);
-  const finished: Restored[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  const decided = findInterruptedRestores(target);
+  const finished: RestoredFile[] = [];
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + ANEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
   }
   for (const name of decided) {
-    const restored = await finish(target, name, finished.at(-1)?.end ?? end);
+    const restored = await finishRestore(target, name, finished.at(-1)?.end ?? end);
     finished.push(restored);
   }
   return finished;
 }
 
-async function finish(target: RestoreTarget, name: string, end: LogPosition): Promise<Restored> {
+async function finishRestore(target: RestoreTarget, name: string, end: LogPosition): Promise<RestoredFile> {
   const { fileSystem, uuid } = target;
   const staged = pathOf(target, name + RESTORING_SUFFIX);
   const bytes = readFile(fileSystem, staged);
   const result = decodeSegmentHeader(bytes);
   const header = result.kind === "header" ? result.header : undefined;
-  const frames = header === undefined ? [] : soundFrames(bytes, header, SEGMENT_HEADER_BYTES);
+  const frames = header === undefined ? [] : findSoundFrames(bytes, header, SEGMENT_HEADER_BYTES);
   const length = frames.reduce((sum, frame) => sum + frame.length, SEGMENT_HEADER_BYTES);
   if (header === undefined || frames.length === 0 || length !== bytes.length) {
     throw new Error(
       `Cannot finish restoring ${name}: ${name}${RESTORING_SUFFIX} is damaged; ` +
-        `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to begin anew`,
+        `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to start over`,
     );
   }
-  let behind = endOf(header, frames);
-  if (!isAt(header, { uuid, end })) {
-    const anew = staged + ANEW_SUFFIX;
+  let behind = computeEnd(header, frames);
+  if (!continuesLog(header, { uuid, end })) {
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
     const { codecVersion, isJson, recordLimit } = header;
-    behind = await writeSegment(target, anew, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
-    fileSystem.rename(anew, staged);
-    await fileSystem.syncDirectory(pathOf(target));
+    const source = { bytes, pieces, codecVersion, isJson, recordLimit };
+    const newPath = staged + NEW_SUFFIX;
+    behind = await replaceFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end), { newPath });
   }
   await publish(target, staged, end);
   return { name, records: behind.nextSequence - end.nextSequence, firstSequence: end.nextSequence, end: behind };
 }
 
-/** Whether a segment goes on at the end of this log as it is. */
-function isAt(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
+/** Whether a segment continues this log at its present end. */
+function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
   const { nextSequence: firstSequence, payloadBytes, logBytes } = end;
-  return isOf(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
+  return headerMatches(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
     header.payloadBytesBefore === payloadBytes && header.logBytesBefore === logBytes;
 }
 
-function endOf(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => behindFrame(end, frame), {
-    nextSequence: header.firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  });
+function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
+  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), headerPosition(header));
 }
 
-function behindFrame(end: LogPosition, frame: { length: number; count: number }): LogPosition {
+function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
   return {
     nextSequence: end.nextSequence + frame.count,
     payloadBytes: end.payloadBytes + payloadBytesOf(frame),
@@ -181,7 +183,7 @@ function behindFrame(end: LogPosition, frame: { length: number; count: number })
   };
 }
 
-/** Step 3. A segment that has that name already is one without a record. */
+/** Step 3. If there is a segment of that name already, it has no record. */
 async function publish(target: RestoreTarget, staged: string, { nextSequence }: LogPosition): Promise<void> {
   const { fileSystem, directory } = target;
   fileSystem.rename(staged, join(directory, segmentName(nextSequence)));
@@ -189,18 +191,17 @@ async function publish(target: RestoreTarget, staged: string, { nextSequence }: 
   await fileSystem.syncDirectory(pathOf(target));
 }
 
-function pathOf({ directory }: SegmentPlace, name = ""): string {
+function pathOf({ directory }: LogLocation, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
-/** Writes a segment that begins at `start`, durably; returns the end of the log behind it. */
-async function writeSegment(
-  target: RestoreTarget,
-  path: string,
+/** Writes a segment that begins at `start`; returns the end of the log behind it. */
+function writeSegment(
+  handle: FileHandle,
+  { uuid, now }: RestoreTarget,
   source: RestoreSource,
   start: LogPosition,
-): Promise<LogPosition> {
-  const { fileSystem, uuid, now } = target;
+): LogPosition {
   const { bytes, pieces, codecVersion, isJson, recordLimit } = source;
   const header: SegmentHeader = {
     codecVersion,
@@ -214,42 +215,27 @@ async function writeSegment(
     recordLimit,
     isJson,
   };
-  const handle = fileSystem.open(path, "create");
   let end = start;
-  try {
-    const out = new Appender(handle);
-    out.append(encodeSegmentHeader(header));
-    for (const piece of pieces) {
-      const frame = frameOf(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
-      out.append(frame);
-      end = behindFrame(end, { length: frame.length, count: piece.count });
-    }
-    out.flush();
-    await handle.sync();
-  } catch (error) {
-    closeQuietly(handle);
-    fileSystem.remove(path);
-    throw error;
+  const out = new ChunkWriter(handle);
+  out.append(encodeSegmentHeader(header));
+  for (const piece of pieces) {
+    const frame = buildFrame(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
+    out.append(frame);
+    end = advance(end, { length: frame.length, count: piece.count });
   }
-  closeQuietly(handle);
-  await fileSystem.syncDirectory(pathOf(target));
+  out.flush();
   return end;
 }
 
-/** The frame of the records of a piece: with a new sequence, and sealed anew. */
-function frameOf(
+/** Builds the frame of a piece's records, with a new sequence and a new checksum. */
+function buildFrame(
   bytes: Uint8Array,
   { frame, index, count, isTied }: Piece,
   { firstSequence, salt }: { firstSequence: number; salt: number },
 ): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  const skip = (records: number): number => {
-    for (let i = 0; i < records; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
-    return at;
-  };
-  const from = skip(index);
-  const records = bytes.subarray(from, skip(count));
+  const from = skipRecords(view, frame.offset + FRAME_HEADER_BYTES, index);
+  const records = bytes.subarray(from, skipRecords(view, from, count));
   const made = new Uint8Array(FRAME_HEADER_BYTES + records.length);
   made.set(records, FRAME_HEADER_BYTES);
   const header = {
@@ -264,8 +250,8 @@ function frameOf(
   return made;
 }
 
-/** Writes many small pieces with few calls. */
-class Appender {
+/** Combines many small writes into few calls. */
+class ChunkWriter {
   readonly #handle: FileHandle;
   readonly #chunk = new Uint8Array(CHUNK_BYTES);
   #used = 0;

@@ -1,10 +1,10 @@
 /**
- * What is in a buffer's directory, going by the names in it and the small files: no segment is read through.
+ * A snapshot of a buffer's directory, taken from the file names and the small files. No segment is read through.
  *
- * Guarantees: nothing is locked, created or changed; beside a live writer the snapshot is one that could have been seen at
- * one moment as far as it matters: everything up to the last sequence that the cursor knows is in the segments of the
- * snapshot, unless it is committed. That is so because the cursor is read before the names are: a record is in
- * its segment before the cursor knows of it, and what was removed since was committed before.
+ * Guarantees: nothing is locked, created or changed. Beside a live writer the snapshot is consistent where it matters:
+ * every record up to the last sequence that the cursor knows is in a segment of the snapshot, unless it is committed. The
+ * order of reading makes it so: the cursor is read before the names. A record is in its segment before the cursor knows of
+ * it, and a segment that was removed since then had been committed before.
  *
  * @module
  */
@@ -13,46 +13,46 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, SluiceError, UnsupportedVersionError } from "../errors/mod.ts";
-import { fileSize, isGone, withFile } from "../fs/file_helpers.ts";
+import { fileSize, ifExists, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME, LOCK_NAME, OWNER_NAME, parseSegmentName, QUARANTINE_NAME, STATUS_NAME } from "../wal/names.ts";
 import { readOwner } from "../wal/owner_file.ts";
 import type { CursorState } from "../wal/position.ts";
-import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
+import { findUuid, parseSegmentNames, readSegmentHeader, type Segment } from "../wal/segment_files.ts";
 
-/** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MAX_LOOKS = 50;
-/** It may be writing to the slots of the cursor. */
-const MAX_CURSOR_LOOKS = 5;
-/** Names of other files that an error mentions. */
+/** How often a snapshot is attempted while a live writer removes segments. */
+const MAX_SNAPSHOT_ATTEMPTS = 50;
+/** How often the cursor is read while a live writer is writing its slots. */
+const MAX_CURSOR_READS = 5;
+/** The most names of foreign files that an error mentions. */
 const MAX_NAMES = 5;
 
-/** A segment, going by its name, and the length of its file. */
+/** A segment, as its name describes it, and the length of its file. */
 export interface SnapshotSegment {
   readonly name: string;
   readonly firstSequence: number;
   readonly bytes: number;
 }
 
-/** The small files and the names: all that is known without reading a segment through. */
+/** What is known about a directory without reading a segment through. */
 export interface DirectorySnapshot {
   readonly path: string;
-  /** Whether this is one segment alone, given by the path of its file; there is no cursor then. */
+  /** Whether it is a single segment, given by the path of its file. There is no cursor then. */
   readonly isSingleFile: boolean;
   readonly uuid: string | undefined;
-  /** `undefined` if there is none, it can't be read, or it is another buffer's. */
+  /** `undefined` if it is missing, unreadable, or another buffer's. */
   readonly cursor: CursorState | undefined;
   readonly cursorState: "ok" | "missing" | "damaged" | "foreign";
-  /** Who opened it last, going by `owner.json`; it need not be open any more. */
+  /** Who opened the buffer last, going by `owner.json`. It may be closed by now. */
   readonly owner: LockOwner | undefined;
   /** In order. */
   readonly segments: readonly SnapshotSegment[];
   readonly quarantine: readonly { readonly name: string; readonly bytes: number }[];
 }
 
-/** Thrown for a path where no buffer is. */
+/** Thrown for a path that is no buffer. */
 export class NoBufferError extends SluiceError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
@@ -67,26 +67,26 @@ export class NoBufferError extends SluiceError {
 }
 
 /**
- * Looks at a buffer's directory.
+ * Takes a snapshot of a buffer's directory.
  *
  * @throws {NoBufferError} if there is none.
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
 export function readDirectory(fileSystem: FileSystem, path: string): DirectorySnapshot {
-  for (let look = 1;; look++) {
+  for (let attempt = 1;; attempt++) {
     try {
-      // Without any of the segments that had names, there are others by now; unless these are names only.
-      const { hasNames, ...snapshot } = lookAt(fileSystem, path);
-      if (snapshot.segments.length > 0 || !hasNames || look === MAX_LOOKS) return snapshot;
+      // If none of the listed segments is left, there are newer ones by now, and another attempt is made.
+      const { hasNames, ...snapshot } = readOnce(fileSystem, path);
+      if (snapshot.segments.length > 0 || !hasNames || attempt === MAX_SNAPSHOT_ATTEMPTS) return snapshot;
     } catch (error) {
-      if (look === MAX_LOOKS || !isGone(error)) throw error;
+      if (attempt === MAX_SNAPSHOT_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
 
 /** As {@linkcode readDirectory}; the path may also be that of one segment's file. */
 export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): DirectorySnapshot {
-  const header = segmentAt(fileSystem, path);
+  const header = readSegmentFile(fileSystem, path);
   if (header === undefined) return readDirectory(fileSystem, path);
   const { uuid, firstSequence } = header;
   return {
@@ -101,22 +101,22 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
   };
 }
 
-/** Reads the cursor; again, if a writer was just writing to all of its slots. */
+/** Reads the cursor, repeatedly if a live writer was writing its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MAX_CURSOR_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let i = 0; i < MAX_CURSOR_READS && state === undefined; i++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
-/** Looks once, and says whether there were names of segments. */
-function lookAt(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
-  checkNames(path, namesIn(fileSystem, path));
+/** Takes a snapshot, and says whether any segment was listed. */
+function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
+  checkNames(path, listDirectory(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const named = segmentsAmong(names);
-  const found = withSizes(fileSystem, path, named);
+  const named = parseSegmentNames(names);
+  const found = measureSegments(fileSystem, path, named);
   const last = found.at(-1);
-  const newest = last && headerAt(fileSystem, join(path, last.name));
+  const newest = last && readHeader(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
     const { version } = newest;
     throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: SEGMENT_VERSION });
@@ -133,26 +133,25 @@ function lookAt(fileSystem: FileSystem, path: string): DirectorySnapshot & { rea
     owner: readOwner(fileSystem, path),
     segments: found,
     hasNames: named.length > 0,
-    quarantine: quarantineIn(fileSystem, path),
+    quarantine: listQuarantine(fileSystem, path),
   };
 }
 
-/** Those that are still there. The newest is looked at first: it goes last. */
-function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
+/** The sizes of the segments that are still there. The newest is measured first, because it is removed last. */
+function measureSegments(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
   return segments.toReversed().flatMap(({ name, firstSequence }) => {
-    const bytes = sizeIfThere(fileSystem, join(path, name));
+    const bytes = ifExists(() => fileSize(fileSystem, join(path, name)));
     return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
   }).reverse();
 }
 
-function namesIn(fileSystem: FileSystem, path: string): string[] {
+function listDirectory(fileSystem: FileSystem, path: string): string[] {
   try {
     return fileSystem.list(path);
   } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") throw new NoBufferError(path, "there is no such directory", { cause: error });
-    if (error.errno !== "ENOTDIR") throw error;
-    const state = segmentAt(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
+    if (isNoSuchFile(error)) throw new NoBufferError(path, "there is no such directory", { cause: error });
+    if (!(error instanceof FileSystemError) || error.errno !== "ENOTDIR") throw error;
+    const state = readSegmentFile(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
       ? `it is a segment of a buffer, give the buffer's directory: "${dirname(path)}"`
       : "it is not a directory";
     throw new NoBufferError(path, state, { cause: error });
@@ -169,43 +168,30 @@ function checkNames(path: string, names: readonly string[]): void {
   throw new NoBufferError(path, `no buffer is in that directory, but other files (${some.join(", ")}${more})`);
 }
 
-/** The header of the segment in the file `path`; `undefined` if it isn't one. */
-function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+/** Reads the header of a segment's file; `undefined` if `path` is no such file. */
+function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const result = headerAt(fileSystem, path);
+    const result = readHeader(fileSystem, path);
     if (result.kind === "version") {
       throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
     }
     return result.kind === "header" ? result.header : undefined;
   } catch (error) {
-    // A directory, or nothing: what it is says the look at the directory.
+    // It is a directory, or missing: reading it as a directory says which.
     if (error instanceof FileSystemError) return undefined;
     throw error;
   }
 }
 
-function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
+function readHeader(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
   return withFile(fileSystem, path, readSegmentHeader);
 }
 
-function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {
-  try {
-    return fileSize(fileSystem, path);
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
-}
-
-function quarantineIn(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
+function listQuarantine(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
   const directory = join(path, QUARANTINE_NAME);
-  try {
-    return fileSystem.list(directory).sort().flatMap((name) => {
-      const bytes = sizeIfThere(fileSystem, join(directory, name));
-      return bytes === undefined ? [] : [{ name, bytes }];
-    });
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  const names = ifExists(() => fileSystem.list(directory)) ?? [];
+  return names.sort().flatMap((name) => {
+    const bytes = ifExists(() => fileSize(fileSystem, join(directory, name)));
+    return bytes === undefined ? [] : [{ name, bytes }];
+  });
 }

@@ -35,12 +35,8 @@ import {
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
-import {
-  CURSOR_SLOT_STRIDE,
-  FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-} from "../../src/wal/format.ts";
+import { CURSOR_SLOT_STRIDE } from "../../src/wal/cursor_format.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 
 const PATH = "/buffer";
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -1,5 +1,5 @@
 /**
- * Debian's chromium, driven by playwright-core, for tests and for the picture in the README: no display, no network.
+ * Debian's chromium, driven by playwright-core, for tests and for the picture of `report`: no display, no network.
  */
 
 import { existsSync } from "node:fs";

@@ -1,5 +1,5 @@
 /**
- * Takes the picture of `report` in the README: `deno task picture:report`. A log that has everything in it, and the tip
+ * Takes the picture of `report` in `examples/README.md`: `deno task picture:report`. A log that has everything in it, and the tip
  * of one stretch. Needs chromium, as the test in a browser does.
  *
  * `--dark` and `--width N` take another one, for whoever works on the page; `--out FILE` says where to.
@@ -29,7 +29,7 @@ const scratch = mkdtempSync(join(tmpdir(), "sluice-picture-"));
 const { browser, close } = await startBrowser();
 try {
   const { fileSystem, clock } = await damagedLog();
-  const data = { ...reportDataOf(fileSystem, clock.now()), path: "/var/lib/shop/events.wal", uuid: UUID_A };
+  const data = { ...await reportDataOf(fileSystem, clock.now()), path: "/var/lib/shop/events.wal", uuid: UUID_A };
   const file = join(scratch, "report.html");
   writeFileSync(file, renderReport(data));
   const page = await browser.newPage({

@@ -1,5 +1,5 @@
 /**
- * Draws the picture of `top` for the README: has a program put records for half a minute, its target away in between,
+ * Draws the picture of `top` for `examples/README.md`: has a program put records for half a minute, its target away in between,
  * watches it with the real command, and turns the last screen, escape sequences and all, into an SVG.
  *
  * Usage: `top_picture.ts FILE.svg`. Blocks and bars become rectangles and each piece of text is set to its cells, so that

@@ -1,38 +1,40 @@
 /**
- * The quarantine: bad bytes are set aside here before anything happens to them, never deleted.
+ * The quarantine: damaged bytes are copied here before they are cut off or skipped. Nothing in it is ever deleted.
  *
- * Guarantees: a copy is synced, and so is its name, before it counts as made; the same region is copied once, however
- * often it is met; the directory never grows past its limit, and an unmade copy is reported as such. Setting aside never
- * fails a caller: a full disk must not keep good records from being delivered.
+ * Guarantees:
+ * - A copy counts as made only when its content and its name are synced.
+ * - A region is copied once, however often it is met.
+ * - The copies never exceed the size limit. A copy that was not made is reported as such.
+ * - No file system error reaches a caller, but for {@linkcode Quarantine.recordLosses}: a full disk must not keep valid
+ *   records from being delivered.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import { type SequenceRange, unite } from "../../base/sequences.ts";
+import { mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, fileSize, isGone } from "../../fs/file_helpers.ts";
+import { closeQuietly, copyBytes, fileSize, ifExists } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import { discard, replaceFile } from "../../fs/replace_file.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
 import { KnownLosses, type Losses, MAX_LOST_RANGES } from "./known_losses.ts";
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
-/** How much is copied at a time. */
-const CHUNK_BYTES = 256 * 1024;
 
 /** Values of a {@linkcode Quarantine} that have a default. */
 export interface QuarantineOptions {
   readonly maxBytes?: number;
-  readonly confirm?: () => void;
+  readonly verifyOwnership?: () => void;
 }
 
-/** What the copy of a region is called. */
+/** The file name of the copy of a region. */
 function copyName(segment: string, offset: number, length: number): string {
   return `${segment}-${offset}-${length}.bad`;
 }
 
-/** Copies bad regions of segments into `quarantine/`. */
+/** The quarantine of one buffer: the directory `quarantine/`. */
 export class Quarantine {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
@@ -41,39 +43,39 @@ export class Quarantine {
   readonly #confirm: () => void;
   #losses: KnownLosses | undefined;
   #isSaved = true;
-  #namedMissing: readonly SequenceRange[] = [];
+  #reportedMissing: readonly SequenceRange[] = [];
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
 
   /**
-   * Of the buffer in `directory`; nothing is created before it is needed.
+   * Of the buffer in `directory`. Creates nothing before it is needed.
    *
-   * @param options Copies stop at `maxBytes`; `confirm` throws if the directory isn't ours any more.
+   * @param options `maxBytes` limits the copies; `verifyOwnership` throws if the directory isn't ours any more.
    */
   constructor(
     fileSystem: FileSystem,
     directory: string,
-    { maxBytes = MAX_QUARANTINE_BYTES, confirm = () => {} }: QuarantineOptions = {},
+    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: QuarantineOptions = {},
   ) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#path = join(directory, QUARANTINE_NAME);
     this.#maxBytes = maxBytes;
-    this.#confirm = confirm;
+    this.#confirm = verifyOwnership;
   }
 
-  /** Bytes copied by this object. */
+  /** The bytes copied by this object. */
   get copiedBytes(): number {
     return this.#copiedBytes;
   }
 
-  /** Why the last copy or move that was not made failed; `undefined` if there was no room for it. */
+  /** Why the last copy or move failed; `undefined` if none failed, or the limit was reached. */
   get failure(): FileSystemError | undefined {
     return this.#failure;
   }
 
-  /** What is known to be lost: nothing, if it can't be read. */
+  /** The recorded losses; none if they can't be read. */
   get losses(): KnownLosses {
     try {
       return this.#readLosses();
@@ -84,51 +86,54 @@ export class Quarantine {
   }
 
   /**
-   * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
-   * any more. In order, without overlaps.
+   * Sequences that were reported missing, by this process or an earlier one: they must not be delivered any more.
+   * Ascending, without overlaps.
    */
-  get namedMissing(): readonly SequenceRange[] {
-    return this.#namedMissing;
+  get reportedMissing(): readonly SequenceRange[] {
+    return this.#reportedMissing;
   }
 
-  /** Read once, when it is first asked for. */
+  /** Reads them at the first call. */
   #readLosses(): KnownLosses {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
   }
 
   /**
-   * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
-   * Where that fails, it is known at least as long as this object is.
+   * Records which sequences are lost because of these regions, and which of them are unproven. This precedes every step
+   * that makes the losses harder to see. If it fails, they are known as long as this object lives.
    */
-  async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
+  async recordRegions(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
     const lost = regions.flatMap(({ missing }) => missing ?? []);
-    if (lost.length > 0) this.remember(lost);
+    if (lost.length > 0) this.addReportedMissing(lost);
     const unproven = regions.filter((region) => region.unproven === true);
     const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
     const acceptedRegions = unproven.filter(({ length }) => length > 0)
       .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
       const losses = this.#readLosses();
-      const isKnown = lost.every((range) => losses.hasNoted(range)) &&
+      const isKnown = lost.every((range) => losses.hasRecorded(range)) &&
         unproven.every((region) => losses.isAccepted(region));
       if (isKnown && this.#isSaved) return;
-      await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
+      await this.recordLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
-  remember(lost: readonly SequenceRange[]): void {
-    this.#namedMissing = unite([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
+  /**
+   * Adds sequences that were reported missing. Only the highest ranges are kept, because the log is read in ascending
+   * order.
+   */
+  addReportedMissing(lost: readonly SequenceRange[]): void {
+    this.#reportedMissing = mergeRanges([...this.#reportedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**
-   * Writes losses down, durably, unless they are known already.
+   * Records losses durably, unless they are recorded already.
    *
    * @throws {FileSystemError} if that fails.
    */
-  async noteLosses(losses: Partial<Losses>): Promise<void> {
+  async recordLosses(losses: Partial<Losses>): Promise<void> {
     const known = this.#readLosses().with(losses);
     this.#isSaved &&= known.equals(this.#readLosses());
     this.#losses = known;
@@ -138,7 +143,7 @@ export class Quarantine {
     this.#isSaved = true;
   }
 
-  /** Whether a whole copy of a region of a segment is there. */
+  /** Whether there is a complete copy of a region of a segment. */
   has({ segment, offset, length }: { segment: string; offset: number; length: number }): boolean {
     const path = join(this.#path, copyName(segment, offset, length));
     try {
@@ -151,7 +156,7 @@ export class Quarantine {
   /**
    * Copies a region of a segment.
    *
-   * @returns Whether a whole copy is there now, made by this call or an earlier one.
+   * @returns Whether there is a complete copy now, made by this call or an earlier one.
    */
   async copy(region: { segment: string; offset: number; length: number }): Promise<boolean> {
     const name = copyName(region.segment, region.offset, region.length);
@@ -174,7 +179,9 @@ export class Quarantine {
     }
   }
 
-  /** Moves a whole file of the buffer into the quarantine: it takes no space that it didn't take before. */
+  /**
+   * Moves a file of the buffer into the quarantine. It is not subject to the limit, because it takes no additional space.
+   */
   async move(name: string): Promise<boolean> {
     try {
       await this.#prepare();
@@ -187,20 +194,20 @@ export class Quarantine {
     }
   }
 
-  /** A name that no file in the quarantine has: nothing is replaced. */
+  /** A name that no file in the quarantine has, so that none is replaced. */
   #freeName(name: string): string {
     let free = name;
     for (let i = 2; this.#sizeOf(join(this.#path, free)) !== undefined; i++) free = `${name}-${i}`;
     return free;
   }
 
-  /** Makes the directory, durably, and counts what is in it. */
+  /** Creates the directory durably, and adds up the copies in it. */
   async #prepare(): Promise<void> {
     this.#confirm();
     if (this.#usedBytes !== undefined) return;
     this.#fileSystem.makeDirectory(this.#path);
     await this.#fileSystem.syncDirectory(this.#directory);
-    // What an earlier process has made counts as made, also if it could not sync the names any more.
+    // A copy that an earlier process has made counts as made, so its name is synced here if that process could not do it.
     await this.#fileSystem.syncDirectory(this.#path);
     let used = 0;
     for (const name of this.#fileSystem.list(this.#path)) {
@@ -209,7 +216,7 @@ export class Quarantine {
     this.#usedBytes = used;
   }
 
-  /** A file system that refuses is no reason to fail a caller. */
+  /** Keeps a file system error instead of throwing it. */
   #fail(error: unknown): false {
     if (!(error instanceof FileSystemError)) throw error;
     this.#failure = error;
@@ -217,12 +224,7 @@ export class Quarantine {
   }
 
   #sizeOf(path: string): number | undefined {
-    try {
-      return fileSize(this.#fileSystem, path);
-    } catch (error) {
-      if (isGone(error)) return undefined;
-      throw error;
-    }
+    return ifExists(() => fileSize(this.#fileSystem, path));
   }
 
   /**
@@ -230,25 +232,13 @@ export class Quarantine {
    * right length.
    */
   async #copyTo(path: string, source: FileHandle, region: { offset: number; length: number }): Promise<void> {
-    const unfinished = `${path}.new`;
-    if (this.#sizeOf(unfinished) !== undefined) this.#fileSystem.remove(unfinished);
-    const target = this.#fileSystem.open(unfinished, "create");
-    let made = unfinished;
+    await replaceFile(this.#fileSystem, path, (target) => copyBytes(source, region, target), { sync: "content" });
     try {
-      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, region.length));
-      for (let at = 0; at < region.length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, region.length - at));
-        target.write(part.subarray(0, source.read(part, region.offset + at)), at);
-      }
-      await target.sync();
-      this.#fileSystem.rename(unfinished, path);
-      made = path;
       await this.#fileSystem.syncDirectory(this.#path);
     } catch (error) {
-      closeQuietly(target);
-      this.#fileSystem.remove(made);
+      // A name that may be gone after a power cut counts as not made, and must not be taken for one that is.
+      discard(this.#fileSystem, [path]);
       throw error;
     }
-    closeQuietly(target);
   }
 }

@@ -25,7 +25,7 @@ import {
 } from "../../../mod.ts";
 import type { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { Cursor } from "../../../src/wal/cursor.ts";
-import { CURSOR_FILE_BYTES } from "../../../src/wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { copyOf, needsNoSpace, PATH, segmentsIn, waitTurns } from "./disk.ts";
 import type { SeenBatch } from "./records.ts";
