@@ -2,7 +2,7 @@
  * Builds the documentation as HTML, in `docs/`, and checks it: `deno run -A tests/packaging/docs.ts`, or `deno task docs`.
  *
  * Fails on whatever `deno doc` warns about, for every entry point of deno.json; on an exported symbol without an example;
- * on an example that isn't run or asserts nothing. `deno task test:deno` runs the examples.
+ * on an example that isn't run or asserts nothing. `deno task test deno` runs the examples.
  */
 
 import { stripVTControlCharacters } from "node:util";

@@ -23,12 +23,13 @@ import {
 } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { isQuick } from "../support/extent.ts";
 import { seededRandom } from "../support/log_tools.ts";
 import { type Arrival, ModelTarget } from "./model.ts";
 import type { Kind } from "./tools.ts";
 
 /** Seeds of each kind of buffer; SLUICE_PRODUCER_SEEDS: how many instead. */
-const SEEDS = Number(process.env.SLUICE_PRODUCER_SEEDS ?? 150);
+const SEEDS = Number(process.env.SLUICE_PRODUCER_SEEDS ?? (isQuick ? 30 : 150));
 const LIVES = 6;
 const STEPS = 40;
 

@@ -6,16 +6,13 @@
 import { setImmediate } from "node:timers";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { table } from "../../src/cli/shared/text.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
-import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import { LOG_START, type LogPosition, segmentName } from "../../src/wal/format.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
-import { examine } from "../../src/wal/recovery/recovery.ts";
 import { type CommitState, SegmentList } from "../../src/wal/writer/segment_list.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
@@ -299,42 +296,6 @@ test("FileBuffer.flush() resolves when all segments of an earlier process are sy
   for (let i = 1; i <= 301; i++) assert(synced.has(`sync ${i}.wal`), `segment ${i} is not synced`);
   await disk.letGo();
   await buffer.close();
-});
-
-/** A directory of many segments that hold `content`, without the cost of files. */
-function directoryOf(count: number, content: Uint8Array): FileSystem {
-  const names = Array.from({ length: count }, (_, i) => segmentName(i + 1));
-  const handle: Partial<FileHandle> = {
-    size: () => content.length,
-    read(into, position) {
-      const part = content.subarray(position, position + into.length);
-      into.set(part);
-      return part.length;
-    },
-    close: () => {},
-  };
-  const files: Partial<FileSystem> = {
-    list: () => names,
-    open(path) {
-      if (path.endsWith(".wal")) return handle as FileHandle;
-      throw new FileSystemError({ errno: "ENOENT", operation: "open", path });
-    },
-  };
-  return files as FileSystem;
-}
-
-test("recovery takes more segments without content, or of garbage, than a call takes arguments", () => {
-  const count = 150_000;
-  const empty = examine({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
-  assertEquals([empty.empty.length, empty.end.nextSequence], [count, count]);
-  const unusable = examine({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
-  assertEquals(unusable.unusable.length, count);
-});
-
-test("a table of the command line has more rows than a call takes arguments", () => {
-  const count = 150_000;
-  const rows = Array.from({ length: count }, (_, i) => [segmentName(i + 1)]);
-  assertEquals(table([{ title: "segment" }], rows, 80).split("\n").length, count + 2);
 });
 
 test("KnownLosses look at each accepted region once, however many losses are noted in between", () => {

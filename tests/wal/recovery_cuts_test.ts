@@ -5,6 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
+import { sampleOf } from "../support/extent.ts";
 import {
   assertRecovers,
   assertSound,
@@ -42,6 +43,9 @@ const assertDrains: typeof assertRecovers = async (fileSystem, expectation, opti
   assertSound(drained, expectation);
   return drained;
 };
+
+/** Of the cuts of a long log; on Deno every byte is tried, the three others share them. */
+const SAMPLE = sampleOf({ elsewhere: 3 });
 
 const SMALL = ["one", "", ["three", "four"], "five".repeat(9), "6", ["7", "8", "9"], "ten"];
 const SMALL_PATH = segmentPath(1);
@@ -95,6 +99,7 @@ for (const [quarter, name] of QUARTERS.entries()) {
     const from = bytes.length - 4096;
     assert(from > HEADER_BYTES, `the last segment has only ${bytes.length} bytes`);
     for (let i = 0; i < 1024; i++) {
+      if (!SAMPLE.has(i)) continue;
       const length = from + quarter * 1024 + i;
       const note = `seed 7, cut at ${length}`;
       const damaged = cut(bytes, length);
