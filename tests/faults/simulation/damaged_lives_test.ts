@@ -9,7 +9,7 @@ import { blocks, type Case, flips, frames, makeBases, mixed, wholeFiles } from "
 import { live } from "./damaged_lives.ts";
 
 /** As in `corruption_test.ts`: the code is the same on all runtimes. */
-const SAMPLE = sampleOf({ elsewhere: 7 });
+const SAMPLE = sampleOf({ elsewhere: 13 });
 const SLOW = { timeout: 120_000 };
 
 const bases = await makeBases();
