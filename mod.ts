@@ -27,20 +27,12 @@
  * @module
  */
 
-export {
-  Batch,
-  type BatchesOptions,
-  type BufferEvent,
-  type BufferOptions,
-  type BufferStats,
-  type EmitOptions,
-  type PutOptions,
-  type RecordBuffer,
-  type RecoveryReport,
-  type WaitOptions,
-  type WhenFull,
-} from "./src/buffer/record_buffer.ts";
-export type { DamagedRegion, OnDamage, SequenceRange } from "./src/wal/recovery/damage.ts";
+export { Batch } from "./src/buffer/batch.ts";
+export type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./src/buffer/record_buffer.ts";
+export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
+export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
+export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";
+export type { SequenceRange } from "./src/base/sequences.ts";
 export { BaseBuffer } from "./src/buffer/base_buffer.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";

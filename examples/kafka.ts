@@ -9,10 +9,10 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
+import kafkajs from "npm:kafkajs@2.2.4";
 import { FileBuffer, Producer } from "@sluice/buffer";
 import { KAFKA, presetFor } from "@sluice/buffer/presets";
 import { kafkaSink } from "@sluice/buffer/sinks/kafka";
-import kafkajs from "npm:kafkajs@2.2.4";
 
 const [broker = "127.0.0.1:9092", topic = "lines"] = process.argv.slice(2);
 const kafka = new kafkajs.Kafka({ brokers: [broker], logLevel: kafkajs.logLevel.NOTHING });

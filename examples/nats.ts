@@ -7,11 +7,11 @@
  * On Bun and Node: `npm install @nats-io/transport-node @nats-io/jetstream`, and run this file.
  */
 
+import process from "node:process";
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { FileBuffer, Producer } from "@sluice/buffer";
 import { natsSink } from "@sluice/buffer/sinks/nats";
-import process from "node:process";
 
 interface Reading {
   readonly sensor: string;

@@ -6,10 +6,10 @@
  * On Bun and Node: `npm install postgres`, and run this file.
  */
 
-import { FileBuffer, Producer } from "@sluice/buffer";
-import { postgresSink } from "@sluice/buffer/sinks/postgres";
 import process from "node:process";
 import postgres from "postgres";
+import { FileBuffer, Producer } from "@sluice/buffer";
+import { postgresSink } from "@sluice/buffer/sinks/postgres";
 
 interface Order {
   readonly item: string;

@@ -7,10 +7,10 @@
  * On Bun and Node: `npm install redis`, and run this file.
  */
 
-import { FileBuffer, Producer } from "@sluice/buffer";
-import { redisSink } from "@sluice/buffer/sinks/redis";
 import process from "node:process";
 import { createClient } from "redis";
+import { FileBuffer, Producer } from "@sluice/buffer";
+import { redisSink } from "@sluice/buffer/sinks/redis";
 
 interface Login {
   readonly user: string;

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { TurnQueue } from "./serial_queue.ts";
+import type { SerialQueue } from "./serial_queue.ts";
 
 /** Settles as `work` does, or rejects with the signal's reason once it is aborted, whichever comes first. */
 export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
@@ -23,7 +23,7 @@ export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> 
  * Does `work` when all that is in the queue before it has ended, or rejects once the signal is aborted. An attempt that
  * was given up while it ran is among what is waited for: what it has done by then is known to the next one.
  */
-export function inTurn<R>(queue: TurnQueue, work: () => Promise<R>, signal: AbortSignal): Promise<R> {
+export function runExclusive<R>(queue: SerialQueue, work: () => Promise<R>, signal: AbortSignal): Promise<R> {
   const done = queue.run(() => {
     signal.throwIfAborted();
     return work();

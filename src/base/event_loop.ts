@@ -11,7 +11,7 @@
 import { clearImmediate, setImmediate } from "node:timers";
 
 /** Counts work, in units of the caller's. */
-export class Turns {
+export class YieldBudget {
   readonly #every: number;
   #spent = 0;
 
@@ -30,36 +30,36 @@ export class Turns {
 }
 
 /** Resolves when everything else that waits for the event loop has had its turn. */
-export function nextTurn(): Promise<void> {
+export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
 }
 
 /** An answer that may have to wait. */
-export interface Answer {
+export interface Reply {
   /** Gives it. */
   resolve(): void;
 }
 
 /** Answers in order, now and then only after the event loop had a turn. */
-export class PacedAnswers {
-  readonly #turns: Turns;
-  #held: Answer[] = [];
+export class PacedReplies {
+  readonly #budget: YieldBudget;
+  #held: Reply[] = [];
   #immediate: ReturnType<typeof setImmediate> | undefined;
 
   /** A turn is due after each `every` answers. */
   constructor(every: number) {
-    this.#turns = new Turns(every);
+    this.#budget = new YieldBudget(every);
   }
 
   /** Counts an answer; true if it must be given to `hold`, false if it may be given at once. */
   mustHold(): boolean {
-    return this.#immediate !== undefined || this.#turns.spend(1);
+    return this.#immediate !== undefined || this.#budget.spend(1);
   }
 
   /** Gives an answer after the next turn, behind those that wait for it already. */
-  hold(answer: Answer): void {
+  hold(answer: Reply): void {
     this.#held.push(answer);
     this.#immediate ??= setImmediate(() => this.flush());
   }

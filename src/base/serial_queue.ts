@@ -8,13 +8,12 @@
  * @module
  */
 
-/** What is there already, or will be. */
-export type MaybePromise<T> = T | Promise<T>;
+import type { MaybePromise } from "./maybe_promise.ts";
 
 const RESOLVED: Promise<void> = Promise.resolve();
 
 /** A queue of actions. */
-export class TurnQueue {
+export class SerialQueue {
   /** Settles when the last one in the queue has ended; never rejects. `undefined` if there is none. */
   #last: Promise<void> | undefined;
   /** Whether an action is under way on the stack: what it calls may not run before it returns. */

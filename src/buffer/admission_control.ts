@@ -11,17 +11,17 @@
 
 import { AbortCalls } from "../base/abort_calls.ts";
 import type { Codec } from "../base/codec.ts";
-import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
-import type { RecordStore } from "./record_store.ts";
+import type { SequenceRange } from "../base/sequences.ts";
 import { WaitingLine } from "../base/waiting_line.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { RecordStore } from "./record_store.ts";
 
 /** What admission needs of the buffer. */
-export interface AdmissionHost {
+export interface AdmissionControlDeps {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
-  /** Drops the oldest batch that is not in flight, if that `isWanted` by then; false if there is none. */
+  /** Drops the oldest batch that is not in flight, if that `isEnabled` by then; false if there is none. */
   readonly dropOldest: (isWanted: () => boolean) => Promise<boolean>;
   /** The backlog has become full. */
   readonly onFull: () => void;
@@ -40,10 +40,10 @@ interface Waiting {
 const payloadCodec: Codec<Uint8Array> = { encode: (payload) => payload, decode: (payload) => payload };
 
 /** Admits records to a store. */
-export class Admission<T> {
+export class AdmissionControl<T> {
   readonly #store: RecordStore;
   readonly #options: ResolvedOptions<T>;
-  readonly #host: AdmissionHost;
+  readonly #host: AdmissionControlDeps;
   readonly #limitBytes: number;
   readonly #queue = new WaitingLine<Waiting>();
   readonly #aborts = new AbortCalls();
@@ -52,7 +52,7 @@ export class Admission<T> {
   #isEncoding = false;
 
   /** For one buffer. */
-  constructor(store: RecordStore, options: ResolvedOptions<T>, host: AdmissionHost) {
+  constructor(store: RecordStore, options: ResolvedOptions<T>, host: AdmissionControlDeps) {
     this.#store = store;
     this.#options = options;
     this.#host = host;
@@ -72,11 +72,11 @@ export class Admission<T> {
   put(record: T, signal: AbortSignal | undefined, waits: boolean): Promise<number> {
     if (signal?.aborted) return this.#rejected(signal.reason);
     const store = this.#store;
-    store.begin();
+    store.savepoint();
     try {
       this.#add(record, undefined);
     } catch (error) {
-      store.undo();
+      store.rollback();
       return this.#rejected(error);
     }
     return this.#fits() ? store.accept(1) : this.#whenFull(signal, waits);
@@ -95,13 +95,13 @@ export class Admission<T> {
     const { length } = records;
     if (length === 0) return this.#rejected(new RangeError("Cannot put records: the array is empty"));
     const store = this.#store;
-    store.begin();
+    store.savepoint();
     try {
       store.beginGroup();
       for (let i = 0; i < length; i++) this.#add(records[i], i);
       store.endGroup();
     } catch (error) {
-      store.undo();
+      store.rollback();
       return this.#rejected(error);
     }
     return this.#fits() ? store.accept(length) : this.#whenFull(signal, false);
@@ -119,7 +119,7 @@ export class Admission<T> {
         waiting.accept(this.#store.accept(waiting.payloads.length));
         continue;
       }
-      this.#store.undo();
+      this.#store.rollback();
       if (this.#options.whenFull !== "drop-oldest") return;
       this.#isMakingRoom = true;
       void this.#makeRoom(waiting);
@@ -140,7 +140,7 @@ export class Admission<T> {
 
   /** Adds payloads as one unit, as they are accepted after a wait; to be undone or accepted. */
   #addUnit(payloads: readonly Uint8Array[]): void {
-    this.#store.begin();
+    this.#store.savepoint();
     this.#store.beginGroup();
     for (const payload of payloads) this.#store.add(payloadCodec, payload);
     this.#store.endGroup();
@@ -171,7 +171,7 @@ export class Admission<T> {
   /** The backlog has no room for what was added: reject, or queue. */
   #whenFull(signal: AbortSignal | undefined, waits: boolean): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
-    const payloads = this.#store.takeBack();
+    const payloads = this.#store.withdraw();
     if (!this.#isFull) {
       this.#isFull = true;
       this.#host.onFull();
@@ -230,7 +230,7 @@ export class Admission<T> {
     const before = this.#store.acceptedLogBytes;
     this.#addUnit(payloads);
     const bytes = this.#store.acceptedLogBytes - before;
-    this.#store.undo();
+    this.#store.rollback();
     return bytes;
   }
 

@@ -10,29 +10,21 @@
  * @module
  */
 
-import { Admission } from "./admission_control.ts";
-import { msUntilOld } from "./batch_limits.ts";
-import type {
-  Batch,
-  BatchesOptions,
-  BufferEvent,
-  BufferStats,
-  EmitOptions,
-  PutOptions,
-  RecordBuffer,
-  RecoveryReport,
-  WaitOptions,
-} from "./record_buffer.ts";
-import { Consumer } from "./batch_queue.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
 import { checkListener } from "../base/listeners.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
+import type { SequenceRange } from "../base/sequences.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
+import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
+import { AdmissionControl } from "./admission_control.ts";
+import type { Batch } from "./batch.ts";
+import { msUntilOld } from "./batch_limits.ts";
+import { BatchQueue } from "./batch_queue.ts";
+import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
 import type { RecordStore } from "./record_store.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
 
 /** What a buffer is made from. @internal */
-export interface BufferParts<T> {
+export interface BufferDeps<T> {
   /** Keeps the records. */
   readonly store: RecordStore;
   /** Checked options. */
@@ -65,9 +57,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #options: ResolvedOptions<T>;
   readonly #time: () => number;
   readonly #store: RecordStore;
-  readonly #admission: Admission<T>;
-  readonly #consumer: Consumer<T>;
-  readonly #turns = new TurnQueue();
+  readonly #admission: AdmissionControl<T>;
+  readonly #queue: BatchQueue<T>;
+  readonly #turns = new SerialQueue();
   readonly #startSequence: number;
   /** Behind the last record that `#onVisible` knows of. */
   #seenSequence: number;
@@ -79,19 +71,19 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #whenRejected: (() => void) | undefined;
 
   /** Made by `open()` of the subclasses. @internal */
-  protected constructor({ store, options, time, onRejected }: BufferParts<T>) {
+  protected constructor({ store, options, time, onRejected }: BufferDeps<T>) {
     this.#options = options;
     this.#time = time;
     this.#store = store;
     this.#whenRejected = onRejected;
     this.#startSequence = this.#seenSequence = store.end.nextSequence;
-    this.#admission = new Admission(store, options, {
+    this.#admission = new AdmissionControl(store, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.listeners.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
     });
-    this.#consumer = new Consumer(store, options, { time, onRoom: () => this.#onRoom() });
+    this.#queue = new BatchQueue(store, options, { time, onRoom: () => this.#onRoom() });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
       onRejected: (puts) => this.#onRejected(puts),
@@ -120,7 +112,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
   shouldEmit(): boolean {
-    return this.#refusal("emit") === undefined && this.#consumer.isDue(undefined);
+    return this.#refusal("emit") === undefined && this.#queue.isDue(undefined);
   }
 
   /** Hands over the oldest batch, or the one behind another; see {@linkcode RecordBuffer.emit}. */
@@ -128,7 +120,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const refusal = this.#refusal("emit");
     if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.writeAccepted().nextSequence;
-    return this.#turns.run(() => this.#consumer.emit(before, options?.after));
+    return this.#turns.run(() => this.#queue.emit(before, options?.after));
   }
 
   /** Drops the oldest batch in flight; see {@linkcode RecordBuffer.commit}. */
@@ -136,7 +128,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
     return this.#turns.run(() => {
-      const committing = this.#consumer.commit(batch);
+      const committing = this.#queue.commit(batch);
       return committing === undefined ? this.#onRoom() : committing.then(() => this.#onRoom());
     });
   }
@@ -145,15 +137,15 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   async waitUntilDue({ after, signal, flush = false }: WaitOptions<T> = {}): Promise<boolean> {
     if (flush && this.#refusal("emit") === undefined) {
       this.#store.writeAccepted();
-      await this.#store.settle();
+      await this.#store.awaitAcknowledged();
     }
     for (;;) {
       signal?.throwIfAborted();
       if (this.#closing !== undefined) return false;
       if (this.#store.failure !== undefined) throw this.#store.failure;
-      if (this.#consumer.isDue(after)) return true;
-      const hasRecords = this.#consumer.pending.records > 0;
-      if (flush && (!hasRecords || this.#consumer.mayCut)) return hasRecords;
+      if (this.#queue.isDue(after)) return true;
+      const hasRecords = this.#queue.pending.records > 0;
+      if (flush && (!hasRecords || this.#queue.mayCut)) return hasRecords;
       await this.#nextChange(signal);
     }
   }
@@ -197,14 +189,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     const refusal = this.#refusal("clear");
     if (refusal !== undefined) throw refusal;
     const end = this.#store.writeAccepted();
-    await this.#turns.run(() => this.#consumer.clear(end));
+    await this.#turns.run(() => this.#queue.clear(end));
     this.#onRoom();
   }
 
   /** The figures of now; see {@linkcode BufferStats}. */
   stats(): BufferStats {
     const { end } = this.#store;
-    const { pending, inFlight, figures: consumer } = this.#consumer;
+    const { pending, inFlight, figures: queue } = this.#queue;
     const store = this.#store.figures();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
     return {
@@ -218,15 +210,15 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       diskBytes: store.diskBytes,
       lastSequence: end.nextSequence - 1,
       puts: end.nextSequence - this.#startSequence,
-      batchesEmitted: consumer.batchesEmitted,
-      batchesCommitted: consumer.batchesCommitted,
-      batchesRedelivered: consumer.batchesRedelivered,
+      batchesEmitted: queue.batchesEmitted,
+      batchesCommitted: queue.batchesCommitted,
+      batchesRedelivered: queue.batchesRedelivered,
       syncs: store.syncs,
       syncMs: store.syncMs,
       rejected: this.#rejected,
-      dropped: consumer.dropped,
+      dropped: queue.dropped,
       quarantinedBytes: store.quarantinedBytes,
-      lastProgressAt: Math.max(this.#lastPutAt, this.#consumer.progressAt),
+      lastProgressAt: Math.max(this.#lastPutAt, this.#queue.progressAt),
     };
   }
 
@@ -273,12 +265,12 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #backlogBytes(): number {
     const { resume } = this.#store.commitState;
-    return this.#store.acceptedLogBytes - resume.logBytes + this.#consumer.inFlight.logBytes;
+    return this.#store.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
     if (this.#closing !== undefined || !isWanted()) return false;
-    const isDropped = await this.#consumer.drop();
+    const isDropped = await this.#queue.drop();
     // Perhaps no record is left for those who wait for one.
     if (isDropped) this.#wake();
     return isDropped;
@@ -287,9 +279,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   /** Resolves when something has changed, or the oldest record has come of age. */
   #nextChange(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
-      const delayMs = this.#consumer.mayCut
-        ? msUntilOld(this.#consumer.pending, this.#options, this.#time())
-        : undefined;
+      const delayMs = this.#queue.mayCut ? msUntilOld(this.#queue.pending, this.#options, this.#time()) : undefined;
       const wake = () => {
         cancelTimer?.();
         signal?.removeEventListener("abort", wake);
@@ -316,7 +306,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #onVisible(putTime: number): void {
     this.#lastPutAt = putTime;
-    if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#consumer.onFirstPut(putTime);
+    if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#queue.onFirstPut(putTime);
     this.#seenSequence = this.#store.end.nextSequence;
     if (this.#waiters.size > 0) this.#wake();
   }

@@ -13,18 +13,18 @@
  * @module
  */
 
-import { isDue, isFull, type Pending } from "./batch_limits.ts";
-import { Batch, batchId, type BatchIdentity, type BufferStats } from "./record_buffer.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
 import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
-import type { ResolvedOptions } from "./resolved_options.ts";
-import type { RecordStore } from "./record_store.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import type { LogPosition } from "../wal/format.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import { Batch, batchId, type BatchIdentity } from "./batch.ts";
+import { isDue, isFull, type Pending } from "./batch_limits.ts";
+import type { BufferStats } from "./events.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { RecordStore } from "./record_store.ts";
 
 /** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
-const MOST_IN_FLIGHT = 16;
+const MAX_IN_FLIGHT = 16;
 
 /** A batch that was handed over by this process and is not committed. */
 interface InFlight {
@@ -41,13 +41,13 @@ export interface InFlightAmount {
 }
 
 /** Figures of {@linkcode BufferStats} that only a consumer knows. */
-export type ConsumerFigures = Pick<
+export type BatchQueueFigures = Pick<
   BufferStats,
   "batchesEmitted" | "batchesCommitted" | "batchesRedelivered" | "dropped"
 >;
 
-/** What a {@linkcode Consumer} needs of its buffer. */
-export interface ConsumerHost {
+/** What a {@linkcode BatchQueue} needs of its buffer. */
+export interface BatchQueueDeps {
   /** The time that puts are stamped with. */
   readonly time: () => number;
   /** There is more room in the backlog. */
@@ -57,10 +57,10 @@ export interface ConsumerHost {
 const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
 
 /** Hands over the batches of one buffer. */
-export class Consumer<T> {
+export class BatchQueue<T> {
   readonly #store: RecordStore;
   readonly #options: ResolvedOptions<T>;
-  readonly #host: ConsumerHost;
+  readonly #host: BatchQueueDeps;
   readonly #startSequence: number;
   readonly #openedAt: number;
   /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
@@ -76,7 +76,7 @@ export class Consumer<T> {
   #dropped = 0;
 
   /** For one buffer, which goes on where the store's commit state says. */
-  constructor(store: RecordStore, options: ResolvedOptions<T>, host: ConsumerHost) {
+  constructor(store: RecordStore, options: ResolvedOptions<T>, host: BatchQueueDeps) {
     this.#store = store;
     this.#options = options;
     this.#host = host;
@@ -86,7 +86,7 @@ export class Consumer<T> {
   }
 
   /** Figures for `stats()`. */
-  get figures(): ConsumerFigures {
+  get figures(): BatchQueueFigures {
     return {
       batchesEmitted: this.#emitted,
       batchesCommitted: this.#committed,
@@ -105,7 +105,7 @@ export class Consumer<T> {
     const { end } = this.#store;
     const { resume } = this.#store.commitState;
     return {
-      records: end.nextSequence - resume.nextSequence - this.#store.lostFrom(resume.nextSequence),
+      records: end.nextSequence - resume.nextSequence - this.#store.missingFrom(resume.nextSequence),
       // Where records were lost, the totals count them until the reader is past that place.
       bytes: end.payloadBytes - resume.payloadBytes,
       oldestPutTime: this.#oldestPutTime,
@@ -136,12 +136,12 @@ export class Consumer<T> {
       const isGap = state.boundaries.some(({ nextSequence }) => {
         return at.nextSequence < nextSequence && nextSequence <= start.nextSequence;
       });
-      if (isGap) add(at, start, this.#store.lostFrom(at.nextSequence, start.nextSequence));
+      if (isGap) add(at, start, this.#store.missingFrom(at.nextSequence, start.nextSequence));
       add(start, end, 0);
       at = end;
     }
     if (last !== undefined && at.nextSequence < last.nextSequence) {
-      add(at, last, this.#store.lostFrom(at.nextSequence, last.nextSequence));
+      add(at, last, this.#store.missingFrom(at.nextSequence, last.nextSequence));
     }
     this.#amount = { records, payloadBytes, logBytes, state, of };
     return this.#amount;
@@ -154,7 +154,7 @@ export class Consumer<T> {
   get mayCut(): boolean {
     const { resume, boundaries } = this.#store.commitState;
     const last = boundaries.at(-1);
-    return last === undefined || (boundaries.length < MOST_IN_FLIGHT && last.nextSequence === resume.nextSequence);
+    return last === undefined || (boundaries.length < MAX_IN_FLIGHT && last.nextSequence === resume.nextSequence);
   }
 
   /** Whether the batch behind `after`, or the oldest, is due. */
@@ -194,7 +194,7 @@ export class Consumer<T> {
 
   /** Drops the oldest batch that is not in flight; false if there is none. */
   async drop(): Promise<boolean> {
-    await this.#store.settle();
+    await this.#store.awaitAcknowledged();
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
     if (data === undefined) return false;
@@ -215,7 +215,7 @@ export class Consumer<T> {
 
   /** Drops everything up to `end`, in flight or not. */
   async clear(end: LogPosition): Promise<void> {
-    await this.#store.settle();
+    await this.#store.awaitAcknowledged();
     await this.#store.saveCommit({ committed: end, resume: end, boundaries: [] });
     this.#inFlight = [];
     this.#goTo(end);
@@ -249,7 +249,7 @@ export class Consumer<T> {
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
     if (!this.mayCut) throw new BufferEmptyError();
-    const settling = isFull(this.pending, this.#options) ? undefined : this.#store.settle();
+    const settling = isFull(this.pending, this.#options) ? undefined : this.#store.awaitAcknowledged();
     return settling === undefined ? this.#readNew(before) : settling.then(() => this.#readNew(before));
   }
 
@@ -269,7 +269,7 @@ export class Consumer<T> {
       if (hasPassed) this.#host.onRoom();
       return batch;
     };
-    const securing = this.#store.secure(data.end.nextSequence);
+    const securing = this.#store.ensureDurable(data.end.nextSequence);
     const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
     return saving === undefined ? handOver() : saving.then(handOver);
   }
@@ -293,7 +293,7 @@ export class Consumer<T> {
       const limits = { maxRecords: Infinity, maxBytes: Infinity, before: boundary.nextSequence, mayEndEarly: false };
       const data = await this.#store.read(limits);
       if (data !== undefined) {
-        await this.#store.secure(data.end.nextSequence);
+        await this.#store.ensureDurable(data.end.nextSequence);
         this.#redelivered++;
         return this.#handOver(data, true);
       }
@@ -343,7 +343,7 @@ export class Consumer<T> {
   #resumeBehind(position: LogPosition): LogPosition {
     const { end } = this.#store;
     const rest = end.nextSequence - position.nextSequence;
-    return rest > 0 && rest === this.#store.lostFrom(position.nextSequence) ? end : position;
+    return rest > 0 && rest === this.#store.missingFrom(position.nextSequence) ? end : position;
   }
 
   /** Reads from `resume` on; if only unreadable records were there, goes past them for good. */

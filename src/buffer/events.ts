@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { SequenceRange } from "../base/sequences.ts";
 import type { BufferError, NoSpaceError } from "../errors/mod.ts";
-import type { DamagedRegion, SequenceRange } from "../wal/recovery/damage.ts";
+import type { DamagedRegion } from "../wal/recovery/damage.ts";
 
 /**
  * What `open()` found and did.

@@ -6,33 +6,25 @@
  * @module
  */
 
-import type { BufferOptions } from "./record_buffer.ts";
-import { isJsonCodec } from "../base/codec.ts";
-import { BaseBuffer } from "./base_buffer.ts";
 import { stampClock } from "../base/clock.ts";
-import { FileStore } from "./file_store.ts";
+import { isJsonCodec } from "../base/codec.ts";
+import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import {
-  checkInteger,
-  checkMethods,
-  checkOneOf,
-  describe,
-  MOST_MS,
-  type ResolvedOptions,
-  resolveOptions,
-} from "./resolved_options.ts";
-import { StatusFile } from "./status_file.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
-import type { Fsync } from "../wal/writer/log.ts";
 import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "../wal/reserve.ts";
+import type { Fsync } from "../wal/writer/log.ts";
+import { BaseBuffer } from "./base_buffer.ts";
+import { FileStore } from "./file_store.ts";
+import { type BufferOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { StatusFile } from "./status_file.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */
 const DEFAULT_FSYNC_MS = 1_000;
 /** Segment: what open() has to read through, and what a commit gives back to the disk at a time. */
 const DEFAULT_SEGMENT_BYTES: number = 16 * 2 ** 20;
 /** The smallest segment: a header and little more. For tests that want to see many. */
-const LEAST_SEGMENT_BYTES = 256;
+const MIN_SEGMENT_BYTES = 256;
 
 /** Interval of status files: as often as a person looks. */
 const DEFAULT_STATUS_MS = 1_000;
@@ -224,16 +216,16 @@ function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`Cannot open buffer: path must be the path of a directory, got ${describe(path)}`);
   }
-  if (typeof fsync === "number") checkInteger("fsync", fsync, 1, MOST_MS);
+  if (typeof fsync === "number") checkInteger("fsync", fsync, 1, MAX_TIMER_MS);
   else if (fsync !== "always" && fsync !== "never") {
     throw new TypeError(`Cannot open buffer: fsync must be "always", "never" or milliseconds, got ${describe(fsync)}`);
   }
-  checkInteger("segmentBytes", segmentBytes, LEAST_SEGMENT_BYTES, 2 ** 30);
+  checkInteger("segmentBytes", segmentBytes, MIN_SEGMENT_BYTES, 2 ** 30);
   if (reserveBytes !== undefined && reserveBytes !== 0) {
     checkInteger("reserveBytes", reserveBytes, RESERVE_PART_BYTES, MAX_RESERVE_BYTES);
   }
   checkOneOf("onDamage", onDamage, ["quarantine", "fail"]);
-  checkInteger("statusMs", statusMs, 0, MOST_MS);
+  checkInteger("statusMs", statusMs, 0, MAX_TIMER_MS);
   if (options.fileSystem !== undefined) checkMethods("fileSystem", options.fileSystem, FILE_SYSTEM_METHODS);
   return { path, fsync, segmentBytes, reserveBytes, onDamage, statusMs };
 }

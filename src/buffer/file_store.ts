@@ -9,36 +9,31 @@
  * @module
  */
 
-import { dirname } from "@std/path/dirname";
-import type { BufferEvent, RecoveryReport } from "./record_buffer.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Codec } from "../base/codec.ts";
-import { type BufferFailedError, FileSystemError, NotABufferError } from "../errors/mod.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
+import { countSequences, subtractRanges } from "../base/sequences.ts";
+import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isNotThere } from "../fs/file_helpers.ts";
-import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
-import { STATUS_NAME } from "./status_format.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import { CURSOR_NAME, NEW_CURSOR_NAME } from "../wal/cursor.ts";
-import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
-import { type LogPosition, parseSegmentName } from "../wal/format.ts";
-import { LOCK_NAME } from "../wal/lock.ts";
-import { type Fsync, Log } from "../wal/writer/log.ts";
+import { isLogFile } from "../wal/names.ts";
+import { Ownership } from "../wal/ownership.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
-import { subtract } from "../wal/recovery/known_losses.ts";
+import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
-import { NEW_OWNER_NAME, OWNER_NAME } from "../wal/owner_file.ts";
-import { Ownership } from "../wal/ownership.ts";
-import { Quarantine, QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { count, recover, type Recovered } from "../wal/recovery/recovery.ts";
+import { Quarantine } from "../wal/recovery/quarantine.ts";
+import { recover, type RecoveredLog } from "../wal/recovery/recovery.ts";
 import { ReportedRegions } from "../wal/recovery/reported_regions.ts";
-import { DEFAULT_RESERVE_BYTES, parseReserveName, Reserve } from "../wal/reserve.ts";
+import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import { type Fsync, Log } from "../wal/writer/log.ts";
+import type { BufferEvent, RecoveryReport } from "./events.ts";
+import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
-export interface FileStoreOptions {
+export interface FileStoreDeps {
   readonly path: string;
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
@@ -58,17 +53,6 @@ export interface FileStoreOptions {
   readonly onClosing: () => void;
 }
 
-/** The names that a buffer's directory holds besides its segments and its reserve. */
-const OUR_NAMES: ReadonlySet<string> = new Set([
-  CURSOR_NAME,
-  NEW_CURSOR_NAME,
-  LOCK_NAME,
-  OWNER_NAME,
-  NEW_OWNER_NAME,
-  QUARANTINE_NAME,
-  STATUS_NAME,
-]);
-
 /** Passes on what the log says to whoever listens to the store by then. */
 interface Relay {
   listener: StoreEvents | undefined;
@@ -81,7 +65,7 @@ interface Parts {
   readonly reader: LogReader;
   readonly quarantine: Quarantine;
   readonly ownership: Ownership;
-  readonly recovered: Recovered;
+  readonly recovered: RecoveredLog;
   readonly recovery: RecoveryReport;
   readonly reserve: Reserve;
   readonly relay: Relay;
@@ -103,15 +87,15 @@ export class FileStore implements RecordStore {
   }
 
   /** Opens the store in a directory, which is created if missing. */
-  static async open(options: FileStoreOptions): Promise<FileStore> {
+  static async open(options: FileStoreDeps): Promise<FileStore> {
     const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
-      ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
+      ownership = await Ownership.acquire({ fileSystem, directory, openedAt: clock.now() });
       const owned = ownership;
-      const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const quarantine = new Quarantine(fileSystem, directory, { verifyOwnership: () => owned.verify() });
       const reserve = openReserve({ ...options, path: directory }, { names, ownership });
       const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";
@@ -143,11 +127,11 @@ export class FileStore implements RecordStore {
   }
 
   static #assemble(
-    options: FileStoreOptions,
+    options: FileStoreDeps,
     { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
-      recovered: Recovered;
+      recovered: RecoveredLog;
       quarantine: Quarantine;
       reserve: Reserve;
     },
@@ -158,7 +142,7 @@ export class FileStore implements RecordStore {
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
-    reserve.make();
+    reserve.create();
     const { onChange } = options;
     return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
   }
@@ -169,7 +153,7 @@ export class FileStore implements RecordStore {
 
   /** Whether the directory is still this owner's, as far as can be told. */
   isOwner(): boolean {
-    return this.#parts.ownership.isConfirmed();
+    return this.#parts.ownership.isStillOwner();
   }
 
   get recovery(): RecoveryReport {
@@ -200,7 +184,7 @@ export class FileStore implements RecordStore {
     this.#parts.relay.listener = events;
   }
 
-  lostFrom(next: number, before = Infinity): number {
+  missingFrom(next: number, before = Infinity): number {
     return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
   }
 
@@ -208,17 +192,17 @@ export class FileStore implements RecordStore {
     return this.#log.builder.add(codec, record);
   }
 
-  begin(): void {
-    this.#log.builder.begin();
+  savepoint(): void {
+    this.#log.builder.savepoint();
   }
 
-  undo(): void {
-    this.#log.builder.undo();
+  rollback(): void {
+    this.#log.builder.rollback();
   }
 
-  takeBack(): Uint8Array[] {
+  withdraw(): Uint8Array[] {
     const payloads = this.#log.builder.payloadsSinceBegin();
-    this.#log.builder.undo();
+    this.#log.builder.rollback();
     return payloads;
   }
 
@@ -239,7 +223,7 @@ export class FileStore implements RecordStore {
     return this.#log.written;
   }
 
-  settle(): Promise<void> | undefined {
+  awaitAcknowledged(): Promise<void> | undefined {
     return this.#log.end.nextSequence < this.#log.written.nextSequence ? this.#log.sync() : undefined;
   }
 
@@ -255,9 +239,9 @@ export class FileStore implements RecordStore {
     return this.#reader.nextPutTime();
   }
 
-  secure(next: number): Promise<void> | undefined {
+  ensureDurable(next: number): Promise<void> | undefined {
     this.#parts.onChange();
-    return this.#log.secure(next);
+    return this.#log.ensureDurable(next);
   }
 
   saveCommit(state: CommitState): Promise<void> | undefined {
@@ -281,98 +265,9 @@ export class FileStore implements RecordStore {
   }
 }
 
-/** A directory that is there; `naming` resolves when its name is durable. */
-interface Directory {
-  /** What it is called from now on, wherever the program goes and whatever becomes of symbolic links. */
-  readonly path: string;
-  readonly names: readonly string[];
-  readonly naming: Promise<void>;
-}
-
-function isOurs(name: string): boolean {
-  return OUR_NAMES.has(name) || parseReserveName(name) !== undefined;
-}
-
-/** Whether a file of that name says that a buffer was here. */
-function isOfALog(name: string): boolean {
-  return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
-}
-
-/** Makes sure that the directory is there, and is ours or empty. */
-async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
-  const directory = await listOrCreate(fileSystem, path);
-  const { names, naming } = directory;
-  if (names.some(isOfALog)) return directory;
-  // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
-  if (foreign.length === 0) return directory;
-  await naming;
-  throw new NotABufferError(path, foreign.sort().slice(0, 5));
-}
-
-/**
- * The names in a directory, which is created if missing. Directories are created one at a time, and the name of each is
- * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
- * may have died before it could sync it), and that one is synced in any case.
- */
-async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
-  const real = resolveIfThere(fileSystem, path);
-  const missing: string[] = [];
-  let there = real ?? path;
-  let names = listIfThere(fileSystem, there, false);
-  while (names === undefined && dirname(there) !== there) {
-    missing.unshift(there);
-    there = dirname(there);
-    names = listIfThere(fileSystem, there, true);
-  }
-  const naming = syncName(fileSystem, there);
-  // Who waits for it comes later.
-  naming.catch(() => {});
-  if (missing.length === 0) return { path: real ?? path, names: names ?? [], naming };
-  await naming;
-  for (const directory of missing) {
-    fileSystem.makeDirectory(directory);
-    await syncName(fileSystem, directory);
-  }
-  return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
-}
-
-/** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
-function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
-  try {
-    return fileSystem.resolve?.(path);
-  } catch (error) {
-    // What keeps it from being told shows at the next call, and is reported there.
-    if (error instanceof FileSystemError && (isNotThere(error) || error.code === "PERMISSION")) return undefined;
-    throw error;
-  }
-}
-
-/** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
-function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
-  try {
-    return fileSystem.list(path);
-  } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") return undefined;
-    if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
-    if (error.code === "PERMISSION" && isAbove) return [];
-    throw error;
-  }
-}
-
-/** Makes a directory's name durable, unless we may not look into the directory that it is in. */
-async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
-  try {
-    await fileSystem.syncDirectory(dirname(directory));
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
-  }
-}
-
 /** Takes over the reserve; it is made when the log is open. */
 function openReserve(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { names, ownership }: { names: readonly string[]; ownership: Ownership },
 ): Reserve {
   const { fileSystem, path: directory, tell } = options;
@@ -380,21 +275,21 @@ function openReserve(
   const reserve = new Reserve({
     fileSystem,
     directory,
-    mayChange: () => ownership.isConfirmed(),
+    mayChange: () => ownership.isStillOwner(),
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
     onWarning: (error) => tell({ type: "warning", error }),
   });
-  reserve.adopt(names, { isNew: !names.some(isOfALog) });
+  reserve.adopt(names, { isNew: !names.some(isLogFile) });
   return reserve;
 }
 
 function openLog(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { ownership, recovered, quarantine, reserve, relay }: {
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
     reserve: Reserve;
     relay: Relay;
@@ -433,11 +328,11 @@ function openLog(
 }
 
 function openReader(
-  options: FileStoreOptions,
+  options: FileStoreDeps,
   { log, ownership, recovered, quarantine }: {
     log: Log;
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
   },
 ): LogReader {
@@ -447,15 +342,15 @@ function openReader(
     if (!reported.has(region)) tell({ type: "damage", region });
   };
   const { uuid, resume } = recovered;
-  const confirm = (): void => ownership.confirm();
+  const confirm = (): void => ownership.verify();
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
 }
 
-function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
+function reportOf(recovered: RecoveredLog, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
   const dropped = { first: inFlight, last: resume.nextSequence - 1 };
-  const missing = count(subtract(lost, [dropped]));
+  const missing = countSequences(subtractRanges(lost, [dropped]));
   const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   const problem = cursorProblem === undefined ? {} : { cursorProblem };
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };

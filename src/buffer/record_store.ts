@@ -7,13 +7,12 @@
  * @module
  */
 
-import type { RecoveryReport } from "./record_buffer.ts";
 import type { Codec } from "../base/codec.ts";
+import type { MaybePromise } from "../base/maybe_promise.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
-import type { MaybePromise } from "../base/serial_queue.ts";
-import type { LogPosition } from "../wal/format.ts";
-import type { CommitState } from "../wal/writer/segment_list.ts";
+import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { RecoveryReport } from "./events.ts";
 
 /** Figures that only a store knows. */
 export interface StoreFigures {
@@ -41,15 +40,15 @@ export interface RecordStore {
   /** The commit state that was saved last. */
   readonly commitState: CommitState;
   /** How many sequences from `next` on, and below `before`, are known to be missing. */
-  lostFrom(next: number, before?: number): number;
+  missingFrom(next: number, before?: number): number;
   /** Adds a record to what is to be accepted next; returns its payload's length. Throws what the codec throws. */
   add<T>(codec: Codec<T>, record: T): number;
   /** Begins something that may have to be undone. */
-  begin(): void;
+  savepoint(): void;
   /** Takes back what was added since `begin`. */
-  undo(): void;
+  rollback(): void;
   /** Takes back what was added since `begin`, and returns the payloads. */
-  takeBack(): Uint8Array[];
+  withdraw(): Uint8Array[];
   /** From here to `endGroup` everything added is one unit. */
   beginGroup(): void;
   /** Ends the unit. */
@@ -63,7 +62,7 @@ export interface RecordStore {
    */
   writeAccepted(): LogPosition;
   /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
-  settle(): Promise<void> | undefined;
+  awaitAcknowledged(): Promise<void> | undefined;
   /** Where `read` goes on. */
   readonly position: LogPosition;
   /** Sets where `read` goes on. */
@@ -76,7 +75,7 @@ export interface RecordStore {
    * Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over;
    * `undefined` if they are.
    */
-  secure(next: number): Promise<void> | undefined;
+  ensureDurable(next: number): Promise<void> | undefined;
   /** Makes a commit state durable; if it throws or rejects, the state before stands. `undefined` if it is saved. */
   saveCommit(state: CommitState): Promise<void> | undefined;
   /** Resolves when everything accepted so far is on stable storage. */

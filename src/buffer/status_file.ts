@@ -11,16 +11,15 @@
 
 import process from "node:process";
 import { join } from "@std/path/join";
-import type { BufferEvent, BufferStats } from "./record_buffer.ts";
 import type { Clock } from "../base/clock.ts";
-import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { closeQuietly, openOrCreate } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { STATUS_NAME } from "../wal/names.ts";
+import type { BufferEvent, BufferStats } from "./events.ts";
 import {
   type BufferStatus,
   encodeStatus,
   STATUS_BYTES,
-  STATUS_NAME,
   STATUS_VERSION,
   type StatusLimits,
   type StatusPosition,
@@ -131,7 +130,8 @@ export class StatusFile {
     if (this.#source === undefined || !this.#source.isOwner()) return true;
     try {
       const bytes = encodeStatus(this.#status(this.#source, isClosed));
-      const handle = this.#open();
+      // Opened each time, because somebody may have deleted it, or put another one there.
+      const handle = openOrCreate(this.#options.fileSystem, this.#path);
       try {
         // Somebody else's, then: ours never has another length.
         if (handle.size() > STATUS_BYTES) handle.truncate(STATUS_BYTES);
@@ -143,17 +143,6 @@ export class StatusFile {
     } catch {
       // See above: whatever it is, a buffer must not fail by it.
       return false;
-    }
-  }
-
-  /** Opened each time, because somebody may have deleted it, or put another one there. */
-  #open(): FileHandle {
-    const { fileSystem } = this.#options;
-    try {
-      return fileSystem.open(this.#path, "write");
-    } catch (error) {
-      if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-      return fileSystem.open(this.#path, "create");
     }
   }
 

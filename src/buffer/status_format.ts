@@ -18,15 +18,13 @@
  */
 
 import { join } from "@std/path/join";
-import type { BufferStats } from "./record_buffer.ts";
 import { crc32 } from "../base/crc32.ts";
 import { FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
+import { STATUS_NAME } from "../wal/names.ts";
 import type { Fsync } from "../wal/writer/log.ts";
-
-/** Name of the file in a buffer's directory. */
-export const STATUS_NAME = "status.json";
+import type { BufferStats } from "./events.ts";
 /** Its length, always. */
 export const STATUS_BYTES = 4096;
 /** The version that is written, and the newest that is read. */
@@ -171,16 +169,14 @@ export function readStatus(fileSystem: FileSystem, directory: string): StatusRea
 
 function readOnce(fileSystem: FileSystem, directory: string): StatusReading {
   try {
-    const handle = fileSystem.open(join(directory, STATUS_NAME), "read");
-    try {
+    return withFile(fileSystem, join(directory, STATUS_NAME), (handle) => {
       const bytes = new Uint8Array(STATUS_BYTES);
       return decodeStatus(bytes.subarray(0, handle.read(bytes, 0)));
-    } finally {
-      closeQuietly(handle);
-    }
+    });
   } catch (error) {
+    if (isNoSuchFile(error)) return { kind: "missing" };
     if (!(error instanceof FileSystemError)) throw error;
-    return error.errno === "ENOENT" ? { kind: "missing" } : { kind: "unreadable", error };
+    return { kind: "unreadable", error };
   }
 }
 

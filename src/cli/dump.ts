@@ -7,6 +7,12 @@
  * @module
  */
 
+import { type Finding, isAccepted, isFinding, isHarmless, isUnproven, toJson } from "../maintenance/findings.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import type { ScanItem, ScannedFrame } from "../maintenance/scan_items.ts";
+import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import { type DirectorySnapshot, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
+import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./dump/record_encoder.ts";
 import { choiceOf, pathOf, wholeNumberOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -16,24 +22,8 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import {
-  type Finding,
-  isAccepted,
-  isFinding,
-  isHarmless,
-  isUnproven,
-  lineFor,
-  toJson,
-} from "../maintenance/findings.ts";
-import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./dump/record_encoder.ts";
-import {
-  type DirectoryPicture,
-  readDirectoryOrSegment,
-  type ScanItem,
-  scanLog,
-  type ScannedFrame,
-} from "../maintenance/scan.ts";
-import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
+import { lineFor } from "./shared/findings_text.ts";
+import { withProgress } from "./shared/progress.ts";
 
 /** Writes records out. */
 export const dumpCommand: Command = {
@@ -106,8 +96,8 @@ interface Wanted {
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
   const options = parse(args);
   const { fileSystem, output, errors } = context;
-  const picture = readDirectoryOrSegment(fileSystem, options.path);
-  const wanted = wantedOf(options, picture);
+  const snapshot = readDirectoryOrSegment(fileSystem, options.path);
+  const wanted = wantedOf(options, snapshot);
   const encoder = createEncoder(options, output);
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
@@ -124,9 +114,10 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
     if (isFinding(item)) return tell(item);
   };
   const { from, to } = wanted;
-  const totalBytes = segmentBytesOf(picture);
+  const totalBytes = segmentBytesOf(snapshot);
   try {
-    await walk(scanLog(fileSystem, options.path, { picture, from, to }), { context, label: "dump", totalBytes }, visit);
+    const scan = scanLog(fileSystem, options.path, { snapshot, from, to });
+    await withProgress(context, "dump", (run) => runScan(scan, { ...run, totalBytes }, visit));
   } finally {
     // Also in front of an error: what was read is good.
     await encoder.flush();
@@ -134,7 +125,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   return isSound ? EXIT_OK : EXIT_UNSOUND;
 }
 
-function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectoryPicture): Wanted {
+function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot): Wanted {
   if (cursor === undefined || all || from !== undefined) {
     return { from: from ?? 1, to, inFlightEnd: Infinity, resume: Infinity };
   }

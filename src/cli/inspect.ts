@@ -5,23 +5,20 @@
  * @module
  */
 
-import {
-  CURSOR_FILE_BYTES,
-  LOG_START,
-  type LogPosition,
-  SEGMENT_HEADER_BYTES,
-  SEGMENT_VERSION,
-} from "../wal/format.ts";
-import { lookAtSegment, payloadBytesOf, readSegmentHeader } from "../wal/segment_files.ts";
+import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { segmentBytesOf } from "../maintenance/scan_run.ts";
+import { type DirectorySnapshot, readDirectory } from "../maintenance/snapshot.ts";
+import { CURSOR_FILE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
+import { LOG_START, type LogPosition } from "../wal/position.ts";
+import { payloadBytesOf, readSegmentHeader, withSegment } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
-import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
-import { type DirectoryPicture, readDirectory, scanLog } from "../maintenance/scan.ts";
+import { findingsTable } from "./shared/findings_text.ts";
 import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./shared/text.ts";
-import { segmentBytesOf } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is looked at anew that has changed meanwhile. */
-const MOST_LOOKS = 5;
+const MAX_LOOKS = 5;
 
 /** Records, or a part of them. */
 interface Amount {
@@ -54,9 +51,9 @@ interface Inspection {
   readonly pending: Amount;
   readonly oldestPending: Moment | undefined;
   readonly newest: Moment | undefined;
-  readonly owner: DirectoryPicture["owner"];
-  readonly cursorState: DirectoryPicture["cursorState"];
-  readonly quarantine: DirectoryPicture["quarantine"];
+  readonly owner: DirectorySnapshot["owner"];
+  readonly cursorState: DirectorySnapshot["cursorState"];
+  readonly quarantine: DirectorySnapshot["quarantine"];
   readonly diskBytes: { readonly segments: number; readonly cursor: number; readonly quarantine: number };
   readonly findings: readonly Finding[];
 }
@@ -83,7 +80,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   const path = pathOf(args, inspectCommand);
   let inspection = inspect(path, context);
   // A fast writer may have removed the last segment before it could be opened: then there is another.
-  for (let look = 1; look < MOST_LOOKS && inspection.findings.some(({ kind }) => kind === "gone"); look++) {
+  for (let look = 1; look < MAX_LOOKS && inspection.findings.some(({ kind }) => kind === "gone"); look++) {
     inspection = inspect(path, context);
   }
   const { output } = context;
@@ -102,10 +99,10 @@ function isCursorFine({ cursorState, segments }: Pick<Inspection, "cursorState" 
 }
 
 function inspect(path: string, { fileSystem, clock }: CommandContext): Inspection {
-  const picture = readDirectory(fileSystem, path);
-  const { segments, cursor, cursorState, quarantine } = picture;
-  const tail = readTail(picture, fileSystem);
-  const start = cursor === undefined ? startOf(picture, fileSystem) : undefined;
+  const snapshot = readDirectory(fileSystem, path);
+  const { segments, cursor, cursorState, quarantine } = snapshot;
+  const tail = readTail(snapshot, fileSystem);
+  const start = cursor === undefined ? startOf(snapshot, fileSystem) : undefined;
   const committed = cursor?.committed ?? start!;
   const resume = cursor?.resume ?? start!;
   const boundaries = cursor?.boundaries ?? [];
@@ -118,12 +115,12 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
   };
   const oldest = inFlight.records > 0 ? committed : resume;
   const first = oldest.nextSequence < end.nextSequence
-    ? firstFrom(oldest.nextSequence, picture, fileSystem)
+    ? firstFrom(oldest.nextSequence, snapshot, fileSystem)
     : undefined;
   return {
     path,
-    uuid: picture.uuid,
-    formatVersion: versionOf(picture, fileSystem),
+    uuid: snapshot.uuid,
+    formatVersion: versionOf(snapshot, fileSystem),
     codecVersion: tail.codecVersion,
     isJson: tail.isJson,
     segments: segments.length,
@@ -137,11 +134,11 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
     },
     oldestPending: first && momentOf(Math.max(first.sequence, oldest.nextSequence), first.putTime),
     newest: tail.newest && momentOf(tail.newest.sequence, tail.newest.putTime),
-    owner: picture.owner,
+    owner: snapshot.owner,
     cursorState,
     quarantine,
     diskBytes: {
-      segments: segmentBytesOf(picture),
+      segments: segmentBytesOf(snapshot),
       cursor: cursorState === "missing" ? 0 : CURSOR_FILE_BYTES,
       quarantine: quarantine.reduce((sum, { bytes }) => sum + bytes, 0),
     },
@@ -150,10 +147,10 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
 }
 
 /** The format version of the newest segment; without one, of the next that is written. */
-function versionOf({ path, segments }: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): number {
+function versionOf({ path, segments }: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): number {
   const last = segments.at(-1);
   if (last === undefined) return SEGMENT_VERSION;
-  const result = lookAtSegment({ fileSystem, directory: path }, last, readSegmentHeader);
+  const result = withSegment({ fileSystem, directory: path }, last, readSegmentHeader);
   return result.kind === "bad" ? SEGMENT_VERSION : result.version;
 }
 
@@ -167,15 +164,15 @@ interface Tail {
 }
 
 /** Reads the last segment through. */
-function readTail(picture: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): Tail {
+function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): Tail {
   const findings: Finding[] = [];
   let end: LogPosition | undefined;
   let logBytesBefore = 0;
   let newest: Tail["newest"];
   let codecVersion: number | undefined;
   let isJson: boolean | undefined;
-  const from = picture.segments.at(-1)?.firstSequence;
-  for (const item of scanLog(fileSystem, picture.path, { picture, from })) {
+  const from = snapshot.segments.at(-1)?.firstSequence;
+  for (const item of scanLog(fileSystem, snapshot.path, { snapshot, from })) {
     if (item.kind === "segment") {
       const { header } = item;
       ({ codecVersion, isJson, logBytesBefore } = header);
@@ -195,8 +192,8 @@ function readTail(picture: DirectoryPicture, fileSystem: CommandContext["fileSys
 }
 
 /** Where a log without a cursor begins: everything in it comes again. */
-function startOf(picture: DirectoryPicture, fileSystem: CommandContext["fileSystem"]): LogPosition {
-  for (const item of scanLog(fileSystem, picture.path, { picture })) {
+function startOf(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): LogPosition {
+  for (const item of scanLog(fileSystem, snapshot.path, { snapshot })) {
     if (item.kind !== "segment") continue;
     const { firstSequence, payloadBytesBefore, logBytesBefore } = item.header;
     return { nextSequence: firstSequence, payloadBytes: payloadBytesBefore, logBytes: logBytesBefore };
@@ -207,10 +204,10 @@ function startOf(picture: DirectoryPicture, fileSystem: CommandContext["fileSyst
 /** The first frame that can be read from a sequence on. */
 function firstFrom(
   from: number,
-  picture: DirectoryPicture,
+  snapshot: DirectorySnapshot,
   fileSystem: CommandContext["fileSystem"],
 ): { sequence: number; putTime: number } | undefined {
-  for (const item of scanLog(fileSystem, picture.path, { picture, from })) {
+  for (const item of scanLog(fileSystem, snapshot.path, { snapshot, from })) {
     if (item.kind === "frame") return { sequence: item.firstSequence, putTime: item.putTime };
   }
   return undefined;

@@ -31,6 +31,11 @@ import { fileURLToPath } from "node:url";
 import { BufferError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
+import { dumpCommand } from "./dump.ts";
+import { inspectCommand } from "./inspect.ts";
+import { repairCommand } from "./repair.ts";
+import { reportCommand } from "./report.ts";
+import { restoreCommand } from "./restore.ts";
 import { parseArguments, suggest } from "./shared/arguments.ts";
 import {
   type Command,
@@ -42,17 +47,12 @@ import {
   UsageError,
 } from "./shared/command.ts";
 import { helpOf, overview } from "./shared/help.ts";
-import { dumpCommand } from "./dump.ts";
-import { inspectCommand } from "./inspect.ts";
-import { repairCommand } from "./repair.ts";
-import { reportCommand } from "./report.ts";
-import { restoreCommand } from "./restore.ts";
-import { shipCommand } from "./ship.ts";
 import { InterruptedError, processContext } from "./shared/terminal.ts";
 import { widthOf } from "./shared/text.ts";
+import { VERSION } from "./shared/version.ts";
+import { shipCommand } from "./ship.ts";
 import { topCommand } from "./top.ts";
 import { verifyCommand } from "./verify.ts";
-import { VERSION } from "./shared/version.ts";
 
 export type { Clock, TimerOptions } from "../base/clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";

@@ -7,20 +7,20 @@
  * @module
  */
 
+import { countSequences, type SequenceRange } from "../base/sequences.ts";
+import { applyRepair, hasWork, type RepairPlan } from "../maintenance/repair.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
-import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
-import { carryOutRepair, hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
-import { readDirectory } from "../maintenance/scan.ts";
+import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf, wrap } from "./shared/text.ts";
 
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
-const MOST_LOOKS = 4;
+const MAX_LOOKS = 4;
 
 /** Several losses at once may hide each other; more rounds than this were never needed. */
-const MOST_ROUNDS = 3;
+const MAX_ROUNDS = 3;
 
 /** Repairs a log. */
 export const repairCommand: Command = {
@@ -58,10 +58,10 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
 }
 
 async function foresee(path: string, context: CommandContext): Promise<RepairPlan> {
-  let plan = await planRepair({ path, context, label: "repair" });
-  for (let look = 1; look < MOST_LOOKS && hasWork(plan); look++) {
+  let plan = await planWithProgress(path, context, "repair");
+  for (let look = 1; look < MAX_LOOKS && hasWork(plan); look++) {
     const before = JSON.stringify(workOf(plan));
-    plan = await planRepair({ path, context, label: "repair" });
+    plan = await planWithProgress(path, context, "repair");
     if (JSON.stringify(workOf(plan)) === before) break;
   }
   return plan;
@@ -71,15 +71,15 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
   const { fileSystem, clock } = context;
   // Before a lock file is created in a directory of something else, or beside files of a newer version.
   readDirectory(fileSystem, path);
-  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
+  const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
   try {
-    const plan = await planRepair({ path, context, label: "repair" });
-    await carryOutRepair(plan, { fileSystem, directory: path, ownership });
+    const plan = await planWithProgress(path, context, "repair");
+    await applyRepair(plan, { fileSystem, directory: path, ownership });
     // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
-    for (let i = 0; i < MOST_ROUNDS && hasWork(plan); i++) {
-      const next = await planRepair({ path, context, label: "repair" });
+    for (let i = 0; i < MAX_ROUNDS && hasWork(plan); i++) {
+      const next = await planWithProgress(path, context, "repair");
       if (!hasWork(next)) break;
-      await carryOutRepair(next, { fileSystem, directory: path, ownership });
+      await applyRepair(next, { fileSystem, directory: path, ownership });
     }
     return plan;
   } finally {
@@ -99,7 +99,7 @@ function workOf({ tail, regions, moved, removed, cursor, missing }: RepairPlan):
     removed,
     cursor: cursor ?? null,
     missing,
-    missingRecords: count(missing),
+    missingRecords: countSequences(missing),
   };
 }
 

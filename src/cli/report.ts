@@ -8,6 +8,14 @@
  * @module
  */
 
+import { isTaken, writeNewFile } from "../fs/replace_file.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
+import { ReportCollector } from "./report/collector.ts";
+import type { ReportData } from "./report/data.ts";
+import { renderReport } from "./report/page.ts";
+import { problemsOf } from "./report/recovery_steps.ts";
 import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -17,14 +25,8 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import { isTaken, writeNewFile } from "../fs/replace_file.ts";
-import type { ReportData } from "./report/data.ts";
-import { renderReport } from "./report/page.ts";
-import { problemsOf } from "./report/recovery_steps.ts";
-import { ReportTally } from "./report/collector.ts";
-import { readDirectory, scanLog } from "../maintenance/scan.ts";
+import { withProgress } from "./shared/progress.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
-import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** Draws a log as an HTML page. */
 export const reportCommand: Command = {
@@ -56,8 +58,8 @@ Exit code 1 says that the page is written and the log is not sound.`,
     if (isFile && !isForced && isTaken(fileSystem, target)) {
       throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
     }
-    const tally = await collect(path, context);
-    const data = tally.finish(clock.now());
+    const collector = await collect(path, context);
+    const data = collector.finish(clock.now());
     if (target !== undefined) {
       const page = new TextEncoder().encode(renderReport(data));
       if (isFile) await writeNewFile(fileSystem, target, page, isForced);
@@ -84,13 +86,15 @@ function targetOf({ options }: CommandArguments): string | undefined {
 }
 
 /** Scans the log. */
-async function collect(path: string, context: CommandContext): Promise<ReportTally> {
+async function collect(path: string, context: CommandContext): Promise<ReportCollector> {
   const { fileSystem } = context;
-  const picture = readDirectory(fileSystem, path);
-  const tally = new ReportTally(picture);
-  const options = { context, label: "report", totalBytes: segmentBytesOf(picture) };
-  await walk(scanLog(fileSystem, path, { picture }), options, (item) => tally.add(item));
-  return tally;
+  const snapshot = readDirectory(fileSystem, path);
+  const collector = new ReportCollector(snapshot);
+  const totalBytes = segmentBytesOf(snapshot);
+  await withProgress(context, "report", (options) => {
+    return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => collector.add(item));
+  });
+  return collector;
 }
 
 function summaryOf(data: ReportData, target: string, pageBytes: number): string {

@@ -1,19 +1,30 @@
 /**
  * `sluice restore PATH`: puts sound records that are in the quarantine back into the log, as new records at its end.
  *
- * What goes back is decided in `restore_plan.ts`; that each record does so once, in `restore.ts`.
+ * What goes back is decided in `restore_planner.ts`; that each record does so once, in `restore.ts`.
  *
  * @module
  */
 
 import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
-import { nextTurn } from "../base/event_loop.ts";
+import { yieldToEventLoop } from "../base/event_loop.ts";
+import { countSequences, type SequenceRange } from "../base/sequences.ts";
+import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
+import { hasWork, type RepairPlan } from "../maintenance/repair.ts";
+import {
+  findInterruptedRestores,
+  finishRestores,
+  type RestoredFile,
+  restoreFile,
+  type RestoreSource,
+  type RestoreTarget,
+} from "../maintenance/restore.ts";
+import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_planner.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
+import { QUARANTINE_NAME } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { count } from "../wal/recovery/recovery.ts";
 import { pathOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -23,24 +34,13 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
-import { hasWork, planRepair, type RepairPlan } from "../maintenance/repair.ts";
-import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
-import {
-  finishRestores,
-  interruptedRestores,
-  type Restored,
-  restoreFile,
-  type RestoreSource,
-  type RestoreTarget,
-} from "../maintenance/restore.ts";
-import { readDirectory } from "../maintenance/scan.ts";
+import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
 /** The least that a new segment's header says of the longest payload: a buffer's default. */
-const LEAST_RECORD_LIMIT: number = 16 * 2 ** 20;
+const MIN_RECORD_LIMIT: number = 16 * 2 ** 20;
 /** So many ranges of sequences are written out for people. */
-const MOST_RANGES = 4;
+const MAX_RANGES = 4;
 
 /** Restores records. */
 export const restoreCommand: Command = {
@@ -82,9 +82,9 @@ interface Request {
 
 /** What was found and done. */
 interface Outcome {
-  readonly files: readonly (FilePlan & { readonly restored: Restored | undefined })[];
+  readonly files: readonly (FilePlan & { readonly restored: RestoredFile | undefined })[];
   /** Files of which an earlier restore was decided and not done: what was done now, or just the names. */
-  readonly finished: readonly (Pick<Restored, "name"> & Partial<Restored>)[];
+  readonly finished: readonly (Pick<RestoredFile, "name"> & Partial<RestoredFile>)[];
 }
 
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
@@ -114,12 +114,12 @@ async function foresee(request: Request, context: CommandContext): Promise<Outco
   const files: FilePlan[] = [];
   for (const { plan } of plans(request, context, log)) {
     files.push(plan);
-    await nextTurn();
+    await yieldToEventLoop();
     context.signal.throwIfAborted();
   }
   return {
     files: files.map((plan) => ({ ...plan, restored: undefined })),
-    finished: interruptedRestores(place).map((name) => ({ name })),
+    finished: findInterruptedRestores(place).map((name) => ({ name })),
   };
 }
 
@@ -129,7 +129,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
   // Before a lock file is created in a directory of something else, or for a mistake.
   readDirectory(fileSystem, path);
   chosen(listQuarantined({ fileSystem, directory: path }), request);
-  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
+  const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const log = await soundLog(path, context);
     const { uuid, scan } = log.recovery;
@@ -138,9 +138,9 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     let end = finished.at(-1)?.end ?? log.recovery.end;
     const files: Outcome["files"][number][] = [];
     for (const { plan, bytes } of plans(request, context, log)) {
-      await nextTurn();
+      await yieldToEventLoop();
       signal.throwIfAborted();
-      let restored: Restored | undefined;
+      let restored: RestoredFile | undefined;
       if (plan.pieces.length > 0) {
         const source = sourceOf(plan, bytes, scan?.header.codecVersion ?? 0);
         restored = await restoreFile(target, plan.name, source, end);
@@ -156,7 +156,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
 
 /** The log, if nothing is to be repaired in it: else nobody knows yet what it has, and where it ends. */
 async function soundLog(path: string, context: CommandContext): Promise<RepairPlan> {
-  const plan = await planRepair({ path, context, label: "restore" });
+  const plan = await planWithProgress(path, context, "restore");
   if (hasWork(plan)) {
     throw new NotSoundError(`Cannot restore into "${path}": the log has to be repaired first, see repair --dry-run`);
   }
@@ -214,7 +214,7 @@ function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): Rest
     pieces: plan.pieces,
     codecVersion: plan.facts?.codecVersion ?? codecVersion,
     isJson: plan.facts?.isJson ?? false,
-    recordLimit: Math.max(LEAST_RECORD_LIMIT, longest),
+    recordLimit: Math.max(MIN_RECORD_LIMIT, longest),
   };
 }
 
@@ -241,19 +241,19 @@ function toJson({ files, finished }: Outcome, { path, isDryRun, isAll }: Request
       salt: facts?.from ?? "unknown",
       frames,
       sound,
-      soundRecords: count(sound),
+      soundRecords: countSequences(sound),
       restore,
-      restoreRecords: count(restore),
-      left: left.map(({ reason, sequences }) => ({ reason, records: count(sequences), sequences })),
+      restoreRecords: countSequences(restore),
+      left: left.map(({ reason, sequences }) => ({ reason, records: countSequences(sequences), sequences })),
       restored: restored === undefined
         ? null
         : { records: restored.records, firstSequence: restored.firstSequence, lastSequence: lastOf(restored) },
     })),
-    restoreRecords: files.reduce((sum, { restore }) => sum + count(restore), 0),
+    restoreRecords: files.reduce((sum, { restore }) => sum + countSequences(restore), 0),
   };
 }
 
-function lastOf({ firstSequence, records }: Restored): number {
+function lastOf({ firstSequence, records }: RestoredFile): number {
   return firstSequence + records - 1;
 }
 
@@ -265,7 +265,7 @@ function describe({ files, finished }: Outcome, { isDryRun }: Request, width: nu
     return `${name}\n${fields([["  restored", what]], width)}`;
   });
   for (const file of files) parts.push(`${file.name}\n${fields(rowsOf(file, isDryRun), width)}`);
-  const records = files.reduce((sum, { restore }) => sum + count(restore), 0);
+  const records = files.reduce((sum, { restore }) => sum + countSequences(restore), 0);
   const verb = isDryRun ? "would be restored" : "restored";
   const sum = records === 0 ? "Nothing to restore." : `${formatCount(records, "record")} ${verb}.`;
   return [...parts, `${sum}\n`].join("\n");
@@ -276,31 +276,31 @@ function rowsOf(
   isDryRun: boolean,
 ): (readonly [string, string])[] {
   const rows: (readonly [string, string])[] = [];
-  const records = `${formatCount(count(sound), "sound record")} in ${formatCount(frames, "frame")}`;
-  const holds = count(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
+  const records = `${formatCount(countSequences(sound), "sound record")} in ${formatCount(frames, "frame")}`;
+  const holds = countSequences(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
   rows.push(["  holds", `${formatBytes(bytes)}, ${holds}`]);
   if (facts === undefined) {
     rows.push(["  header", "lost, and no two frames in a row are left to compute what their checksums start from"]);
   } else if (facts.from === "frames") {
     rows.push(["  header", "lost; what the checksums start from was computed from the frames"]);
   }
-  if (count(restore) > 0) {
+  if (countSequences(restore) > 0) {
     const as = restored === undefined
       ? ""
       : ` as ${formatRange({ first: restored.firstSequence, last: lastOf(restored) })}`;
-    const what = `${formatCount(count(restore), "record")}, ${describeRanges(restore)}${as}`;
+    const what = `${formatCount(countSequences(restore), "record")}, ${describeRanges(restore)}${as}`;
     rows.push([isDryRun ? "  to restore" : "  restored", what]);
   }
   for (const { reason, sequences } of left) {
     rows.push([
       "  left",
-      `${formatCount(count(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
+      `${formatCount(countSequences(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
     ]);
   }
   return rows;
 }
 
 function describeRanges(ranges: readonly SequenceRange[]): string {
-  const more = ranges.length > MOST_RANGES ? ", ..." : "";
-  return ranges.slice(0, MOST_RANGES).map(formatRange).join(", ") + more;
+  const more = ranges.length > MAX_RANGES ? ", ..." : "";
+  return ranges.slice(0, MAX_RANGES).map(formatRange).join(", ") + more;
 }

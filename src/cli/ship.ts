@@ -13,10 +13,10 @@
  */
 
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./shared/command.ts";
-import { parsePlan, SHIP_OPTIONS, SHIP_USAGE, type ShipPlan } from "./ship/options.ts";
-import { ShipReport } from "./ship/output.ts";
-import { runShipment } from "./ship/shipment.ts";
 import { InterruptedError } from "./shared/terminal.ts";
+import { parseShipOptions, SHIP_OPTIONS, SHIP_USAGE, type ShipOptions } from "./ship/options.ts";
+import { ShipOutput } from "./ship/output.ts";
+import { runShipment } from "./ship/shipment.ts";
 
 /** The command. */
 export const shipCommand: Command = {
@@ -40,11 +40,11 @@ from its beginning, --resume goes on behind the last line that was.
 Exit codes: 0 all is delivered; 2 the command line is wrong; 3 it can't go on, and says
 why; 130 and 143 ended by Ctrl+C and SIGTERM. What isn't delivered is in the buffer then.`,
   options: SHIP_OPTIONS,
-  run: (args, context) => ship(parsePlan(args), context),
+  run: (args, context) => ship(parseShipOptions(args), context),
 };
 
-async function ship(plan: ShipPlan, context: CommandContext): Promise<number> {
-  const report = new ShipReport(plan, context);
+async function ship(plan: ShipOptions, context: CommandContext): Promise<number> {
+  const report = new ShipOutput(plan, context);
   const end = await runShipment(plan, context, report);
   await report.end(end.kind, end.kind === "failed" ? end.error : undefined);
   if (end.kind === "failed") throw end.error;

@@ -10,23 +10,23 @@
 
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
-import { FileSystemError } from "../errors/mod.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import { lookInto } from "../fs/file_helpers.ts";
 import { readStatus } from "../buffer/status_format.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { withFile } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { readDirectory } from "../maintenance/snapshot.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 import { readSegmentHeader } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, type Output, UsageError } from "./shared/command.ts";
-import { readDirectory } from "../maintenance/snapshot.ts";
 import { DEFAULT_COLUMNS } from "./shared/text.ts";
 import { renderTop } from "./top/screen.ts";
 import { type TopReading, type TopView, TopWatch } from "./top/view.ts";
 
 const DEFAULT_INTERVAL_MS = 1_000;
 /** More often nobody can read, less often it isn't live. */
-const LEAST_INTERVAL_MS = 100;
-const MOST_INTERVAL_MS = 3_600_000;
+const MIN_INTERVAL_MS = 100;
+const MAX_INTERVAL_MS = 3_600_000;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
 /** A writer leaves this much more between two files than it is asked to. */
 const STATUS_SLACK = 1.25;
@@ -108,7 +108,7 @@ async function watch(
 /** So that another status file is there by then, if the writer has anything to say. */
 function msToSecondLook({ status: reading }: TopReading, intervalMs: number): number {
   const statusMs = reading.kind === "status" && reading.status.state !== "closed" ? reading.status.statusMs : 0;
-  return Math.max(intervalMs, Math.min(MOST_INTERVAL_MS, STATUS_SLACK * statusMs));
+  return Math.max(intervalMs, Math.min(MAX_INTERVAL_MS, STATUS_SLACK * statusMs));
 }
 
 /** Everything there is to read. The status last, so that it isn't older than the owner that it is held against. */
@@ -122,7 +122,7 @@ function readAll(fileSystem: FileSystem, path: string, now: number): TopReading 
 /** Of a segment that may be gone meanwhile. */
 function headerOf(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const result = lookInto(fileSystem, path, readSegmentHeader);
+    const result = withFile(fileSystem, path, readSegmentHeader);
     return result.kind === "header" ? result.header : undefined;
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
@@ -194,6 +194,6 @@ function intervalOf(option: string | boolean | undefined): number {
   if (option === undefined) return DEFAULT_INTERVAL_MS;
   const [, digits, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(option)) ?? [];
   const ms = Math.round(Number(digits) * UNIT_MS[unit]);
-  if (ms >= LEAST_INTERVAL_MS && ms <= MOST_INTERVAL_MS) return ms;
+  if (ms >= MIN_INTERVAL_MS && ms <= MAX_INTERVAL_MS) return ms;
   throw new UsageError(`Cannot use --interval=${option}: it must be a time from 100ms to 60m, such as 500ms, 2s or 1m`);
 }

@@ -10,17 +10,20 @@
  * @module
  */
 
-import type { CursorState } from "../wal/format.ts";
+import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
+import { scanLog } from "../maintenance/scan.ts";
+import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import { type DirectorySnapshot, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
+import { type SegmentSums, TotalsCheck } from "../maintenance/totals_check.ts";
+import type { CursorState } from "../wal/position.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
-import { type Finding, findingsTable, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
-import { LedgerCheck, type SegmentSums } from "../maintenance/totals_check.ts";
-import { type DirectoryPicture, readDirectoryOrSegment, scanLog } from "../maintenance/scan.ts";
+import { findingsTable } from "./shared/findings_text.ts";
+import { withProgress } from "./shared/progress.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
-import { segmentBytesOf, walk } from "../maintenance/scan_run.ts";
 
 /** So often at most a log is read anew of which nothing was left. */
-const MOST_LOOKS = 5;
+const MAX_LOOKS = 5;
 
 /** All that verify finds out. */
 interface Verdict {
@@ -29,7 +32,7 @@ interface Verdict {
   /** Whether PATH is the file of one segment, of which no cursor is known. */
   readonly isSingleFile: boolean;
   readonly uuid: string | undefined;
-  readonly cursorState: DirectoryPicture["cursorState"];
+  readonly cursorState: DirectorySnapshot["cursorState"];
   readonly cursor: CursorState | undefined;
   readonly totals: {
     readonly segments: number;
@@ -70,7 +73,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   const path = pathOf(args, verifyCommand);
   let verdict = await verify(path, context);
   // A fast writer may have removed every segment before it could be opened: then there are others.
-  for (let look = 1; look < MOST_LOOKS && isAllGone(verdict); look++) verdict = await verify(path, context);
+  for (let look = 1; look < MAX_LOOKS && isAllGone(verdict); look++) verdict = await verify(path, context);
   const { output } = context;
   if (args.options["json"] === true) {
     const { findings, ...rest } = verdict;
@@ -87,16 +90,18 @@ function isAllGone({ totals, findings }: Verdict): boolean {
 
 async function verify(path: string, context: CommandContext): Promise<Verdict> {
   const { fileSystem } = context;
-  const picture = readDirectoryOrSegment(fileSystem, path);
-  const ledger = new LedgerCheck(picture.cursor);
+  const snapshot = readDirectoryOrSegment(fileSystem, path);
+  const totals = new TotalsCheck(snapshot.cursor);
   const findings: Finding[] = [];
-  const totalBytes = segmentBytesOf(picture);
-  await walk(scanLog(fileSystem, path, { picture }), { context, label: "verify", totalBytes }, (item) => {
-    findings.push(...ledger.add(item));
-    if (isFinding(item)) findings.push(item);
+  const totalBytes = segmentBytesOf(snapshot);
+  await withProgress(context, "verify", (options) => {
+    return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => {
+      findings.push(...totals.add(item));
+      if (isFinding(item)) findings.push(item);
+    });
   });
-  findings.push(...ledger.end(picture));
-  const { segments } = ledger;
+  findings.push(...totals.end(snapshot));
+  const { segments } = totals;
   const sum = (key: "bytes" | "frames" | "records" | "payloadBytes"): number =>
     segments.reduce((total, segment) => total + segment[key], 0);
   const lengthOf = (kind: "damaged" | "torn"): number =>
@@ -105,10 +110,10 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
   return {
     path,
     sound: findings.every(isHarmless),
-    isSingleFile: picture.isSingleFile,
-    uuid: picture.uuid,
-    cursorState: picture.cursorState,
-    cursor: picture.cursor,
+    isSingleFile: snapshot.isSingleFile,
+    uuid: snapshot.uuid,
+    cursorState: snapshot.cursorState,
+    cursor: snapshot.cursor,
     totals: {
       segments: segments.length,
       bytes: sum("bytes"),

@@ -19,7 +19,8 @@ import * as fs from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
+import { fileSystemError } from "../errors/mod.ts";
+import { isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -76,7 +77,7 @@ function makeDirectory(path: string): void {
     make();
   } catch (error) {
     const parent = dirname(path);
-    if ((error as FileSystemError).errno === "ENOENT" && parent !== path) {
+    if (isNoSuchFile(error) && parent !== path) {
       makeDirectory(parent);
       make();
     } else if (!isDirectory(path)) {

@@ -1,10 +1,15 @@
 /**
- * Writes a file as a whole or not at all.
+ * Atomic writes: a file is written beside its place, synced, and renamed over what is there.
  *
- * Guarantees: the name never stands for a part of the content, whatever fails and whenever the process or the power goes;
- * a file that is there is replaced only if that is asked for, also when somebody else makes it at the same moment; what
- * is left of a failure is removed. A process that is killed may leave a file whose name ends in `.tmp`, and in the moment
- * between taking the name and the rename an empty file.
+ * Guarantees:
+ * - A name never stands for a part of the content, whatever fails and whenever the process or the power goes: after a crash
+ *   there is the old file or the new one, whole.
+ * - A failure leaves nothing behind but what can't be removed, and the error is always the first one: closing and removing
+ *   what was made never replaces it by an error of their own.
+ * - {@linkcode writeNewFile} replaces a file only if that is asked for, also when somebody else makes it at the same moment.
+ *
+ * A process that is killed may leave a file whose name ends in `.new`, which the next attempt removes, or `.tmp`; and, of
+ * `writeNewFile`, in the moment between taking the name and the rename, an empty file.
  *
  * @module
  */
@@ -12,8 +17,100 @@
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
 import { FileSystemError, fileSystemError, PermissionError } from "../errors/mod.ts";
-import { closeQuietly } from "./close.ts";
-import type { FileSystem } from "./file_system.ts";
+import { closeQuietly, createEmptyFile, openIfExists } from "./file_helpers.ts";
+import type { FileHandle, FileSystem } from "./file_system.ts";
+
+/** How {@linkcode replaceFile} goes about it. */
+export interface ReplaceOptions {
+  /**
+   * Where the file is written first. One that a process left unfinished there is removed.
+   *
+   * @default {`${path}.new`}
+   */
+  readonly newPath?: string;
+  /**
+   * What is on stable storage when it resolves: nothing, the content, or the name, too. The content always before the rename:
+   * a power cut in between must not leave the name without it.
+   *
+   * @default {"name"}
+   */
+  readonly sync?: "nothing" | "content" | "name";
+  /**
+   * Whether the file stays open, for the caller to close, once it has its name.
+   *
+   * @default {false}
+   */
+  readonly isKeptOpen?: boolean;
+}
+
+/**
+ * Replaces the file at `path`, which need not be there.
+ *
+ * @param write Writes the content.
+ * @returns What `write` has returned.
+ * @throws what `write` and the file system fail with. Until the rename the old file is there as it was; only where the name
+ * can't be synced, the new one is.
+ */
+export async function replaceFile<R>(
+  fileSystem: FileSystem,
+  path: string,
+  write: (handle: FileHandle) => R,
+  { newPath = `${path}.new`, sync = "name", isKeptOpen = false }: ReplaceOptions = {},
+): Promise<R> {
+  const handle = createEmptyFile(fileSystem, newPath);
+  let result: R;
+  try {
+    result = write(handle);
+    if (sync !== "nothing") await handle.sync();
+    fileSystem.rename(newPath, path);
+  } catch (error) {
+    discard(fileSystem, [newPath], handle);
+    throw error;
+  }
+  try {
+    if (sync === "name") await fileSystem.syncDirectory(dirname(path));
+  } catch (error) {
+    discard(fileSystem, [], handle);
+    throw error;
+  }
+  if (!isKeptOpen) closeQuietly(handle);
+  return result;
+}
+
+/**
+ * Creates a file under a name that is free, and syncs its content; the name is to be synced by the caller.
+ *
+ * @param write Writes the content.
+ * @returns What `write` has returned.
+ * @throws {FileSystemError} with errno `EEXIST` if the name is taken; what else `write` and the file system fail with.
+ */
+export async function createFile<R>(
+  fileSystem: FileSystem,
+  path: string,
+  write: (handle: FileHandle) => R,
+): Promise<R> {
+  const handle = fileSystem.open(path, "create");
+  try {
+    const result = write(handle);
+    await handle.sync();
+    closeQuietly(handle);
+    return result;
+  } catch (error) {
+    discard(fileSystem, [path], handle);
+    throw error;
+  }
+}
+
+/** After a failure: closes and removes what was made, as far as that works. The failure is for the caller to report. */
+export function discard(fileSystem: FileSystem, paths: readonly string[], handle?: FileHandle): void {
+  for (const step of [() => handle?.close(), ...paths.map((path) => () => fileSystem.remove(path))]) {
+    try {
+      step();
+    } catch {
+      // The error that led here is the one to report.
+    }
+  }
+}
 
 /**
  * Whether something has that name.
@@ -22,18 +119,18 @@ import type { FileSystem } from "./file_system.ts";
  */
 export function isTaken(fileSystem: FileSystem, path: string): boolean {
   try {
-    closeQuietly(fileSystem.open(path, "read"));
-    return true;
+    const handle = openIfExists(fileSystem, path, "read");
+    closeQuietly(handle);
+    return handle !== undefined;
   } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") return false;
-    if (error.errno === "EISDIR") return true;
+    if (error instanceof FileSystemError && error.errno === "EISDIR") return true;
     throw error;
   }
 }
 
 /**
- * Writes a new file.
+ * Writes a new file, for a user who has named it. The file it is written to first is this process's own: of two that write
+ * the same file at once, neither removes what the other has begun.
  *
  * @param isReplacing Whether it may take the place of a file that is there.
  * @throws {FileSystemError} with errno `EEXIST` if the name is taken; what else the file system fails with.
@@ -45,36 +142,23 @@ export async function writeNewFile(
   isReplacing: boolean,
 ): Promise<void> {
   const scratch = `${path}.${process.pid}.tmp`;
-  const ours: string[] = [];
   try {
-    const handle = fileSystem.open(scratch, "create");
-    ours.push(scratch);
+    await createFile(fileSystem, scratch, (handle) => handle.write(content, 0));
+    const made = [scratch];
     try {
-      handle.write(content, 0);
-      await handle.sync();
-    } finally {
-      closeQuietly(handle);
+      if (!isReplacing) {
+        // A rename replaces whatever is there. So the name is taken first, which only one can do.
+        closeQuietly(fileSystem.open(path, "create"));
+        made.push(path);
+      }
+      fileSystem.rename(scratch, path);
+    } catch (error) {
+      discard(fileSystem, made);
+      throw error;
     }
-    if (!isReplacing) {
-      // A rename replaces whatever is there. So the name is taken first, which only one can do.
-      closeQuietly(fileSystem.open(path, "create"));
-      ours.push(path);
-    }
-    fileSystem.rename(scratch, path);
-    ours.length = 0;
     await fileSystem.syncDirectory(dirname(path));
   } catch (error) {
-    for (const one of ours) removeQuietly(fileSystem, one);
     throw aboutTarget(error, path);
-  }
-}
-
-function removeQuietly(fileSystem: FileSystem, path: string): void {
-  try {
-    fileSystem.remove(path);
-  } catch (error) {
-    // The first error is the one to tell.
-    if (!(error instanceof FileSystemError)) throw error;
   }
 }
 

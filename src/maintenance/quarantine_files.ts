@@ -11,12 +11,12 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
+import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isGone, readWhole } from "../fs/file_helpers.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
-import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import type { SegmentPlace } from "../wal/segment_files.ts";
-import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
+import { QUARANTINE_NAME } from "../wal/names.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
+import { findSoundFrames, NO_RECORD_LIMIT, solveSalt, type SoundFrame } from "./salvage.ts";
 
 /** A segment that is going to be put into the log. */
 export const RESTORING_SUFFIX = ".restoring";
@@ -47,7 +47,7 @@ export interface SegmentFacts {
 }
 
 /** A file, read. */
-export interface ReadFile extends QuarantinedFile {
+export interface QuarantinedContent extends QuarantinedFile {
   readonly bytes: Uint8Array;
   /** `undefined` if the salt can't be known. */
   readonly facts: SegmentFacts | undefined;
@@ -55,9 +55,9 @@ export interface ReadFile extends QuarantinedFile {
 }
 
 /** The files in the quarantine, in the order of the log. */
-export function listQuarantined({ fileSystem, directory }: SegmentPlace): QuarantinedFile[] {
+export function listQuarantined({ fileSystem, directory }: LogLocation): QuarantinedFile[] {
   const files: QuarantinedFile[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const region = REGION.exec(name);
     const whole = region === null ? SEGMENT.exec(name) : null;
     if (region !== null) {
@@ -72,30 +72,25 @@ export function listQuarantined({ fileSystem, directory }: SegmentPlace): Quaran
 }
 
 /** The names in the quarantine, which need not be there. */
-export function namesIn(fileSystem: FileSystem, path: string): string[] {
-  try {
-    return fileSystem.list(path);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+export function listIfExists(fileSystem: FileSystem, path: string): string[] {
+  return ifExists(() => fileSystem.list(path)) ?? [];
 }
 
 /** Reads a file of the quarantine; `files` are all that there are. */
 export function readQuarantined(
-  place: SegmentPlace,
+  place: LogLocation,
   file: QuarantinedFile,
   files: readonly QuarantinedFile[],
-): ReadFile {
-  const bytes = readWhole(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
+): QuarantinedContent {
+  const bytes = readFile(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
   const from = file.offset === 0 ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
-  const facts = factsOf(place, { file, bytes, from, files });
-  const frames = facts === undefined ? [] : soundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
+  const facts = findFacts(place, { file, bytes, from, files });
+  const frames = facts === undefined ? [] : findSoundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
   return { ...file, bytes, facts, frames };
 }
 
-function factsOf(
-  place: SegmentPlace,
+function findFacts(
+  place: LogLocation,
   { file, bytes, from, files }: {
     file: QuarantinedFile;
     bytes: Uint8Array;
@@ -104,11 +99,11 @@ function factsOf(
   },
 ): SegmentFacts | undefined {
   const path = join(place.directory, QUARANTINE_NAME, file.name);
-  const own = file.offset === 0 ? headerFacts(bytes, path) : undefined;
+  const own = file.offset === 0 ? readHeaderFacts(bytes, path) : undefined;
   if (own !== undefined) return own;
-  const heads = file.offset === 0 ? [bytes] : headsOf(place, file, files);
+  const heads = file.offset === 0 ? [bytes] : readSegmentHeads(place, file, files);
   for (const head of heads) {
-    const facts = headerFacts(head, path);
+    const facts = readHeaderFacts(head, path);
     if (facts !== undefined) return facts;
   }
   // What is left of the header, if one frame proves it; else what two frames agree on.
@@ -129,7 +124,7 @@ function factsOf(
 }
 
 /** What a header says, if one of its copies can be read. */
-function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
+function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
   const result = decodeSegmentHeader(bytes);
   if (result.kind === "version") {
     throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
@@ -140,19 +135,14 @@ function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined 
 }
 
 /** The beginnings of the segment that a region is from, wherever they are: in the log first. */
-function headsOf(
-  { fileSystem, directory }: SegmentPlace,
+function readSegmentHeads(
+  { fileSystem, directory }: LogLocation,
   { segment }: QuarantinedFile,
   files: readonly QuarantinedFile[],
 ): Uint8Array[] {
   const quarantined = files.filter((file) => file.segment === segment && file.offset === 0);
   const paths = [segment, ...quarantined.map(({ name }) => join(QUARANTINE_NAME, name))];
-  return paths.flatMap((path) => {
-    try {
-      return [readWhole(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
-    } catch (error) {
-      if (isGone(error)) return [];
-      throw error;
-    }
-  });
+  return paths.flatMap((path) =>
+    ifExists(() => readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)) ?? []
+  );
 }

@@ -20,33 +20,32 @@
  */
 
 import { join } from "@std/path/join";
-import { closeQuietly } from "../fs/close.ts";
+import { readFile } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
-import { readWhole } from "../fs/file_helpers.ts";
+import { createFile, replaceFile } from "../fs/replace_file.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-  segmentName,
 } from "../wal/format.ts";
-import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../wal/recovery/quarantine.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
-import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
-import type { Piece } from "./restore_plan.ts";
-import { soundFrames } from "./salvage.ts";
+import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
+import type { LogPosition } from "../wal/position.ts";
+import { headerMatches, type LogLocation, payloadBytesOf } from "../wal/segment_files.ts";
+import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
+import type { Piece } from "./restore_planner.ts";
+import { findSoundFrames } from "./salvage.ts";
 
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
 /** What is written before it takes the name of a segment that was decided on. */
-const ANEW_SUFFIX = ".new";
+const NEW_SUFFIX = ".new";
 
 /** Where the records go. */
-export interface RestoreTarget extends SegmentPlace {
+export interface RestoreTarget extends LogLocation {
   readonly uuid: string;
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
@@ -62,7 +61,7 @@ export interface RestoreSource {
 }
 
 /** What was put into the log. */
-export interface Restored {
+export interface RestoredFile {
   /** The file in the quarantine that the records are from. */
   readonly name: string;
   readonly records: number;
@@ -78,11 +77,12 @@ export async function restoreFile(
   name: string,
   source: RestoreSource,
   end: LogPosition,
-): Promise<Restored> {
+): Promise<RestoredFile> {
   const { fileSystem } = target;
-  const path = pathOf(target, await ownName(target, name));
+  const path = pathOf(target, await ensureUniqueName(target, name));
   const staged = path + RESTORING_SUFFIX;
-  const behind = await writeSegment(target, staged, source, end);
+  const behind = await createFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end));
+  await fileSystem.syncDirectory(pathOf(target));
   fileSystem.rename(path, path + RESTORED_SUFFIX);
   await fileSystem.syncDirectory(pathOf(target));
   await publish(target, staged, end);
@@ -91,9 +91,9 @@ export async function restoreFile(
 }
 
 /** A file whose name was restored before gets another one: nothing is replaced, and the decision stays plain to see. */
-async function ownName(target: RestoreTarget, name: string): Promise<string> {
+async function ensureUniqueName(target: RestoreTarget, name: string): Promise<string> {
   const { fileSystem, directory } = target;
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   let own = name;
   for (let i = 2; names.includes(own + RESTORED_SUFFIX) || (own !== name && names.includes(own)); i++) {
     own = `${name}-${i}`;
@@ -105,8 +105,8 @@ async function ownName(target: RestoreTarget, name: string): Promise<string> {
 }
 
 /** Names of files of which a restore was interrupted after it was decided. */
-export function interruptedRestores({ fileSystem, directory }: SegmentPlace): string[] {
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+export function findInterruptedRestores({ fileSystem, directory }: LogLocation): string[] {
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   return names.filter((name) => name.endsWith(RESTORING_SUFFIX))
     .map((name) => name.slice(0, -RESTORING_SUFFIX.length))
     .filter((name) => names.includes(name + RESTORED_SUFFIX))
@@ -118,28 +118,28 @@ export function interruptedRestores({ fileSystem, directory }: SegmentPlace): st
  *
  * @throws {Error} if a segment that was decided on is damaged.
  */
-export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<Restored[]> {
+export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<RestoredFile[]> {
   const { fileSystem, directory } = target;
-  const decided = interruptedRestores(target);
-  const finished: Restored[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  const decided = findInterruptedRestores(target);
+  const finished: RestoredFile[] = [];
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + ANEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
   }
   for (const name of decided) {
-    const restored = await finish(target, name, finished.at(-1)?.end ?? end);
+    const restored = await finishRestore(target, name, finished.at(-1)?.end ?? end);
     finished.push(restored);
   }
   return finished;
 }
 
-async function finish(target: RestoreTarget, name: string, end: LogPosition): Promise<Restored> {
+async function finishRestore(target: RestoreTarget, name: string, end: LogPosition): Promise<RestoredFile> {
   const { fileSystem, uuid } = target;
   const staged = pathOf(target, name + RESTORING_SUFFIX);
-  const bytes = readWhole(fileSystem, staged);
+  const bytes = readFile(fileSystem, staged);
   const result = decodeSegmentHeader(bytes);
   const header = result.kind === "header" ? result.header : undefined;
-  const frames = header === undefined ? [] : soundFrames(bytes, header, SEGMENT_HEADER_BYTES);
+  const frames = header === undefined ? [] : findSoundFrames(bytes, header, SEGMENT_HEADER_BYTES);
   const length = frames.reduce((sum, frame) => sum + frame.length, SEGMENT_HEADER_BYTES);
   if (header === undefined || frames.length === 0 || length !== bytes.length) {
     throw new Error(
@@ -147,35 +147,34 @@ async function finish(target: RestoreTarget, name: string, end: LogPosition): Pr
         `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to begin anew`,
     );
   }
-  let behind = endOf(header, frames);
-  if (!isAt(header, { uuid, end })) {
-    const anew = staged + ANEW_SUFFIX;
+  let behind = computeEnd(header, frames);
+  if (!continuesLog(header, { uuid, end })) {
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
     const { codecVersion, isJson, recordLimit } = header;
-    behind = await writeSegment(target, anew, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
-    fileSystem.rename(anew, staged);
-    await fileSystem.syncDirectory(pathOf(target));
+    const source = { bytes, pieces, codecVersion, isJson, recordLimit };
+    const newPath = staged + NEW_SUFFIX;
+    behind = await replaceFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end), { newPath });
   }
   await publish(target, staged, end);
   return { name, records: behind.nextSequence - end.nextSequence, firstSequence: end.nextSequence, end: behind };
 }
 
 /** Whether a segment goes on at the end of this log as it is. */
-function isAt(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
+function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
   const { nextSequence: firstSequence, payloadBytes, logBytes } = end;
-  return isOf(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
+  return headerMatches(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
     header.payloadBytesBefore === payloadBytes && header.logBytesBefore === logBytes;
 }
 
-function endOf(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => behindFrame(end, frame), {
+function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
+  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), {
     nextSequence: header.firstSequence,
     payloadBytes: header.payloadBytesBefore,
     logBytes: header.logBytesBefore,
   });
 }
 
-function behindFrame(end: LogPosition, frame: { length: number; count: number }): LogPosition {
+function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
   return {
     nextSequence: end.nextSequence + frame.count,
     payloadBytes: end.payloadBytes + payloadBytesOf(frame),
@@ -191,18 +190,17 @@ async function publish(target: RestoreTarget, staged: string, { nextSequence }: 
   await fileSystem.syncDirectory(pathOf(target));
 }
 
-function pathOf({ directory }: SegmentPlace, name = ""): string {
+function pathOf({ directory }: LogLocation, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
-/** Writes a segment that begins at `start`, durably; returns the end of the log behind it. */
-async function writeSegment(
-  target: RestoreTarget,
-  path: string,
+/** Writes a segment that begins at `start`; returns the end of the log behind it. */
+function writeSegment(
+  handle: FileHandle,
+  { uuid, now }: RestoreTarget,
   source: RestoreSource,
   start: LogPosition,
-): Promise<LogPosition> {
-  const { fileSystem, uuid, now } = target;
+): LogPosition {
   const { bytes, pieces, codecVersion, isJson, recordLimit } = source;
   const header: SegmentHeader = {
     codecVersion,
@@ -216,30 +214,20 @@ async function writeSegment(
     recordLimit,
     isJson,
   };
-  const handle = fileSystem.open(path, "create");
   let end = start;
-  try {
-    const out = new Appender(handle);
-    out.append(encodeSegmentHeader(header));
-    for (const piece of pieces) {
-      const frame = frameOf(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
-      out.append(frame);
-      end = behindFrame(end, { length: frame.length, count: piece.count });
-    }
-    out.flush();
-    await handle.sync();
-  } catch (error) {
-    closeQuietly(handle);
-    fileSystem.remove(path);
-    throw error;
+  const out = new ChunkWriter(handle);
+  out.append(encodeSegmentHeader(header));
+  for (const piece of pieces) {
+    const frame = buildFrame(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
+    out.append(frame);
+    end = advance(end, { length: frame.length, count: piece.count });
   }
-  closeQuietly(handle);
-  await fileSystem.syncDirectory(pathOf(target));
+  out.flush();
   return end;
 }
 
 /** The frame of the records of a piece: with a new sequence, and sealed anew. */
-function frameOf(
+function buildFrame(
   bytes: Uint8Array,
   { frame, index, count, isTied }: Piece,
   { firstSequence, salt }: { firstSequence: number; salt: number },
@@ -267,7 +255,7 @@ function frameOf(
 }
 
 /** Writes many small pieces with few calls. */
-class Appender {
+class ChunkWriter {
   readonly #handle: FileHandle;
   readonly #chunk = new Uint8Array(CHUNK_BYTES);
   #used = 0;

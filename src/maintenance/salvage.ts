@@ -25,7 +25,7 @@ import {
 } from "../wal/format.ts";
 
 /** The shortest frame. */
-const LEAST_FRAME_BYTES = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
+const MIN_FRAME_BYTES = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 /** So many bytes of what looked like frames and wasn't are checked; then the rest is left alone. */
 const BUDGET_BYTES = 1024 * 1024 * 1024;
 /** Where no limit is known, the length of a payload is bounded by the data alone. */
@@ -48,11 +48,11 @@ export interface SoundFrame extends FrameHeader {
 }
 
 /** The sound frames in `bytes`, in the order in which they stand there. */
-export function soundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
+export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
   const view = viewOf(bytes);
   const found: (FrameHeader & { offset: number })[] = [];
   let refusedBytes = 0;
-  for (let at = from; at + LEAST_FRAME_BYTES <= bytes.length && refusedBytes < BUDGET_BYTES;) {
+  for (let at = from; at + MIN_FRAME_BYTES <= bytes.length && refusedBytes < BUDGET_BYTES;) {
     const header = decodeFrameHeader(view, at, bytes.length - at, seal.recordLimit);
     if (header !== undefined && isFrameIntact(bytes, view, at, header, seal)) {
       found.push({ ...header, offset: at });
@@ -62,11 +62,11 @@ export function soundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): Sound
       at++;
     }
   }
-  return inGroups(found);
+  return groupFrames(found);
 }
 
 /** Finds out which frames belong to one `putMany`, and whether it is whole. */
-function inGroups(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
+function groupFrames(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
   const frames: SoundFrame[] = [];
   for (let i = 0; i < found.length;) {
     let end = i + 1;
@@ -99,14 +99,14 @@ export function solveSalt(bytes: Uint8Array, candidates: readonly number[], from
   const headerAt = (at: number): FrameHeader | undefined =>
     decodeFrameHeader(view, at, bytes.length - at, NO_RECORD_LIMIT);
   let triedBytes = 0;
-  for (let at = from; at + LEAST_FRAME_BYTES <= bytes.length && triedBytes < BUDGET_BYTES; at++) {
+  for (let at = from; at + MIN_FRAME_BYTES <= bytes.length && triedBytes < BUDGET_BYTES; at++) {
     const header = headerAt(at);
     if (header === undefined) continue;
     const known = candidates.find((salt) => isIntact(at, header, salt));
     if (known !== undefined) return known;
     triedBytes += candidates.length * header.length;
     const behind = at + header.length;
-    const next = behind + LEAST_FRAME_BYTES <= bytes.length ? headerAt(behind) : undefined;
+    const next = behind + MIN_FRAME_BYTES <= bytes.length ? headerAt(behind) : undefined;
     if (next?.firstSequence !== header.firstSequence + header.count) continue;
     triedBytes += header.length + next.length;
     const salt = saltOf(bytes, view, at, header, solve);

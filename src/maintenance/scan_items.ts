@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import type { SequenceRange } from "../base/sequences.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 
 /** What a scan meets, in the order of the log. */
@@ -58,7 +58,7 @@ export interface DamagedBytes {
   readonly isUnproven?: true;
 }
 
-/** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
+/** Bad bytes at the end of the last segment: an unfinished write, or (`isZeroFilled`) space set aside. */
 export interface TornTail {
   readonly kind: "torn";
   readonly segment: string;

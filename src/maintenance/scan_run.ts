@@ -1,58 +1,51 @@
 /**
- * Goes through a scan, item by item: with a progress bar, turns for the event loop, and an end when the user wants one.
+ * Goes through a scan item by item, in portions: between them the event loop gets a turn, progress is reported, and the
+ * caller may abort.
  *
  * @module
  */
 
-import { nextTurn, Turns } from "../base/event_loop.ts";
-import type { CommandContext } from "../cli/shared/command.ts";
-import { Progress } from "../cli/shared/progress.ts";
-import type { DirectoryPicture, ScanItem } from "./scan.ts";
+import { YieldBudget, yieldToEventLoop } from "../base/event_loop.ts";
+import type { ScanItem } from "./scan_items.ts";
+import type { DirectorySnapshot } from "./snapshot.ts";
 
 /** After so many bytes the event loop gets a turn: a few milliseconds' worth. */
-const TURN_BYTES = 4 * 1024 * 1024;
+const YIELD_BYTES = 4 * 1024 * 1024;
 /** What an item costs besides its bytes. */
 const ITEM_BYTES = 256;
 
-/** How to go through a scan. */
-export interface WalkOptions {
-  readonly context: CommandContext;
-  /** For the progress bar. */
-  readonly label: string;
-  readonly totalBytes: number;
+/** Who is asked, and told, between two portions. */
+export interface ScanRunOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
 /** Bytes of all segments. */
-export function segmentBytesOf({ segments }: DirectoryPicture): number {
+export function segmentBytesOf({ segments }: DirectorySnapshot): number {
   return segments.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /**
  * Calls `visit` for each item, and waits where it returns a promise; an item's payloads are valid until then.
  *
- * @throws the reason of the context's signal once that is aborted, and whatever the scan or `visit` throws.
+ * @param totalBytes What the scan is expected to go through, for `onProgress`.
+ * @throws the reason of the signal once that is aborted, and whatever the scan or `visit` throws.
  */
-export async function walk(
+export async function runScan(
   scan: Iterable<ScanItem>,
-  { context, label, totalBytes }: WalkOptions,
+  { signal, onProgress, totalBytes }: ScanRunOptions & { readonly totalBytes: number },
   visit: (item: ScanItem) => Promise<void> | void,
 ): Promise<void> {
-  const { signal, errors, clock } = context;
-  const progress = new Progress({ errors, clock, label, totalBytes });
-  const turns = new Turns(TURN_BYTES);
+  const budget = new YieldBudget(YIELD_BYTES);
   let doneBytes = 0;
-  try {
-    for (const item of scan) {
-      const bytes = "length" in item ? item.length : item.kind === "unusable" ? item.bytes : 0;
-      doneBytes += bytes;
-      const visited = visit(item);
-      if (visited !== undefined) await visited;
-      if (!turns.spend(bytes + ITEM_BYTES)) continue;
-      progress.update(doneBytes);
-      await nextTurn();
-      signal.throwIfAborted();
-    }
-  } finally {
-    progress.clear();
+  for (const item of scan) {
+    const bytes = "length" in item ? item.length : item.kind === "unusable" ? item.bytes : 0;
+    doneBytes += bytes;
+    const visited = visit(item);
+    if (visited !== undefined) await visited;
+    if (!budget.spend(bytes + ITEM_BYTES)) continue;
+    onProgress?.(doneBytes, totalBytes);
+    await yieldToEventLoop();
+    signal.throwIfAborted();
   }
 }

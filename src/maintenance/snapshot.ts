@@ -1,9 +1,9 @@
 /**
  * What is in a buffer's directory, going by the names in it and the small files: no segment is read through.
  *
- * Guarantees: nothing is locked, created or changed; beside a live writer the picture is one that could have been seen at
+ * Guarantees: nothing is locked, created or changed; beside a live writer the snapshot is one that could have been seen at
  * one moment as far as it matters: everything up to the last sequence that the cursor knows is in the segments of the
- * picture, unless it is committed. That is so because the cursor is read before the names are: a record is in
+ * snapshot, unless it is committed. That is so because the cursor is read before the names are: a record is in
  * its segment before the cursor knows of it, and what was removed since was committed before.
  *
  * @module
@@ -13,32 +13,31 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, lookInto, sizeOf } from "../fs/file_helpers.ts";
+import { fileSize, ifExists, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { Cursor, CURSOR_NAME } from "../wal/cursor.ts";
-import { type CursorState, parseSegmentName, SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
-import { LOCK_NAME } from "../wal/lock.ts";
-import { OWNER_NAME, readOwner } from "../wal/owner_file.ts";
-import { STATUS_NAME } from "../buffer/status_format.ts";
-import { QUARANTINE_NAME } from "../wal/recovery/quarantine.ts";
-import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
+import { Cursor } from "../wal/cursor.ts";
+import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
+import { CURSOR_NAME, LOCK_NAME, OWNER_NAME, parseSegmentName, QUARANTINE_NAME, STATUS_NAME } from "../wal/names.ts";
+import { readOwner } from "../wal/owner_file.ts";
+import type { CursorState } from "../wal/position.ts";
+import { findUuid, parseSegmentNames, readSegmentHeader, type Segment } from "../wal/segment_files.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MOST_LOOKS = 50;
+const MAX_SNAPSHOT_ATTEMPTS = 50;
 /** It may be writing to the slots of the cursor. */
-const MOST_CURSOR_LOOKS = 5;
+const MAX_CURSOR_READS = 5;
 /** Names of other files that an error mentions. */
-const MOST_NAMES = 5;
+const MAX_NAMES = 5;
 
 /** A segment, going by its name, and the length of its file. */
-export interface PicturedSegment {
+export interface SnapshotSegment {
   readonly name: string;
   readonly firstSequence: number;
   readonly bytes: number;
 }
 
 /** The small files and the names: all that is known without reading a segment through. */
-export interface DirectoryPicture {
+export interface DirectorySnapshot {
   readonly path: string;
   /** Whether this is one segment alone, given by the path of its file; there is no cursor then. */
   readonly isSingleFile: boolean;
@@ -49,7 +48,7 @@ export interface DirectoryPicture {
   /** Who opened it last, going by `owner.json`; it need not be open any more. */
   readonly owner: LockOwner | undefined;
   /** In order. */
-  readonly segments: readonly PicturedSegment[];
+  readonly segments: readonly SnapshotSegment[];
   readonly quarantine: readonly { readonly name: string; readonly bytes: number }[];
 }
 
@@ -73,21 +72,21 @@ export class NoBufferError extends BufferError {
  * @throws {NoBufferError} if there is none.
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
-export function readDirectory(fileSystem: FileSystem, path: string): DirectoryPicture {
+export function readDirectory(fileSystem: FileSystem, path: string): DirectorySnapshot {
   for (let look = 1;; look++) {
     try {
       // Without any of the segments that had names, there are others by now; unless these are names only.
-      const { hasNames, ...picture } = lookAt(fileSystem, path);
-      if (picture.segments.length > 0 || !hasNames || look === MOST_LOOKS) return picture;
+      const { hasNames, ...snapshot } = readOnce(fileSystem, path);
+      if (snapshot.segments.length > 0 || !hasNames || look === MAX_SNAPSHOT_ATTEMPTS) return snapshot;
     } catch (error) {
-      if (look === MOST_LOOKS || !isGone(error)) throw error;
+      if (look === MAX_SNAPSHOT_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
 
 /** As {@linkcode readDirectory}; the path may also be that of one segment's file. */
-export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): DirectoryPicture {
-  const header = segmentAt(fileSystem, path);
+export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): DirectorySnapshot {
+  const header = readSegmentFile(fileSystem, path);
   if (header === undefined) return readDirectory(fileSystem, path);
   const { uuid, firstSequence } = header;
   return {
@@ -97,7 +96,7 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
     cursor: undefined,
     cursorState: "missing",
     owner: undefined,
-    segments: [{ name: basename(path), firstSequence, bytes: sizeOf(fileSystem, path) }],
+    segments: [{ name: basename(path), firstSequence, bytes: fileSize(fileSystem, path) }],
     quarantine: [],
   };
 }
@@ -105,19 +104,19 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
 /** Reads the cursor; again, if a writer was just writing to all of its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MOST_CURSOR_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let look = 1; look <= MAX_CURSOR_READS && state === undefined; look++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
 /** Looks once, and says whether there were names of segments. */
-function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { readonly hasNames: boolean } {
-  checkNames(path, namesIn(fileSystem, path));
+function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
+  checkNames(path, listDirectory(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const named = segmentsAmong(names);
-  const found = withSizes(fileSystem, path, named);
+  const named = parseSegmentNames(names);
+  const found = measureSegments(fileSystem, path, named);
   const last = found.at(-1);
-  const newest = last && headerAt(fileSystem, join(path, last.name));
+  const newest = last && readHeader(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
     const { version } = newest;
     throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: SEGMENT_VERSION });
@@ -134,26 +133,25 @@ function lookAt(fileSystem: FileSystem, path: string): DirectoryPicture & { read
     owner: readOwner(fileSystem, path),
     segments: found,
     hasNames: named.length > 0,
-    quarantine: quarantineIn(fileSystem, path),
+    quarantine: listQuarantine(fileSystem, path),
   };
 }
 
 /** Those that are still there. The newest is looked at first: it goes last. */
-function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): PicturedSegment[] {
+function measureSegments(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
   return segments.toReversed().flatMap(({ name, firstSequence }) => {
-    const bytes = sizeIfThere(fileSystem, join(path, name));
+    const bytes = ifExists(() => fileSize(fileSystem, join(path, name)));
     return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
   }).reverse();
 }
 
-function namesIn(fileSystem: FileSystem, path: string): string[] {
+function listDirectory(fileSystem: FileSystem, path: string): string[] {
   try {
     return fileSystem.list(path);
   } catch (error) {
-    if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOENT") throw new NoBufferError(path, "there is no such directory", { cause: error });
-    if (error.errno !== "ENOTDIR") throw error;
-    const state = segmentAt(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
+    if (isNoSuchFile(error)) throw new NoBufferError(path, "there is no such directory", { cause: error });
+    if (!(error instanceof FileSystemError) || error.errno !== "ENOTDIR") throw error;
+    const state = readSegmentFile(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
       ? `it is a segment of a buffer, give the buffer's directory: "${dirname(path)}"`
       : "it is not a directory";
     throw new NoBufferError(path, state, { cause: error });
@@ -165,15 +163,15 @@ function checkNames(path: string, names: readonly string[]): void {
     [CURSOR_NAME, LOCK_NAME, OWNER_NAME, STATUS_NAME].includes(name) || parseSegmentName(name) !== undefined;
   if (names.some(isOurs)) return;
   if (names.length === 0) throw new NoBufferError(path, "the directory is empty");
-  const some = [...names].sort().slice(0, MOST_NAMES);
+  const some = [...names].sort().slice(0, MAX_NAMES);
   const more = names.length > some.length ? ", ..." : "";
   throw new NoBufferError(path, `no buffer is in that directory, but other files (${some.join(", ")}${more})`);
 }
 
 /** The header of the segment in the file `path`; `undefined` if it isn't one. */
-function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const result = headerAt(fileSystem, path);
+    const result = readHeader(fileSystem, path);
     if (result.kind === "version") {
       throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
     }
@@ -185,28 +183,15 @@ function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefi
   }
 }
 
-function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
-  return lookInto(fileSystem, path, readSegmentHeader);
+function readHeader(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
+  return withFile(fileSystem, path, readSegmentHeader);
 }
 
-function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {
-  try {
-    return sizeOf(fileSystem, path);
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
-}
-
-function quarantineIn(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
+function listQuarantine(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
   const directory = join(path, QUARANTINE_NAME);
-  try {
-    return fileSystem.list(directory).sort().flatMap((name) => {
-      const bytes = sizeIfThere(fileSystem, join(directory, name));
-      return bytes === undefined ? [] : [{ name, bytes }];
-    });
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  const names = ifExists(() => fileSystem.list(directory)) ?? [];
+  return names.sort().flatMap((name) => {
+    const bytes = ifExists(() => fileSize(fileSystem, join(directory, name)));
+    return bytes === undefined ? [] : [{ name, bytes }];
+  });
 }

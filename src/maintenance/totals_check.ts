@@ -8,11 +8,13 @@
  * @module
  */
 
-import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
-import { CURSOR_NAME } from "../wal/cursor.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import { CURSOR_NAME } from "../wal/names.ts";
+import type { CursorState, LogPosition } from "../wal/position.ts";
 import { payloadBytesOf } from "../wal/segment_files.ts";
 import type { Contradiction } from "./findings.ts";
-import type { DirectoryPicture, ScanItem, ScannedFrame, SegmentBegin } from "./scan.ts";
+import type { ScanItem, ScannedFrame, SegmentBegin } from "./scan_items.ts";
+import type { DirectorySnapshot } from "./snapshot.ts";
 
 /** What a segment adds up to. */
 export interface SegmentSums {
@@ -37,7 +39,7 @@ interface CursorPosition {
 }
 
 /** Checks one log. */
-export class LedgerCheck {
+export class TotalsCheck {
   /** What the segments add up to, in order. */
   readonly segments: SegmentSums[] = [];
   readonly #cursor: CursorState | undefined;
@@ -69,7 +71,7 @@ export class LedgerCheck {
   }
 
   /** The scan is over: says what is left to say about the cursor. */
-  end({ segments, cursorState, isSingleFile }: DirectoryPicture): Contradiction[] {
+  end({ segments, cursorState, isSingleFile }: DirectorySnapshot): Contradiction[] {
     const found: Contradiction[] = [];
     if (this.#end !== undefined) found.push(...this.#checkPositions(this.#end));
     if (isSingleFile || (cursorState === "ok" && isInOrder(this.#cursor!))) return found;

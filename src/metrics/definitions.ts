@@ -20,7 +20,7 @@
  * @module
  */
 
-import type { BufferStats } from "../buffer/record_buffer.ts";
+import type { BufferStats } from "../buffer/events.ts";
 import type { ProducerStats } from "../producer/events.ts";
 
 /** Attribute with the reason of a failure. */

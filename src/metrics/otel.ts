@@ -2,40 +2,107 @@
  * Metrics of buffers and producers for OpenTelemetry: {@linkcode instrument} has a meter report what `stats()` says, and
  * how long syncs and attempts take.
  *
- * There is no dependency: the meter is yours, that of `@opentelemetry/api` with whichever SDK is behind it, and typed here
- * by the few methods that are used. Deno has an SDK built in; `OTEL_DENO=true` turns it on.
+ * There is no dependency: the meter is yours, that of `@opentelemetry/api` with any SDK behind it, and typed here by the
+ * few methods that are used.
+ *
+ * ## Setting up an SDK
+ *
+ * Deno has one built in. It exports to a collector on port 4318 of the same machine unless told otherwise, and needs no
+ * permission for that:
+ *
+ * ```sh
+ * OTEL_DENO=true OTEL_SERVICE_NAME=visits deno run --allow-read=./visits.wal --allow-write=./visits.wal main.ts
+ * ```
+ *
+ * On Node and Bun the SDK is a package, set up in a file of its own:
+ *
+ * ```mjs
+ * // metrics.mjs, for: node --import ./metrics.mjs main.js, or bun --preload ./metrics.mjs main.ts
+ * import { metrics } from "@opentelemetry/api";
+ * import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-http";
+ * import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
+ *
+ * const reader = new PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter() });
+ * export const provider = new MeterProvider({ readers: [reader] });
+ * metrics.setGlobalMeterProvider(provider);
+ * ```
+ *
+ * `await provider.shutdown()` exports for the last time: call it at the end of the program, when the buffers are closed.
  *
  * ## What is reported
  *
- * The README's section "Metrics" lists names, units and meaning. They follow the semantic conventions, which the head of
- * `src/metrics/definitions.ts` cites. Each buffer and each producer is told from the others by its name, the option `name`, which
- * becomes the attribute `sluice.buffer.name` or `sluice.producer.name`. Nothing that a record, a batch or a delivery
- * brings along becomes an attribute, so the number of series is fixed, but for the reasons why attempts fail: 21 at most.
+ * Names and units follow the semantic conventions, which the head of `src/metrics/definitions.ts` cites. The page for
+ * Prometheus has the same names; its module, `@sluice/buffer/prometheus`, also lists alerts.
  *
- * Several may share a meter: each has observations of its own, of instruments that the SDK makes once for a name. Two
- * with the same name and attributes take each other's place; nobody can tell them apart then.
+ * | `sluice.buffer.` | kind | unit | what it tells |
+ * |---|---|---|---|
+ * | `queue.size` | up-down counter | `{record}` | records not yet committed, in flight included |
+ * | `queue.payload.size` | up-down counter | `By` | their payload bytes |
+ * | `queue.age` | gauge | `s` | age of the oldest record that is not in flight |
+ * | `record.inflight` | up-down counter | `{record}` | records handed over and not yet committed |
+ * | `backlog.size` | up-down counter | `By` | what all of them take of `maxBacklogBytes`, payloads and framing |
+ * | `backlog.capacity` | up-down counter | `By` | `maxBacklogBytes` |
+ * | `segment.live` | up-down counter | `{segment}` | log files |
+ * | `disk.size` | up-down counter | `By` | their bytes |
+ * | `idle.time` | gauge | `s` | time since the last put, emit or commit |
+ * | `record.put` | counter | `{record}` | records accepted |
+ * | `put.rejected` | counter | `{put}` | puts rejected, for any reason |
+ * | `record.dropped` | counter | `{record}` | records dropped by `whenFull: "drop-oldest"` |
+ * | `batch.emitted` | counter | `{batch}` | batches handed over for the first time |
+ * | `batch.redelivered` | counter | `{batch}` | batches handed over again |
+ * | `batch.committed` | counter | `{batch}` | batches committed |
+ * | `quarantined` | counter | `By` | damaged bytes that were set aside |
+ * | `error.reported` | counter | `{error}` | warnings and the failure of the buffer, by code: `error.type` |
+ * | `sync.duration` | histogram | `s` | how long syncs took |
+ *
+ * | `sluice.producer.` | kind | unit | what it tells |
+ * |---|---|---|---|
+ * | `status` | up-down counter | `{producer}` | 1 for its state, `sluice.producer.state`: running, stopped, closing, closed |
+ * | `batch.inflight` | up-down counter | `{batch}` | batches between buffer and target |
+ * | `backoff.remaining` | gauge | `s` | time until something is tried again, 0 if nothing waits |
+ * | `attempt.started` | counter | `{attempt}` | deliveries sent |
+ * | `attempt.repeated` | counter | `{attempt}` | those of them with records that were sent before |
+ * | `attempt.failed` | counter | `{attempt}` | those that failed, by reason: `error.type` |
+ * | `attempt.timed_out` | counter | `{attempt}` | those that took longer than `timeoutMs` |
+ * | `attempt.abandoned` | counter | `{attempt}` | those that did not answer their signal either |
+ * | `attempt.duration` | histogram | `s` | how long attempts took; those that failed by `error.type` |
+ * | `delivery.halved` | counter | `{delivery}` | deliveries that were too large |
+ * | `record.delivered` | counter | `{record}` | records that the target has taken |
+ * | `record.dead_lettered` | counter | `{record}` | records put into the dead-letter buffer |
+ * | `batch.committed` | counter | `{batch}` | batches committed |
+ * | `record.committed` | counter | `{record}` | records in them |
+ *
+ * `error.type` is `timeout`, `abandoned`, `too_large`, `refused`, a code such as `ECONNREFUSED`, or the error's class: at
+ * most 20 of them, then `_OTHER`. Nothing that a record, a batch or a delivery brings along becomes an attribute, so that
+ * is the only part of the number of series that isn't fixed.
+ *
+ * The option `name` tells a buffer or a producer from the others; it becomes the attribute `sluice.buffer.name` or
+ * `sluice.producer.name`. Several may share a meter: each has observations of its own, of instruments that the SDK makes
+ * once for a name. Two with the same name and attributes take each other's place; nobody can tell them apart then.
  *
  * ## When
  *
  * A collection calls `stats()` once and takes everything from it, so the values of one collection belong together.
- * Between collections a number is noted at each sync and each attempt, and nothing else is done. Counters begin at 0 when
- * the buffer is opened or the producer made; histograms and the errors of a buffer when `instrument()` is called.
+ * Between collections the only work is to record a number at each sync and each attempt. Counters begin at 0 when the
+ * buffer is opened or the producer made; histograms, reasons of failed attempts and the errors of a buffer begin when
+ * `instrument()` is called.
  *
- * After `close()` the figures stay what they were: what a closed buffer has on disk is still there. So at the end of a
+ * After `close()` the figures stay as they were: what a closed buffer has on disk is still there. So at the end of a
  * program close first, then let the SDK collect for the last time. A program that goes on without a buffer calls the
- * function that `instrument()` gave; from then on nothing is read or observed, and nothing holds the buffer any more.
+ * function that `instrument()` returned; from then on nothing is read or observed, and nothing holds the buffer.
  *
- * Two things are up to the SDK. What it makes of values that aren't observed any more: that for JavaScript (3.1) goes on
- * exporting the last ones, which the specification says it should not; Deno's (2.9) drops them. And whether it observes at
- * the end of a process: Deno's doesn't, so that what a program does after the last interval is missing.
+ * Two things depend on the SDK. Values that are no longer observed: the SDK for JavaScript (3.1) goes on exporting the
+ * last ones, which the specification says it should not; Deno's (2.9) drops them. The end of a process: Deno's SDK
+ * doesn't collect then, so that what a program does after the last interval is missing.
  *
  * @module
  */
 
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import { systemClock } from "../base/clock.ts";
+import { checkMethods, describe } from "../base/validation.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { BufferErrorCode } from "../errors/mod.ts";
-import { Failures } from "./error_type.ts";
+import type { Producer } from "../producer/producer.ts";
 import {
   ATTEMPT_DURATION,
   BUFFER_METRICS,
@@ -49,9 +116,8 @@ import {
   type ProducerFigures,
   SYNC_DURATION,
 } from "./definitions.ts";
-import { checkMethods, describe } from "../buffer/resolved_options.ts";
+import { ErrorTypeCounter } from "./error_type.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "./otel_meter.ts";
-import type { Producer } from "../producer/producer.ts";
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 
@@ -169,7 +235,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
 
 function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptions): (() => void)[] {
   const attributes = attributesOf(options, PRODUCER_METRICS);
-  const failures = new Failures();
+  const failures = new ErrorTypeCounter();
   const attempts = createHistogram(options.meter, ATTEMPT_DURATION);
   const leave = producer.subscribe((event) => {
     if (event.type === "delivered") attempts.record(event.durationMs / 1_000, attributes);

@@ -4,15 +4,34 @@
  * (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
  *
  * Metrics have the names that OpenTelemetry's get on their way into Prometheus, so that one dashboard fits both: dots
- * become underscores, the unit is added, and `_total` to a counter
+ * become underscores, the unit is added (`_seconds`, `_bytes`), and `_total` to a counter
  * (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/, "OTLP Metric points to
- * Prometheus"). An exporter that leaves units out of names, as that of the SDK for JavaScript does, leaves out `_seconds`
- * and `_bytes`. Labels that say which library a metric is from, `otel_scope_name` and such, are not here.
+ * Prometheus"). `sluice.buffer.queue.age` is `sluice_buffer_queue_age_seconds`. The module `@sluice/buffer/otel` lists all
+ * of them. An exporter that leaves units out of names, as that of the SDK for JavaScript does, leaves out `_seconds` and
+ * `_bytes`. Labels that say which library a metric is from, such as `otel_scope_name`, are not here.
  *
- * What isn't in `stats()` isn't here either. Of the durations of syncs there are number and sum, called as beside the
+ * What isn't in `stats()` isn't here either. Of the durations of syncs there are number and sum, named as beside the
  * buckets of a histogram, but no buckets; the duration of attempts, reasons of failures, and errors are missing.
  *
- * @example A page for Prometheus
+ * ## Alerts
+ *
+ * What to be woken for. Put your own numbers in. The first one needs OpenTelemetry.
+ *
+ * | alert | when | then |
+ * |---|---|---|
+ * | the buffer has failed | `sluice_buffer_error_reported_total{error_type="BUFFER_FAILED"} > 0` | look at its error, and the disk; a restart recovers what is there |
+ * | puts are rejected | `increase(sluice_buffer_put_rejected_total[5m]) > 0` | records don't get in: backlog or disk full, buffer failed, too large |
+ * | the backlog runs full | `sluice_buffer_backlog_size_bytes / sluice_buffer_backlog_capacity_bytes > 0.8` | the target is too slow or away |
+ * | records are dropped | `increase(sluice_buffer_record_dropped_total[15m]) > 0` | they are lost: that is what `"drop-oldest"` does |
+ * | nothing is delivered | `sluice_buffer_queue_size > 0 and increase(sluice_buffer_batch_committed_total[15m]) == 0` | the target is away, or nobody takes batches |
+ * | delivery is behind | `sluice_buffer_queue_age_seconds > 600` | the same; also while some of it still gets through |
+ * | the producer stopped | `sluice_producer_status{sluice_producer_state="stopped"} == 1` | a record that can't be delivered, or a buffer that failed: `lastError` |
+ * | dead letters | `increase(sluice_producer_record_dead_lettered_total[15m]) > 0` | look at them; they are not tried again by themselves |
+ * | attempts fail | `rate(sluice_producer_attempt_failed_total[5m]) > 0`, for half an hour | `lastError`; with OpenTelemetry `error_type` says why |
+ * | damage | `sluice_buffer_quarantined_bytes_total > 0` | records may be lost: see `recovery` and the event `damage`; a bad disk? |
+ * | the disk is slow | `rate(sluice_buffer_sync_duration_seconds_sum[5m]) / rate(sluice_buffer_sync_duration_seconds_count[5m]) > 0.5` | with `fsync: "always"` every put waits for it |
+ *
+ * @example A page for Prometheus, with the servers of Deno and Bun
  * ```ts
  * import { MemoryBuffer } from "@sluice/buffer";
  * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
@@ -31,11 +50,36 @@
  * await buffer.close();
  * ```
  *
+ * @example The same with the server of Node
+ * ```ts
+ * import { createServer, type Server } from "node:http";
+ * import { MemoryBuffer, Producer, type RecordBuffer } from "@sluice/buffer";
+ * import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "@sluice/buffer/prometheus";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function metricsServer(buffer: RecordBuffer<string>, producer: Producer<string>): Server {
+ *   return createServer((request, response) => {
+ *     if (request.url !== "/metrics") return response.writeHead(404).end();
+ *     const sources = [buffer, producer].map((source) => ({ name: "visits", stats: source.stats() }));
+ *     response.setHeader("content-type", PROMETHEUS_CONTENT_TYPE).end(prometheusText(sources));
+ *   });
+ * }
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: () => {} });
+ * const server = metricsServer(buffer, producer); // in a program: server.listen(9464)
+ * assertEquals(server.listening, false);
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
  * @module
  */
 
-import type { BufferStats } from "../buffer/record_buffer.ts";
 import { systemClock } from "../base/clock.ts";
+import { describe } from "../base/validation.ts";
+import type { BufferStats } from "../buffer/events.ts";
+import type { ProducerStats } from "../producer/events.ts";
 import {
   BUFFER_METRICS,
   isProducerStats,
@@ -44,8 +88,6 @@ import {
   PRODUCER_METRICS,
   SYNC_DURATION,
 } from "./definitions.ts";
-import { describe } from "../buffer/resolved_options.ts";
-import type { ProducerStats } from "../producer/events.ts";
 
 /**
  * The content type of the page. Prometheus 3 refuses a page without one

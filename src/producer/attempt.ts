@@ -12,7 +12,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { DeliveryError } from "../errors/mod.ts";
-import type { Lifetime } from "./shutdown.ts";
+import type { Shutdown } from "./shutdown.ts";
 
 /** How long what was aborted because the producer ends may take to answer: a socket is closed in far less. */
 const ABORT_GRACE_MS = 1_000;
@@ -32,13 +32,13 @@ export interface AttemptLimits {
   /** Milliseconds before its signal is aborted; as long again before it is abandoned. */
   readonly timeoutMs: number;
   /** The producer's end. */
-  readonly lifetime: Lifetime;
+  readonly shutdown: Shutdown;
 }
 
 /** Runs `action`; never rejects. */
 export function runAttempt(
   action: (signal: AbortSignal) => unknown,
-  { clock, timeoutMs, lifetime }: AttemptLimits,
+  { clock, timeoutMs, shutdown }: AttemptLimits,
 ): Promise<Outcome> {
   return new Promise((resolve) => {
     const controller = new AbortController();
@@ -49,7 +49,7 @@ export function runAttempt(
     };
     const settle = (outcome: Outcome): void => {
       cancelTimer();
-      lifetime.aborting.removeEventListener("abort", onAborting);
+      shutdown.aborting.removeEventListener("abort", onAborting);
       resolve(outcome);
     };
     /** Tells the attempt to end, and gives it so long to do so. */
@@ -62,14 +62,14 @@ export function runAttempt(
       timeout = new DeliveryError({ reason: `no answer within ${timeoutMs} ms` });
       abort(timeout, timeoutMs);
     };
-    const onAborting = (): void => abort(lifetime.aborting.reason, ABORT_GRACE_MS);
+    const onAborting = (): void => abort(shutdown.aborting.reason, ABORT_GRACE_MS);
     const onError = (error: unknown): void => {
       // "Aborted" is an echo of the timeout; what the target has said is more.
       const told = timeout === undefined || error instanceof DeliveryError ? error : timeout;
       settle({ kind: "failed", error: told, isTimeout: timeout !== undefined });
     };
     setTimer(onTimeout, timeoutMs);
-    lifetime.aborting.addEventListener("abort", onAborting, { once: true });
+    shutdown.aborting.addEventListener("abort", onAborting, { once: true });
     // The async function turns a throw into a rejection, and whatever is returned into one answer, given once.
     (async () => await action(controller.signal))().then(() => settle({ kind: "done" }), onError);
   });

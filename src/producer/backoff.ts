@@ -5,27 +5,27 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Lifetime } from "./shutdown.ts";
 import type { Reporter } from "./events.ts";
 import { retryDelayMs, type RetryPolicy } from "./retry.ts";
+import type { Shutdown } from "./shutdown.ts";
 
 /** What a {@linkcode Backoff} is made from. */
-export interface BackoffParts {
+export interface BackoffDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly retry: RetryPolicy;
-  readonly lifetime: Lifetime;
+  readonly shutdown: Shutdown;
   readonly reporter: Reporter;
 }
 
 /** All waits of one producer. */
 export class Backoff {
-  readonly #parts: BackoffParts;
+  readonly #parts: BackoffDeps;
   /** Ends of those that are under way, in wall time; one object each. */
   readonly #waits = new Set<{ readonly until: number }>();
 
   /** For one producer. */
-  constructor(parts: BackoffParts) {
+  constructor(parts: BackoffDeps) {
     this.#parts = parts;
   }
 
@@ -49,12 +49,12 @@ export class Backoff {
 
   /** Waits; false if the producer ends before. `id` is the delivery that waits. */
   async wait(delayMs: number, id?: string): Promise<boolean> {
-    const { clock, lifetime, reporter } = this.#parts;
+    const { clock, shutdown, reporter } = this.#parts;
     const wait = { until: clock.now() + delayMs };
     reporter.tell({ type: "backoff", id, delayMs, until: wait.until });
     this.#waits.add(wait);
     try {
-      return await lifetime.pause(delayMs);
+      return await shutdown.pause(delayMs);
     } finally {
       this.#waits.delete(wait);
     }

@@ -9,18 +9,18 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Batch } from "../buffer/record_buffer.ts";
+import type { Batch } from "../buffer/batch.ts";
 import type { Delivery } from "./delivery.ts";
 
 /**
  * Sequences are written out in an id up to this length: more is no help to people, and headers of targets have limits.
  */
-const MOST_ID_CHARACTERS = 64;
+const MAX_ID_CHARACTERS = 64;
 /** Of a SHA-256: 128 bits, so that two parts of one batch never have the same id by chance. */
 const HASH_CHARACTERS = 32;
 
 /** Some records of a batch. */
-export class Part<T> implements Delivery<T> {
+export class BatchPart<T> implements Delivery<T> {
   /** See {@linkcode Delivery.id}. */
   readonly id: string;
   /** See {@linkcode Delivery.length}. */
@@ -87,13 +87,13 @@ export class Part<T> implements Delivery<T> {
   }
 
   /** Some records of this part: `indexes` are positions in it, ascending. */
-  pick(indexes: readonly number[]): Part<T> {
+  pick(indexes: readonly number[]): BatchPart<T> {
     if (indexes.length === this.length) return this;
-    return new Part(this.#batch, indexes.map((index) => this.#positionOf(index)));
+    return new BatchPart(this.#batch, indexes.map((index) => this.#positionOf(index)));
   }
 
   /** The first and the second half; of an odd number the first is the longer one. Of two records at least. */
-  halves(): [Part<T>, Part<T>] {
+  halves(): [BatchPart<T>, BatchPart<T>] {
     const middle = Math.ceil(this.length / 2);
     const indexes = Array.from({ length: this.length }, (_, i) => i);
     return [this.pick(indexes.slice(0, middle)), this.pick(indexes.slice(middle))];
@@ -117,7 +117,7 @@ function nameOf(sequences: readonly number[]): string {
     ranges.push(first === sequences[i] ? `${first}` : `${first}-${sequences[i]}`);
   }
   const text = ranges.join("+");
-  if (text.length <= MOST_ID_CHARACTERS) return text;
+  if (text.length <= MAX_ID_CHARACTERS) return text;
   const hash = createHash("sha256").update(text).digest("hex").slice(0, HASH_CHARACTERS);
   return `${sequences[0]}-${sequences.at(-1)}.${hash}`;
 }

@@ -12,24 +12,25 @@
  * @module
  */
 
+import type { Clock } from "../base/clock.ts";
+import type { Batch } from "../buffer/batch.ts";
+import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import { errorText } from "../errors/text.ts";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Batch } from "../buffer/record_buffer.ts";
-import type { Clock } from "../base/clock.ts";
+import { BatchPart } from "./batch_part.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
-import type { Lifetime } from "./shutdown.ts";
-import { Part } from "./batch_part.ts";
 import type { Reporter } from "./events.ts";
-import { judge, textOf, type Undeliverable, type Verdict, verdictOf } from "./failure.ts";
+import { classifyFailure, type FailureOutcome, toFailureOutcome, type Undeliverable } from "./failure.ts";
+import type { Shutdown } from "./shutdown.ts";
 
-/** What a {@linkcode Courier} is made from. */
-export interface CourierParts<T> {
+/** What a {@linkcode BatchSender} is made from. */
+export interface BatchSenderDeps<T> {
   readonly send: Send<T>;
   readonly clock: Clock;
   readonly timeoutMs: number;
-  readonly lifetime: Lifetime;
+  readonly shutdown: Shutdown;
   readonly backoff: Backoff;
   readonly reporter: Reporter;
   /** Where undeliverable records go; without it they stop the producer. */
@@ -37,8 +38,8 @@ export interface CourierParts<T> {
 }
 
 /** A part of a batch that is to be sent. */
-interface Errand<T> {
-  readonly part: Part<T>;
+interface PendingPart<T> {
+  readonly part: BatchPart<T>;
   /** Attempts made at just this part. */
   readonly attempts: number;
   /** Attempts made at its records, with others or alone. */
@@ -48,11 +49,11 @@ interface Errand<T> {
 }
 
 /** Delivers the batches of one producer. */
-export class Courier<T> {
-  readonly #parts: CourierParts<T>;
+export class BatchSender<T> {
+  readonly #parts: BatchSenderDeps<T>;
 
   /** For one producer. */
-  constructor(parts: CourierParts<T>) {
+  constructor(parts: BatchSenderDeps<T>) {
     this.#parts = parts;
   }
 
@@ -63,13 +64,13 @@ export class Courier<T> {
    * @throws {ProducerStoppedError} for a record that can be neither delivered nor put aside.
    */
   async deliver(batch: Batch<T>): Promise<boolean> {
-    let errands: readonly Errand<T>[] = [firstErrand(new Part(batch))];
-    while (errands.length > 0) {
-      if (this.#parts.lifetime.ending.aborted) return false;
-      const [errand, ...rest] = errands;
-      const left = await this.#run(errand);
+    let parts: readonly PendingPart<T>[] = [firstPart(new BatchPart(batch))];
+    while (parts.length > 0) {
+      if (this.#parts.shutdown.stopping.aborted) return false;
+      const [pending, ...rest] = parts;
+      const left = await this.#run(pending);
       if (left === undefined) return false;
-      errands = [...left, ...rest];
+      parts = [...left, ...rest];
     }
     return true;
   }
@@ -77,12 +78,12 @@ export class Courier<T> {
   /**
    * Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known.
    */
-  async #run({ part, ...before }: Errand<T>): Promise<readonly Errand<T>[] | undefined> {
-    const { send, clock, lifetime, reporter } = this.#parts;
+  async #run({ part, ...before }: PendingPart<T>): Promise<readonly PendingPart<T>[] | undefined> {
+    const { send, clock, shutdown, reporter } = this.#parts;
     const { id, batchId, length } = part;
     const attempt = before.attempts + 1;
     const beganAt = clock.monotonic();
-    const errand: Errand<T> = {
+    const pending: PendingPart<T> = {
       part,
       attempts: attempt,
       tries: before.tries + 1,
@@ -96,49 +97,53 @@ export class Courier<T> {
       return [];
     }
     const { error } = outcome;
-    const verdict = this.#judge(part, error);
-    const taken = length - verdict.again.length - verdict.undeliverable.length;
+    const failure = this.#classify(part, error);
+    const taken = length - failure.again.length - failure.undeliverable.length;
     const isAbandoned = outcome.kind === "abandoned";
-    const isTimeout = isAbandoned ? !lifetime.aborting.aborted : outcome.isTimeout;
+    const isTimeout = isAbandoned ? !shutdown.aborting.aborted : outcome.isTimeout;
     reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, durationMs, isTimeout, isAbandoned });
-    return lifetime.ending.aborted ? undefined : await this.#goOn(errand, error, verdict);
+    return shutdown.stopping.aborted ? undefined : await this.#goOn(pending, error, failure);
   }
 
   /** What a failure means. That a payload doesn't decode is no failure of the target, and no attempt mends it. */
-  #judge(part: Part<T>, error: unknown): Verdict {
+  #classify(part: BatchPart<T>, error: unknown): FailureOutcome {
     const undeliverable = error instanceof CodecError && error.operation === "decode" ? findUndecodable(part) : [];
-    if (undeliverable.length === 0) return judge(error, part.length);
+    if (undeliverable.length === 0) return classifyFailure(error, part.length);
     const lost = new Set(undeliverable.map(({ index }) => index));
     const again = Array.from({ length: part.length }, (_, i) => i).filter((index) => !lost.has(index));
-    return verdictOf({ again, undeliverable });
+    return toFailureOutcome({ again, undeliverable });
   }
 
   /** Puts aside what no retry can mend, waits, and says what is to be sent next. */
-  async #goOn(errand: Errand<T>, error: unknown, verdict: Verdict): Promise<readonly Errand<T>[] | undefined> {
-    const { part, tries } = errand;
-    const rest = verdict.again.length === 0 ? undefined : part.pick(verdict.again);
-    if (rest !== undefined && verdict.isTooLarge && rest.length > 1) {
-      if (!await this.#putAside(errand, error, verdict.undeliverable)) return undefined;
-      return await this.#halve(rest, verdict.retryAfterMs);
+  async #goOn(
+    pending: PendingPart<T>,
+    error: unknown,
+    failure: FailureOutcome,
+  ): Promise<readonly PendingPart<T>[] | undefined> {
+    const { part, tries } = pending;
+    const rest = failure.again.length === 0 ? undefined : part.pick(failure.again);
+    if (rest !== undefined && failure.isTooLarge && rest.length > 1) {
+      if (!await this.#putAside(pending, error, failure.undeliverable)) return undefined;
+      return await this.#halve(rest, failure.retryAfterMs);
     }
-    const delayMs = this.#delayMs(errand, error, verdict);
-    const isHopeless = delayMs === undefined || (verdict.isTooLarge && rest?.length === 1);
-    const givenUp = isHopeless ? verdict.again : [];
-    const hopeless = givenUp.map((index) => ({ index, reason: verdict.reasons.get(index) ?? textOf(error) }));
-    const undeliverable = [...verdict.undeliverable, ...hopeless].sort((a, b) => a.index - b.index);
-    if (!await this.#putAside(errand, error, undeliverable)) return undefined;
+    const delayMs = this.#delayMs(pending, error, failure);
+    const isHopeless = delayMs === undefined || (failure.isTooLarge && rest?.length === 1);
+    const givenUp = isHopeless ? failure.again : [];
+    const hopeless = givenUp.map((index) => ({ index, reason: failure.reasons.get(index) ?? errorText(error) }));
+    const undeliverable = [...failure.undeliverable, ...hopeless].sort((a, b) => a.index - b.index);
+    if (!await this.#putAside(pending, error, undeliverable)) return undefined;
     if (rest === undefined || isHopeless) return [];
     if (delayMs > 0 && !await this.#parts.backoff.wait(delayMs, rest.id)) return undefined;
     rest.redelivered = true;
-    const attempts = rest.id === part.id ? errand.attempts : 0;
-    return [{ part: rest, attempts, tries, startedAt: errand.startedAt }];
+    const attempts = rest.id === part.id ? pending.attempts : 0;
+    return [{ part: rest, attempts, tries, startedAt: pending.startedAt }];
   }
 
   /** How long to wait before the next attempt; `undefined` to give up. */
   #delayMs(
-    { tries, startedAt }: Errand<T>,
+    { tries, startedAt }: PendingPart<T>,
     error: unknown,
-    { undeliverable, retryAfterMs }: Verdict,
+    { undeliverable, retryAfterMs }: FailureOutcome,
   ): number | undefined {
     if (error instanceof CodecError && undeliverable.length > 0) return 0;
     const { clock, backoff } = this.#parts;
@@ -146,8 +151,8 @@ export class Courier<T> {
     return backoff.delayMs({ tries, elapsedMs: now - (startedAt ?? now), retryAfterMs });
   }
 
-  /** Two errands instead of one that was too large. They count anew: as a whole the target never looked at them. */
-  async #halve(part: Part<T>, retryAfterMs: number | undefined): Promise<readonly Errand<T>[] | undefined> {
+  /** Two parts instead of one that was too large. They count anew: as a whole the target never looked at them. */
+  async #halve(part: BatchPart<T>, retryAfterMs: number | undefined): Promise<readonly PendingPart<T>[] | undefined> {
     const halves = part.halves();
     for (const half of halves) half.redelivered = true;
     this.#parts.reporter.tell({ type: "halved", id: part.id, halves: [halves[0].id, halves[1].id] });
@@ -156,13 +161,13 @@ export class Courier<T> {
       const delayMs = this.#parts.backoff.endlessDelayMs(1, retryAfterMs);
       if (!await this.#parts.backoff.wait(delayMs, halves[0].id)) return undefined;
     }
-    return halves.map(firstErrand);
+    return halves.map(firstPart);
   }
 
   /** Takes care of records that no retry can mend; false if the producer ends before. */
-  async #putAside(errand: Errand<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
+  async #putAside(pending: PendingPart<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
     if (undeliverable.length === 0) return true;
-    const { part, tries } = errand;
+    const { part, tries } = pending;
     const { deadLetters } = this.#parts;
     if (deadLetters !== undefined) return await deadLetters.put(part, undeliverable, tries);
     const { batchId } = part;
@@ -172,18 +177,18 @@ export class Courier<T> {
   }
 }
 
-function firstErrand<T>(part: Part<T>): Errand<T> {
+function firstPart<T>(part: BatchPart<T>): PendingPart<T> {
   return { part, attempts: 0, tries: 0, startedAt: undefined };
 }
 
 /** The records of a part whose payloads don't decode. */
-function findUndecodable<T>(part: Part<T>): Undeliverable[] {
+function findUndecodable<T>(part: BatchPart<T>): Undeliverable[] {
   const found: Undeliverable[] = [];
   for (let index = 0; index < part.length; index++) {
     try {
       part.decode(index);
     } catch (error) {
-      found.push({ index, reason: textOf(error) });
+      found.push({ index, reason: errorText(error) });
     }
   }
   return found;

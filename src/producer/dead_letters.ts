@@ -11,16 +11,17 @@
  */
 
 import { Buffer } from "node:buffer";
+import type { Clock } from "../base/clock.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
+import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import { errorText } from "../errors/text.ts";
 import { runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { Clock } from "../base/clock.ts";
-import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
-import type { Lifetime } from "./shutdown.ts";
-import type { Part } from "./batch_part.ts";
+import type { BatchPart } from "./batch_part.ts";
 import type { Reporter } from "./events.ts";
+import type { Undeliverable } from "./failure.ts";
 import { mayPass } from "./retry.ts";
-import { textOf, type Undeliverable } from "./failure.ts";
+import type { Shutdown } from "./shutdown.ts";
 
 /**
  * A record that could not be delivered. JSON brings it back equal if it does so with the record.
@@ -80,10 +81,10 @@ export interface DeadLetter<T> {
 const LETTERS_AT_A_TIME = 100;
 
 /** What {@linkcode DeadLetters} are made from. */
-export interface DeadLettersParts {
+export interface DeadLettersDeps {
   readonly clock: Clock;
   readonly timeoutMs: number;
-  readonly lifetime: Lifetime;
+  readonly shutdown: Shutdown;
   readonly backoff: Backoff;
   readonly reporter: Reporter;
 }
@@ -91,10 +92,10 @@ export interface DeadLettersParts {
 /** The dead letters of one producer. */
 export class DeadLetters<T> {
   readonly #buffer: RecordBuffer<DeadLetter<T>>;
-  readonly #parts: DeadLettersParts;
+  readonly #parts: DeadLettersDeps;
 
   /** Letters go into `buffer`. */
-  constructor(buffer: RecordBuffer<DeadLetter<T>>, parts: DeadLettersParts) {
+  constructor(buffer: RecordBuffer<DeadLetter<T>>, parts: DeadLettersDeps) {
     this.#buffer = buffer;
     this.#parts = parts;
   }
@@ -105,7 +106,7 @@ export class DeadLetters<T> {
    * @returns True when all are persisted, false if the producer ends before.
    * @throws {ProducerStoppedError} if the dead-letter buffer will never take them.
    */
-  async put(part: Part<T>, undeliverable: readonly Undeliverable[], attempts: number): Promise<boolean> {
+  async put(part: BatchPart<T>, undeliverable: readonly Undeliverable[], attempts: number): Promise<boolean> {
     for (let i = 0; i < undeliverable.length; i += LETTERS_AT_A_TIME) {
       const some = undeliverable.slice(i, i + LETTERS_AT_A_TIME);
       const letters = some.map((one) => letterOf(part, one, attempts, this.#parts.clock.now()));
@@ -116,13 +117,13 @@ export class DeadLetters<T> {
 
   /** Puts letters, those that were refused again and again. */
   async #putAll(letters: readonly DeadLetter<T>[]): Promise<boolean> {
-    const { lifetime, backoff, reporter } = this.#parts;
+    const { shutdown, backoff, reporter } = this.#parts;
     let left = letters;
     for (let tries = 1;; tries++) {
       const { refused, error } = await this.#putOnce(left);
       left = refused;
       if (left.length === 0) return true;
-      if (lifetime.ending.aborted) return false;
+      if (shutdown.stopping.aborted) return false;
       if (!mayPass(error)) throw stopped(left, error);
       reporter.tell({ type: "buffer-error", what: "dead-letter", error });
       if (!await backoff.waitForBuffer(tries)) return false;
@@ -150,7 +151,12 @@ export class DeadLetters<T> {
   }
 }
 
-function letterOf<T>(part: Part<T>, { index, reason }: Undeliverable, attempts: number, time: number): DeadLetter<T> {
+function letterOf<T>(
+  part: BatchPart<T>,
+  { index, reason }: Undeliverable,
+  attempts: number,
+  time: number,
+): DeadLetter<T> {
   const { batchId } = part;
   const sequence = part.sequences[index];
   const about = { error: reason, attempts, sequence, batchId, time };
@@ -166,6 +172,8 @@ function letterOf<T>(part: Part<T>, { index, reason }: Undeliverable, attempts: 
 function stopped<T>(letters: readonly DeadLetter<T>[], cause: unknown): ProducerStoppedError {
   const { batchId } = letters[0];
   const sequences = letters.map(({ sequence }) => sequence);
-  const reason = `the dead-letter buffer does not take sequence ${sequences[0]} of batch ${batchId}: ${textOf(cause)}`;
+  const reason = `the dead-letter buffer does not take sequence ${sequences[0]} of batch ${batchId}: ${
+    errorText(cause)
+  }`;
   return new ProducerStoppedError({ reason, batchId, sequences }, { cause });
 }

@@ -5,9 +5,9 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { BufferError } from "../errors/mod.ts";
 import { Listeners } from "../base/listeners.ts";
-import { textOf } from "./failure.ts";
+import type { BufferError } from "../errors/mod.ts";
+import { errorText } from "../errors/text.ts";
 
 /**
  * Something that happened in a producer, for logs and metrics.
@@ -243,5 +243,5 @@ function countsAfter(counts: Counts, event: ProducerEvent, now: number): Partial
 }
 
 function errorAt(error: unknown, at: number): { readonly message: string; readonly at: number } {
-  return { message: textOf(error), at };
+  return { message: errorText(error), at };
 }

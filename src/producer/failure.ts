@@ -10,6 +10,7 @@
  */
 
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import { errorText } from "../errors/text.ts";
 
 /** A record that no retry can mend. */
 export interface Undeliverable {
@@ -20,7 +21,7 @@ export interface Undeliverable {
 }
 
 /** What is to become of a delivery that failed. */
-export interface Verdict {
+export interface FailureOutcome {
   /** Positions of the records to be sent again, ascending. */
   readonly again: readonly number[];
   /** What the target has said of single ones among them. */
@@ -33,22 +34,19 @@ export interface Verdict {
   readonly retryAfterMs: number | undefined;
 }
 
-/** Longest text of an error that is kept: targets have been seen to answer with whole web pages. */
-const MOST_REASON_CHARACTERS = 1_000;
-
 /**
  * Judges what a `Send` has thrown.
  *
  * @param error Anything: a {@linkcode DeliveryError} says more, all else means that all of it is to be sent again.
  * @param length Number of records in the delivery.
  */
-export function judge(error: unknown, length: number): Verdict {
-  if (!(error instanceof DeliveryError)) return verdictOf({ again: range(length) });
+export function classifyFailure(error: unknown, length: number): FailureOutcome {
+  if (!(error instanceof DeliveryError)) return toFailureOutcome({ again: range(length) });
   const { isTooLarge, retryAfterMs } = error;
   const failed = checkFailed(error.failed, length);
   if (failed !== undefined) {
     const again = failed.filter(({ retryable }) => retryable);
-    return verdictOf({
+    return toFailureOutcome({
       again: again.map(({ index }) => index),
       reasons: new Map(again.map(({ index, reason }) => [index, reason])),
       undeliverable: failed.filter(({ retryable }) => !retryable),
@@ -57,24 +55,13 @@ export function judge(error: unknown, length: number): Verdict {
     });
   }
   // Too large counts more than "don't try again": in parts it is something else.
-  if (error.retryable || isTooLarge) return verdictOf({ again: range(length), isTooLarge, retryAfterMs });
-  const reason = textOf(error);
-  return verdictOf({ undeliverable: range(length).map((index) => ({ index, reason })) });
-}
-
-/** What an error says, cut to a bounded length; of anything that can be thrown. */
-export function textOf(error: unknown): string {
-  let text: string;
-  try {
-    text = error instanceof Error ? error.message || error.name : String(error);
-  } catch {
-    text = "unknown error";
-  }
-  return text.slice(0, MOST_REASON_CHARACTERS);
+  if (error.retryable || isTooLarge) return toFailureOutcome({ again: range(length), isTooLarge, retryAfterMs });
+  const reason = errorText(error);
+  return toFailureOutcome({ undeliverable: range(length).map((index) => ({ index, reason })) });
 }
 
 /** A verdict of which only this much is to be said. */
-export function verdictOf(known: Partial<Verdict>): Verdict {
+export function toFailureOutcome(known: Partial<FailureOutcome>): FailureOutcome {
   return { again: [], reasons: new Map(), undeliverable: [], isTooLarge: false, retryAfterMs: undefined, ...known };
 }
 
@@ -89,7 +76,7 @@ function checkFailed(failed: unknown, length: number): FailedRecord[] | undefine
     if (typeof index !== "number" || !Number.isInteger(index)) return undefined;
     if (index < 0 || index >= length || seen.has(index)) return undefined;
     seen.add(index);
-    checked.push({ index, retryable: one?.retryable !== false, reason: textOf(one?.reason) });
+    checked.push({ index, retryable: one?.retryable !== false, reason: errorText(one?.reason) });
   }
   return checked.sort((a, b) => a.index - b.index);
 }

@@ -31,7 +31,7 @@ interface Group {
 }
 
 /** Those who wait, in one producer. */
-export class Flushes {
+export class FlushWaiters {
   readonly #pendingRecords: () => number;
   readonly #requests = new Set<Request>();
   readonly #aborts = new AbortCalls();
@@ -48,9 +48,9 @@ export class Flushes {
     this.#pendingRecords = pendingRecords;
   }
 
-  /** Whether somebody waits. */
-  get areWaiting(): boolean {
-    return this.#requests.size > 0;
+  /** Whether nobody waits. */
+  get isEmpty(): boolean {
+    return this.#requests.size === 0;
   }
 
   /**

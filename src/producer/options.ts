@@ -5,11 +5,11 @@
  * @module
  */
 
-import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { checkInteger, checkMethods, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
-import { checkInteger, checkMethods, describe, MOST_MS } from "../buffer/resolved_options.ts";
 import type { ProducerEvent } from "./events.ts";
 import type { RetryOptions, RetryPolicy } from "./retry.ts";
 
@@ -177,7 +177,7 @@ export type ResolvedProducerOptions<T> =
   };
 
 /** As many as a buffer hands over at a time. */
-const MOST_IN_FLIGHT = 16;
+const MAX_IN_FLIGHT = 16;
 /** A target that was away for a moment is back by then. */
 const DEFAULT_FIRST_DELAY_MS = 100;
 /** Short beside any outage, long beside what an attempt costs. */
@@ -230,9 +230,9 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
   } = options;
   checkMethods("buffer", buffer, BUFFER_METHODS, MAKE);
   checkFunction("send", send);
-  checkInteger("maxInFlight", maxInFlight, 1, MOST_IN_FLIGHT, MAKE);
-  checkInteger("timeoutMs", timeoutMs, 1, MOST_MS, MAKE);
-  checkInteger("closeTimeoutMs", closeTimeoutMs, 0, MOST_MS, MAKE);
+  checkInteger("maxInFlight", maxInFlight, 1, MAX_IN_FLIGHT, MAKE);
+  checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS, MAKE);
+  checkInteger("closeTimeoutMs", closeTimeoutMs, 0, MAX_TIMER_MS, MAKE);
   checkMethods("clock", clock, ["now", "monotonic", "setTimer"], MAKE);
   checkFunction("random", random);
   if (onEvent !== undefined) checkFunction("onEvent", onEvent);
@@ -258,8 +258,8 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
     maxAttempts = Infinity,
     maxElapsedMs = Infinity,
   } = options;
-  checkInteger("retry.firstDelayMs", firstDelayMs, 0, MOST_MS, MAKE);
-  checkInteger("retry.maxDelayMs", maxDelayMs, 0, MOST_MS, MAKE);
+  checkInteger("retry.firstDelayMs", firstDelayMs, 0, MAX_TIMER_MS, MAKE);
+  checkInteger("retry.maxDelayMs", maxDelayMs, 0, MAX_TIMER_MS, MAKE);
   if (maxAttempts !== Infinity) checkInteger("retry.maxAttempts", maxAttempts, 1, Number.MAX_SAFE_INTEGER, MAKE);
   if (maxElapsedMs !== Infinity) checkInteger("retry.maxElapsedMs", maxElapsedMs, 0, Number.MAX_SAFE_INTEGER, MAKE);
   return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };

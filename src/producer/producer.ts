@@ -16,11 +16,10 @@
  * @module
  */
 
-import { Backoff } from "./backoff.ts";
-import { Answers } from "./answers.ts";
-import type { Batch, PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
-import { Courier } from "./batch_sender.ts";
-import { DeadLetters } from "./dead_letters.ts";
+import { checkListener } from "../base/listeners.ts";
+import type { SequenceRange } from "../base/sequences.ts";
+import type { Batch } from "../buffer/batch.ts";
+import type { PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
 import {
   BatchMismatchError,
   BufferClosedError,
@@ -28,17 +27,19 @@ import {
   ProducerClosedError,
   ProducerStoppedError,
 } from "../errors/mod.ts";
-import { Flushes } from "./flush_waiters.ts";
-import { Lifetime } from "./shutdown.ts";
-import { checkListener } from "../base/listeners.ts";
+import { errorText } from "../errors/text.ts";
+import { PromiseTracker } from "./promise_tracker.ts";
+import { Backoff } from "./backoff.ts";
+import { BatchSender } from "./batch_sender.ts";
+import { DeadLetters } from "./dead_letters.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
+import { FlushWaiters } from "./flush_waiters.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { mayPass } from "./retry.ts";
-import { textOf } from "./failure.ts";
-import type { SequenceRange } from "../wal/recovery/damage.ts";
+import { Shutdown } from "./shutdown.ts";
 
 /** A batch between the buffer and the target. */
-interface Lane<T> {
+interface InFlightBatch<T> {
   readonly batch: Batch<T>;
   /** `"left"`: the producer ends before all of it is delivered. */
   state: "running" | "done" | "left";
@@ -72,15 +73,15 @@ interface Lane<T> {
 export class Producer<T> implements AsyncDisposable {
   readonly #buffer: RecordBuffer<T>;
   readonly #maxInFlight: number;
-  readonly #lifetime: Lifetime;
+  readonly #shutdown: Shutdown;
   readonly #reporter: Reporter;
   readonly #backoff: Backoff;
-  readonly #courier: Courier<T>;
-  readonly #flushes: Flushes;
+  readonly #sender: BatchSender<T>;
+  readonly #flushWaiters: FlushWaiters;
   /** Puts that have not been answered yet. */
-  readonly #puts = new Answers();
+  readonly #puts = new PromiseTracker();
   /** In the order of the buffer. */
-  readonly #lanes: Lane<T>[] = [];
+  readonly #inFlight: InFlightBatch<T>[] = [];
   readonly #loop: Promise<void>;
   #stopped: ProducerStoppedError | undefined;
   #closing: Promise<void> | undefined;
@@ -103,21 +104,21 @@ export class Producer<T> implements AsyncDisposable {
   constructor(options: ProducerOptions<T>) {
     const resolved = resolveProducerOptions(options);
     const { buffer, clock, retry, random, timeoutMs, deadLetters } = resolved;
-    const lifetime = new Lifetime(clock, resolved.closeTimeoutMs);
+    const shutdown = new Shutdown(clock, resolved.closeTimeoutMs);
     const reporter = new Reporter(clock, resolved.onEvent);
-    const backoff = new Backoff({ clock, random, retry, lifetime, reporter });
-    const parts = { clock, timeoutMs, lifetime, backoff, reporter };
+    const backoff = new Backoff({ clock, random, retry, shutdown, reporter });
+    const parts = { clock, timeoutMs, shutdown, backoff, reporter };
     this.#buffer = buffer;
     this.#maxInFlight = resolved.maxInFlight;
-    this.#lifetime = lifetime;
+    this.#shutdown = shutdown;
     this.#reporter = reporter;
     this.#backoff = backoff;
-    this.#courier = new Courier({
+    this.#sender = new BatchSender({
       ...parts,
       send: resolved.send,
       deadLetters: deadLetters && new DeadLetters(deadLetters, parts),
     });
-    this.#flushes = new Flushes(() => buffer.stats().pendingRecords);
+    this.#flushWaiters = new FlushWaiters(() => buffer.stats().pendingRecords);
     this.#loop = this.#run().catch((error) => this.#stop(error)).then(() => this.#onEnd());
   }
 
@@ -146,15 +147,15 @@ export class Producer<T> implements AsyncDisposable {
    * everything is delivered, as `flush()` does; the producer goes on.
    */
   writable(): WritableStream<T> {
-    const { ending } = this.#lifetime;
+    const { stopping } = this.#shutdown;
     const writer = this.#buffer.writable().getWriter();
     // That it is errored then is told to whoever writes.
     writer.closed.catch(() => {});
     const onEnding = (): void => {
-      writer.abort(ending.reason).catch(() => {});
+      writer.abort(stopping.reason).catch(() => {});
     };
-    ending.addEventListener("abort", onEnding, { once: true });
-    const detach = (): void => ending.removeEventListener("abort", onEnding);
+    stopping.addEventListener("abort", onEnding, { once: true });
+    const detach = (): void => stopping.removeEventListener("abort", onEnding);
     return new WritableStream<T>({
       write: async (record) => {
         const refusal = this.#refusal("put");
@@ -183,7 +184,7 @@ export class Producer<T> implements AsyncDisposable {
   flush({ signal }: FlushOptions = {}): Promise<void> {
     const refusal = this.#refusal("flush");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const flushed = this.#flushes.wait(this.#puts.all(), () => this.#look(), signal);
+    const flushed = this.#flushWaiters.wait(this.#puts.all(), () => this.#look(), signal);
     // Puts that wait for space are answered only when what is there goes, due or not.
     this.#look();
     return flushed;
@@ -193,7 +194,7 @@ export class Producer<T> implements AsyncDisposable {
   stats(): ProducerStats {
     return {
       state: this.#state(),
-      inFlightBatches: this.#lanes.length,
+      inFlightBatches: this.#inFlight.length,
       backoffUntil: this.#backoff.until,
       ...this.#reporter.counts,
     };
@@ -218,9 +219,9 @@ export class Producer<T> implements AsyncDisposable {
    * the buffer, which stays open: call `flush()` before to be without one. A second call waits for the first.
    */
   async close({ signal }: CloseOptions = {}): Promise<void> {
-    const hurry = (): void => this.#lifetime.abort();
+    const hurry = (): void => this.#shutdown.abort();
     this.#closing ??= this.#loop;
-    this.#lifetime.end(new ProducerClosedError("put"));
+    this.#shutdown.stop(new ProducerClosedError("put"));
     if (signal?.aborted) hurry();
     signal?.addEventListener("abort", hurry, { once: true });
     this.#wake();
@@ -251,8 +252,8 @@ export class Producer<T> implements AsyncDisposable {
    * Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then.
    */
   #putSignal(options: PutOptions | undefined): AbortSignal {
-    const { ending } = this.#lifetime;
-    return options?.signal === undefined ? ending : AbortSignal.any([options.signal, ending]);
+    const { stopping } = this.#shutdown;
+    return options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
   }
 
   /** Something has happened: the loop is to look round. */
@@ -274,13 +275,13 @@ export class Producer<T> implements AsyncDisposable {
   async #run(): Promise<void> {
     for (;;) {
       this.#hasChanged = false;
-      this.#flushes.count();
-      const head = this.#lanes.at(0);
+      this.#flushWaiters.count();
+      const head = this.#inFlight.at(0);
       if (head?.state === "done") await this.#commit(head);
-      else if (this.#lifetime.ending.aborted) {
-        if (!this.#lanes.some(({ state }) => state === "running")) return;
+      else if (this.#shutdown.stopping.aborted) {
+        if (!this.#inFlight.some(({ state }) => state === "running")) return;
         await this.#nextChange();
-      } else if (this.#lanes.length < this.#maxInFlight) await this.#take();
+      } else if (this.#inFlight.length < this.#maxInFlight) await this.#take();
       else await this.#nextChange();
     }
   }
@@ -294,8 +295,8 @@ export class Producer<T> implements AsyncDisposable {
 
   /** Takes the next batch if there is one, or waits for it or for a change. */
   async #take(): Promise<void> {
-    const after = this.#lanes.at(-1)?.batch;
-    const onEmpty = this.#flushes.areWaiting && !this.#isDry ? this.#flushes.beginLook() : undefined;
+    const after = this.#inFlight.at(-1)?.batch;
+    const onEmpty = !this.#flushWaiters.isEmpty && !this.#isDry ? this.#flushWaiters.beginLook() : undefined;
     try {
       if (onEmpty === undefined && !await this.#waitUntilDue(after)) return;
       this.#begin(await this.#buffer.emit({ after }));
@@ -303,7 +304,7 @@ export class Producer<T> implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof BufferEmptyError)) return await this.#onBufferError("emit", error);
       if (onEmpty === undefined) return;
-      if (this.#lanes.length === 0) onEmpty();
+      if (this.#inFlight.length === 0) onEmpty();
       // What a change has brought meanwhile wasn't looked at.
       this.#isDry = !this.#hasChanged;
     }
@@ -326,20 +327,20 @@ export class Producer<T> implements AsyncDisposable {
 
   /** Sends a batch. */
   #begin(batch: Batch<T>): void {
-    const lane: Lane<T> = { batch, state: "running" };
-    this.#lanes.push(lane);
-    this.#courier.deliver(batch).then(
-      (isDelivered) => lane.state = isDelivered ? "done" : "left",
+    const sending: InFlightBatch<T> = { batch, state: "running" };
+    this.#inFlight.push(sending);
+    this.#sender.deliver(batch).then(
+      (isDelivered) => sending.state = isDelivered ? "done" : "left",
       (error) => {
-        lane.state = "left";
+        sending.state = "left";
         this.#stop(error);
       },
     ).then(() => this.#wake());
   }
 
   /** Commits the oldest batch, which is delivered. */
-  async #commit(lane: Lane<T>): Promise<void> {
-    const { batch } = lane;
+  async #commit(sending: InFlightBatch<T>): Promise<void> {
+    const { batch } = sending;
     try {
       await this.#buffer.commit(batch);
       this.#reporter.tell({ type: "committed", batchId: batch.id, records: batch.length });
@@ -347,20 +348,20 @@ export class Producer<T> implements AsyncDisposable {
       if (!(error instanceof BatchMismatchError)) {
         await this.#onBufferError("commit", error);
         // It isn't committed, so none behind it can be.
-        if (this.#lifetime.ending.aborted) lane.state = "left";
+        if (this.#shutdown.stopping.aborted) sending.state = "left";
         return;
       }
       this.#reporter.tell({ type: "gone", batchId: batch.id });
     }
     this.#bufferFailures = 0;
-    this.#lanes.shift();
-    this.#flushes.onCommitted(batch.length);
+    this.#inFlight.shift();
+    this.#flushWaiters.onCommitted(batch.length);
     this.#isDry = false;
   }
 
   /** The buffer could not do its part: it is asked again later, or the producer stops. */
   async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
-    if (this.#lifetime.ending.aborted) return;
+    if (this.#shutdown.stopping.aborted) return;
     if (!mayPass(error)) return this.#stop(error);
     this.#reporter.tell({ type: "buffer-error", what, error });
     await this.#backoff.waitForBuffer(++this.#bufferFailures);
@@ -368,18 +369,18 @@ export class Producer<T> implements AsyncDisposable {
 
   /** Stops: the first reason counts. */
   #stop(cause: unknown): void {
-    if (this.#stopped !== undefined || this.#lifetime.ending.aborted) return;
+    if (this.#stopped !== undefined || this.#shutdown.stopping.aborted) return;
     this.#stopped = cause instanceof ProducerStoppedError
       ? cause
-      : new ProducerStoppedError({ reason: textOf(cause) }, { cause });
-    this.#lifetime.end(this.#stopped);
+      : new ProducerStoppedError({ reason: errorText(cause) }, { cause });
+    this.#shutdown.stop(this.#stopped);
     this.#reporter.tell({ type: "stopped", error: this.#stopped });
     this.#wake();
   }
 
   /** Nothing runs any more. */
   #onEnd(): void {
-    this.#lifetime.settle();
-    this.#flushes.rejectAll(this.#stopped ?? new ProducerClosedError("flush"));
+    this.#shutdown.dispose();
+    this.#flushWaiters.rejectAll(this.#stopped ?? new ProducerClosedError("flush"));
   }
 }

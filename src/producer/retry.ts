@@ -84,10 +84,10 @@ export interface Failure {
 }
 
 /** A target that asks for more is asked again after this: a day. Nobody means more, and a wrong date is soon a year. */
-const LONGEST_RETRY_AFTER_MS = 86_400_000;
+const MAX_RETRY_AFTER_MS = 86_400_000;
 
 /** Timers of all runtimes take 31 bits. */
-const MOST_MS: number = 2 ** 31 - 1;
+const MAX_MS: number = 2 ** 31 - 1;
 
 /**
  * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one
@@ -120,7 +120,7 @@ export function retryDelayMs(
   // 2^31 times anything is longer than any delay, and still a number.
   const bound = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** Math.min(tries - 1, 31));
   const jitter = bound * (random >= 0 && random <= 1 ? random : 1);
-  return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MOST_MS);
+  return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MAX_MS);
 }
 
 /** Whether a buffer that failed in this way may succeed later. */
@@ -131,5 +131,5 @@ export function mayPass(error: unknown): boolean {
 /** What was asked for, made usable: it comes from the outside. */
 function askedMs(retryAfterMs: unknown): number {
   if (typeof retryAfterMs !== "number" || !(retryAfterMs > 0)) return 0;
-  return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+  return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS);
 }

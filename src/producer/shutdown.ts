@@ -10,9 +10,9 @@
 import type { Clock } from "../base/clock.ts";
 
 /** The two steps to the end of one producer, as signals. */
-export class Lifetime {
+export class Shutdown {
   /** Nothing new is to be begun. Its reason is the error for those who want something. */
-  readonly ending: AbortSignal;
+  readonly stopping: AbortSignal;
   /** What runs is to end now. */
   readonly aborting: AbortSignal;
   readonly #clock: Clock;
@@ -25,41 +25,41 @@ export class Lifetime {
   constructor(clock: Clock, graceMs: number) {
     this.#clock = clock;
     this.#graceMs = graceMs;
-    this.ending = this.#ending.signal;
+    this.stopping = this.#ending.signal;
     this.aborting = this.#aborting.signal;
   }
 
   /** The first step; later calls do nothing. */
-  end(reason: Error): void {
-    if (this.ending.aborted) return;
+  stop(reason: Error): void {
+    if (this.stopping.aborted) return;
     this.#cancelTimer = this.#clock.setTimer(() => this.abort(), this.#graceMs, { keepAlive: true });
     this.#ending.abort(reason);
   }
 
   /** The second step, without waiting for the time to be over. */
   abort(): void {
-    this.settle();
-    this.#aborting.abort(this.ending.reason);
+    this.dispose();
+    this.#aborting.abort(this.stopping.reason);
   }
 
   /** Nothing runs any more: there is nothing to wait for. */
-  settle(): void {
+  dispose(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
   }
 
   /** Waits; false if the producer ends before, or has ended. A process with something to wait for stays alive. */
   pause(delayMs: number): Promise<boolean> {
-    if (this.ending.aborted) return Promise.resolve(false);
+    if (this.stopping.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (isOver: boolean): void => {
         cancelTimer();
-        this.ending.removeEventListener("abort", onEnding);
+        this.stopping.removeEventListener("abort", onEnding);
         resolve(isOver);
       };
       const onEnding = (): void => settle(false);
       const cancelTimer = this.#clock.setTimer(() => settle(true), delayMs, { keepAlive: true });
-      this.ending.addEventListener("abort", onEnding, { once: true });
+      this.stopping.addEventListener("abort", onEnding, { once: true });
     });
   }
 }

@@ -39,13 +39,13 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { Delivery, Send } from "../producer/delivery.ts";
+import { runExclusive } from "../base/abortable.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
 import { detectFileSystem } from "../fs/detect.ts";
+import { closeQuietly, openIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
-import { inTurn } from "../base/abortable.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { DeliveryJournal, readJournal } from "./file_journal.ts";
 import { type LineOptions, toLines } from "./lines.ts";
 
@@ -124,9 +124,9 @@ export interface FileSink<T> extends Send<T>, AsyncDisposable {
 }
 
 /** More batches than these can't be in flight. */
-const LEAST_KNOWN_IDS = 16;
+const MIN_KNOWN_IDS = 16;
 /** All of them are held in memory. */
-const MOST_KNOWN_IDS = 1_000_000;
+const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
 const LINE_FEED = 0x0a;
 
@@ -169,14 +169,14 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
   if (typeof given !== "string" || given === "") {
     throw new TypeError(`Cannot open a file sink: path must be a string that isn't empty, got ${typeof given}`);
   }
-  if (!Number.isInteger(knownIds) || knownIds < LEAST_KNOWN_IDS || knownIds > MOST_KNOWN_IDS) {
-    const range = `${LEAST_KNOWN_IDS} to ${MOST_KNOWN_IDS}`;
+  if (!Number.isInteger(knownIds) || knownIds < MIN_KNOWN_IDS || knownIds > MAX_KNOWN_IDS) {
+    const range = `${MIN_KNOWN_IDS} to ${MAX_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
   const path = fixedPath(fileSystem, given);
   const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
-  const turns = new TurnQueue();
+  const turns = new SerialQueue();
   let truncatedBytes: number;
   try {
     truncatedBytes = await file.recover();
@@ -192,7 +192,7 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     });
   const send: Send<T> = async (delivery, { signal }) => {
     if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
-    await inTurn(turns, () => file.take(delivery), signal);
+    await runExclusive(turns, () => file.take(delivery), signal);
   };
   return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
 }
@@ -264,7 +264,7 @@ class DeliveryFile<T> {
    */
   async recover(): Promise<number> {
     const stated = readJournal(this.#fileSystem, this.#journalPath);
-    let file = this.#openFile();
+    let file = openIfExists(this.#fileSystem, this.#path, "write");
     let journal: DeliveryJournal | undefined;
     try {
       const found = file?.size() ?? 0;
@@ -295,15 +295,6 @@ class DeliveryFile<T> {
     closeQuietly(this.#open?.file);
     this.#open?.journal.close();
     this.#open = undefined;
-  }
-
-  #openFile(): FileHandle | undefined {
-    try {
-      return this.#fileSystem.open(this.#path, "write");
-    } catch (error) {
-      if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
-      throw error;
-    }
   }
 
   async #createFile(): Promise<FileHandle> {

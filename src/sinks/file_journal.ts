@@ -12,12 +12,11 @@
  * @module
  */
 
-import { dirname } from "@std/path/dirname";
 import { crc32 } from "../base/crc32.ts";
-import { DamagedLogError, FileSystemError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { DamagedLogError } from "../errors/mod.ts";
+import { closeQuietly, ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/file_helpers.ts";
+import { replaceFile } from "../fs/replace_file.ts";
 
 /** What a journal says. */
 export interface JournalContent {
@@ -61,19 +60,8 @@ function checksumOf(text: string): string {
  * @throws {DamagedLogError} if a line other than the last is bad, or it is no journal of this version.
  */
 export function readJournal(fileSystem: FileSystem, path: string): JournalContent | undefined {
-  let handle: FileHandle;
-  try {
-    handle = fileSystem.open(path, "read");
-  } catch (error) {
-    if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
-    throw error;
-  }
-  try {
-    const bytes = new Uint8Array(handle.size());
-    return parse(bytes.subarray(0, handle.read(bytes, 0)), path);
-  } finally {
-    closeQuietly(handle);
-  }
+  const bytes = ifExists(() => readFile(fileSystem, path));
+  return bytes && parse(bytes, path);
 }
 
 function parse(bytes: Uint8Array, path: string): JournalContent {
@@ -105,18 +93,7 @@ export class DeliveryJournal {
   /** Writes a journal anew at `path`, durably, in place of the one that is there. */
   static async replace(fileSystem: FileSystem, path: string, { size, ids }: JournalContent): Promise<DeliveryJournal> {
     const bytes = encoder.encode([HEADER_ID, ...ids].map((id) => encodeLine(size, id)).join(""));
-    const newPath = `${path}.new`;
-    removeIfThere(fileSystem, newPath);
-    const handle = fileSystem.open(newPath, "create");
-    try {
-      handle.write(bytes, 0);
-      // Content first, then the name: a crash in between must not leave the name without the content.
-      await handle.sync();
-    } finally {
-      closeQuietly(handle);
-    }
-    fileSystem.rename(newPath, path);
-    await fileSystem.syncDirectory(dirname(path));
+    await replaceFile(fileSystem, path, (handle) => handle.write(bytes, 0));
     return new DeliveryJournal(fileSystem.open(path, "write"), bytes.length, ids.length);
   }
 

@@ -30,12 +30,12 @@
  * @module
  */
 
-import { type Clock, systemClock } from "../base/clock.ts";
-import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
-import { type LineOptions, toLines } from "./lines.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { retryAfterMs } from "./http_retry_after.ts";
+import { type LineOptions, toLines } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
 

@@ -35,9 +35,9 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { Delivery, Send } from "../producer/delivery.ts";
-import { DeliveryError } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
+import { DeliveryError } from "../errors/mod.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 
 /**
  * Header values as both clients take and give them.

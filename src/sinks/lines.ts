@@ -8,8 +8,8 @@
  * @module
  */
 
-import type { Delivery } from "../producer/delivery.ts";
 import { DeliveryError } from "../errors/mod.ts";
+import type { Delivery } from "../producer/delivery.ts";
 
 /**
  * How records become lines.

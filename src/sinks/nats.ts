@@ -27,10 +27,10 @@
  * @module
  */
 
-import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
+import { runExclusive } from "../base/abortable.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { DeliveryError } from "../errors/mod.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
-import { inTurn } from "../base/abortable.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import {
   bufferOf,
   firstSequenceOf,
@@ -232,8 +232,8 @@ export function natsSink<T>(jetStream: NatsJetStream, options: NatsSinkOptions<T
     throw new TypeError(`Cannot make a sink: whenUnknown must be "fail" or "resend", got ${String(whenUnknown)}`);
   }
   const writer = new StreamWriter(jetStream, options);
-  const queue = new TurnQueue();
-  return (delivery, context) => inTurn(queue, () => writer.deliver(delivery, context), context.signal);
+  const queue = new SerialQueue();
+  return (delivery, context) => runExclusive(queue, () => writer.deliver(delivery, context), context.signal);
 }
 
 /** What is known of the end of a stream. */

@@ -18,10 +18,9 @@
  * @module
  */
 
-import type { Delivery, Send } from "../producer/delivery.ts";
-import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
-import type { RecordIdentity, SinkResult } from "./record_identity.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
 import {
   failureOf,
@@ -32,6 +31,7 @@ import {
   quoteTable,
   unlessLost,
 } from "./postgres_rules.ts";
+import type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
 export type { PostgresClient, PostgresRows, PostgresTransaction } from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";

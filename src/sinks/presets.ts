@@ -21,7 +21,7 @@
  * @module
  */
 
-import type { BufferOptions } from "../buffer/record_buffer.ts";
+import type { BufferOptions } from "../buffer/options.ts";
 
 /**
  * What a target takes at once, and what it counts.

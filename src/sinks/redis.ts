@@ -21,9 +21,9 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { Delivery, Send } from "../producer/delivery.ts";
-import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { abortable } from "../base/abortable.ts";
+import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import type { Delivery, Send } from "../producer/delivery.ts";
 import { bufferOf, type RecordIdentity, type SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";

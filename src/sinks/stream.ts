@@ -16,10 +16,10 @@
  * @module
  */
 
-import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
+import { runExclusive } from "../base/abortable.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { DeliveryError } from "../errors/mod.ts";
-import { TurnQueue } from "../base/serial_queue.ts";
-import { inTurn } from "../base/abortable.ts";
+import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { type LineOptions, toLines } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
@@ -123,7 +123,7 @@ export function streamSink<T>(
   if (typeof target !== "function" && typeof target?.getWriter !== "function") {
     throw new TypeError(`Cannot make a stream sink: target must be a WritableStream or a function that opens one`);
   }
-  const writes = new TurnQueue();
+  const writes = new SerialQueue();
   let stream: WritableStream<Uint8Array> | undefined;
   const write = async (lines: Uint8Array): Promise<void> => {
     stream ??= typeof target === "function" ? await target() : target;
@@ -143,7 +143,7 @@ export function streamSink<T>(
   };
   return (delivery, { signal }) => {
     const lines = toLines(delivery, options);
-    return inTurn(writes, () => write(lines), signal);
+    return runExclusive(writes, () => write(lines), signal);
   };
 }
 

@@ -49,8 +49,6 @@ import {
 } from "./memory_disk.ts";
 import { MemoryFileHandle, type MemoryFileSystemOptions, MemoryProcess } from "./memory_process.ts";
 
-export type { Fault, MemoryFileSystemOptions, MemoryOperation, MemoryOperationName } from "./memory_process.ts";
-
 /**
  * A {@linkcode FileSystem} in memory, for tests: deterministic, with power cuts, faults and a full disk.
  *

@@ -127,13 +127,8 @@
  * @module
  */
 
-export {
-  type Fault,
-  MemoryFileSystem,
-  type MemoryFileSystemOptions,
-  type MemoryOperation,
-  type MemoryOperationName,
-} from "./memory_file_system.ts";
+export { MemoryFileSystem } from "./memory_file_system.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 export { ManualClock, type ManualTimer } from "./manual_clock.ts";
 export type { Clock, TimerOptions } from "../base/clock.ts";
+export type { Fault, MemoryFileSystemOptions, MemoryOperation, MemoryOperationName } from "./memory_process.ts";

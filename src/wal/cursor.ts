@@ -19,10 +19,10 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem, OpenMode } from "../fs/file_system.ts";
-import { createAfresh, removeIfThere } from "../fs/file_helpers.ts";
+import { NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
+import { closeQuietly, openIfExists, openOrCreate } from "../fs/file_helpers.ts";
+import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import { replaceFile } from "../fs/replace_file.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
@@ -30,18 +30,12 @@ import {
   CURSOR_SLOTS,
   CURSOR_VERSION,
   cursorFileBytes,
-  type CursorOwner,
-  type CursorPositions,
-  type CursorState,
   decodeCursor,
   encodeCursor,
   newCursorSlot,
 } from "./format.ts";
-
-/** Name of the cursor file in a buffer's directory. */
-export const CURSOR_NAME = "cursor";
-/** What is written before it takes that name. */
-export const NEW_CURSOR_NAME = "cursor.new";
+import { CURSOR_NAME, NEW_CURSOR_NAME } from "./names.ts";
+import type { CursorOwner, CursorPositions, CursorState } from "./position.ts";
 /**
  * Where a new file has no room, the old one is gone on with, this many generations further: so no write of a former owner
  * can be taken for a newer one.
@@ -101,7 +95,7 @@ export class Cursor {
    */
   static read(fileSystem: FileSystem, directory: string): CursorState | undefined {
     const path = join(directory, CURSOR_NAME);
-    const handle = openIfThere(fileSystem, path, "read");
+    const handle = openIfExists(fileSystem, path, "read");
     if (handle === undefined) return undefined;
     try {
       return readSlots(handle, path).at(0)?.state;
@@ -146,30 +140,23 @@ export class Cursor {
     owner: CursorOwner,
     state: CursorPositions,
   ): Promise<Cursor> {
-    const newPath = join(directory, NEW_CURSOR_NAME);
     const found = Cursor.read(fileSystem, directory);
     const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
     // The state is written twice.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
-    const handle = createAfresh(fileSystem, newPath);
-    try {
+    const cursor = await replaceFile(fileSystem, join(directory, CURSOR_NAME), (handle) => {
       // Zeros are written, not left as a hole, because a hole needs space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
-      const cursor = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
-      cursor.write(state);
-      // Content first, then the name: a power cut in between must not leave the name without the content.
-      await cursor.sync();
-      fileSystem.rename(newPath, join(directory, CURSOR_NAME));
+      const made = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
+      made.write(state);
+      return made;
+    }, { newPath: join(directory, NEW_CURSOR_NAME), sync: "content", isKeptOpen: true });
+    cursor.#noteSynced(cursor.#newest, cursor.#generation);
+    try {
       cursor.#openByName(fileSystem, directory);
       return cursor;
     } catch (error) {
-      closeQuietly(handle);
-      try {
-        // Not if it has its name already: then there is no such file.
-        removeIfThere(fileSystem, newPath);
-      } catch {
-        // The next owner removes it; the failure that is reported is the one that counts.
-      }
+      cursor.close();
       throw error;
     }
   }
@@ -180,7 +167,7 @@ export class Cursor {
    */
   static open(fileSystem: FileSystem, directory: string, owner: CursorOwner): Cursor {
     const path = join(directory, CURSOR_NAME);
-    const handle = openIfThere(fileSystem, path, "write") ?? fileSystem.open(path, "create");
+    const handle = openOrCreate(fileSystem, path);
     try {
       const [newest, second] = readSlots(handle, path);
       return new Cursor(handle, {
@@ -264,12 +251,16 @@ export class Cursor {
     const slot = this.#syncing = this.#newest;
     try {
       await this.#handle.sync();
-      this.#synced = slot;
-      this.#syncedGeneration = generation;
+      this.#noteSynced(slot, generation);
     } finally {
       this.#syncing = -1;
       this.#running = undefined;
     }
+  }
+
+  #noteSynced(slot: number, generation: number): void {
+    this.#synced = slot;
+    this.#syncedGeneration = generation;
   }
 
   /** Closes the file. */
@@ -305,18 +296,9 @@ function makeRoomForSlots(handle: FileHandle): number {
 
 /** Whether the file at `path` is there, and in no other directory as well, as far as the file system can tell. */
 function isUnshared(fileSystem: FileSystem, path: string): boolean {
-  const handle = openIfThere(fileSystem, path, "read");
+  const handle = openIfExists(fileSystem, path, "read");
   closeQuietly(handle);
   return handle !== undefined && (fileSystem.identify?.(path).links ?? 1) === 1;
-}
-
-function openIfThere(fileSystem: FileSystem, path: string, mode: OpenMode): FileHandle | undefined {
-  try {
-    return fileSystem.open(path, mode);
-  } catch (error) {
-    if (error instanceof FileSystemError && error.errno === "ENOENT") return undefined;
-    throw error;
-  }
 }
 
 /** The valid slots, the newest first. A newer version counts only if no slot is ours. */

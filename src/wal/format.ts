@@ -123,8 +123,6 @@ import type { SeedSolver } from "../base/crc32_seed.ts";
 import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
 import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./position.ts";
 
-export { type CursorOwner, type CursorPositions, type CursorState, LOG_START, type LogPosition } from "./position.ts";
-
 /** The version of segments that is written, and the newest that is read; every one before is read, too. */
 export const SEGMENT_VERSION = 2;
 /** The version of the cursor that is written, and the newest that is read; every one before is read, too. */
@@ -174,8 +172,6 @@ const CURSOR_FLAG_SYNCED = 1;
 const POSITION_BYTES = 8 + 8 + 8;
 /** The most boundaries that fit one slot, which is how many batches can be in flight. */
 export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
-/** A file named after a higher sequence strayed in: behind it no sequences would be left to give out. */
-const MAX_FIRST_SEQUENCE = 2 ** 52;
 
 /** What a segment's header says. */
 export interface SegmentHeader {
@@ -235,18 +231,6 @@ export function acknowledgedBefore({ firstSequence, unacknowledged }: Acknowledg
 /** How many records before `firstSequence` are not acknowledged, as a header says it, if those below `acknowledged` are. */
 export function unacknowledgedBefore(firstSequence: number, acknowledged: number): number {
   return Math.min(MAX_UNACKNOWLEDGED, Math.max(0, firstSequence - acknowledged));
-}
-
-/** File name of the segment that begins with `firstSequence`. */
-export function segmentName(firstSequence: number): string {
-  return String(firstSequence).padStart(20, "0") + ".wal";
-}
-
-/** The first sequence that a file name states, or `undefined` if it isn't the name of a segment. */
-export function parseSegmentName(name: string): number | undefined {
-  if (!/^\d{20}\.wal$/.test(name)) return undefined;
-  const sequence = Number(name.slice(0, 20));
-  return sequence > 0 && sequence <= MAX_FIRST_SEQUENCE ? sequence : undefined;
 }
 
 /** The bytes at the start of a segment: the header, twice. */

@@ -10,10 +10,8 @@
 import { join } from "@std/path/join";
 import { BufferLockedError, FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
+import { LOCK_NAME } from "./names.ts";
 import { readOwner } from "./owner_file.ts";
-
-/** Name of the file that is locked. */
-export const LOCK_NAME = "lock";
 
 /**
  * Locks the buffer in `directory`.

@@ -13,22 +13,18 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { ifExists, openIfExists, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { createAfresh, isGone, readWhole } from "../fs/file_helpers.ts";
+import { replaceFile } from "../fs/replace_file.ts";
+import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
-
-/** Name of the file. */
-export const OWNER_NAME = "owner.json";
-/** What is written before it takes that name. */
-export const NEW_OWNER_NAME = "owner.json.new";
 /** Its length, always the same, so that it can be rewritten in place. */
 const OWNER_BYTES = 512;
 /** More than this was not written by us. */
 const MAX_OWNER_BYTES = 1024;
 
 /** What an owner knew of the place it worked in, when it had opened the buffer and when it closed it. */
-export interface PlaceNotes {
+export interface DirectoryNotes {
   /** What the cursor calls this directory. */
   readonly place: number;
   /** The directory's inode: in a copy of the directory it is another one. */
@@ -38,12 +34,12 @@ export interface PlaceNotes {
 }
 
 /** What the file says. */
-export interface OwnerNotes extends LockOwner, Partial<PlaceNotes> {}
+export interface OwnerNotes extends LockOwner, Partial<DirectoryNotes> {}
 
 /** Who is said to own the buffer; `undefined` when the file isn't there, can't be read, or isn't (yet) whole. */
 export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
-    const notes = readNotes(fileSystem, directory);
+    const notes = readOwnerNotes(fileSystem, directory);
     return notes && { pid: notes.pid, runtime: notes.runtime, openedAt: notes.openedAt };
   } catch (error) {
     if (error instanceof FileSystemError) return undefined;
@@ -56,14 +52,9 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
  *
  * @throws {FileSystemError} if the file is there and can't be read.
  */
-export function readNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
-  let bytes: Uint8Array;
-  try {
-    bytes = readWhole(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+export function readOwnerNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
+  const bytes = ifExists(() => readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES));
+  if (bytes === undefined) return undefined;
   try {
     const { pid, runtime, openedAt, place, inode, generation } = JSON.parse(new TextDecoder().decode(bytes));
     if (typeof pid !== "number" || typeof runtime !== "string" || typeof openedAt !== "string") return undefined;
@@ -84,11 +75,11 @@ export type CursorOrigin =
   | "older";
 
 /** Whose a cursor is that was found in `directory`. */
-export function originOf(
+export function findCursorOrigin(
   { place, generation }: Pick<CursorState, "place" | "generation">,
   { fileSystem, directory }: { readonly fileSystem: FileSystem; readonly directory: string },
 ): CursorOrigin {
-  const notes = readNotes(fileSystem, directory);
+  const notes = readOwnerNotes(fileSystem, directory);
   // Notes that came here with a copy of another directory say nothing about this one.
   if (notes?.place === undefined || notes.inode !== fileSystem.identify?.(directory).inode) return "own";
   if (place !== notes.place) return "foreign";
@@ -98,30 +89,21 @@ export function originOf(
 /**
  * Puts a new file there. Where there is no room for one, the old one is taken over; where there is none either, nothing is.
  *
- * @returns The file, open for {@linkcode writeOwner}.
+ * @returns The file, open for {@linkcode writeOwnerNotes}.
  */
-export function createOwner(fileSystem: FileSystem, directory: string): FileHandle | undefined {
+export async function createOwnerFile(fileSystem: FileSystem, directory: string): Promise<FileHandle | undefined> {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
-  let handle: FileHandle | undefined;
   try {
-    handle = createAfresh(fileSystem, newPath);
-    fileSystem.rename(newPath, path);
-    return handle;
+    return await replaceFile(fileSystem, path, (handle) => handle, { newPath, sync: "nothing", isKeptOpen: true });
   } catch (error) {
-    closeQuietly(handle);
     if (!(error instanceof NoSpaceError)) throw error;
   }
-  try {
-    return fileSystem.open(path, "write");
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  return openIfExists(fileSystem, path, "write");
 }
 
 /** Writes what it says. On a full disk it says nothing. */
-export function writeOwner(handle: FileHandle, notes: OwnerNotes): void {
+export function writeOwnerNotes(handle: FileHandle, notes: OwnerNotes): void {
   const bytes = new Uint8Array(OWNER_BYTES).fill(0x20);
   bytes[OWNER_BYTES - 1] = 0x0a;
   new TextEncoder().encodeInto(JSON.stringify(notes), bytes.subarray(0, OWNER_BYTES - 1));

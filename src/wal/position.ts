@@ -22,7 +22,7 @@ export interface LogPosition {
 }
 
 /** The position with its totals brought between those of `from` and `to`, of which `to` wins; its sequence stays. */
-export function within(position: LogPosition, from: LogPosition, to: LogPosition): LogPosition {
+export function clampPosition(position: LogPosition, from: LogPosition, to: LogPosition): LogPosition {
   const { nextSequence } = position;
   const payloadBytes = Math.min(Math.max(position.payloadBytes, from.payloadBytes), to.payloadBytes);
   const logBytes = Math.min(Math.max(position.logBytes, from.logBytes), to.logBytes);
@@ -40,16 +40,20 @@ export interface CursorOwner {
   readonly isSynced: boolean;
 }
 
-/** What changes from write to write. */
-export interface CursorPositions {
-  /** The highest sequence acknowledged. */
-  readonly lastSequence: number;
+/** The commit state that the cursor keeps. */
+export interface CommitState {
   /** Behind the last committed record. */
   readonly committed: LogPosition;
   /** Where the next batch begins. */
   readonly resume: LogPosition;
   /** The end of each batch in flight. */
   readonly boundaries: readonly LogPosition[];
+}
+
+/** What changes from write to write. */
+export interface CursorPositions extends CommitState {
+  /** The highest sequence acknowledged. */
+  readonly lastSequence: number;
 }
 
 /** What a cursor slot says. */

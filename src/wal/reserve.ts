@@ -37,11 +37,11 @@
  */
 
 import { join } from "@std/path/join";
+import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { isGone, removeIfThere, sizeOf } from "../fs/file_helpers.ts";
-import { nextTurn } from "../base/event_loop.ts";
+import { closeQuietly, fileSize, openOrCreate, removeIfExists } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { parseReserveName, reserveName } from "./names.ts";
 
 /** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
 export const RESERVE_PART_BYTES: number = 256 * 1024;
@@ -57,19 +57,8 @@ const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
 /** As much as is random at once. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** Name of a part, counted from 1. */
-export function reserveName(part: number): string {
-  return `reserve-${part}`;
-}
-
-/** The part that a file in a buffer's directory is; `undefined` if it is none. */
-export function parseReserveName(name: string): number | undefined {
-  const digits = /^reserve-([1-9]\d{0,5})$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
-}
-
 /** What a {@linkcode Reserve} is made with. */
-export interface ReserveOptions {
+export interface ReserveDeps {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
   readonly directory: string;
@@ -87,13 +76,13 @@ export interface ReserveOptions {
 
 /** The reserve of one buffer that is open. */
 export class Reserve {
-  readonly #options: ReserveOptions;
+  readonly #options: ReserveDeps;
   /** The parts that are there. */
   readonly #parts = new Set<number>();
   /** How many there are to be. */
   readonly #count: number;
   /** Whether a part was given up that isn't there again. */
-  #isOwed = false;
+  #mustRestore = false;
   /** Whether it may be made: the buffer is open, and not being closed. */
   #isOpen = false;
   #isRestoring = false;
@@ -103,13 +92,13 @@ export class Reserve {
   #restoring: Promise<void> | undefined;
 
   /** For one directory; nothing is done yet. */
-  constructor(options: ReserveOptions) {
+  constructor(options: ReserveDeps) {
     this.#options = options;
     this.#count = Math.floor(options.reserveBytes / RESERVE_PART_BYTES);
   }
 
   /** Whether there is to be one. */
-  get isWanted(): boolean {
+  get isEnabled(): boolean {
     return this.#count > 0;
   }
 
@@ -147,15 +136,15 @@ export class Reserve {
       const path = this.#pathOf(part);
       this.#attempt(() => {
         // One of another size is of another reserve, or was begun by a process that has died.
-        if (part <= this.#count && sizeOf(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
-        else removeIfThere(fileSystem, path);
+        if (part <= this.#count && fileSize(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
+        else removeIfExists(fileSystem, path);
       });
     }
-    this.#isOwed = !isNew && !this.#isWhole;
+    this.#mustRestore = !isNew && !this.#isWhole;
   }
 
   /** Makes it, if there is room. Not before recovery, which may need what is there. Never throws. */
-  make(): void {
+  create(): void {
     this.#isOpen = true;
     try {
       this.#fill(Infinity);
@@ -169,9 +158,9 @@ export class Reserve {
    *
    * @throws {NoSpaceError} if there is no room for it, and so none for the put.
    */
-  require(bytes: number): void {
+  ensureWhole(bytes: number): void {
     this.#putBytes += bytes;
-    if (!this.#isOwed) return;
+    if (!this.#mustRestore) return;
     try {
       this.#restore(Infinity);
     } catch (error) {
@@ -199,7 +188,7 @@ export class Reserve {
   /** A part a turn: on a disk that is nearly full each may take a tenth of a second. Never rejects. */
   async #restoreInTurns(): Promise<void> {
     try {
-      while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await nextTurn();
+      while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await yieldToEventLoop();
     } catch (error) {
       // It is known already that the disk is full.
       if (!(error instanceof NoSpaceError)) this.#warn(error);
@@ -216,7 +205,7 @@ export class Reserve {
   }
 
   /** Gives up a part for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
-  giveUp(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
+  release(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
     const { fileSystem, mayChange, onUsed } = this.#options;
     if (!mayChange()) return false;
     let isGivenUp = false;
@@ -226,7 +215,7 @@ export class Reserve {
       isGivenUp = this.#attempt(() => fileSystem.remove(this.#pathOf(part))) || isGivenUp;
     }
     if (!isGivenUp) return false;
-    this.#isOwed = true;
+    this.#mustRestore = true;
     onUsed(this.#bytes, error);
     return true;
   }
@@ -253,12 +242,12 @@ export class Reserve {
         made++;
       }
     } catch (error) {
-      for (const part of this.#isOwed ? [] : this.#parts) {
+      for (const part of this.#mustRestore ? [] : this.#parts) {
         if (this.#attempt(() => fileSystem.remove(this.#pathOf(part)))) this.#parts.delete(part);
       }
       throw error;
     }
-    if (this.#isWhole) this.#isOwed = false;
+    if (this.#isWhole) this.#mustRestore = false;
     return this.#isWhole;
   }
 
@@ -299,15 +288,6 @@ export class Reserve {
 }
 
 /** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
-export function isWantOfSpace(error: unknown): error is NoSpaceError {
+export function isOutOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
-}
-
-function openOrCreate(fileSystem: FileSystem, path: string): FileHandle {
-  try {
-    return fileSystem.open(path, "write");
-  } catch (error) {
-    if (!isGone(error)) throw error;
-    return fileSystem.open(path, "create");
-  }
 }

@@ -8,20 +8,20 @@
  */
 
 import { join } from "@std/path/join";
-import { lookInto } from "../fs/file_helpers.ts";
+import { withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import {
-  type CursorState,
   decodeSegmentHeader,
   FRAME_HEADER_BYTES,
   type FrameHeader,
-  parseSegmentName,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   type SegmentHeaderResult,
 } from "./format.ts";
-import { filledBytesOf, mostRecordsIn } from "./unreadable_segment.ts";
+import { parseSegmentName } from "./names.ts";
+import type { CursorState } from "./position.ts";
+import { estimateMaxRecords, findFilledBytes } from "./unreadable_segment.ts";
 
 /** A segment by its name. */
 export interface Segment {
@@ -32,7 +32,7 @@ export interface Segment {
 }
 
 /** Where segments are. */
-export interface SegmentPlace {
+export interface LogLocation {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
   readonly directory: string;
@@ -45,21 +45,21 @@ export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
 }
 
 /** Whether a header belongs to that buffer and to a file of that name. */
-export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boolean {
+export function headerMatches(header: SegmentHeader, uuid: string, segment: Segment): boolean {
   return header.uuid === uuid && header.firstSequence === segment.firstSequence;
 }
 
 /** Opens a segment for a look into it. */
-export function lookAtSegment<R>(
-  { fileSystem, directory }: SegmentPlace,
+export function withSegment<R>(
+  { fileSystem, directory }: LogLocation,
   { name }: Segment,
   use: (handle: FileHandle) => R,
 ): R {
-  return lookInto(fileSystem, join(directory, name), use);
+  return withFile(fileSystem, join(directory, name), use);
 }
 
 /** The segments among the names in a directory, in order. */
-export function segmentsAmong(names: readonly string[]): Segment[] {
+export function parseSegmentNames(names: readonly string[]): Segment[] {
   const segments: Segment[] = [];
   for (const name of names) {
     const firstSequence = parseSegmentName(name);
@@ -73,13 +73,13 @@ export function segmentsAmong(names: readonly string[]): Segment[] {
  * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
  */
 export function findUuid(
-  place: SegmentPlace,
+  place: LogLocation,
   segments: readonly Segment[],
   cursor: CursorState | undefined,
 ): string | undefined {
   const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
     if (segment === undefined) return undefined;
-    const result = lookAtSegment(place, segment, readSegmentHeader);
+    const result = withSegment(place, segment, readSegmentHeader);
     return result.kind === "header" ? result.header.uuid : undefined;
   });
   const [first, last] = uuids;
@@ -88,7 +88,7 @@ export function findUuid(
 }
 
 /** What a file with the name of a segment is, before any frame of it is read. */
-export type SegmentJudgement =
+export type SegmentClass =
   | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
   /** Its creation was interrupted before anything could be written behind the header: at most space was set aside. */
   | { readonly kind: "empty"; readonly size: number }
@@ -99,21 +99,21 @@ export type SegmentJudgement =
   | { readonly kind: "foreign"; readonly size: number };
 
 /** Looks at a segment's header and length. */
-export function judgeSegment(handle: FileHandle, segment: Segment, uuid: string): SegmentJudgement {
+export function classifySegment(handle: FileHandle, segment: Segment, uuid: string): SegmentClass {
   // In this order: beside a live writer, a file that has a header's length has all of the header, too.
   const size = handle.size();
   const result = readSegmentHeader(handle);
   if (result.kind === "version") return { kind: "version", version: result.version, size };
   if (size < SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   if (result.kind === "header") {
-    return isOf(result.header, uuid, segment)
+    return headerMatches(result.header, uuid, segment)
       ? { kind: "ours", header: result.header, size }
       : { kind: "foreign", size };
   }
-  const filledBytes = filledBytesOf(handle, size);
+  const filledBytes = findFilledBytes(handle, size);
   if (filledBytes <= SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   const { firstSequence } = segment;
-  return { kind: "bad", size, records: mostRecordsIn({ handle, firstSequence, size, filledBytes }) };
+  return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
 }
 
 /** Sum of a frame's payloads. */
@@ -122,7 +122,7 @@ export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): nu
 }
 
 /** Whether all bytes of a file from one offset to another are zero. */
-export function isZero(handle: FileHandle, from: number, end: number): boolean {
+export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
   const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {
     if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;

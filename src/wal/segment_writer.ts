@@ -14,21 +14,21 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly } from "../fs/close.ts";
+import { NoSpaceError } from "../errors/mod.ts";
+import { closeQuietly, openIfExists, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
-import { removeIfThere } from "../fs/file_helpers.ts";
-import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "./format.ts";
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
+import { segmentName } from "./names.ts";
 
 /** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
-const AHEAD_BYTES = 1024 * 1024;
+const PREALLOCATED_BYTES = 1024 * 1024;
 
 /** How a segment is begun. */
-export interface CreateOptions {
+export interface CreateSegmentOptions {
   /** Whether the name may be taken by a segment without a record: it is removed then. */
   readonly mayExist: boolean;
   /** Up to here its file may be made longer than what is in it; 0 if nothing is to be set aside. */
-  readonly aheadUpTo: number;
+  readonly preallocateUpTo: number;
 }
 
 /** The segment that is written to, or that was and still has to be synced. */
@@ -41,7 +41,7 @@ export class SegmentWriter {
   #position: number = SEGMENT_HEADER_BYTES;
   #acknowledged: number = SEGMENT_HEADER_BYTES;
   /** Up to where space may be set aside, and where what is set aside ends. */
-  #aheadUpTo = 0;
+  #preallocateUpTo = 0;
   #fileBytes = 0;
   /** How many writes and cuts there were, and how many of them are synced; the file's creation is the first. */
   #changes = 1;
@@ -63,12 +63,12 @@ export class SegmentWriter {
     fileSystem: FileSystem,
     directory: string,
     header: SegmentHeader,
-    { mayExist, aheadUpTo }: CreateOptions,
+    { mayExist, preallocateUpTo }: CreateSegmentOptions,
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
-    writer.#aheadUpTo = aheadUpTo;
+    writer.#preallocateUpTo = preallocateUpTo;
     // Never written over: whoever made it may still have it open.
-    if (mayExist) removeIfThere(fileSystem, writer.#path);
+    if (mayExist) removeIfExists(fileSystem, writer.#path);
     writer.#handle = fileSystem.open(writer.#path, "create");
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);
@@ -118,7 +118,7 @@ export class SegmentWriter {
   }
 
   /** Whether a failed write could not be undone: what is behind `position` is unknown. */
-  get broken(): boolean {
+  get isBroken(): boolean {
     return this.#broken;
   }
 
@@ -132,7 +132,7 @@ export class SegmentWriter {
     const end = this.#position + bytes.length;
     this.#changes++;
     try {
-      if (this.#aheadUpTo > 0 && end > this.#fileBytes) this.#setAside(handle, end);
+      if (this.#preallocateUpTo > 0 && end > this.#fileBytes) this.#preallocate(handle, end);
       handle.write(bytes, this.#position);
     } catch (error) {
       try {
@@ -147,8 +147,8 @@ export class SegmentWriter {
   }
 
   /** Makes the file longer than `end`. Without it all is only slower: a limit for files is no reason to refuse a put. */
-  #setAside(handle: FileHandle, end: number): void {
-    const size = Math.min(end + AHEAD_BYTES, this.#aheadUpTo);
+  #preallocate(handle: FileHandle, end: number): void {
+    const size = Math.min(end + PREALLOCATED_BYTES, this.#preallocateUpTo);
     if (size <= end) return;
     // Even if it fails: it may have been done all the same, and `trim` has to know.
     this.#fileBytes = size;
@@ -156,7 +156,7 @@ export class SegmentWriter {
       handle.truncate(size);
     } catch (error) {
       if (!(error instanceof NoSpaceError)) throw error;
-      this.#aheadUpTo = 0;
+      this.#preallocateUpTo = 0;
     }
   }
 
@@ -175,15 +175,9 @@ export class SegmentWriter {
   }
 
   async #syncClosed(): Promise<void> {
-    let handle: FileHandle;
+    const handle = openIfExists(this.#fileSystem, this.#path, "write");
     try {
-      handle = this.#fileSystem.open(this.#path, "write");
-    } catch (error) {
-      if (error instanceof FileSystemError && error.errno === "ENOENT") return;
-      throw error;
-    }
-    try {
-      await handle.sync();
+      await handle?.sync();
     } finally {
       closeQuietly(handle);
     }
@@ -198,7 +192,7 @@ export class SegmentWriter {
    * After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later; a segment of which nothing
    * was goes as a whole, so that its name doesn't speak of records that are gone. May throw.
    */
-  cutUnacknowledged(): void {
+  truncateUnacknowledged(): void {
     if (this.#isInherited) return;
     if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
     else if (this.#acknowledged < this.#position || this.#broken) this.#truncate(this.#acknowledged);

@@ -24,11 +24,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import type { FileBuffer } from "../../mod.ts";
+import { currentRuntime, runChild } from "../support/children.ts";
 import { describeMachine, freeBytes, makeDataDirectory } from "./machine.ts";
 import { failureOf, type Measures, MemoryWatch, tell, told } from "./measures.ts";
 import { type Item, Records } from "./records.ts";
 import { format, tableOf } from "./report.ts";
-import { currentRuntime, runChild } from "../support/children.ts";
 
 const RECORD_BYTES = 1024;
 /** Disk space that is asked for, as a multiple of the payload: framing takes less than a tenth. */
@@ -36,7 +36,7 @@ const SPACE_FACTOR = 1.1;
 /** How many steps lie between two looks at the memory. */
 const STEPS_A_SAMPLE = 8;
 /** A phase that hangs is ended after this time. */
-const MOST_PHASE_MS = 3_600_000;
+const MAX_PHASE_MS = 3_600_000;
 
 /** What a process is for. */
 const PHASES = ["put", "open", "drain"] as const;
@@ -107,7 +107,7 @@ async function drain(path: string, count: number): Promise<void> {
 /** Runs a phase in a process of its own. */
 async function runPhase(phase: typeof PHASES[number], path: string, count: number): Promise<Measures> {
   const args = ["--phase", phase, "--path", path, "--records", String(count)];
-  const child = await runChild("tests/bench/backlog.ts", args, { timeoutMs: MOST_PHASE_MS });
+  const child = await runChild("tests/bench/backlog.ts", args, { timeoutMs: MAX_PHASE_MS });
   const measures = told(child.stdout);
   const isOk = phase === "put" ? child.signal === "SIGKILL" : child.code === 0;
   if (!isOk || measures === undefined) throw new Error(`Cannot ${phase} the backlog: ${failureOf(child)}`);

@@ -37,7 +37,7 @@ function stepsOf(directory: string, records: Records, buffer: FileBuffer<Item>):
     builder.reset();
   };
   const add = (record: Item): void => {
-    builder.begin();
+    builder.savepoint();
     builder.add(codec, record);
   };
   return [

@@ -35,7 +35,7 @@ import { failuresOf, headOf, jsonOf, type Outcome, type Round, type Size, tables
 import { CASES, type Cell, CONTENDERS, type Task, taskOf, type Workload, WORKLOADS } from "./workloads.ts";
 
 /** A cell that hangs is ended after this time. */
-const MOST_CELL_MS = 300_000;
+const MAX_CELL_MS = 300_000;
 const WORKER = "tests/bench/worker.ts";
 /** What a process leaves behind before the one that is measured begins. */
 const FILLINGS: Readonly<Partial<Record<Workload, Task["workload"]>>> = { W4: "fill", W6: "fill-segments" };
@@ -84,7 +84,7 @@ function rotated<E>(list: readonly E[], by: number): E[] {
 
 /** Runs the worker to its end. */
 function startWorker(runtime: Runtime, task: Task): Promise<ChildResult> {
-  return runChild(WORKER, [JSON.stringify(task)], { runtime, timeoutMs: MOST_CELL_MS });
+  return runChild(WORKER, [JSON.stringify(task)], { runtime, timeoutMs: MAX_CELL_MS });
 }
 
 /** One round of one cell, in a fresh directory. */

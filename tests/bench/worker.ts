@@ -17,9 +17,9 @@ import { type Item, Records } from "./records.ts";
 import type { Contender, ContenderName, OpenOptions, Task } from "./workloads.ts";
 
 /** The timed loop writes no more, so that it measures calls and not a system that is full of unwritten pages. */
-const MOST_BYTES = 128_000_000;
+const MAX_BYTES = 128_000_000;
 /** Single puts whose time is taken. */
-const MOST_LATENCIES = 50_000;
+const MAX_LATENCIES = 50_000;
 
 const task: Task = JSON.parse(process.argv[2]!);
 const memory = new MemoryWatch();
@@ -54,7 +54,7 @@ async function timeMs(operations: Operations, count: number): Promise<number> {
 }
 
 /** Warms up and measures. `step`: operations come in so many; `most`: there are no more than these. */
-async function measure(operations: Operations, { step = 1, most = MOST_BYTES / task.recordBytes } = {}): Promise<{
+async function measure(operations: Operations, { step = 1, most = MAX_BYTES / task.recordBytes } = {}): Promise<{
   count: number;
   microseconds: number;
 }> {
@@ -79,7 +79,7 @@ async function putOneByOne(contender: Contender): Promise<Measures> {
     }
   });
   if (task.recordBytes > 120) return { count, us: microseconds };
-  const latencies = new Float64Array(Math.min(MOST_LATENCIES, Math.max(100, Math.floor(count / 3))));
+  const latencies = new Float64Array(Math.min(MAX_LATENCIES, Math.max(100, Math.floor(count / 3))));
   for (let i = 0; i < latencies.length; i++) {
     const start = performance.now();
     const done = contender.put(records.make(next), next);

@@ -32,14 +32,15 @@ import {
   textCodec,
   UnsupportedVersionError,
 } from "../../mod.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/memory_file_system.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import {
   CURSOR_SLOT_STRIDE,
   FRAME_HEADER_BYTES,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
 } from "../../src/wal/format.ts";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
 
 const PATH = "/buffer";
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -2,8 +2,8 @@
  * What `RecordBuffer` promises, as tests that every implementation has to pass: `record_buffer_test.ts` runs them.
  */
 
-import { clearImmediate, setImmediate } from "node:timers";
 import { test } from "node:test";
+import { clearImmediate, setImmediate } from "node:timers";
 import {
   assert,
   assertEquals,

@@ -32,12 +32,9 @@ import {
   textCodec,
 } from "../../mod.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import {
-  MemoryFileSystem,
-  type MemoryFileSystemOptions,
-  type MemoryOperation,
-} from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { MemoryFileSystemOptions, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { filledBytes } from "../support/log_tools.ts";
 import { isPending, turnLoop } from "./subject.ts";
 

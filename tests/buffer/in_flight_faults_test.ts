@@ -9,7 +9,8 @@ import { test } from "node:test";
 import { assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { type Batch, FileBuffer, NoSpaceError, textCodec } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, segmentName } from "../../src/wal/format.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import { isPending } from "./subject.ts";
 
 const PATH = "/buffer";

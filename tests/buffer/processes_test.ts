@@ -24,7 +24,7 @@ import {
 
 const PROGRAM = "tests/buffer/child.ts";
 /** A program that doesn't end by itself is ended, and the test fails. */
-const MOST_MS = 20_000;
+const MAX_MS = 20_000;
 
 async function withDirectory(body: (path: string) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-processes-"));
@@ -40,7 +40,7 @@ async function run(
   args: readonly string[],
   options: { runtime?: Runtime; permissions?: readonly string[] } = {},
 ): Promise<string[]> {
-  const { code, signal, stdout, stderr } = await runChild(PROGRAM, args, { timeoutMs: MOST_MS, ...options });
+  const { code, signal, stdout, stderr } = await runChild(PROGRAM, args, { timeoutMs: MAX_MS, ...options });
   const where = `${options.runtime?.name ?? "this runtime"}: ${args.join(" ")}`;
   assertEquals([stderr, code, signal], ["", 0, null], where);
   return stdout.trimEnd().split("\n");
@@ -198,7 +198,7 @@ async function runPlainly(
   const switches = runtimeArgs(runtime, permissions)
     .filter((arg) => !["--quiet", "--no-prompt", "--disable-warning=ExperimentalWarning"].includes(arg));
   const program = fileURLToPath(new URL(`../../${PROGRAM}`, import.meta.url));
-  const child = spawn(runtime.command, [...switches, program, ...args], { stdio: "pipe", timeout: MOST_MS });
+  const child = spawn(runtime.command, [...switches, program, ...args], { stdio: "pipe", timeout: MAX_MS });
   child.stdin.end();
   let stdout = "";
   let stderr = "";

@@ -5,21 +5,17 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { type BufferEvent, BufferFullError, FileBuffer, type FileBufferOptions, textCodec } from "../../mod.ts";
+import { StatusFile } from "../../src/buffer/status_file.ts";
+import { type BufferStatus, encodeStatus, readStatus, STATUS_BYTES } from "../../src/buffer/status_format.ts";
 import { fileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import {
-  type BufferStatus,
-  encodeStatus,
-  readStatus,
-  STATUS_BYTES,
-  STATUS_NAME,
-} from "../../src/buffer/status_format.ts";
-import { StatusFile } from "../../src/buffer/status_file.ts";
-import { turnLoop } from "./subject.ts";
-import { passing, PATH } from "./status_tools.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
+import { STATUS_NAME } from "../../src/wal/names.ts";
 import { statusWith } from "../cli/top_tools.ts";
+import { passing, PATH } from "./status_tools.ts";
+import { turnLoop } from "./subject.ts";
 
 const FILE = `${PATH}/${STATUS_NAME}`;
 

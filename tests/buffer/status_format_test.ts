@@ -4,17 +4,17 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import {
   decodeStatus,
   encodeStatus,
   readStatus,
   STATUS_BYTES,
-  STATUS_NAME,
   type StatusProblem,
 } from "../../src/buffer/status_format.ts";
-import { passing, PATH } from "./status_tools.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { STATUS_NAME } from "../../src/wal/names.ts";
 import { statusWith } from "../cli/top_tools.ts";
+import { passing, PATH } from "./status_tools.ts";
 
 const FILE = `${PATH}/${STATUS_NAME}`;
 const SAMPLE = statusWith({ stats: { puts: 12, syncMs: 13.5 } });

@@ -4,8 +4,8 @@
  * The buffer stands on a clock that doesn't move by itself, is closed at the end, and must not leave a timer behind.
  */
 
-import { setImmediate } from "node:timers";
 import { test } from "node:test";
+import { setImmediate } from "node:timers";
 import { assertEquals } from "@std/assert";
 import { type Batch, type BufferEvent, type BufferOptions, type RecordBuffer, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";

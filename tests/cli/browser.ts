@@ -1,10 +1,10 @@
 /**
- * Debian's chromium, driven by playwright-core, for tests and for the picture in the README: no display, no network.
+ * Debian's chromium, driven by playwright-core, for tests and for the picture of `report`: no display, no network.
  */
 
 import { existsSync } from "node:fs";
-import { loadPackage } from "../support/npm_packages.ts";
 import type * as Playwright from "npm:playwright-core@1.65.1";
+import { loadPackage } from "../support/npm_packages.ts";
 
 const VERSION = "1.65.1";
 const CHROMIUM = "/usr/bin/chromium";

@@ -9,9 +9,9 @@ import { bytesCodec, jsonCodec } from "../../src/base/codec.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { encodeSegmentHeader } from "../../src/wal/format.ts";
-import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
 import { hitFrame, hitHeader, makeBase } from "../support/damaged_logs.ts";
 import { copyOf, type Files, headerOf, overwrite, uint32 } from "../support/log_tools.ts";
+import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);
 const { path, bytes } = base;

@@ -6,11 +6,11 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { hitFrame, hitHeader, makeBase } from "../support/damaged_logs.ts";
 import { copyOf, CURSOR_PATH, type Files, HEADER_BYTES } from "../support/log_tools.ts";
+import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);
 const { path, bytes } = base;

@@ -8,14 +8,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
+import { scanLog } from "../../src/maintenance/scan.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { runChild, startChild } from "../support/children.ts";
-import { read, readOnly } from "./reading.ts";
 import { makeBase } from "../support/damaged_logs.ts";
 import { copyOf, DIRECTORY, HEADER_BYTES, seededRandom } from "../support/log_tools.ts";
+import { read, readOnly } from "./reading.ts";
 
 const SEEDS = 6;
 const STEPS = 60;

@@ -9,12 +9,12 @@ import process from "node:process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { VERSION } from "../../src/cli/shared/version.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
+import { VERSION } from "../../src/cli/shared/version.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChild } from "../support/children.ts";
-import { read } from "./reading.ts";
 import { makeBase } from "../support/damaged_logs.ts";
+import { read } from "./reading.ts";
 
 const PROGRAM = "src/cli/main.ts";
 const { name: runtime } = currentRuntime();

@@ -3,14 +3,14 @@
  */
 
 import { Buffer } from "node:buffer";
-import { assertSameBytes, DIRECTORY, snapshot } from "../support/log_tools.ts";
-import { type CommandContext, type Output, OutputClosedError } from "../../src/cli/shared/command.ts";
-import { main } from "../../src/cli/main.ts";
 import type { Clock } from "../../src/base/clock.ts";
-import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
+import { main } from "../../src/cli/main.ts";
+import { type CommandContext, type Output, OutputClosedError } from "../../src/cli/shared/command.ts";
+import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { assertSameBytes, DIRECTORY, snapshot } from "../support/log_tools.ts";
 
 /** What a command has left behind. */
 export interface Reading {

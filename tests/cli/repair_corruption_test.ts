@@ -5,9 +5,8 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import type { OnDamage } from "../../src/wal/recovery/damage.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { runCli } from "./tools.ts";
+import type { OnDamage } from "../../src/wal/recovery/damage.ts";
 import {
   type Base,
   blocks,
@@ -20,6 +19,7 @@ import {
   wholeFiles,
 } from "../faults/corruption/cases.ts";
 import { copyOf, DIRECTORY, type LogRecord, openLog } from "../support/log_tools.ts";
+import { runCli } from "./tools.ts";
 
 /** Seeds that found something: what two losses hide of each other, places in files that had moved, dropped records. */
 const FOUND = [8, 65, 101, 145, 173, 201];

@@ -8,8 +8,6 @@ import { crc32 } from "node:zlib";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import { readOnly } from "./reading.ts";
-import { runCli, runUntil } from "./tools.ts";
 import { type Base, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
 import { InstrumentedDisk, trackHandles } from "../support/instrumented_disk.ts";
 import {
@@ -38,6 +36,8 @@ import {
   texts,
   zeroRange,
 } from "../support/log_tools.ts";
+import { readOnly } from "./reading.ts";
+import { runCli, runUntil } from "./tools.ts";
 
 interface Case {
   readonly name: string;

@@ -1,18 +1,20 @@
 /**
- * Logs for the tests of `report` and for its picture: a healthy one, one that has everything in it, and made-up items of a
+ * Logs for the tests of `report` and for its snapshot: a healthy one, one that has everything in it, and made-up items of a
  * scan for those that no test could write.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { ReportData } from "../../src/cli/report/data.ts";
-import { ReportTally } from "../../src/cli/report/collector.ts";
-import { type DirectoryPicture, readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { ReportCollector } from "../../src/cli/report/collector.ts";
+import type { ReportData } from "../../src/cli/report/data.ts";
+import { scanLog } from "../../src/maintenance/scan.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { type DirectorySnapshot, readDirectory } from "../../src/maintenance/snapshot.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { segmentName } from "../../src/wal/format.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import {
   bytesOf,
   concat,
@@ -113,14 +115,14 @@ export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
 
 /** The data of a report on a log in memory. */
 export function reportDataOf(fileSystem: MemoryFileSystem, now: number = NOW): ReportData {
-  const picture = readDirectory(fileSystem, DIRECTORY);
-  const tally = new ReportTally(picture);
-  for (const item of scanLog(fileSystem, DIRECTORY, { picture })) tally.add(item);
-  return tally.finish(now);
+  const snapshot = readDirectory(fileSystem, DIRECTORY);
+  const collector = new ReportCollector(snapshot);
+  for (const item of scanLog(fileSystem, DIRECTORY, { snapshot })) collector.add(item);
+  return collector.finish(now);
 }
 
 /** An empty directory. */
-const PICTURE: DirectoryPicture = {
+const PICTURE: DirectorySnapshot = {
   path: DIRECTORY,
   isSingleFile: false,
   uuid: headerOf().uuid,
@@ -132,10 +134,10 @@ const PICTURE: DirectoryPicture = {
 };
 
 /** The data of a report on made-up items. */
-export function tallied(items: Iterable<ScanItem>, picture: Partial<DirectoryPicture> = {}): ReportData {
-  const tally = new ReportTally({ ...PICTURE, ...picture });
-  for (const item of items) tally.add(item);
-  return tally.finish(NOW);
+export function tallied(items: Iterable<ScanItem>, snapshot: Partial<DirectorySnapshot> = {}): ReportData {
+  const collector = new ReportCollector({ ...PICTURE, ...snapshot });
+  for (const item of items) collector.add(item);
+  return collector.finish(NOW);
 }
 
 /** A segment begins. */

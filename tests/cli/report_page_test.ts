@@ -5,17 +5,17 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { MAX_REGIONS } from "../../src/cli/report/collector.ts";
 import type { Stretch } from "../../src/cli/report/data.ts";
 import { MAX_BINS } from "../../src/cli/report/histograms.ts";
 import { layOut, MIN_WIDTH, niceCeiling } from "../../src/cli/report/layout.ts";
 import { renderReport } from "../../src/cli/report/page.ts";
 import { MAX_ROWS, MAX_STRETCHES, ReportRows } from "../../src/cli/report/rows.ts";
-import { MAX_REGIONS } from "../../src/cli/report/collector.ts";
 import { escapeHtml } from "../../src/cli/report/words.ts";
-import type { ScanItem } from "../../src/maintenance/scan.ts";
-import { segmentName } from "../../src/wal/format.ts";
-import { damagedLog, frames, NOW, PAGE_BYTES, reportDataOf, segment, tallied, textOf } from "./report_logs.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import { seededRandom } from "../support/log_tools.ts";
+import { damagedLog, frames, NOW, PAGE_BYTES, reportDataOf, segment, tallied, textOf } from "./report_logs.ts";
 
 // ------------------------------------------------------------------------------------------------------------- bounds
 

@@ -1,5 +1,5 @@
 /**
- * Takes the picture of `report` in the README: `deno task picture:report`. A log that has everything in it, and the tip
+ * Takes the picture of `report` in `examples/README.md`: `deno task picture:report`. A log that has everything in it, and the tip
  * of one stretch. Needs chromium, as the test in a browser does.
  *
  * `--dark` and `--width N` take another one, for whoever works on the page; `--out FILE` says where to.

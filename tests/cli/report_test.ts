@@ -8,28 +8,17 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path/join";
-import { type CommandContext, EXIT_OK, EXIT_UNSOUND, UsageError } from "../../src/cli/shared/command.ts";
 import { reportCommand } from "../../src/cli/report.ts";
 import { renderReport } from "../../src/cli/report/page.ts";
 import { recoverySteps } from "../../src/cli/report/recovery_steps.ts";
-import { NoBufferError, type ScanItem } from "../../src/maintenance/scan.ts";
+import { type CommandContext, EXIT_OK, EXIT_UNSOUND, UsageError } from "../../src/cli/shared/command.ts";
 import { verifyCommand } from "../../src/cli/verify.ts";
 import { FileSystemError, PermissionError, UnsupportedVersionError } from "../../src/errors/mod.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { NoBufferError } from "../../src/maintenance/snapshot.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { segmentName } from "../../src/wal/format.ts";
-import { readUnchanged } from "./reading.ts";
-import {
-  damagedLog,
-  frames,
-  healthyLog,
-  NOW,
-  PAGE_BYTES,
-  reportDataOf as dataOf,
-  segment,
-  tallied,
-  textOf,
-} from "./report_logs.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import { hitFrame } from "../support/damaged_logs.ts";
 import {
   assertSameBytes,
@@ -44,6 +33,18 @@ import {
   snapshot,
   uint32,
 } from "../support/log_tools.ts";
+import { readUnchanged } from "./reading.ts";
+import {
+  damagedLog,
+  frames,
+  healthyLog,
+  NOW,
+  PAGE_BYTES,
+  reportDataOf as dataOf,
+  segment,
+  tallied,
+  textOf,
+} from "./report_logs.ts";
 
 /** What a command works with; what it prints goes to `chunks`. */
 function contextOf(fileSystem: MemoryFileSystem, chunks: string[] = []): CommandContext {

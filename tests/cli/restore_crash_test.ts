@@ -6,9 +6,9 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { interruptedCase, restoreJson, runCli, runUntil } from "./tools.ts";
 import { SMALL } from "../support/damaged_logs.ts";
 import { copyOf, DIRECTORY, drain } from "../support/log_tools.ts";
+import { interruptedCase, restoreJson, runCli, runUntil } from "./tools.ts";
 
 /** What a program does with the buffer in between. */
 type Between = (log: MemoryFileSystem) => Promise<string[]>;

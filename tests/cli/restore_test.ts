@@ -10,11 +10,10 @@ import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { bytesCodec, jsonCodec, textCodec } from "../../src/base/codec.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/wal/format.ts";
 import { runChild } from "../support/children.ts";
-import { interruptedCase, repair, restoreJson, runCli, type Said, valuesIn } from "./tools.ts";
 import { frameBytes, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
 import {
   assertSameBytes,
@@ -37,6 +36,7 @@ import {
   texts,
   zeroRange,
 } from "../support/log_tools.ts";
+import { interruptedCase, repair, restoreJson, runCli, type Said, valuesIn } from "./tools.ts";
 
 async function valuesOf(fileSystem: MemoryFileSystem): Promise<string[]> {
   return (await drain(fileSystem, { ...SMALL, onDamage: "fail" })).records.map(({ value }) => value);

@@ -4,12 +4,11 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { UsageError } from "../../src/cli/shared/command.ts";
-import { Intake, type IntakeOptions } from "../../src/cli/ship/line_ingester.ts";
-import { judgeLine, lineCodec } from "../../src/cli/ship/line_formats.ts";
-import { LineSplitter } from "../../src/cli/ship/line_splitter.ts";
+import { ShipError, UsageError } from "../../src/cli/shared/command.ts";
 import { parseBytes, parseCount, parseDuration } from "../../src/cli/shared/quantities.ts";
-import { ShipError } from "../../src/cli/ship/ship_error.ts";
+import { checkLine, lineCodec } from "../../src/cli/ship/line_formats.ts";
+import { LineIngester, type LineIngesterDeps } from "../../src/cli/ship/line_ingester.ts";
+import { LineSplitter } from "../../src/cli/ship/line_splitter.ts";
 import { seededRandom } from "../support/log_tools.ts";
 import { bytesOf, Feed, inputOf, ship } from "./ship_tools.ts";
 
@@ -86,10 +85,10 @@ const JSON_LINES: readonly { readonly line: string; readonly verdict: RegExp }[]
 ];
 
 for (const { line, verdict } of JSON_LINES) {
-  test(`judgeLine() of NDJSON says ${verdict.source} for ${JSON.stringify(line)}`, () => {
-    const found = judgeLine("ndjson", fromLatin1(line));
+  test(`checkLine() of NDJSON says ${verdict.source} for ${JSON.stringify(line)}`, () => {
+    const found = checkLine("ndjson", fromLatin1(line));
     assertMatch(typeof found === "string" ? found : found.reason, verdict);
-    assertEquals(judgeLine("lines", fromLatin1(line)), "record");
+    assertEquals(checkLine("lines", fromLatin1(line)), "record");
   });
 }
 
@@ -105,14 +104,14 @@ interface Taken {
   readonly units: string[][];
   readonly skipped: [number, string][];
   readonly left: number[];
-  readonly intake: Intake;
+  readonly intake: LineIngester;
 }
 
-function newIntake(options: Partial<IntakeOptions> = {}): Taken {
+function newIntake(options: Partial<LineIngesterDeps> = {}): Taken {
   const units: string[][] = [];
   const skipped: [number, string][] = [];
   const left: number[] = [];
-  const intake = new Intake({
+  const intake = new LineIngester({
     format: "lines",
     onBadLine: "fail",
     lastLine: "put",
@@ -129,14 +128,14 @@ function newIntake(options: Partial<IntakeOptions> = {}): Taken {
 
 const NEVER = new AbortController().signal;
 
-test("Intake puts the lines of a chunk together, in units that the backlog has room for", async () => {
+test("LineIngester puts the lines of a chunk together, in units that the backlog has room for", async () => {
   const { units, intake } = newIntake({ maxBacklogBytes: 40 });
   await intake.run(inputOf("a\nb\nc", "c\n", "0123456789\n0\n", "x".repeat(30) + "\ny\n"), NEVER);
   assertEquals(units, [["a", "b"], ["cc"], ["0123456789"], ["0"], ["x".repeat(30)], ["y"]]);
   assertEquals(intake.counts, { lines: 7, records: 7, resumed: 0, blank: 0, bad: 0 });
 });
 
-test("Intake asks for no chunk before the lines of the one before are persisted", async () => {
+test("LineIngester asks for no chunk before the lines of the one before are persisted", async () => {
   const feed = new Feed().push("a\nb\n").push("c\n").end();
   let persist: () => void = () => {};
   const put = () => new Promise<void>((resolve) => persist = resolve);
@@ -149,7 +148,7 @@ test("Intake asks for no chunk before the lines of the one before are persisted"
   await running;
 });
 
-test("Intake stops at a bad line: what is before it is put, what is behind it isn't", async () => {
+test("LineIngester stops at a bad line: what is before it is put, what is behind it isn't", async () => {
   const { units, intake } = newIntake({ format: "ndjson" });
   const feed = inputOf('1\n\n{"a":1}\noops\n2\n', "3\n");
   const error = await assertRejects(() => intake.run(feed, NEVER), ShipError);
@@ -159,7 +158,7 @@ test("Intake stops at a bad line: what is before it is put, what is behind it is
   assert(feed.isLeft, "the writer doesn't learn of it");
 });
 
-test("Intake skips bad lines if it is told to, and says which and why", async () => {
+test("LineIngester skips bad lines if it is told to, and says which and why", async () => {
   const { units, skipped, intake } = newIntake({ format: "ndjson", onBadLine: "skip", maxLineBytes: 5 });
   await intake.run(inputOf("1\noops\n2\n123456\n3"), NEVER);
   assertEquals(units, [["1"], ["2"], ["3"]]);
@@ -168,7 +167,7 @@ test("Intake skips bad lines if it is told to, and says which and why", async ()
   assertEquals(intake.counts, { lines: 5, records: 3, resumed: 0, blank: 0, bad: 2 });
 });
 
-test("Intake goes on behind the records that are in the log, whatever lines are between them", async () => {
+test("LineIngester goes on behind the records that are in the log, whatever lines are between them", async () => {
   const input = "1\n\noops\n2\n3\n\n4\n5\n";
   for (let skipRecords = 0; skipRecords <= 5; skipRecords++) {
     const { units, intake } = newIntake({ format: "ndjson", onBadLine: "skip", skipRecords });
@@ -178,7 +177,7 @@ test("Intake goes on behind the records that are in the log, whatever lines are 
   }
 });
 
-test("Intake leaves a last line that has no end if it is told to, and says which", async () => {
+test("LineIngester leaves a last line that has no end if it is told to, and says which", async () => {
   for (const [input, units, left] of [["a\nb", ["a"], [2]], ["a\nb\n", ["a", "b"], []], ["", [], []]] as const) {
     const taken = newIntake({ lastLine: "leave" });
     await taken.intake.run(inputOf(input), NEVER);
@@ -187,7 +186,7 @@ test("Intake leaves a last line that has no end if it is told to, and says which
   }
 });
 
-test("Intake refuses to go on with an input that has less than the log", async () => {
+test("LineIngester refuses to go on with an input that has less than the log", async () => {
   const { intake } = newIntake({ skipRecords: 3 });
   const error = await assertRejects(() => intake.run(inputOf("1\n2\n"), NEVER), ShipError);
   assertEquals(
@@ -196,7 +195,7 @@ test("Intake refuses to go on with an input that has less than the log", async (
   );
 });
 
-test("Intake ends when it is told to, though a read is under way, and leaves half a line where it is", async () => {
+test("LineIngester ends when it is told to, though a read is under way, and leaves half a line where it is", async () => {
   const { units, intake } = newIntake();
   const feed = new Feed().push("whole\nhal");
   const stop = new AbortController();
@@ -207,7 +206,7 @@ test("Intake ends when it is told to, though a read is under way, and leaves hal
   assertEquals([units, feed.isLeft], [[["whole"]], true]);
 });
 
-test("Intake says that the input can't be read", async () => {
+test("LineIngester says that the input can't be read", async () => {
   const running = newIntake().intake.run(new Feed().push("a\n").fail(new Error("EIO")), NEVER);
   await assertRejects(() => running, ShipError, "Cannot read standard input: EIO");
 });

@@ -11,11 +11,11 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
-import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { outputTo } from "../../src/cli/shared/terminal.ts";
+import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
-import { turn, watch } from "../support/instrumented_disk.ts";
 import { drain } from "../buffer/subject.ts";
+import { turn, watch } from "../support/instrumented_disk.ts";
 import { delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
 
 /** What is left in the buffer at `/wal`. */

@@ -4,12 +4,12 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type CommandContext, type Output, OutputClosedError } from "../../src/cli/shared/command.ts";
 import { main } from "../../src/cli/main.ts";
-import type { ShipSummary } from "../../src/cli/ship/output.ts";
+import { type CommandContext, type Output, OutputClosedError } from "../../src/cli/shared/command.ts";
 import { InterruptedError } from "../../src/cli/shared/terminal.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { ShipSummary } from "../../src/cli/ship/output.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { turnLoop } from "../buffer/subject.ts";
 
 const encoder = new TextEncoder();

@@ -61,7 +61,7 @@ type Event = Readonly<Record<string, unknown>>;
 
 const FILE_SLICE_BYTES = 2 ** 20;
 /** Between the last byte in the pipe and the kill. */
-const MOST_DELAY_MS = 30;
+const MAX_DELAY_MS = 30;
 
 /** Does it once, in a temporary directory; throws when something isn't as it must be. */
 export async function tortureShip(options: ShipTorture): Promise<ShipTortureReport> {
@@ -180,7 +180,7 @@ class Life {
     await this.#feed(this.#resumes ? 0 : from, until);
     if (until < source.bytes.length) {
       // What is in the pipe is read, put and delivered meanwhile, or a part of it.
-      await sleep(random(MOST_DELAY_MS));
+      await sleep(random(MAX_DELAY_MS));
       this.#child.kill("SIGKILL");
     }
     await this.#closed;

@@ -4,15 +4,15 @@
  */
 
 import { assertEquals } from "@std/assert";
+import type { Clock } from "../../src/base/clock.ts";
 import { main } from "../../src/cli/main.ts";
 import type { Output } from "../../src/cli/shared/command.ts";
-import type { Clock } from "../../src/base/clock.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { readOnly } from "./reading.ts";
+import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { hitHeader, makeBase } from "../support/damaged_logs.ts";
 import { copyOf, DIRECTORY, type MadeLog } from "../support/log_tools.ts";
+import { readOnly } from "./reading.ts";
 
 /** What came of a command line. */
 export interface CliResult {

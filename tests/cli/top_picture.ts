@@ -1,5 +1,5 @@
 /**
- * Draws the picture of `top` for the README: has a program put records for half a minute, its target away in between,
+ * Draws the picture of `top` for `examples/README.md`: has a program put records for half a minute, its target away in between,
  * watches it with the real command, and turns the last screen, escape sequences and all, into an SVG.
  *
  * Usage: `top_picture.ts FILE.svg`. Blocks and bars become rectangles and each piece of text is set to its cells, so that
@@ -12,9 +12,9 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "@std/path/join";
 import { FileBuffer } from "../../mod.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import type { Output } from "../../src/cli/shared/command.ts";
 import { topCommand } from "../../src/cli/top.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import { startChild } from "../support/children.ts";
 import { visible } from "./top_tools.ts";

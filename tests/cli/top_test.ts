@@ -21,10 +21,10 @@ import {
 import { topCommand } from "../../src/cli/top.ts";
 import type { TopView } from "../../src/cli/top/view.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { currentRuntime, runChild, runtimeArgs, startChild } from "../support/children.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { turnLoop } from "../buffer/subject.ts";
+import { currentRuntime, runChild, runtimeArgs, startChild } from "../support/children.ts";
 import { visible } from "./top_tools.ts";
 
 const PATH = "/data/buffer";

@@ -5,10 +5,11 @@
 
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { fileSystemError } from "../../src/errors/mod.ts";
-import { TopWatch } from "../../src/cli/top/view.ts";
 import type { BufferStatus, StatusReading } from "../../src/buffer/status_format.ts";
-import type { CursorState, SegmentHeader } from "../../src/wal/format.ts";
+import { TopWatch } from "../../src/cli/top/view.ts";
+import { fileSystemError } from "../../src/errors/mod.ts";
+import type { SegmentHeader } from "../../src/wal/format.ts";
+import type { CursorState } from "../../src/wal/position.ts";
 import { NOW, readingOf, statusWith } from "./top_tools.ts";
 
 /** A status so many ms after NOW: records and bytes put and committed so far, bytes of backlog, records dropped. */

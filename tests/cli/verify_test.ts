@@ -5,7 +5,6 @@
 
 import { test } from "node:test";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { linesOf, type ReadingOptions, readUnchanged } from "./reading.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
 import {
   copyOf,
@@ -18,6 +17,7 @@ import {
   segmentPath,
   uint32,
 } from "../support/log_tools.ts";
+import { linesOf, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);
 const foreign = await makeForeign();

@@ -12,12 +12,11 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import process from "node:process";
-import { join } from "@std/path/join";
-
-import type * as jetstream from "@nats-io/jetstream";
-import type * as nats from "@nats-io/transport-node";
 import type postgres from "postgres";
 import type * as redis from "redis";
+import type * as jetstream from "@nats-io/jetstream";
+import type * as nats from "@nats-io/transport-node";
+import { join } from "@std/path/join";
 
 const packageUrl = new URL("./clients.json", import.meta.url);
 /** Says where Bun and Node find the clients. */

@@ -13,10 +13,10 @@
 
 import process from "node:process";
 import { FileBuffer, Producer, type Send } from "../../mod.ts";
+import type { SinkResult } from "../../src/sinks/nats.ts";
 import { seededRandom } from "../support/log_tools.ts";
 import { say, turn } from "../support/say.ts";
 import { connectTo, type Target, type TargetName } from "./targets.ts";
-import type { SinkResult } from "../../src/sinks/nats.ts";
 
 /** Says what is sent. */
 function spoken(send: Send<string>): Send<string> {

@@ -4,12 +4,12 @@
  * Whoever sends knows nothing of the engine; whoever reads gets the records in the order in which the target has them.
  */
 
+import type postgres from "postgres";
 import type { Send } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
 import { loadJetStream, loadNats, loadPostgres, loadRedis } from "./clients.ts";
-import type postgres from "postgres";
 import type { Engine } from "./servers.ts";
 
 /** An engine and, for PostgreSQL, the way it is written to. */

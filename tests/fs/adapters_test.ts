@@ -12,8 +12,8 @@ import { join } from "@std/path/join";
 import { NoSpaceError, PermissionError } from "../../src/errors/mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { nodeFileSystem } from "../../src/fs/node.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { currentRuntime, runChild } from "../support/children.ts";
 import { assertErrno, bytesOf, contentOf, fileSystemConformance, type Subject } from "./conformance.ts";
 

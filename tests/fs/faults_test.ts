@@ -14,8 +14,8 @@ import { join } from "@std/path/join";
 import type { FileSystemError } from "../../src/errors/mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import type { FileHandle } from "../../src/fs/file_system.ts";
-import { assertErrno, bytesOf, contentOf } from "./conformance.ts";
 import { currentRuntime } from "../support/children.ts";
+import { assertErrno, bytesOf, contentOf } from "./conformance.ts";
 
 // deno-lint-ignore no-explicit-any
 type Call = (...args: any[]) => any;

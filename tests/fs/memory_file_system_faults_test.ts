@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { NoSpaceError } from "../../src/errors/mod.ts";
 import type { FileHandle } from "../../src/fs/file_system.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/memory_file_system.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { assertErrno, assertRejectsErrno, bytesOf, contentOf } from "./conformance.ts";
 import { logText, outcomes, textOf, withLog } from "./memory_outcomes.ts";
 

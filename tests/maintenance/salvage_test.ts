@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { solveSalt, soundFrames } from "../../src/maintenance/salvage.ts";
+import { findSoundFrames, solveSalt } from "../../src/maintenance/salvage.ts";
 import {
   bytesOf,
   concat,
@@ -29,9 +29,9 @@ const [A, B, C, D] = frames;
 const ALL = concat(...frames);
 
 const sequencesIn = (bytes: Uint8Array, seal = SEAL): number[] =>
-  soundFrames(bytes, seal).map(({ firstSequence }) => firstSequence);
+  findSoundFrames(bytes, seal).map(({ firstSequence }) => firstSequence);
 
-test("soundFrames() finds frames between bad bytes, in any order", () => {
+test("findSoundFrames() finds frames between bad bytes, in any order", () => {
   assertEquals(sequencesIn(ALL), [7, 9, 10, 13]);
   assertEquals(sequencesIn(concat(garbage(50, 1), A, garbage(3, 2), D, B)), [7, 13, 9]);
   assertEquals(sequencesIn(flipBit(ALL, A.length + 30)), [7, 10, 13]);
@@ -41,14 +41,14 @@ test("soundFrames() finds frames between bad bytes, in any order", () => {
   assertEquals(sequencesIn(new Uint8Array(1000)), []);
 });
 
-test("soundFrames() takes no frame out of a sound payload", () => {
+test("findSoundFrames() takes no frame out of a sound payload", () => {
   assertEquals(sequencesIn(concat(A, frameOf({ sequence: 9, payloads: [ALL], salt: SALT }), B)), [7, 9, 9]);
 });
 
-test("soundFrames() knows which putMany is whole", () => {
+test("findSoundFrames() knows which putMany is whole", () => {
   const part = (sequence: number, flags: number) => frameOf({ sequence, payloads: ["x"], salt: SALT, flags });
   const [one, two, three] = [part(1, CONTINUES), part(2, CONTINUES | CONTINUED), part(3, CONTINUED)];
-  const wholes = (...parts: Uint8Array[]) => soundFrames(concat(...parts), SEAL).map(({ isWhole }) => isWhole);
+  const wholes = (...parts: Uint8Array[]) => findSoundFrames(concat(...parts), SEAL).map(({ isWhole }) => isWhole);
   assertEquals(wholes(one, two, three), [true, true, true]);
   assertEquals(wholes(one, two), [false, false]);
   assertEquals(wholes(two, three), [false, false]);

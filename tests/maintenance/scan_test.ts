@@ -5,11 +5,12 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import type { SequenceRange } from "../../src/base/sequences.ts";
 import { UnsupportedVersionError } from "../../src/errors/mod.ts";
-import { readDirectory, type ScanItem, scanLog } from "../../src/maintenance/scan.ts";
+import { scanLog } from "../../src/maintenance/scan.ts";
+import type { ScanItem } from "../../src/maintenance/scan_items.ts";
+import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import type { SequenceRange } from "../../src/wal/recovery/damage.ts";
-import { currentRuntime } from "../support/children.ts";
 import { readOnly } from "../cli/reading.ts";
 import {
   blocks,
@@ -23,6 +24,7 @@ import {
   samples,
   wholeFiles,
 } from "../faults/corruption/cases.ts";
+import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
 import {
   concat,
@@ -344,17 +346,17 @@ test("scanLog() says nothing of damage before and behind what is asked for", () 
 });
 
 test("readDirectory() sees the small files and the names", () => {
-  const picture = readDirectory(readOnly(base.fileSystem), DIRECTORY);
-  assertEquals(picture.segments.map(({ firstSequence, bytes }) => [firstSequence, bytes]), [
+  const snapshot = readDirectory(readOnly(base.fileSystem), DIRECTORY);
+  assertEquals(snapshot.segments.map(({ firstSequence, bytes }) => [firstSequence, bytes]), [
     [6, 380],
     [11, 388],
     [16, 385],
     [21, 337],
   ]);
-  assertEquals(picture.cursorState, "ok");
-  assertEquals(picture.cursor?.committed.nextSequence, 6);
-  assertEquals(picture.owner?.runtime, "memory");
-  assertEquals(picture.uuid, picture.cursor?.uuid);
+  assertEquals(snapshot.cursorState, "ok");
+  assertEquals(snapshot.cursor?.committed.nextSequence, 6);
+  assertEquals(snapshot.owner?.runtime, "memory");
+  assertEquals(snapshot.uuid, snapshot.cursor?.uuid);
   const states = [undefined, new Uint8Array(8704), foreign.cursor].map((cursor) =>
     readDirectory(copyOf(base.fileSystem, { [CURSOR_PATH]: cursor }), DIRECTORY).cursorState
   );

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { DeliveryError, NoSpaceError } from "../../src/errors/mod.ts";
-import { type FailedAttempt, Failures } from "../../src/metrics/error_type.ts";
+import { ErrorTypeCounter, type FailedAttempt } from "../../src/metrics/error_type.ts";
 
 /** What decides on the reason. */
 type Failure = Pick<FailedAttempt, "error"> & Partial<Pick<FailedAttempt, "isTimeout" | "isAbandoned">>;
@@ -45,8 +45,8 @@ const REASONS: readonly (readonly [string, Failure])[] = [
 ];
 
 for (const [type, failure] of REASONS) {
-  test(`Failures.count() calls it ${type}: ${describe(failure)}`, () => {
-    const failures = new Failures();
+  test(`ErrorTypeCounter.count() calls it ${type}: ${describe(failure)}`, () => {
+    const failures = new ErrorTypeCounter();
     assertEquals(failures.count(failed(failure)), type);
     assertEquals(failures.count(failed(failure)), type);
     assertEquals([...failures.counts], [[type, 2]]);
@@ -60,7 +60,7 @@ function describe({ error, isTimeout, isAbandoned }: Failure): string {
 }
 
 test("Failures.count() knows 20 reasons, whatever a target says, and others", () => {
-  const failures = new Failures();
+  const failures = new ErrorTypeCounter();
   const types = Array.from({ length: 1_000 }, (_, n) => failures.count(failed({ error: coded(`E${n}`) })));
   assertEquals(types.slice(18, 22), ["E18", "E19", "_OTHER", "_OTHER"]);
   assertEquals(failures.count(failed({ error: coded("E0") })), "E0");

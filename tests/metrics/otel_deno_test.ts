@@ -9,8 +9,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assertEquals } from "@std/assert";
 import { currentRuntime, runtimeArgs } from "../support/children.ts";
-import { isSteady, ORDERS, SHIPPING, SHIPPING_ATTEMPTS } from "./tools.ts";
 import { OtlpServer } from "./otlp_server.ts";
+import { isSteady, ORDERS, SHIPPING, SHIPPING_ATTEMPTS } from "./tools.ts";
 
 const ON_DENO = { timeout: 60_000, skip: currentRuntime().name !== "deno" };
 

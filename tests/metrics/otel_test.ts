@@ -4,13 +4,13 @@
 
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import type { BufferEvent, BufferStats } from "../../src/buffer/record_buffer.ts";
-import { BufferFailedError, NoSpaceError } from "../../src/errors/mod.ts";
+import type { BufferEvent, BufferStats } from "../../src/buffer/events.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
+import { BufferFailedError, NoSpaceError } from "../../src/errors/mod.ts";
 import { BUFFER_METRICS, PRODUCER_METRICS } from "../../src/metrics/definitions.ts";
 import { instrument, type InstrumentOptions } from "../../src/metrics/otel.ts";
-import { Producer } from "../../src/producer/producer.ts";
 import type { ProducerEvent, ProducerStats } from "../../src/producer/events.ts";
+import { Producer } from "../../src/producer/producer.ts";
 import { FakeMeter, isSteady, makeShipping, openOrders, ORDERS, SHIPPING, useOrders, useShipping } from "./tools.ts";
 
 const bare = await MemoryBuffer.open<string>();

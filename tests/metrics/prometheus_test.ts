@@ -7,11 +7,11 @@ import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { textCodec } from "../../src/base/codec.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
-import { Producer } from "../../src/producer/producer.ts";
 import { PROMETHEUS_CONTENT_TYPE, type PrometheusSource, prometheusText } from "../../src/metrics/prometheus.ts";
+import { Producer } from "../../src/producer/producer.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 
 async function statsOfBuffer(): Promise<PrometheusSource["stats"]> {
   const buffer = await MemoryBuffer.open<string>({ codec: textCodec() });

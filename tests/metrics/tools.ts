@@ -4,13 +4,13 @@
  */
 
 import { textCodec } from "../../src/base/codec.ts";
-import type { DeadLetter } from "../../src/producer/dead_letters.ts";
-import { DeliveryError } from "../../src/errors/mod.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
+import { DeliveryError } from "../../src/errors/mod.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../../src/metrics/otel.ts";
+import type { DeadLetter } from "../../src/producer/dead_letters.ts";
 import { Producer } from "../../src/producer/producer.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 
 /** A value as one line: `name{key=value} number`, so that a list of them is compared, and read. */
 export function lineOf(name: string, attributes: Readonly<Record<string, unknown>>, value: number): string {

@@ -1,12 +1,13 @@
 /**
  * The examples of the documentation: where they are, and what is wrong with them.
  *
- * An example is a block of TypeScript in a doc comment or in the README. Those of doc comments are held to a rule: each
+ * An example is a block of TypeScript in a doc comment or in a page of Markdown. Those of doc comments are held to a rule: each
  * exported symbol has one, with a title, and each asserts something, because one that asserts nothing shows nothing, and
  * stays green when it has become wrong. `run.ts` runs them all, `docs.ts` checks the rule.
  */
 
 import { readdirSync } from "node:fs";
+import { pageFiles } from "./pages.ts";
 
 /** A block of TypeScript that is to be run. */
 export interface Example {
@@ -40,13 +41,13 @@ export interface DocOutput {
   >;
 }
 
-/** The files that have examples, the README and all that is published: paths below `root`, which ends with a slash. */
+/** The files that have examples, all pages and all that is published: paths below `root`, which ends with a slash. */
 export function documentedFiles(root: string): string[] {
   const sources = readdirSync(`${root}src`, { recursive: true, encoding: "utf8" })
     .map((path) => `src/${path.replaceAll("\\", "/")}`)
     .filter((path) => path.endsWith(".ts"))
     .sort();
-  return ["README.md", "mod.ts", ...sources];
+  return [...pageFiles(root), "mod.ts", ...sources];
 }
 
 const FENCE = /^[ \t]*```(\S*)([^\n]*)\n([^]*?)^[ \t]*```[ \t]*$/gm;
@@ -68,7 +69,7 @@ export function examplesOf(file: string, text: string): Example[] {
 }
 
 /** Doc comments without the stars. */
-function docCommentsOf(text: string): { text: string; index: number }[] {
+export function docCommentsOf(text: string): { text: string; index: number }[] {
   return Array.from(text.matchAll(/\/\*\*[^]*?\*\//g), (match) => ({
     text: match[0].replace(/^\/\*\*/, "").replace(/\*\/$/, "").replace(/^[ \t]*\* ?/gm, ""),
     index: match.index,

@@ -2,10 +2,10 @@
  * The rule for examples of the documentation: what breaks it is found. `tests/packaging/docs.ts` holds the documentation to it.
  */
 
-import { test } from "node:test";
-import { assertEquals, assertGreater } from "@std/assert";
 import { readFileSync } from "node:fs";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { assertEquals, assertGreater } from "@std/assert";
 import {
   type DocDeclaration,
   documentationFaults,
@@ -106,12 +106,13 @@ test("a tag is found that deno doc leaves out", () => {
   assertEquals(documentationFaults({ nodes }), ["@default 5: is left out"]);
 });
 
-test("the README and the sources are looked at", () => {
+test("the pages and the sources are looked at", () => {
   const root = fileURLToPath(new URL("../../", import.meta.url));
   const counts = new Map(
     documentedFiles(root).map((file) => [file, examplesOf(file, readFileSync(root + file, "utf8")).length]),
   );
-  for (const file of ["README.md", "mod.ts", "src/buffer/record_buffer.ts", "src/sinks/file.ts"]) {
+  const pages = ["README.md", "src/sinks/README.md", "examples/README.md"];
+  for (const file of [...pages, "mod.ts", "src/buffer/record_buffer.ts", "src/sinks/file.ts"]) {
     assertGreater(counts.get(file), 0);
   }
 });

@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type ChildOptions, type ChildResult, runChild } from "../support/children.ts";
 import { tortureNdjson } from "../sinks/ndjson_torture.ts";
+import { type ChildOptions, type ChildResult, runChild } from "../support/children.ts";
 
 /** For tests that start many processes: Bun's own limit is five seconds. */
 const SLOW = { timeout: 120_000 };

@@ -1,98 +1,31 @@
 /**
- * The layers of `src/`: a file imports only from lines above its own, and only the adapters touch a runtime.
+ * The doors between the rooms of `src/`: a room imports only from the rooms in its row, and only the adapters touch a
+ * runtime.
  *
- * LINES is that order. A new source file needs a place in it.
+ * A room is a folder, or single files of one. Rows are read from the top: a file belongs to the first row that names it.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 
-/** Top to bottom; files of one line don't know each other. `*` stands for every file of a directory. */
-const LINES: readonly string[] = [
-  "errors/base  base/runtime",
-  "errors/buffer_errors  errors/file_errors  errors/delivery_errors",
-  "errors/mod",
-  "base/abort_calls  producer/answers  base/clock  base/crc32  base/event_loop  base/serial_queue  base/waiting_line  base/listeners",
-  "testing/manual_clock  base/crc32_seed",
-  "base/codec",
-  "fs/file_system",
-  "fs/close",
-  "fs/file_helpers",
-  "fs/overwrites_in_place  fs/sqlite_lock  testing/memory_disk",
-  "testing/memory_process",
-  "fs/deno  fs/node  testing/memory_file_system",
-  "fs/bun",
-  "fs/detect",
-  "wal/encoding  wal/position",
-  "wal/format",
-  "wal/unreadable_segment",
-  "wal/segment_files",
-  "wal/ordered_segments",
-  "wal/disk_usage",
-  "wal/recovery/first_look  wal/writer/frame_builder",
-  "wal/segment_reader",
-  "wal/recovery/cursor_places",
-  "wal/segment_writer",
-  "wal/cursor",
-  "wal/owner_file",
-  "wal/lock",
-  "wal/ownership",
-  "wal/recovery/damage",
-  "wal/recovery/known_losses",
-  "wal/recovery/segment_scan",
-  "wal/recovery/lost_sequences  wal/recovery/quarantine  wal/recovery/reported_regions",
-  "wal/recovery/unproven_losses  wal/recovery/cut_tail",
-  "wal/recovery/recovery",
-  "wal/reserve",
-  "wal/reserving_file_system",
-  "wal/writer/segment_list  wal/reader/log_view  wal/reader/skipped_regions",
-  "wal/reader/batch_builder",
-  "wal/writer/commits  wal/writer/sync_queue",
-  "wal/reader/log_reader  wal/writer/rotation  wal/writer/put_group",
-  "wal/writer/log",
-  "buffer/batch_limits  buffer/events",
-  "buffer/options",
-  "buffer/record_buffer",
-  "buffer/resolved_options  buffer/status_format",
-  "buffer/record_store  buffer/status_file",
-  "buffer/admission_control  buffer/batch_queue  buffer/file_store",
-  "buffer/base_buffer",
-  "buffer/file_buffer  buffer/memory_buffer",
-  "testing/mod",
-  "producer/delivery",
-  "producer/failure  producer/retry  producer/shutdown  producer/batch_part",
-  "producer/attempt  producer/events  producer/flush_waiters",
-  "producer/backoff",
-  "producer/dead_letters",
-  "producer/batch_sender  producer/options",
-  "base/abortable  sinks/file_journal  sinks/lines  sinks/http_retry_after  sinks/record_identity",
-  "sinks/postgres_client  sinks/postgres_rules",
-  "producer/producer  sinks/*",
-  "metrics/definitions  metrics/otel_meter",
-  "metrics/error_type",
-  "metrics/otel  metrics/prometheus",
-  "sinks/presets",
-  "cli/shared/command  maintenance/snapshot  maintenance/scan_items  cli/shared/text  cli/shared/version",
-  "maintenance/scan  cli/shared/arguments  cli/shared/progress  cli/shared/terminal",
-  "cli/shared/help  maintenance/findings  maintenance/scan_run  cli/dump/record_encoder",
-  "maintenance/totals_check",
-  "fs/replace_file  cli/report/data  cli/report/layout  cli/report/script  cli/report/style  cli/report/words",
-  "cli/report/charts  cli/report/histograms  cli/report/recovery_steps  cli/report/rows",
-  "cli/report/page  cli/report/collector",
-  "cli/top/figures  cli/top/view",
-  "cli/top/screen",
-  "cli/ship/line_splitter  cli/ship/line_formats  cli/shared/quantities  cli/ship/ship_error",
-  "cli/ship/line_ingester  cli/ship/target",
-  "cli/ship/options",
-  "cli/ship/output",
-  "cli/ship/shipment",
-  "maintenance/salvage  maintenance/repair",
-  "maintenance/quarantine_files",
-  "maintenance/restore_plan",
-  "maintenance/restore",
-  "cli/*",
-  "cli/main",
+/** `x/*` stands for the files of a folder, `x/**` for those of its folders, too; `(types)` for nothing but types. */
+const DOORS: readonly (readonly [room: string, doors: string])[] = [
+  ["base/*", ""],
+  ["errors/*", ""],
+  ["fs/*", "base/* errors/*"],
+  ["testing/*", "fs/* base/* errors/*"],
+  ["wal/*", "fs/* base/* errors/*"],
+  ["wal/recovery/*", "wal/* fs/* base/* errors/*"],
+  ["wal/reader/*", "wal/recovery/* wal/* fs/* base/* errors/*"],
+  ["wal/writer/*", "wal/reader/*(types) wal/recovery/* wal/* fs/* base/* errors/*"],
+  ["buffer/*", "wal/** fs/* base/* errors/*"],
+  ["maintenance/*", "wal/recovery/* wal/* fs/* base/* errors/*"],
+  ["producer/*", "buffer/record_buffer buffer/batch buffer/events buffer/options base/* errors/*"],
+  ["sinks/presets", "buffer/options"],
+  ["sinks/*", "producer/delivery fs/* base/* errors/*"],
+  ["metrics/*", "buffer/record_buffer buffer/events producer/producer producer/events base/* errors/*"],
+  ["cli/**", "**"],
 ];
 
 /** What only these files may use. */
@@ -135,33 +68,71 @@ function withoutComments(text: string): string {
   return text.replace(pattern, (_match, string: string | undefined) => string ?? "");
 }
 
-/** The files that `source` imports or re-exports, as paths below `src/` without `.ts`. */
-function importsOf(source: Source): string[] {
-  return Array.from(source.code.matchAll(/\b(?:from|import)\s*\(?\s*"(\.[^"]*)\.ts"/g), ([, specifier]) => {
+interface Import {
+  /** Path below `src/` without `.ts`. */
+  readonly name: string;
+  readonly isType: boolean;
+}
+
+/** What `source` imports or re-exports of the package. */
+function importsOf(source: Source): Import[] {
+  const pattern = /\b(?:(import|export)\s+(type\s+)?(?:\{[^}]*\}|[\w*\s]+)\s*from|import)\s*\(?\s*"(\.[^"]*)\.ts"/g;
+  return Array.from(source.code.matchAll(pattern), ([, , type, specifier]) => {
     const url = new URL(specifier!, new URL(source.name, sourceUrl));
-    return url.href.startsWith(sourceUrl.href) ? url.href.slice(sourceUrl.href.length) : specifier!;
+    const name = url.href.startsWith(sourceUrl.href) ? url.href.slice(sourceUrl.href.length) : specifier!;
+    return { name, isType: type !== undefined };
   });
 }
 
-/** Number of the line that `name` stands on, from the top; -1 if on none. A name counts before a `*`. */
-function lineOf(name: string): number {
-  const find = (isIt: (entry: string) => boolean): number => LINES.findIndex((line) => line.split(/\s+/).some(isIt));
-  const named = find((entry) => entry === name);
-  return named >= 0 ? named : find((entry) => entry.endsWith("/*") && name.startsWith(entry.slice(0, -1)));
+/** Whether a pattern of the table names a file. */
+function covers(pattern: string, name: string): boolean {
+  if (pattern.endsWith("**")) return name.startsWith(pattern.slice(0, -"**".length));
+  if (!pattern.endsWith("/*")) return pattern === name;
+  const folder = pattern.slice(0, -"*".length);
+  return name.startsWith(folder) && !name.slice(folder.length).includes("/");
 }
 
-test("source files stand on a line of the layer table", () => {
-  const strays = readSources().filter(({ name }) => lineOf(name) < 0).map(({ name }) => name);
-  assertEquals(strays, []);
+function rowOf(name: string): (typeof DOORS)[number] | undefined {
+  return DOORS.find(([room]) => covers(room, name));
+}
+
+/** Whether there is a door from one file to another; files of one room know each other. */
+function isOpen(source: string, { name, isType }: Import): boolean {
+  const [room, doors] = rowOf(source) ?? ["", ""];
+  const open = doors.split(" ").filter((door) => isType || !door.endsWith("(types)"));
+  return [room, ...open].some((door) => covers(door.replace("(types)", ""), name));
+}
+
+test("source files are in a room of the table", () => {
+  assertEquals(readSources().filter(({ name }) => rowOf(name) === undefined).map(({ name }) => name), []);
 });
 
-test("source files import only from lines above their own", () => {
+test("source files import only through the doors of their room", () => {
   const breaches = readSources().flatMap((source) =>
-    importsOf(source)
-      .filter((imported) => lineOf(imported) < 0 || lineOf(imported) >= lineOf(source.name))
-      .map((imported) => `${source.name} imports ${imported}`)
+    importsOf(source).filter((target) => !isOpen(source.name, target)).map(({ name }) => `${source.name} -> ${name}`)
   );
   assertEquals(breaches, []);
+});
+
+test("the parts of a command are imported by that command alone", () => {
+  const parts = readSources().flatMap((source) => importsOf(source).map(({ name }) => [source.name, name] as const))
+    .map(([from, to]) => [from, to, /^cli\/(\w+)\//.exec(to)?.[1]] as const)
+    .filter(([from, , command]) => command !== undefined && command !== "shared" && !from.startsWith(`cli/${command}`));
+  assertEquals(parts.map(([from, to]) => `${from} -> ${to}`), []);
+});
+
+test("source files don't import each other in a circle", () => {
+  const sources = new Map(readSources().map((source) => [source.name, importsOf(source)]));
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const visit = (name: string, path: readonly string[]): void => {
+    if (path.includes(name)) circles.push([...path.slice(path.indexOf(name)), name].join(" -> "));
+    if (done.has(name)) return;
+    done.add(name);
+    for (const { name: next, isType } of sources.get(name) ?? []) if (!isType) visit(next, [...path, name]);
+  };
+  for (const name of sources.keys()) visit(name, []);
+  assertEquals(circles, []);
 });
 
 for (const { what, found, files } of ONLY_IN) {

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import { type Batch, CodecError, MemoryBuffer, textCodec } from "../../mod.ts";
-import { Part } from "../../src/producer/batch_part.ts";
+import { BatchPart } from "../../src/producer/batch_part.ts";
 import { seededRandom } from "../support/log_tools.ts";
 
 async function batchOf(records: readonly string[]): Promise<Batch<string>> {
@@ -20,8 +20,8 @@ async function batchOf(records: readonly string[]): Promise<Batch<string>> {
 
 test("Part is the batch, with its id, when it has all of its records", async () => {
   const batch = await batchOf(["a", "b", "c"]);
-  const whole = new Part(batch);
-  for (const part of [whole, new Part(batch, [0, 1, 2]), whole.pick([0, 1, 2])]) {
+  const whole = new BatchPart(batch);
+  for (const part of [whole, new BatchPart(batch, [0, 1, 2]), whole.pick([0, 1, 2])]) {
     assertEquals([part.id, part.batchId, part.length, part.byteLength], [batch.id, batch.id, 3, 3]);
     assertStrictEquals(part.records, batch.records);
     assertStrictEquals(part.payloads, batch.payloads);
@@ -31,7 +31,7 @@ test("Part is the batch, with its id, when it has all of its records", async () 
 
 test("Part has the records that it was made for, and a name made of their sequences", async () => {
   const batch = await batchOf(["a", "bb", "ccc", "dddd", "eeeee"]);
-  const part = new Part(batch).pick([0, 2, 3]);
+  const part = new BatchPart(batch).pick([0, 2, 3]);
   assertEquals(part.id, `${batch.id}.2+4-5`);
   assertEquals([...part], ["a", "ccc", "dddd"]);
   assertEquals(part.payloads.map(({ length }) => length), [1, 3, 4]);
@@ -44,14 +44,14 @@ test("Part has the records that it was made for, and a name made of their sequen
 
 test("Part has the same id however it came about", async () => {
   const batch = await batchOf(["a", "b", "c", "d", "e", "f", "g", "h"]);
-  const whole = new Part(batch);
+  const whole = new BatchPart(batch);
   const [, second] = whole.halves();
   const ids = [
     whole.pick([5, 6]),
     whole.pick([1, 5, 6]).pick([1, 2]),
     second.pick([1, 2]),
     whole.pick([5, 6, 7]).halves()[0],
-    new Part(batch, [5, 6]),
+    new BatchPart(batch, [5, 6]),
   ].map(({ id }) => id);
   assertEquals(new Set(ids), new Set([`${batch.id}.7-8`]));
 });
@@ -60,7 +60,7 @@ test("Part has another id for other records, and a short one for many", async ()
   const batch = await batchOf(Array.from({ length: 200 }, (_, i) => `${i}`));
   const random = seededRandom(1);
   const known = new Map<string, string>();
-  const whole = new Part(batch);
+  const whole = new BatchPart(batch);
   for (let i = 0; i < 2_000; i++) {
     const density = 1 + random(200);
     const indexes = whole.sequences.map((_, index) => index).filter(() => random(200) < density);
@@ -89,7 +89,7 @@ test("Part spoils only the parts that a payload is in which does not decode", as
     },
   });
   await buffer.putMany(["a", "bad", "c"]);
-  const whole = new Part(await buffer.emit());
+  const whole = new BatchPart(await buffer.emit());
   await buffer.close();
   assertThrows(() => whole.records, CodecError);
   assertEquals(whole.pick([0, 2]).records, ["a", "c"]);

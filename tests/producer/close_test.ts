@@ -13,8 +13,8 @@ import {
   ProducerStoppedError,
   textCodec,
 } from "../../mod.ts";
-import { benchTest, fails, hangs, Held, ignoresSignal, KINDS, left, pass, typesOf, useBench } from "./tools.ts";
 import { isPending, turnLoop } from "../buffer/subject.ts";
+import { benchTest, fails, hangs, Held, ignoresSignal, KINDS, left, pass, typesOf, useBench } from "./tools.ts";
 
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
 const THREE = { ...NEVER_OLD, maxRecords: 3 };

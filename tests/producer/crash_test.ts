@@ -8,8 +8,8 @@
  */
 
 import process from "node:process";
-import { setImmediate } from "node:timers";
 import { test } from "node:test";
+import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import {
   type DeadLetter,
@@ -21,8 +21,8 @@ import {
   type SendContext,
   textCodec,
 } from "../../mod.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { isQuick } from "../support/extent.ts";
 import { seededRandom } from "../support/log_tools.ts";
 import { type Arrival, ModelTarget } from "./model.ts";

@@ -5,7 +5,8 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { DeliveryError, type DeliveryErrorData } from "../../src/errors/mod.ts";
-import { judge, textOf, type Verdict } from "../../src/producer/failure.ts";
+import { errorText } from "../../src/errors/text.ts";
+import { classifyFailure, type FailureOutcome } from "../../src/producer/failure.ts";
 
 const ALL = [0, 1, 2, 3];
 const busy = (index: number) => ({ index, retryable: true, reason: "busy" });
@@ -14,7 +15,7 @@ const bad = (index: number) => ({ index, retryable: false, reason: "bad" });
 interface Row {
   readonly title: string;
   readonly data: Partial<DeliveryErrorData>;
-  readonly verdict: Partial<Omit<Verdict, "reasons" | "undeliverable">> & { readonly lost?: readonly number[] };
+  readonly verdict: Partial<Omit<FailureOutcome, "reasons" | "undeliverable">> & { readonly lost?: readonly number[] };
 }
 
 const ROWS: readonly Row[] = [
@@ -45,7 +46,7 @@ const ROWS: readonly Row[] = [
 
 for (const { title, data, verdict } of ROWS) {
   test(`judge() understands: ${title}`, () => {
-    const judged = judge(new DeliveryError({ reason: "no", ...data }), 4);
+    const judged = classifyFailure(new DeliveryError({ reason: "no", ...data }), 4);
     const { again = [], lost = [], isTooLarge = false, retryAfterMs } = verdict;
     assertEquals(judged.again, again);
     assertEquals(judged.undeliverable.map(({ index }) => index), lost);
@@ -74,14 +75,14 @@ const NONSENSE: readonly (readonly [string, unknown])[] = [
 for (const [title, failed] of NONSENSE) {
   test(`judge() takes all for failed when the failed records can't be: ${title}`, () => {
     const data = { reason: "no", failed } as DeliveryErrorData;
-    assertEquals(judge(new DeliveryError(data), 4).again, ALL);
-    assertEquals(judge(new DeliveryError({ ...data, retryable: false }), 4).undeliverable.length, 4);
+    assertEquals(classifyFailure(new DeliveryError(data), 4).again, ALL);
+    assertEquals(classifyFailure(new DeliveryError({ ...data, retryable: false }), 4).undeliverable.length, 4);
   });
 }
 
 test("judge() sends all again when the error isn't a DeliveryError, or no error", () => {
   for (const error of [new Error("x"), "text", undefined, null, 0, { failed: [bad(0)] }, Symbol("s")]) {
-    const { again, undeliverable, isTooLarge, retryAfterMs } = judge(error, 2);
+    const { again, undeliverable, isTooLarge, retryAfterMs } = classifyFailure(error, 2);
     assertEquals({ again, undeliverable, isTooLarge, retryAfterMs }, {
       again: [0, 1],
       undeliverable: [],
@@ -92,14 +93,14 @@ test("judge() sends all again when the error isn't a DeliveryError, or no error"
 });
 
 test("judge() keeps what is said of single records", () => {
-  const { reasons, undeliverable } = judge(new DeliveryError({ reason: "no", failed: [bad(1), busy(3)] }), 4);
+  const { reasons, undeliverable } = classifyFailure(new DeliveryError({ reason: "no", failed: [bad(1), busy(3)] }), 4);
   assertEquals([...reasons], [[3, "busy"]]);
   assertEquals(undeliverable.map(({ reason }) => reason), ["bad"]);
 });
 
 test("textOf() has a text of bounded length for whatever is thrown", () => {
   const thrown = [new Error("why"), new TypeError(), "text", 7, undefined, null, Symbol("s"), Object.create(null)];
-  assertEquals(thrown.map(textOf), [
+  assertEquals(thrown.map(errorText), [
     "why",
     "TypeError",
     "text",
@@ -109,5 +110,5 @@ test("textOf() has a text of bounded length for whatever is thrown", () => {
     "Symbol(s)",
     "unknown error",
   ]);
-  assertEquals(textOf(new Error("x".repeat(100_000))).length, 1_000);
+  assertEquals(errorText(new Error("x".repeat(100_000))).length, 1_000);
 });

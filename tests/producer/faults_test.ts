@@ -18,8 +18,10 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
-import { type Fault, MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault } from "../../src/testing/memory_process.ts";
+import { isPending, turnLoop } from "../buffer/subject.ts";
 import {
   type Answer,
   benchTest,
@@ -33,7 +35,6 @@ import {
   typesOf,
   useBench,
 } from "./tools.ts";
-import { isPending, turnLoop } from "../buffer/subject.ts";
 
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
 const THREE = { ...NEVER_OLD, maxRecords: 3 };

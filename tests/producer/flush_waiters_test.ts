@@ -1,13 +1,13 @@
 /**
- * `Flushes`, `Answers` and `AbortCalls`: the same answers as a walk over all who wait, for a share of the work.
+ * `FlushWaiters`, `PromiseTracker` and `AbortCalls`: the same answers as a walk over all who wait, for a share of the work.
  */
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { AbortCalls } from "../../src/base/abort_calls.ts";
-import { Answers } from "../../src/producer/answers.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
-import { Flushes } from "../../src/producer/flush_waiters.ts";
+import { PromiseTracker } from "../../src/producer/promise_tracker.ts";
+import { FlushWaiters } from "../../src/producer/flush_waiters.ts";
 import { Producer } from "../../src/producer/producer.ts";
 import { turn, watch, type Watched } from "../support/instrumented_disk.ts";
 import { seededRandom } from "../support/log_tools.ts";
@@ -20,11 +20,11 @@ interface Modelled {
   isDone: boolean;
 }
 
-test("Flushes resolve when as many records are committed as were pending, or none is left", async () => {
+test("FlushWaiters resolve when as many records are committed as were pending, or none is left", async () => {
   for (let seed = 1; seed <= 60; seed++) {
     const random = seededRandom(seed);
     let pending = 0;
-    const flushes = new Flushes(() => pending);
+    const flushes = new FlushWaiters(() => pending);
     let waiting: Modelled[] = [];
     let look: { readonly end: () => void; readonly counted: Modelled[]; isUndisturbed: boolean } | undefined;
     for (let step = 0; step < 120; step++) {
@@ -69,7 +69,7 @@ test("Flushes resolve when as many records are committed as were pending, or non
         assertEquals(watched.state, isDone ? "resolved" : "pending", `seed ${seed}, step ${step}`);
       }
       waiting = waiting.filter(({ isDone }) => !isDone);
-      assertEquals(flushes.areWaiting, waiting.length > 0, `seed ${seed}, step ${step}`);
+      assertEquals(flushes.isEmpty, waiting.length === 0, `seed ${seed}, step ${step}`);
     }
     flushes.rejectAll(new Error("the end"));
     await turn();
@@ -78,7 +78,7 @@ test("Flushes resolve when as many records are committed as were pending, or non
 });
 
 test("Answers.all() resolves when all that were there are answered, whatever comes later", async () => {
-  const answers = new Answers();
+  const answers = new PromiseTracker();
   const ends: (() => void)[] = [];
   const track = (): void => void answers.track(new Promise<void>((resolve) => ends.push(resolve)));
   const all = [watch(answers.all())];

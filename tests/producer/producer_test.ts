@@ -17,8 +17,8 @@ import {
   textCodec,
 } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { benchTest, fails, Held, pass, typesOf } from "./tools.ts";
 import { isPending, turnLoop } from "../buffer/subject.ts";
+import { benchTest, fails, Held, pass, typesOf } from "./tools.ts";
 
 /** No timer of a buffer is to be mistaken for one of the producer. */
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };

@@ -10,8 +10,8 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path/join";
-import { runChild } from "../support/children.ts";
 import type { Engine } from "../engines/servers.ts";
+import { runChild } from "../support/children.ts";
 import { testWithServer } from "./tools.ts";
 
 const EXAMPLES: readonly (readonly [Engine, what: string, variable: string, url: (port: number) => string])[] = [

@@ -18,10 +18,10 @@ import { tmpdir } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { join } from "@std/path/join";
-import { currentRuntime } from "../support/children.ts";
 import { engineOf, runProgram, testExactlyOnce } from "../engines/exactly_once.ts";
 import { ENGINES, Server, whyNot } from "../engines/servers.ts";
 import type { TargetName } from "../engines/targets.ts";
+import { currentRuntime } from "../support/children.ts";
 
 const TARGETS: readonly TargetName[] = [...ENGINES, "postgres-transaction"];
 const PILED_RECORDS = 1_000_000;

@@ -15,11 +15,12 @@ import {
   FileSystemError,
   NoSpaceError,
 } from "../../src/errors/mod.ts";
-import { type Fault, MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { type FileSink, fileSink, type FileSinkOptions } from "../../src/sinks/file.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault } from "../../src/testing/memory_process.ts";
+import { textOf } from "../fs/memory_outcomes.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
 import { InstrumentedDisk, trackHandles, turn, watch } from "../support/instrumented_disk.ts";
-import { textOf } from "../fs/memory_outcomes.ts";
 
 const PATH = "/out/records.ndjson";
 const JOURNAL = `${PATH}.deliveries`;

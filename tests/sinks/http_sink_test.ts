@@ -10,8 +10,8 @@ import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { textCodec } from "../../src/base/codec.ts";
 import { DeliveryError } from "../../src/errors/mod.ts";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../../src/sinks/http.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { turn, watch } from "../support/instrumented_disk.ts";
 

@@ -7,9 +7,9 @@ import { test } from "node:test";
 import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { loadJetStream, loadNats } from "../engines/clients.ts";
-import { FakeStream, StreamError } from "./fake_stream.ts";
-import { seededRandom } from "../support/log_tools.ts";
 import { UUID } from "../support/deliveries.ts";
+import { seededRandom } from "../support/log_tools.ts";
+import { FakeStream, StreamError } from "./fake_stream.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 
 const OPTIONS = { stream: "NUMBERS", subject: "numbers" };

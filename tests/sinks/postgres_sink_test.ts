@@ -4,8 +4,8 @@
  */
 
 import { test } from "node:test";
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type postgres from "postgres";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { DeliveryError } from "../../mod.ts";
 import {
   type PostgresClient,

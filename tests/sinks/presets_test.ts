@@ -3,17 +3,17 @@
  */
 
 import { test } from "node:test";
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import type * as KafkaJs from "npm:kafkajs@2.2.4";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { bytesCodec } from "../../src/base/codec.ts";
-import { RecordTooLargeError } from "../../src/errors/mod.ts";
-import { mulberry32 } from "../../src/testing/memory_disk.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
-import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../../src/sinks/presets.ts";
+import { RecordTooLargeError } from "../../src/errors/mod.ts";
 import { kafkaSink } from "../../src/sinks/kafka.ts";
+import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../../src/sinks/presets.ts";
+import { mulberry32 } from "../../src/testing/memory_disk.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
-import { KafkaPeer } from "./kafka_peer.ts";
 import { loadPackage } from "../support/npm_packages.ts";
+import { KafkaPeer } from "./kafka_peer.ts";
 
 const TARGETS: Readonly<Record<string, TargetLimits>> = { FIREHOSE, KAFKA, KINESIS, NATS, PUBSUB, SQS };
 

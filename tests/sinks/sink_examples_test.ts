@@ -2,6 +2,7 @@
  * The programs `examples/http.ts` and `examples/kafka.ts`, each with a target that fails.
  */
 
+import { Buffer } from "node:buffer";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -9,7 +10,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import { Buffer } from "node:buffer";
 import { assert, assertEquals } from "@std/assert";
 import { kafkaIdentity } from "../../src/sinks/kafka.ts";
 import { currentRuntime, runChild } from "../support/children.ts";

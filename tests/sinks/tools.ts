@@ -6,8 +6,8 @@
 import { test } from "node:test";
 import { assertInstanceOf } from "@std/assert";
 import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
-import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { type Engine, Server, whyNot } from "../engines/servers.ts";
+import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 
 /** What a delivery is made from. */
 export interface BatchOptions {

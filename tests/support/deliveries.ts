@@ -2,9 +2,9 @@
  * Deliveries for tests of sinks, as a producer makes them, and what comes with them.
  */
 
-import type { Delivery, SendContext } from "../../src/producer/delivery.ts";
 import type { Codec } from "../../src/base/codec.ts";
 import { jsonCodec } from "../../src/base/codec.ts";
+import type { Delivery, SendContext } from "../../src/producer/delivery.ts";
 
 /** How a delivery differs from the usual one. */
 export interface DeliveryData<T> {

@@ -5,7 +5,8 @@
 
 import { setImmediate } from "node:timers";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
-import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/memory_file_system.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { drain, drainCopy, type OpenLog, openLog, type TextBufferOptions } from "./log_tools.ts";
 
 /** Which operations are meant: all that agree in what is stated; `path` is the end of it. */

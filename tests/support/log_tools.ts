@@ -8,14 +8,16 @@
 
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, fail } from "@std/assert";
-import type { BufferEvent, RecoveryReport } from "../../src/buffer/record_buffer.ts";
 import { textCodec } from "../../src/base/codec.ts";
+import type { SequenceRange } from "../../src/base/sequences.ts";
+import type { BufferEvent, RecoveryReport } from "../../src/buffer/events.ts";
 import { FileBuffer, type FileBufferOptions } from "../../src/buffer/file_buffer.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
-import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import type { DamagedRegion, SequenceRange } from "../../src/wal/recovery/damage.ts";
-import { encodeSegmentHeader, type SegmentHeader, segmentName } from "../../src/wal/format.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { encodeSegmentHeader, type SegmentHeader } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
+import type { DamagedRegion } from "../../src/wal/recovery/damage.ts";
 
 /** Bytes of both copies of a segment's header. */
 export const HEADER_BYTES = 160;

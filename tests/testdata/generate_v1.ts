@@ -5,6 +5,7 @@
  * file: logs that were written by version 1 must be read by all versions to come, so they are never made anew.
  */
 
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   existsSync,
@@ -15,15 +16,13 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path/join";
 import { bytesCodec, FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
-import { segmentName } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import {
   concat,
   cut,
@@ -36,6 +35,7 @@ import {
   segmentOf,
   uint32,
 } from "../support/log_tools.ts";
+import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 
 /** A log to be made. */
 interface Plan {

@@ -7,6 +7,7 @@
  * anew.
  */
 
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   existsSync,
@@ -17,7 +18,6 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { setImmediate } from "node:timers";
@@ -26,8 +26,8 @@ import { join } from "@std/path/join";
 import { FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 import { cut, DIRECTORY, flipBit, framesOf, overwrite, uint32 } from "../support/log_tools.ts";
+import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 
 /** A log to be made. */
 interface Plan {

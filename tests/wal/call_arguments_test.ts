@@ -7,8 +7,8 @@ import { assertEquals } from "@std/assert";
 import { table } from "../../src/cli/shared/text.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
-import { segmentName } from "../../src/wal/format.ts";
-import { examine } from "../../src/wal/recovery/recovery.ts";
+import { segmentName } from "../../src/wal/names.ts";
+import { planRecovery } from "../../src/wal/recovery/recovery_plan.ts";
 import { DIRECTORY, garbage } from "../support/log_tools.ts";
 /** A directory of many segments that hold `content`, without the cost of files. */
 function directoryOf(count: number, content: Uint8Array): FileSystem {
@@ -34,9 +34,9 @@ function directoryOf(count: number, content: Uint8Array): FileSystem {
 
 test("recovery takes more segments without content, or of garbage, than a call takes arguments", () => {
   const count = 150_000;
-  const empty = examine({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
+  const empty = planRecovery({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
   assertEquals([empty.empty.length, empty.end.nextSequence], [count, count]);
-  const unusable = examine({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
+  const unusable = planRecovery({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
   assertEquals(unusable.unusable.length, count);
 });
 

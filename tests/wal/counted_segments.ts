@@ -2,7 +2,7 @@
  * Segments that count how often somebody looks at them: what work a list of them takes, whatever the machine.
  */
 
-import { segmentName } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import type { Segment } from "../../src/wal/segment_files.ts";
 
 /** Segments that begin with the sequences 1, 2, 3 ... */

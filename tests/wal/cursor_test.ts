@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import type { CursorOwner, CursorPositions, LogPosition } from "../../src/wal/format.ts";
+import type { CursorOwner, CursorPositions, LogPosition } from "../../src/wal/position.ts";
 import { InstrumentedDisk, turn, watch } from "../support/instrumented_disk.ts";
 import {
   copyOf,

@@ -12,7 +12,6 @@ import {
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
-  type CursorState,
   decodeCursor,
   decodeFrameHeader,
   decodeSegmentHeader,
@@ -21,18 +20,17 @@ import {
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
   isFrameIntact,
-  type LogPosition,
   MAX_BOUNDARIES,
   MAX_SHARED_FRAME_BYTES,
   maxFrameBytes,
   newCursorSlot,
-  parseSegmentName,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
-  segmentName,
   unacknowledgedBefore,
 } from "../../src/wal/format.ts";
+import { parseSegmentName, segmentName } from "../../src/wal/names.ts";
+import type { CursorState, LogPosition } from "../../src/wal/position.ts";
 import {
   bytesOf,
   concat,

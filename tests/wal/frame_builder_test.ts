@@ -128,9 +128,9 @@ test("FrameBuilder.undo() takes back everything since begin(), and nothing else"
     for (const before of [[], ["one"], ["one", "two"]]) {
       const builder = new FrameBuilder();
       for (const record of before) builder.add(text, record);
-      builder.begin();
+      builder.savepoint();
       act(builder);
-      builder.undo();
+      builder.rollback();
       const payloadBytes = before.join("").length;
       const length = before.length === 0 ? 0 : 28 + 4 * before.length + payloadBytes;
       assertFigures(builder, { records: before.length, payloadBytes, length });
@@ -145,12 +145,12 @@ test("FrameBuilder.payloadsSinceBegin() copies the payloads that undo() would ta
   for (const before of [[], ["one"], ["one", "two"]]) {
     const builder = new FrameBuilder();
     for (const record of before) builder.add(text, record);
-    builder.begin();
+    builder.savepoint();
     assertEquals(builder.payloadsSinceBegin(), []);
     const records = [bytesOf("three"), new Uint8Array(), long, long, bytesOf("six")];
     for (const record of records) builder.add(bytes, record);
     const payloads = builder.payloadsSinceBegin();
-    builder.undo();
+    builder.rollback();
     builder.add(bytes, garbage(100_000, 2));
     assertEquals(payloads.length, records.length);
     payloads.forEach((payload, i) => assertSameBytes(payload, records[i]!, `record ${i} after ${before.length}`));
@@ -248,12 +248,12 @@ test("FrameBuilder builds what a list of records and groups says, whatever is ta
       const records = Array.from({ length: group ? 1 + random(6) : 1 }, () => garbage(length(), random(1000)));
       const isKept = random(3) > 0;
       const from = expected.length;
-      builder.begin();
+      builder.savepoint();
       if (group) builder.beginGroup();
       for (const record of records) builder.add(random(2) === 0 ? bytes : plain, record);
       if (group) builder.endGroup();
       if (!isKept) {
-        builder.undo();
+        builder.rollback();
         continue;
       }
       if (group) mayShare = false;

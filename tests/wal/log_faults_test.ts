@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { BufferError, BufferFailedError, FileSystemError } from "../../src/errors/mod.ts";
-import type { Fault, MemoryOperation } from "../../src/testing/memory_file_system.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import type { Fsync } from "../../src/wal/writer/log.ts";
 import { InstrumentedDisk, shortName, trackHandles, turn } from "../support/instrumented_disk.ts";
 import { assertSound, drain, type LogRecord, makeLog, type OpenLog, openLog, texts } from "../support/log_tools.ts";

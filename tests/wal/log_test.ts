@@ -13,7 +13,8 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { BufferClosedError, BufferFailedError, FileSystemError, NoSpaceError } from "../../src/errors/mod.ts";
-import type { Fault, MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault } from "../../src/testing/memory_process.ts";
 import { decodeSegmentHeader } from "../../src/wal/format.ts";
 import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "../support/instrumented_disk.ts";
 import {

@@ -4,7 +4,8 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import type { DamagedRegion, SequenceRange } from "../../src/wal/recovery/damage.ts";
+import type { SequenceRange } from "../../src/base/sequences.ts";
+import type { DamagedRegion } from "../../src/wal/recovery/damage.ts";
 import { LostSequences } from "../../src/wal/recovery/lost_sequences.ts";
 import { ReportedRegions } from "../../src/wal/recovery/reported_regions.ts";
 import { seededRandom } from "../support/log_tools.ts";

@@ -3,20 +3,20 @@
  * segments that it touches, not at all that there are, and keeps nobody waiting for all of them.
  */
 
-import { setImmediate } from "node:timers";
 import { test } from "node:test";
+import { setImmediate } from "node:timers";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import { LOG_START, type LogPosition, segmentName } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
+import { type CommitState, LOG_START, type LogPosition } from "../../src/wal/position.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
-import { type CommitState, SegmentList } from "../../src/wal/writer/segment_list.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
+import { SegmentList } from "../../src/wal/writer/segment_list.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
-import { CountedSegments } from "./counted_segments.ts";
 import { InstrumentedDisk, turn } from "../support/instrumented_disk.ts";
 import {
   commitBatches,
@@ -32,6 +32,7 @@ import {
   texts,
   UUID_A,
 } from "../support/log_tools.ts";
+import { CountedSegments } from "./counted_segments.ts";
 
 /** A record of one of these lengths fills a segment of the shortest length that there is. */
 const ONE_EACH = { segmentBytes: 256 };
@@ -315,7 +316,7 @@ test("KnownLosses look at each accepted region once, however many losses are not
     assert(losses.isAccepted({ ...region, missing: undefined }));
     losses = losses.with({ lost: [{ first: 2 * i, last: 2 * i }] });
   }
-  assert(losses.hasNoted({ first: 2, last: 2 }) && !losses.hasNoted({ first: 2, last: 3 }));
+  assert(losses.hasRecorded({ first: 2, last: 2 }) && !losses.hasRecorded({ first: 2, last: 3 }));
   assert(looks <= 2 * count, `${looks} looks at ${count} regions`);
 });
 

@@ -35,8 +35,8 @@ import {
   Producer,
   textCodec,
 } from "../../mod.ts";
-import { fileSink } from "../../src/sinks/file.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
+import { fileSink } from "../../src/sinks/file.ts";
 import { availableRuntimes, type Runtime, startChild } from "../support/children.ts";
 
 const isWindows = process.platform === "win32";

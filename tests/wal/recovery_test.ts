@@ -5,8 +5,8 @@
 
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
-import { DamagedLogError } from "../../src/errors/mod.ts";
 import type { Codec } from "../../src/base/codec.ts";
+import { DamagedLogError } from "../../src/errors/mod.ts";
 import {
   assertRows,
   assertSetAside,

@@ -6,9 +6,10 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSystemError, NoSpaceError } from "../../src/errors/mod.ts";
-import type { Fault } from "../../src/testing/memory_file_system.ts";
+import type { Fault } from "../../src/testing/memory_process.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import { encodeSegmentHeader, segmentName } from "../../src/wal/format.ts";
+import { encodeSegmentHeader } from "../../src/wal/format.ts";
+import { segmentName } from "../../src/wal/names.ts";
 import {
   InstrumentedDisk,
   openOn,

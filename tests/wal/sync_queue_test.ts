@@ -5,9 +5,9 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { Batch } from "../../src/buffer/record_buffer.ts";
-import { BufferFailedError, type FileSystemError } from "../../src/errors/mod.ts";
+import type { Batch } from "../../src/buffer/batch.ts";
 import type { FileBuffer } from "../../src/buffer/file_buffer.ts";
+import { BufferFailedError, type FileSystemError } from "../../src/errors/mod.ts";
 import {
   InstrumentedDisk,
   openOn,

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { filledBytesOf, mostRecordsIn } from "../../src/wal/unreadable_segment.ts";
+import { estimateMaxRecords, findFilledBytes } from "../../src/wal/unreadable_segment.ts";
 import { concat, cut, frameOf, garbage, HEADER_BYTES, overwrite, uint32, zeroRange } from "../support/log_tools.ts";
 
 const FIRST = 7;
@@ -20,8 +20,8 @@ function mostIn(bytes: Uint8Array): number {
   const fileSystem = new MemoryFileSystem();
   fileSystem.writeFile("/segment", bytes);
   const handle = fileSystem.open("/segment", "read");
-  const filledBytes = filledBytesOf(handle, bytes.length);
-  return mostRecordsIn({ handle, firstSequence: FIRST, size: bytes.length, filledBytes });
+  const filledBytes = findFilledBytes(handle, bytes.length);
+  return estimateMaxRecords({ handle, firstSequence: FIRST, size: bytes.length, filledBytes });
 }
 
 const [second, third] = [HEADER_BYTES + FRAMES[0]!.length, WHOLE.length - FRAMES[2]!.length];
@@ -42,17 +42,17 @@ const ROWS: readonly (readonly [name: string, bytes: Uint8Array, records: number
 ];
 
 for (const [name, bytes, records] of ROWS) {
-  test(`mostRecordsIn() a segment without a header: ${name}`, () => {
+  test(`estimateMaxRecords() a segment without a header: ${name}`, () => {
     assertEquals(mostIn(bytes), records);
   });
 }
 
-test("mostRecordsIn() reckons by the length where no frame says anything, and by what may be zeros behind", () => {
+test("estimateMaxRecords() reckons by the length where no frame says anything, and by what may be zeros behind", () => {
   assertEquals(mostIn(concat(NO_HEADER, garbage(428, 1))), 100);
   assertEquals(mostIn(concat(NO_HEADER, garbage(428, 1), ZEROS)), 100 + 65_536 / 4);
 });
 
-test("mostRecordsIn() never says too few, whatever length or count a frame claims", () => {
+test("estimateMaxRecords() never says too few, whatever length or count a frame claims", () => {
   for (const offset of [HEADER_BYTES, second, third]) {
     for (const claimed of [0, 1, 32, 33, 0xffff, 0x7fffffff, 0xffffffff]) {
       for (const field of [0, 24]) {

@@ -8,11 +8,11 @@
  */
 
 import { Buffer } from "node:buffer";
+import type { SequenceRange } from "../../base/sequences.ts";
 import { CodecError } from "../../errors/mod.ts";
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import type { ScannedFrame } from "../../maintenance/scan_items.ts";
 import { RECORD_HEADER_BYTES } from "../../wal/format.ts";
 import type { Output } from "../shared/command.ts";
-import type { ScannedFrame } from "../../maintenance/scan.ts";
 
 /** The formats; the first one is the default. */
 export const DUMP_FORMATS = ["json", "text", "base64", "raw"] as const;

@@ -36,7 +36,7 @@ export const KINDS: readonly (readonly [kind: StretchKind, name: string])[] = [
 const BAR = 18;
 const MISSING_WIDTH = 3;
 /** A single bar is not as wide as the chart. */
-const LEAST_SLOTS = 8;
+const MIN_SLOTS = 8;
 const CHART = { top: 8, height: 120, foot: 34 };
 
 /** The patterns, once for the page. Strokes are as far apart as a bar of 2 pixels still shows one. */
@@ -140,7 +140,7 @@ export function sizeChart({ sizes }: ReportData): string {
       records,
       title: `${sizeRange(from, to)}\n${plural(records, "record")}, ${share(records, all)} of them`,
     })),
-    slots: Math.max(LEAST_SLOTS, sizes.length),
+    slots: Math.max(MIN_SLOTS, sizes.length),
     ticks: everyNth(sizes.length, 6).map((i) => ({ at: i, text: bytesText(sizes[i]!.from) })),
     axis: "size of the payload, doubling from bar to bar",
   });
@@ -171,7 +171,7 @@ export function timeChart({ times: { widthMs, bins } }: ReportData): string {
       records,
       title: `${timeText(from)}\n${plural(records, "record")} put in ${durationText(widthMs)} from then on`,
     })),
-    slots: Math.max(LEAST_SLOTS, slots),
+    slots: Math.max(MIN_SLOTS, slots),
     ticks: everyNth(slots, 4).map((i) => ({ at: i, text: tick(start + i * widthMs) })),
     axis: `${isDays ? "" : `${day}, `}UTC, each bar ${durationText(widthMs)}`,
   });

@@ -8,14 +8,15 @@
  * @module
  */
 
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import type { SequenceRange } from "../../base/sequences.ts";
 import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.ts";
-import { LedgerCheck } from "../../maintenance/totals_check.ts";
+import type { ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
+import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
+import { TotalsCheck } from "../../maintenance/totals_check.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
 import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./data.ts";
 import { SizeHistogram, TimeHistogram } from "./histograms.ts";
 import { ReportRows } from "./rows.ts";
-import type { DirectoryPicture, ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 60;
@@ -23,10 +24,10 @@ export const MAX_REGIONS = 60;
 export const MAX_QUARANTINE_FILES = 20;
 
 /** Collects a report's data. */
-export class ReportTally {
-  readonly #picture: DirectoryPicture;
+export class ReportCollector {
+  readonly #snapshot: DirectorySnapshot;
   readonly #counts: { -readonly [K in keyof ReportCounts]: ReportCounts[K] };
-  readonly #ledger: LedgerCheck;
+  readonly #totals: TotalsCheck;
   readonly #rows = new ReportRows();
   readonly #sizes = new SizeHistogram();
   readonly #times = new TimeHistogram();
@@ -41,10 +42,10 @@ export class ReportTally {
   readonly #committedNext: number;
 
   /** Of the log in that directory. */
-  constructor(picture: DirectoryPicture) {
-    this.#picture = picture;
-    const { cursor } = picture;
-    this.#ledger = new LedgerCheck(cursor);
+  constructor(snapshot: DirectorySnapshot) {
+    this.#snapshot = snapshot;
+    const { cursor } = snapshot;
+    this.#totals = new TotalsCheck(cursor);
     this.#committedNext = cursor?.committed.nextSequence ?? 0;
     const boundaries = cursor?.boundaries.filter(({ nextSequence }) => nextSequence > this.#committedNext) ?? [];
     this.#limits = [
@@ -63,7 +64,7 @@ export class ReportTally {
 
   /** Takes the next item in. */
   add(item: ScanItem): void {
-    this.#judge(this.#ledger.add(item));
+    this.#judge(this.#totals.add(item));
     if (isFinding(item)) this.#judge([item]);
     const counts = this.#counts;
     switch (item.kind) {
@@ -113,8 +114,8 @@ export class ReportTally {
 
   /** Everything that was taken in, as of `generatedAt`. */
   finish(generatedAt: number): ReportData {
-    this.#judge(this.#ledger.end(this.#picture));
-    const { path, uuid, cursorState: cursor, owner, quarantine } = this.#picture;
+    this.#judge(this.#totals.end(this.#snapshot));
+    const { path, uuid, cursorState: cursor, owner, quarantine } = this.#snapshot;
     const bytes = quarantine.reduce((sum, file) => sum + file.bytes, 0);
     const listed = quarantine.toSorted((a, b) => a.name < b.name ? -1 : 1).slice(0, MAX_QUARANTINE_FILES);
     return {

@@ -7,9 +7,9 @@
  * @module
  */
 
+import type { SequenceRange } from "../../base/sequences.ts";
 import type { LockOwner } from "../../errors/mod.ts";
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
-import type { DirectoryPicture } from "../../maintenance/scan.ts";
+import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 
 /** What a stretch of the log is; `pending` are records that are neither committed nor in flight. */
 export type StretchKind =
@@ -128,7 +128,7 @@ export interface ReportData {
   /** When it was made: milliseconds since 1970. */
   readonly generatedAt: number;
   readonly uuid: string | undefined;
-  readonly cursor: DirectoryPicture["cursorState"];
+  readonly cursor: DirectorySnapshot["cursorState"];
   readonly owner: LockOwner | undefined;
   /** As `verify` judges: an unfinished write at the end is no harm, every kill may leave one. */
   readonly isSound: boolean;

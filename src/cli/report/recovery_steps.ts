@@ -5,7 +5,7 @@
  * @module
  */
 
-import { CURSOR_NAME } from "../../wal/cursor.ts";
+import { CURSOR_NAME } from "../../wal/names.ts";
 import type { BadRegion, ReportData } from "./data.ts";
 import { bytesText, durationText, numberText, plural, sequencesText } from "./words.ts";
 

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import type { SequenceRange } from "../../base/sequences.ts";
 import type { ReportRow, Stretch, StretchKind } from "./data.ts";
 
 /** Rows that are calm to look at, and a page that stays small. */

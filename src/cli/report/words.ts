@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { SequenceRange } from "../../wal/recovery/damage.ts";
+import type { SequenceRange } from "../../base/sequences.ts";
 import { formatBytes, formatDuration, formatNumber, formatTime } from "../shared/text.ts";
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -180,3 +180,14 @@ export interface Command {
   /** Does it, and resolves with the exit code. Throws a {@linkcode UsageError} before it has done anything. */
   run(args: CommandArguments, context: CommandContext): Promise<number>;
 }
+
+/**
+ * A reason for `ship` to end that is no failure of the buffer.
+ *
+ * @module
+ */
+
+/** Why it can't go on; the message says it all. */
+export class ShipError extends Error {
+  override readonly name = "ShipError";
+}

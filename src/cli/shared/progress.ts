@@ -5,14 +5,15 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
-import type { Output } from "./command.ts";
+import type { ScanRunOptions } from "../../maintenance/scan_run.ts";
+import type { CommandContext, Output } from "./command.ts";
 import { formatBytes } from "./text.ts";
 
 /** Before that nobody asks. */
 const SHOWN_AFTER_MS = 1000;
 /** More often nobody can see. */
 const EVERY_MS = 100;
-const WIDEST_BAR = 40;
+const MAX_BAR_COLUMNS = 40;
 const ESCAPE = "\x1b[";
 
 /** What is under way. */
@@ -22,8 +23,20 @@ export interface ProgressOptions {
   readonly clock: Clock;
   /** One word: "verify". */
   readonly label: string;
-  /** The whole of the work, in bytes. */
-  readonly totalBytes: number;
+}
+
+/** Runs `work` with a progress bar, which is gone when it ends, however that is. */
+export async function withProgress<R>(
+  { errors, clock, signal }: CommandContext,
+  label: string,
+  work: (options: ScanRunOptions) => Promise<R>,
+): Promise<R> {
+  const progress = new Progress({ errors, clock, label });
+  try {
+    return await work({ signal, onProgress: (doneBytes, totalBytes) => progress.update(doneBytes, totalBytes) });
+  } finally {
+    progress.clear();
+  }
 }
 
 /** Shows how much of some work is done. */
@@ -39,15 +52,15 @@ export class Progress {
     this.#startedAt = options.clock.monotonic();
   }
 
-  /** So many bytes are done; shows it, if it is time to. */
-  update(doneBytes: number): void {
+  /** Shows how many bytes are done, if it is time to. */
+  update(doneBytes: number, totalBytes: number): void {
     const { errors, clock } = this.#options;
     if (errors.columns === undefined) return;
     const now = clock.monotonic();
     if (now - this.#startedAt < SHOWN_AFTER_MS || now - this.#shownAt < EVERY_MS) return;
     this.#shownAt = now;
     this.#isShown = true;
-    this.#write(this.#line(doneBytes, now - this.#startedAt, errors.columns));
+    this.#write(this.#line({ doneBytes, totalBytes }, now - this.#startedAt, errors.columns));
   }
 
   /** Takes the bar away: what follows begins on an empty line. */
@@ -58,13 +71,17 @@ export class Progress {
     this.#write(`\r${ESCAPE}K`);
   }
 
-  #line(doneBytes: number, elapsedMs: number, columns: number): string {
-    const { label, totalBytes } = this.#options;
+  #line(
+    { doneBytes, totalBytes }: { doneBytes: number; totalBytes: number },
+    elapsedMs: number,
+    columns: number,
+  ): string {
+    const { label } = this.#options;
     const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
     const rate = formatBytes(doneBytes / (elapsedMs / 1000));
     const text = `${label} ${String(Math.floor(share * 100)).padStart(3)} %`;
     const rest = `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}, ${rate}/s`;
-    const room = Math.min(WIDEST_BAR, columns - text.length - rest.length - 7);
+    const room = Math.min(MAX_BAR_COLUMNS, columns - text.length - rest.length - 7);
     const filled = Math.round(share * room);
     const bar = room < 5 ? "" : ` [${"#".repeat(filled)}${"-".repeat(room - filled)}]`;
     const line = `${text}${bar}  ${rest}`;

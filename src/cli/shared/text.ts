@@ -10,13 +10,13 @@
 /** The width that is taken where there is no terminal. */
 export const DEFAULT_COLUMNS = 100;
 /** In less room than this values stand below their names. */
-const LEAST_ROOM = 24;
+const MIN_ROOM = 24;
 /** Less than this is taken for this. */
-const LEAST_COLUMNS = 20;
+const MIN_COLUMNS = 20;
 
 /** Columns to write in. */
 export function widthOf(output: { readonly columns: number | undefined }): number {
-  return Math.max(LEAST_COLUMNS, output.columns ?? DEFAULT_COLUMNS);
+  return Math.max(MIN_COLUMNS, output.columns ?? DEFAULT_COLUMNS);
 }
 
 /** A whole number with thousands set apart: `1 234 567`. */
@@ -88,7 +88,7 @@ export function fields(rows: readonly (readonly [name: string, value: string])[]
   const room = columns - indent;
   return rows.map(([name, value]) => {
     const longest = Math.max(...value.split(" ").map(({ length }) => length));
-    if (room < LEAST_ROOM || longest > room) return `${name}\n  ${wrap(value, columns - 2).replaceAll("\n", "\n  ")}\n`;
+    if (room < MIN_ROOM || longest > room) return `${name}\n  ${wrap(value, columns - 2).replaceAll("\n", "\n  ")}\n`;
     return `${name.padEnd(indent)}${wrap(value, room).replaceAll("\n", `\n${" ".repeat(indent)}`)}\n`;
   }).join("");
 }

@@ -21,7 +21,7 @@ const WHITE_SPACE: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Judges a line. As `"lines"` everything is a record, the empty line, too, and bytes that are no UTF-8. */
-export function judgeLine(format: LineFormat, bytes: Uint8Array): LineVerdict {
+export function checkLine(format: LineFormat, bytes: Uint8Array): LineVerdict {
   if (format === "lines") return "record";
   if (bytes.every((byte) => WHITE_SPACE.has(byte))) return "blank";
   let text: string;

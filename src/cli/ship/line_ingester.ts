@@ -14,10 +14,10 @@
  */
 
 import { abortable } from "../../base/abortable.ts";
-import { textOf } from "../../producer/failure.ts";
-import { judgeLine, type LineFormat } from "./line_formats.ts";
+import { errorText } from "../../errors/text.ts";
+import { ShipError } from "../shared/command.ts";
+import { checkLine, type LineFormat } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./line_splitter.ts";
-import { ShipError } from "./ship_error.ts";
 
 /** So many payload bytes are put as one unit: a frame of the log. */
 const UNIT_BYTES: number = 60 * 1024;
@@ -34,7 +34,7 @@ export type OnBadLine = "fail" | "skip";
 export type LastLine = "put" | "leave";
 
 /** How lines are read. */
-export interface IntakeOptions {
+export interface LineIngesterDeps {
   readonly format: LineFormat;
   readonly onBadLine: OnBadLine;
   readonly lastLine: LastLine;
@@ -53,7 +53,7 @@ export interface IntakeOptions {
 }
 
 /** What was read. */
-export interface IntakeCounts {
+export interface LineCounts {
   /** Lines that were read and taken care of: persisted now or earlier, blank, or skipped because they are bad. */
   readonly lines: number;
   /** Lines put, each a record. */
@@ -67,19 +67,19 @@ export interface IntakeCounts {
 }
 
 /** Takes lines from one input. */
-export class Intake {
-  readonly #options: IntakeOptions;
+export class LineIngester {
+  readonly #options: LineIngesterDeps;
   readonly #unitBytes: number;
   #counts = { lines: 0, records: 0, resumed: 0, blank: 0, bad: 0 };
 
   /** For one input. */
-  constructor(options: IntakeOptions) {
+  constructor(options: LineIngesterDeps) {
     this.#options = options;
     this.#unitBytes = Math.min(UNIT_BYTES, Math.floor(options.maxBacklogBytes / UNITS_IN_BACKLOG));
   }
 
   /** The figures of now. */
-  get counts(): IntakeCounts {
+  get counts(): LineCounts {
     return { ...this.#counts };
   }
 
@@ -150,7 +150,7 @@ export class Intake {
     if (line.bytes === undefined) {
       return { reason: `it has ${line.length} bytes, and may have ${maxLineBytes} (--max-bytes)` };
     }
-    const verdict = judgeLine(format, line.bytes);
+    const verdict = checkLine(format, line.bytes);
     return verdict === "record" && this.#counts.resumed < skipRecords ? "resumed" : verdict;
   }
 
@@ -162,5 +162,5 @@ export class Intake {
 }
 
 function asShipError(cause: unknown): never {
-  throw new ShipError(`Cannot read standard input: ${textOf(cause)}`, { cause });
+  throw new ShipError(`Cannot read standard input: ${errorText(cause)}`, { cause });
 }

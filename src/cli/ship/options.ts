@@ -6,18 +6,18 @@
 
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { WhenFull } from "../../buffer/record_buffer.ts";
+import type { WhenFull } from "../../buffer/options.ts";
 import type { RetryOptions } from "../../producer/retry.ts";
 import type { Fsync } from "../../wal/writer/log.ts";
 import { choiceOf, pathOf } from "../shared/arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "../shared/command.ts";
-import type { LastLine, OnBadLine } from "./line_ingester.ts";
-import type { LineFormat } from "./line_formats.ts";
 import { parseBytes, parseCount, parseDuration, type Range } from "../shared/quantities.ts";
+import type { LineFormat } from "./line_formats.ts";
+import type { LastLine, OnBadLine } from "./line_ingester.ts";
 import { type Destination, parseDestination } from "./target.ts";
 
 /** What is to be done. */
-export interface ShipPlan {
+export interface ShipOptions {
   /** The buffer's directory. */
   readonly path: string;
   readonly destination: Destination;
@@ -46,8 +46,8 @@ export interface ShipPlan {
   readonly quiet: boolean;
 }
 
-const MOST_MS: number = 2 ** 31 - 1;
-const ANY_MS: Range = { least: 0, most: MOST_MS };
+const MAX_MS: number = 2 ** 31 - 1;
+const ANY_MS: Range = { least: 0, most: MAX_MS };
 
 /** What stands behind the command's name. */
 export const SHIP_USAGE = "PATH --to URL|FILE|- [options]";
@@ -101,7 +101,7 @@ type OptionName = keyof typeof SHIP_OPTIONS;
  *
  * @throws {UsageError} which names the option, what was given and what is allowed.
  */
-export function parsePlan(args: CommandArguments): ShipPlan {
+export function parseShipOptions(args: CommandArguments): ShipOptions {
   const { options, lists = {} } = args;
   const path = pathOf(args, { name: "ship", usage: SHIP_USAGE });
   if (path.includes("\0")) throw new UsageError("Cannot ship: PATH must be the path of a directory");
@@ -121,7 +121,7 @@ export function parsePlan(args: CommandArguments): ShipPlan {
 
   const to = options["to"];
   if (typeof to !== "string") throw new UsageError("Cannot ship: no --to is given, a URL, a file, or -");
-  const plan: ShipPlan = {
+  const plan: ShipOptions = {
     path,
     destination: parseDestination(to),
     format: word("format", ["lines", "ndjson"]),
@@ -136,7 +136,7 @@ export function parsePlan(args: CommandArguments): ShipPlan {
     whenFull: word("when-full", ["block", "reject", "drop-oldest"]),
     fsync: read("fsync", 1_000, parseFsync),
     maxInFlight: count("max-in-flight", 1, { least: 1, most: 16 }),
-    timeoutMs: duration("timeout", 30_000, { least: 1, most: MOST_MS }),
+    timeoutMs: duration("timeout", 30_000, { least: 1, most: MAX_MS }),
     retry: {
       firstDelayMs: duration("retry-delay", 100, ANY_MS),
       maxDelayMs: duration("max-retry-delay", 30_000, ANY_MS),
@@ -155,7 +155,7 @@ export function parsePlan(args: CommandArguments): ShipPlan {
 
 function parseFsync(option: string, text: string): Fsync {
   if (text === "always" || text === "never") return text;
-  if (/^\d/.test(text)) return parseDuration(option, text, { least: 1, most: MOST_MS });
+  if (/^\d/.test(text)) return parseDuration(option, text, { least: 1, most: MAX_MS });
   throw new UsageError(`Cannot use --${option}=${text}: it must be always, never, or a time such as 1s`);
 }
 
@@ -176,7 +176,7 @@ function parseHeaders(given: readonly string[]): Headers {
 }
 
 /** What makes no sense together. */
-function checkTogether(plan: ShipPlan): void {
+function checkTogether(plan: ShipOptions): void {
   const { path, destination, deadLetters } = plan;
   if (destination.kind !== "http" && (plan.gzip || [...plan.headers].length > 0)) {
     throw new UsageError("Cannot use --header or --gzip: they are for an HTTP server as the target");

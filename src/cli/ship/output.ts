@@ -7,15 +7,15 @@
  * @module
  */
 
-import type { BufferEvent, BufferStats, RecordBuffer } from "../../buffer/record_buffer.ts";
+import type { BufferEvent, BufferStats } from "../../buffer/events.ts";
+import type { RecordBuffer } from "../../buffer/record_buffer.ts";
+import { errorText } from "../../errors/text.ts";
 import type { ProducerEvent, ProducerStats } from "../../producer/events.ts";
-import { textOf } from "../../producer/failure.ts";
-import { type CommandContext, OutputClosedError } from "../shared/command.ts";
-import type { IntakeCounts } from "./line_ingester.ts";
-import { ShipError } from "./ship_error.ts";
-import type { ShipPlan } from "./options.ts";
-import { nameOf } from "./target.ts";
+import { type CommandContext, OutputClosedError, ShipError } from "../shared/command.ts";
 import { formatCount, formatDuration, formatNumber } from "../shared/text.ts";
+import type { LineCounts } from "./line_ingester.ts";
+import type { ShipOptions } from "./options.ts";
+import { nameOf } from "./target.ts";
 
 /** The same thing is said again after so long. */
 const REPEAT_MS = 10_000;
@@ -26,7 +26,7 @@ const PREFIX = "ship: ";
 
 /** Where the figures are from, once there are any. */
 export interface ShipFigures {
-  readonly intake: IntakeCounts;
+  readonly ingester: LineCounts;
   readonly producer: ProducerStats;
   readonly buffer: BufferStats;
 }
@@ -64,8 +64,8 @@ export interface ShipSummary {
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Says what happens. */
-export class ShipReport {
-  readonly #plan: ShipPlan;
+export class ShipOutput {
+  readonly #plan: ShipOptions;
   readonly #context: Pick<CommandContext, "clock" | "errors">;
   readonly #startedAt: number;
   /** What was said when, and how often it was kept back since. */
@@ -81,7 +81,7 @@ export class ShipReport {
   #writing: Promise<void> = Promise.resolve();
 
   /** For one shipment. */
-  constructor(plan: ShipPlan, context: Pick<CommandContext, "clock" | "errors">) {
+  constructor(plan: ShipOptions, context: Pick<CommandContext, "clock" | "errors">) {
     this.#plan = plan;
     this.#context = context;
     this.#startedAt = context.clock.monotonic();
@@ -126,7 +126,7 @@ export class ShipReport {
       this.warn("full", `the backlog is full: reading waits for the target`);
     } else if (event.type === "reserve-used") {
       this.warn("reserve", `the disk is full: ${event.bytesLeft} bytes of the reserve are left to deliver with`);
-    } else if (event.type === "warning") this.warn("buffer", textOf(event.error));
+    } else if (event.type === "warning") this.warn("buffer", errorText(event.error));
   }
 
   /** What the producer tells. */
@@ -142,7 +142,7 @@ export class ShipReport {
         return this.#repeat("dead-letter", { event: "dead-letter", sequence, error }, text);
       }
       case "buffer-error":
-        return this.warn("buffer", textOf(event.error));
+        return this.warn("buffer", errorText(event.error));
     }
   }
 
@@ -163,7 +163,7 @@ export class ShipReport {
     if (error instanceof OutputClosedError || error instanceof ShipError) return;
     this.#failingSince ??= this.#context.clock.monotonic();
     this.#failures++;
-    const message = textOf(error);
+    const message = errorText(error);
     const { maxAttempts = Infinity } = this.#plan.retry;
     const next = attempt < maxAttempts ? "it is tried again" : "it is not tried again";
     this.#repeat("failing", { event: "failing", attempt, error: message }, `${message}; ${next}`);
@@ -209,8 +209,8 @@ export class ShipReport {
   }
 
   #showProgress(): void {
-    const { intake, producer, buffer } = this.#figures!();
-    const figures = { lines: intake.lines, delivered: producer.deliveredRecords, waiting: buffer.pendingRecords };
+    const { ingester, producer, buffer } = this.#figures!();
+    const figures = { lines: ingester.lines, delivered: producer.deliveredRecords, waiting: buffer.pendingRecords };
     const status = JSON.stringify({ event: "progress", ...figures });
     if (status === this.#lastStatus) return;
     this.#lastStatus = status;
@@ -238,12 +238,12 @@ export class ShipReport {
     return {
       event: "summary",
       ended,
-      ...(error === undefined ? {} : { error: textOf(error) }),
-      lines: figures?.intake.lines ?? 0,
-      records: figures?.intake.records ?? 0,
-      resumed: figures?.intake.resumed ?? 0,
-      blank: figures?.intake.blank ?? 0,
-      skipped: figures?.intake.bad ?? 0,
+      ...(error === undefined ? {} : { error: errorText(error) }),
+      lines: figures?.ingester.lines ?? 0,
+      records: figures?.ingester.records ?? 0,
+      resumed: figures?.ingester.resumed ?? 0,
+      blank: figures?.ingester.blank ?? 0,
+      skipped: figures?.ingester.bad ?? 0,
       delivered: figures?.producer.deliveredRecords ?? 0,
       deadLetters: figures?.producer.deadLetters ?? 0,
       retries: figures?.producer.retries ?? 0,

@@ -1,5 +1,5 @@
 /**
- * One shipment: buffer, target, producer and intake, put together, run to an end, and closed.
+ * One shipment: buffer, target, producer and ingester, put together, run to an end, and closed.
  *
  * How it ends: the input does, and everything is delivered, however long that takes. Or it is cut short, by a signal, by a
  * line that can't be put, by a target that refuses for good: then nothing more is read, and what can be delivered has a
@@ -8,17 +8,17 @@
  * @module
  */
 
-import type { DeadLetter } from "../../producer/dead_letters.ts";
-import { FileSystemError, NoSpaceError } from "../../errors/mod.ts";
-import { FileBuffer } from "../../buffer/file_buffer.ts";
-import { Producer } from "../../producer/producer.ts";
 import { abortable } from "../../base/abortable.ts";
-import type { CommandContext } from "../shared/command.ts";
-import { Intake } from "./line_ingester.ts";
+import { FileBuffer } from "../../buffer/file_buffer.ts";
+import { NoSpaceError } from "../../errors/mod.ts";
+import { ifExists } from "../../fs/file_helpers.ts";
+import type { DeadLetter } from "../../producer/dead_letters.ts";
+import { Producer } from "../../producer/producer.ts";
+import { type CommandContext, ShipError } from "../shared/command.ts";
 import { lineCodec } from "./line_formats.ts";
-import { ShipError } from "./ship_error.ts";
-import type { ShipPlan } from "./options.ts";
-import type { ShipReport } from "./output.ts";
+import { LineIngester } from "./line_ingester.ts";
+import type { ShipOptions } from "./options.ts";
+import type { ShipOutput } from "./output.ts";
 import { openTarget, type Target } from "./target.ts";
 
 /** Timers take 31 bits: as good as no limit. */
@@ -26,7 +26,7 @@ const NO_TIMEOUT_MS: number = 2 ** 31 - 1;
 /** A full disk is asked again so often. */
 const SPACE_CHECK_MS = 1_000;
 /** The longest payload that a buffer takes by default. */
-const LEAST_RECORD_LIMIT_BYTES: number = 16 * 2 ** 20;
+const MIN_RECORD_LIMIT_BYTES: number = 16 * 2 ** 20;
 
 /** How a shipment has ended. */
 export type End =
@@ -42,7 +42,7 @@ type Surroundings = Pick<CommandContext, "fileSystem" | "clock" | "input" | "out
 type Opened = { close(): Promise<void> }[];
 
 /** Ships, and says in `report` what happens. Never rejects. */
-export async function runShipment(plan: ShipPlan, context: Surroundings, report: ShipReport): Promise<End> {
+export async function runShipment(plan: ShipOptions, context: Surroundings, report: ShipOutput): Promise<End> {
   const opened: Opened = [];
   let end: End;
   try {
@@ -62,7 +62,7 @@ export async function runShipment(plan: ShipPlan, context: Surroundings, report:
 }
 
 /** What a {@linkcode Shipment} is made from. */
-interface Parts {
+interface ShipmentDeps {
   readonly buffer: FileBuffer<unknown>;
   readonly target: Target;
   readonly deadLetters: FileBuffer<DeadLetter<unknown>> | undefined;
@@ -71,25 +71,25 @@ interface Parts {
 }
 
 class Shipment {
-  readonly #plan: ShipPlan;
+  readonly #plan: ShipOptions;
   readonly #context: Surroundings;
-  readonly #report: ShipReport;
+  readonly #report: ShipOutput;
   readonly #broken: AbortSignal;
   /** Aborted when no more is to be read. */
   readonly #stopping: AbortSignal;
   readonly #producer: Producer<unknown>;
-  readonly #intake: Intake;
+  readonly #ingester: LineIngester;
   /** Settles when no more is read, and all that was is persisted or refused. */
   #reading: Promise<void> = Promise.resolve();
 
-  private constructor(plan: ShipPlan, context: Surroundings, report: ShipReport, parts: Parts) {
+  private constructor(plan: ShipOptions, context: Surroundings, report: ShipOutput, parts: ShipmentDeps) {
     const { buffer, target, deadLetters, broken } = parts;
     this.#plan = plan;
     this.#context = context;
     this.#report = report;
     this.#broken = broken.signal;
     this.#stopping = AbortSignal.any([context.signal, broken.signal]);
-    this.#intake = new Intake({
+    this.#ingester = new LineIngester({
       ...plan,
       maxLineBytes: plan.maxBytes,
       skipRecords: plan.resumes ? buffer.stats().lastSequence : 0,
@@ -113,14 +113,14 @@ class Shipment {
       },
     });
     report.start(buffer, () => ({
-      intake: this.#intake.counts,
+      ingester: this.#ingester.counts,
       producer: this.#producer.stats(),
       buffer: buffer.stats(),
     }));
   }
 
   /** Opens all that it takes; what is to be closed again is in `opened`, also if this fails half way. */
-  static async open(plan: ShipPlan, context: Surroundings, report: ShipReport, opened: Opened): Promise<Shipment> {
+  static async open(plan: ShipOptions, context: Surroundings, report: ShipOutput, opened: Opened): Promise<Shipment> {
     const { fileSystem, clock } = context;
     const { fsync } = plan;
     if (!plan.readsInput) checkBuffer(plan.path, context);
@@ -132,7 +132,7 @@ class Shipment {
       codec: lineCodec(plan.format),
       maxRecords: plan.maxRecords,
       maxBytes: plan.maxBytes,
-      maxRecordBytes: Math.max(plan.maxBytes, LEAST_RECORD_LIMIT_BYTES),
+      maxRecordBytes: Math.max(plan.maxBytes, MIN_RECORD_LIMIT_BYTES),
       maxAgeMs: plan.maxAgeMs,
       maxBacklogBytes: plan.maxBacklogBytes,
       whenFull: plan.whenFull,
@@ -154,7 +154,7 @@ class Shipment {
   /** Reads and delivers until it ends. */
   async run(): Promise<End> {
     const { readsInput, graceMs } = this.#plan;
-    if (readsInput) this.#reading = this.#intake.run(this.#context.input, this.#stopping);
+    if (readsInput) this.#reading = this.#ingester.run(this.#context.input, this.#stopping);
     const delivering = this.#reading.then(() => this.#producer.flush({ signal: this.#stopping }));
     const end = await this.#endOf(abortable(delivering, this.#stopping));
     if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#wrapUp(graceMs);
@@ -234,10 +234,7 @@ class Shipment {
 
 /** Without an input, a path without a buffer is a mistake: it would be made, and nothing delivered. */
 function checkBuffer(path: string, { fileSystem }: Pick<CommandContext, "fileSystem">): void {
-  try {
-    if (fileSystem.list(path).length > 0) return;
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "ENOENT") throw error;
-  }
+  const names = ifExists(() => fileSystem.list(path)) ?? [];
+  if (names.length > 0) return;
   throw new ShipError(`Cannot ship what is in "${path}": there is no buffer`);
 }

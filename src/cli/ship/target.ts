@@ -8,14 +8,13 @@
  * @module
  */
 
-import type { Send } from "../../producer/delivery.ts";
 import { DeliveryError } from "../../errors/mod.ts";
+import type { Send } from "../../producer/delivery.ts";
 import { fileSink } from "../../sinks/file.ts";
 import { httpSink } from "../../sinks/http.ts";
 import { appendSink } from "../../sinks/stream.ts";
-import { type CommandContext, OutputClosedError, UsageError } from "../shared/command.ts";
+import { type CommandContext, OutputClosedError, ShipError, UsageError } from "../shared/command.ts";
 import type { LineFormat } from "./line_formats.ts";
-import { ShipError } from "./ship_error.ts";
 
 /** What `--to` says. */
 export type Destination =

@@ -24,18 +24,18 @@ import type { TopRate, TopView } from "./view.ts";
 /** Where values begin. */
 const LABEL_COLUMNS = 11;
 /** Narrower than this nothing can be said. */
-const LEAST_COLUMNS = 24;
+const MIN_COLUMNS = 24;
 /** A bar or a small chart shorter than this says nothing. */
-const LEAST_CHART_COLUMNS = 8;
+const MIN_CHART_COLUMNS = 8;
 /** A record that is so much later than it should be deserves a look. */
 const LATE_MS = 10_000;
 /** Room for "999 999" and for "1023 KiB". */
 const RATE_COLUMNS = 7;
 const SIZE_COLUMNS = 8;
 /** A chart of fewer readings says nothing. */
-const LEAST_READINGS = 3;
+const MIN_READINGS = 3;
 /** A chart longer than this is more restless than it tells. */
-const MOST_CHART_COLUMNS = 60;
+const MAX_CHART_COLUMNS = 60;
 /** Shares of the backlog from which on it deserves a look. */
 const HIGH_SHARE = 0.6;
 const CRITICAL_SHARE = 0.85;
@@ -78,7 +78,7 @@ interface Block {
 
 /** The screen as text: lines, without a line feed at the end. */
 export function renderTop(view: TopView, { columns, rows, hasColours }: ScreenSize): string {
-  const width = Math.max(LEAST_COLUMNS, columns);
+  const width = Math.max(MIN_COLUMNS, columns);
   const lines = fit(blocksOf(view, width), rows);
   // A terminal narrower than we can write for: it shows the left part.
   return lines.map((line) => paint(cut(line, columns), hasColours)).join("\n");
@@ -162,7 +162,7 @@ function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): L
   const percent = `${(share * 100).toFixed(1)} %`.padStart(8);
   const room = width - LABEL_COLUMNS - percent.length;
   const behind = hasSizesAtBar(width) ? `  ${sizesOf(bytes, maxBytes)}` : "";
-  const { full, rest } = bar(share, Math.max(0, Math.min(MOST_CHART_COLUMNS, room - behind.length)));
+  const { full, rest } = bar(share, Math.max(0, Math.min(MAX_CHART_COLUMNS, room - behind.length)));
   return [label, span(full, style), faint(rest), span(percent, style), span(behind)];
 }
 
@@ -207,11 +207,11 @@ function rateLines(
   const text = `${records}  ${bytes}`;
   if (lengthOf(text) > width - LABEL_COLUMNS) return flow(label, [span(records.trim()), span(bytes.trim())], width);
   const room = width - LABEL_COLUMNS - lengthOf(text) - 3;
-  const columns = Math.min(MOST_CHART_COLUMNS, room >= LEAST_CHART_COLUMNS ? room : width - LABEL_COLUMNS);
+  const columns = Math.min(MAX_CHART_COLUMNS, room >= MIN_CHART_COLUMNS ? room : width - LABEL_COLUMNS);
   const top = Math.max(0, ...both.put.slice(-columns), ...both.committed.slice(-columns));
-  if (history.length < LEAST_READINGS) return [[labelSpan(label), span(text)]];
+  if (history.length < MIN_READINGS) return [[labelSpan(label), span(text)]];
   const chart = span(sparkline(history, top, columns), "chart");
-  if (room >= LEAST_CHART_COLUMNS) return [[labelSpan(label), span(text), span("   "), chart]];
+  if (room >= MIN_CHART_COLUMNS) return [[labelSpan(label), span(text), span("   "), chart]];
   return [[labelSpan(label), span(text)], [labelSpan(""), chart]];
 }
 

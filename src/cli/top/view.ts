@@ -8,9 +8,10 @@
  * @module
  */
 
-import type { LockOwner } from "../../errors/mod.ts";
 import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../../buffer/status_format.ts";
-import { type CursorState, type LogPosition, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
+import type { LockOwner } from "../../errors/mod.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
+import type { CursorState, LogPosition } from "../../wal/position.ts";
 
 /** Readings that a trend is measured over: long enough to even out batches, short enough to turn in time. */
 const TREND_READINGS = 16;
@@ -19,11 +20,11 @@ const HISTORY_READINGS = 120;
 /** A status file is due every `statusMs`; one that is later by this factor says that nothing happens, or nobody is there. */
 const LATE_FACTOR = 2.5;
 /** However often it is due, a pause as short as this is none. */
-const LEAST_LATE_MS = 2_500;
+const MIN_LATE_MS = 2_500;
 /** A backlog that changes by less than this share, over all readings of a trend, is steady. */
 const STEADY_SHARE = 0.01;
 /** What is there for so short a time is always there: batches come and go. */
-const LEAST_EMPTY_MS = 2_000;
+const MIN_EMPTY_MS = 2_000;
 
 /** What was read at one time. */
 export interface TopReading {
@@ -156,7 +157,7 @@ export class TopWatch {
 
   #fromStatus({ now, directory }: TopReading, status: BufferStatus): TopView {
     const { stats, at, limits, sync } = status;
-    const isLate = now - at > Math.max(LEAST_LATE_MS, LATE_FACTOR * status.statusMs);
+    const isLate = now - at > Math.max(MIN_LATE_MS, LATE_FACTOR * status.statusMs);
     const state = status.state === "open" && isLate ? "silent" : status.state;
     this.#mark(`process ${status.pid} ${status.openedAt}`, {
       at,
@@ -271,7 +272,7 @@ export class TopWatch {
     }
     if (change > 0) return { kind: "full", inMs: Math.max(0, maxBytes - last.backlogBytes) / bytesAMs };
     const inMs = last.backlogBytes / -bytesAMs;
-    return inMs < LEAST_EMPTY_MS ? { kind: "steady", inMs: 0 } : { kind: "empty", inMs };
+    return inMs < MIN_EMPTY_MS ? { kind: "steady", inMs: 0 } : { kind: "empty", inMs };
   }
 }
 

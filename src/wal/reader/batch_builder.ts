@@ -4,35 +4,36 @@
  * Records are kept as they stand in frames, each behind its length: so one copy a frame is enough, and whoever decodes
  * them has four bytes before each that are no payload's.
  *
- * Small batches stand in pieces of one larger allocation, a {@linkcode Slab}, because V8 takes longer to make a typed
+ * Small batches stand in pieces of one larger allocation, a {@linkcode BatchArena}, because V8 takes longer to make a typed
  * array than to read ten small records. A batch that is shown as bytes moves out of it first (`record_buffer.ts`): nobody outside
  * may get hold of memory that isn't the batch's alone.
  *
  * @module
  */
 
-import { type LogPosition, RECORD_HEADER_BYTES } from "../format.ts";
+import { RECORD_HEADER_BYTES } from "../format.ts";
+import type { LogPosition } from "../position.ts";
 import type { ReadBatch } from "./log_view.ts";
 
 /** What is known of a batch before its first record is read. */
-export interface GatheringStart {
+export interface BatchStart {
   readonly start: LogPosition;
   readonly codecVersion: number;
   readonly isJson: boolean;
 }
 
 /** A batch that may need more is given memory of its own. */
-const MOST_SLAB_ROOM = 4096;
+const MAX_SLAB_ROOM = 4096;
 const SLAB_BYTES = 64 * 1024;
 
 /** Memory for small batches, one after the other. */
-export class Slab {
+export class BatchArena {
   #bytes = new Uint8Array(0);
   #used = 0;
 
   /** Whether a batch of that size gets its memory here. */
   fits(length: number): boolean {
-    return length <= MOST_SLAB_ROOM;
+    return length <= MAX_SLAB_ROOM;
   }
 
   /** Memory that nobody has; still free until `keep` says how much of it is needed. */
@@ -51,7 +52,7 @@ export class Slab {
 }
 
 /** Collects the records of one batch. */
-export class Gathering {
+export class BatchBuilder {
   readonly codecVersion: number;
   /** Whether each payload so far is known to be the text of one JSON value. */
   isJson: boolean;
@@ -62,20 +63,20 @@ export class Gathering {
   payloadBytes = 0;
   #start: LogPosition;
   readonly #bounds: number[] = [];
-  readonly #slab: Slab;
+  readonly #arena: BatchArena;
   #isShared: boolean;
   #bytes: Uint8Array<ArrayBuffer>;
   #used = 0;
 
   /** Nothing is read yet; `guessedBytes` are going to be needed, or a little more. */
-  constructor({ start, codecVersion, isJson }: GatheringStart, guessedBytes: number, slab: Slab) {
+  constructor({ start, codecVersion, isJson }: BatchStart, guessedBytes: number, arena: BatchArena) {
     this.#start = start;
     this.sequence = start.nextSequence;
     this.codecVersion = codecVersion;
     this.isJson = isJson;
-    this.#slab = slab;
-    this.#isShared = slab.fits(guessedBytes);
-    this.#bytes = this.#isShared ? slab.room(guessedBytes) : new Uint8Array(guessedBytes);
+    this.#arena = arena;
+    this.#isShared = arena.fits(guessedBytes);
+    this.#bytes = this.#isShared ? arena.room(guessedBytes) : new Uint8Array(guessedBytes);
   }
 
   /** Number of records so far. */
@@ -111,7 +112,7 @@ export class Gathering {
 
   /** The batch, which ends at `end`. */
   toBatch(end: LogPosition): ReadBatch {
-    if (this.#isShared) this.#slab.keep(this.#used + 1);
+    if (this.#isShared) this.#arena.keep(this.#used + 1);
     return {
       firstSequence: this.#start.nextSequence,
       count: this.records,

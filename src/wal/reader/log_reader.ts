@@ -13,28 +13,27 @@
  */
 
 import { join } from "@std/path/join";
+import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
+import type { MaybePromise } from "../../base/maybe_promise.ts";
+import { overlapsRanges } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { closeQuietly } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
-import type { MaybePromise } from "../../base/serial_queue.ts";
-import { nextTurn, Turns } from "../../base/event_loop.ts";
 import {
   addFrameChecksum,
   FRAME_HEADER_BYTES,
-  type LogPosition,
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   type SegmentHeader,
-  segmentName,
 } from "../format.ts";
-import { Gathering, Slab } from "./batch_builder.ts";
-import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
-import { within } from "../position.ts";
-import { touches } from "../recovery/known_losses.ts";
-import { type PassedRegion, PassedRegions, type PassedRegionsOptions } from "./skipped_regions.ts";
-import { isOf, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { segmentName } from "../names.ts";
+import { clampPosition, type LogPosition } from "../position.ts";
+import { headerMatches, readSegmentHeader, type Segment } from "../segment_files.ts";
 import { type Frame, SegmentReader } from "../segment_reader.ts";
+import { BatchArena, BatchBuilder } from "./batch_builder.ts";
+import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
+import { type SkippedRegion, SkippedRegions, type SkippedRegionsDeps } from "./skipped_regions.ts";
 
 /** After so many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;
@@ -43,11 +42,11 @@ const COST_OF_SEGMENT_BYTES = 64 * 1024;
 /** What a batch, however small, counts besides. */
 const COST_OF_BATCH_BYTES = 4096;
 /** A batch's memory to begin with: at least, and at most; it grows if that isn't enough. */
-const LEAST_BATCH_BYTES = 64;
-const MOST_GUESSED_BYTES = 256 * 1024;
+const MIN_BATCH_BYTES = 64;
+const MAX_GUESSED_BYTES = 256 * 1024;
 
 /** What a {@linkcode LogReader} is made with. */
-export interface LogReaderOptions extends PassedRegionsOptions {
+export interface LogReaderDeps extends SkippedRegionsDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly uuid: string;
@@ -68,24 +67,24 @@ interface OpenSegment {
 
 /** Reads batches. One call at a time. */
 export class LogReader {
-  readonly #options: LogReaderOptions;
+  readonly #options: LogReaderDeps;
   #position: LogPosition;
   #open: OpenSegment | undefined;
   /** The frame that holds the next record, and the next record in it: its number, and where its length stands. */
   #frame: Frame | undefined;
   #index = 0;
   #offset = 0;
-  readonly #passed: PassedRegions;
-  readonly #slab = new Slab();
-  readonly #turns = new Turns(TURN_BYTES);
+  readonly #skipped: SkippedRegions;
+  readonly #arena = new BatchArena();
+  readonly #budget = new YieldBudget(TURN_BYTES);
   /** Segments opened since the last turn was asked for. */
   #opened = 0;
 
   /** Starts at `position`. */
-  constructor(options: LogReaderOptions, position: LogPosition) {
+  constructor(options: LogReaderDeps, position: LogPosition) {
     this.#options = options;
     this.#position = position;
-    this.#passed = new PassedRegions(options);
+    this.#skipped = new SkippedRegions(options);
   }
 
   /** Where the next batch begins. */
@@ -112,7 +111,7 @@ export class LogReader {
     closeQuietly(this.#open?.handle);
     this.#open = undefined;
     this.#frame = undefined;
-    this.#passed.clear();
+    this.#skipped.clear();
   }
 
   /**
@@ -152,7 +151,7 @@ export class LogReader {
     this.#correctTotals();
     const { codecVersion, isJson } = this.#open!.header;
     const start = { start: this.#position, codecVersion, isJson };
-    return this.#gather(new Gathering(start, this.#guessBytes(limits), this.#slab), limits);
+    return this.#gather(new BatchBuilder(start, this.#guessBytes(limits), this.#arena), limits);
   }
 
   /** When the next record was put, or `undefined` if there is none or it can't be read. */
@@ -169,21 +168,21 @@ export class LogReader {
   }
 
   /** Collects records until a limit, a gap or the end; without a promise as long as nothing has to be waited for. */
-  #gather(gathering: Gathering, limits: ReadLimits): MaybePromise<ReadBatch> {
+  #gather(builder: BatchBuilder, limits: ReadLimits): MaybePromise<ReadBatch> {
     for (;;) {
-      const bytes = this.#take(gathering, limits);
-      const { sequence } = gathering;
+      const bytes = this.#take(builder, limits);
+      const { sequence } = builder;
       if (this.#frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
       // A batch that has its end already goes on past what is no part of it.
-      if (!limits.mayEndEarly && this.#passed.any && this.#frame!.firstSequence <= sequence) {
-        return this.#gatherBehindPassed(gathering, limits);
+      if (!limits.mayEndEarly && !this.#skipped.isEmpty && this.#frame!.firstSequence <= sequence) {
+        return this.#gatherBehindPassed(builder, limits);
       }
-      if (!this.#joins(gathering)) break;
-      if (this.#turns.spend(bytes + this.#costOfOpened())) {
-        return nextTurn().then(() => this.#gather(gathering, limits));
+      if (!this.#joins(builder)) break;
+      if (this.#budget.spend(bytes + this.#costOfOpened())) {
+        return yieldToEventLoop().then(() => this.#gather(builder, limits));
       }
     }
-    return this.#finish(gathering);
+    return this.#finish(builder);
   }
 
   /** What the segments count that were opened since the last call. */
@@ -193,20 +192,20 @@ export class LogReader {
     return bytes;
   }
 
-  async #gatherBehindPassed(gathering: Gathering, limits: ReadLimits): Promise<ReadBatch> {
+  async #gatherBehindPassed(builder: BatchBuilder, limits: ReadLimits): Promise<ReadBatch> {
     await this.#settlePassed(this.#options.view.end);
-    return await (this.#joins(gathering) ? this.#gather(gathering, limits) : this.#finish(gathering));
+    return await (this.#joins(builder) ? this.#gather(builder, limits) : this.#finish(builder));
   }
 
-  #finish(gathering: Gathering): MaybePromise<ReadBatch> {
-    const batch = gathering.toBatch(this.#position);
-    const isTurnDue = this.#turns.spend(COST_OF_BATCH_BYTES + this.#costOfOpened());
-    return isTurnDue || this.#passed.any ? this.#finishLater(batch, isTurnDue) : batch;
+  #finish(builder: BatchBuilder): MaybePromise<ReadBatch> {
+    const batch = builder.toBatch(this.#position);
+    const isTurnDue = this.#budget.spend(COST_OF_BATCH_BYTES + this.#costOfOpened());
+    return isTurnDue || !this.#skipped.isEmpty ? this.#finishLater(batch, isTurnDue) : batch;
   }
 
   async #finishLater(batch: ReadBatch, isTurnDue: boolean): Promise<ReadBatch> {
-    if (this.#passed.any) await this.#passed.copy();
-    if (isTurnDue) await nextTurn();
+    if (!this.#skipped.isEmpty) await this.#skipped.copy();
+    if (isTurnDue) await yieldToEventLoop();
     return batch;
   }
 
@@ -216,7 +215,7 @@ export class LogReader {
     const records = end.nextSequence - this.#position.nextSequence;
     const bytes = end.payloadBytes - this.#position.payloadBytes + records * RECORD_HEADER_BYTES;
     const share = Math.min(1, 1.1 * maxRecords / records);
-    return Math.min(MOST_GUESSED_BYTES, Math.max(LEAST_BATCH_BYTES, Math.ceil(bytes * share) + 1));
+    return Math.min(MAX_GUESSED_BYTES, Math.max(MIN_BATCH_BYTES, Math.ceil(bytes * share) + 1));
   }
 
   /** As `#advance`, but what fails there may be left to the next read: the records before it can be delivered. */
@@ -239,18 +238,18 @@ export class LogReader {
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
   #moveTo(position: LogPosition): void {
-    this.#position = within(position, this.#position, this.#options.view.end);
+    this.#position = clampPosition(position, this.#position, this.#options.view.end);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
-  #joins(gathering: Gathering): boolean {
+  #joins(builder: BatchBuilder): boolean {
     const { header } = this.#open!;
-    const isNext = !this.#passed.any && this.#frame!.firstSequence <= gathering.sequence;
-    if (!isNext || header.codecVersion !== gathering.codecVersion) return false;
-    gathering.isJson &&= header.isJson;
+    const isNext = this.#skipped.isEmpty && this.#frame!.firstSequence <= builder.sequence;
+    if (!isNext || header.codecVersion !== builder.codecVersion) return false;
+    builder.isJson &&= header.isJson;
     const from = this.#position;
     this.#correctTotals();
-    if (this.#position !== from) gathering.shift(from, this.#position);
+    if (this.#position !== from) builder.shift(from, this.#position);
     return true;
   }
 
@@ -258,31 +257,31 @@ export class LogReader {
    * Takes from the current frame what still fits the batch; lets go of the frame when it is used up. Returns how many
    * bytes that were.
    */
-  #take(gathering: Gathering, limits: ReadLimits): number {
+  #take(builder: BatchBuilder, limits: ReadLimits): number {
     const frame = this.#frame!;
     const from = this.#offset;
-    const isFirst = gathering.records === 0;
-    const most = this.#index + limits.maxRecords - gathering.records;
+    const isFirst = builder.records === 0;
+    const most = this.#index + limits.maxRecords - builder.records;
     const last = Math.min(frame.count, most, limits.before - frame.firstSequence);
-    const { payloadBytes: before } = gathering;
+    const { payloadBytes: before } = builder;
     let at = from;
     let index = this.#index;
     while (index < last) {
       const length = frame.view.getUint32(at, true);
       const isAlone = isFirst && at === from;
-      if (gathering.payloadBytes + length > limits.maxBytes && !isAlone) break;
-      gathering.note(at - from, length);
+      if (builder.payloadBytes + length > limits.maxBytes && !isAlone) break;
+      builder.note(at - from, length);
       index++;
       at += RECORD_HEADER_BYTES + length;
     }
     if (at === from) return 0;
-    gathering.copy(frame.bytes, from, at);
-    gathering.checksum = addFrameChecksum(gathering.checksum, frame.view, frame.offset);
+    builder.copy(frame.bytes, from, at);
+    builder.checksum = addFrameChecksum(builder.checksum, frame.view, frame.offset);
     this.#index = index;
     this.#offset = at;
     if (index === frame.count) this.#frame = undefined;
-    const payloadBytes = this.#position.payloadBytes + gathering.payloadBytes - before;
-    this.#moveTo(this.#positionAt(gathering.sequence, payloadBytes));
+    const payloadBytes = this.#position.payloadBytes + builder.payloadBytes - before;
+    this.#moveTo(this.#positionAt(builder.sequence, payloadBytes));
     return at - from;
   }
 
@@ -319,7 +318,7 @@ export class LogReader {
         return true;
       }
       if (item.kind === "bad") {
-        this.#passed.add({ segment: segment.name, offset: item.offset, length: item.length });
+        this.#skipped.add({ segment: segment.name, offset: item.offset, length: item.length });
         continue;
       }
       // Zeros that fill a file up may be a hole.
@@ -334,10 +333,10 @@ export class LogReader {
    * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
    */
   #isNamedMissing({ firstSequence, count }: Frame): boolean {
-    const { namedMissing } = this.#options.quarantine;
-    if (namedMissing.length === 0) return false;
+    const { reportedMissing } = this.#options.quarantine;
+    if (reportedMissing.length === 0) return false;
     const first = Math.max(firstSequence, this.#position.nextSequence);
-    return touches({ first, last: firstSequence + count - 1 }, namedMissing);
+    return overlapsRanges({ first, last: firstSequence + count - 1 }, reportedMissing);
   }
 
   /** Makes `frame` current, at the next record. */
@@ -357,7 +356,7 @@ export class LogReader {
    */
   #passRest(open: OpenSegment): void {
     const { segment, reader } = open;
-    this.#passed.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
+    this.#skipped.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
   }
 
   #noteSize({ segment, header: { logBytesBefore } }: OpenSegment, bytes: number): void {
@@ -428,7 +427,7 @@ export class LogReader {
         throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       const bytes = handle.size();
-      if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+      if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
         isKept = true;
         view.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
         return {
@@ -440,7 +439,7 @@ export class LogReader {
         };
       }
       view.note({ segment, bytes, logBytesBefore: undefined });
-      this.#passed.add({ segment: segment.name, offset: 0, length: bytes });
+      this.#skipped.add({ segment: segment.name, offset: 0, length: bytes });
       return undefined;
     } finally {
       if (!isKept) closeQuietly(handle);
@@ -456,7 +455,7 @@ export class LogReader {
     const next = this.#frame?.firstSequence ?? end.nextSequence;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
-    await this.#passed.settle(missing, this.#gapHere());
+    await this.#skipped.settle(missing, this.#gapHere());
     // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
     if (this.#frame === undefined) this.#position = end;
     else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
@@ -465,11 +464,11 @@ export class LogReader {
   /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
   #hasPassed(): boolean {
     const next = this.#frame?.firstSequence ?? this.#options.view.end.nextSequence;
-    return this.#passed.any || next > this.#position.nextSequence;
+    return !this.#skipped.isEmpty || next > this.#position.nextSequence;
   }
 
   /** Where records are missing without a trace. */
-  #gapHere(): PassedRegion {
+  #gapHere(): SkippedRegion {
     if (this.#open === undefined) return { segment: segmentName(this.#position.nextSequence), offset: 0, length: 0 };
     const { segment, reader } = this.#open;
     return { segment: segment.name, offset: this.#frame?.fileOffset ?? reader.position, length: 0 };

@@ -6,7 +6,7 @@
  */
 
 import type { SegmentSize } from "../disk_usage.ts";
-import type { LogPosition } from "../format.ts";
+import type { LogPosition } from "../position.ts";
 import type { Segment } from "../segment_files.ts";
 
 /** What the reader must know of the log: changes while it reads. */

@@ -8,16 +8,17 @@
  * @module
  */
 
+import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
-import type { DamagedRegion, OnDamage, SequenceRange } from "../recovery/damage.ts";
+import type { DamagedRegion, OnDamage } from "../recovery/damage.ts";
+import { describeDamage } from "../recovery/recovery_plan.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { describeFinding } from "../recovery/recovery.ts";
 
 /** Bad bytes; none of them where whole frames are missing without a trace. */
-export type PassedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
+export type SkippedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
 
-/** What {@linkcode PassedRegions} are made with. */
-export interface PassedRegionsOptions {
+/** What {@linkcode SkippedRegions} are made with. */
+export interface SkippedRegionsDeps {
   readonly quarantine: Quarantine;
   readonly onDamage: OnDamage;
   /** Is told of every region that is set aside. */
@@ -25,24 +26,24 @@ export interface PassedRegionsOptions {
 }
 
 /** Regions in the order in which they were met. */
-export class PassedRegions {
-  readonly #options: PassedRegionsOptions;
-  #regions: PassedRegion[] = [];
+export class SkippedRegions {
+  readonly #options: SkippedRegionsDeps;
+  #regions: SkippedRegion[] = [];
   /** Where they begin: a reader that waits at one meets it again and again. */
   readonly #places = new Set<string>();
 
   /** None yet. */
-  constructor(options: PassedRegionsOptions) {
+  constructor(options: SkippedRegionsDeps) {
     this.#options = options;
   }
 
-  /** Whether there are any. */
-  get any(): boolean {
-    return this.#regions.length > 0;
+  /** Whether there are none. */
+  get isEmpty(): boolean {
+    return this.#regions.length === 0;
   }
 
   /** Remembers a region; one without bytes shows in the sequences, too. */
-  add({ segment, offset, length }: PassedRegion): void {
+  add({ segment, offset, length }: SkippedRegion): void {
     const place = `${segment}-${offset}`;
     if (length === 0 || this.#places.has(place)) return;
     this.#places.add(place);
@@ -68,15 +69,15 @@ export class PassedRegions {
    * @param missing The sequences that can't be delivered because of them.
    * @param place Where these are missing, if no region shows it.
    */
-  async settle(missing: SequenceRange | undefined, place: PassedRegion): Promise<void> {
+  async settle(missing: SequenceRange | undefined, place: SkippedRegion): Promise<void> {
     const { onDamage, quarantine, report } = this.#options;
-    const regions = this.any ? this.#regions : [place];
+    const regions = this.isEmpty ? [place] : this.#regions;
     if (onDamage === "fail" && !this.#isAccepted(regions, { ...place, length: 0, missing })) {
-      const reason = describeFinding({ length: regions[0].length, missing });
+      const reason = describeDamage({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
     const mark = quarantine.losses.isUnproven(missing) ? { unproven: true as const } : {};
-    if (missing !== undefined) await quarantine.noteLost([{ ...place, missing }]);
+    if (missing !== undefined) await quarantine.recordRegions([{ ...place, missing }]);
     for (const [i, region] of regions.entries()) {
       const quarantined = region.length > 0 && await quarantine.copy(region);
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined, ...mark });
@@ -84,7 +85,7 @@ export class PassedRegions {
     this.clear();
   }
 
-  #isAccepted(regions: readonly PassedRegion[], gap: Omit<DamagedRegion, "quarantined">): boolean {
+  #isAccepted(regions: readonly SkippedRegion[], gap: Omit<DamagedRegion, "quarantined">): boolean {
     const { losses } = this.#options.quarantine;
     return losses.isAccepted(gap) && regions.every((region) => losses.isAccepted({ ...region, missing: undefined }));
   }

@@ -9,13 +9,9 @@
 
 import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
-import type { FileSystem } from "../../fs/file_system.ts";
-import { createAfresh, lookInto } from "../../fs/file_helpers.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
-
-/** How much is copied at a time. */
-const COPY_BYTES = 256 * 1024;
+import { closeQuietly, copyBytes, withFile } from "../../fs/file_helpers.ts";
+import { replaceFile } from "../../fs/replace_file.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
 
 /**
  * Cuts a torn tail off. In a file that a copy of the directory shares (a hard link) it would be cut there, too, perhaps under
@@ -24,13 +20,19 @@ const COPY_BYTES = 256 * 1024;
  * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
  */
 export async function cutTail(
-  { fileSystem, directory }: SegmentPlace,
+  { fileSystem, directory }: LogLocation,
   { name }: Segment,
   { position, size }: { position: number; size: number },
 ): Promise<void> {
   const path = join(directory, name);
   const isShared = (fileSystem.identify?.(path).links ?? 1) > 1;
-  if (isShared) return await replaceByCopy(fileSystem, path, position);
+  if (isShared) {
+    const copy = { offset: 0, length: position };
+    // The name is synced at the end of recovery, with all others.
+    return await replaceFile(fileSystem, path, (target) => {
+      withFile(fileSystem, path, (source) => copyBytes(source, copy, target));
+    }, { sync: "content" });
+  }
   const handle = fileSystem.open(path, "write");
   try {
     if (handle.size() > size) throw new BufferLockedError(directory, undefined);
@@ -39,26 +41,4 @@ export async function cutTail(
   } finally {
     closeQuietly(handle);
   }
-}
-
-/** Puts a copy of the first `length` bytes of a file in its place; the old file stays as it is under its other names. */
-async function replaceByCopy(fileSystem: FileSystem, path: string, length: number): Promise<void> {
-  const newPath = `${path}.new`;
-  const target = createAfresh(fileSystem, newPath);
-  try {
-    lookInto(fileSystem, path, (source) => {
-      const chunk = new Uint8Array(Math.min(COPY_BYTES, length));
-      for (let at = 0; at < length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, length - at));
-        target.write(part.subarray(0, source.read(part, at)), at);
-      }
-    });
-    await target.sync();
-  } catch (error) {
-    closeQuietly(target);
-    fileSystem.remove(newPath);
-    throw error;
-  }
-  closeQuietly(target);
-  fileSystem.rename(newPath, path);
 }

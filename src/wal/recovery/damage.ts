@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { SequenceRange } from "../../base/sequences.ts";
+
 /**
  * What to do about damage: set the bad bytes aside and deliver the rest, or refuse.
  *
@@ -40,31 +42,6 @@
  * ```
  */
 export type OnDamage = "quarantine" | "fail";
-
-/**
- * A run of sequences, both ends included.
- *
- * @example How many records are meant
- * ```ts
- * import { MemoryBuffer, type SequenceRange } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const lengthOf = ({ first, last }: SequenceRange) => last - first + 1;
- *
- * const buffer = await MemoryBuffer.open<string>();
- * await buffer.put("one");
- * const range = await buffer.putMany(["two", "three", "four"]);
- * assertEquals(range, { first: 2, last: 4 });
- * assertEquals(lengthOf(range), 3);
- * await buffer.close();
- * ```
- */
-export interface SequenceRange {
-  /** The first sequence. */
-  readonly first: number;
-  /** The last sequence. */
-  readonly last: number;
-}
 
 /**
  * A place in the log that could not be read.

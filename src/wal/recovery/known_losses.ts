@@ -18,16 +18,13 @@
  */
 
 import { join } from "@std/path/join";
-import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { isSequenceRange, isWithinRanges, mergeRanges, type SequenceRange } from "../../base/sequences.ts";
+import { isNotFound, readFile } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { readWhole, removeIfThere } from "../../fs/file_helpers.ts";
-import type { DamagedRegion, SequenceRange } from "./damage.ts";
+import { replaceFile } from "../../fs/replace_file.ts";
+import { LOSSES_NAME } from "../names.ts";
+import type { DamagedRegion } from "./damage.ts";
 
-/** Name of the file in the quarantine. */
-export const LOSSES_NAME = "losses.json";
-/** What is written before it takes that name. */
-const NEW_NAME = "losses.json.new";
 /** More than this was not written by us. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
 /** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
@@ -60,10 +57,10 @@ export class KnownLosses implements Losses {
   /** These; by default none. */
   constructor(losses: Partial<Losses> = {}) {
     const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
-    this.lost = unite(lost).slice(0, MAX_LOST_RANGES);
+    this.lost = mergeRanges(lost).slice(0, MAX_LOST_RANGES);
     this.acceptedRegions = acceptedRegions;
-    this.acceptedSequences = unite(acceptedSequences);
-    this.unprovenSequences = unite(unprovenSequences);
+    this.acceptedSequences = mergeRanges(acceptedSequences);
+    this.unprovenSequences = mergeRanges(unprovenSequences);
   }
 
   /** Those of the quarantine at `path`. */
@@ -72,10 +69,10 @@ export class KnownLosses implements Losses {
     try {
       const { lost, acceptedRegions, acceptedSequences, unprovenSequences = [] } = JSON.parse(text);
       return new KnownLosses({
-        lost: lost.filter(isRange),
+        lost: lost.filter(isSequenceRange),
         acceptedRegions: acceptedRegions.filter(isRegion),
-        acceptedSequences: acceptedSequences.filter(isRange),
-        unprovenSequences: unprovenSequences.filter(isRange),
+        acceptedSequences: acceptedSequences.filter(isSequenceRange),
+        unprovenSequences: unprovenSequences.filter(isSequenceRange),
       });
     } catch {
       return new KnownLosses();
@@ -86,18 +83,18 @@ export class KnownLosses implements Losses {
   isAccepted({ segment, offset, length, missing }: Region & { readonly missing: SequenceRange | undefined }): boolean {
     this.#acceptedKeys ??= new Set(this.acceptedRegions.map(keyOf));
     const isKnown = length === 0 || this.#acceptedKeys.has(keyOf({ segment, offset, length }));
-    return isKnown && (missing === undefined || isWithin(missing, this.acceptedSequences));
+    return isKnown && (missing === undefined || isWithinRanges(missing, this.acceptedSequences));
   }
 
   /** Whether sequences are missing, and none of them may have been promised. */
   isUnproven(missing: SequenceRange | undefined): boolean {
-    return missing !== undefined && isWithin(missing, this.unprovenSequences);
+    return missing !== undefined && isWithinRanges(missing, this.unprovenSequences);
   }
 
   /** Whether to write down that a run of sequences is lost changes nothing: it is known, or there are too many before it. */
-  hasNoted(lost: SequenceRange): boolean {
+  hasRecorded(lost: SequenceRange): boolean {
     const isFull = this.lost.length === MAX_LOST_RANGES && lost.first > this.lost[MAX_LOST_RANGES - 1].last + 1;
-    return isFull || isWithin(lost, this.lost);
+    return isFull || isWithinRanges(lost, this.lost);
   }
 
   /** These and others. */
@@ -128,55 +125,9 @@ export class KnownLosses implements Losses {
 
   /** Writes them to the quarantine at `path`, which is there. */
   async save(fileSystem: FileSystem, path: string): Promise<void> {
-    const newPath = join(path, NEW_NAME);
-    removeIfThere(fileSystem, newPath);
-    const handle = fileSystem.open(newPath, "create");
-    try {
-      handle.write(new TextEncoder().encode(this.#toText()), 0);
-      await handle.sync();
-    } catch (error) {
-      closeQuietly(handle);
-      fileSystem.remove(newPath);
-      throw error;
-    }
-    closeQuietly(handle);
-    fileSystem.rename(newPath, join(path, LOSSES_NAME));
-    await fileSystem.syncDirectory(path);
+    const bytes = new TextEncoder().encode(this.#toText());
+    await replaceFile(fileSystem, join(path, LOSSES_NAME), (handle) => handle.write(bytes, 0));
   }
-}
-
-/** The same sequences as few ranges, in order. */
-export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
-  const united: { first: number; last: number }[] = [];
-  for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
-    const before = united.at(-1);
-    if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
-    else united.push({ first, last });
-  }
-  return united;
-}
-
-/** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
-export function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const range = ranges.at(placeOf(first, ranges));
-  return range !== undefined && range.first <= first && last <= range.last;
-}
-
-/** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
-export function placeOf(sequence: number, ranges: readonly SequenceRange[]): number {
-  let [from, to] = [0, ranges.length];
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (ranges[middle].last < sequence) from = middle + 1;
-    else to = middle;
-  }
-  return from;
-}
-
-/** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
-export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const place = placeOf(first, ranges);
-  return place < ranges.length && ranges[place].first <= last;
 }
 
 /** A region as one text. */
@@ -184,34 +135,15 @@ export function keyOf({ segment, offset, length }: Region): string {
   return `${segment}-${offset}-${length}`;
 }
 
-/** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
-export function subtract(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
-  const left: SequenceRange[] = [];
-  for (const { first, last } of ranges) {
-    let from = first;
-    for (let i = placeOf(first, others); i < others.length && others[i].first <= last; i++) {
-      const other = others[i];
-      if (other.first > from) left.push({ first: from, last: other.first - 1 });
-      from = other.last + 1;
-    }
-    if (from <= last) left.push({ first: from, last });
-  }
-  return left;
-}
-
 function readText(fileSystem: FileSystem, path: string): string {
   try {
-    return new TextDecoder().decode(readWhole(fileSystem, path, MAX_FILE_BYTES));
+    return new TextDecoder().decode(readFile(fileSystem, path, MAX_FILE_BYTES));
   } catch (error) {
-    if (error instanceof FileSystemError && ["ENOENT", "ENOTDIR"].includes(error.errno)) return "";
+    if (isNotFound(error)) return "";
     throw error;
   }
 }
 
 function isRegion(value: Partial<Region>): value is Region {
   return typeof value.segment === "string" && Number.isSafeInteger(value.offset) && Number.isSafeInteger(value.length);
-}
-
-function isRange(value: Partial<SequenceRange>): value is SequenceRange {
-  return Number.isSafeInteger(value.first) && Number.isSafeInteger(value.last);
 }

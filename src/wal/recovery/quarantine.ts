@@ -9,26 +9,21 @@
  */
 
 import { join } from "@std/path/join";
+import { mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/close.ts";
+import { closeQuietly, copyBytes, fileSize, ifExists } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
-import { isGone, sizeOf } from "../../fs/file_helpers.ts";
-import type { DamagedRegion, SequenceRange } from "./damage.ts";
-import { KnownLosses, type Losses, MAX_LOST_RANGES, unite } from "./known_losses.ts";
-
-/** Name of the directory in a buffer's directory. */
-export const QUARANTINE_NAME = "quarantine";
-/** What a file is called when its records are in the log again: it still counts as a copy. */
-export const RESTORED_SUFFIX = ".restored";
+import { discard, replaceFile } from "../../fs/replace_file.ts";
+import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
+import type { DamagedRegion } from "./damage.ts";
+import { KnownLosses, type Losses, MAX_LOST_RANGES } from "./known_losses.ts";
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
-/** How much is copied at a time. */
-const CHUNK_BYTES = 256 * 1024;
 
 /** Values of a {@linkcode Quarantine} that have a default. */
 export interface QuarantineOptions {
   readonly maxBytes?: number;
-  readonly confirm?: () => void;
+  readonly verifyOwnership?: () => void;
 }
 
 /** What the copy of a region is called. */
@@ -45,7 +40,7 @@ export class Quarantine {
   readonly #confirm: () => void;
   #losses: KnownLosses | undefined;
   #isSaved = true;
-  #namedMissing: readonly SequenceRange[] = [];
+  #reportedMissing: readonly SequenceRange[] = [];
   #usedBytes: number | undefined;
   #copiedBytes = 0;
   #failure: FileSystemError | undefined;
@@ -58,13 +53,13 @@ export class Quarantine {
   constructor(
     fileSystem: FileSystem,
     directory: string,
-    { maxBytes = MAX_QUARANTINE_BYTES, confirm = () => {} }: QuarantineOptions = {},
+    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: QuarantineOptions = {},
   ) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#path = join(directory, QUARANTINE_NAME);
     this.#maxBytes = maxBytes;
-    this.#confirm = confirm;
+    this.#confirm = verifyOwnership;
   }
 
   /** Bytes copied by this object. */
@@ -91,8 +86,8 @@ export class Quarantine {
    * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
    * any more. In order, without overlaps.
    */
-  get namedMissing(): readonly SequenceRange[] {
-    return this.#namedMissing;
+  get reportedMissing(): readonly SequenceRange[] {
+    return this.#reportedMissing;
   }
 
   /** Read once, when it is first asked for. */
@@ -104,27 +99,27 @@ export class Quarantine {
    * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
    * Where that fails, it is known at least as long as this object is.
    */
-  async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
+  async recordRegions(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
     const lost = regions.flatMap(({ missing }) => missing ?? []);
-    if (lost.length > 0) this.remember(lost);
+    if (lost.length > 0) this.addReportedMissing(lost);
     const unproven = regions.filter((region) => region.unproven === true);
     const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
     const acceptedRegions = unproven.filter(({ length }) => length > 0)
       .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
       const losses = this.#readLosses();
-      const isKnown = lost.every((range) => losses.hasNoted(range)) &&
+      const isKnown = lost.every((range) => losses.hasRecorded(range)) &&
         unproven.every((region) => losses.isAccepted(region));
       if (isKnown && this.#isSaved) return;
-      await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
+      await this.recordLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
     }
   }
 
   /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
-  remember(lost: readonly SequenceRange[]): void {
-    this.#namedMissing = unite([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
+  addReportedMissing(lost: readonly SequenceRange[]): void {
+    this.#reportedMissing = mergeRanges([...this.#reportedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**
@@ -132,7 +127,7 @@ export class Quarantine {
    *
    * @throws {FileSystemError} if that fails.
    */
-  async noteLosses(losses: Partial<Losses>): Promise<void> {
+  async recordLosses(losses: Partial<Losses>): Promise<void> {
     const known = this.#readLosses().with(losses);
     this.#isSaved &&= known.equals(this.#readLosses());
     this.#losses = known;
@@ -221,12 +216,7 @@ export class Quarantine {
   }
 
   #sizeOf(path: string): number | undefined {
-    try {
-      return sizeOf(this.#fileSystem, path);
-    } catch (error) {
-      if (isGone(error)) return undefined;
-      throw error;
-    }
+    return ifExists(() => fileSize(this.#fileSystem, path));
   }
 
   /**
@@ -234,25 +224,13 @@ export class Quarantine {
    * right length.
    */
   async #copyTo(path: string, source: FileHandle, region: { offset: number; length: number }): Promise<void> {
-    const unfinished = `${path}.new`;
-    if (this.#sizeOf(unfinished) !== undefined) this.#fileSystem.remove(unfinished);
-    const target = this.#fileSystem.open(unfinished, "create");
-    let made = unfinished;
+    await replaceFile(this.#fileSystem, path, (target) => copyBytes(source, region, target), { sync: "content" });
     try {
-      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, region.length));
-      for (let at = 0; at < region.length; at += chunk.length) {
-        const part = chunk.subarray(0, Math.min(chunk.length, region.length - at));
-        target.write(part.subarray(0, source.read(part, region.offset + at)), at);
-      }
-      await target.sync();
-      this.#fileSystem.rename(unfinished, path);
-      made = path;
       await this.#fileSystem.syncDirectory(this.#path);
     } catch (error) {
-      closeQuietly(target);
-      this.#fileSystem.remove(made);
+      // A name that may be gone after a power cut counts as not made, and must not be taken for one that is.
+      discard(this.#fileSystem, [path]);
       throw error;
     }
-    closeQuietly(target);
   }
 }

@@ -1,104 +1,120 @@
 /**
  * What of the losses that recovery finds is proven to be one, and what isn't: the first is damage, the second may be what a
- * power cut took of records that nobody was promised. What proves it is said at the head of `segment_scan.ts`.
+ * power cut took of records that nobody was provenBefore. What proves it is said at the head of `segment_scan.ts`.
  *
  * Pure but for reading segments and what is known of earlier losses.
  *
  * @module
  */
 
-import type { SequenceRange } from "./damage.ts";
-import { acknowledgedBefore, type CursorState, LOG_START, type LogPosition, segmentName } from "../format.ts";
+import { clipRange } from "../../base/sequences.ts";
+import { acknowledgedBefore } from "../format.ts";
+import { segmentName } from "../names.ts";
+import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
 import { Quarantine } from "./quarantine.ts";
-import { type Finding, headerOf, type MetFinding, type Scan, scanEarlier } from "./segment_scan.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
+import {
+  readHeaderIfOurs,
+  type RecoveryFinding,
+  scanEarlierSegments,
+  type ScanFinding,
+  type SegmentScan,
+} from "./segment_scan.ts";
 
 /** What is read of a log before anything is concluded. */
-export interface ReadLog {
+export interface LogEvidence {
   readonly uuid: string;
   /** Those that can be read, in order. */
   readonly segments: readonly Segment[];
   /** The last of them. */
-  readonly scan: Scan | undefined;
+  readonly scan: SegmentScan | undefined;
   readonly cursor: CursorState | undefined;
 }
 
-/** What is promised, and the segments before the last one that hold records of which that isn't known. */
-export function findPromised(
-  place: SegmentPlace,
-  { uuid, segments, scan, cursor }: ReadLog,
-): { promised: number; earlier: Segment[] } {
+/** What is provenBefore, and the segments before the last one that hold records of which that isn't known. */
+export function findProvenBound(
+  place: LogLocation,
+  { uuid, segments, scan, cursor }: LogEvidence,
+): { provenBefore: number; earlier: Segment[] } {
   const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
-  let promised = Math.max(lastSequence + 1, resume.nextSequence, scan?.acknowledged ?? 0);
-  if (scan === undefined) return { promised, earlier: [] };
+  let provenBefore = Math.max(lastSequence + 1, resume.nextSequence, scan?.provenBefore ?? 0);
+  if (scan === undefined) return { provenBefore, earlier: [] };
   let first = segments.length - 1;
-  for (let isFound = scan.segment.firstSequence <= promised; !isFound && first > 0;) {
-    const header = headerOf(place, segments[--first], uuid);
+  for (let isFound = scan.segment.firstSequence <= provenBefore; !isFound && first > 0;) {
+    const header = readHeaderIfOurs(place, segments[--first], uuid);
     if (header === undefined) continue;
-    promised = Math.max(promised, acknowledgedBefore(header));
-    isFound = header.firstSequence <= promised;
+    provenBefore = Math.max(provenBefore, acknowledgedBefore(header));
+    isFound = header.firstSequence <= provenBefore;
   }
-  return { promised, earlier: segments.slice(first, -1) };
+  return { provenBefore, earlier: segments.slice(first, -1) };
 }
 
 /** A loss of which nothing proves that it is one. */
-function unproven(finding: Finding): Finding {
+function markUnproven(finding: RecoveryFinding): RecoveryFinding {
   return { ...finding, unproven: true };
 }
 
 /** Also what was found before, and said to be unproven: by now the cursor vouches for it. */
-export function label({ fileSystem, directory }: SegmentPlace, findings: readonly Finding[]): Finding[] {
+export function markRecordedUnproven(
+  { fileSystem, directory }: LogLocation,
+  findings: readonly RecoveryFinding[],
+): RecoveryFinding[] {
   if (findings.length === 0) return [];
   const { losses } = new Quarantine(fileSystem, directory);
-  return findings.map((finding) => losses.isUnproven(finding.missing) ? unproven(finding) : finding);
+  return findings.map((finding) => losses.isUnproven(finding.missing) ? markUnproven(finding) : finding);
 }
 
-/** What was met, as what is promised and what isn't: a loss may be a part of both. */
-export function splitAt(promised: number, { finding, expected }: MetFinding): Finding[] {
+/** What was met, as what is provenBefore and what isn't: a loss may be a part of both. */
+export function splitByProof(provenBefore: number, { finding, expected }: ScanFinding): RecoveryFinding[] {
   const { segment, offset, missing } = finding;
-  if (expected >= promised) return [unproven(finding)];
-  if (missing === undefined || missing.last < promised) return [finding];
+  if (expected >= provenBefore) return [markUnproven(finding)];
+  if (missing === undefined || missing.last < provenBefore) return [finding];
   return [
-    { ...finding, missing: { first: missing.first, last: promised - 1 } },
-    unproven({ segment, offset, length: 0, missing: { first: Math.max(missing.first, promised), last: missing.last } }),
+    { ...finding, missing: { first: missing.first, last: provenBefore - 1 } },
+    markUnproven({
+      segment,
+      offset,
+      length: 0,
+      missing: { first: Math.max(missing.first, provenBefore), last: missing.last },
+    }),
   ];
 }
 
-/** What is bad in the last segment; and in the earlier ones where nothing is promised: the rest is for who reads them. */
-export function findingsOf(
-  place: SegmentPlace,
-  { uuid, earlier, scan, promised }: {
+/** What is bad in the last segment; and in the earlier ones where nothing is provenBefore: the rest is for who reads them. */
+export function collectFindings(
+  place: LogLocation,
+  { uuid, earlier, scan, provenBefore }: {
     uuid: string;
     earlier: readonly Segment[];
-    scan: Scan | undefined;
-    promised: number;
+    scan: SegmentScan | undefined;
+    provenBefore: number;
   },
-): Finding[] {
+): RecoveryFinding[] {
   if (scan === undefined) return [];
-  const { met } = scanEarlier(place, { segments: earlier, next: scan.segment, uuid });
-  const split = (one: MetFinding): Finding[] => splitAt(promised, one);
-  return [...met.flatMap(split).filter((finding) => finding.unproven === true), ...scan.met.flatMap(split)];
+  const { findings } = scanEarlierSegments(place, { segments: earlier, next: scan.segment, uuid });
+  const split = (one: ScanFinding): RecoveryFinding[] => splitByProof(provenBefore, one);
+  return [...findings.flatMap(split).filter((finding) => finding.unproven === true), ...scan.findings.flatMap(split)];
 }
 
 /**
  * The segments behind the end of the log that can't be used, the newest first, and the sequences that are missing before
  * each of them: its name says that they were given out. What can be read in front of one can't be in it.
  */
-export function unusableBehind(
-  found: readonly Finding[],
+export function findLossesOfUnusable(
+  found: readonly RecoveryFinding[],
   { nextSequence }: LogPosition,
   { resume, place, isUnproven }: {
     resume: LogPosition;
-    place: Pick<Finding, "segment" | "offset"> | undefined;
-    isUnproven: (finding: Finding) => boolean;
+    place: Pick<RecoveryFinding, "segment" | "offset"> | undefined;
+    isUnproven: (finding: RecoveryFinding) => boolean;
   },
-): { unusable: Finding[]; gaps: Finding[] } {
-  const unusable: Finding[] = [];
-  const gaps: Finding[] = [];
+): { unusable: RecoveryFinding[]; gaps: RecoveryFinding[] } {
+  const unusable: RecoveryFinding[] = [];
+  const gaps: RecoveryFinding[] = [];
   let next = Math.max(nextSequence, resume.nextSequence);
   for (const one of found.toReversed()) {
-    const mark = isUnproven(one) ? unproven : (finding: Finding) => finding;
-    const missing = behind(one.missing, nextSequence);
+    const mark = isUnproven(one) ? markUnproven : (finding: RecoveryFinding) => finding;
+    const missing = clipRange(one.missing, nextSequence);
     unusable.unshift(mark({ ...one, missing }));
     if (missing === undefined) continue;
     if (next < missing.first) {
@@ -108,10 +124,4 @@ export function unusableBehind(
     next = Math.max(next, missing.last + 1);
   }
   return { unusable, gaps };
-}
-
-/** The part of a range from `next` on. */
-export function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
-  if (range === undefined || range.last < next) return undefined;
-  return { first: Math.max(range.first, next), last: range.last };
 }

@@ -164,7 +164,7 @@ export class FrameBuilder {
   }
 
   /** Begins something that may have to be undone. */
-  begin(): void {
+  savepoint(): void {
     this.#begunUsed = this.#used;
     this.#begunFrames = this.#frameCount;
     this.#begunCount = this.#frameCount > 0 ? this.#frames[this.#frameCount - 1].count : 0;
@@ -174,7 +174,7 @@ export class FrameBuilder {
   }
 
   /** Takes back everything added since `begin`. */
-  undo(): void {
+  rollback(): void {
     this.#used = this.#begunUsed;
     this.#frameCount = this.#begunFrames;
     if (this.#frameCount > 0) this.#frames[this.#frameCount - 1].count = this.#begunCount;

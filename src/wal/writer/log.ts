@@ -9,7 +9,7 @@
  *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
  * - **Group commit**, and why a sync is never repeated: see `sync_queue.ts`.
  * - **A process writes only into files of its own**, one segment after the other: see `rotation.ts`.
- * - **Commit first, unlink second**: see `commits.ts`.
+ * - **Commit first, unlink second**: see `commit_tracker.ts`.
  * - **One owner**: see `ownership.ts`. Once the directory isn't ours any more, the log has failed.
  *
  * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause.
@@ -18,23 +18,23 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
+import { PacedReplies } from "../../base/event_loop.ts";
 import { BufferFailedError, FileSystemError } from "../../errors/mod.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { PacedAnswers } from "../../base/event_loop.ts";
-import { Commits } from "./commits.ts";
 import type { Cursor } from "../cursor.ts";
-import type { DamagedRegion } from "../recovery/damage.ts";
 import type { SegmentSize } from "../disk_usage.ts";
-import type { LogPosition } from "../format.ts";
-import { FrameBuilder } from "./frame_builder.ts";
-import type { LogView } from "../reader/log_view.ts";
 import type { Ownership } from "../ownership.ts";
-import { PutGroup } from "./put_group.ts";
+import type { CommitState, LogPosition } from "../position.ts";
+import type { LogView } from "../reader/log_view.ts";
+import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import type { Recovered } from "../recovery/recovery.ts";
+import type { RecoveredLog } from "../recovery/recovery.ts";
 import type { Segment } from "../segment_files.ts";
+import { CommitTracker } from "./commit_tracker.ts";
+import { FrameBuilder } from "./frame_builder.ts";
+import { PutGroup } from "./put_group.ts";
 import { Rotation } from "./rotation.ts";
-import { type CommitState, SegmentList } from "./segment_list.ts";
+import { SegmentList } from "./segment_list.ts";
 import { SyncQueue, type Waiter } from "./sync_queue.ts";
 
 /** So many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
@@ -86,7 +86,7 @@ export interface LogEvents {
 }
 
 /** What a {@linkcode Log} is made with. */
-export interface LogOptions {
+export interface LogDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly clock: Clock;
@@ -95,7 +95,7 @@ export interface LogOptions {
   readonly ownership: Ownership;
   /** All is written; the ownership is about to be given up. */
   readonly onClosing: () => void;
-  readonly recovered: Recovered;
+  readonly recovered: RecoveredLog;
   readonly quarantine: Quarantine;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
@@ -109,11 +109,11 @@ export interface LogOptions {
 export class Log implements LogView {
   /** Records are added here, and become part of the log by `accept`. */
   readonly builder: FrameBuilder = new FrameBuilder();
-  readonly #options: LogOptions;
+  readonly #options: LogDeps;
   readonly #cursor: Cursor;
   readonly #list: SegmentList;
   readonly #syncs: SyncQueue;
-  readonly #commits: Commits;
+  readonly #commits: CommitTracker;
   readonly #rotation: Rotation;
   /** Behind the last record that was written, and behind the last that was acknowledged. */
   #written: LogPosition;
@@ -122,7 +122,7 @@ export class Log implements LogView {
   #next: number;
   /** The puts that were accepted in this tick and are not written; `undefined` if there are none. */
   #gathering: PutGroup | undefined;
-  readonly #answers = new PacedAnswers(WRITES_A_TURN);
+  readonly #answers = new PacedReplies(WRITES_A_TURN);
   /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with "always". */
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
   #cancelSyncTimer: (() => void) | undefined;
@@ -133,11 +133,11 @@ export class Log implements LogView {
   #confirmedAt: number;
 
   /** Goes on with a recovered log. */
-  constructor(options: LogOptions) {
+  constructor(options: LogDeps) {
     const { fileSystem, directory, clock, recovered, quarantine, segmentBytes, ownership } = options;
     const { codecVersion, isJson, recordLimit } = options;
     const { uuid, inherited } = recovered;
-    const confirm = (): void => ownership.confirm();
+    const confirm = (): void => ownership.verify();
     this.#options = options;
     this.#confirmedAt = options.time();
     this.#maxUnconfirmedMs = maxUnconfirmedMs(options.fsync);
@@ -175,7 +175,7 @@ export class Log implements LogView {
       onSynced: (end, durationMs) => this.#onSynced(end, durationMs),
       onFailed: (error, waiters) => this.#fail(error, waiters),
     });
-    this.#commits = new Commits({
+    this.#commits = new CommitTracker({
       cursor: recovered.cursor,
       list: this.#list,
       state: { committed: recovered.committed, resume: recovered.resume, boundaries: recovered.boundaries },
@@ -183,7 +183,7 @@ export class Log implements LogView {
       lastSequence: () => this.#visible.nextSequence - 1,
       hasFailed: () => this.#failure !== undefined,
       confirm,
-      confirmInTurn: () => ownership.confirmInTurn(),
+      confirmInTurn: () => ownership.verifyThrottled(),
       fail: (error) => this.#fail(error),
       onRemoved: (name) => this.#onRemoved(name),
       onWarning: options.events.onWarning,
@@ -328,7 +328,7 @@ export class Log implements LogView {
    */
   #confirmInTime(now: number): void {
     if (now - this.#confirmedAt < this.#maxUnconfirmedMs) return;
-    this.#options.ownership.confirm();
+    this.#options.ownership.verify();
     this.#confirmedAt = now;
   }
 
@@ -358,7 +358,7 @@ export class Log implements LogView {
     const writer = this.#rotation.active?.writer;
     this.builder.reset();
     this.#next = this.#written.nextSequence;
-    if (writer?.broken) this.#fail(error);
+    if (writer?.isBroken) this.#fail(error);
     const reason = this.#failure ?? error;
     if (writer === undefined || this.#failure !== undefined || !writer.isDirty) {
       this.#reject([group], reason);
@@ -400,7 +400,7 @@ export class Log implements LogView {
   /** Resolves if the directory is still ours. */
   #confirmed(): Promise<void> {
     try {
-      this.#options.ownership.confirm();
+      this.#options.ownership.verify();
       return Promise.resolve();
     } catch (error) {
       return Promise.reject(this.#fail(error));
@@ -411,7 +411,7 @@ export class Log implements LogView {
    * Before the records below `next` are handed over: with `fsync: "always"` they must be on stable storage, also those
    * that an earlier process may have left unsynced.
    */
-  secure(next: number): Promise<void> | undefined {
+  ensureDurable(next: number): Promise<void> | undefined {
     const isSecure = this.#options.fsync !== "always" || !this.#syncs.hasInherited;
     return isSecure ? undefined : this.#secure(next);
   }
@@ -467,7 +467,7 @@ export class Log implements LogView {
   #fail(error: unknown, taken: readonly Waiter[] = []): BufferFailedError {
     const { directory, fsync, events, ownership } = this.#options;
     // What fails in a directory that was moved away fails for that reason: to ask makes the log fail by it.
-    if (this.#failure === undefined && !ownership.isLost) ownership.isConfirmed();
+    if (this.#failure === undefined && !ownership.isLost) ownership.isStillOwner();
     const isFirst = this.#failure === undefined;
     const failure = this.#failure ??= error instanceof BufferFailedError
       ? error
@@ -484,7 +484,7 @@ export class Log implements LogView {
   /** Leaves word for the next owner. It does without, so nothing fails by it. */
   #note(): void {
     try {
-      this.#options.ownership.note(this.#cursor.generation);
+      this.#options.ownership.recordGeneration(this.#cursor.generation);
     } catch (error) {
       if (!(error instanceof FileSystemError)) throw error;
       this.#options.events.onWarning(error);
@@ -502,10 +502,10 @@ export class Log implements LogView {
    * have read it already.
    */
   #cutUnacknowledged(): void {
-    if (!this.#options.ownership.isConfirmed()) return;
+    if (!this.#options.ownership.isStillOwner()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.truncateUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }

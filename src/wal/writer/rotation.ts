@@ -18,24 +18,20 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
+import { fileSize, ifExists, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
-import { isGone, removeIfThere, sizeOf } from "../../fs/file_helpers.ts";
-import {
-  type LogPosition,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  segmentName,
-  unacknowledgedBefore,
-} from "../format.ts";
-import { judgeSegment, lookAtSegment } from "../segment_files.ts";
-import type { SegmentList } from "./segment_list.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
+import { segmentName } from "../names.ts";
+import type { LogPosition } from "../position.ts";
+import { classifySegment, withSegment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
+import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
 /** With so many segments waiting for a sync, one is started at once. */
 const MANY_DIRTY_SEGMENTS = 4;
 /** And with so many, they are closed without it: descriptors are few. The sync opens them again. */
-const MOST_DIRTY_SEGMENTS = 16;
+const MAX_DIRTY_SEGMENTS = 16;
 
 /** The segment that is written to. */
 export interface ActiveSegment {
@@ -44,7 +40,7 @@ export interface ActiveSegment {
 }
 
 /** What a {@linkcode Rotation} is made with. */
-export interface RotationOptions {
+export interface RotationDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly clock: Clock;
@@ -70,7 +66,7 @@ export interface RotationOptions {
 
 /** Knows the segment that is written to. */
 export class Rotation {
-  readonly #options: RotationOptions;
+  readonly #options: RotationDeps;
   #active: ActiveSegment | undefined;
   /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin anew. */
   #hasEmptySegment: boolean;
@@ -78,7 +74,7 @@ export class Rotation {
   #leftover: string | undefined;
 
   /** For one log. */
-  constructor(options: RotationOptions) {
+  constructor(options: RotationDeps) {
     this.#options = options;
     this.#hasEmptySegment = options.hasEmptySegment;
   }
@@ -134,7 +130,7 @@ export class Rotation {
   /** Removes what a failed attempt has left of the segment that comes next. May throw. */
   removeLeftover(): void {
     const { fileSystem, directory } = this.#options;
-    if (this.#leftover !== undefined) removeIfThere(fileSystem, join(directory, this.#leftover));
+    if (this.#leftover !== undefined) removeIfExists(fileSystem, join(directory, this.#leftover));
   }
 
   /** Creates a segment, in place of one that is there without a record. */
@@ -162,22 +158,22 @@ export class Rotation {
 
   #createFile(header: SegmentHeader): SegmentWriter {
     const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
-    const aheadUpTo = setsAside ? segmentBytes : 0;
+    const preallocateUpTo = setsAside ? segmentBytes : 0;
     try {
-      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, aheadUpTo });
+      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, preallocateUpTo });
     } catch (error) {
       const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
       if (!isTaken || !this.#isWithoutRecord(header)) throw error;
     }
     // A former owner began it, saw that the log isn't its own any more, and left it.
-    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, aheadUpTo });
+    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, preallocateUpTo });
   }
 
   #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
     const { fileSystem, directory } = this.#options;
     const segment = { name: segmentName(firstSequence), firstSequence };
-    return lookAtSegment({ fileSystem, directory }, segment, (handle) => {
-      const { kind, size } = judgeSegment(handle, segment, uuid);
+    return withSegment({ fileSystem, directory }, segment, (handle) => {
+      const { kind, size } = classifySegment(handle, segment, uuid);
       return kind === "empty" || (kind === "ours" && size <= SEGMENT_HEADER_BYTES);
     });
   }
@@ -191,10 +187,9 @@ export class Rotation {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      sizeOf(this.#options.fileSystem, join(this.#options.directory, name));
+      return ifExists(() => fileSize(this.#options.fileSystem, join(this.#options.directory, name))) !== undefined;
+    } catch {
       return true;
-    } catch (error) {
-      return !isGone(error);
     }
   }
 
@@ -206,7 +201,7 @@ export class Rotation {
     const { syncs, isSynced } = this.#options;
     const dirty = syncs.dirtyWriters.size;
     writer.retire();
-    if (writer.isSettled || !isSynced || dirty > MOST_DIRTY_SEGMENTS) writer.close();
+    if (writer.isSettled || !isSynced || dirty > MAX_DIRTY_SEGMENTS) writer.close();
     syncs.retired(writer);
     if (isSynced && dirty > MANY_DIRTY_SEGMENTS) syncs.start();
   }

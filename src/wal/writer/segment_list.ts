@@ -10,27 +10,18 @@
  */
 
 import { join } from "@std/path/join";
+import { isNoSuchFile, withFile } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
-import { isGone, lookInto } from "../../fs/file_helpers.ts";
-import type { DamagedRegion } from "../recovery/damage.ts";
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
-import { type LogPosition, SEGMENT_HEADER_BYTES } from "../format.ts";
+import { SEGMENT_HEADER_BYTES } from "../format.ts";
 import { OrderedSegments } from "../ordered_segments.ts";
+import type { CommitState, LogPosition } from "../position.ts";
+import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { isOf, isZero, lookAtSegment, readSegmentHeader, type Segment } from "../segment_files.ts";
-
-/** The commit state that the cursor keeps. */
-export interface CommitState {
-  /** Behind the last committed record. */
-  readonly committed: LogPosition;
-  /** Where the next batch begins. */
-  readonly resume: LogPosition;
-  /** The end of each batch in flight. */
-  readonly boundaries: readonly LogPosition[];
-}
+import { headerMatches, isZeroFilled, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
 
 /** What a {@linkcode SegmentList} is made with. */
-export interface SegmentListOptions {
+export interface SegmentListDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly uuid: string;
@@ -50,7 +41,7 @@ export interface SegmentListOptions {
 
 /** The segments of one log, in order. */
 export class SegmentList {
-  readonly #options: SegmentListOptions;
+  readonly #options: SegmentListDeps;
   readonly #segments: OrderedSegments;
   /** Those that aren't known to be no segments of this log. */
   readonly #candidates: OrderedSegments;
@@ -61,7 +52,7 @@ export class SegmentList {
   readonly #usage: DiskUsage;
 
   /** For one log. */
-  constructor(options: SegmentListOptions) {
+  constructor(options: SegmentListDeps) {
     this.#options = options;
     this.#segments = new OrderedSegments(options.segments);
     this.#candidates = new OrderedSegments(options.segments);
@@ -85,12 +76,12 @@ export class SegmentList {
 
   /** The last one that begins at `sequence` or before, going by its name. */
   upTo(sequence: number): Segment | undefined {
-    return this.#segments.upTo(sequence);
+    return this.#segments.findAtOrBefore(sequence);
   }
 
   /** The first one that begins behind `sequence`, going by its name. */
   behind(sequence: number): Segment | undefined {
-    return this.#segments.behind(sequence);
+    return this.#segments.findAfter(sequence);
   }
 
   /** Their bytes, as far as is known. */
@@ -111,24 +102,24 @@ export class SegmentList {
     this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
     if (identity !== undefined) this.#identities.set(segment.name, identity);
-    this.#usage.note({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
+    this.#usage.recordSize({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
   /** Says that the last one has grown. */
   grew(bytes: number): void {
-    this.#usage.grew(bytes);
+    this.#usage.addToLast(bytes);
   }
 
   /** Somebody has looked at one of them. */
   note(size: SegmentSize): void {
-    this.#usage.note(size);
+    this.#usage.recordSize(size);
   }
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
   nextAfter({ firstSequence }: Segment): number | undefined {
     // What turns out not to be ours is no candidate any more.
     for (;;) {
-      const next = this.#candidates.behind(firstSequence);
+      const next = this.#candidates.findAfter(firstSequence);
       if (next === undefined || this.#checkOurs(next)) return next?.firstSequence;
     }
   }
@@ -137,8 +128,8 @@ export class SegmentList {
   mayDrop({ committed, resume, boundaries }: CommitState): boolean {
     // Asked at every commit, mostly in a log of one segment.
     if (this.#segments.count < 2) return false;
-    return this.#seemsDone(this.#segments.behind(-1), committed) ||
-      this.#seemsDone(this.#segments.behind(inFlightUpTo({ committed, boundaries }) - 1), resume);
+    return this.#seemsDone(this.#segments.findAfter(-1), committed) ||
+      this.#seemsDone(this.#segments.findAfter(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
 
   /**
@@ -146,10 +137,10 @@ export class SegmentList {
    * alone doesn't prove where the one before ends: a file that strayed in must not take ours with it.
    */
   nextDroppable({ committed, resume, boundaries }: CommitState, after: number): Segment | undefined {
-    const first = this.#segments.behind(after);
+    const first = this.#segments.findAfter(after);
     if (this.#isDone(first, committed)) return first;
     // Dropped while others before it are in flight.
-    const behind = this.#segments.behind(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
+    const behind = this.#segments.findAfter(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
     return this.#isDone(behind, resume) ? behind : undefined;
   }
 
@@ -159,7 +150,7 @@ export class SegmentList {
     const path = join(directory, segment.name);
     confirm();
     try {
-      const { length, isOurs } = lookInto(fileSystem, path, (handle) => {
+      const { length, isOurs } = withFile(fileSystem, path, (handle) => {
         return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
       });
       if (isOurs) this.#checkOurs(segment);
@@ -173,7 +164,7 @@ export class SegmentList {
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
-      if (!isGone(error)) throw error;
+      if (!isNoSuchFile(error)) throw error;
       this.#forget(segment);
     }
   }
@@ -184,7 +175,7 @@ export class SegmentList {
     const found = identity === undefined ? undefined : handle.identify?.();
     if (found !== undefined) return found.device === identity!.device && found.inode === identity!.inode;
     const result = readSegmentHeader(handle);
-    return result.kind === "header" && isOf(result.header, this.#options.uuid, segment);
+    return result.kind === "header" && headerMatches(result.header, this.#options.uuid, segment);
   }
 
   /**
@@ -195,7 +186,7 @@ export class SegmentList {
     const { inherited, quarantine, report, fileSystem, directory } = this.#options;
     if (inherited?.name !== segment.name || size <= inherited.position) return;
     const offset = inherited.position;
-    if (lookAtSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
+    if (withSegment({ fileSystem, directory }, segment, (handle) => isZeroFilled(handle, offset, size))) return;
     const region = { segment: segment.name, offset, length: size - offset };
     const known = quarantine.has(region);
     const quarantined = await quarantine.copy(region);
@@ -212,7 +203,7 @@ export class SegmentList {
 
   /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
   #seemsDone(segment: Segment | undefined, { nextSequence }: LogPosition): segment is Segment {
-    const next = segment && this.#segments.behind(segment.firstSequence);
+    const next = segment && this.#segments.findAfter(segment.firstSequence);
     return next !== undefined && next.firstSequence <= nextSequence;
   }
 
@@ -220,7 +211,7 @@ export class SegmentList {
   #isDone(segment: Segment | undefined, position: LogPosition): segment is Segment {
     if (!this.#seemsDone(segment, position)) return false;
     for (;;) {
-      const last = this.#candidates.upTo(position.nextSequence);
+      const last = this.#candidates.findAtOrBefore(position.nextSequence);
       if (last === undefined || last.firstSequence <= segment.firstSequence) return false;
       if (this.#checkOurs(last)) return true;
     }
@@ -230,13 +221,13 @@ export class SegmentList {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
     const { fileSystem, directory, uuid } = this.#options;
-    const { result, bytes } = lookAtSegment({ fileSystem, directory }, segment, (handle) => {
+    const { result, bytes } = withSegment({ fileSystem, directory }, segment, (handle) => {
       return { result: readSegmentHeader(handle), bytes: handle.size() };
     });
-    const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
+    const isOurs = result.kind === "header" && headerMatches(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
     if (!isOurs) this.#candidates.remove(segment);
-    this.#usage.note({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
+    this.#usage.recordSize({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
     return isOurs;
   }
 }

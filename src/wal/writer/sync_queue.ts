@@ -27,10 +27,10 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
+import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import { nextTurn, Turns } from "../../base/event_loop.ts";
 import type { Cursor } from "../cursor.ts";
-import type { LogPosition } from "../format.ts";
+import type { LogPosition } from "../position.ts";
 import type { Segment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
 
@@ -48,7 +48,7 @@ export interface Waiter {
 }
 
 /** What a {@linkcode SyncQueue} is made with. */
-export interface SyncQueueOptions {
+export interface SyncQueueDeps {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly clock: Clock;
@@ -69,7 +69,7 @@ export interface SyncQueueOptions {
 
 /** Knows what is dirty, and syncs it. */
 export class SyncQueue {
-  readonly #options: SyncQueueOptions;
+  readonly #options: SyncQueueDeps;
   /** With something that no sync has covered, or that is not acknowledged yet. */
   readonly #dirtyWriters = new Map<string, SegmentWriter>();
   /** The one that something was done to last, if it is still among them. */
@@ -83,13 +83,13 @@ export class SyncQueue {
   #isRunning = false;
   /** Whether something was written since the last sync began that is to be synced without waiting. */
   #isWanted = false;
-  readonly #turns = new Turns(SYNCS_A_TURN);
+  readonly #budget = new YieldBudget(SYNCS_A_TURN);
   #running: Promise<void> | undefined;
   #syncs = 0;
   #syncMs = 0;
 
   /** For one log. */
-  constructor(options: SyncQueueOptions) {
+  constructor(options: SyncQueueDeps) {
     this.#options = options;
   }
 
@@ -196,7 +196,7 @@ export class SyncQueue {
       await SegmentWriter.inherit(fileSystem, directory, name).sync();
       // Another call may have been as far meanwhile.
       this.#settledInherited = Math.max(this.#settledInherited, index + 1);
-      if (this.#turns.spend(1)) await nextTurn();
+      if (this.#budget.spend(1)) await yieldToEventLoop();
     }
   }
 
@@ -224,7 +224,7 @@ export class SyncQueue {
       this.#syncMs += durationMs;
       onSynced(end, durationMs);
       for (const waiter of waiters) waiter.resolve();
-      if (this.#turns.spend(1)) await nextTurn();
+      if (this.#budget.spend(1)) await yieldToEventLoop();
     } while (this.#isWanted && !hasFailed());
     // In the same breath as the look whether more is wanted: whoever comes next starts a new run.
     this.#isRunning = false;

@@ -30,11 +30,10 @@
 import { setImmediate } from "node:timers";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals, fail } from "@std/assert";
+import type { SequenceRange } from "../../../src/base/sequences.ts";
 import { DamagedLogError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 import type { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
-import type { SequenceRange } from "../../../src/wal/recovery/damage.ts";
-import { type Base, type BaseSegment, type Case, SLOTS } from "./cases.ts";
 import {
   assertSameBytes,
   assertSound,
@@ -48,6 +47,7 @@ import {
   snapshot,
   viewOf,
 } from "../../support/log_tools.ts";
+import { type Base, type BaseSegment, type Case, SLOTS } from "./cases.ts";
 
 /** What came of a case with `onDamage: "quarantine"`. */
 export type Delivery =

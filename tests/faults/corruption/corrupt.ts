@@ -28,7 +28,7 @@ import {
 import { checkAll, Tally } from "./check.ts";
 
 /** After so many violations the rest is likely to be the same. */
-const MOST_VIOLATIONS = 20;
+const MAX_VIOLATIONS = 20;
 /** How often it says how far it is. */
 const CASES_A_LINE = 10_000;
 
@@ -69,7 +69,7 @@ const tally = new Tally();
 let tried = 0;
 let violations = 0;
 for (const one of allCases(await makeBases(), count(numberOf("seed"), numberOf("seeds")))) {
-  if (performance.now() > endsAt || violations === MOST_VIOLATIONS) break;
+  if (performance.now() > endsAt || violations === MAX_VIOLATIONS) break;
   if (!one.kind.includes(values.kind)) continue;
   try {
     await checkAll([one], tally);

@@ -9,6 +9,7 @@
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { sampled, sampleOf } from "../../support/extent.ts";
+import { flipBit } from "../../support/log_tools.ts";
 import {
   blocks,
   type Case,
@@ -23,7 +24,6 @@ import {
   wholeFiles,
 } from "./cases.ts";
 import { check, checkAll, Tally } from "./check.ts";
-import { flipBit } from "../../support/log_tools.ts";
 
 /**
  * The code that is tried is the same on all runtimes, and so is the file system, which is in memory: on one of them all

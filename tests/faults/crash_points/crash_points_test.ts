@@ -13,14 +13,13 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { type BufferError, FileSystemError, type Fsync } from "../../../mod.ts";
-import { OWNER_NAME } from "../../../src/wal/owner_file.ts";
-import { STATUS_NAME } from "../../../src/buffer/status_format.ts";
 import type { Fault, MemoryFileSystem, MemoryOperation } from "../../../src/testing/mod.ts";
-import { newWorld } from "../simulation/simulation.ts";
+import { OWNER_NAME, STATUS_NAME } from "../../../src/wal/names.ts";
 import { PATH, type Plan } from "../simulation/disk.ts";
 import { sampleOf } from "../../support/extent.ts";
 import { judge } from "../simulation/judge.ts";
 import { Life } from "../simulation/life.ts";
+import { newWorld } from "../simulation/simulation.ts";
 import type { LifeOptions, World } from "../simulation/world.ts";
 
 /** What is done in a life, one after the other; what comes after its end is left out. */

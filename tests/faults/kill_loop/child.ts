@@ -12,9 +12,9 @@
 import process from "node:process";
 import { BufferError, FileBuffer, type FileSystem, type Fsync, textCodec } from "../../../mod.ts";
 import { detectFileSystem } from "../../../src/fs/detect.ts";
-import { valueOf } from "./ledger.ts";
 import { seededRandom } from "../../support/log_tools.ts";
 import { say, turn } from "../../support/say.ts";
+import { valueOf } from "./ledger.ts";
 
 /** A file system that kills its process at the `at`-th operation that changes something. */
 function dyingFileSystem(fileSystem: FileSystem, at: number, random: (below: number) => number): FileSystem {

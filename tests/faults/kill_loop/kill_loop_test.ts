@@ -21,8 +21,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, textCodec } from "../../../mod.ts";
 import { availableRuntimes, currentRuntime, type Runtime, startChild } from "../../support/children.ts";
-import { Ledger } from "./ledger.ts";
 import { garbage, seededRandom } from "../../support/log_tools.ts";
+import { Ledger } from "./ledger.ts";
 
 const PROGRAM = "tests/faults/kill_loop/child.ts";
 const ROUNDS = Number(process.env["SLUICE_KILL_ROUNDS"] ?? 30);

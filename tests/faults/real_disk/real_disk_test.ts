@@ -15,8 +15,8 @@ import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, NoSpaceError, PermissionError, textCodec } from "../../../mod.ts";
+import { segmentName } from "../../../src/wal/names.ts";
 import { currentRuntime, runtimeArgs, startChild } from "../../support/children.ts";
-import { segmentName } from "../../../src/wal/format.ts";
 import { Books, call, fill, isLinux, isRoot, RECORD_BYTES, testUnless, whyNot, withDirectory } from "./tools.ts";
 
 const PROGRAM = "tests/faults/kill_loop/child.ts";

@@ -8,9 +8,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { BufferStats } from "../../../mod.ts";
-import { assertNoneNegative } from "./damaged_lives.ts";
-import type { Wait } from "./consumer.ts";
 import { viewOf } from "../../support/log_tools.ts";
+import type { Wait } from "./consumer.ts";
+import { assertNoneNegative } from "./damaged_lives.ts";
 import { PATH, segmentsIn } from "./disk.ts";
 import type { Entry } from "./records.ts";
 import type { LifeOptions, World } from "./world.ts";

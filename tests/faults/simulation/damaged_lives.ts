@@ -16,14 +16,14 @@ import { assert, assertEquals } from "@std/assert";
 import type { Batch, BufferStats, SequenceRange } from "../../../mod.ts";
 import { BufferEmptyError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
-import { parseSegmentName } from "../../../src/wal/format.ts";
+import { parseSegmentName } from "../../../src/wal/names.ts";
 import { KnownLosses } from "../../../src/wal/recovery/known_losses.ts";
-import type { Case } from "../corruption/cases.ts";
 import { copyOf, DIRECTORY, type OpenLog, openLog, seededRandom, segmentsOf } from "../../support/log_tools.ts";
+import type { Case } from "../corruption/cases.ts";
 
 const LIVES = 4;
 /** The last life ends when nothing is left, and long before this. */
-const MOST_STEPS = 1_000;
+const MAX_STEPS = 1_000;
 
 /** No figure is ever below zero. */
 export function assertNoneNegative(stats: BufferStats, note: string): void {
@@ -66,7 +66,7 @@ class DamagedLives {
     this.#heard = 0;
     for (const { missing } of buffer.recovery.damaged) this.#miss(missing, "recovery");
     this.#look(open, "open()");
-    for (let steps = isLast ? MOST_STEPS : this.#random(12); steps > 0; steps--) {
+    for (let steps = isLast ? MAX_STEPS : this.#random(12); steps > 0; steps--) {
       const isEmpty = await this.#step(open, isLast);
       if (isEmpty && isLast) break;
       assert(!isLast || steps > 1, "it never ends");

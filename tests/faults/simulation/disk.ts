@@ -19,8 +19,9 @@ import {
   type MemoryOperation,
   type OpenMode,
 } from "../../../src/testing/mod.ts";
-import { CURSOR_FILE_BYTES, parseSegmentName } from "../../../src/wal/format.ts";
-import { RESERVE_PART_BYTES, reserveName } from "../../../src/wal/reserve.ts";
+import { CURSOR_FILE_BYTES } from "../../../src/wal/format.ts";
+import { parseSegmentName, reserveName } from "../../../src/wal/names.ts";
+import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { filledBytes } from "../../support/log_tools.ts";
 
 /** The directory of the buffer. */

@@ -12,7 +12,7 @@
 import type { Entry, HandedOver, SeenBatch } from "./records.ts";
 
 /** More are never in flight. */
-export const MOST_IN_FLIGHT = 16;
+export const MAX_IN_FLIGHT = 16;
 
 /** What is in flight. */
 export class InFlight {

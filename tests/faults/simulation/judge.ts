@@ -31,7 +31,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
-import { MOST_IN_FLIGHT } from "./in_flight.ts";
+import { MAX_IN_FLIGHT } from "./in_flight.ts";
 import type { Model } from "./model.ts";
 import type { Attempt, Entry, HandedOver } from "./records.ts";
 import { type Found, recover, recoverAgain } from "./recovery.ts";
@@ -187,7 +187,7 @@ class Verdict {
     const left = this.#model.inFlight.all.filter(({ entries }) => entries.some(({ value }) => this.#there.has(value)));
     const again = this.#found.batches.filter(({ redelivered }) => redelivered);
     const isBroken = this.#found.missing.length + this.#model.missing.length > 0;
-    assert(again.length <= MOST_IN_FLIGHT || isBroken, `${again.length} batches were in flight`);
+    assert(again.length <= MAX_IN_FLIGHT || isBroken, `${again.length} batches were in flight`);
     assertEquals(this.#found.batches.slice(0, again.length), again, "what was in flight doesn't come first");
     if (isPower) {
       for (const batch of left.filter((one) => this.#isSafe(one))) {

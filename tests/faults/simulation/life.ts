@@ -15,7 +15,7 @@ import type { Entry } from "./records.ts";
 import { describeError, type LifeOptions, versionedCodec, type World } from "./world.ts";
 
 /** Nothing takes more turns of the event loop than this. */
-const MOST_TURNS = 500;
+const MAX_TURNS = 500;
 /** What an error of the disk looks like. */
 const DISK_CODES: readonly string[] = ["FILE_SYSTEM", "NO_SPACE", "PERMISSION"];
 
@@ -233,7 +233,7 @@ export class Life {
     const { consumer } = this;
     for (let turns = 0; this.#puts.size + this.#others + consumer.waits.length > 0; turns++) {
       const others = this.#others + consumer.waits.length;
-      assert(turns < MOST_TURNS, `${this.#puts.size} puts and ${others} other calls are never answered`);
+      assert(turns < MAX_TURNS, `${this.#puts.size} puts and ${others} other calls are never answered`);
       await waitTurns(1);
     }
     await waitTurns(1);
@@ -259,7 +259,7 @@ export class Life {
     const mayWait = this.options.whenFull === "block";
     const isIdle = () => disk.openSyncs === 0 && (mayWait || this.#puts.size === 0) && isDone();
     for (let turns = 0, idle = 0; idle < 2; turns++) {
-      assert(turns < MOST_TURNS, `${this.#puts.size} puts and ${this.#others} other calls never end`);
+      assert(turns < MAX_TURNS, `${this.#puts.size} puts and ${this.#others} other calls never end`);
       await waitTurns(1);
       idle = disk.isDead || isIdle() ? idle + 1 : 0;
     }

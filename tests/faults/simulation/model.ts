@@ -21,7 +21,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Drop, Drops } from "./drops.ts";
-import { InFlight, MOST_IN_FLIGHT } from "./in_flight.ts";
+import { InFlight, MAX_IN_FLIGHT } from "./in_flight.ts";
 import type { Attempt, Bounds, Covered, Entry, SeenBatch, State } from "./records.ts";
 
 /** The promises of one buffer. */
@@ -196,7 +196,7 @@ export class Model {
     if (this.drops.areWaiting) return undefined;
     const { length, lastSequence } = this.inFlight;
     if (length === 0) return true;
-    if (length >= MOST_IN_FLIGHT) return this.missing.length > 0 ? undefined : false;
+    if (length >= MAX_IN_FLIGHT) return this.missing.length > 0 ? undefined : false;
     const next = this.#oldest?.sequence ?? lastSequence + 1;
     for (let sequence = lastSequence + 1; sequence < next; sequence++) {
       const isGone = this.drops.has(sequence) || this.bySequence.get(sequence)?.state === "done";

@@ -26,13 +26,13 @@ import {
   OwnershipLostError,
   textCodec,
 } from "../../../mod.ts";
-import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { mulberry32 } from "../../../src/testing/memory_disk.ts";
+import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { waitTurns } from "./disk.ts";
 
 const PATH = "/data/buffer";
 /** Nothing takes more turns of the event loop than this. */
-const MOST_TURNS = 2_000;
+const MAX_TURNS = 2_000;
 
 /** What a run did. */
 export interface OwnerTotals {
@@ -318,7 +318,7 @@ class OwnersRun {
   /** Waits until nobody has a call that isn't answered. */
   async #settle(): Promise<void> {
     for (let turns = 0; this.#owners.some(({ open }) => open > 0); turns++) {
-      assert(turns < MOST_TURNS, "a call is never answered");
+      assert(turns < MAX_TURNS, "a call is never answered");
       await waitTurns(1);
     }
     if (this.#violations.length > 0) throw this.#violations[0];

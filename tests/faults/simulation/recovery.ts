@@ -25,7 +25,7 @@ import type { SeenBatch } from "./records.ts";
 import { see, short, versionedCodec } from "./world.ts";
 
 /** More batches than a simulation has records. */
-const MOST_BATCHES = 10_000;
+const MAX_BATCHES = 10_000;
 
 /** What came out. */
 export interface Found {
@@ -162,7 +162,7 @@ async function takeAll(
   const batches: SeenBatch[] = [];
   for await (const batch of take(buffer)) {
     batches.push(see(batch));
-    assert(batches.length < MOST_BATCHES, "a drain without end");
+    assert(batches.length < MAX_BATCHES, "a drain without end");
   }
   const { pendingRecords, pendingBytes, backlogBytes, inFlightRecords } = buffer.stats();
   assertEquals([pendingRecords, pendingBytes, backlogBytes, inFlightRecords], [0, 0, 0, 0], "left after a drain");

@@ -14,13 +14,13 @@
 
 import { assert } from "@std/assert";
 import { FileBuffer, type Fsync, textCodec } from "../../../mod.ts";
-import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { mulberry32 } from "../../../src/testing/memory_disk.ts";
+import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { waitTurns } from "./disk.ts";
 
 const PATH = "/data/buffer";
 /** The most files that one run syncs here: segments are so large that few are dirty at a time. */
-const MOST_FILES_A_RUN = 6;
+const MAX_FILES_A_RUN = 6;
 const INTERVALS: readonly Fsync[] = [20, 100, 100, 300, "never", "always"];
 
 /** What a run did. */
@@ -76,7 +76,7 @@ class Rush {
 
   /** How long a run takes at most. */
   get #runMs(): number {
-    return MOST_FILES_A_RUN * this.#syncMs;
+    return MAX_FILES_A_RUN * this.#syncMs;
   }
 
   async run(): Promise<RushTotals> {

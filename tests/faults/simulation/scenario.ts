@@ -4,12 +4,12 @@
  * Everything comes from one source of numbers, so that a seed replays a run.
  */
 
+import { assertEquals, assertRejects } from "@std/assert";
 import { type Batch, BufferError, FileBuffer } from "../../../mod.ts";
 import type { Fault, MemoryOperation } from "../../../src/testing/mod.ts";
-import { assertEquals, assertRejects } from "@std/assert";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { PATH, type Plan } from "./disk.ts";
-import { MOST_IN_FLIGHT } from "./in_flight.ts";
+import { MAX_IN_FLIGHT } from "./in_flight.ts";
 import type { Life } from "./life.ts";
 import type { LifeOptions, World } from "./world.ts";
 
@@ -111,7 +111,7 @@ export class Actor {
       [20, () => this.#put(1 + draw(6), true)],
       [12, () => this.#burst()],
       [14 * eager, () => this.#consume(() => consumer.emit(this.#after()))],
-      [6 * eager, () => this.#consume(() => consumer.fill(1 + draw(oneOf(draw, [3, MOST_IN_FLIGHT + 1]))))],
+      [6 * eager, () => this.#consume(() => consumer.fill(1 + draw(oneOf(draw, [3, MAX_IN_FLIGHT + 1]))))],
       [14 * eager, () => this.#consume(() => consumer.commit(this.#committed()))],
       [4, () => consumer.wait(this.#after(), draw(2) === 0)],
       [4 * eager, () => this.#consume(() => consumer.drain(1 + draw(4)))],

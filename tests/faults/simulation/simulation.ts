@@ -35,8 +35,8 @@
 
 import process from "node:process";
 import { assertEquals } from "@std/assert";
-import { ManualClock } from "../../../src/testing/mod.ts";
 import { mulberry32 } from "../../../src/testing/memory_disk.ts";
+import { ManualClock } from "../../../src/testing/mod.ts";
 import { segmentsIn, SimulationDisk } from "./disk.ts";
 import { judge } from "./judge.ts";
 import { Life } from "./life.ts";
@@ -45,7 +45,7 @@ import { Actor, type Draw, drawOptions, drawPlan } from "./scenario.ts";
 import type { World } from "./world.ts";
 
 /** A simulation that doesn't end within this time hangs. */
-const MOST_MS = 30_000;
+const MAX_MS = 30_000;
 /** So many other outcomes of a power cut are judged where nothing may be called damage: what shows there is rare. */
 const MORE_CUTS = 3;
 /** Lives of a seed: enough for what one leaves behind to be met by another, and by a third. */
@@ -110,7 +110,7 @@ export function addTotals(sum: Totals, more: Totals): void {
 async function inTime(run: Promise<void>): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const hang = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("it hangs")), MOST_MS);
+    timer = setTimeout(() => reject(new Error("it hangs")), MAX_MS);
   });
   try {
     await Promise.race([run, hang]);

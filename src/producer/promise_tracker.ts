@@ -24,7 +24,7 @@ function newGeneration(): Generation {
 }
 
 /** Promises that are to be answered. */
-export class Answers {
+export class PromiseTracker {
   /** The oldest one that isn't over; the one that is being added to. */
   #oldest: Generation = newGeneration();
   #newest: Generation = this.#oldest;

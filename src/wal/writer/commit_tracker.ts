@@ -16,16 +16,17 @@
  * @module
  */
 
+import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import { type BufferFailedError, FileSystemError } from "../../errors/mod.ts";
-import { nextTurn, Turns } from "../../base/event_loop.ts";
 import type { Cursor } from "../cursor.ts";
-import type { CommitState, SegmentList } from "./segment_list.ts";
+import type { CommitState } from "../position.ts";
+import type { SegmentList } from "./segment_list.ts";
 
 /** After so many removed segments the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
 
-/** What {@linkcode Commits} needs of the log. */
-export interface CommitsOptions {
+/** What {@linkcode CommitTracker} needs of the log. */
+export interface CommitTrackerDeps {
   readonly cursor: Cursor;
   readonly list: SegmentList;
   /** What recovery found. */
@@ -46,16 +47,16 @@ export interface CommitsOptions {
 }
 
 /** The commit state of one log. */
-export class Commits {
-  readonly #options: CommitsOptions;
+export class CommitTracker {
+  readonly #options: CommitTrackerDeps;
   #state: CommitState;
   #isDropping = false;
   #dropping: Promise<void> | undefined;
   #isClosed = false;
-  readonly #turns = new Turns(REMOVALS_A_TURN);
+  readonly #budget = new YieldBudget(REMOVALS_A_TURN);
 
   /** For one log. */
-  constructor(options: CommitsOptions) {
+  constructor(options: CommitTrackerDeps) {
     this.#options = options;
     this.#state = options.state;
   }
@@ -154,7 +155,7 @@ export class Commits {
     while (segment !== undefined && !this.#isClosed && !hasFailed()) {
       await list.remove(segment);
       onRemoved(segment.name);
-      if (this.#turns.spend(1)) await nextTurn();
+      if (this.#budget.spend(1)) await yieldToEventLoop();
       segment = list.nextDroppable(state, segment.firstSequence);
     }
   }

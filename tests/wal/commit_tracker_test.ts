@@ -6,7 +6,9 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { BufferEmptyError, FileSystemError } from "../../src/errors/mod.ts";
-import type { MemoryOperation } from "../../src/testing/memory_file_system.ts";
+import type { MemoryOperation } from "../../src/testing/memory_process.ts";
+import { segmentName } from "../../src/wal/names.ts";
+import { hitHeader } from "../support/damaged_logs.ts";
 import {
   InstrumentedDisk,
   openOn,
@@ -16,8 +18,6 @@ import {
   valuesIn,
   watch,
 } from "../support/instrumented_disk.ts";
-import { segmentName } from "../../src/wal/format.ts";
-import { hitHeader } from "../support/damaged_logs.ts";
 import { commitBatches, DIRECTORY, drain, openLog, segmentPath, segmentsOf, texts } from "../support/log_tools.ts";
 
 const FIRST = segmentPath(1);

@@ -1,0 +1,176 @@
+/**
+ * A batch: records in order, and the identity by which a target recognizes a batch that comes again.
+ *
+ * @module
+ */
+
+import { type Codec, jsonDecoderOfMany } from "../base/codec.ts";
+import { CodecError } from "../errors/mod.ts";
+
+/** What tells a batch from all others. @internal */
+export interface BatchIdentity {
+  /** Uuid of the buffer. */
+  readonly uuid: string;
+  /** Tells its records from others that had the same sequences, if there can be such. */
+  readonly checksum: number | undefined;
+  /** Sequence of the first record. */
+  readonly firstSequence: number;
+  /** Sequence of the last record. */
+  readonly lastSequence: number;
+}
+
+/** The id of a batch, see {@linkcode Batch.id}. @internal */
+export function batchId({ uuid, checksum, firstSequence, lastSequence }: BatchIdentity): string {
+  const middle = checksum === undefined ? "" : `-${checksum.toString(16).padStart(8, "0")}`;
+  return `${uuid}${middle}-${firstSequence}-${lastSequence}`;
+}
+
+/** What a {@linkcode Batch} is made from. @internal */
+export interface BatchData {
+  /** Sequence of the first record. */
+  readonly firstSequence: number;
+  /** Number of records. */
+  readonly count: number;
+  /** Holds all payloads, each behind four bytes that are no payload's, and one such byte at the end. */
+  readonly bytes: Uint8Array;
+  /** Whether they stand in memory that other batches have a part of: then nobody else may see it. */
+  readonly isShared: boolean;
+  /** Two entries a record: where its payload begins and ends in `bytes`. */
+  readonly bounds: readonly number[];
+  /** Sum of the payloads' lengths. */
+  readonly payloadBytes: number;
+  /** The codec version that they were encoded with. */
+  readonly codecVersion: number;
+  /** Whether each payload is known to be the text of one JSON value. */
+  readonly isJson: boolean;
+  /** Tells them from other records that had the same sequences, if there can be such. */
+  readonly checksum: number | undefined;
+}
+
+/**
+ * Consecutive records handed over together. The same batch always has the same id and the same records.
+ *
+ * @example Send and commit
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * await buffer.putMany([{ n: 1 }, { n: 2 }]);
+ * const batch = await buffer.emit();
+ * assertEquals(batch.records, [{ n: 1 }, { n: 2 }]);
+ * await buffer.commit(batch);
+ * await buffer.close();
+ * ```
+ */
+export class Batch<T> implements Iterable<T> {
+  /** Sequence of the first record; record i has `firstSequence + i`. */
+  readonly firstSequence: number;
+  /** Sequence of the last record. */
+  readonly lastSequence: number;
+  /** Number of records. */
+  readonly length: number;
+  /** Sum of the payloads' lengths. */
+  readonly byteLength: number;
+  /** Whether it was handed over before and not committed: by this process or by one that is gone. */
+  readonly redelivered: boolean;
+  readonly #identity: BatchIdentity;
+  readonly #data: BatchData;
+  readonly #codec: Codec<T>;
+  /** Once bytes were shown. */
+  #ownBytes: Uint8Array | undefined;
+  #id: string | undefined;
+  #records: readonly T[] | undefined;
+  #payloads: readonly Uint8Array[] | undefined;
+
+  /** Made by `emit()`. @internal */
+  constructor(data: BatchData, uuid: string, codec: Codec<T>, redelivered: boolean) {
+    const { firstSequence, count, checksum } = data;
+    const lastSequence = firstSequence + count - 1;
+    this.firstSequence = firstSequence;
+    this.lastSequence = lastSequence;
+    this.length = count;
+    this.byteLength = data.payloadBytes;
+    this.redelivered = redelivered;
+    this.#identity = { uuid, checksum, firstSequence, lastSequence };
+    this.#data = data;
+    this.#codec = codec;
+  }
+
+  /** What tells a batch from all others; `undefined` if it is none that was made here. @internal */
+  static identityOf(batch: object): BatchIdentity | undefined {
+    return #identity in batch ? batch.#identity : undefined;
+  }
+
+  /**
+   * `<uuid of the buffer>-<checksum>-<first sequence>-<last sequence>`: the key for a target that deduplicates. It never
+   * stands for other records: the checksum is that of the frames on disk, so that it differs where a power cut has taken
+   * records that were not synced, and their sequences are given out again. In a `MemoryBuffer` there is none.
+   */
+  get id(): string {
+    return this.#id ??= batchId(this.#identity);
+  }
+
+  /**
+   * The records, in order; decoded at the first access, then kept.
+   *
+   * @throws {CodecError} which names the sequence of the first payload that does not decode. The others can be had
+   * by {@linkcode Batch.decode}, all bytes by {@linkcode Batch.payloads}, and the batch can be committed as it is.
+   */
+  get records(): readonly T[] {
+    return this.#records ??= this.#decodeTogether() ?? this.payloads.map((_, i) => this.decode(i));
+  }
+
+  /** The encoded bytes of each record, in order. They are the batch's own memory: copy what is to be changed. */
+  get payloads(): readonly Uint8Array[] {
+    if (this.#payloads === undefined) {
+      const payloads: Uint8Array[] = new Array(this.length);
+      for (let i = 0; i < this.length; i++) payloads[i] = this.#payload(i);
+      this.#payloads = payloads;
+    }
+    return this.#payloads;
+  }
+
+  /**
+   * Decodes one record.
+   *
+   * @param index Its position in the batch, from 0.
+   * @throws {CodecError} if its payload does not decode.
+   * @throws {RangeError} if there is no such record.
+   */
+  decode(index: number): T {
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) {
+      throw new RangeError(`Cannot decode record ${index}: the batch has ${this.length} records`);
+    }
+    try {
+      return this.#codec.decode(this.#payload(index), this.#data.codecVersion);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new CodecError({ operation: "decode", reason, sequence: this.firstSequence + index }, { cause });
+    }
+  }
+
+  /** Iterates over the records. */
+  [Symbol.iterator](): IterableIterator<T> {
+    return this.records[Symbol.iterator]();
+  }
+
+  /** All records by one call of the codec, if it has one for that and it succeeds. */
+  #decodeTogether(): readonly T[] | undefined {
+    const { bytes, bounds, codecVersion, isJson } = this.#data;
+    const decode = isJson ? jsonDecoderOfMany(this.#codec) : undefined;
+    try {
+      return decode?.(bytes, bounds, codecVersion);
+    } catch {
+      // One by one it shows which of them is to blame.
+      return undefined;
+    }
+  }
+
+  /** The bytes of one record, to be shown: in memory that is the batch's alone. */
+  #payload(index: number): Uint8Array {
+    const { bytes, bounds, isShared } = this.#data;
+    this.#ownBytes ??= isShared ? bytes.slice() : bytes;
+    return this.#ownBytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * The directory of a {@linkcode FileBuffer}: finds or creates it, and refuses one that holds somebody else's files.
+ *
+ * @module
+ */
+
+import { dirname } from "@std/path/dirname";
+import { FileSystemError, NotABufferError } from "../errors/mod.ts";
+import { isNoSuchFile, isNotFound } from "../fs/file_helpers.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import { isBufferFile, isLogFile } from "../wal/names.ts";
+
+/** A directory that is there; `naming` resolves when its name is durable. */
+export interface Directory {
+  /** What it is called from now on, wherever the program goes and whatever becomes of symbolic links. */
+  readonly path: string;
+  readonly names: readonly string[];
+  readonly naming: Promise<void>;
+}
+
+/** Makes sure that the directory is there, and is ours or empty. */
+export async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
+  const directory = await listOrCreate(fileSystem, path);
+  const { names, naming } = directory;
+  if (names.some(isLogFile)) return directory;
+  // Mount points and desktops put things of their own into directories that count as empty.
+  const foreign = names.filter((name) => !isBufferFile(name) && !name.startsWith(".") && name !== "lost+found");
+  if (foreign.length === 0) return directory;
+  await naming;
+  throw new NotABufferError(path, foreign.sort().slice(0, 5));
+}
+
+/**
+ * The names in a directory, which is created if missing. Directories are created one at a time, and the name of each is
+ * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
+ * may have died before it could sync it), and that one is synced in any case.
+ */
+export async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
+  const real = resolveIfThere(fileSystem, path);
+  const missing: string[] = [];
+  let there = real ?? path;
+  let names = listIfThere(fileSystem, there, false);
+  while (names === undefined && dirname(there) !== there) {
+    missing.unshift(there);
+    there = dirname(there);
+    names = listIfThere(fileSystem, there, true);
+  }
+  const naming = syncName(fileSystem, there);
+  // Who waits for it comes later.
+  naming.catch(() => {});
+  if (missing.length === 0) return { path: real ?? path, names: names ?? [], naming };
+  await naming;
+  for (const directory of missing) {
+    fileSystem.makeDirectory(directory);
+    await syncName(fileSystem, directory);
+  }
+  return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
+}
+
+/** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
+export function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
+  try {
+    return fileSystem.resolve?.(path);
+  } catch (error) {
+    // What keeps it from being told shows at the next call, and is reported there.
+    if (error instanceof FileSystemError && (isNotFound(error) || error.code === "PERMISSION")) return undefined;
+    throw error;
+  }
+}
+
+/** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
+export function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
+  try {
+    return fileSystem.list(path);
+  } catch (error) {
+    if (isNoSuchFile(error)) return undefined;
+    if (!(error instanceof FileSystemError)) throw error;
+    if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
+    if (error.code === "PERMISSION" && isAbove) return [];
+    throw error;
+  }
+}
+
+/** Makes a directory's name durable, unless we may not look into the directory that it is in. */
+export async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
+  try {
+    await fileSystem.syncDirectory(dirname(directory));
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
+  }
+}

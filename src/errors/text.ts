@@ -1,0 +1,19 @@
+/**
+ * The text of whatever was thrown, bounded in length.
+ *
+ * @module
+ */
+
+/** Longest text of an error that is kept: targets have been seen to answer with whole web pages. */
+export const MAX_REASON_CHARACTERS = 1_000;
+
+/** What an error says, cut to a bounded length; of anything that can be thrown. */
+export function errorText(error: unknown): string {
+  let text: string;
+  try {
+    text = error instanceof Error ? error.message || error.name : String(error);
+  } catch {
+    text = "unknown error";
+  }
+  return text.slice(0, MAX_REASON_CHARACTERS);
+}
