@@ -11,7 +11,6 @@
 
 import process from "node:process";
 import { text } from "node:stream/consumers";
-import { setImmediate } from "node:timers";
 import {
   BufferError,
   type BufferLockedError,
@@ -20,7 +19,8 @@ import {
   type Fsync,
   type PermissionError,
 } from "../../mod.ts";
-import { say } from "../support/say.ts";
+import { say } from "../support/children.ts";
+import { yieldToEventLoop } from "../support/event_loop.ts";
 
 const RECORDS: readonly string[] = ["", "plain", "grüße, 世界 👋🏽", "\0\x01\u2028", "x".repeat(100_000)];
 
@@ -43,7 +43,7 @@ async function put(path: string, fsync: Fsync): Promise<void> {
       }
     }
     // The event loop turns, as it does in a program that has other things to do.
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
   }
 }
 

@@ -15,31 +15,25 @@ import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/wal/format.ts";
 import { runChild } from "../support/children.ts";
 import { frameBytes, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
+import { assertSameBytes, concat, duplicateBlock, flipBit, garbage, swapBlocks, zeroRange } from "../support/bytes.ts";
+import { framesOf } from "../support/frames.ts";
 import {
-  assertSameBytes,
   commitBatches,
-  concat,
   copyOf,
   DIRECTORY,
-  drain,
-  duplicateBlock,
+  drainLog,
   type Files,
-  flipBit,
-  framesOf,
-  garbage,
   makeLog,
   openLog,
   segmentPath,
   segmentsOf,
   snapshot,
-  swapBlocks,
   texts,
-  zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 import { interruptedCase, repair, restoreJson, runCli, type Said, valuesIn } from "./tools.ts";
 
 async function valuesOf(fileSystem: MemoryFileSystem): Promise<string[]> {
-  return (await drain(fileSystem, { ...SMALL, onDamage: "fail" })).records.map(({ value }) => value);
+  return (await drainLog(fileSystem, { ...SMALL, onDamage: "fail" })).records.map(({ value }) => value);
 }
 
 const reasonsOf = ({ files }: Said): string[] =>

@@ -26,20 +26,9 @@ import {
 } from "../faults/corruption/cases.ts";
 import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
-import {
-  concat,
-  copyOf,
-  CURSOR_PATH,
-  cut,
-  DIRECTORY,
-  drainCopy,
-  type Drained,
-  frameOf,
-  framesOf,
-  overwrite,
-  uint32,
-  viewOf,
-} from "../support/log_tools.ts";
+import { concat, cut, overwrite, uint32, viewOf } from "../support/bytes.ts";
+import { frameOf, framesOf } from "../support/frames.ts";
+import { copyOf, CURSOR_PATH, DIRECTORY, drainCopy, type Drained } from "../support/logs.ts";
 
 /** Of so many cases one is tried: on Deno more of them. */
 const STEP = currentRuntime().name === "deno" ? 61 : 131;

@@ -12,12 +12,12 @@ import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { BufferEmptyError } from "../../src/errors/mod.ts";
 import { fileSink } from "../../src/sinks/file.ts";
 import { readJournal } from "../../src/sinks/file_journal.ts";
-import { mulberry32 } from "../../src/testing/memory_disk.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fsync } from "../../src/wal/writer/log.ts";
 import { textOf } from "../fs/memory_outcomes.ts";
 import { contextOf } from "../support/deliveries.ts";
 import { sampleOf } from "../support/extent.ts";
+import { mulberry32 } from "../support/random.ts";
 
 const BUFFER = "/buffer";
 const PATH = "/out/records.ndjson";

@@ -5,15 +5,14 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { DamagedLogError } from "../../src/errors/mod.ts";
+import { assertSameBytes, flipBit } from "./bytes.ts";
+import { framesOf } from "./frames.ts";
 import {
   assertRecovers,
-  assertSameBytes,
   commitBatches,
   copyOf,
   CURSOR_PATH,
   type Files,
-  flipBit,
-  framesOf,
   type MadeLog,
   makeLog,
   openLog,
@@ -21,7 +20,7 @@ import {
   segmentsOf,
   snapshot,
   texts,
-} from "./log_tools.ts";
+} from "./logs.ts";
 
 /** Records of a base. */
 export const RECORDS = 24;

@@ -9,7 +9,8 @@ import { FileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import { planRecovery } from "../../src/wal/recovery/recovery_plan.ts";
-import { DIRECTORY, garbage } from "../support/log_tools.ts";
+import { garbage } from "../support/bytes.ts";
+import { DIRECTORY } from "../support/logs.ts";
 /** A directory of many segments that hold `content`, without the cost of files. */
 function directoryOf(count: number, content: Uint8Array): FileSystem {
   const names = Array.from({ length: count }, (_, i) => segmentName(i + 1));

@@ -4,7 +4,6 @@
  */
 
 import { test } from "node:test";
-import { setImmediate } from "node:timers";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSystemError } from "../../src/errors/mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
@@ -17,21 +16,20 @@ import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
 import { SegmentList } from "../../src/wal/writer/segment_list.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
-import { InstrumentedDisk, turn } from "../support/instrumented_disk.ts";
+import { garbage } from "../support/bytes.ts";
+import { InstrumentedDisk } from "../support/disk.ts";
+import { settle, yieldToEventLoop } from "../support/event_loop.ts";
+import { headerOf, segmentOf, UUID_A } from "../support/frames.ts";
 import {
   commitBatches,
   DIRECTORY,
-  garbage,
-  headerOf,
   makeLog,
   type OpenLog,
   openLog,
-  segmentOf,
   segmentPath,
   segmentsOf,
   texts,
-  UUID_A,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 import { CountedSegments } from "./counted_segments.ts";
 
 /** A record of one of these lengths fills a segment of the shortest length that there is. */
@@ -181,10 +179,10 @@ async function operationsOfABatch(count: number, fsync: "always" | "never" | num
   const disk = new InstrumentedDisk(fileSystem);
   const { buffer } = await openLog(disk.fileSystem, { ...ONE_EACH, fsync, maxRecords: 4 });
   await commitBatches(buffer, count / 8);
-  await turn();
+  await settle();
   disk.forget();
   await commitBatches(buffer, 1);
-  await turn();
+  await settle();
   const counts: Record<string, number> = {};
   for (const { operation } of disk.operations) counts[operation] = (counts[operation] ?? 0) + 1;
   await buffer.close();
@@ -205,7 +203,7 @@ async function mostInATurn(disk: InstrumentedDisk, operation: string, start: () 
   disk.forget();
   const settled = start().finally(() => isDone = true);
   while (!isDone) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
     most = Math.max(most, disk.operations.filter((one) => one.operation === operation).length);
     disk.forget();
   }
@@ -260,7 +258,7 @@ async function openBehindMany(fsync: number): Promise<OpenLog & { disk: Instrume
 test("FileBuffer with an interval syncs what was put in it without waiting for the segments of an earlier process", async () => {
   const { buffer, disk, clock } = await openBehindMany(500);
   clock.advance(500);
-  await turn();
+  await settle();
   for (let syncs = 1; syncs <= 6; syncs++) await disk.release();
   assert(disk.list("sync").includes("sync 301.wal"), disk.list("sync").join(", "));
   const { records } = await commitlessDrain(disk);

@@ -6,27 +6,22 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { sampleOf } from "../support/extent.ts";
+import { concat, cut, garbage, zeroRange } from "../support/bytes.ts";
+import { type FrameFound, framesOf, HEADER_BYTES } from "../support/frames.ts";
 import {
   assertRecovers,
   assertSound,
   commitBatches,
-  concat,
   copyOf,
-  cut,
   drainCopy,
-  type FrameFound,
-  framesOf,
-  garbage,
-  HEADER_BYTES,
   type MadeLog,
   makeLog,
   openLog,
-  seededRandom,
   segmentPath,
   segmentsOf,
   texts,
-  zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** The records of the frames up to the first that `damaged`, a state of the segment at `path`, hasn't whole. */
 function wholeIn({ fileSystem, acknowledged }: MadeLog, path: string, damaged: Uint8Array): MadeLog["acknowledged"] {

@@ -17,28 +17,23 @@ import {
   type Row,
   SMALL,
 } from "../support/damaged_logs.ts";
+import { assertSameBytes, cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
 import {
   assertRecovers,
-  assertSameBytes,
   commitBatches,
   copyOf,
   CURSOR_PATH,
   CURSOR_SLOTS,
-  cut,
   DIRECTORY,
   drainCopy,
   type Files,
-  flipBit,
-  garbage,
   makeLog,
   openLog,
-  overwrite,
   segmentPath,
   segmentsOf,
   snapshot,
   texts,
-  uint32,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 
 test("FileBuffer.open() needs one copy of a segment's header; without any, that segment is lost and no other", async () => {
   const base = await makeBase();

@@ -16,7 +16,7 @@ import {
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/mod.ts";
 import { DEFAULT_RESERVE_BYTES, RESERVE_PART_BYTES } from "../../src/wal/reserve.ts";
 import { runCli } from "../cli/tools.ts";
-import { turn } from "../support/instrumented_disk.ts";
+import { settle } from "../support/event_loop.ts";
 
 const PATH = "/buffer";
 const FIRST_PART = `${PATH}/reserve-1`;
@@ -115,7 +115,7 @@ for (const fsync of ["always", 1000, "never"] as const) {
     assertEquals(await putUntilRefused(again.buffer), 0);
     assertEquals(await drain(again.buffer), RECORDS - 10);
     await again.buffer.flush();
-    await turn();
+    await settle();
     assertEquals(eventsOf(again.events, "reserve-restored"), [
       { type: "reserve-restored", bytes: DEFAULT_RESERVE_BYTES },
     ]);

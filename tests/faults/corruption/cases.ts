@@ -19,42 +19,46 @@ import type { Codec } from "../../../src/base/codec.ts";
 import { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
 import {
   bytesOf,
-  commitBatches,
   concat,
+  cut,
+  duplicateBlock,
+  flipBit,
+  garbage,
+  insertAt,
+  overwrite,
+  removeRange,
+  swapBlocks,
+  uint32,
+  viewOf,
+  zeroRange,
+} from "../../support/bytes.ts";
+import {
   CONTINUED,
   CONTINUES,
-  copyOf,
-  CURSOR_PATH,
-  cut,
-  DIRECTORY,
-  duplicateBlock,
-  type Files,
-  flipBit,
   type FrameFound,
   frameOf,
   framesOf,
-  garbage,
   HEADER_BYTES,
   headerOf,
-  insertAt,
+  sealFrame,
+  segmentOf,
+  UUID_A,
+  UUID_B,
+} from "../../support/frames.ts";
+import {
+  commitBatches,
+  copyOf,
+  CURSOR_PATH,
+  DIRECTORY,
+  type Files,
   type LogRecord,
   makeLog,
   openLog,
-  overwrite,
-  removeRange,
-  sealFrame,
-  seededRandom,
-  segmentOf,
   segmentPath,
   segmentsOf,
-  swapBlocks,
   type TextBufferOptions,
-  uint32,
-  UUID_A,
-  UUID_B,
-  viewOf,
-  zeroRange,
-} from "../../support/log_tools.ts";
+} from "../../support/logs.ts";
+import { seededRandom } from "../../support/random.ts";
 
 /** Bytes as characters of the same numbers: any payload is a text. */
 export const latin1: Codec<string> = {

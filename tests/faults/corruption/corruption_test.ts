@@ -9,7 +9,7 @@
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { sampled, sampleOf } from "../../support/extent.ts";
-import { flipBit } from "../../support/log_tools.ts";
+import { flipBit } from "../../support/bytes.ts";
 import {
   blocks,
   type Case,

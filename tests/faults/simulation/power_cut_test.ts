@@ -8,21 +8,14 @@
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
 import { sampleOf } from "../../support/extent.ts";
 import { DamagedLogError, type DamagedRegion, type FileBuffer } from "../../../mod.ts";
 import { MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { runCli } from "../../cli/tools.ts";
-import {
-  copyOf,
-  DIRECTORY,
-  filledBytes,
-  flipBit,
-  framesOf,
-  openLog,
-  segmentPath,
-  segmentsOf,
-} from "../../support/log_tools.ts";
-import { waitTurns } from "./disk.ts";
+import { filledBytes, flipBit } from "../../support/bytes.ts";
+import { framesOf } from "../../support/frames.ts";
+import { copyOf, DIRECTORY, openLog, segmentPath, segmentsOf } from "../../support/logs.ts";
 
 /** Of the lives that follow a power cut; on Deno all are tried, the three others share them. */
 const SAMPLE = sampleOf({ elsewhere: 3 });
@@ -76,7 +69,7 @@ class Scene {
     for (const text of texts) {
       put.set(Math.max(0, ...put.keys()) + 1, text);
       const putting = this.buffer.put(text).then((sequence) => void acknowledged.set(sequence, text));
-      if (this.#isHeld) await waitTurns(1);
+      if (this.#isHeld) await yieldToEventLoop(1);
       else await putting;
     }
   }
