@@ -27,7 +27,6 @@ import {
   NotABufferError,
   PermissionError,
   Producer,
-  type RecordBuffer,
   systemClock,
   textCodec,
   UnsupportedVersionError,
@@ -41,6 +40,7 @@ import {
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
 } from "../../src/wal/format.ts";
+import { drain } from "../support/logs.ts";
 
 const PATH = "/buffer";
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -55,15 +55,6 @@ function open(
 /** The content of every file. */
 function contentOf(fileSystem: MemoryFileSystem): Record<string, string> {
   return Object.fromEntries(fileSystem.paths().map((path) => [path, fileSystem.readFile(path).join()]));
-}
-
-async function drain<T>(buffer: RecordBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
 }
 
 // Options

@@ -37,6 +37,7 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { MemoryFileSystemOptions, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { filledBytes } from "../support/bytes.ts";
 import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 
 const PATH = "/data/buffer";
 const HOUR_MS = 3_600_000;
@@ -69,15 +70,6 @@ const ENDS: Record<string, (buffer: FileBuffer<string>, fileSystem: MemoryFileSy
     return after;
   },
 };
-
-async function drain<T>(buffer: FileBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
-}
 
 function numbers(from: number, to: number): string[] {
   return Array.from({ length: to - from + 1 }, (_, i) => String(from + i));

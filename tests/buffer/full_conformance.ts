@@ -13,8 +13,9 @@ import {
   jsonCodec,
 } from "../../mod.ts";
 import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 import { seededRandom } from "../support/random.ts";
-import { drain, type Subject, type Suite, use } from "./subject.ts";
+import { type Subject, type Suite, use } from "./subject.ts";
 
 /** Runs every test against `subject`. */
 export function testFullBuffer(suite: Suite, subject: Subject): void {

@@ -6,8 +6,9 @@ import { test } from "node:test";
 import { assert, assertEquals, assertFalse, assertRejects, assertStrictEquals } from "@std/assert";
 import { type Batch, BatchMismatchError, BufferEmptyError, type RecordBuffer, textCodec } from "../../mod.ts";
 import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 import { seededRandom } from "../support/random.ts";
-import { contentOf, drain, type Subject, type Suite, use } from "./subject.ts";
+import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 
 /** As many as may be in flight. */
 const MOST = 16;

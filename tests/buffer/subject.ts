@@ -58,16 +58,6 @@ export async function use<T>(
   }
 }
 
-/** Takes everything that is there; the records in order. */
-export async function drain<T>(buffer: RecordBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
-}
-
 /** The sequences of a batch and its records. */
 export function contentOf<T>(batch: Batch<T>): { first: number; last: number; records: readonly T[] } {
   return { first: batch.firstSequence, last: batch.lastSequence, records: batch.records };

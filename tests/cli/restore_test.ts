@@ -21,6 +21,7 @@ import {
   commitBatches,
   copyOf,
   DIRECTORY,
+  drain,
   drainLog,
   type Files,
   makeLog,
@@ -48,11 +49,7 @@ async function dealtWith(log: MemoryFileSystem, how: typeof PATHS[number]): Prom
     return [];
   }
   const { buffer } = await openLog(log, SMALL);
-  const delivered: string[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    delivered.push(...batch.records);
-    await buffer.commit(batch);
-  }
+  const delivered = await drain(buffer);
   await buffer.close();
   await repair(log);
   return delivered;

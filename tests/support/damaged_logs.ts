@@ -12,6 +12,7 @@ import {
   commitBatches,
   copyOf,
   CURSOR_PATH,
+  drain,
   type Files,
   type MadeLog,
   makeLog,
@@ -105,7 +106,7 @@ export async function assertSetAside(
 ): Promise<void> {
   const fileSystem = copyOf(log);
   const { buffer } = await openLog(fileSystem, SMALL);
-  for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+  await drain(buffer);
   const paths = fileSystem.paths().filter((path) => /^\/buffer\/quarantine\/(?!losses\.json$)/.test(path));
   assertEquals(paths.length, contents.length, `${note}: ${paths}`);
   for (const content of contents) {

@@ -8,6 +8,7 @@ import { textCodec } from "../../src/base/codec.ts";
 import type { SequenceRange } from "../../src/base/sequences.ts";
 import type { BufferEvent, RecoveryReport } from "../../src/buffer/events.ts";
 import { FileBuffer, type FileBufferOptions } from "../../src/buffer/file_buffer.ts";
+import type { RecordBuffer } from "../../src/buffer/record_buffer.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
@@ -123,6 +124,16 @@ export function copyOf(fileSystem: MemoryFileSystem, changes: Files = {}): Memor
 export function snapshot(fileSystem: MemoryFileSystem): Record<string, Uint8Array> {
   const paths = fileSystem.paths().filter((path) => !/\/(lock|owner\.json)$/.test(path));
   return Object.fromEntries(paths.map((path) => [path, fileSystem.readFile(path)]));
+}
+
+/** Takes everything out of a buffer, and commits each batch; the records in order. */
+export async function drain<T>(buffer: Pick<RecordBuffer<T>, "batches" | "commit">): Promise<T[]> {
+  const records: T[] = [];
+  for await (const batch of buffer.batches({ flush: true })) {
+    records.push(...batch);
+    await buffer.commit(batch);
+  }
+  return records;
 }
 
 /** What came out of a log. */

@@ -23,6 +23,7 @@ import { headerOf, segmentOf, UUID_A } from "../support/frames.ts";
 import {
   commitBatches,
   DIRECTORY,
+  drain,
   makeLog,
   type OpenLog,
   openLog,
@@ -261,8 +262,7 @@ test("FileBuffer with an interval syncs what was put in it without waiting for t
   await settle();
   for (let syncs = 1; syncs <= 6; syncs++) await disk.release();
   assert(disk.list("sync").includes("sync 301.wal"), disk.list("sync").join(", "));
-  const { records } = await commitlessDrain(disk);
-  assertEquals(records.at(-1), "new");
+  assertEquals((await drainAfterPowerCut(disk)).at(-1), "new");
   await disk.letGo();
   await buffer.close();
   const synced = new Set(disk.list("sync"));
@@ -270,15 +270,11 @@ test("FileBuffer with an interval syncs what was put in it without waiting for t
 });
 
 /** What is there after a power cut that leaves as little as it may. */
-async function commitlessDrain(disk: InstrumentedDisk): Promise<{ records: readonly string[] }> {
+async function drainAfterPowerCut(disk: InstrumentedDisk): Promise<string[]> {
   const { buffer } = await openLog(disk.fileSystem.crash({ seed: 1 }), { maxRecords: 1000 });
-  const records: string[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch.records);
-    await buffer.commit(batch);
-  }
+  const records = await drain(buffer);
   await buffer.close();
-  return { records };
+  return records;
 }
 
 test("FileBuffer.flush() resolves when all segments of an earlier process are synced that are still there", async () => {

@@ -20,6 +20,7 @@ import { settle } from "../support/event_loop.ts";
 import {
   CURSOR_PATH,
   DIRECTORY,
+  drain,
   drainLog,
   openLog,
   segmentsOf,
@@ -128,7 +129,7 @@ test("FileBuffer says which records another owner may have overlooked, and he se
   await first.close().catch(() => {});
 
   await putAll(second, ["c".repeat(150), "d".repeat(150)]);
-  for await (const batch of second.batches({ flush: true })) await second.commit(batch);
+  await drain(second);
   await second.flush();
   await settle();
   const damage = seen.flatMap((event) => event.type === "damage" ? [event.region] : []);
@@ -271,7 +272,7 @@ for (const state of ["closed", "open", "killed"] as const) {
     linkDirectory(fileSystem, DIRECTORY, "/copy");
     const copy = await openAt(fileSystem, "/copy");
     assertEquals(copy.recovery.cursorProblem, "shared");
-    for await (const batch of copy.batches({ flush: true })) await copy.commit(batch);
+    await drain(copy);
     await copy.put("only in the copy");
     await copy.close();
     if (state === "open") {

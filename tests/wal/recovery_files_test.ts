@@ -25,6 +25,7 @@ import {
   CURSOR_PATH,
   CURSOR_SLOTS,
   DIRECTORY,
+  drain,
   drainCopy,
   type Files,
   makeLog,
@@ -186,7 +187,7 @@ test("FileBuffer.commit() deletes no foreign segment, also where there is no roo
     const fileSystem = copyOf(base.fileSystem, { [segmentPath(base.firsts[2]! + 2)]: foreign.bytes(2) });
     if (isFull) fileSystem.capacityBytes = 0;
     const { buffer } = await openLog(fileSystem, SMALL);
-    for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+    await drain(buffer);
     await buffer.close();
     const there = fileSystem.paths().map((path) => fileSystem.readFile(path).join());
     assert(there.includes(foreign.bytes(2).join()), `${isFull ? "full" : "room"}: ${fileSystem.paths()}`);

@@ -15,7 +15,7 @@ import { MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { runCli } from "../../cli/tools.ts";
 import { filledBytes, flipBit } from "../../support/bytes.ts";
 import { framesOf } from "../../support/frames.ts";
-import { copyOf, DIRECTORY, openLog, segmentPath, segmentsOf } from "../../support/logs.ts";
+import { copyOf, DIRECTORY, drain, openLog, segmentPath, segmentsOf } from "../../support/logs.ts";
 
 /** Of the lives that follow a power cut; on Deno all are tried, the three others share them. */
 const SAMPLE = sampleOf({ elsewhere: 3 });
@@ -233,11 +233,7 @@ test('a power cut with "always" is no damage, in the lives that follow either', 
         await buffer.close();
       }
       const { buffer } = await openLog(files, { fsync: "always", onDamage: "fail" });
-      const records: string[] = [];
-      for await (const batch of buffer.batches({ flush: true })) {
-        records.push(...batch.records);
-        await buffer.commit(batch);
-      }
+      const records = await drain(buffer);
       await buffer.close();
       assertEquals(records[0], "a", `power cut ${seed}`);
       assertEquals(records.slice(-3), ["life 0", "life 1", "life 2"], `power cut ${seed}`);
