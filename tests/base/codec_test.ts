@@ -16,6 +16,7 @@ import {
   type StandardSchema,
   textCodec,
 } from "../../src/base/codec.ts";
+import { seededRandom } from "../support/random.ts";
 
 const FILLER = 0xa5;
 
@@ -316,7 +317,7 @@ function decodeTogether<T>(codec: Codec<T>, payloads: readonly Uint8Array[], ver
 }
 
 test("jsonCodec() decodes many payloads together as it does one by one", () => {
-  const random = makeRandom(7);
+  const random = seededRandom(7);
   const codec = jsonCodec<unknown>();
   for (let round = 0; round < 200; round++) {
     const records = Array.from({ length: 1 + random(20) }, () => randomJson(random, 3));
@@ -330,7 +331,7 @@ test("jsonCodec() decodes many payloads together as it does one by one", () => {
 });
 
 test("jsonCodec() decodes many payloads together, whatever pieces their lengths make", () => {
-  const random = makeRandom(11);
+  const random = seededRandom(11);
   const codec = jsonCodec<string>();
   // Pieces end at 128 KiB: some payloads are longer alone, some fill a piece to the byte, or almost.
   for (const length of [1000, 32 * 1024 - 6, 32 * 1024 - 5, 64 * 1024 - 5, 128 * 1024 - 2, 128 * 1024, 200_000]) {
@@ -354,7 +355,7 @@ test("codecs in which a function is replaced use no faster way past it", () => {
 test("codecs bring back random records, both ways of encoding equal", () => {
   const seed = Number(process.env.SLUICE_SEED ?? Date.now() % 2 ** 31);
   console.log(`seed ${seed}`);
-  const random = makeRandom(seed);
+  const random = seededRandom(seed);
   for (let round = 0; round < 300; round++) {
     const note = `seed ${seed}, round ${round}`;
     assertRoundTrip(jsonCodec<unknown>(), randomJson(random, 4), note);
@@ -362,17 +363,6 @@ test("codecs bring back random records, both ways of encoding equal", () => {
     assertRoundTrip(bytesCodec(), Uint8Array.from({ length: random(80) }, () => random(256)), note);
   }
 });
-
-/** Repeatable random integers: `random(n)` is at least 0 and below n (mulberry32). */
-function makeRandom(seed: number): (below: number) => number {
-  let state = seed | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
 
 /** A string of UTF-16 units from all over the range, surrogates in and out of pairs among them. */
 function randomText(random: (below: number) => number): string {

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { crc32 } from "../../src/base/crc32.ts";
 import { crc32SeedSolver } from "../../src/base/crc32_seed.ts";
-import { bytesOf, garbage, seededRandom } from "../support/log_tools.ts";
+import { bytesOf, garbage } from "../support/bytes.ts";
+import { seededRandom } from "../support/random.ts";
 
 test("crc32SeedSolver() knows the seeds of known checksums", () => {
   const solve = crc32SeedSolver();

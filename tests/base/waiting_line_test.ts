@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { WaitingLine } from "../../src/base/waiting_line.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 
 test("WaitingLine keeps the order, whoever joins and leaves", () => {
   for (let seed = 1; seed <= 50; seed++) {

@@ -5,6 +5,8 @@
  * record that is lost, doubled, changed or out of order is found. As JSON each has exactly `bytes` bytes, all ASCII.
  */
 
+import { seededRandom } from "../support/random.ts";
+
 /** The number of records that share their texts with no other. */
 const POOL = 1000;
 /** All numbers have ten digits. */
@@ -80,15 +82,4 @@ function idOf(i: number): string {
 
 function timeOf(i: number): string {
   return new Date(1_700_000_000_000 + i * 1000).toISOString();
-}
-
-/** A small generator (mulberry32), so that all runtimes write the same bytes. */
-function seededRandom(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 * below);
-  };
 }

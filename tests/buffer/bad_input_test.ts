@@ -25,7 +25,6 @@ import {
   NotABufferError,
   PermissionError,
   Producer,
-  type RecordBuffer,
   type SluiceError,
   type SluiceErrorCode,
   systemClock,
@@ -37,6 +36,7 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { CURSOR_SLOT_STRIDE } from "../../src/wal/cursor_format.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
+import { drain } from "../support/logs.ts";
 
 const PATH = "/buffer";
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -51,15 +51,6 @@ function open(
 /** The content of every file. */
 function contentOf(fileSystem: MemoryFileSystem): Record<string, string> {
   return Object.fromEntries(fileSystem.paths().map((path) => [path, fileSystem.readFile(path).join()]));
-}
-
-async function drain<T>(buffer: RecordBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
 }
 
 // Options

@@ -11,7 +11,6 @@
 
 import process from "node:process";
 import { text } from "node:stream/consumers";
-import { setImmediate } from "node:timers";
 import {
   type BufferLockedError,
   bytesCodec,
@@ -20,7 +19,9 @@ import {
   type PermissionError,
   SluiceError,
 } from "../../mod.ts";
-import { say } from "../support/say.ts";
+import { say } from "../support/children.ts";
+import { yieldToEventLoop } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 
 const RECORDS: readonly string[] = ["", "plain", "grüße, 世界 👋🏽", "\0\x01\u2028", "x".repeat(100_000)];
 
@@ -43,7 +44,7 @@ async function put(path: string, fsync: Fsync): Promise<void> {
       }
     }
     // The event loop turns, as it does in a program that has other things to do.
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
   }
 }
 
@@ -79,7 +80,7 @@ async function all(path: string): Promise<void> {
   for (let i = 0; i < 10; i++) await buffer.put(`record ${i}`);
   await buffer.putMany(["a", "b"]);
   if (buffer.shouldEmit()) await buffer.commit(await buffer.emit());
-  for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+  await drain(buffer);
   const writer = buffer.writable().getWriter();
   await writer.write("c");
   await writer.close();

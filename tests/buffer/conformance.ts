@@ -28,10 +28,12 @@ import {
   textCodec,
 } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { isPending } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 import { testFullBuffer } from "./full_conformance.ts";
 import { testInFlight } from "./in_flight_conformance.ts";
 import { testRedelivery } from "./redelivery_conformance.ts";
-import { contentOf, drain, isPending, type Subject, type Suite, suiteOf, use } from "./subject.ts";
+import { contentOf, type Subject, type Suite, suiteOf, use } from "./subject.ts";
 
 /** Runs every test against `subject`. */
 export function testRecordBuffer(subject: Subject): void {

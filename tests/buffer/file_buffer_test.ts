@@ -35,8 +35,9 @@ import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { MemoryFileSystemOptions, MemoryOperation } from "../../src/testing/memory_process.ts";
-import { filledBytes } from "../support/log_tools.ts";
-import { isPending, turnLoop } from "./subject.ts";
+import { filledBytes } from "../support/bytes.ts";
+import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 
 const PATH = "/data/buffer";
 const HOUR_MS = 3_600_000;
@@ -69,15 +70,6 @@ const ENDS: Record<string, (buffer: FileBuffer<string>, fileSystem: MemoryFileSy
     return after;
   },
 };
-
-async function drain<T>(buffer: FileBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
-}
 
 function numbers(from: number, to: number): string[] {
   return Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
@@ -385,7 +377,7 @@ test("FileBuffer.commit() removes segments that it has done with", async () => {
 
   for (let batches = 0; batches < 5; batches++) await buffer.commit(await buffer.emit());
   await buffer.flush();
-  await turnLoop();
+  await settle();
   assertDiskFigures(buffer, fileSystem);
   assertLess(segmentsOf(fileSystem).size, created.size / 2 + 2);
   assertEquals(buffer.stats().pendingRecords, 50);
@@ -543,7 +535,7 @@ test("FileBuffer syncs as often as fsync says", async () => {
     counts.push(buffer.stats().syncs);
     assertEquals(clock.timers, fsync === 1000 ? [{ delayMs: 1000, keepAlive: false }] : []);
     clock.advance(1000);
-    await turnLoop();
+    await settle();
     counts.push(buffer.stats().syncs);
     await buffer.put("b");
     await buffer.flush();
@@ -561,7 +553,7 @@ test("FileBuffer sets no timer when there is nothing to sync", async () => {
   let buffer = await open(fileSystem, { clock, fsync: 1000 });
   await buffer.put("a");
   clock.advance(1000);
-  await turnLoop();
+  await settle();
   assertEquals(clock.timers, []);
   clock.advance(5000);
   assertEquals([clock.timers, buffer.stats().syncs], [[], 1]);
@@ -718,7 +710,7 @@ test("FileBuffer.close() leaves no file open and the lock free", async () => {
       for (let batch = 0; batch < 9 && buffer.stats().pendingRecords > 1; batch++) {
         if (batch === 3) clock.advance(1000);
         await buffer.commit(await buffer.emit());
-        if (batch !== 3) await turnLoop();
+        if (batch !== 3) await settle();
       }
       if (buffer.stats().pendingRecords > 0) await buffer.emit();
       assertGreater(handles.size, 1);

@@ -12,8 +12,10 @@ import {
   CodecError,
   jsonCodec,
 } from "../../mod.ts";
-import { seededRandom } from "./model.ts";
-import { drain, isPending, type Subject, type Suite, turnLoop, use } from "./subject.ts";
+import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
+import { type Subject, type Suite, use } from "./subject.ts";
 
 /** Runs every test against `subject`. */
 export function testFullBuffer(suite: Suite, subject: Subject): void {
@@ -117,7 +119,7 @@ function testWritable(suite: Suite, subject: Subject): void {
     const seen: string[] = [];
     while (seen.length < records.length) {
       seen.push(...await drain(buffer));
-      await turnLoop();
+      await settle();
     }
     await piped;
     assertEquals(seen, records);
@@ -462,7 +464,7 @@ function testTogether(suite: Suite, subject: Subject): void {
         const texts = Array.from({ length: 1 + random(3) }, (_, i) => `${name}${n}.${i}`);
         const controller = new AbortController();
         if (random(4) === 0) queueMicrotask(() => controller.abort());
-        if (random(5) === 0) await turnLoop();
+        if (random(5) === 0) await settle();
         try {
           const { first } = await buffer.putMany(texts, { signal: controller.signal });
           texts.forEach((text, i) => acknowledged.set(first + i, text));

@@ -12,8 +12,10 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
-import { seededRandom } from "./model.ts";
-import { contentOf, drain, isPending, type Subject, type Suite, turnLoop, use } from "./subject.ts";
+import { isPending, settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
+import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 
 /** As many as may be in flight. */
 const MOST = 16;
@@ -164,7 +166,7 @@ function testWait(suite: Suite): void {
     const controller = new AbortController();
     const waiting = assertRejects(() => buffer.waitUntilDue({ signal: controller.signal }));
     const other = buffer.waitUntilDue();
-    await turnLoop();
+    await settle();
     controller.abort(reason);
     assertStrictEquals(await waiting, reason);
     assert(await isPending(other));

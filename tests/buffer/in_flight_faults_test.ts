@@ -11,7 +11,7 @@ import { type Batch, FileBuffer, NoSpaceError, textCodec } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import { isPending } from "./subject.ts";
+import { isPending } from "../support/event_loop.ts";
 
 const PATH = "/buffer";
 /** What a record of one byte takes, if it was put alone. */

@@ -17,21 +17,11 @@ import {
 } from "../../mod.ts";
 import type { Complete } from "../../src/base/validation.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
+import { seededRandom } from "../support/random.ts";
 import type { Subject } from "./subject.ts";
 
 /** Can't be encoded by `textCodec()`: a lone surrogate. */
 const UNENCODABLE = "\ud800";
-
-/** mulberry32 (Tommy Ettinger): small, and good enough to choose with. */
-export function seededRandom(seed: number): (below: number) => number {
-  let a = seed >>> 0;
-  return (below) => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 interface ModelRecord {
   readonly sequence: number;

@@ -13,6 +13,7 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../src/wal/format.ts";
 import { testRecordBuffer } from "./conformance.ts";
 import { compareWithModel } from "./model.ts";
+import { isQuick } from "../support/extent.ts";
 import type { Subject } from "./subject.ts";
 
 const native = await detectFileSystem();
@@ -65,7 +66,7 @@ for (const subject of subjects) testRecordBuffer(subject);
 /** How many seeds, and which: a real file system takes its time. */
 const SEEDS: readonly (readonly [Subject, number])[] = subjects.map((subject) => [
   subject,
-  subject === fileBuffer ? 10 : 200,
+  subject === fileBuffer ? 10 : isQuick ? 40 : 200,
 ]);
 
 for (const [subject, seeds] of SEEDS) {

@@ -6,7 +6,9 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import type { Batch, BatchesOptions, RecordBuffer } from "../../mod.ts";
 import type { ManualClock } from "../../src/testing/manual_clock.ts";
-import { drain, isPending, type Suite } from "./subject.ts";
+import { isPending } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
+import type { Suite } from "./subject.ts";
 
 /** Every record is a batch of its own, due at once. */
 const SINGLE = { maxRecords: 1 };

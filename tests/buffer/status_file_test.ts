@@ -14,8 +14,8 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { STATUS_NAME } from "../../src/wal/names.ts";
 import { statusWith } from "../cli/top_tools.ts";
+import { settle } from "../support/event_loop.ts";
 import { passing, PATH } from "./status_tools.ts";
-import { turnLoop } from "./subject.ts";
 
 const FILE = `${PATH}/${STATUS_NAME}`;
 
@@ -379,7 +379,7 @@ test("FileBuffer counts its syncs and how long they take in status.json", async 
   const fileSystem = new MemoryFileSystem({ whileSyncing: () => clock.advance(3) });
   const buffer = await open(fileSystem, clock, { fsync: "always" });
   await buffer.put("a");
-  await turnLoop();
+  await settle();
   clock.advance(1000);
   const { stats, sync } = statusIn(fileSystem);
   assertEquals([stats.syncs, sync.samples], [1, 1]);

@@ -5,7 +5,6 @@
  */
 
 import { test } from "node:test";
-import { setImmediate } from "node:timers";
 import { assertEquals } from "@std/assert";
 import { type Batch, type BufferEvent, type BufferOptions, type RecordBuffer, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
@@ -57,29 +56,6 @@ export async function use<T>(
   } finally {
     place.tearDown();
   }
-}
-
-/** Lets the event loop go round a few times, so that whatever is under way and needs no time to pass is done. */
-export async function turnLoop(): Promise<void> {
-  for (let i = 0; i < 8; i++) await new Promise<void>((resolve) => setImmediate(resolve));
-}
-
-/** Whether the promise is neither resolved nor rejected after the event loop has gone round a few times. */
-export async function isPending(promise: Promise<unknown>): Promise<boolean> {
-  let pending = true;
-  promise.then(() => pending = false, () => pending = false);
-  await turnLoop();
-  return pending;
-}
-
-/** Takes everything that is there; the records in order. */
-export async function drain<T>(buffer: RecordBuffer<T>): Promise<T[]> {
-  const records: T[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch);
-    await buffer.commit(batch);
-  }
-  return records;
 }
 
 /** The sequences of a batch and its records. */

@@ -10,7 +10,9 @@ import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { encodeSegmentHeader } from "../../src/wal/format.ts";
 import { hitFrame, hitHeader, makeBase } from "../support/damaged_logs.ts";
-import { copyOf, type Files, headerOf, overwrite, uint32 } from "../support/log_tools.ts";
+import { overwrite, uint32 } from "../support/bytes.ts";
+import { headerOf } from "../support/frames.ts";
+import { copyOf, type Files } from "../support/logs.ts";
 import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);

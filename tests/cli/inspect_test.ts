@@ -9,7 +9,8 @@ import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { hitFrame, hitHeader, makeBase } from "../support/damaged_logs.ts";
-import { copyOf, CURSOR_PATH, type Files, HEADER_BYTES } from "../support/log_tools.ts";
+import { HEADER_BYTES } from "../support/frames.ts";
+import { copyOf, CURSOR_PATH, type Files } from "../support/logs.ts";
 import { linesOf, makeJsonLog, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);

@@ -16,7 +16,9 @@ import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { runChild, startChild } from "../support/children.ts";
 import { makeBase } from "../support/damaged_logs.ts";
-import { copyOf, DIRECTORY, HEADER_BYTES, seededRandom } from "../support/log_tools.ts";
+import { HEADER_BYTES } from "../support/frames.ts";
+import { copyOf, DIRECTORY } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 import { read, readOnly } from "./reading.ts";
 
 const SEEDS = 6;

@@ -10,7 +10,8 @@ import { type CommandContext, type Output, OutputClosedError } from "../../src/c
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { assertSameBytes, DIRECTORY, snapshot } from "../support/log_tools.ts";
+import { assertSameBytes } from "../support/bytes.ts";
+import { DIRECTORY, snapshot } from "../support/logs.ts";
 
 /** What a command has left behind. */
 export interface Reading {

@@ -18,7 +18,7 @@ import {
   mixed,
   wholeFiles,
 } from "../faults/corruption/cases.ts";
-import { copyOf, DIRECTORY, type LogRecord, openLog } from "../support/log_tools.ts";
+import { copyOf, DIRECTORY, type LogRecord, openLog } from "../support/logs.ts";
 import { runCli } from "./tools.ts";
 
 /** Seeds that found something: what two losses hide of each other, places in files that had moved, dropped records. */

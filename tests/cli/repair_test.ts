@@ -9,33 +9,35 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import { type Base, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
-import { InstrumentedDisk, trackHandles } from "../support/instrumented_disk.ts";
 import {
   assertSameBytes,
-  commitBatches,
   concat,
-  copyOf,
-  CURSOR_PATH,
   cut,
-  DIRECTORY,
-  drain,
-  drainCopy,
   duplicateBlock,
-  type Files,
   flipBit,
-  framesOf,
   garbage,
-  makeLog,
-  openLog,
   overwrite,
   removeRange,
+  swapBlocks,
+  zeroRange,
+} from "../support/bytes.ts";
+import { InstrumentedDisk, trackHandles } from "../support/disk.ts";
+import { framesOf } from "../support/frames.ts";
+import {
+  commitBatches,
+  copyOf,
+  CURSOR_PATH,
+  DIRECTORY,
+  drainCopy,
+  drainLog,
+  type Files,
+  makeLog,
+  openLog,
   segmentPath,
   segmentsOf,
   snapshot,
-  swapBlocks,
   texts,
-  zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 import { readOnly } from "./reading.ts";
 import { runCli, runUntil } from "./tools.ts";
 
@@ -179,7 +181,7 @@ test('after repair a buffer with onDamage "fail" delivers what one with "quarant
   for (const { name, log } of await makeCases()) {
     const expected = await drainCopy(log, SMALL);
     await repairJson(log);
-    const drained = await drain(log, { ...SMALL, onDamage: "fail" });
+    const drained = await drainLog(log, { ...SMALL, onDamage: "fail" });
     assertEquals(drained.records, expected.records, name);
     assertEquals(drained.nextSequence, expected.nextSequence, name);
   }

@@ -17,17 +17,10 @@ import { type DirectorySnapshot, readDirectory } from "../../src/maintenance/sna
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import {
-  bytesOf,
-  concat,
-  DIRECTORY,
-  flipBit,
-  framesOf,
-  garbage,
-  headerOf,
-  seededRandom,
-  segmentsOf,
-} from "../support/log_tools.ts";
+import { bytesOf, concat, flipBit, garbage } from "../support/bytes.ts";
+import { framesOf, headerOf } from "../support/frames.ts";
+import { DIRECTORY, segmentsOf } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** When the first record of a made log is put. */
 export const START = Date.UTC(2026, 0, 1, 9);

@@ -14,7 +14,7 @@ import { MAX_ROWS, MAX_STRETCHES, ReportRows } from "../../src/cli/report/rows.t
 import { escapeHtml } from "../../src/cli/report/words.ts";
 import type { ScanItem } from "../../src/maintenance/scan_items.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { damagedLog, frames, NOW, PAGE_BYTES, reportDataOf, segment, tallied, textOf } from "./report_logs.ts";
 
 // ------------------------------------------------------------------------------------------------------------- bounds

@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { join } from "@std/path/join";
 import { renderReport } from "../../src/cli/report/page.ts";
-import { UUID_A } from "../support/log_tools.ts";
+import { UUID_A } from "../support/frames.ts";
 import { startBrowser } from "./browser.ts";
 import { damagedLog, reportDataOf } from "./report_logs.ts";
 

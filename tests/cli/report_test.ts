@@ -20,19 +20,9 @@ import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import { hitFrame } from "../support/damaged_logs.ts";
-import {
-  assertSameBytes,
-  copyOf,
-  DIRECTORY,
-  drainCopy,
-  headerOf,
-  makeLog,
-  openLog,
-  overwrite,
-  segmentPath,
-  snapshot,
-  uint32,
-} from "../support/log_tools.ts";
+import { assertSameBytes, overwrite, uint32 } from "../support/bytes.ts";
+import { headerOf } from "../support/frames.ts";
+import { copyOf, DIRECTORY, drainCopy, makeLog, openLog, segmentPath, snapshot } from "../support/logs.ts";
 import { readUnchanged } from "./reading.ts";
 import {
   damagedLog,

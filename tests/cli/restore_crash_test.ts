@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { SMALL } from "../support/damaged_logs.ts";
-import { copyOf, DIRECTORY, drain } from "../support/log_tools.ts";
+import { copyOf, DIRECTORY, drainLog } from "../support/logs.ts";
 import { interruptedCase, restoreJson, runCli, runUntil } from "./tools.ts";
 
 /** What a program does with the buffer in between. */
@@ -16,7 +16,7 @@ type Between = (log: MemoryFileSystem) => Promise<string[]>;
 const BETWEEN: Readonly<Record<string, Between>> = {
   nothing: () => Promise.resolve([]),
   "a program that drains and puts": async (log) => {
-    const { records } = await drain(log, SMALL);
+    const { records } = await drainLog(log, SMALL);
     return records.map(({ value }) => value);
   },
 };
@@ -29,7 +29,7 @@ async function assertOnce(
 ): Promise<void> {
   const delivered = await between(log);
   const said = await restoreJson(log);
-  delivered.push(...(await drain(log, SMALL)).records.map(({ value }) => value));
+  delivered.push(...(await drainLog(log, SMALL)).records.map(({ value }) => value));
   const values = delivered.filter((value) => value !== "one more").sort();
   assertEquals(values, expected, `${note}: ${JSON.stringify(said.finished)}`);
   assertEquals((await restoreJson(log, "--dry-run")).restoreRecords, 0, `${note}: something is left`);

@@ -15,31 +15,26 @@ import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/wal/format.ts";
 import { runChild } from "../support/children.ts";
 import { frameBytes, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
+import { assertSameBytes, concat, duplicateBlock, flipBit, garbage, swapBlocks, zeroRange } from "../support/bytes.ts";
+import { framesOf } from "../support/frames.ts";
 import {
-  assertSameBytes,
   commitBatches,
-  concat,
   copyOf,
   DIRECTORY,
   drain,
-  duplicateBlock,
+  drainLog,
   type Files,
-  flipBit,
-  framesOf,
-  garbage,
   makeLog,
   openLog,
   segmentPath,
   segmentsOf,
   snapshot,
-  swapBlocks,
   texts,
-  zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 import { interruptedCase, repair, restoreJson, runCli, type Said, valuesIn } from "./tools.ts";
 
 async function valuesOf(fileSystem: MemoryFileSystem): Promise<string[]> {
-  return (await drain(fileSystem, { ...SMALL, onDamage: "fail" })).records.map(({ value }) => value);
+  return (await drainLog(fileSystem, { ...SMALL, onDamage: "fail" })).records.map(({ value }) => value);
 }
 
 const reasonsOf = ({ files }: Said): string[] =>
@@ -54,11 +49,7 @@ async function dealtWith(log: MemoryFileSystem, how: typeof PATHS[number]): Prom
     return [];
   }
   const { buffer } = await openLog(log, SMALL);
-  const delivered: string[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    delivered.push(...batch.records);
-    await buffer.commit(batch);
-  }
+  const delivered = await drain(buffer);
   await buffer.close();
   await repair(log);
   return delivered;

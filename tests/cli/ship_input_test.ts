@@ -9,7 +9,7 @@ import { parseBytes, parseCount, parseDuration } from "../../src/cli/shared/quan
 import { checkLine, lineCodec } from "../../src/cli/ship/line_formats.ts";
 import { LineIngester, type LineIngesterDeps } from "../../src/cli/ship/line_ingester.ts";
 import { LineSplitter } from "../../src/cli/ship/line_splitter.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { bytesOf, Feed, inputOf, ship } from "./ship_tools.ts";
 
 const latin1 = (bytes: Uint8Array): string => Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");

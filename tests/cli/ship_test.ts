@@ -14,8 +14,9 @@ import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../../mod.ts"
 import { outputTo } from "../../src/cli/shared/terminal.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
-import { drain } from "../buffer/subject.ts";
-import { turn, watch } from "../support/instrumented_disk.ts";
+import { watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 import { delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
 
 /** What is left in the buffer at `/wal`. */
@@ -371,10 +372,10 @@ test("ship waits for what it writes to standard output, also when it is to end: 
   const output = outputTo(stream, stop.signal);
   const written = watch(output.write("a line\n", { untilTaken: true }));
   stop.abort(new Error("enough"));
-  await turn();
+  await settle();
   assertEquals(written.state, "pending");
   take();
-  await turn();
+  await settle();
   assertEquals(written.state, "resolved");
 });
 

@@ -10,7 +10,7 @@ import { InterruptedError } from "../../src/cli/shared/terminal.ts";
 import type { ShipSummary } from "../../src/cli/ship/output.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { turnLoop } from "../buffer/subject.ts";
+import { settle } from "../support/event_loop.ts";
 
 const encoder = new TextEncoder();
 
@@ -133,16 +133,16 @@ export class Run {
 
   /** Lets everything happen that needs no time to pass, then lets `ms` pass. */
   async pass(ms = 0): Promise<void> {
-    await turnLoop();
+    await settle();
     this.clock.advance(ms);
-    await turnLoop();
+    await settle();
   }
 
   /** Lets time pass until it has ended. */
   async end(): Promise<number> {
     for (let step = 0; this.code === undefined; step++) {
       if (step > 100_000) throw new Error(`it doesn't end: ${this.errors.text}`);
-      await turnLoop();
+      await settle();
       if (this.code === undefined) this.clock.advance(100);
     }
     await this.#ended;

@@ -31,7 +31,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { availableRuntimes, currentRuntime, type Runtime, startChild } from "../support/children.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** What is to be done to it. */
 export interface ShipTorture {

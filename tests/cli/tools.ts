@@ -11,7 +11,7 @@ import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { hitHeader, makeBase } from "../support/damaged_logs.ts";
-import { copyOf, DIRECTORY, type MadeLog } from "../support/log_tools.ts";
+import { copyOf, DIRECTORY, type MadeLog } from "../support/logs.ts";
 import { readOnly } from "./reading.ts";
 
 /** What came of a command line. */

@@ -23,8 +23,8 @@ import type { TopView } from "../../src/cli/top/view.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { turnLoop } from "../buffer/subject.ts";
 import { currentRuntime, runChild, runtimeArgs, startChild } from "../support/children.ts";
+import { settle } from "../support/event_loop.ts";
 import { visible } from "./top_tools.ts";
 
 const PATH = "/data/buffer";
@@ -79,7 +79,7 @@ async function start(
   };
   const ended = topCommand.run({ positionals: [PATH], options }, context);
   ended.catch(() => {});
-  await turnLoop();
+  await settle();
   return { output, controller, ended };
 }
 
@@ -95,7 +95,7 @@ function open(
 async function pass(clock: ManualClock, ms: number): Promise<void> {
   for (let passed = 0; passed < ms; passed += 100) {
     clock.advance(100);
-    await turnLoop();
+    await settle();
   }
 }
 

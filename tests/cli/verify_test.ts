@@ -6,17 +6,9 @@
 import { test } from "node:test";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
-import {
-  copyOf,
-  CURSOR_PATH,
-  type Files,
-  frameOf,
-  headerOf,
-  overwrite,
-  segmentOf,
-  segmentPath,
-  uint32,
-} from "../support/log_tools.ts";
+import { overwrite, uint32 } from "../support/bytes.ts";
+import { frameOf, headerOf, segmentOf } from "../support/frames.ts";
+import { copyOf, CURSOR_PATH, type Files, segmentPath } from "../support/logs.ts";
 import { linesOf, type ReadingOptions, readUnchanged } from "./reading.ts";
 
 const base = await makeBase(1);

@@ -15,7 +15,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "@std/path/join";
 import { currentRuntime, type Runtime } from "../support/children.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { Program } from "./program.ts";
 import { type Engine, Server, whyNot } from "./servers.ts";
 import type { TargetName } from "./targets.ts";

@@ -14,8 +14,9 @@
 import process from "node:process";
 import { FileBuffer, Producer, type Send } from "../../mod.ts";
 import type { SinkResult } from "../../src/sinks/nats.ts";
-import { seededRandom } from "../support/log_tools.ts";
-import { say, turn } from "../support/say.ts";
+import { say } from "../support/children.ts";
+import { yieldToEventLoop } from "../support/event_loop.ts";
+import { seededRandom } from "../support/random.ts";
 import { connectTo, type Target, type TargetName } from "./targets.ts";
 
 /** Says what is sent. */
@@ -47,7 +48,7 @@ async function live(target: Target<string>, [path, round, seed, inFlight]: reado
     if (random(2) === 0) await producer.putMany(records);
     else await Promise.all(records.map((record) => producer.put(record)));
     say(`ack ${records[0]} ${records.at(-1)}`);
-    for (let turns = random(40); turns > 0; turns--) await turn();
+    for (let turns = random(40); turns > 0; turns--) await yieldToEventLoop();
   }
 }
 

@@ -12,6 +12,7 @@ import { text } from "node:stream/consumers";
 import type { FileSystemError } from "../../src/errors/mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import type { FileSystem, OpenMode } from "../../src/fs/file_system.ts";
+import { yieldToEventLoop } from "../support/event_loop.ts";
 
 /** Makes garbage, old and young, until objects that have lived for a while, as the lock has, are collected. */
 async function collectGarbage(): Promise<void> {
@@ -25,7 +26,7 @@ async function collectGarbage(): Promise<void> {
     if (round === 5_000) throw new Error("The garbage collector never ran");
     if (round === 50) canaries = [];
     if (hoard.push(Array.from({ length: 10_000 }, (_, i) => ({ i, canaries }))) === 50) hoard.length = 0;
-    await new Promise((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
   }
   // Still referenced here, or nobody would be told.
   registry.unregister({});

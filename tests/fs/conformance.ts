@@ -10,6 +10,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } f
 import { join } from "@std/path/join";
 import { FileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** A file system to test, and an empty directory in it. */
 export interface Subject {
@@ -198,8 +199,7 @@ function handleTests(check: Check): void {
 function modelTest(check: Check): void {
   check("FileHandle does what an array of bytes would do, whatever the order of calls", (fileSystem, directory) => {
     for (let seed = 1; seed <= 20; seed++) {
-      let state = seed;
-      const random = (below: number) => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 1) % below;
+      const random = seededRandom(seed);
       const file = fileSystem.open(join(directory, `seed ${seed}`), "create");
       let model = new Uint8Array(0);
       for (let step = 0; step < 60; step++) {

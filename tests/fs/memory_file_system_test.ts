@@ -6,6 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { seededRandom } from "../support/random.ts";
 import { assertErrno, assertRejectsErrno, bytesOf, contentOf } from "./conformance.ts";
 import { logText, outcomes, SEEDS, textOf, withLog } from "./memory_outcomes.ts";
 
@@ -233,8 +234,7 @@ test("MemoryFileSystem.crash() depends on nothing but the calls and the seed", (
 
 test("MemoryFileSystem.crash() leaves only bytes that were there, for random programs and seeds", async () => {
   for (let seed = 1; seed <= 100; seed++) {
-    let state = seed;
-    const random = (below: number) => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 1) % below;
+    const random = seededRandom(seed);
     const { fileSystem, file } = withLog("");
     let stable: number[] = [];
     /** For each position, the bytes that were written there since the last sync. */

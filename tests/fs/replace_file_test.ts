@@ -19,8 +19,9 @@ import { cutTail } from "../../src/wal/recovery/cut_tail.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
 import { interruptedCase, runCli, runUntil } from "../cli/tools.ts";
-import { InstrumentedDisk, trackHandles } from "../support/instrumented_disk.ts";
-import { bytesOf, CURSOR_PATH, cut, DIRECTORY, garbage, openLog, segmentPath } from "../support/log_tools.ts";
+import { bytesOf, cut, garbage } from "../support/bytes.ts";
+import { InstrumentedDisk, trackHandles } from "../support/disk.ts";
+import { CURSOR_PATH, DIRECTORY, openLog, segmentPath } from "../support/logs.ts";
 
 const QUARANTINE = `${DIRECTORY}/quarantine`;
 const OLD = bytesOf("the old content");

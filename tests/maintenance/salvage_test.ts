@@ -5,17 +5,8 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { findSoundFrames, solveSalt } from "../../src/maintenance/salvage.ts";
-import {
-  bytesOf,
-  concat,
-  CONTINUED,
-  CONTINUES,
-  cut,
-  flipBit,
-  frameOf,
-  garbage,
-  zeroRange,
-} from "../support/log_tools.ts";
+import { bytesOf, concat, cut, flipBit, garbage, zeroRange } from "../support/bytes.ts";
+import { CONTINUED, CONTINUES, frameOf } from "../support/frames.ts";
 
 const SALT = 0x5eed_1234;
 const SEAL = { salt: SALT, recordLimit: 1000 };

@@ -12,34 +12,12 @@ import type { ScanItem } from "../../src/maintenance/scan_items.ts";
 import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { readOnly } from "../cli/reading.ts";
-import {
-  blocks,
-  type Case,
-  cuts,
-  extremes,
-  flips,
-  makeBases,
-  mixed,
-  nestedHeaders,
-  samples,
-  wholeFiles,
-} from "../faults/corruption/cases.ts";
+import { allCases, type Case, count, makeBases } from "../faults/corruption/cases.ts";
 import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
-import {
-  concat,
-  copyOf,
-  CURSOR_PATH,
-  cut,
-  DIRECTORY,
-  drainCopy,
-  type Drained,
-  frameOf,
-  framesOf,
-  overwrite,
-  uint32,
-  viewOf,
-} from "../support/log_tools.ts";
+import { concat, cut, overwrite, uint32, viewOf } from "../support/bytes.ts";
+import { frameOf, framesOf } from "../support/frames.ts";
+import { copyOf, CURSOR_PATH, DIRECTORY, drainCopy, type Drained } from "../support/logs.ts";
 
 /** Of so many cases one is tried: on Deno more of them. */
 const STEP = currentRuntime().name === "deno" ? 61 : 131;
@@ -143,23 +121,9 @@ function assertRegions(items: readonly ScanItem[], drained: Drained, note: strin
 }
 
 test("scanLog() finds the records and the places that a buffer finds, however a log is damaged", SLOW, async () => {
-  function* cases(): Generator<Case> {
-    for (const one of bases.small) {
-      yield* flips(one, { spareStep: 16 });
-      yield* cuts(one, { spareStep: 16 });
-      yield* wholeFiles(one);
-      yield* extremes(one);
-    }
-    for (const one of bases.blocks) {
-      yield* blocks(one, 16);
-      yield* wholeFiles(one);
-    }
-    yield* samples(bases.large, 10, 1);
-    for (const one of bases.nested) yield* nestedHeaders(one);
-    for (let seed = 1; seed <= 2000; seed++) yield mixed([...bases.small, ...bases.blocks], seed);
-  }
+  const cases = allCases(bases, { spareStep: 16, blockStep: 16, samples: 10, seeds: count(1, 2000) });
   let [i, tried, newer] = [0, 0, 0];
-  for (const one of cases()) {
+  for (const one of cases) {
     if (i++ % STEP !== 0) continue;
     tried++;
     if (!await assertAgrees(one)) newer++;

@@ -2,7 +2,7 @@
  * Builds the documentation as HTML, in `docs/`, and checks it: `deno run -A tests/packaging/docs.ts`, or `deno task docs`.
  *
  * Fails on any warning of `deno doc`, for every entry point of deno.json; on a tag or an example that `doc_rules.ts` asks
- * for and that is missing; on an example that isn't run or asserts nothing. `deno task test:deno` runs the examples.
+ * for and that is missing; on an example that isn't run or asserts nothing. `deno task test deno` runs the examples.
  */
 
 import { stripVTControlCharacters } from "node:util";

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import { type Batch, CodecError, MemoryBuffer, textCodec } from "../../mod.ts";
 import { BatchPart } from "../../src/producer/batch_part.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 
 async function batchOf(records: readonly string[]): Promise<Batch<string>> {
   const buffer = await MemoryBuffer.open<string>({ codec: textCodec() });

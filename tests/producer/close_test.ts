@@ -13,7 +13,7 @@ import {
   ProducerStoppedError,
   textCodec,
 } from "../../mod.ts";
-import { isPending, turnLoop } from "../buffer/subject.ts";
+import { isPending, settle } from "../support/event_loop.ts";
 import { benchTest, fails, hangs, Held, ignoresSignal, KINDS, left, pass, typesOf, useBench } from "./tools.ts";
 
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
@@ -29,7 +29,7 @@ benchTest("Producer.close() leaves what isn't delivered in the buffer, for the n
   assertEquals(producer.stats().state, "closed");
   // The buffer stays open.
   await buffer.put("c");
-  await turnLoop();
+  await settle();
   assertEquals(target.records, []);
   const next = make();
   await next.flush();
@@ -57,7 +57,7 @@ benchTest("Producer.close() lets a running attempt finish, and commits what it d
   const held = new Held();
   target.will(held.answer);
   await producer.putMany(["a", "b"]);
-  await turnLoop();
+  await settle();
   const closed = [producer.close(), producer.close()];
   assert(await isPending(closed[0]));
   assertEquals(producer.stats().state, "closing");
@@ -74,7 +74,7 @@ benchTest("Producer.close() ends a running attempt when the grace is over", ONE,
   const producer = make({ closeTimeoutMs: 2_000 });
   target.will(hangs);
   await producer.put("a");
-  await turnLoop();
+  await settle();
   const closed = producer.close();
   await pass(clock, 1_999);
   assert(!target.calls[0].signal.aborted);
@@ -89,7 +89,7 @@ benchTest("Producer.close() doesn't wait for ever for an attempt that ignores it
   const producer = make({ closeTimeoutMs: 2_000 });
   target.will(ignoresSignal);
   await producer.put("a");
-  await turnLoop();
+  await settle();
   const closed = producer.close();
   await pass(clock, 2_000);
   assert(await isPending(closed));
@@ -105,7 +105,7 @@ benchTest("Producer.close() still takes an answer that comes after the grace", O
   const held = new Held();
   target.will(held.answer);
   await producer.put("a");
-  await turnLoop();
+  await settle();
   const closed = producer.close();
   await pass(clock, 2_500);
   held.take();
@@ -119,7 +119,7 @@ for (const when of ["before", "during", "in a second call"] as const) {
     const producer = make();
     target.will(hangs);
     await producer.put("a");
-    await turnLoop();
+    await settle();
     const abort = new AbortController();
     if (when === "before") abort.abort();
     const first = producer.close(when === "in a second call" ? {} : { signal: abort.signal });
@@ -137,7 +137,7 @@ benchTest("Producer.close() ends a backoff at once", ONE, async (bench) => {
   const producer = make({ retry: { firstDelayMs: 30_000 } });
   target.will(fails());
   await producer.put("a");
-  await turnLoop();
+  await settle();
   assert(producer.stats().backoffUntil !== undefined);
   await producer.close();
   assertEquals(producer.stats().backoffUntil, undefined);
@@ -152,7 +152,7 @@ benchTest("Producer.close() begins no second half, and no rest", { ...THREE, max
   const held = new Held();
   target.will(fails(new DeliveryError({ reason: "too large", tooLarge: true })), held.answer);
   await producer.putMany(["a", "b", "c", "d"]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["abcd", "ab"]);
   const closed = producer.close();
   held.take();
@@ -175,7 +175,7 @@ for (
     const held = new Held();
     target.will(held.answer);
     await producer.putMany(["a", "b", "c"]);
-    await turnLoop();
+    await settle();
     const closed = producer.close();
     held.refuse(error);
     await closed;
@@ -191,12 +191,12 @@ benchTest("Producer.close() commits all that is delivered before the first that 
   const held = Array.from({ length: 4 }, () => new Held());
   target.will(...held.map(({ answer }) => answer));
   await producer.putMany(["a", "b", "c", "d"]);
-  await turnLoop();
+  await settle();
   const closed = producer.close();
   held[1].take();
   held[3].take();
   held[2].refuse(new Error("away"));
-  await turnLoop();
+  await settle();
   held[0].take();
   await closed;
   assertEquals(buffer.stats().batchesCommitted, 2);
@@ -212,7 +212,7 @@ benchTest("Producer.flush() rejects when the producer is closed before, and reso
   target.will(held.answer);
   await producer.putMany(["a", "b", "c"]);
   const first = producer.flush();
-  await turnLoop();
+  await settle();
   void producer.put("d");
   const second = assertRejects(() => producer.flush(), ProducerClosedError, "Cannot flush: the producer is closed");
   const closed = producer.close();
@@ -262,7 +262,7 @@ benchTest(
     const producer = make({ deadLetters, closeTimeoutMs: 2_000 });
     target.will(fails(new DeliveryError({ reason: "no", retryable: false })));
     await producer.putMany(["a", "b", "c"]);
-    await turnLoop();
+    await settle();
     const closed = producer.close();
     await pass(clock, 2_000);
     await closed;
@@ -280,13 +280,13 @@ benchTest("Producer.close() can be called by send(), by a listener, and in the t
   assertEquals(target.records, []);
 
   const byListener = make({ onEvent: (event) => event.type === "attempt-started" && void byListener.close() });
-  await turnLoop();
+  await settle();
   await byListener.close();
   assertEquals(target.records, ["a"]);
 
   target.will(() => bySend.close());
   const bySend = make();
-  await turnLoop();
+  await settle();
   // It waits for itself: the grace ends that, and the attempt is left alone.
   await pass(clock, 5_000);
   await pass(clock, 1_000);
@@ -307,7 +307,7 @@ benchTest("Producer stops, says why to all who ask or wait, and leaves the data 
   target.will(held.answer);
   await producer.putMany(["a", "b", "c", "d"]);
   const flushed = producer.flush();
-  await turnLoop();
+  await settle();
   held.refuse(poison);
   const error = await assertRejects(() => flushed, ProducerStoppedError);
   const { batchId } = target.calls[0];
@@ -349,7 +349,7 @@ benchTest(
     target.will(held.answer);
     const puts = Array.from({ length: 20 }, (_, i) => producer.put(`${i}`));
     const write = producer.writable().getWriter().write("written");
-    await turnLoop();
+    await settle();
     held.refuse(new DeliveryError({ reason: "no", retryable: false }));
     const answers = await Promise.allSettled([...puts, write]);
     const rejected = answers.filter((answer) => answer.status === "rejected");
@@ -366,9 +366,9 @@ benchTest("Producer that stops lets other batches finish, and commits those befo
   target.will(...held.map(({ answer }) => answer), hangs);
   await producer.putMany(["a", "b", "c", "d", "e"]);
   const told = assertRejects(() => producer.flush(), ProducerStoppedError, "sequence 2 of batch");
-  await turnLoop();
+  await settle();
   held[1].refuse(new DeliveryError({ reason: "no", retryable: false }));
-  await turnLoop();
+  await settle();
   // Only those before it can still be committed, and nothing new is begun.
   held[2].take();
   held[0].take();
@@ -385,10 +385,10 @@ test("Producer keeps its first reason when several batches would stop it", () =>
     const held = [new Held(), new Held()];
     target.will(...held.map(({ answer }) => answer));
     await producer.putMany(["a", "b"]);
-    await turnLoop();
+    await settle();
     // In one tick: neither has been told of the other.
     for (const reason of ["first", "second"]) held.pop()!.refuse(new DeliveryError({ reason, retryable: false }));
-    await turnLoop();
+    await settle();
     await assertRejects(() => producer.flush(), ProducerStoppedError, "first");
     assertEquals(typesOf(events).filter((type) => type === "stopped").length, 1);
   }));

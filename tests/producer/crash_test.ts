@@ -9,7 +9,6 @@
 
 import process from "node:process";
 import { test } from "node:test";
-import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import {
   type DeadLetter,
@@ -23,12 +22,14 @@ import {
 } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { yieldToEventLoop } from "../support/event_loop.ts";
+import { isQuick } from "../support/extent.ts";
+import { seededRandom } from "../support/random.ts";
 import { type Arrival, ModelTarget } from "./model.ts";
 import type { Kind } from "./tools.ts";
 
 /** Seeds of each kind of buffer; SLUICE_PRODUCER_SEEDS: how many instead. */
-const SEEDS = Number(process.env.SLUICE_PRODUCER_SEEDS ?? 150);
+const SEEDS = Number(process.env.SLUICE_PRODUCER_SEEDS ?? (isQuick ? 30 : 150));
 const LIVES = 6;
 const STEPS = 40;
 
@@ -151,7 +152,7 @@ class Life {
         if (late !== undefined) quietly(() => target.arrive(late));
       }
     }
-    await turns(random(4));
+    await yieldToEventLoop(random(4));
   }
 
   /** Ends, if it wasn't killed, in one way or another. */
@@ -169,9 +170,9 @@ class Life {
   }
 
   async #pass(ms: number): Promise<void> {
-    await turns(6);
+    await yieldToEventLoop(6);
     this.clock.advance(ms);
-    await turns(6);
+    await yieldToEventLoop(6);
   }
 
   /** Delivers all that is there. */
@@ -205,7 +206,7 @@ class Life {
       });
     }
     if (fate <= 5) {
-      await turns(random(6));
+      await yieldToEventLoop(random(6));
       if (this.isDead && random(2) === 0) return;
     }
     target.arrive(arrival);
@@ -269,11 +270,6 @@ async function lettersOf({ kind, fileSystem, deadLetters }: World): Promise<Map<
   }
   await buffer.close();
   return letters;
-}
-
-/** Lets the event loop go round so many times. */
-async function turns(count: number): Promise<void> {
-  for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 function quietly(action: () => void): void {

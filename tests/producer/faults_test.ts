@@ -21,7 +21,7 @@ import {
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault } from "../../src/testing/memory_process.ts";
-import { isPending, turnLoop } from "../buffer/subject.ts";
+import { isPending, settle } from "../support/event_loop.ts";
 import {
   type Answer,
   benchTest,
@@ -186,7 +186,7 @@ benchTest("Producer leaves an attempt alone that ignores its signal, and what be
   assertEquals(target.records, ["a", "a"]);
   // Nobody listens any more, and nobody is told that it isn't handled.
   first.refuse(new DeliveryError({ reason: "too late", retryable: false }));
-  await turnLoop();
+  await settle();
   assertEquals(buffer.stats().pendingRecords, 1);
   second.take();
   await producer.flush();
@@ -202,7 +202,7 @@ benchTest("Producer takes no late success of an abandoned attempt for that of an
   await pass(clock, 2_000);
   await pass(clock, 100);
   first.take();
-  await turnLoop();
+  await settle();
   assertEquals(buffer.stats().pendingRecords, 1);
   await pass(clock, 200);
   assertEquals(target.calls.length, 3);
@@ -231,7 +231,7 @@ benchTest("Producer delivers all, in order, after the target was away for an hou
     await producer.put(record);
     clock.advance(1_000);
     // As often as the backoff needs it, not more: an hour has to pass.
-    if (clock.timers.some(({ delayMs }) => delayMs <= 1_000)) await turnLoop();
+    if (clock.timers.some(({ delayMs }) => delayMs <= 1_000)) await settle();
   }
   assert(sent > 100 && sent < 400, `${sent} attempts`);
   assertEquals(buffer.stats().pendingRecords, 3_600);
@@ -259,7 +259,7 @@ benchTest(
   async ({ target, deadLetters, make }) => {
     const producer = make({ deadLetters });
     await producer.putMany(["a", "bad", "b", "bad too"]);
-    await turnLoop();
+    await settle();
     // The first time it is the target's code that fails, before anything is sent.
     assertEquals(target.records, ["ab"]);
     assertEquals(target.calls[0].id, `${target.calls[0].batchId}.1+3`);
@@ -449,7 +449,7 @@ diskTest("Producer stops when its buffer fails, and another one goes on where it
   disk.fails = onSync;
   await assertRejects(() => producer.put("b"));
   disk.fails = undefined;
-  await turnLoop();
+  await settle();
   const error = await assertRejects(() => producer.flush(), ProducerStoppedError);
   assertEquals((error.cause as { code: string }).code, "BUFFER_FAILED");
   assertStrictEquals(await assertRejects(() => producer.put("c")), error);
@@ -471,7 +471,7 @@ benchTest("Producer stops when its buffer is closed", ONE, async ({ buffer, targ
   target.will(held.answer);
   await producer.putMany(["a", "b"]);
   const flushed = producer.flush();
-  await turnLoop();
+  await settle();
   await buffer.close();
   assert(await isPending(flushed));
   held.take();
@@ -483,9 +483,9 @@ benchTest("Producer stops when its buffer is closed", ONE, async ({ buffer, targ
 test("Producer stops when its idle buffer is closed", () =>
   useBench("MemoryBuffer", ONE, async ({ buffer, make }) => {
     const producer = make();
-    await turnLoop();
+    await settle();
     await buffer.close();
-    await turnLoop();
+    await settle();
     assertEquals(producer.stats().state, "stopped");
     await assertRejects(() => producer.flush(), ProducerStoppedError, "the buffer is closed");
   }));

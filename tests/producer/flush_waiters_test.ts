@@ -9,8 +9,9 @@ import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
 import { PromiseTracker } from "../../src/producer/promise_tracker.ts";
 import { FlushWaiters } from "../../src/producer/flush_waiters.ts";
 import { Producer } from "../../src/producer/producer.ts";
-import { turn, watch, type Watched } from "../support/instrumented_disk.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { watch, type Watched } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** One who waits, as a walk over all would keep it: how many records are left, once they are counted. */
 interface Modelled {
@@ -34,7 +35,7 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
       else if (what < 4) {
         const abort = new AbortController();
         const watched = watch(flushes.wait(Promise.resolve(), () => {}, abort.signal));
-        await turn();
+        await settle();
         flushes.count();
         // Nobody who was counted before can wait for more than is pending.
         if (pending > 0) { for (const one of counted) one.left = Math.min(one.left!, pending); }
@@ -53,18 +54,18 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
         const one = waiting.at(random(Math.max(1, waiting.length)));
         one?.abort.abort(new Error("enough"));
         waiting = waiting.filter((other) => other !== one);
-        await turn();
+        await settle();
         if (one !== undefined) assertEquals(one.watched.state, one.isDone ? "resolved" : "rejected");
       } else if (look === undefined) look = { end: flushes.beginLook(), counted, isUndisturbed: true };
       else {
         const { end, counted, isUndisturbed } = look;
         look = undefined;
         end();
-        await turn();
+        await settle();
         // Who was counted in between waits for another look, or for commits, and so may who waits for the same.
         for (const one of counted) one.isDone ||= isUndisturbed || one.watched.state === "resolved";
       }
-      await turn();
+      await settle();
       for (const { watched, isDone } of waiting) {
         assertEquals(watched.state, isDone ? "resolved" : "pending", `seed ${seed}, step ${step}`);
       }
@@ -72,7 +73,7 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
       assertEquals(flushes.isEmpty, waiting.length === 0, `seed ${seed}, step ${step}`);
     }
     flushes.rejectAll(new Error("the end"));
-    await turn();
+    await settle();
     assert(waiting.every(({ watched }) => watched.state === "rejected"));
   }
 });
@@ -89,7 +90,7 @@ test("PromiseTracker.all() resolves when all that were there are answered, whate
   all.push(watch(answers.all()));
   track();
   const states = async (): Promise<string[]> => {
-    await turn();
+    await settle();
     return all.map(({ state }) => state);
   };
   assertEquals(await states(), ["resolved", "pending", "pending", "pending"]);
@@ -161,12 +162,12 @@ test("MemoryBuffer.put() that waits with a signal that many have adds no listene
     add(...args);
   };
   const puts = Array.from({ length: 100 }, () => watch(buffer.put("x".repeat(40), { signal })));
-  await turn();
+  await settle();
   assertEquals(listeners, 1);
   const waiting = puts.filter(({ state }) => state === "pending");
   assert(waiting.length > 90);
   controller.abort(new Error("enough"));
-  await turn();
+  await settle();
   assert(waiting.every(({ state }) => state === "rejected"));
   await buffer.close();
 });

@@ -18,7 +18,7 @@ import {
   textCodec,
 } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { isPending, turnLoop } from "../buffer/subject.ts";
+import { isPending, settle } from "../support/event_loop.ts";
 import { benchTest, fails, Held, pass, typesOf } from "./tools.ts";
 
 /** No timer of a buffer is to be mistaken for one of the producer. */
@@ -43,14 +43,14 @@ benchTest("Producer sends a batch when it is full, and commits it when it is tak
   const held = new Held();
   target.will(held.answer);
   assertEquals([await producer.put("a"), await producer.put("b")], [1, 2]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, []);
   assertEquals(await producer.putMany(["c", "d"]), { first: 3, last: 4 });
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["abc"]);
   assertEquals(buffer.stats().pendingRecords, 4);
   held.take();
-  await turnLoop();
+  await settle();
   assertEquals(buffer.stats().pendingRecords, 1);
   assertEquals(buffer.stats().batchesCommitted, 1);
 });
@@ -81,7 +81,7 @@ benchTest("Producer sends again after a backoff that doubles, when nothing else 
   await producer.put("a");
   const gaps: number[] = [];
   for (const [i, delayMs] of [100, 200, 350, 350].entries()) {
-    await turnLoop();
+    await settle();
     assertEquals(producer.stats().backoffUntil, clock.now() + delayMs);
     await pass(clock, delayMs - 1);
     gaps.push(target.calls.length);
@@ -116,15 +116,15 @@ benchTest("Producer keeps the process alive while there is something to deliver,
   const { clock, target, make } = bench;
   const keepsAlive = () => clock.timers.some(({ keepAlive }) => keepAlive);
   const producer = make();
-  await turnLoop();
+  await settle();
   assert(!keepsAlive());
   const held = new Held();
   target.will(held.answer);
   await producer.put("a");
-  await turnLoop();
+  await settle();
   assert(keepsAlive(), "while an attempt runs");
   held.refuse(new Error("away"));
-  await turnLoop();
+  await settle();
   assert(keepsAlive(), "while it waits to try again");
   await pass(clock, 100);
   assertEquals(target.calls.length, 2);
@@ -150,7 +150,7 @@ benchTest(
 benchTest("Producer sends what others put into the buffer", THREE, async ({ buffer, target, make }) => {
   make();
   await buffer.putMany(["a", "b", "c"]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["abc"]);
 });
 
@@ -212,14 +212,14 @@ benchTest("Producer.flush() counts nothing twice that is being committed when it
   });
   const producer = make({ buffer: slow });
   await producer.put("a");
-  await turnLoop();
+  await settle();
   // That is dropped, but nobody has been told yet.
   assertEquals(buffer.stats().pendingRecords, 0);
   const held = new Held();
   target.will(held.answer);
   await producer.put("b");
   const flushed = producer.flush();
-  await turnLoop();
+  await settle();
   answered.resolve();
   assert(await isPending(flushed));
   held.take();
@@ -242,13 +242,13 @@ benchTest("Producer.flush() misses no record that is put while the loop finds no
   target.will(held.answer);
   await producer.put("a");
   const first = producer.flush();
-  await turnLoop();
+  await settle();
   // The loop has found nothing behind "a", and doesn't know it yet.
   await producer.put("b");
   const second = producer.flush();
-  await turnLoop();
+  await settle();
   answered.resolve();
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["a", "b"]);
   held.take();
   await Promise.all([first, second]);
@@ -262,7 +262,7 @@ benchTest(
     const held = new Held();
     target.will(held.answer);
     await producer.putMany(["a", "b"]);
-    await turnLoop();
+    await settle();
     // Batches are put and dropped before the loop gets its turn; what is left fills none.
     const puts = Array.from({ length: 9 }, () => producer.put("x".repeat(50)));
     await Promise.allSettled(puts);
@@ -282,7 +282,7 @@ benchTest("Producer.flush() waits for no more than is there, when most was clear
   target.will(held.answer);
   await producer.putMany(Array.from({ length: 1_000 }, () => "x"));
   const flushed = producer.flush();
-  await turnLoop();
+  await settle();
   await buffer.clear();
   let count = 0;
   const busy: () => void = () => {
@@ -326,7 +326,7 @@ benchTest(
     target.will(...held.map(({ answer }) => answer));
     await producer.putMany(["a", "b", "c"]);
     const flushed = producer.flush();
-    await turnLoop();
+    await settle();
     await buffer.clear();
     await producer.put("d");
     for (const one of held) one.take();
@@ -368,17 +368,17 @@ benchTest("Producer sends up to maxInFlight batches at once, and commits them in
   const held = Array.from({ length: 5 }, () => new Held());
   target.will(...held.map(({ answer }) => answer));
   await producer.putMany(["a", "b", "c", "d", "e"]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["a", "b", "c"]);
   assertEquals(producer.stats().inFlightBatches, 3);
   held[2].take();
   held[1].take();
-  await turnLoop();
+  await settle();
   // Both wait for the first.
   assertEquals(buffer.stats().batchesCommitted, 0);
   assertEquals(target.records, ["a", "b", "c"]);
   held[0].take();
-  await turnLoop();
+  await settle();
   assertEquals(buffer.stats().batchesCommitted, 3);
   assertEquals(target.records, ["a", "b", "c", "d", "e"]);
   held[4].take();
@@ -393,7 +393,7 @@ benchTest("Producer with maxInFlight lets one batch wait while others are sent",
   const producer = make({ maxInFlight: 2, retry: { firstDelayMs: 1_000 } });
   target.will(fails());
   await producer.putMany(["a", "b", "c"]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["a", "b"]);
   assertEquals(buffer.stats().batchesCommitted, 0);
   await pass(clock, 1_000);
@@ -425,7 +425,7 @@ benchTest("Producer halves what is too large, down to one record", { ...THREE, m
   // abcde, abc, ab, c (taken), de
   target.will(tooLarge, tooLarge, tooLarge, tooLarge);
   await producer.putMany(["a", "b", "c", "d", "e"]);
-  await turnLoop();
+  await settle();
   assertEquals(target.records, ["abcde", "abc", "ab", "a", "b", "c", "de"]);
   const id = target.calls[0].batchId;
   const names = ["", ".1-3", ".1-2", ".1", ".2", ".3", ".4-5"];

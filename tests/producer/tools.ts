@@ -19,7 +19,7 @@ import {
 } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { turnLoop } from "../buffer/subject.ts";
+import { settle } from "../support/event_loop.ts";
 
 /** One call of `send`. */
 export interface Call {
@@ -151,7 +151,7 @@ export async function useBench(
 export async function finish(producer: Producer<string>, clock: ManualClock): Promise<void> {
   const closed = producer.close({ signal: AbortSignal.abort() });
   // Attempts that ignore their signals are left alone after a second.
-  await turnLoop();
+  await settle();
   clock.advance(1_000);
   await closed;
 }
@@ -163,9 +163,9 @@ export function benchTest(title: string, options: BenchOptions, body: (bench: Be
 
 /** Lets `ms` milliseconds pass, and whatever that sets going happen. */
 export async function pass(clock: ManualClock, ms: number): Promise<void> {
-  await turnLoop();
+  await settle();
   clock.advance(ms);
-  await turnLoop();
+  await settle();
 }
 
 /** Everything uncommitted in a buffer, without committing it. */

@@ -12,17 +12,20 @@ import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { BufferEmptyError } from "../../src/errors/mod.ts";
 import { fileSink } from "../../src/sinks/file.ts";
 import { readJournal } from "../../src/sinks/file_journal.ts";
-import { mulberry32 } from "../../src/testing/memory_disk.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fsync } from "../../src/wal/writer/log.ts";
 import { textOf } from "../fs/memory_outcomes.ts";
 import { contextOf } from "../support/deliveries.ts";
+import { sampleOf } from "../support/extent.ts";
+import { mulberry32 } from "../support/random.ts";
 
 const BUFFER = "/buffer";
 const PATH = "/out/records.ndjson";
 const RECORDS = 7;
 /** Power cuts tried at each point. */
 const POWER_SEEDS = 12;
+/** On Deno every point is tried, the three others share a half of them. */
+const SAMPLE = sampleOf({ elsewhere: 6 });
 
 const expected = Array.from(
   { length: RECORDS },
@@ -142,6 +145,7 @@ for (const { fsync, powerSeeds, isRotated, leastPoints } of SCENARIOS) {
     const random = mulberry32(seed);
     let points = 0;
     for (let moment = 0, isOver = false; !isOver; moment++) {
+      if (!SAMPLE.has(moment)) continue;
       for (let power = -1; power < powerSeeds; power++) {
         const powerSeed = power < 0 ? undefined : moment * powerSeeds + power;
         const note = `moment ${moment}, power seed ${powerSeed}`;
@@ -159,6 +163,6 @@ for (const { fsync, powerSeeds, isRotated, leastPoints } of SCENARIOS) {
         assertEquals(await liveUntil(left2, Infinity, { fsync, powerSeed: undefined }), undefined, note);
       }
     }
-    assert(points >= leastPoints * (powerSeeds + 1), `only ${points} points`);
+    assert(points >= Math.floor(leastPoints / SAMPLE.step) * (powerSeeds + 1), `only ${points} points`);
   });
 }

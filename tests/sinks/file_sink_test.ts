@@ -20,7 +20,8 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault } from "../../src/testing/memory_process.ts";
 import { textOf } from "../fs/memory_outcomes.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
-import { InstrumentedDisk, trackHandles, turn, watch } from "../support/instrumented_disk.ts";
+import { InstrumentedDisk, trackHandles, watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
 
 const PATH = "/out/records.ndjson";
 const JOURNAL = `${PATH}.deliveries`;
@@ -101,7 +102,7 @@ test("fileSink() syncs the lines before it writes the journal, and the journal b
   disk.forget();
   disk.hold();
   const sent = watch(Promise.resolve(sink(delivery(0), contextOf())));
-  await turn();
+  await settle();
   assertEquals(disk.list("write", "sync"), ["write records.ndjson", "sync records.ndjson"]);
   await disk.release();
   assertEquals(disk.list("write", "sync").slice(2), [
@@ -131,9 +132,9 @@ test("fileSink() gives an attempt up when its signal is aborted, and its work st
   const given = watch(Promise.resolve(sink(delivery(0), contextOf({ signal: controller.signal }))));
   const waiting = watch(Promise.resolve(sink(delivery(1), contextOf({ signal: controller.signal }))));
   const next = watch(Promise.resolve(sink(delivery(0), contextOf())));
-  await turn();
+  await settle();
   controller.abort(reason);
-  await turn();
+  await settle();
   assertEquals([given.error, waiting.error, next.state], [reason, reason, "pending"]);
   await disk.letGo();
   assertEquals(next.state, "resolved");
@@ -283,7 +284,7 @@ test("fileSink() finishes the delivery that is under way before it closes", asyn
   disk.hold();
   const sent = watch(Promise.resolve(sink(delivery(0), contextOf())));
   const closed = watch(sink.close());
-  await turn();
+  await settle();
   assertEquals([sent.state, closed.state], ["pending", "pending"]);
   await disk.letGo();
   assertEquals([sent.state, closed.state], ["resolved", "resolved"]);

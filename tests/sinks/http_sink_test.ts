@@ -13,7 +13,8 @@ import { DeliveryError } from "../../src/errors/mod.ts";
 import { type HttpAnswer, httpSink, type HttpSinkOptions } from "../../src/sinks/http.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
-import { turn, watch } from "../support/instrumented_disk.ts";
+import { watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
 
 interface Click {
   readonly n: number;
@@ -301,7 +302,7 @@ test("httpSink() ends with the signal's reason when the server hangs before or i
         url,
         async fetch(target, init) {
           const response = await fetch(target, init);
-          void turn().then(abort);
+          void settle().then(abort);
           return response;
         },
       });
@@ -319,7 +320,7 @@ test("httpSink() ends with the signal's reason while it waits for headers", asyn
     fetch: () => Promise.reject(new Error("a request was made")),
   });
   const sent = watch(Promise.resolve(send(deliveryOf([{ n: 1 }]), contextOf({ signal: controller.signal }))));
-  await turn();
+  await settle();
   assertEquals(sent.error, "no token");
 });
 

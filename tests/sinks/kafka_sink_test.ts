@@ -12,7 +12,8 @@ import type * as KafkaJs from "npm:kafkajs@2.2.4";
 import { DeliveryError } from "../../src/errors/mod.ts";
 import { kafkaIdentity, type KafkaMessage, type KafkaProducer, kafkaSink } from "../../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
-import { turn, watch } from "../support/instrumented_disk.ts";
+import { watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
 import { KafkaPeer, type Reaction, type StoredMessage } from "./kafka_peer.ts";
 import { loadPackage } from "../support/npm_packages.ts";
 
@@ -254,10 +255,10 @@ test("kafkaSink() ends with the signal's reason while a broker hangs", WITH_CLIE
     const reason = new Error("given up");
     const send = kafkaSink<Click>({ producer, topic: "clicks" });
     const sent = watch(Promise.resolve(send(clicks(1), contextOf({ signal: controller.signal }))));
-    while (peer.batches.length === 0) await turn();
+    while (peer.batches.length === 0) await settle();
     assertEquals(sent.state, "pending");
     controller.abort(reason);
-    await turn();
+    await settle();
     assertEquals(sent.error, reason);
     await peer.stop();
     await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError);

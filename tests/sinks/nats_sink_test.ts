@@ -8,7 +8,7 @@ import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertTh
 import { natsSink } from "../../src/sinks/nats.ts";
 import { loadJetStream, loadNats } from "../engines/clients.ts";
 import { UUID } from "../support/deliveries.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { FakeStream, StreamError } from "./fake_stream.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 

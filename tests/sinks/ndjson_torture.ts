@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { assertEquals } from "@std/assert";
 import { runChild } from "../support/children.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** What is to be done to it. */
 export interface TortureOptions {
@@ -60,7 +61,7 @@ export async function tortureNdjson(options: TortureOptions): Promise<TortureRep
 }
 
 async function torture(directory: string, { lines, kills, seed, dedupe }: TortureOptions): Promise<TortureReport> {
-  const random = makeRandom(seed);
+  const random = seededRandom(seed);
   const values = Array.from({ length: lines }, () => makeValue(random));
   const input = join(directory, "in.ndjson");
   const target = join(directory, "out.ndjson");
@@ -126,17 +127,6 @@ function checkTarget(text: string, expected: readonly unknown[], note: string) {
 
 function makeValue(random: (below: number) => number): unknown {
   return { n: random(2 ** 31), text: "é漢😀\u2028x".slice(0, random(7)).toWellFormed().repeat(1 + random(10)) };
-}
-
-/** Repeatable random integers: `random(n)` is at least 0 and below n (mulberry32). */
-function makeRandom(seed: number): (below: number) => number {
-  let state = seed | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -10,9 +10,9 @@ import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
 import { RecordTooLargeError } from "../../src/errors/mod.ts";
 import { kafkaSink } from "../../src/sinks/kafka.ts";
 import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../../src/sinks/presets.ts";
-import { mulberry32 } from "../../src/testing/memory_disk.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { loadPackage } from "../support/npm_packages.ts";
+import { mulberry32 } from "../support/random.ts";
 import { KafkaPeer } from "./kafka_peer.ts";
 
 const TARGETS: Readonly<Record<string, TargetLimits>> = { FIREHOSE, KAFKA, KINESIS, NATS, PUBSUB, SQS };

@@ -9,7 +9,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type RedisClient, redisSink } from "../../src/sinks/redis.ts";
 import { loadRedis } from "../engines/clients.ts";
 import { UUID } from "../support/deliveries.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 
 const number = (sequence: number) => sequence;

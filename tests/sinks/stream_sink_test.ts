@@ -8,7 +8,8 @@ import { textCodec } from "../../src/base/codec.ts";
 import { DeliveryError } from "../../src/errors/mod.ts";
 import { appendSink, streamSink } from "../../src/sinks/stream.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
-import { turn, watch } from "../support/instrumented_disk.ts";
+import { watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
 
 /** A stream that keeps its chunks as text; `onWrite` may hold a write up, or fail it. */
 function collector(onWrite?: (text: string) => Promise<void> | void) {
@@ -37,15 +38,15 @@ test("streamSink() resolves when the stream has taken the delivery, not before",
   let release = (): void => {};
   const { stream, chunks } = collector(() => new Promise((resolve) => release = resolve));
   const sent = watch(Promise.resolve(streamSink<number>(stream)(deliveryOf([1]), contextOf())));
-  await turn();
+  await settle();
   assertEquals([sent.state, chunks], ["pending", []]);
   release();
-  await turn();
+  await settle();
   assertEquals([sent.state, chunks], ["resolved", ["1\n"]]);
 });
 
 test("streamSink() writes deliveries that come at once one after the other", async () => {
-  const { stream, chunks } = collector(turn);
+  const { stream, chunks } = collector(settle);
   const send = streamSink<number>(stream);
   await Promise.all([1, 2, 3].map((n) => send(deliveryOf([n]), contextOf())));
   assertEquals(chunks, ["1\n", "2\n", "3\n"]);
@@ -76,7 +77,7 @@ test("streamSink() opens a stream at the first delivery, and another after one h
   const all: string[][] = [];
   const send = streamSink<number>(async () => {
     const isBroken = opened++ === 0;
-    await turn();
+    await settle();
     const { stream, chunks } = collector((text) => {
       if (isBroken && text === "2\n") throw new Error("broken pipe");
     });
@@ -111,14 +112,14 @@ test("streamSink() ends with the signal's reason when a stream hangs, and what w
   const hanging = watch(Promise.resolve(send(deliveryOf([1]), context)));
   const waiting = watch(Promise.resolve(send(deliveryOf([2]), context)));
   const next = watch(Promise.resolve(send(deliveryOf([3]), contextOf())));
-  await turn();
+  await settle();
   controller.abort(reason);
-  await turn();
+  await settle();
   assertEquals([hanging.error, waiting.error, next.state], [reason, reason, "pending"]);
   release();
-  await turn();
+  await settle();
   release();
-  await turn();
+  await settle();
   assertEquals([next.state, chunks], ["resolved", ["1\n", "3\n"]]);
 });
 
@@ -133,7 +134,7 @@ test("streamSink() refuses records that are no lines, and makes lines as it is t
 test("appendSink() hands over the lines with the delivery and its context, and waits", async () => {
   const appended: [string, string, number][] = [];
   const send = appendSink<number>(async (lines, { id }, { attempt }) => {
-    await turn();
+    await settle();
     appended.push([new TextDecoder().decode(lines), id, attempt]);
   });
   await send(deliveryOf([1, 2]), contextOf({ attempt: 3 }));

@@ -7,6 +7,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { writeSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -124,4 +125,17 @@ export function runChild(
       resolve({ code, signal, stdout, stderr });
     });
   });
+}
+
+/** Writes a line to standard output before anything else happens: what was said may not get lost with the process. */
+export function say(line: string): void {
+  let rest = new TextEncoder().encode(line + "\n");
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      // The pipe is full, and doesn't wait.
+      if ((error as { code?: unknown }).code !== "EAGAIN") throw error;
+    }
+  }
 }

@@ -5,15 +5,15 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { DamagedLogError } from "../../src/errors/mod.ts";
+import { assertSameBytes, flipBit } from "./bytes.ts";
+import { framesOf } from "./frames.ts";
 import {
   assertRecovers,
-  assertSameBytes,
   commitBatches,
   copyOf,
   CURSOR_PATH,
+  drain,
   type Files,
-  flipBit,
-  framesOf,
   type MadeLog,
   makeLog,
   openLog,
@@ -21,7 +21,7 @@ import {
   segmentsOf,
   snapshot,
   texts,
-} from "./log_tools.ts";
+} from "./logs.ts";
 
 /** Records of a base. */
 export const RECORDS = 24;
@@ -106,7 +106,7 @@ export async function assertSetAside(
 ): Promise<void> {
   const fileSystem = copyOf(log);
   const { buffer } = await openLog(fileSystem, SMALL);
-  for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+  await drain(buffer);
   const paths = fileSystem.paths().filter((path) => /^\/buffer\/quarantine\/(?!losses\.json$)/.test(path));
   assertEquals(paths.length, contents.length, `${note}: ${paths}`);
   for (const content of contents) {

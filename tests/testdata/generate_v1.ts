@@ -23,18 +23,8 @@ import { join } from "@std/path/join";
 import { bytesCodec, FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import {
-  concat,
-  cut,
-  flipBit,
-  frameOf,
-  framesOf,
-  garbage,
-  headerOf,
-  overwrite,
-  segmentOf,
-  uint32,
-} from "../support/log_tools.ts";
+import { concat, cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
+import { frameOf, framesOf, headerOf, segmentOf } from "../support/frames.ts";
 import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 
 /** A log to be made. */

@@ -26,7 +26,9 @@ import { join } from "@std/path/join";
 import { FileBuffer, type FileBufferOptions, jsonCodec, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { cut, DIRECTORY, flipBit, framesOf, overwrite, uint32 } from "../support/log_tools.ts";
+import { cut, flipBit, overwrite, uint32 } from "../support/bytes.ts";
+import { framesOf } from "../support/frames.ts";
+import { DIRECTORY } from "../support/logs.ts";
 import { dump, type DumpOptions, refusal } from "../wal/golden_dump.ts";
 
 /** A log to be made. */

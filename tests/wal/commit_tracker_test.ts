@@ -9,16 +9,9 @@ import { BufferEmptyError, FileSystemError } from "../../src/errors/mod.ts";
 import type { MemoryOperation } from "../../src/testing/memory_process.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import { hitHeader } from "../support/damaged_logs.ts";
-import {
-  InstrumentedDisk,
-  openOn,
-  shortName,
-  turn,
-  valuesAfterPowerCuts,
-  valuesIn,
-  watch,
-} from "../support/instrumented_disk.ts";
-import { commitBatches, DIRECTORY, drain, openLog, segmentPath, segmentsOf, texts } from "../support/log_tools.ts";
+import { InstrumentedDisk, openOn, shortName, valuesAfterPowerCuts, valuesIn, watch } from "../support/disk.ts";
+import { settle, yieldToEventLoop } from "../support/event_loop.ts";
+import { commitBatches, DIRECTORY, drainLog, openLog, segmentPath, segmentsOf, texts } from "../support/logs.ts";
 
 const FIRST = segmentPath(1);
 
@@ -40,7 +33,7 @@ test("FileBuffer.commit() has the cursor synced before a segment is removed, wha
     disk.forget();
     for (let i = 0; i < 5; i++) {
       await buffer.commit(await buffer.emit());
-      await turn();
+      await settle();
       const story = cursorStory(disk.operations);
       const removed = story.findIndex((line) => line.startsWith("remove"));
       assert(story.lastIndexOf("write cursor", removed) < story.lastIndexOf("sync cursor", removed), story.join(", "));
@@ -62,7 +55,7 @@ test("FileBuffer.commit() removes nothing while the sync of the cursor is under 
   await buffer.flush();
   disk.hold();
   await commitBatches(buffer, 1);
-  await turn();
+  await settle();
   assertEquals([disk.held.map(({ path }) => shortName(path)), disk.list("remove")], [["cursor"], []]);
   const lengths = (await valuesAfterPowerCuts(disk.fileSystem)).map(({ length }) => length);
   assert(lengths.includes(5) && lengths.every((length) => length === 3 || length === 5), lengths.join());
@@ -77,7 +70,7 @@ test("FileBuffer.commit() tells of a segment that can't be removed, and tries ag
   disk.fail({ operation: "remove" }, "EACCES", Infinity);
   for (let i = 0; i < 2; i++) {
     await commitBatches(buffer, 1);
-    await turn();
+    await settle();
   }
   const warnings = events.flatMap((event) => event.type === "warned" ? [event.error.code] : []);
   assertEquals(new Set(warnings), new Set(["PERMISSION"]));
@@ -85,7 +78,7 @@ test("FileBuffer.commit() tells of a segment that can't be removed, and tries ag
   assertEquals([segmentsOf(disk.fileSystem).length, buffer.stats().segments], [5, 5]);
   disk.heal();
   await commitBatches(buffer, 1);
-  await turn();
+  await settle();
   assertEquals([segmentsOf(disk.fileSystem).length, buffer.stats().segments], [2, 2]);
   await buffer.close();
   assertEquals((await valuesIn(disk.fileSystem)).map((value) => value.trim()), ["record 3 ++", "record 4 +++"]);
@@ -97,7 +90,7 @@ test("FileBuffer.commit() takes a segment that is gone already for removed", asy
   const batch = await buffer.emit();
   disk.fileSystem.remove(FIRST);
   await buffer.commit(batch);
-  await turn();
+  await settle();
   assertEquals(events.filter(({ type }) => type === "warned"), []);
   assertEquals(buffer.stats().segments, 2);
   await buffer.close();
@@ -173,14 +166,14 @@ test("FileBuffer that loses its directory while segments are removed removes no 
   for (const value of texts(200)) await buffer.put(value.padEnd(120));
   const names = segmentsOf(disk.fileSystem);
   await buffer.clear();
-  while (disk.list("remove").length === 0) await turn();
+  while (disk.list("remove").length === 0) await yieldToEventLoop();
   const left = segmentsOf(disk.fileSystem);
   assert(left.length > 100 && left.length < names.length, `${left.length} of ${names.length}`);
   const owner = `${DIRECTORY}/owner.json`;
   const bytes = disk.fileSystem.readFile(owner);
   disk.fileSystem.remove(owner);
   disk.fileSystem.writeFile(owner, bytes);
-  for (let i = 0; i < 20; i++) await turn();
+  for (let i = 0; i < 20; i++) await settle();
   assertEquals(segmentsOf(disk.fileSystem), left);
   const failures = events.flatMap((event) => event.type === "failed" ? [event.error.name] : []);
   assertEquals(failures, ["OwnershipLostError"]);
@@ -196,7 +189,7 @@ test("FileBuffer drops what is committed also when the last commit comes while s
     const last = watch(buffer.emit().then((batch) => buffer.commit(batch)));
     await disk.letGo();
     for (let i = 0; i < turns; i++) await Promise.resolve();
-    await turn();
+    await settle();
     assertEquals(last.state, "resolved");
     assertEquals(segmentsOf(disk.fileSystem).length, 2, `after ${turns} turns`);
     await buffer.close();
@@ -214,7 +207,7 @@ test("FileBuffer.commit() that was flushed stays, also if the process is killed,
     const { buffer } = await openLog(fileSystem, { fsync: 1000, maxRecords: 1 });
     await commitBatches(buffer, 1);
     for (let seed = 0; seed < 200; seed++) {
-      const { records } = await drain(fileSystem.crash({ seed }));
+      const { records } = await drainLog(fileSystem.crash({ seed }));
       assert(records[0]!.sequence > 2, `seed ${seed}, ${later} commits later: ${records[0]!.sequence} came back`);
     }
   }
@@ -234,10 +227,10 @@ test("FileBuffer.put() that waits gets the room of what turns out to be unreadab
   const { buffer } = await openLog(fileSystem, { whenFull: "block", maxBacklogBytes: 250 });
   const put = watch(buffer.put(text("d")));
   await buffer.commit(await buffer.emit());
-  await turn();
+  await settle();
   assertEquals(put.state, "pending");
   await assertRejects(() => buffer.emit(), BufferEmptyError);
-  await turn();
+  await settle();
   assertEquals([put.state, put.value], ["resolved", 3]);
   assertEquals((await buffer.emit()).records, [text("d")]);
   await buffer.close();

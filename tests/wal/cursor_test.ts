@@ -8,19 +8,11 @@ import { FileSystemError, NoSpaceError, UnsupportedVersionError } from "../../sr
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import type { CursorOwner, CursorPositions, LogPosition } from "../../src/wal/position.ts";
-import { InstrumentedDisk, turn, watch } from "../support/instrumented_disk.ts";
-import {
-  copyOf,
-  CURSOR_PATH,
-  cut,
-  DIRECTORY,
-  flipBit,
-  garbage,
-  overwrite,
-  uint32,
-  UUID_A,
-  UUID_B,
-} from "../support/log_tools.ts";
+import { cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
+import { InstrumentedDisk, watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { UUID_A, UUID_B } from "../support/frames.ts";
+import { copyOf, CURSOR_PATH, DIRECTORY } from "../support/logs.ts";
 
 const OWNER_A: CursorOwner = { uuid: UUID_A, place: 4_503_599_627_370_497, isSynced: true };
 const OWNER_B: CursorOwner = { uuid: UUID_B, place: 7, isSynced: false };
@@ -233,7 +225,7 @@ test("Cursor.sync() ends with what was there when it was asked for, however ofte
   const syncing = watch(cursor.sync());
   for (let n = 4; n <= 40; n++) {
     cursor.write(stateOf(n));
-    await turn();
+    await settle();
   }
   await disk.release(1);
   assertEquals([syncing.state, disk.held.length, cursor.isDirty], ["resolved", 0, true]);
@@ -284,7 +276,7 @@ test("Cursor.replace() leaves the old state or the new one, whatever fails and w
     const started = disk.operations.length;
     disk.fail({ index: started + index });
     const outcome = watch(Cursor.replace(disk.fileSystem, DIRECTORY, OWNER_A, stateOf(6)));
-    await turn();
+    await settle();
     for (let seed = 0; seed < 20; seed++) {
       const left = numberIn(disk.fileSystem.crash({ seed }));
       assert(left === 4 || left === 6, `operation ${index}, seed ${seed}: ${left}`);
@@ -347,7 +339,7 @@ test("Cursor.sync() is made once for all who wait, and again for what was writte
   disk.hold();
   const first = watch(cursor.sync());
   const second = watch(cursor.sync());
-  await turn();
+  await settle();
   assertEquals(disk.held.length, 1);
   cursor.write(stateOf(4));
   const third = watch(cursor.sync());

@@ -7,7 +7,8 @@ import { assert, assertEquals } from "@std/assert";
 import { DiskUsage, type SegmentSize } from "../../src/wal/disk_usage.ts";
 import { OrderedSegments } from "../../src/wal/ordered_segments.ts";
 import type { Segment } from "../../src/wal/segment_files.ts";
-import { HEADER_BYTES, seededRandom } from "../support/log_tools.ts";
+import { HEADER_BYTES } from "../support/frames.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** A file, and whether its header is one of the log. */
 interface File {

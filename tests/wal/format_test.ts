@@ -41,24 +41,17 @@ import {
 } from "../../src/wal/format.ts";
 import { parseSegmentName, segmentName } from "../../src/wal/names.ts";
 import type { CursorState, LogPosition } from "../../src/wal/position.ts";
+import { bytesOf, concat, cut, flipBit, garbage, overwrite, uint32, viewOf } from "../support/bytes.ts";
 import {
-  bytesOf,
-  concat,
   CONTINUED,
   CONTINUES,
-  cut,
-  flipBit,
   frameOf,
   type FrameParts,
-  garbage,
   headerOf,
-  overwrite,
   sealFrame,
-  uint32,
   UUID_A,
   UUID_B,
-  viewOf,
-} from "../support/log_tools.ts";
+} from "../support/frames.ts";
 
 const COPY_BYTES = 80;
 const MOST = Number.MAX_SAFE_INTEGER;

@@ -7,16 +7,9 @@ import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { bytesCodec, type Codec, textCodec } from "../../src/base/codec.ts";
 import { FrameBuilder } from "../../src/wal/writer/frame_builder.ts";
-import {
-  assertSameBytes,
-  bytesOf,
-  concat,
-  CONTINUED,
-  CONTINUES,
-  frameOf,
-  garbage,
-  seededRandom,
-} from "../support/log_tools.ts";
+import { assertSameBytes, bytesOf, concat, garbage } from "../support/bytes.ts";
+import { CONTINUED, CONTINUES, frameOf } from "../support/frames.ts";
+import { seededRandom } from "../support/random.ts";
 
 const SALT = 0x5a17ab1e;
 const PUT_TIME = 1_700_000_000_123;

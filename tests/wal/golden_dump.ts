@@ -6,6 +6,7 @@
 
 import { crc32 } from "node:zlib";
 import { bytesCodec, type Codec, FileBuffer, jsonCodec, SluiceError, textCodec } from "../../mod.ts";
+import { drain } from "../support/logs.ts";
 
 /** How a log is opened to be dumped. */
 export interface DumpOptions {
@@ -76,7 +77,7 @@ export async function refusal(path: string, { codec, maxRecords }: DumpOptions):
   let buffer: FileBuffer<unknown> | undefined;
   try {
     buffer = await FileBuffer.open<unknown>({ path, codec: CODECS[codec], maxRecords, onDamage: "fail" });
-    for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+    await drain(buffer);
     return null;
   } catch (error) {
     if (!(error instanceof SluiceError)) throw error;

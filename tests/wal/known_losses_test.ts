@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import { mergeRanges, subtractRanges } from "../../src/base/sequences.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
-import { bytesOf } from "../support/log_tools.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const range = (first: number, last: number) => ({ first, last });
 const REGION = { segment: "00000000000000000001.wal", offset: 160, length: 41 };

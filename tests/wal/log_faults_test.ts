@@ -8,8 +8,9 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { BufferFailedError, FileSystemError, SluiceError } from "../../src/errors/mod.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import type { Fsync } from "../../src/wal/writer/log.ts";
-import { InstrumentedDisk, shortName, trackHandles, turn } from "../support/instrumented_disk.ts";
-import { assertSound, drain, type LogRecord, makeLog, type OpenLog, openLog, texts } from "../support/log_tools.ts";
+import { InstrumentedDisk, shortName, trackHandles } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { assertSound, drainLog, type LogRecord, makeLog, type OpenLog, openLog, texts } from "../support/logs.ts";
 
 const OPTIONS = { segmentBytes: 300, maxRecords: 3 };
 
@@ -69,7 +70,7 @@ async function live(fileSystem: Parameters<typeof openLog>[0], life: Life, fsync
   await emitAndCommit();
   await emitAndCommit();
   clock.advance(1000);
-  await turn();
+  await settle();
   await put("the last");
   await attempt(() => buffer.close());
   for (const event of events) if (event.type === "warned" || event.type === "failed") life.warnings.push(event.error);
@@ -176,7 +177,7 @@ function assertTold(
 /** What the next process finds. */
 async function assertNothingLost(disk: InstrumentedDisk, life: Life, note: string): Promise<void> {
   const { acknowledged, rejected, unknown } = life;
-  const drained = await drain(disk.fileSystem.kill(), OPTIONS);
+  const drained = await drainLog(disk.fileSystem.kill(), OPTIONS);
   for (const { value } of drained.records) assert(!rejected.has(value), `${note}: "${value}" was refused`);
   const first = drained.records[0]?.sequence ?? Infinity;
   assert(first > life.committed, `${note}: ${first} is committed`);

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { BufferFailedError } from "../../mod.ts";
 import { LogHealth } from "../../src/wal/writer/log_health.ts";
-import { DIRECTORY } from "../support/log_tools.ts";
+import { DIRECTORY } from "../support/logs.ts";
 
 const ours = { isLost: false, isStillOwner: () => true };
 

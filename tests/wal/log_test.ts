@@ -16,18 +16,11 @@ import { BufferClosedError, BufferFailedError, FileSystemError, NoSpaceError } f
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault } from "../../src/testing/memory_process.ts";
 import { decodeSegmentHeader } from "../../src/wal/format.ts";
-import { InstrumentedDisk, openOn, turn, valuesAfterPowerCuts, valuesIn, watch } from "../support/instrumented_disk.ts";
-import {
-  assertSound,
-  DIRECTORY,
-  drain,
-  framesOf,
-  HEADER_BYTES,
-  openLog,
-  seededRandom,
-  segmentsOf,
-  texts,
-} from "../support/log_tools.ts";
+import { InstrumentedDisk, openOn, valuesAfterPowerCuts, valuesIn, watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { framesOf, HEADER_BYTES } from "../support/frames.ts";
+import { assertSound, DIRECTORY, drainLog, openLog, segmentsOf, texts } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 
 test("FileBuffer.put() that can't be written leaves nothing behind, and gives its sequence to the next", async () => {
   const faults: (Fault | string)[] = ["EIO", "ENOSPC", { kind: "torn", errno: "EIO", bytes: 20 }, {
@@ -40,7 +33,7 @@ test("FileBuffer.put() that can't be written leaves nothing behind, and gives it
       disk.fail({ operation: "write", path: ".wal" }, fault);
       const note = `${fsync}, ${JSON.stringify(fault)}`;
       const failed = [buffer.put("gone"), buffer.putMany(["gone", "too"]), buffer.put("gone as well")].map(watch);
-      await turn();
+      await settle();
       assertEquals(failed.map(({ state }) => state), ["rejected", "rejected", "rejected"], note);
       const errors = failed.map(({ error }) => error);
       for (const error of errors) assertStrictEquals(error, errors[0], note);
@@ -92,11 +85,11 @@ test("FileBuffer fails when a sync fails: all who wait get the first cause, and 
     disk.fail({ operation: "sync", path: ".wal" }, { kind, errno: "EIO" });
     disk.hold();
     const puts = [buffer.put("gone"), buffer.put("gone, too")].map(watch);
-    await turn();
+    await settle();
     // While the sync is under way; they would be in the next one. The long one is in another segment.
     puts.push(...[buffer.put("late"), buffer.put("late".repeat(70))].map(watch));
     const flush = watch(buffer.flush());
-    await turn();
+    await settle();
     await disk.letGo();
     assertEquals([...puts, flush].map(({ state }) => state), Array.from({ length: 5 }, () => "rejected"), kind);
     const error = flush.error as BufferFailedError;
@@ -132,11 +125,11 @@ test("FileBuffer.put() that is acknowledged stays when another one breaks the lo
   const { buffer, disk } = await openOn();
   disk.hold();
   const a = watch(buffer.put("a"));
-  await turn();
+  await settle();
   disk.fail({ operation: "write", path: ".wal" }, { kind: "torn", errno: "EIO", bytes: 3 });
   disk.fail({ operation: "truncate" });
   const b = watch(buffer.put("b"));
-  await turn();
+  await settle();
   await disk.letGo();
   assert(a.state !== "pending" && b.state === "rejected", `${a.state}, ${b.state}`);
   await buffer.close();
@@ -149,10 +142,10 @@ test("FileBuffer.put() never hangs when something else fails the log before its 
   const batch = await buffer.emit();
   disk.hold();
   const put = watch(buffer.put("a"));
-  await turn();
+  await settle();
   disk.fail({ operation: "sync", path: "cursor" });
   const commit = watch(buffer.commit(batch));
-  await turn();
+  await settle();
   disk.fail({ operation: "sync", path: "cursor" });
   await disk.letGo();
   assertEquals([commit.state, put.state], ["rejected", "rejected"]);
@@ -280,7 +273,7 @@ test("FileBuffer keeps few files open, however many segments there are", async (
     most = Math.max(most, open);
   }
   assertLessOrEqual(most, 128);
-  await turn();
+  await settle();
   await buffer.close();
 });
 
@@ -313,7 +306,7 @@ test("FileBuffer with 'always' loses nothing acknowledged to a power cut at any 
       assert(error instanceof FileSystemError || error instanceof BufferFailedError, `${error}`);
     }
     isDone = left === undefined;
-    const drained = await drain(left ?? dying.crash({ seed: at }), OPTIONS);
+    const drained = await drainLog(left ?? dying.crash({ seed: at }), OPTIONS);
     const first = drained.records[0]?.sequence ?? Infinity;
     assert(first > committed, `operation ${at}: ${first} is committed`);
     const pending = acknowledged.filter(({ sequence }) => sequence > (first > attempted ? attempted : committed));

@@ -8,7 +8,7 @@ import type { SequenceRange } from "../../src/base/sequences.ts";
 import type { DamagedRegion } from "../../src/wal/recovery/damage.ts";
 import { LostSequences } from "../../src/wal/recovery/lost_sequences.ts";
 import { ReportedRegions } from "../../src/wal/recovery/reported_regions.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 
 test("LostSequences count each sequence once, from any one on", () => {
   for (let seed = 1; seed <= 100; seed++) {

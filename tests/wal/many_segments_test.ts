@@ -4,11 +4,8 @@
  */
 
 import { test } from "node:test";
-import { setImmediate } from "node:timers";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { table } from "../../src/cli/shared/text.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
-import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
@@ -16,27 +13,26 @@ import { segmentName } from "../../src/wal/names.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../../src/wal/position.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
-import { planRecovery } from "../../src/wal/recovery/recovery_plan.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
 import { LogEnds } from "../../src/wal/writer/log_ends.ts";
 import { LogHealth } from "../../src/wal/writer/log_health.ts";
 import { SegmentList } from "../../src/wal/writer/segment_list.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
-import { InstrumentedDisk, turn } from "../support/instrumented_disk.ts";
+import { garbage } from "../support/bytes.ts";
+import { InstrumentedDisk } from "../support/disk.ts";
+import { settle, yieldToEventLoop } from "../support/event_loop.ts";
+import { headerOf, segmentOf, UUID_A } from "../support/frames.ts";
 import {
   commitBatches,
   DIRECTORY,
-  garbage,
-  headerOf,
+  drain,
   makeLog,
   type OpenLog,
   openLog,
-  segmentOf,
   segmentPath,
   segmentsOf,
   texts,
-  UUID_A,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 import { CountedSegments } from "./counted_segments.ts";
 
 /** A record of one of these lengths fills a segment of the shortest length that there is. */
@@ -184,10 +180,10 @@ async function operationsOfABatch(count: number, fsync: "always" | "never" | num
   const disk = new InstrumentedDisk(fileSystem);
   const { buffer } = await openLog(disk.fileSystem, { ...ONE_EACH, fsync, maxRecords: 4 });
   await commitBatches(buffer, count / 8);
-  await turn();
+  await settle();
   disk.forget();
   await commitBatches(buffer, 1);
-  await turn();
+  await settle();
   const counts: Record<string, number> = {};
   for (const { operation } of disk.operations) counts[operation] = (counts[operation] ?? 0) + 1;
   await buffer.close();
@@ -208,7 +204,7 @@ async function mostInATurn(disk: InstrumentedDisk, operation: string, start: () 
   disk.forget();
   const settled = start().finally(() => isDone = true);
   while (!isDone) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
     most = Math.max(most, disk.operations.filter((one) => one.operation === operation).length);
     disk.forget();
   }
@@ -263,11 +259,10 @@ async function openBehindMany(fsync: number): Promise<OpenLog & { disk: Instrume
 test("FileBuffer with an interval syncs what was put in it without waiting for the segments of an earlier process", async () => {
   const { buffer, disk, clock } = await openBehindMany(500);
   clock.advance(500);
-  await turn();
+  await settle();
   for (let syncs = 1; syncs <= 6; syncs++) await disk.release();
   assert(disk.list("sync").includes("sync 301.wal"), disk.list("sync").join(", "));
-  const { records } = await commitlessDrain(disk);
-  assertEquals(records.at(-1), "new");
+  assertEquals((await drainAfterPowerCut(disk)).at(-1), "new");
   await disk.letGo();
   await buffer.close();
   const synced = new Set(disk.list("sync"));
@@ -275,15 +270,11 @@ test("FileBuffer with an interval syncs what was put in it without waiting for t
 });
 
 /** What is there after a power cut that leaves as little as it may. */
-async function commitlessDrain(disk: InstrumentedDisk): Promise<{ records: readonly string[] }> {
+async function drainAfterPowerCut(disk: InstrumentedDisk): Promise<string[]> {
   const { buffer } = await openLog(disk.fileSystem.crash({ seed: 1 }), { maxRecords: 1000 });
-  const records: string[] = [];
-  for await (const batch of buffer.batches({ flush: true })) {
-    records.push(...batch.records);
-    await buffer.commit(batch);
-  }
+  const records = await drain(buffer);
   await buffer.close();
-  return { records };
+  return records;
 }
 
 test("FileBuffer.flush() resolves when all segments of an earlier process are synced that are still there", async () => {
@@ -300,42 +291,6 @@ test("FileBuffer.flush() resolves when all segments of an earlier process are sy
   for (let i = 1; i <= 301; i++) assert(synced.has(`sync ${i}.wal`), `segment ${i} is not synced`);
   await disk.letGo();
   await buffer.close();
-});
-
-/** A directory of many segments that hold `content`, without the cost of files. */
-function directoryOf(count: number, content: Uint8Array): FileSystem {
-  const names = Array.from({ length: count }, (_, i) => segmentName(i + 1));
-  const handle: Partial<FileHandle> = {
-    size: () => content.length,
-    read(into, position) {
-      const part = content.subarray(position, position + into.length);
-      into.set(part);
-      return part.length;
-    },
-    close: () => {},
-  };
-  const files: Partial<FileSystem> = {
-    list: () => names,
-    open(path) {
-      if (path.endsWith(".wal")) return handle as FileHandle;
-      throw new FileSystemError({ errno: "ENOENT", operation: "open", path });
-    },
-  };
-  return files as FileSystem;
-}
-
-test("recovery takes more segments without content, or of garbage, than a call takes arguments", () => {
-  const count = 150_000;
-  const empty = planRecovery({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
-  assertEquals([empty.empty.length, empty.end.nextSequence], [count, count]);
-  const unusable = planRecovery({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
-  assertEquals(unusable.unusable.length, count);
-});
-
-test("a table of the command line has more rows than a call takes arguments", () => {
-  const count = 150_000;
-  const rows = Array.from({ length: count }, (_, i) => [segmentName(i + 1)]);
-  assertEquals(table([{ title: "segment" }], rows, 80).split("\n").length, count + 2);
 });
 
 test("KnownLosses look at each accepted region once, however many losses are noted in between", () => {

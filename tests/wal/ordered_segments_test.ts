@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { OrderedSegments } from "../../src/wal/ordered_segments.ts";
 import type { Segment } from "../../src/wal/segment_files.ts";
-import { seededRandom } from "../support/log_tools.ts";
+import { seededRandom } from "../support/random.ts";
 import { CountedSegments } from "./counted_segments.ts";
 
 test("OrderedSegments answer as an array does, whatever is added and removed", () => {

@@ -8,7 +8,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { FileBuffer, type Fsync, SluiceError, textCodec } from "../../mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
-import { say } from "../support/say.ts";
+import { say } from "../support/children.ts";
 
 const [path = "", name = "", fsync = "", user] = process.argv.slice(2);
 // Loaded before the rights are given up: this file may be where others can't read.

@@ -16,16 +16,17 @@ import {
 } from "../../mod.ts";
 import { MemoryFileSystem, type MemoryOperation } from "../../src/testing/mod.ts";
 import { Ownership } from "../../src/wal/ownership.ts";
-import { turn } from "../support/instrumented_disk.ts";
+import { settle } from "../support/event_loop.ts";
 import {
   CURSOR_PATH,
   DIRECTORY,
   drain,
+  drainLog,
   openLog,
   segmentsOf,
   snapshot,
   type TextBufferOptions,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 
 /** The same files without a lock: as POSIX leaves it when somebody in the process has closed the lock's file. */
 function withoutLock(fileSystem: MemoryFileSystem): FileSystem {
@@ -80,7 +81,7 @@ for (const fsync of ["always", 1000, "never"] as const satisfies readonly Fsync[
       await first.close().catch(() => {});
       assertEquals(snapshot(fileSystem), before);
       await second.close();
-      assertEquals((await drain(fileSystem)).records.map(({ value }) => value), ["a", "b", "c", "d"]);
+      assertEquals((await drainLog(fileSystem)).records.map(({ value }) => value), ["a", "b", "c", "d"]);
     });
   }
 
@@ -96,7 +97,7 @@ for (const fsync of ["always", 1000, "never"] as const satisfies readonly Fsync[
     await second.commit(again);
     await first.close().catch(() => {});
     await second.close();
-    assertEquals((await drain(fileSystem)).records, []);
+    assertEquals((await drainLog(fileSystem)).records, []);
   });
 }
 
@@ -110,7 +111,7 @@ test("FileBuffer.put() with always is never acknowledged once another owner has 
   assertEquals(error.unconfirmed, undefined);
   await second.put("c");
   await Promise.allSettled([first.close(), second.close()]);
-  assertEquals((await drain(fileSystem)).records.map(({ value }) => value), ["a", "b", "c"]);
+  assertEquals((await drainLog(fileSystem)).records.map(({ value }) => value), ["a", "b", "c"]);
 });
 
 test("FileBuffer says which records another owner may have overlooked, and he sets aside and reports their bytes", async () => {
@@ -121,16 +122,16 @@ test("FileBuffer says which records another owner may have overlooked, and he se
   // Acknowledged without a look, because the last one is not long ago.
   await putAll(first, ["overlooked 3", "overlooked 4"]);
   clock.advance(1000);
-  await turn();
+  await settle();
   const failed = events.find((event) => event.type === "failed");
   assertInstanceOf(failed?.error, OwnershipLostError);
   assertEquals(failed.error.unconfirmed, { first: 1, last: 4 });
   await first.close().catch(() => {});
 
   await putAll(second, ["c".repeat(150), "d".repeat(150)]);
-  for await (const batch of second.batches({ flush: true })) await second.commit(batch);
+  await drain(second);
   await second.flush();
-  await turn();
+  await settle();
   const damage = seen.flatMap((event) => event.type === "damage-found" ? [event.region] : []);
   assertEquals(damage.map(({ missing, quarantined }) => [missing, quarantined]), [[undefined, true]]);
   const [copy] = fileSystem.paths().filter((path) => path.includes("/quarantine/"));
@@ -149,7 +150,7 @@ test("FileBuffer removes an old segment only after what a former owner wrote beh
   await first.put("overlooked");
   await second.commit(batch);
   await second.flush();
-  await turn();
+  await settle();
   assertEquals(segmentsOf(fileSystem).length, 1);
   assertEquals(events.filter((event) => event.type === "damage-found").length, 1);
   assert(fileSystem.paths().some((path) => path.includes("/quarantine/")));
@@ -232,7 +233,7 @@ test("FileBuffer.open() doesn't write into the segment that another owner has ju
   const second = await open(racing, { fsync: "always" });
   assertEquals(await second.put("b"), 1);
   await Promise.allSettled([first.close(), second.close()]);
-  assertEquals((await drain(racing)).records.map(({ value }) => value), ["b"]);
+  assertEquals((await drainLog(racing)).records.map(({ value }) => value), ["b"]);
 });
 
 test("FileBuffer begins a segment although a former owner came too late and left one of that name without a record", async () => {
@@ -271,7 +272,7 @@ for (const state of ["closed", "open", "killed"] as const) {
     linkDirectory(fileSystem, DIRECTORY, "/copy");
     const copy = await openAt(fileSystem, "/copy");
     assertEquals(copy.recovery.cursorProblem, "shared");
-    for await (const batch of copy.batches({ flush: true })) await copy.commit(batch);
+    await drain(copy);
     await copy.put("only in the copy");
     await copy.close();
     if (state === "open") {
@@ -279,7 +280,7 @@ for (const state of ["closed", "open", "killed"] as const) {
       assertEquals((await original.emit()).records, ["c", "d"]);
       await original.close();
     }
-    const left = (await drain(fileSystem)).records.map(({ value }) => value);
+    const left = (await drainLog(fileSystem)).records.map(({ value }) => value);
     assertEquals(left, ["c", "d", "e", ...(state === "open" ? ["f"] : [])]);
   });
 }
@@ -390,5 +391,5 @@ test("FileBuffer.open() takes the buffer over on a full disk, too", async () => 
   await assertRejects(() => second.put("x".repeat(5000)), NoSpaceError);
   await Promise.allSettled([first.close(), second.close()]);
   fileSystem.capacityBytes = Infinity;
-  assertEquals((await drain(fileSystem)).records, []);
+  assertEquals((await drainLog(fileSystem)).records, []);
 });

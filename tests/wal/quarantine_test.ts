@@ -7,8 +7,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { MAX_QUARANTINE_BYTES, Quarantine } from "../../src/wal/recovery/quarantine.ts";
-import { InstrumentedDisk } from "../support/instrumented_disk.ts";
-import { assertSameBytes, DIRECTORY, garbage } from "../support/log_tools.ts";
+import { assertSameBytes, garbage } from "../support/bytes.ts";
+import { InstrumentedDisk } from "../support/disk.ts";
+import { DIRECTORY } from "../support/logs.ts";
 
 const SEGMENT = "00000000000000000001.wal";
 const PATH = `${DIRECTORY}/${SEGMENT}`;

@@ -18,28 +18,24 @@ import {
   type Row,
   SMALL,
 } from "../support/damaged_logs.ts";
+import { assertSameBytes, cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
 import {
   assertRecovers,
-  assertSameBytes,
   commitBatches,
   copyOf,
   CURSOR_PATH,
   CURSOR_SLOTS,
-  cut,
   DIRECTORY,
+  drain,
   drainCopy,
   type Files,
-  flipBit,
-  garbage,
   makeLog,
   openLog,
-  overwrite,
   segmentPath,
   segmentsOf,
   snapshot,
   texts,
-  uint32,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
 
 test("FileBuffer.open() needs one copy of a segment's header; without any, that segment is lost and no other", async () => {
   const base = await makeBase();
@@ -192,7 +188,7 @@ test("FileBuffer.commit() deletes no foreign segment, also where there is no roo
     const fileSystem = copyOf(base.fileSystem, { [segmentPath(base.firsts[2]! + 2)]: foreign.bytes(2) });
     if (isFull) fileSystem.capacityBytes = 0;
     const { buffer } = await openLog(fileSystem, SMALL);
-    for await (const batch of buffer.batches({ flush: true })) await buffer.commit(batch);
+    await drain(buffer);
     await buffer.close();
     const there = fileSystem.paths().map((path) => fileSystem.readFile(path).join());
     assert(there.includes(foreign.bytes(2).join()), `${isFull ? "full" : "room"}: ${fileSystem.paths()}`);

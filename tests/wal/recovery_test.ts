@@ -21,28 +21,29 @@ import {
   SMALL,
 } from "../support/damaged_logs.ts";
 import {
-  assertRecovers,
-  commitBatches,
   concat,
-  copyOf,
-  CURSOR_PATH,
   cut,
   duplicateBlock,
   flipBit,
-  framesOf,
   garbage,
-  HEADER_BYTES,
-  makeLog,
-  openLog,
   overwrite,
   removeRange,
-  seededRandom,
+  swapBlocks,
+  zeroRange,
+} from "../support/bytes.ts";
+import { framesOf, HEADER_BYTES } from "../support/frames.ts";
+import {
+  assertRecovers,
+  commitBatches,
+  copyOf,
+  CURSOR_PATH,
+  makeLog,
+  openLog,
   segmentPath,
   segmentsOf,
   snapshot,
-  swapBlocks,
-  zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 
 test("FileBuffer.open() cuts what is behind the last frame, whatever it is", async () => {
   const base = await makeBase();

@@ -16,7 +16,8 @@ import {
 import { type Fault, MemoryFileSystem, type MemoryOperation } from "../../src/testing/mod.ts";
 import { DEFAULT_RESERVE_BYTES, RESERVE_PART_BYTES } from "../../src/wal/reserve.ts";
 import { runCli } from "../cli/tools.ts";
-import { turn } from "../support/instrumented_disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { drain } from "../support/logs.ts";
 
 const PATH = "/buffer";
 const FIRST_PART = `${PATH}/reserve-1`;
@@ -83,15 +84,6 @@ async function openOnFullDisk(
   return { ...opened, fileSystem };
 }
 
-async function drain(buffer: FileBuffer<string>): Promise<number> {
-  let records = 0;
-  for await (const batch of buffer.batches({ flush: true })) {
-    records += batch.length;
-    await buffer.commit(batch);
-  }
-  return records;
-}
-
 for (const fsync of ["always", 1000, "never"] as const) {
   test(`FileBuffer with fsync ${fsync} can't hand over on a full disk that copies on write without a reserve`, async () => {
     const { buffer, fileSystem } = await openOnFullDisk({ fsync, reserveBytes: 0 });
@@ -113,9 +105,9 @@ for (const fsync of ["always", 1000, "never"] as const) {
     fileSystem.capacityBytes = fileSystem.usedBytes;
     const again = await open(fileSystem, { fsync });
     assertEquals(await putUntilRefused(again.buffer), 0);
-    assertEquals(await drain(again.buffer), RECORDS - 10);
+    assertEquals((await drain(again.buffer)).length, RECORDS - 10);
     await again.buffer.flush();
-    await turn();
+    await settle();
     assertEquals(eventsOf(again.events, "reserve-restored"), [
       { type: "reserve-restored", bytes: DEFAULT_RESERVE_BYTES },
     ]);
@@ -249,7 +241,7 @@ test("FileBuffer takes puts of a new buffer for whose reserve there is no room, 
   fileSystem.capacityBytes = Infinity;
   assertEquals(await again.buffer.put(RECORD), 2);
   assertEquals(reserveSize(fileSystem), DEFAULT_RESERVE_BYTES);
-  assertEquals(await drain(again.buffer), 2);
+  assertEquals((await drain(again.buffer)).length, 2);
   await again.buffer.close();
 });
 
@@ -362,7 +354,7 @@ test("FileBuffer gives up all of its reserve, and never syncs again, when there 
     await buffer.close();
     fail(() => undefined);
     const again = await open(fileSystem, { fsync: "always" });
-    assertEquals(await drain(again.buffer), 1);
+    assertEquals((await drain(again.buffer)).length, 1);
     await again.buffer.close();
   }
 });

@@ -10,16 +10,10 @@ import type { Fault } from "../../src/testing/memory_process.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import { encodeSegmentHeader } from "../../src/wal/format.ts";
 import { segmentName } from "../../src/wal/names.ts";
-import {
-  InstrumentedDisk,
-  openOn,
-  type OpenOnDisk,
-  turn,
-  valuesAfterPowerCuts,
-  valuesIn,
-  watch,
-} from "../support/instrumented_disk.ts";
-import { DIRECTORY, HEADER_BYTES, headerOf, makeLog, openLog, segmentPath, segmentsOf } from "../support/log_tools.ts";
+import { InstrumentedDisk, openOn, type OpenOnDisk, valuesAfterPowerCuts, valuesIn, watch } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { HEADER_BYTES, headerOf } from "../support/frames.ts";
+import { DIRECTORY, makeLog, openLog, segmentPath, segmentsOf } from "../support/logs.ts";
 
 /** The segment has room for one record more, but not for a long one. */
 const SMALL = { segmentBytes: 300 };
@@ -147,11 +141,11 @@ test("FileBuffer with 'always' that fails leaves no name of a segment that it co
   disk.fail({ operation: "sync", path: segmentPath(1) }, { kind: "after", errno: "EIO" });
   disk.hold();
   const short = watch(buffer.put("short"));
-  await turn();
+  await settle();
   disk.fail({ operation: "write", path: segmentPath(3) }, { kind: "after", errno: "EIO" });
   disk.fail({ operation: "remove", path: segmentPath(3) });
   const long = watch(buffer.put(LONG));
-  await turn();
+  await settle();
   await disk.letGo();
   assertEquals([short.state, long.state, disk.plannedFaults], ["rejected", "rejected", 0]);
   const again = await openLog(disk.fileSystem.kill());

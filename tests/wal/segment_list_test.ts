@@ -7,7 +7,9 @@ import { assert, assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
 import { SegmentList } from "../../src/wal/writer/segment_list.ts";
-import { DIRECTORY, garbage, segmentPath, UUID_A } from "../support/log_tools.ts";
+import { garbage } from "../support/bytes.ts";
+import { UUID_A } from "../support/frames.ts";
+import { DIRECTORY, segmentPath } from "../support/logs.ts";
 
 test("SegmentList.remove() never leaves a segment in the list whose file is moved away", async () => {
   let looks = 0;

@@ -13,26 +13,28 @@ import {
   assertSameBytes,
   bytesOf,
   concat,
-  CONTINUED,
-  CONTINUES,
   cut,
   duplicateBlock,
   flipBit,
-  frameOf,
-  framesOf,
   garbage,
-  HEADER_BYTES,
-  headerOf,
   insertAt,
   overwrite,
   removeRange,
-  sealFrame,
-  seededRandom,
-  segmentOf,
   swapBlocks,
   uint32,
   zeroRange,
-} from "../support/log_tools.ts";
+} from "../support/bytes.ts";
+import {
+  CONTINUED,
+  CONTINUES,
+  frameOf,
+  framesOf,
+  HEADER_BYTES,
+  headerOf,
+  sealFrame,
+  segmentOf,
+} from "../support/frames.ts";
+import { seededRandom } from "../support/random.ts";
 
 const PATH = "/segment";
 const SALT = 0x5a17ab1e;

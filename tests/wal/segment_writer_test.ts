@@ -9,8 +9,10 @@ import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { encodeSegmentHeader } from "../../src/wal/format.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import { SegmentWriter } from "../../src/wal/segment_writer.ts";
-import { InstrumentedDisk, watch } from "../support/instrumented_disk.ts";
-import { bytesOf, concat, DIRECTORY, HEADER_BYTES, headerOf, segmentPath } from "../support/log_tools.ts";
+import { bytesOf, concat } from "../support/bytes.ts";
+import { InstrumentedDisk, watch } from "../support/disk.ts";
+import { HEADER_BYTES, headerOf } from "../support/frames.ts";
+import { DIRECTORY, segmentPath } from "../support/logs.ts";
 
 const HEADER = headerOf({ firstSequence: 7 });
 const PATH = segmentPath(7);

@@ -8,26 +8,11 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Batch } from "../../src/buffer/batch.ts";
 import type { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { BufferFailedError, type FileSystemError } from "../../src/errors/mod.ts";
-import {
-  InstrumentedDisk,
-  openOn,
-  turn,
-  valuesAfterPowerCuts,
-  valuesIn,
-  watch,
-  type Watched,
-} from "../support/instrumented_disk.ts";
-import {
-  DIRECTORY,
-  drain,
-  framesOf,
-  makeLog,
-  openLog,
-  seededRandom,
-  segmentPath,
-  segmentsOf,
-  texts,
-} from "../support/log_tools.ts";
+import { InstrumentedDisk, openOn, valuesAfterPowerCuts, valuesIn, watch, type Watched } from "../support/disk.ts";
+import { settle } from "../support/event_loop.ts";
+import { framesOf } from "../support/frames.ts";
+import { DIRECTORY, drainLog, makeLog, openLog, segmentPath, segmentsOf, texts } from "../support/logs.ts";
+import { seededRandom } from "../support/random.ts";
 
 const FIRST = segmentPath(1);
 
@@ -35,7 +20,7 @@ test("FileBuffer.put() with 'always' resolves after a sync that began after its 
   const { buffer, disk } = await openOn();
   disk.hold();
   const put = watch(buffer.put("second"));
-  await turn();
+  await settle();
   assertEquals(put.state, "pending");
   assertEquals(disk.list("write", "sync"), ["write 1.wal", "sync 1.wal"]);
   await disk.release();
@@ -47,12 +32,12 @@ test("FileBuffer.put() during a sync waits for the next one, which starts at onc
   const { buffer, disk } = await openOn();
   disk.hold();
   const a = watch(buffer.put("a"));
-  await turn();
+  await settle();
   assertEquals(disk.held.length, 1);
   const b = watch(buffer.put("b"));
-  await turn();
+  await settle();
   const c = watch(buffer.put("c"));
-  await turn();
+  await settle();
   assertEquals(disk.held.length, 1, "one sync at a time");
   await disk.release(1);
   assertEquals([a.state, b.state, c.state], ["resolved", "pending", "pending"]);
@@ -91,7 +76,7 @@ test("FileBuffer.put() 1000 times at once needs a few syncs, not 1000", async ()
   const { buffer, disk } = await openOn({ maxRecords: 2000 });
   disk.hold();
   const puts = texts(500).map((text) => buffer.put(text));
-  await turn();
+  await settle();
   puts.push(...texts(500).map((text) => buffer.put(text)));
   await disk.letGo();
   assertEquals(await Promise.all(puts), Array.from({ length: 1000 }, (_, i) => i + 2));
@@ -103,9 +88,9 @@ test("FileBuffer.put() across a rotation waits for both segments and for the nam
   const { buffer, disk } = await openOn({ segmentBytes: 300 });
   disk.hold();
   const puts = texts(6).map((text) => watch(buffer.put(text.padEnd(50))));
-  await turn();
+  await settle();
   const later = watch(buffer.put("z".repeat(250)));
-  await turn();
+  await settle();
   for (let i = 0; i < 20 && disk.held.length > 0; i++) {
     await disk.release(1);
     const acknowledged = [...puts, later].filter(({ state }) => state === "resolved").length;
@@ -126,9 +111,9 @@ test("FileBuffer with 'always' never acknowledges what a power cut can take, in 
     for (let step = 0; step < 12; step++) {
       if (random(2) === 0) puts.push(watch(buffer.put(`${step}`.padEnd(random(120)))));
       else await disk.release(1);
-      if (random(2) === 0) await turn();
+      if (random(2) === 0) await settle();
       const acknowledged = puts.filter(({ state }) => state === "resolved").map(({ value }) => value as number);
-      const { records } = await drain(disk.fileSystem.crash({ seed: random(1000) }));
+      const { records } = await drainLog(disk.fileSystem.crash({ seed: random(1000) }));
       const there = new Set(records.map(({ sequence }) => sequence));
       for (const sequence of [1, ...acknowledged]) {
         assert(there.has(sequence), `seed ${seed}, step ${step}: ${sequence}`);
@@ -147,23 +132,23 @@ test("FileBuffer with an interval syncs once, an interval after something became
   assertEquals(delays(), [[500, false]]);
   clock.advance(300);
   await buffer.put("second");
-  await turn();
+  await settle();
   assertEquals([delays(), disk.list("sync")], [[[200, false]], []]);
   clock.advance(199);
-  await turn();
+  await settle();
   assertEquals(disk.list("sync"), []);
   clock.advance(1);
-  await turn();
+  await settle();
   assertEquals([delays(), disk.list("sync")[0]], [[], "sync 1.wal"]);
   for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values, ["first", "second"]);
   disk.forget();
   clock.advance(5000);
-  await turn();
+  await settle();
   assertEquals([delays(), disk.operations], [[], []], "nothing happens by itself");
   const batch = await buffer.emit();
   assertEquals(delays(), [[500, false]], "the end of a batch in flight");
   clock.advance(500);
-  await turn();
+  await settle();
   await buffer.commit(batch);
   assertEquals(delays(), [[500, false]], "a commit");
   await buffer.close();
@@ -175,13 +160,13 @@ test("FileBuffer with an interval syncs again what is written during a sync", as
   await buffer.put("second");
   disk.hold();
   clock.advance(500);
-  await turn();
+  await settle();
   assertEquals(disk.held.length, 1);
   await buffer.put("third");
   assertEquals(clock.timers.length, 1);
   await disk.letGo();
   clock.advance(500);
-  await turn();
+  await settle();
   assertEquals(clock.timers, []);
   for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values, ["first", "second", "third"]);
   await buffer.close();
@@ -192,7 +177,7 @@ test("FileBuffer with an interval fails when its sync does, and tells who calls 
   await buffer.put("second");
   disk.fail({ operation: "sync", path: ".wal" });
   clock.advance(500);
-  await turn();
+  await settle();
   assertEquals(events.filter(({ type }) => type === "failed").length, 1);
   assertEquals(clock.timers, []);
   const error = await assertRejects(() => buffer.put("third"), BufferFailedError);
@@ -203,7 +188,7 @@ test("FileBuffer with an interval fails when its sync does, and tells who calls 
 test("FileBuffer with 'never' syncs no segment until it is asked to, and has no timer", async () => {
   const { buffer, clock, disk } = await openOn({ fsync: "never", segmentBytes: 256 });
   for (const value of texts(5)) await buffer.put(value.padEnd(70));
-  await turn();
+  await settle();
   assertEquals([clock.timers, disk.list("sync", "syncDirectory")], [[], []]);
   await buffer.flush();
   for (const values of await valuesAfterPowerCuts(disk.fileSystem)) assertEquals(values.length, 6);
@@ -228,7 +213,7 @@ test("FileBuffer syncs what was put during a sync when its own interval is over 
   await buffer.put("a");
   disk.hold();
   clock.advance(1000);
-  await turn();
+  await settle();
   assertEquals(disk.held.length, 1, "the sync of the first interval");
   await buffer.put("b");
   clock.advance(1000);
@@ -245,7 +230,7 @@ test("FileBuffer.emit() with 'always' doesn't take a flush() that is under way f
   disk.hold();
   const flush = watch(buffer.flush());
   const batch = watch(buffer.emit());
-  await turn();
+  await settle();
   assertEquals([flush.state, batch.state], ["pending", "pending"]);
   assertEquals(disk.held.map(({ path }) => path), [FIRST, FIRST], "the cursor waits for them");
   await disk.letGo();
@@ -260,7 +245,7 @@ function watchedPuts(buffer: FileBuffer<string>): { puts: Watched[]; put: (text:
     puts,
     async put(text) {
       puts.push(watch(buffer.put(text)));
-      await turn();
+      await settle();
     },
   };
 }
@@ -321,18 +306,18 @@ test("FileBuffer with 'always' knows the age of a record that was put during a s
   await buffer.commit(await buffer.emit());
   disk.hold();
   const a = watch(buffer.put("a"));
-  await turn();
+  await settle();
   clock.advance(100);
   const b = watch(buffer.put("b"));
-  await turn();
+  await settle();
   clock.advance(1000);
   await disk.release(1);
   assertEquals([a.state, b.state], ["resolved", "pending"]);
   // Nothing is left but "b", which nobody may see yet.
   const batch = watch(buffer.emit());
-  await turn();
+  await settle();
   disk.held.splice(disk.held.findIndex(({ path }) => path.endsWith("cursor")), 1)[0]!.release();
-  await turn();
+  await settle();
   assertEquals([batch.state, b.state, buffer.stats().oldestAgeMs], ["resolved", "pending", 0]);
   await disk.letGo();
   assertEquals([b.state, buffer.stats().oldestAgeMs], ["resolved", 1000]);

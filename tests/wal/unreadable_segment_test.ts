@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
 import { estimateMaxRecords, findFilledBytes } from "../../src/wal/unreadable_segment.ts";
-import { concat, cut, frameOf, garbage, HEADER_BYTES, overwrite, uint32, zeroRange } from "../support/log_tools.ts";
+import { concat, cut, garbage, overwrite, uint32, zeroRange } from "../support/bytes.ts";
+import { frameOf, HEADER_BYTES } from "../support/frames.ts";
 
 const FIRST = 7;
 const NO_HEADER = new Uint8Array(HEADER_BYTES);

@@ -19,42 +19,46 @@ import type { Codec } from "../../../src/base/codec.ts";
 import { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
 import {
   bytesOf,
-  commitBatches,
   concat,
+  cut,
+  duplicateBlock,
+  flipBit,
+  garbage,
+  insertAt,
+  overwrite,
+  removeRange,
+  swapBlocks,
+  uint32,
+  viewOf,
+  zeroRange,
+} from "../../support/bytes.ts";
+import {
   CONTINUED,
   CONTINUES,
-  copyOf,
-  CURSOR_PATH,
-  cut,
-  DIRECTORY,
-  duplicateBlock,
-  type Files,
-  flipBit,
   type FrameFound,
   frameOf,
   framesOf,
-  garbage,
   HEADER_BYTES,
   headerOf,
-  insertAt,
+  sealFrame,
+  segmentOf,
+  UUID_A,
+  UUID_B,
+} from "../../support/frames.ts";
+import {
+  commitBatches,
+  copyOf,
+  CURSOR_PATH,
+  DIRECTORY,
+  type Files,
   type LogRecord,
   makeLog,
   openLog,
-  overwrite,
-  removeRange,
-  sealFrame,
-  seededRandom,
-  segmentOf,
   segmentPath,
   segmentsOf,
-  swapBlocks,
   type TextBufferOptions,
-  uint32,
-  UUID_A,
-  UUID_B,
-  viewOf,
-  zeroRange,
-} from "../../support/log_tools.ts";
+} from "../../support/logs.ts";
+import { seededRandom } from "../../support/random.ts";
 
 /** Bytes as characters of the same numbers: any payload is a text. */
 export const latin1: Codec<string> = {
@@ -745,4 +749,34 @@ export function* frames(base: Base): Generator<Case> {
       }
     }
   }
+}
+
+/** How much of what there is to damage is damaged. */
+export interface Density {
+  /** As in `Extent`; every byte of the cursor's zeros if undefined. */
+  readonly spareStep?: number;
+  /** Bytes from one damaged block to the next. */
+  readonly blockStep: number;
+  /** Places in the log of long frames. */
+  readonly samples: number;
+  /** Seeds of several changes at once. */
+  readonly seeds: Iterable<number>;
+}
+
+/** Damage of every kind to every log but frames that have moved (`frames()`); several changes at once come last. */
+export function* allCases(bases: Bases, { spareStep, blockStep, samples: places, seeds }: Density): Generator<Case> {
+  const extent = spareStep === undefined ? {} : { spareStep };
+  for (const base of [...bases.small, ...bases.blocks]) yield* wholeFiles(base);
+  for (const base of bases.nested) yield* nestedHeaders(base);
+  for (const base of bases.small) yield* extremes(base);
+  yield* samples(bases.large, places, 1);
+  for (const base of bases.blocks) yield* blocks(base, blockStep);
+  for (const base of bases.small) yield* cuts(base, extent);
+  for (const base of bases.small) yield* flips(base, extent);
+  for (const seed of seeds) yield mixed([...bases.small, ...bases.blocks], seed);
+}
+
+/** Whole numbers, `length` of them from `first` on: seeds, for one. */
+export function* count(first: number, length: number): Generator<number> {
+  for (let i = 0; i < length; i++) yield first + i;
 }

@@ -12,40 +12,13 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
-import {
-  type Bases,
-  blocks,
-  type Case,
-  cuts,
-  extremes,
-  flips,
-  makeBases,
-  mixed,
-  nestedHeaders,
-  samples,
-  wholeFiles,
-} from "./cases.ts";
+import { allCases, count, makeBases } from "./cases.ts";
 import { checkAll, Tally } from "./check.ts";
 
 /** After so many violations the rest is likely to be the same. */
 const MAX_VIOLATIONS = 20;
 /** How often it says how far it is. */
 const CASES_A_LINE = 10_000;
-
-function* allCases({ small, blocks: inBlocks, large, nested }: Bases, seeds: Iterable<number>): Generator<Case> {
-  for (const base of [...small, ...inBlocks]) yield* wholeFiles(base);
-  for (const base of nested) yield* nestedHeaders(base);
-  for (const base of small) yield* extremes(base);
-  yield* samples(large, 100, 1);
-  for (const base of inBlocks) yield* blocks(base, 1);
-  for (const base of small) yield* cuts(base);
-  for (const base of small) yield* flips(base);
-  for (const seed of seeds) yield mixed([...small, ...inBlocks], seed);
-}
-
-function* count(first: number, length: number): Generator<number> {
-  for (let i = 0; i < length; i++) yield first + i;
-}
 
 const { values } = parseArgs({
   options: {
@@ -68,7 +41,8 @@ const endsAt = performance.now() + numberOf("minutes") * 60_000;
 const tally = new Tally();
 let tried = 0;
 let violations = 0;
-for (const one of allCases(await makeBases(), count(numberOf("seed"), numberOf("seeds")))) {
+const seeds = count(numberOf("seed"), numberOf("seeds"));
+for (const one of allCases(await makeBases(), { blockStep: 1, samples: 100, seeds })) {
   if (performance.now() > endsAt || violations === MAX_VIOLATIONS) break;
   if (!one.kind.includes(values.kind)) continue;
   try {

@@ -8,8 +8,8 @@
 
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
-import { currentRuntime } from "../../support/children.ts";
-import { flipBit } from "../../support/log_tools.ts";
+import { sampled, sampleOf } from "../../support/extent.ts";
+import { flipBit } from "../../support/bytes.ts";
 import {
   blocks,
   type Case,
@@ -27,9 +27,9 @@ import { check, checkAll, Tally } from "./check.ts";
 
 /**
  * The code that is tried is the same on all runtimes, and so is the file system, which is in memory: on one of them all
- * cases are tried, on the others about every seventh, which is one bit in each byte at least.
+ * cases are tried, on the others every thirteenth, each its own: a bit of nearly every byte, and all eight in turn.
  */
-const STEP = currentRuntime().name === "deno" ? 1 : 7;
+const SAMPLE = sampleOf({ elsewhere: 13, quick: 41 });
 /** Where there are so many cases, each gets fewer lives. */
 const MANY = { alternates: true };
 /** Thousands of cases take some seconds, and Bun gives a test five. */
@@ -39,10 +39,7 @@ const tally = new Tally();
 const bases = await makeBases();
 const [closed, killed] = bases.small;
 
-function* some(cases: Iterable<Case>): Generator<Case> {
-  let i = 0;
-  for (const one of cases) if (i++ % STEP === 0) yield one;
-}
+const some = (cases: Iterable<Case>): Iterable<Case> => sampled(cases, SAMPLE);
 
 test("FileBuffer survives any flipped bit of a small log", SLOW, async () => {
   await checkAll(some(flips(closed, { spareStep: 16 })), tally, MANY);
@@ -73,7 +70,7 @@ test(
   "FileBuffer survives segments that are empty, half there, gone, renamed, stale or another buffer's",
   SLOW,
   async () => {
-    const all = STEP === 1 ? [...bases.small, ...bases.blocks] : [closed, bases.blocks[1]];
+    const all = SAMPLE.step === 1 ? [...bases.small, ...bases.blocks] : [closed, bases.blocks[1]];
     for (const base of all) await checkAll(wholeFiles(base), tally);
   },
 );
@@ -142,10 +139,10 @@ test("FileBuffer had damaged logs of all kinds, with all outcomes", () => {
     ["refused by open()", 1_400],
     ["refused by emit()", 2_700],
   ] as const;
-  const leastOf = (least: number) => STEP === 1 ? least : 1;
+  const leastOf = (least: number) => SAMPLE.step === 1 ? least : 1;
   for (const [kind, least] of kinds) assertGreaterOrEqual(tally.count(kind), leastOf(least), kind);
   for (const [outcome, least] of outcomes) {
     assertGreaterOrEqual(tally.count(undefined, outcome), leastOf(least), outcome);
   }
-  assertGreaterOrEqual(tally.count(), 20_000 / STEP);
+  assertGreaterOrEqual(tally.count(), 20_000 / SAMPLE.step);
 });

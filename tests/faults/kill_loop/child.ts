@@ -12,8 +12,9 @@
 import process from "node:process";
 import { FileBuffer, type FileSystem, type Fsync, SluiceError, textCodec } from "../../../mod.ts";
 import { detectFileSystem } from "../../../src/fs/detect.ts";
-import { seededRandom } from "../../support/log_tools.ts";
-import { say, turn } from "../../support/say.ts";
+import { say } from "../../support/children.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { seededRandom } from "../../support/random.ts";
 import { valueOf } from "./ledger.ts";
 
 /** A file system that kills its process at the `at`-th operation that changes something. */
@@ -74,7 +75,7 @@ async function openWhenFree(path: string, fileSystem: FileSystem, fsync: Fsync):
     } catch (error) {
       if (!(error instanceof SluiceError) || error.code !== "BUFFER_LOCKED") throw error;
       if (!isTold) say("locked");
-      await turn();
+      await yieldToEventLoop();
     }
   }
 }
@@ -113,7 +114,7 @@ async function live(path: string, [round, seed, dies]: readonly number[]): Promi
     } else {
       await Promise.all(Array.from({ length: 1 + random(4) }, () => random(3) > 0 ? put() : putMany()));
     }
-    await turn();
+    await yieldToEventLoop();
   }
 }
 
@@ -131,7 +132,7 @@ async function puts(path: string, [count, bytes, options]: readonly string[]): P
     } catch (error) {
       say(`err ${n} ${describe(error)}`);
     }
-    await turn();
+    await yieldToEventLoop();
   }
   try {
     await buffer.close();

@@ -21,7 +21,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, textCodec } from "../../../mod.ts";
 import { availableRuntimes, currentRuntime, type Runtime, startChild } from "../../support/children.ts";
-import { garbage, seededRandom } from "../../support/log_tools.ts";
+import { garbage } from "../../support/bytes.ts";
+import { seededRandom } from "../../support/random.ts";
 import { Ledger } from "./ledger.ts";
 
 const PROGRAM = "tests/faults/kill_loop/child.ts";

@@ -8,7 +8,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { BufferStats } from "../../../mod.ts";
-import { viewOf } from "../../support/log_tools.ts";
+import { viewOf } from "../../support/bytes.ts";
 import type { Wait } from "./consumer.ts";
 import { assertNoneNegative } from "./damaged_lives.ts";
 import { PATH, segmentsIn } from "./disk.ts";

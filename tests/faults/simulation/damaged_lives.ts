@@ -11,14 +11,15 @@
  *   in `quarantine/losses.json`. Else `restore` would put records back that somebody has.
  */
 
-import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import type { Batch, BufferStats, SequenceRange } from "../../../mod.ts";
 import { BufferEmptyError, NoBatchBehindError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
 import { parseSegmentName } from "../../../src/wal/names.ts";
 import { KnownLosses } from "../../../src/wal/recovery/known_losses.ts";
-import { copyOf, DIRECTORY, type OpenLog, openLog, seededRandom, segmentsOf } from "../../support/log_tools.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { copyOf, DIRECTORY, type OpenLog, openLog, segmentsOf } from "../../support/logs.ts";
+import { seededRandom } from "../../support/random.ts";
 import type { Case } from "../corruption/cases.ts";
 
 const LIVES = 4;
@@ -134,7 +135,7 @@ class DamagedLives {
     assertEquals([pendingRecords, pendingBytes, backlogBytes, inFlightRecords, oldestAgeMs], [0, 0, 0, 0, 0], "left");
     // Into a segment of its own, so that all others can go; that takes no more than microtasks.
     await buffer.put("last");
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await yieldToEventLoop();
     const names = segmentsOf(this.#files).filter((name) => parseSegmentName(name) !== undefined);
     const bytes = names.reduce((sum, name) => sum + this.#files.readFile(`${DIRECTORY}/${name}`).length, 0);
     const { segments, diskBytes } = buffer.stats();

@@ -9,7 +9,6 @@
  * Guarantees: the same plans and calls give the same operations; nothing here depends on time or chance.
  */
 
-import { setImmediate } from "node:timers";
 import {
   type Fault,
   type FileHandle,
@@ -22,7 +21,8 @@ import {
 import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
 import { parseSegmentName, reserveName } from "../../../src/wal/names.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
-import { filledBytes } from "../../support/log_tools.ts";
+import { filledBytes } from "../../support/bytes.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
 
 /** The directory of the buffer. */
 export const PATH = "/data/buffer";
@@ -179,7 +179,7 @@ export class SimulationDisk {
     this.#watchReserve();
     const fileSystem = this.#fileSystem = this.#fileSystem.kill({
       onOperation: (operation) => this.#onOperation(plan, operation),
-      whileSyncing: () => waitTurns(plan.syncTurns?.() ?? 0),
+      whileSyncing: () => yieldToEventLoop(plan.syncTurns?.() ?? 0),
     });
     return this.#processFiles = this.#watched(fileSystem);
   }
@@ -295,11 +295,6 @@ export class SimulationDisk {
       syncs.open--;
     }
   }
-}
-
-/** Resolves when the event loop has had so many turns. */
-export async function waitTurns(turns: number): Promise<void> {
-  for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 /** The same files on a disk of their own, everything synced. */

@@ -8,9 +8,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type BufferEvent, FileBuffer, SluiceError } from "../../../mod.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
 import { checkAtRest, type Counts } from "./checks.ts";
 import { SimulatedConsumer } from "./consumer.ts";
-import { needsNoSpace, PATH, type Plan, waitTurns } from "./disk.ts";
+import { needsNoSpace, PATH, type Plan } from "./disk.ts";
 import type { Entry } from "./records.ts";
 import { describeError, type LifeOptions, versionedCodec, type World } from "./world.ts";
 
@@ -234,9 +235,9 @@ export class Life {
     for (let turns = 0; this.#puts.size + this.#others + consumer.waits.length > 0; turns++) {
       const others = this.#others + consumer.waits.length;
       assert(turns < MAX_TURNS, `${this.#puts.size} puts and ${others} other calls are never answered`);
-      await waitTurns(1);
+      await yieldToEventLoop(1);
     }
-    await waitTurns(1);
+    await yieldToEventLoop(1);
     this.#world.earlier.splice(0, Infinity, ...this.consumer.handed);
     this.check();
   }
@@ -260,7 +261,7 @@ export class Life {
     const isIdle = () => disk.openSyncs === 0 && (mayWait || this.#puts.size === 0) && isDone();
     for (let turns = 0, idle = 0; idle < 2; turns++) {
       assert(turns < MAX_TURNS, `${this.#puts.size} puts and ${this.#others} other calls never end`);
-      await waitTurns(1);
+      await yieldToEventLoop(1);
       idle = disk.isDead || isIdle() ? idle + 1 : 0;
     }
   }

@@ -26,9 +26,9 @@ import {
   SluiceError,
   textCodec,
 } from "../../../mod.ts";
-import { mulberry32 } from "../../../src/testing/memory_disk.ts";
 import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
-import { waitTurns } from "./disk.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { mulberry32 } from "../../support/random.ts";
 
 const PATH = "/data/buffer";
 /** Nothing takes more turns of the event loop than this. */
@@ -123,7 +123,7 @@ class OwnersRun {
     this.#trace = (line) => trace?.(line);
     const syncTurns = this.#draw(4);
     this.#memory = new MemoryFileSystem({
-      whileSyncing: () => waitTurns(syncTurns === 0 ? 0 : 1 + this.#draw(syncTurns)),
+      whileSyncing: () => yieldToEventLoop(syncTurns === 0 ? 0 : 1 + this.#draw(syncTurns)),
     });
     this.#fileSystem = new Proxy<FileSystem>(this.#memory, {
       get: (target, name) => {
@@ -152,7 +152,7 @@ class OwnersRun {
     else if (draw < 60) this.#consume(owner, () => this.#emit(owner));
     else if (draw < 72) this.#consume(owner, () => this.#commit(owner));
     else if (draw < 76) this.#consume(owner, () => this.#flush(owner));
-    else if (draw < 84) await waitTurns(1 + this.#draw(3));
+    else if (draw < 84) await yieldToEventLoop(1 + this.#draw(3));
     else if (draw < 90) this.#clock.advance(this.#draw(400));
     else if (draw < 94) await this.#settle();
     else if (draw < 97 && this.#owners.length < 6) await this.#takeOver();
@@ -212,7 +212,7 @@ class OwnersRun {
       if (owner !== undefined) {
         owner.isContested = true;
         // Of many writes of the cursor within one turn not all are preceded by a look.
-        await waitTurns(1);
+        await yieldToEventLoop(1);
         owner.replacedAt = Math.min(owner.replacedAt, this.#clock.monotonic());
       }
       here.owner = undefined;
@@ -319,7 +319,7 @@ class OwnersRun {
   async #settle(): Promise<void> {
     for (let turns = 0; this.#owners.some(({ open }) => open > 0); turns++) {
       assert(turns < MAX_TURNS, "a call is never answered");
-      await waitTurns(1);
+      await yieldToEventLoop(1);
     }
     if (this.#violations.length > 0) throw this.#violations[0];
   }

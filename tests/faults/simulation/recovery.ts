@@ -27,7 +27,8 @@ import type { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts"
 import { Cursor } from "../../../src/wal/cursor.ts";
 import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
-import { copyOf, needsNoSpace, PATH, segmentsIn, waitTurns } from "./disk.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { copyOf, needsNoSpace, PATH, segmentsIn } from "./disk.ts";
 import type { SeenBatch } from "./records.ts";
 import { see, short, versionedCodec } from "./world.ts";
 
@@ -121,7 +122,7 @@ async function assertRecoveryIsFinal(files: MemoryFileSystem, clock: ManualClock
   const states: unknown[] = [];
   for (let i = 0; i < 2; i++) {
     const { buffer } = await openCopy(files, clock);
-    await waitTurns(1);
+    await yieldToEventLoop(1);
     await buffer.close();
     const { generation: _, ...cursor } = Cursor.read(files, PATH)!;
     const segments = segmentsIn(files).map(({ name }) => [name, crc32(files.readFile(`${PATH}/${name}`))]);
@@ -180,7 +181,7 @@ async function takeAll(
   files.capacityBytes = Infinity;
   // It goes into a segment of its own; with that, all others can go.
   const next = await buffer.put("next#0");
-  await waitTurns(1);
+  await yieldToEventLoop(1);
   assertEquals(segmentsIn(files).map(({ firstSequence }) => firstSequence), [next], "segments after a drain");
   await buffer.close();
   checkFiles(files);

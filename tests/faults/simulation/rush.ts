@@ -14,9 +14,9 @@
 
 import { assert } from "@std/assert";
 import { FileBuffer, type Fsync, textCodec } from "../../../mod.ts";
-import { mulberry32 } from "../../../src/testing/memory_disk.ts";
 import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
-import { waitTurns } from "./disk.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { mulberry32 } from "../../support/random.ts";
 
 const PATH = "/data/buffer";
 /** The most files that one run syncs here: segments are so large that few are dirty at a time. */
@@ -71,7 +71,7 @@ class Rush {
     this.#draw = (below) => Math.floor(random() * below);
     this.#fsync = INTERVALS[this.#draw(INTERVALS.length)]!;
     const syncMs = this.#syncMs = 1 + this.#draw(12);
-    this.#fileSystem = new MemoryFileSystem({ whileSyncing: () => waitTurns(syncMs) });
+    this.#fileSystem = new MemoryFileSystem({ whileSyncing: () => yieldToEventLoop(syncMs) });
   }
 
   /** How long a run takes at most. */
@@ -100,7 +100,7 @@ class Rush {
     for (let at = 0; at < ms; at++) {
       for (let i = 0; i < puts; i++) void this.#put(buffer);
       if (this.#draw(60) === 0) void this.#flush(buffer);
-      await waitTurns(1);
+      await yieldToEventLoop(1);
       this.#clock.advance(1);
       this.#checkBounds();
       if (cuts.has(at)) await this.#cutPower();
@@ -109,7 +109,7 @@ class Rush {
     await this.#inTurns(buffer.flush(), 2 * this.#runMs + 10, "flush() at the end");
     await consuming;
     await this.#inTurns(buffer.flush(), 2 * this.#runMs + 10, "flush() at rest");
-    await waitTurns(4 * this.#syncMs + 20);
+    await yieldToEventLoop(4 * this.#syncMs + 20);
     const { segments, pendingRecords, maxBacklogBytes, diskBytes } = buffer.stats();
     assert(pendingRecords > 0 || segments <= 2, `${segments} segments are left`);
     assert(diskBytes <= maxBacklogBytes + 2 * 8192);
@@ -128,7 +128,7 @@ class Rush {
     const pause = this.#draw(4);
     while (!this.#isOver) {
       if (buffer.stats().pendingRecords < 8) {
-        await waitTurns(1);
+        await yieldToEventLoop(1);
         continue;
       }
       const batch = await buffer.emit();
@@ -138,7 +138,7 @@ class Rush {
       this.#totals.commits++;
       for (let n = batch.firstSequence; n <= batch.lastSequence; n++) this.#committed.set(n, this.#clock.monotonic());
       this.#committedUpTo = batch.lastSequence;
-      await waitTurns(this.#draw(1 + pause));
+      await yieldToEventLoop(this.#draw(1 + pause));
     }
   }
 
@@ -219,7 +219,7 @@ class Rush {
     const done = call.then(() => isDone = true);
     for (let turns = 0; !isDone; turns++) {
       assert(turns <= most, `${what} has not ended after ${turns} turns, syncs take ${this.#syncMs}`);
-      await waitTurns(1);
+      await yieldToEventLoop(1);
       this.#clock.advance(1);
     }
     await done;

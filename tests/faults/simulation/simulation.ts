@@ -35,8 +35,8 @@
 
 import process from "node:process";
 import { assertEquals } from "@std/assert";
-import { mulberry32 } from "../../../src/testing/memory_disk.ts";
 import { ManualClock } from "../../../src/testing/mod.ts";
+import { mulberry32 } from "../../support/random.ts";
 import { segmentsIn, SimulationDisk } from "./disk.ts";
 import { judge } from "./judge.ts";
 import { Life } from "./life.ts";

@@ -1,247 +1,26 @@
 /**
- * What the tests of the log have in common: a vocabulary of damage to bytes, segments and logs to be damaged, a way to
- * drain a log, and the crash invariants: acknowledged is present, order is kept, no gap unless it is reported, nothing
- * is invented, nothing comes twice.
- *
- * Offsets are taken from the head comment of `format.ts`, not from its code: so the tests hold one against the other.
+ * Whole logs: made to be damaged, drained, and held against the crash invariants: acknowledged is present, order is kept,
+ * no gap unless it is reported, nothing is invented, nothing comes twice.
  */
 
-import { crc32 } from "node:zlib";
-import { assert, assertEquals, fail } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { textCodec } from "../../src/base/codec.ts";
 import type { SequenceRange } from "../../src/base/sequences.ts";
 import type { BufferEvent, RecoveryReport } from "../../src/buffer/events.ts";
 import { FileBuffer, type FileBufferOptions } from "../../src/buffer/file_buffer.ts";
+import type { RecordBuffer } from "../../src/buffer/record_buffer.ts";
 import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { encodeSegmentHeader, type SegmentHeader } from "../../src/wal/format.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import type { DamagedRegion } from "../../src/wal/recovery/damage.ts";
+import { assertSameBytes } from "./bytes.ts";
 
-/** Bytes of both copies of a segment's header. */
-export const HEADER_BYTES = 160;
-/** Bytes of a frame before its records. */
-export const FRAME_BYTES = 28;
-/** Flags of a frame. */
-export const CONTINUES = 1;
-export const CONTINUED = 2;
 /** The directory that all logs of the tests are in. */
 export const DIRECTORY = "/buffer";
 export const CURSOR_PATH: string = `${DIRECTORY}/cursor`;
 /** Where the slots of a cursor begin. */
 export const CURSOR_SLOTS = [0, 4096, 8192, 12288] as const;
-export const UUID_A = "00112233-4455-6677-8899-aabbccddeeff";
-export const UUID_B = "f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff";
-
-// ---------------------------------------------------------------------------------------------------- damage to bytes
-
-/** Turns one bit over. */
-export function flipBit(bytes: Uint8Array, offset: number, bit = 0): Uint8Array {
-  const changed = bytes.slice();
-  changed[offset] = changed[offset]! ^ (1 << bit);
-  return changed;
-}
-
-/** Puts `patch` over what is at `offset`. */
-export function overwrite(bytes: Uint8Array, offset: number, patch: Uint8Array): Uint8Array {
-  const changed = new Uint8Array(Math.max(bytes.length, offset + patch.length));
-  changed.set(bytes);
-  changed.set(patch, offset);
-  return changed;
-}
-
-/** Makes `[from, to)` zero. */
-export function zeroRange(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  return bytes.slice().fill(0, from, to);
-}
-
-/** Keeps the first `length` bytes. */
-export function cut(bytes: Uint8Array, length: number): Uint8Array {
-  return bytes.slice(0, length);
-}
-
-/** Takes `[from, to)` out; what follows moves up. */
-export function removeRange(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  return concat(bytes.subarray(0, from), bytes.subarray(to));
-}
-
-/** Puts `inserted` in at `offset`; what follows moves down. */
-export function insertAt(bytes: Uint8Array, offset: number, inserted: Uint8Array): Uint8Array {
-  return concat(bytes.subarray(0, offset), inserted, bytes.subarray(offset));
-}
-
-/** Puts a second copy of `[from, to)` behind the first. */
-export function duplicateBlock(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  return insertAt(bytes, to, bytes.subarray(from, to));
-}
-
-/** Lets two neighbours, `[from, middle)` and `[middle, to)`, change places. */
-export function swapBlocks(bytes: Uint8Array, from: number, middle: number, to: number): Uint8Array {
-  const { length } = bytes;
-  return concat(
-    bytes.subarray(0, from),
-    bytes.subarray(middle, to),
-    bytes.subarray(from, middle),
-    bytes.subarray(to, length),
-  );
-}
-
-export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
-export function bytesOf(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
-}
-
-/** Whole numbers from 0 up to `below`, chosen by a seed (mulberry32 by Tommy Ettinger, public domain). */
-export function seededRandom(seed: number): (below: number) => number {
-  let state = seed | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 * below);
-  };
-}
-
-/** Bytes chosen by a seed. */
-export function garbage(length: number, seed: number): Uint8Array {
-  const random = seededRandom(seed);
-  const bytes = new Uint8Array(length);
-  const some = Math.min(length, 1024);
-  for (let i = 0; i < some; i++) bytes[i] = random(256);
-  for (let filled = some; filled < length; filled *= 2) bytes.copyWithin(filled, 0, filled);
-  return bytes;
-}
-
-/** As `assertEquals`, fast, and it says where the bytes begin to differ. */
-export function assertSameBytes(actual: Uint8Array, expected: Uint8Array, note = ""): void {
-  const length = Math.max(actual.length, expected.length);
-  for (let i = 0; i < length; i++) {
-    if (actual[i] === expected[i]) continue;
-    const [a, b] = [actual, expected].map((bytes) =>
-      `...${[...bytes.subarray(i, i + 16)].join(" ")} (${bytes.length})`
-    );
-    fail(`${note}: bytes differ from ${i} on: ${a}, expected ${b}`);
-  }
-}
-
-// ------------------------------------------------------------------------------------------------- frames and segments
-
-/** A frame as the format's page describes it. */
-export interface FrameParts {
-  readonly sequence: number;
-  readonly payloads: readonly (string | Uint8Array)[];
-  readonly salt: number;
-  readonly flags?: number;
-  readonly putTime?: number;
-  /** Records right before it that were not acknowledged. */
-  readonly unacknowledged?: number;
-}
-
-/** The bytes of a frame, made without the code under test. */
-export function frameOf(parts: FrameParts): Uint8Array {
-  const { sequence, payloads, salt, flags = 0, putTime = 1_700_000_000_000, unacknowledged = 0 } = parts;
-  const records = payloads.map((payload) => {
-    const bytes = typeof payload === "string" ? bytesOf(payload) : payload;
-    return concat(uint32(bytes.length), bytes);
-  });
-  const frame = concat(new Uint8Array(FRAME_BYTES), ...records);
-  const view = viewOf(frame);
-  view.setUint32(0, frame.length, true);
-  view.setBigUint64(8, BigInt(sequence), true);
-  view.setUint32(16, putTime % 2 ** 32, true);
-  view.setUint16(20, Math.floor(putTime / 2 ** 32), true);
-  frame[22] = 1;
-  frame[23] = flags;
-  view.setUint16(24, payloads.length, true);
-  view.setUint16(26, unacknowledged, true);
-  return sealFrame(frame, salt);
-}
-
-/** The same frame with the checksum that its content needs: for frames that are wrong in every other way. */
-export function sealFrame(frame: Uint8Array, salt: number): Uint8Array {
-  const sealed = frame.slice();
-  const crc = crc32(sealed.subarray(8), crc32(sealed.subarray(0, 4), salt));
-  viewOf(sealed).setUint32(4, crc, true);
-  return sealed;
-}
-
-/** What a frame's header says, and where it begins. */
-export interface FrameFound {
-  readonly offset: number;
-  readonly length: number;
-  readonly sequence: number;
-  readonly count: number;
-  readonly flags: number;
-  readonly unacknowledged: number;
-}
-
-/** The frames of an undamaged segment. */
-export function framesOf(segment: Uint8Array): FrameFound[] {
-  const view = viewOf(segment);
-  const frames: FrameFound[] = [];
-  for (let offset = HEADER_BYTES; offset < filledBytes(segment); offset += frames.at(-1)!.length) {
-    frames.push({
-      offset,
-      length: view.getUint32(offset, true),
-      sequence: Number(view.getBigUint64(offset + 8, true)),
-      flags: segment[offset + 23]!,
-      count: view.getUint16(offset + 24, true),
-      unacknowledged: view.getUint16(offset + 26, true),
-    });
-  }
-  return frames;
-}
-
-/** The length of a file without the zeros at its end, which may be space that is set aside. */
-export function filledBytes(file: Uint8Array): number {
-  let length = file.length;
-  while (length > 0 && file[length - 1] === 0) length--;
-  return length;
-}
-
-/** A segment's header, complete; `parts` say what is not as usual. */
-export function headerOf(parts: Partial<SegmentHeader> = {}): SegmentHeader {
-  return {
-    codecVersion: 0,
-    uuid: UUID_A,
-    firstSequence: 1,
-    payloadBytesBefore: 0,
-    logBytesBefore: 0,
-    createdAt: 1_700_000_000_000,
-    unacknowledged: 0,
-    salt: 0x5a17ab1e,
-    recordLimit: 1024,
-    isJson: false,
-    ...parts,
-  };
-}
-
-/** The bytes of a segment. */
-export function segmentOf(header: SegmentHeader, ...frames: readonly Uint8Array[]): Uint8Array {
-  return concat(encodeSegmentHeader(header), ...frames);
-}
-
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-export function uint32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  viewOf(bytes).setUint32(0, value, true);
-  return bytes;
-}
-
-// ---------------------------------------------------------------------------------------------------------- whole logs
 
 /** A record with its number. */
 export interface LogRecord {
@@ -347,6 +126,16 @@ export function snapshot(fileSystem: MemoryFileSystem): Record<string, Uint8Arra
   return Object.fromEntries(paths.map((path) => [path, fileSystem.readFile(path)]));
 }
 
+/** Takes everything out of a buffer, and commits each batch; the records in order. */
+export async function drain<T>(buffer: Pick<RecordBuffer<T>, "batches" | "commit">): Promise<T[]> {
+  const records: T[] = [];
+  for await (const batch of buffer.batches({ flush: true })) {
+    records.push(...batch);
+    await buffer.commit(batch);
+  }
+  return records;
+}
+
 /** What came out of a log. */
 export interface Drained {
   readonly records: readonly LogRecord[];
@@ -361,11 +150,11 @@ export interface Drained {
 
 /** Opens a copy of the log, takes everything out of it, puts one record and closes it; the log itself stays as it is. */
 export async function drainCopy(fileSystem: MemoryFileSystem, options: TextBufferOptions = {}): Promise<Drained> {
-  return await drain(copyOf(fileSystem), options);
+  return await drainLog(copyOf(fileSystem), options);
 }
 
 /** The same with the log itself. */
-export async function drain(fileSystem: MemoryFileSystem, options: TextBufferOptions = {}): Promise<Drained> {
+export async function drainLog(fileSystem: MemoryFileSystem, options: TextBufferOptions = {}): Promise<Drained> {
   const { buffer, events } = await openLog(fileSystem, options);
   const records: LogRecord[] = [];
   const batches: string[] = [];
@@ -451,7 +240,7 @@ export async function assertRecovers(
   }
   assertEquals(Object.keys(states[1]!), Object.keys(states[0]!), `${note}: a second recovery changes something`);
   for (const [path, bytes] of Object.entries(states[1]!)) assertSameBytes(bytes, states[0]![path]!, `${note}: ${path}`);
-  const again = await drain(copy, options);
+  const again = await drainLog(copy, options);
   assertEquals(again.records, [...drained.records, { sequence, value: "appended" }], `${note}: after an append`);
   if (drained.regions.length === 0) assertEquals(again.regions, [], `${note}: reported after an append`);
   return drained;

@@ -3,11 +3,11 @@
  * end when the test says so. And a buffer on it.
  */
 
-import { setImmediate } from "node:timers";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
-import { drain, drainCopy, type OpenLog, openLog, type TextBufferOptions } from "./log_tools.ts";
+import { settle } from "./event_loop.ts";
+import { drainCopy, drainLog, type OpenLog, openLog, type TextBufferOptions } from "./logs.ts";
 
 /** Which operations are meant: all that agree in what is stated; `path` is the end of it. */
 export type Match = Partial<Pick<MemoryOperation, "operation" | "path" | "mode" | "index">>;
@@ -73,7 +73,7 @@ export class InstrumentedDisk {
   /** Lets the oldest `count` syncs end that wait, then everything that follows from it happen. */
   async release(count: number = this.held.length): Promise<void> {
     for (const { release } of this.held.splice(0, count)) release();
-    await turn();
+    await settle();
   }
 
   /** Lets all syncs end, also those to come. */
@@ -156,11 +156,6 @@ export function trackHandles(fileSystem: FileSystem): { fileSystem: FileSystem; 
   return { fileSystem: tracking, openPaths: () => [...open.values()] };
 }
 
-/** Lets everything happen that needs no more than a turn of the event loop. */
-export async function turn(): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise<void>((resolve) => setImmediate(resolve));
-}
-
 /** What became of a promise, to look at without waiting for it. */
 export interface Watched {
   /** `"pending"`, `"resolved"` or `"rejected"`. */
@@ -198,7 +193,7 @@ export async function openOn(options: TextBufferOptions = {}, base?: MemoryFileS
 export async function valuesAfterPowerCuts(fileSystem: MemoryFileSystem, seeds = 12): Promise<string[][]> {
   const outcomes: string[][] = [];
   for (let seed = 0; seed < seeds; seed++) {
-    const { records } = await drain(fileSystem.crash({ seed }));
+    const { records } = await drainLog(fileSystem.crash({ seed }));
     outcomes.push(records.map(({ value }) => value));
   }
   return outcomes;

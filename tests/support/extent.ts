@@ -1,0 +1,37 @@
+/**
+ * How much of an exhaustive test is tried in a run: on Deno all its cases, on the other runtimes a part, each its own,
+ * because the code and the file system in memory are the same there. `deno task test` tries less of it still.
+ */
+
+import process from "node:process";
+import { currentRuntime } from "./children.ts";
+
+/** Whether this is the quick run, see `tests/run/files.ts`. A file that is run by itself runs in full. */
+export const isQuick: boolean = process.env["SLUICE_EXTENT"] === "quick";
+
+/** A part of the cases of a test, which are counted from 0. */
+export interface Sample {
+  /** Every how-many-th case belongs to it: 1 for all of them. */
+  readonly step: number;
+  has(index: number): boolean;
+}
+
+/** The part of this run: all cases on Deno, every `elsewhere`-th on the others, every `quick`-th in the quick run. */
+export function sampleOf({ elsewhere, quick = elsewhere }: { elsewhere: number; quick?: number }): Sample {
+  const phase = runtimePhase();
+  const step = isQuick ? quick : phase === 0 ? 1 : elsewhere;
+  return { step, has: (index) => index % step === phase % step };
+}
+
+/** The cases of this run. */
+export function* sampled<T>(cases: Iterable<T>, sample: Sample): Generator<T> {
+  let index = 0;
+  for (const one of cases) if (sample.has(index++)) yield one;
+}
+
+/** A number for each runtime that the tests are run on, so that each has other cases and seeds: 0 for Deno. */
+export function runtimePhase(): number {
+  const { name } = currentRuntime();
+  if (name !== "node") return name === "deno" ? 0 : 1;
+  return Number.parseInt(process.versions.node) >= 24 ? 2 : 3;
+}
