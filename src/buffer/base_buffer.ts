@@ -4,14 +4,13 @@
  *
  * Guarantees, and how:
  * - emit, commit, clear and drops take turns, so that each sees the state that the one before has left.
- * - Whoever waits is woken by what it waits for (records, age, space, close, failure), never by polling.
+ * - Event-driven: a waiter is woken by what it waits for (records, age, space, close, failure). Nothing polls.
  * - No timer keeps the process alive, except while somebody waits for records to grow old: they are to be sent.
  *
  * @module
  */
 
 import { checkListener } from "../base/listeners.ts";
-import { andThen } from "../base/maybe_promise.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
@@ -131,7 +130,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#turns.run(() => andThen(this.#queue.commit(batch), () => this.#onRoom()));
+    return this.#turns.run(() => this.#queue.commit(batch));
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */
@@ -314,7 +313,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #onRejected(puts: number): void {
     this.#countRejected(puts);
-    // The backlog is smaller again, so whoever waits may fit; not from within the write that has just failed.
+    // The backlog is smaller again, so a put that waits may fit; not from within the write that has just failed.
     queueMicrotask(() => {
       if (this.#closing === undefined && this.#store.health.failure === undefined) this.#admission.pump();
     });
