@@ -72,7 +72,7 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * - `"always"`: on stable storage. Batch ends and commits, too. Neither a killed process nor a power cut loses
    *   anything.
-   * - a number, 1 to 2^31 - 1: in the operating system, and on stable storage at most so many milliseconds later. A
+   * - a number, 1 to 2^31 - 1: in the operating system, and on stable storage at most this many milliseconds later. A
    *   killed process loses nothing; a power cut loses at most the last interval.
    * - `"never"`: in the operating system, which writes it out when it sees fit. A killed process loses nothing.
    *
@@ -104,9 +104,8 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    */
   readonly onDamage?: OnDamage;
   /**
-   * While something changes, the file `status.json` in the directory is written anew so often, in milliseconds, for
-   * those who watch the buffer from outside: `top` of the command line, or a program of your own. 0: never; up to
-   * 2^31 - 1.
+   * While something changes, the file `status.json` in the directory is written again at this interval, in milliseconds,
+   * for programs that watch the buffer from outside: `top` of the command line, or your own. 0: never; up to 2^31 - 1.
    *
    * @default {1_000}
    */
