@@ -32,7 +32,7 @@ export interface SequenceRange {
 }
 
 /** The same sequences as few ranges, in order. */
-export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
+export function mergeRanges(ranges: readonly SequenceRange[]): SequenceRange[] {
   const united: { first: number; last: number }[] = [];
   for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
     const before = united.at(-1);
@@ -43,13 +43,13 @@ export function unite(ranges: readonly SequenceRange[]): SequenceRange[] {
 }
 
 /** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
-export function isWithin({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const range = ranges.at(findRange(first, ranges));
+export function isWithinRanges({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  const range = ranges.at(findRangeIndex(first, ranges));
   return range !== undefined && range.first <= first && last <= range.last;
 }
 
 /** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
-export function findRange(sequence: number, ranges: readonly SequenceRange[]): number {
+export function findRangeIndex(sequence: number, ranges: readonly SequenceRange[]): number {
   let [from, to] = [0, ranges.length];
   while (from < to) {
     const middle = (from + to) >>> 1;
@@ -60,17 +60,17 @@ export function findRange(sequence: number, ranges: readonly SequenceRange[]): n
 }
 
 /** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
-export function touches({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const place = findRange(first, ranges);
+export function overlapsRanges({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
+  const place = findRangeIndex(first, ranges);
   return place < ranges.length && ranges[place].first <= last;
 }
 
 /** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
-export function subtract(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
+export function subtractRanges(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
   const left: SequenceRange[] = [];
   for (const { first, last } of ranges) {
     let from = first;
-    for (let i = findRange(first, others); i < others.length && others[i].first <= last; i++) {
+    for (let i = findRangeIndex(first, others); i < others.length && others[i].first <= last; i++) {
       const other = others[i];
       if (other.first > from) left.push({ first: from, last: other.first - 1 });
       from = other.last + 1;
@@ -80,13 +80,13 @@ export function subtract(ranges: readonly SequenceRange[], others: readonly Sequ
   return left;
 }
 
-export function isRange(value: Partial<SequenceRange>): value is SequenceRange {
+export function isSequenceRange(value: Partial<SequenceRange>): value is SequenceRange {
   return Number.isSafeInteger(value.first) && Number.isSafeInteger(value.last);
 }
 
 /** The parts of ranges from `next` on. */
-export function behindAll(ranges: readonly SequenceRange[], next: number): SequenceRange[] {
-  return ranges.map((range) => behind(range, next)).filter((range) => range !== undefined);
+export function clipRanges(ranges: readonly SequenceRange[], next: number): SequenceRange[] {
+  return ranges.map((range) => clipRange(range, next)).filter((range) => range !== undefined);
 }
 
 /** How many sequences there are in ranges that don't overlap. */
@@ -95,7 +95,7 @@ export function countSequences(ranges: readonly SequenceRange[]): number {
 }
 
 /** The part of a range from `next` on. */
-export function behind(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
+export function clipRange(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
   if (range === undefined || range.last < next) return undefined;
   return { first: Math.max(range.first, next), last: range.last };
 }

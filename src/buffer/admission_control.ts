@@ -20,7 +20,7 @@ import type { RecordAppender } from "./record_store.ts";
 export interface AdmissionControlDeps {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
-  /** Drops the oldest batch that is not in flight, if that `isWanted` by then; false if there is none. */
+  /** Drops the oldest batch that is not in flight, if that `isEnabled` by then; false if there is none. */
   readonly dropOldest: (isWanted: () => boolean) => Promise<boolean>;
   /** The backlog has become full. */
   readonly onFull: () => void;

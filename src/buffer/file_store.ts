@@ -11,16 +11,16 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
-import { countSequences, subtract } from "../base/sequences.ts";
+import { countSequences, subtractRanges } from "../base/sequences.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isOfALog } from "../wal/names.ts";
+import { isLogFileName } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
 import type { CommitState } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
 import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
-import { recover, type Recovered } from "../wal/recovery/recovery.ts";
+import { recover, type RecoveredLog } from "../wal/recovery/recovery.ts";
 import { ReportedRegions } from "../wal/recovery/reported_regions.ts";
 import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
@@ -98,9 +98,9 @@ export class FileStore implements RecordStore {
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
-      ownership = await Ownership.take({ fileSystem, directory, openedAt: clock.now() });
+      ownership = await Ownership.acquire({ fileSystem, directory, openedAt: clock.now() });
       const owned = ownership;
-      const quarantine = new Quarantine(fileSystem, directory, { confirm: () => owned.confirm() });
+      const quarantine = new Quarantine(fileSystem, directory, { verifyOwnership: () => owned.verify() });
       const reserve = openReserve({ ...options, path: directory }, { names, ownership });
       const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";
@@ -136,7 +136,7 @@ export class FileStore implements RecordStore {
     { startedAt, ownership, recovered, quarantine, reserve }: {
       startedAt: number;
       ownership: Ownership;
-      recovered: Recovered;
+      recovered: RecoveredLog;
       quarantine: Quarantine;
       reserve: Reserve;
     },
@@ -146,14 +146,14 @@ export class FileStore implements RecordStore {
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
     for (const region of recovered.damaged) options.tell({ type: "damage", region });
     options.tell({ type: "recovered", report: recovery });
-    reserve.make();
+    reserve.create();
     const parts = { log, reader, quarantine, ownership, reserve };
     return new FileStore(recovered.uuid, recovery, parts, options.onChange);
   }
 
   /** Whether the directory is still this owner's, as far as can be told. */
   isOwner(): boolean {
-    return this.#parts.ownership.isConfirmed();
+    return this.#parts.ownership.isVerified();
   }
 
   get commitState(): CommitState {
@@ -209,13 +209,13 @@ function openReserve(
   const reserve = new Reserve({
     fileSystem,
     directory,
-    mayChange: () => ownership.isConfirmed(),
+    mayChange: () => ownership.isVerified(),
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
     onWarning: (error) => tell({ type: "warning", error }),
   });
-  reserve.adopt(names, { isNew: !names.some(isOfALog) });
+  reserve.adopt(names, { isNew: !names.some(isLogFileName) });
   return reserve;
 }
 
@@ -223,7 +223,7 @@ function openLog(
   options: FileStoreDeps,
   { ownership, recovered, quarantine, reserve }: {
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
     reserve: Reserve;
   },
@@ -258,7 +258,7 @@ function openReader(
   { log, ownership, recovered, quarantine }: {
     log: Log;
     ownership: Ownership;
-    recovered: Recovered;
+    recovered: RecoveredLog;
     quarantine: Quarantine;
   },
 ): LogReader {
@@ -272,11 +272,11 @@ function openReader(
   return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, ownership, lost });
 }
 
-function reportOf(recovered: Recovered, durationMs: number): RecoveryReport {
+function reportOf(recovered: RecoveredLog, durationMs: number): RecoveryReport {
   const { end, committed, resume, boundaries, lost, damaged, truncatedBytes, cursorLost, cursorProblem } = recovered;
   const inFlight = (boundaries.at(-1) ?? committed).nextSequence;
   const dropped = { first: inFlight, last: resume.nextSequence - 1 };
-  const missing = countSequences(subtract(lost, [dropped]));
+  const missing = countSequences(subtractRanges(lost, [dropped]));
   const recoveredRecords = end.nextSequence - resume.nextSequence + inFlight - committed.nextSequence - missing;
   const problem = cursorProblem === undefined ? {} : { cursorProblem };
   return { recoveredRecords, truncatedBytes, damaged, cursorLost, ...problem, durationMs };

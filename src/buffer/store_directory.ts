@@ -8,7 +8,7 @@ import { dirname } from "@std/path/dirname";
 import { FileSystemError, NotABufferError } from "../errors/mod.ts";
 import { isNotFound } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { isOfALog, isOurs } from "../wal/names.ts";
+import { isLogFileName, isReservedName } from "../wal/names.ts";
 
 /** A directory that is there; `naming` resolves when its name is durable. */
 export interface Directory {
@@ -22,9 +22,9 @@ export interface Directory {
 export async function prepareDirectory(fileSystem: FileSystem, path: string): Promise<Directory> {
   const directory = await listOrCreate(fileSystem, path);
   const { names, naming } = directory;
-  if (names.some(isOfALog)) return directory;
+  if (names.some(isLogFileName)) return directory;
   // Mount points and desktops put things of their own into directories that count as empty.
-  const foreign = names.filter((name) => !isOurs(name) && !name.startsWith(".") && name !== "lost+found");
+  const foreign = names.filter((name) => !isReservedName(name) && !name.startsWith(".") && name !== "lost+found");
   if (foreign.length === 0) return directory;
   await naming;
   throw new NotABufferError(path, foreign.sort().slice(0, 5));

@@ -8,7 +8,7 @@
  */
 
 import { countSequences, type SequenceRange } from "../base/sequences.ts";
-import { carryOutRepair, hasWork, type RepairPlan } from "../maintenance/repair.ts";
+import { applyRepair, hasWork, type RepairPlan } from "../maintenance/repair.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
 import { Ownership } from "../wal/ownership.ts";
 import { pathOf } from "./shared/arguments.ts";
@@ -71,15 +71,15 @@ async function repair(path: string, context: CommandContext): Promise<RepairPlan
   const { fileSystem, clock } = context;
   // Before a lock file is created in a directory of something else, or beside files of a newer version.
   readDirectory(fileSystem, path);
-  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
+  const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const plan = await planWithProgress(path, context, "repair");
-    await carryOutRepair(plan, { fileSystem, directory: path, ownership });
+    await applyRepair(plan, { fileSystem, directory: path, ownership });
     // What one loss has hidden of another shows when the one is dealt with: the cursor may move once more.
     for (let i = 0; i < MAX_ROUNDS && hasWork(plan); i++) {
       const next = await planWithProgress(path, context, "repair");
       if (!hasWork(next)) break;
-      await carryOutRepair(next, { fileSystem, directory: path, ownership });
+      await applyRepair(next, { fileSystem, directory: path, ownership });
     }
     return plan;
   } finally {

@@ -1,7 +1,7 @@
 /**
  * `sluice restore PATH`: puts sound records that are in the quarantine back into the log, as new records at its end.
  *
- * What goes back is decided in `restore_plan.ts`; that each record does so once, in `restore.ts`.
+ * What goes back is decided in `restore_planner.ts`; that each record does so once, in `restore.ts`.
  *
  * @module
  */
@@ -13,14 +13,14 @@ import { countSequences, type SequenceRange } from "../base/sequences.ts";
 import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
 import { hasWork, type RepairPlan } from "../maintenance/repair.ts";
 import {
+  findInterruptedRestores,
   finishRestores,
-  interruptedRestores,
-  type Restored,
+  type RestoredFile,
   restoreFile,
   type RestoreSource,
   type RestoreTarget,
 } from "../maintenance/restore.ts";
-import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_plan.ts";
+import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_planner.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
@@ -82,9 +82,9 @@ interface Request {
 
 /** What was found and done. */
 interface Outcome {
-  readonly files: readonly (FilePlan & { readonly restored: Restored | undefined })[];
+  readonly files: readonly (FilePlan & { readonly restored: RestoredFile | undefined })[];
   /** Files of which an earlier restore was decided and not done: what was done now, or just the names. */
-  readonly finished: readonly (Pick<Restored, "name"> & Partial<Restored>)[];
+  readonly finished: readonly (Pick<RestoredFile, "name"> & Partial<RestoredFile>)[];
 }
 
 async function run(args: CommandArguments, context: CommandContext): Promise<number> {
@@ -119,7 +119,7 @@ async function foresee(request: Request, context: CommandContext): Promise<Outco
   }
   return {
     files: files.map((plan) => ({ ...plan, restored: undefined })),
-    finished: interruptedRestores(place).map((name) => ({ name })),
+    finished: findInterruptedRestores(place).map((name) => ({ name })),
   };
 }
 
@@ -129,7 +129,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
   // Before a lock file is created in a directory of something else, or for a mistake.
   readDirectory(fileSystem, path);
   chosen(listQuarantined({ fileSystem, directory: path }), request);
-  const ownership = await Ownership.take({ fileSystem, directory: path, openedAt: clock.now() });
+  const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
   try {
     const log = await soundLog(path, context);
     const { uuid, scan } = log.recovery;
@@ -140,7 +140,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     for (const { plan, bytes } of plans(request, context, log)) {
       await yieldToEventLoop();
       signal.throwIfAborted();
-      let restored: Restored | undefined;
+      let restored: RestoredFile | undefined;
       if (plan.pieces.length > 0) {
         const source = sourceOf(plan, bytes, scan?.header.codecVersion ?? 0);
         restored = await restoreFile(target, plan.name, source, end);
@@ -253,7 +253,7 @@ function toJson({ files, finished }: Outcome, { path, isDryRun, isAll }: Request
   };
 }
 
-function lastOf({ firstSequence, records }: Restored): number {
+function lastOf({ firstSequence, records }: RestoredFile): number {
   return firstSequence + records - 1;
 }
 

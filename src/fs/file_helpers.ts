@@ -48,7 +48,7 @@ export function removeIfExists(fileSystem: FileSystem, path: string): void {
   try {
     fileSystem.remove(path);
   } catch (error) {
-    if (!isGone(error)) throw error;
+    if (!isNoSuchFile(error)) throw error;
   }
 }
 
@@ -58,7 +58,7 @@ export function isNotFound(error: unknown): boolean {
 }
 
 /** Whether an error says that there is no such file. */
-export function isGone(error: unknown): boolean {
+export function isNoSuchFile(error: unknown): boolean {
   return error instanceof FileSystemError && error.errno === "ENOENT";
 }
 

@@ -11,12 +11,12 @@
 
 import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone, readFile } from "../fs/file_helpers.ts";
+import { isNoSuchFile, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
-import type { SegmentPlace } from "../wal/segment_files.ts";
-import { NO_RECORD_LIMIT, solveSalt, type SoundFrame, soundFrames } from "./salvage.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
+import { findSoundFrames, NO_RECORD_LIMIT, solveSalt, type SoundFrame } from "./salvage.ts";
 
 /** A segment that is going to be put into the log. */
 export const RESTORING_SUFFIX = ".restoring";
@@ -47,7 +47,7 @@ export interface SegmentFacts {
 }
 
 /** A file, read. */
-export interface ReadFile extends QuarantinedFile {
+export interface QuarantinedContent extends QuarantinedFile {
   readonly bytes: Uint8Array;
   /** `undefined` if the salt can't be known. */
   readonly facts: SegmentFacts | undefined;
@@ -55,9 +55,9 @@ export interface ReadFile extends QuarantinedFile {
 }
 
 /** The files in the quarantine, in the order of the log. */
-export function listQuarantined({ fileSystem, directory }: SegmentPlace): QuarantinedFile[] {
+export function listQuarantined({ fileSystem, directory }: LogLocation): QuarantinedFile[] {
   const files: QuarantinedFile[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const region = REGION.exec(name);
     const whole = region === null ? SEGMENT.exec(name) : null;
     if (region !== null) {
@@ -72,30 +72,30 @@ export function listQuarantined({ fileSystem, directory }: SegmentPlace): Quaran
 }
 
 /** The names in the quarantine, which need not be there. */
-export function namesIn(fileSystem: FileSystem, path: string): string[] {
+export function listIfExists(fileSystem: FileSystem, path: string): string[] {
   try {
     return fileSystem.list(path);
   } catch (error) {
-    if (isGone(error)) return [];
+    if (isNoSuchFile(error)) return [];
     throw error;
   }
 }
 
 /** Reads a file of the quarantine; `files` are all that there are. */
 export function readQuarantined(
-  place: SegmentPlace,
+  place: LogLocation,
   file: QuarantinedFile,
   files: readonly QuarantinedFile[],
-): ReadFile {
+): QuarantinedContent {
   const bytes = readFile(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
   const from = file.offset === 0 ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
-  const facts = factsOf(place, { file, bytes, from, files });
-  const frames = facts === undefined ? [] : soundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
+  const facts = findFacts(place, { file, bytes, from, files });
+  const frames = facts === undefined ? [] : findSoundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
   return { ...file, bytes, facts, frames };
 }
 
-function factsOf(
-  place: SegmentPlace,
+function findFacts(
+  place: LogLocation,
   { file, bytes, from, files }: {
     file: QuarantinedFile;
     bytes: Uint8Array;
@@ -104,11 +104,11 @@ function factsOf(
   },
 ): SegmentFacts | undefined {
   const path = join(place.directory, QUARANTINE_NAME, file.name);
-  const own = file.offset === 0 ? headerFacts(bytes, path) : undefined;
+  const own = file.offset === 0 ? readHeaderFacts(bytes, path) : undefined;
   if (own !== undefined) return own;
-  const heads = file.offset === 0 ? [bytes] : headsOf(place, file, files);
+  const heads = file.offset === 0 ? [bytes] : readSegmentHeads(place, file, files);
   for (const head of heads) {
-    const facts = headerFacts(head, path);
+    const facts = readHeaderFacts(head, path);
     if (facts !== undefined) return facts;
   }
   // What is left of the header, if one frame proves it; else what two frames agree on.
@@ -129,7 +129,7 @@ function factsOf(
 }
 
 /** What a header says, if one of its copies can be read. */
-function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
+function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
   const result = decodeSegmentHeader(bytes);
   if (result.kind === "version") {
     throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
@@ -140,8 +140,8 @@ function headerFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined 
 }
 
 /** The beginnings of the segment that a region is from, wherever they are: in the log first. */
-function headsOf(
-  { fileSystem, directory }: SegmentPlace,
+function readSegmentHeads(
+  { fileSystem, directory }: LogLocation,
   { segment }: QuarantinedFile,
   files: readonly QuarantinedFile[],
 ): Uint8Array[] {
@@ -151,7 +151,7 @@ function headsOf(
     try {
       return [readFile(fileSystem, join(directory, path), SEGMENT_HEADER_BYTES)];
     } catch (error) {
-      if (isGone(error)) return [];
+      if (isNoSuchFile(error)) return [];
       throw error;
     }
   });

@@ -19,26 +19,26 @@
  */
 
 import { join } from "@std/path/join";
-import { type SequenceRange, subtract, unite } from "../base/sequences.ts";
+import { mergeRanges, type SequenceRange, subtractRanges } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { isGone } from "../fs/file_helpers.ts";
+import { isNoSuchFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
 import { KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
-import { examine, type Plan } from "../wal/recovery/plan.ts";
+import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
-import { carryOut } from "../wal/recovery/recovery.ts";
-import type { SegmentPlace } from "../wal/segment_files.ts";
+import { applyRecovery } from "../wal/recovery/recovery.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
 import { scanLog } from "./scan.ts";
 import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
 import { readDirectory } from "./snapshot.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MAX_LOOKS = 5;
+const MAX_PLAN_ATTEMPTS = 5;
 
 /** A segment that can't be read as a part of this log. */
 export interface UnusableFile {
@@ -56,7 +56,7 @@ export interface Tail extends Region {
 
 /** What is to be done. */
 export interface RepairPlan {
-  readonly recovery: Plan;
+  readonly recovery: RecoveryPlan;
   /** To be cut off; copied first, unless it is zeros. */
   readonly tail: Tail | undefined;
   /** To be copied to the quarantine. */
@@ -76,7 +76,7 @@ export interface RepairPlan {
 }
 
 /** A directory that is ours. */
-export interface OwnedPlace extends SegmentPlace {
+export interface OwnedLog extends LogLocation {
   readonly ownership: Ownership;
 }
 
@@ -101,20 +101,20 @@ export function hasWork({ tail, regions, moved, removed, cursor, missing }: Repa
 export async function planRepair(options: RepairOptions): Promise<RepairPlan> {
   for (let look = 1;; look++) {
     try {
-      return await planOnce(options);
+      return await tryPlanRepair(options);
     } catch (error) {
-      if (look === MAX_LOOKS || !isGone(error)) throw error;
+      if (look === MAX_PLAN_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
 
-async function planOnce(options: RepairOptions): Promise<RepairPlan> {
+async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   const { fileSystem, path } = options;
   // Says whether a buffer is here at all.
   readDirectory(fileSystem, path);
   const known = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
-  const recovery = examine({ fileSystem, directory: path });
-  const met = await walkLog(options, recovery);
+  const recovery = planRecovery({ fileSystem, directory: path });
+  const met = await scanUncommitted(options, recovery);
   const { scan, unusable, findings, empty } = recovery;
   const lost = [...unusable, ...findings].flatMap(({ missing }) => missing ?? []);
   const regions = [...met.regions, ...findings].filter((region) => region.length > 0);
@@ -127,7 +127,7 @@ async function planOnce(options: RepairOptions): Promise<RepairPlan> {
       length: scan.tailBytes,
       isZero: scan.tailIsZero,
     },
-    regions: withoutDoubles(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
+    regions: uniqueRegions(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
     moved: [
       ...met.moved,
       ...unusable.filter(({ segment }) => !metFiles.has(segment)).map(({ segment, length, missing }): UnusableFile => {
@@ -135,31 +135,31 @@ async function planOnce(options: RepairOptions): Promise<RepairPlan> {
       }),
     ],
     removed: empty.map(({ name }) => name),
-    cursor: cursorWork({ fileSystem, directory: path }, recovery),
-    missing: subtract(unite([...missingOf(recovery, met), ...lost]), known.acceptedSequences),
-    absent: unite([...absentOf(recovery, met), ...lost]),
-    present: unite(met.present),
+    cursor: planCursor({ fileSystem, directory: path }, recovery),
+    missing: subtractRanges(mergeRanges([...findMissing(recovery, met), ...lost]), known.acceptedSequences),
+    absent: mergeRanges([...findAbsent(recovery, met), ...lost]),
+    present: mergeRanges(met.present),
   };
 }
 
 /** Whether the cursor is to be rewritten: recovery does so also where that changes nothing. */
-function cursorWork({ fileSystem, directory }: SegmentPlace, plan: Plan): RepairPlan["cursor"] {
-  if (!plan.cursorChanged) return undefined;
-  if (plan.cursorLost) return "lost";
+function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan): RepairPlan["cursor"] {
+  if (!plan.isCursorChanged) return undefined;
+  if (plan.isCursorLost) return "lost";
   const now = Cursor.read(fileSystem, directory);
   // There never was one, nor a segment: a buffer that was locked, and no more.
   if (now === undefined) return undefined;
-  return JSON.stringify(inOrder(now)) === JSON.stringify(inOrder(plan.cursor)) ? undefined : "behind";
+  return JSON.stringify(flattenPositions(now)) === JSON.stringify(flattenPositions(plan.cursor)) ? undefined : "behind";
 }
 
-function inOrder({ lastSequence, committed, resume, boundaries }: Plan["cursor"]): unknown {
+function flattenPositions({ lastSequence, committed, resume, boundaries }: RecoveryPlan["cursor"]): unknown {
   return [committed, resume, ...boundaries].reduce<number[]>(
     (all, { nextSequence, payloadBytes, logBytes }) => [...all, nextSequence, payloadBytes, logBytes],
     [lastSequence],
   );
 }
 
-function withoutDoubles(regions: readonly Region[]): Region[] {
+function uniqueRegions(regions: readonly Region[]): Region[] {
   const byName = new Map(
     regions.map(({ segment, offset, length }) => [`${segment}-${offset}-${length}`, { segment, offset, length }]),
   );
@@ -167,7 +167,7 @@ function withoutDoubles(regions: readonly Region[]): Region[] {
 }
 
 /** What a reader of the log meets. */
-interface MetRecords {
+interface LogContents {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
   /** In order, as few ranges: there may be millions of frames. */
@@ -175,41 +175,47 @@ interface MetRecords {
 }
 
 /** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
-function missingOf({ cursor: { committed, resume, boundaries }, end }: Plan, met: MetRecords): SequenceRange[] {
+function findMissing(
+  { cursor: { committed, resume, boundaries }, end }: RecoveryPlan,
+  met: LogContents,
+): SequenceRange[] {
   const inFlight = boundaries.at(-1) ?? committed;
   const wanted = [
     { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
     { first: resume.nextSequence, last: end.nextSequence - 1 },
   ];
-  return subtract(wanted.filter(({ first, last }) => first <= last), unite(met.present));
+  return subtractRanges(wanted.filter(({ first, last }) => first <= last), mergeRanges(met.present));
 }
 
-function absentOf({ cursor: { committed }, end }: Plan, met: MetRecords): SequenceRange[] {
+function findAbsent({ cursor: { committed }, end }: RecoveryPlan, met: LogContents): SequenceRange[] {
   const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
-  return all.first > all.last ? [] : subtract([all], unite(met.present));
+  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(met.present));
 }
 
 /** Reads the log as its buffer would, from the first record that is not committed. */
-async function walkLog(options: RepairOptions, { cursor, segments, empty }: Plan): Promise<MetRecords> {
+async function scanUncommitted(
+  options: RepairOptions,
+  { cursor, segments, empty }: RecoveryPlan,
+): Promise<LogContents> {
   const { fileSystem, path } = options;
   const snapshot = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
-  const met: MetRecords = { regions: [], moved: [], present: [] };
-  const log: WalkedLog = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
+  const met: LogContents = { regions: [], moved: [], present: [] };
+  const log: LogEnd = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
   // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
-    if (item.kind === "damaged") note(met, item, log);
+    if (item.kind === "damaged") addItem(met, item, log);
   }
   const scan = scanLog(fileSystem, path, { snapshot, from });
   await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, (item) => {
-    note(met, item, log);
+    addItem(met, item, log);
   });
   return met;
 }
 
 /** What has to be known of a log to judge what a scan of it meets. */
-interface WalkedLog {
+interface LogEnd {
   readonly path: string;
   /** The last segment that can be read. */
   readonly last: string | undefined;
@@ -217,32 +223,32 @@ interface WalkedLog {
   readonly newest: readonly string[];
 }
 
-function note(met: MetRecords, item: ScanItem, log: WalkedLog): void {
+function addItem(met: LogContents, item: ScanItem, log: LogEnd): void {
   switch (item.kind) {
     case "frame":
-      notePresent(met, item);
+      addPresent(met, item);
       break;
     case "damaged":
       // Those of the last segment are recovery's.
       if (item.segment !== log.last && item.length > 0) met.regions.push(item);
       break;
     case "unusable":
-      noteUnusable(met, item, log);
+      addUnusable(met, item, log);
       break;
   }
 }
 
-function notePresent({ present }: MetRecords, { firstSequence, count }: ScannedFrame): void {
+function addPresent({ present }: LogContents, { firstSequence, count }: ScannedFrame): void {
   const before = present.at(-1);
   const last = firstSequence + count - 1;
   if (before?.last === firstSequence - 1) before.last = last;
   else present.push({ first: firstSequence, last });
 }
 
-function noteUnusable(
-  met: MetRecords,
+function addUnusable(
+  met: LogContents,
   { segment, bytes, why, version }: UnusableSegment,
-  { path, newest }: Pick<WalkedLog, "path" | "newest">,
+  { path, newest }: Pick<LogEnd, "path" | "newest">,
 ): void {
   // Whoever knows that version knows better what to do.
   if (why === "version") {
@@ -258,16 +264,19 @@ function noteUnusable(
  *
  * @throws {FileSystemError} if it can't be done; another run goes on where this one ended.
  */
-export async function carryOutRepair(plan: RepairPlan, place: OwnedPlace): Promise<void> {
+export async function applyRepair(plan: RepairPlan, place: OwnedLog): Promise<void> {
   const { fileSystem, directory, ownership } = place;
   const { tail, regions, missing, absent } = plan;
   // Whoever repairs means it: the limit is there for a buffer that nobody watches.
-  const quarantine = new Quarantine(fileSystem, directory, { maxBytes: Infinity, confirm: () => ownership.confirm() });
+  const quarantine = new Quarantine(fileSystem, directory, {
+    maxBytes: Infinity,
+    verifyOwnership: () => ownership.verify(),
+  });
   for (const region of tail === undefined || tail.isZero ? regions : [...regions, tail]) {
     if (!await quarantine.copy(region)) throw quarantine.failure;
   }
   if (regions.length + missing.length > 0) {
-    await quarantine.noteLosses({ lost: missing, acceptedRegions: regions, acceptedSequences: absent });
+    await quarantine.recordLosses({ lost: missing, acceptedRegions: regions, acceptedSequences: absent });
   }
   // A buffer that was locked, and no more, has no cursor and gets none.
   const hasCursor = plan.cursor !== undefined || Cursor.read(fileSystem, directory) !== undefined;
@@ -285,10 +294,10 @@ export async function carryOutRepair(plan: RepairPlan, place: OwnedPlace): Promi
  */
 async function recoverAndMove(
   { recovery, moved }: RepairPlan,
-  place: OwnedPlace & { readonly quarantine: Quarantine },
+  place: OwnedLog & { readonly quarantine: Quarantine },
 ): Promise<void> {
   const { quarantine } = place;
-  const recovered = await carryOut({ ...recovery, unusable: [] }, place);
+  const recovered = await applyRecovery({ ...recovery, unusable: [] }, place);
   recovered.cursor.close();
   const oldestFirst = moved.map(({ segment }) => segment).sort();
   for (const segment of oldestFirst) if (!await quarantine.move(segment)) throw quarantine.failure;

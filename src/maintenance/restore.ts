@@ -33,18 +33,18 @@ import {
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
-import { isOf, payloadBytesOf, type SegmentPlace } from "../wal/segment_files.ts";
-import { namesIn, RESTORING_SUFFIX } from "./quarantine_files.ts";
-import type { Piece } from "./restore_plan.ts";
-import { soundFrames } from "./salvage.ts";
+import { headerMatches, type LogLocation, payloadBytesOf } from "../wal/segment_files.ts";
+import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
+import type { Piece } from "./restore_planner.ts";
+import { findSoundFrames } from "./salvage.ts";
 
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
 /** What is written before it takes the name of a segment that was decided on. */
-const ANEW_SUFFIX = ".new";
+const UNFINISHED_SUFFIX = ".new";
 
 /** Where the records go. */
-export interface RestoreTarget extends SegmentPlace {
+export interface RestoreTarget extends LogLocation {
   readonly uuid: string;
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
@@ -60,7 +60,7 @@ export interface RestoreSource {
 }
 
 /** What was put into the log. */
-export interface Restored {
+export interface RestoredFile {
   /** The file in the quarantine that the records are from. */
   readonly name: string;
   readonly records: number;
@@ -76,9 +76,9 @@ export async function restoreFile(
   name: string,
   source: RestoreSource,
   end: LogPosition,
-): Promise<Restored> {
+): Promise<RestoredFile> {
   const { fileSystem } = target;
-  const path = pathOf(target, await ownName(target, name));
+  const path = pathOf(target, await ensureUniqueName(target, name));
   const staged = path + RESTORING_SUFFIX;
   const behind = await writeSegment(target, staged, source, end);
   fileSystem.rename(path, path + RESTORED_SUFFIX);
@@ -89,9 +89,9 @@ export async function restoreFile(
 }
 
 /** A file whose name was restored before gets another one: nothing is replaced, and the decision stays plain to see. */
-async function ownName(target: RestoreTarget, name: string): Promise<string> {
+async function ensureUniqueName(target: RestoreTarget, name: string): Promise<string> {
   const { fileSystem, directory } = target;
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   let own = name;
   for (let i = 2; names.includes(own + RESTORED_SUFFIX) || (own !== name && names.includes(own)); i++) {
     own = `${name}-${i}`;
@@ -103,8 +103,8 @@ async function ownName(target: RestoreTarget, name: string): Promise<string> {
 }
 
 /** Names of files of which a restore was interrupted after it was decided. */
-export function interruptedRestores({ fileSystem, directory }: SegmentPlace): string[] {
-  const names = namesIn(fileSystem, join(directory, QUARANTINE_NAME));
+export function findInterruptedRestores({ fileSystem, directory }: LogLocation): string[] {
+  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   return names.filter((name) => name.endsWith(RESTORING_SUFFIX))
     .map((name) => name.slice(0, -RESTORING_SUFFIX.length))
     .filter((name) => names.includes(name + RESTORED_SUFFIX))
@@ -116,28 +116,28 @@ export function interruptedRestores({ fileSystem, directory }: SegmentPlace): st
  *
  * @throws {Error} if a segment that was decided on is damaged.
  */
-export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<Restored[]> {
+export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<RestoredFile[]> {
   const { fileSystem, directory } = target;
-  const decided = interruptedRestores(target);
-  const finished: Restored[] = [];
-  for (const name of namesIn(fileSystem, join(directory, QUARANTINE_NAME))) {
+  const decided = findInterruptedRestores(target);
+  const finished: RestoredFile[] = [];
+  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + ANEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + UNFINISHED_SUFFIX)) fileSystem.remove(pathOf(target, name));
   }
   for (const name of decided) {
-    const restored = await finish(target, name, finished.at(-1)?.end ?? end);
+    const restored = await finishRestore(target, name, finished.at(-1)?.end ?? end);
     finished.push(restored);
   }
   return finished;
 }
 
-async function finish(target: RestoreTarget, name: string, end: LogPosition): Promise<Restored> {
+async function finishRestore(target: RestoreTarget, name: string, end: LogPosition): Promise<RestoredFile> {
   const { fileSystem, uuid } = target;
   const staged = pathOf(target, name + RESTORING_SUFFIX);
   const bytes = readFile(fileSystem, staged);
   const result = decodeSegmentHeader(bytes);
   const header = result.kind === "header" ? result.header : undefined;
-  const frames = header === undefined ? [] : soundFrames(bytes, header, SEGMENT_HEADER_BYTES);
+  const frames = header === undefined ? [] : findSoundFrames(bytes, header, SEGMENT_HEADER_BYTES);
   const length = frames.reduce((sum, frame) => sum + frame.length, SEGMENT_HEADER_BYTES);
   if (header === undefined || frames.length === 0 || length !== bytes.length) {
     throw new Error(
@@ -145,9 +145,9 @@ async function finish(target: RestoreTarget, name: string, end: LogPosition): Pr
         `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to begin anew`,
     );
   }
-  let behind = endOf(header, frames);
-  if (!isAt(header, { uuid, end })) {
-    const anew = staged + ANEW_SUFFIX;
+  let behind = computeEnd(header, frames);
+  if (!continuesLog(header, { uuid, end })) {
+    const anew = staged + UNFINISHED_SUFFIX;
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
     const { codecVersion, isJson, recordLimit } = header;
     behind = await writeSegment(target, anew, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
@@ -159,21 +159,21 @@ async function finish(target: RestoreTarget, name: string, end: LogPosition): Pr
 }
 
 /** Whether a segment goes on at the end of this log as it is. */
-function isAt(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
+function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
   const { nextSequence: firstSequence, payloadBytes, logBytes } = end;
-  return isOf(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
+  return headerMatches(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
     header.payloadBytesBefore === payloadBytes && header.logBytesBefore === logBytes;
 }
 
-function endOf(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => behindFrame(end, frame), {
+function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
+  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), {
     nextSequence: header.firstSequence,
     payloadBytes: header.payloadBytesBefore,
     logBytes: header.logBytesBefore,
   });
 }
 
-function behindFrame(end: LogPosition, frame: { length: number; count: number }): LogPosition {
+function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
   return {
     nextSequence: end.nextSequence + frame.count,
     payloadBytes: end.payloadBytes + payloadBytesOf(frame),
@@ -189,7 +189,7 @@ async function publish(target: RestoreTarget, staged: string, { nextSequence }: 
   await fileSystem.syncDirectory(pathOf(target));
 }
 
-function pathOf({ directory }: SegmentPlace, name = ""): string {
+function pathOf({ directory }: LogLocation, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
@@ -217,12 +217,12 @@ async function writeSegment(
   const handle = fileSystem.open(path, "create");
   let end = start;
   try {
-    const out = new Appender(handle);
+    const out = new ChunkWriter(handle);
     out.append(encodeSegmentHeader(header));
     for (const piece of pieces) {
-      const frame = frameOf(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
+      const frame = buildFrame(bytes, piece, { firstSequence: end.nextSequence, salt: header.salt });
       out.append(frame);
-      end = behindFrame(end, { length: frame.length, count: piece.count });
+      end = advance(end, { length: frame.length, count: piece.count });
     }
     out.flush();
     await handle.sync();
@@ -237,7 +237,7 @@ async function writeSegment(
 }
 
 /** The frame of the records of a piece: with a new sequence, and sealed anew. */
-function frameOf(
+function buildFrame(
   bytes: Uint8Array,
   { frame, index, count, isTied }: Piece,
   { firstSequence, salt }: { firstSequence: number; salt: number },
@@ -265,7 +265,7 @@ function frameOf(
 }
 
 /** Writes many small pieces with few calls. */
-class Appender {
+class ChunkWriter {
   readonly #handle: FileHandle;
   readonly #chunk = new Uint8Array(CHUNK_BYTES);
   #used = 0;

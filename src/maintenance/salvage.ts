@@ -48,7 +48,7 @@ export interface SoundFrame extends FrameHeader {
 }
 
 /** The sound frames in `bytes`, in the order in which they stand there. */
-export function soundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
+export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
   const view = viewOf(bytes);
   const found: (FrameHeader & { offset: number })[] = [];
   let refusedBytes = 0;
@@ -62,11 +62,11 @@ export function soundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): Sound
       at++;
     }
   }
-  return inGroups(found);
+  return groupFrames(found);
 }
 
 /** Finds out which frames belong to one `putMany`, and whether it is whole. */
-function inGroups(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
+function groupFrames(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
   const frames: SoundFrame[] = [];
   for (let i = 0; i < found.length;) {
     let end = i + 1;

@@ -18,12 +18,12 @@
 import { join } from "@std/path/join";
 import type { SequenceRange } from "../base/sequences.ts";
 import { UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly, isGone } from "../fs/file_helpers.ts";
+import { closeQuietly, isNoSuchFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import type { CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { examine, type Plan } from "../wal/recovery/plan.ts";
+import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { classifySegment, type SegmentClass } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
@@ -31,7 +31,7 @@ import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegm
 import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
-const MAX_LOOKS = 4;
+const MAX_READ_ATTEMPTS = 4;
 
 /** What to scan. */
 export interface ScanOptions {
@@ -81,7 +81,7 @@ function bodyOf({ bytes, view, offset, length }: Frame, skipped: number): Uint8A
 }
 
 /** What a look at a segment's header says; `"gone"` if it is not there any more. */
-type Look = SegmentClass | { readonly kind: "gone" };
+type FoundSegment = SegmentClass | { readonly kind: "gone" };
 
 /** A segment that is being read. */
 interface OpenSegment {
@@ -102,12 +102,12 @@ class LogScan {
   readonly #snapshot: DirectorySnapshot;
   readonly #from: number;
   readonly #to: number;
-  readonly #looks = new Map<number, Look>();
+  readonly #found = new Map<number, FoundSegment>();
   /** From where on, up to the segment before it, the one at `index` is the next of ours. */
   #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
   #losses: KnownLosses | undefined;
-  #promises: Pick<Plan, "promised" | "isSynced"> | undefined;
+  #proof: Pick<RecoveryPlan, "promised" | "isSynced"> | undefined;
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
   #next: number | undefined;
 
@@ -130,8 +130,8 @@ class LogScan {
         if (this.#nextOurs(i - 1) !== undefined) known = Math.max(known, this.#to);
         break;
       }
-      const look = this.#lookAt(i);
-      this.#looks.delete(i);
+      const look = this.#classify(i);
+      this.#found.delete(i);
       if (look.kind === "gone") {
         yield { kind: "gone", segment: segment.name };
       } else if (look.kind === "ours") {
@@ -141,7 +141,7 @@ class LogScan {
         if (item.mayHold !== undefined) {
           // Its name says that all sequences before it were given out.
           const first = Math.max(this.#next ?? this.#firstNeeded(), unread + 1);
-          yield* this.#missing(first, item.mayHold.first - 1, this.#promised(segment.firstSequence));
+          yield* this.#missing(first, item.mayHold.first - 1, this.#provenBefore(segment.firstSequence));
           unread = item.mayHold.last;
         }
         yield item;
@@ -154,20 +154,20 @@ class LogScan {
   #firstIndex(): number {
     const { segments } = this.#snapshot;
     for (let i = segments.length - 1; i > 0 && this.#from > 1; i--) {
-      if (segments[i].firstSequence <= this.#from && this.#lookAt(i).kind === "ours") return i;
+      if (segments[i].firstSequence <= this.#from && this.#classify(i).kind === "ours") return i;
     }
     return 0;
   }
 
-  #lookAt(i: number): Look {
-    const known = this.#looks.get(i);
+  #classify(i: number): FoundSegment {
+    const known = this.#found.get(i);
     if (known !== undefined) return known;
-    const look = this.#lookNow(this.#snapshot.segments[i]);
-    this.#looks.set(i, look);
+    const look = this.#classifyNow(this.#snapshot.segments[i]);
+    this.#found.set(i, look);
     return look;
   }
 
-  #lookNow(segment: SnapshotSegment): Look {
+  #classifyNow(segment: SnapshotSegment): FoundSegment {
     const handle = this.#open(segment);
     if (handle === undefined) return { kind: "gone" };
     try {
@@ -181,7 +181,7 @@ class LogScan {
     try {
       return this.#fileSystem.open(join(this.#snapshot.path, segment.name), "read");
     } catch (error) {
-      if (isGone(error)) return undefined;
+      if (isNoSuchFile(error)) return undefined;
       throw error;
     }
   }
@@ -192,18 +192,18 @@ class LogScan {
     let next = i + 1;
     // Asked for each of many files in a row that are none of ours, it is found once.
     if (this.#ours !== undefined && this.#ours.from <= i && i < this.#ours.index) next = this.#ours.index;
-    while (next < segments.length && this.#lookAt(next).kind !== "ours") next++;
+    while (next < segments.length && this.#classify(next).kind !== "ours") next++;
     this.#ours = { from: i, index: next };
     return next < segments.length ? next : undefined;
   }
 
-  #unusable(i: number, look: Exclude<Look, { readonly kind: "gone" | "ours" }>): UnusableSegment {
+  #unusable(i: number, look: Exclude<FoundSegment, { readonly kind: "gone" | "ours" }>): UnusableSegment {
     const { name, firstSequence } = this.#snapshot.segments[i];
     const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
     const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
-    const isUnproven = look.kind === "bad" && firstSequence >= this.#promised(firstSequence);
+    const isUnproven = look.kind === "bad" && firstSequence >= this.#provenBefore(firstSequence);
     return {
       kind: "unusable",
       segment: name,
@@ -216,7 +216,7 @@ class LogScan {
   }
 
   /** Scans a segment of ours; returns whether the last sequence wanted is behind us. */
-  *#scanSegment(i: number, look: Look & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
+  *#scanSegment(i: number, look: FoundSegment & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
     const { segments } = this.#snapshot;
     const segment = segments[i];
     const { header } = look;
@@ -263,13 +263,15 @@ class LogScan {
         // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
         const length = reader.tailBytes(size);
         const { position: offset } = reader;
-        if (length > 0) yield this.#known(damaged(segment, { offset, length }, undefined), reader.expected);
+        if (length > 0) yield this.#withProof(damaged(segment, { offset, length }, undefined), reader.expected);
         return false;
       }
       const { expected } = reader;
       if (expected > this.#to) return true;
       let item = reader.next(size);
-      if (item.kind === "bad" && next === Infinity) ({ reader, item } = lookAgain(open, { reader, item }, lastGood));
+      if (item.kind === "bad" && next === Infinity) {
+        ({ reader, item } = rereadBadBytes(open, { reader, item }, lastGood));
+      }
       if (item.kind === "frame") {
         const { frame } = item;
         lastGood = frame;
@@ -280,7 +282,7 @@ class LogScan {
       } else if (item.kind === "bad" && !item.last) {
         const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
-        if ((missing?.last ?? reader.expected) >= this.#from) yield this.#known(damaged(segment, item, missing));
+        if ((missing?.last ?? reader.expected) >= this.#from) yield this.#withProof(damaged(segment, item, missing));
       } else {
         const length = item.kind === "bad" ? item.length : item.zeros;
         const offset = size - length;
@@ -297,7 +299,7 @@ class LogScan {
    * A loss, and whether it was accepted, or can't be proven to be one; nobody misses what is done with. What is known of that
    * is read when there is a loss. `expected`: the sequence that should have come there, if a power cut can have made it.
    */
-  #known<L extends DamagedBytes | MissingRecords>(loss: L, expected = 0, promised = this.#promised()): L {
+  #withProof<L extends DamagedBytes | MissingRecords>(loss: L, expected = 0, promised = this.#provenBefore()): L {
     const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
     const place = { segment: "", offset: 0, length: 0, ...loss };
     const { missing } = loss;
@@ -314,21 +316,21 @@ class LogScan {
   }
 
   /** Up to where records are proven to have been acknowledged; of a segment that can't be read, only its owner can tell. */
-  #promised(unreadable?: number): number {
-    this.#promises ??= this.#findPromises();
-    const { promised, isSynced } = this.#promises;
-    return unreadable === undefined || isSynced ? promised : Infinity;
+  #provenBefore(unreadable?: number): number {
+    this.#proof ??= this.#findProof();
+    const { provenBefore, isSynced } = this.#proof;
+    return unreadable === undefined || isSynced ? provenBefore : Infinity;
   }
 
   /** As recovery would find it. Where it can't, as beside a writer that removes segments, nothing is said to be unproven. */
-  #findPromises(): Pick<Plan, "promised" | "isSynced"> {
+  #findProof(): Pick<RecoveryPlan, "promised" | "isSynced"> {
     const { path, isSingleFile } = this.#snapshot;
     const none = { promised: Infinity, isSynced: false };
     if (isSingleFile) return none;
     try {
-      return examine({ fileSystem: this.#fileSystem, directory: path });
+      return planRecovery({ fileSystem: this.#fileSystem, directory: path });
     } catch (error) {
-      if (isGone(error) || error instanceof UnsupportedVersionError) return none;
+      if (isNoSuchFile(error) || error instanceof UnsupportedVersionError) return none;
       throw error;
     }
   }
@@ -343,7 +345,7 @@ class LogScan {
     const missing = hasStray ? undefined : rangeOf(expected, next - 1);
     if (length === 0 || (isZero && missing === undefined)) return;
     if (missing !== undefined) this.#account(next);
-    yield this.#known(damaged(segment, { offset, length }, missing), expected);
+    yield this.#withProof(damaged(segment, { offset, length }, missing), expected);
   }
 
   /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
@@ -365,7 +367,9 @@ class LogScan {
     // Removed since: then it was committed first.
     const cursor = readCursor(this.#fileSystem, this.#snapshot.path);
     if (cursor !== undefined && cursor.uuid === this.#snapshot.uuid) this.#cursor = cursor;
-    for (const missing of notDone(from, to, this.#cursor)) yield this.#known({ kind: "missing", missing }, 0, promised);
+    for (const missing of notDone(from, to, this.#cursor)) {
+      yield this.#withProof({ kind: "missing", missing }, 0, promised);
+    }
   }
 }
 
@@ -373,13 +377,13 @@ class LogScan {
  * Looks at bad bytes again: beside a live writer the first look may have met them half written. What is found twice is
  * there.
  */
-function lookAgain(
+function rereadBadBytes(
   { handle, header, size }: OpenSegment,
   first: { readonly reader: SegmentReader; readonly item: SegmentItem },
   lastGood: Frame | undefined,
 ): { reader: SegmentReader; item: SegmentItem } {
   let { reader, item } = first;
-  for (let look = 1; look < MAX_LOOKS && item.kind === "bad"; look++) {
+  for (let look = 1; look < MAX_READ_ATTEMPTS && item.kind === "bad"; look++) {
     const before = item;
     reader = new SegmentReader(handle, header);
     if (lastGood !== undefined) {

@@ -58,7 +58,7 @@ export interface DamagedBytes {
   readonly isUnproven?: true;
 }
 
-/** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) space set aside. */
+/** Bad bytes at the end of the last segment: an unfinished write, or (`isZeroFilled`) space set aside. */
 export interface TornTail {
   readonly kind: "torn";
   readonly segment: string;

@@ -10,7 +10,7 @@ import type { ScanItem } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 
 /** After so many bytes the event loop gets a turn: a few milliseconds' worth. */
-const TURN_BYTES = 4 * 1024 * 1024;
+const YIELD_BYTES = 4 * 1024 * 1024;
 /** What an item costs besides its bytes. */
 const ITEM_BYTES = 256;
 
@@ -36,7 +36,7 @@ export async function runScan(
   { signal, onProgress, totalBytes }: ScanRunOptions & { readonly totalBytes: number },
   visit: (item: ScanItem) => Promise<void> | void,
 ): Promise<void> {
-  const budget = new YieldBudget(TURN_BYTES);
+  const budget = new YieldBudget(YIELD_BYTES);
   let doneBytes = 0;
   for (const item of scan) {
     const bytes = "length" in item ? item.length : item.kind === "unusable" ? item.bytes : 0;

@@ -13,19 +13,19 @@ import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
-import { fileSize, isGone, withFile } from "../fs/file_helpers.ts";
+import { fileSize, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME, LOCK_NAME, OWNER_NAME, parseSegmentName, QUARANTINE_NAME, STATUS_NAME } from "../wal/names.ts";
 import { readOwner } from "../wal/owner_file.ts";
 import type { CursorState } from "../wal/position.ts";
-import { findUuid, readSegmentHeader, type Segment, segmentsAmong } from "../wal/segment_files.ts";
+import { findUuid, parseSegmentNames, readSegmentHeader, type Segment } from "../wal/segment_files.ts";
 
 /** A writer may rotate and remove while we look: then we look again, so many times at most. */
-const MAX_LOOKS = 50;
+const MAX_SNAPSHOT_ATTEMPTS = 50;
 /** It may be writing to the slots of the cursor. */
-const MAX_CURSOR_LOOKS = 5;
+const MAX_CURSOR_READS = 5;
 /** Names of other files that an error mentions. */
 const MAX_NAMES = 5;
 
@@ -76,17 +76,17 @@ export function readDirectory(fileSystem: FileSystem, path: string): DirectorySn
   for (let look = 1;; look++) {
     try {
       // Without any of the segments that had names, there are others by now; unless these are names only.
-      const { hasNames, ...snapshot } = lookAt(fileSystem, path);
-      if (snapshot.segments.length > 0 || !hasNames || look === MAX_LOOKS) return snapshot;
+      const { hasNames, ...snapshot } = readOnce(fileSystem, path);
+      if (snapshot.segments.length > 0 || !hasNames || look === MAX_SNAPSHOT_ATTEMPTS) return snapshot;
     } catch (error) {
-      if (look === MAX_LOOKS || !isGone(error)) throw error;
+      if (look === MAX_SNAPSHOT_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
 
 /** As {@linkcode readDirectory}; the path may also be that of one segment's file. */
 export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): DirectorySnapshot {
-  const header = segmentAt(fileSystem, path);
+  const header = readSegmentFile(fileSystem, path);
   if (header === undefined) return readDirectory(fileSystem, path);
   const { uuid, firstSequence } = header;
   return {
@@ -104,19 +104,19 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
 /** Reads the cursor; again, if a writer was just writing to all of its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MAX_CURSOR_LOOKS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let look = 1; look <= MAX_CURSOR_READS && state === undefined; look++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
 /** Looks once, and says whether there were names of segments. */
-function lookAt(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
-  checkNames(path, namesIn(fileSystem, path));
+function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
+  checkNames(path, listDirectory(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
-  const named = segmentsAmong(names);
-  const found = withSizes(fileSystem, path, named);
+  const named = parseSegmentNames(names);
+  const found = measureSegments(fileSystem, path, named);
   const last = found.at(-1);
-  const newest = last && headerAt(fileSystem, join(path, last.name));
+  const newest = last && readHeader(fileSystem, join(path, last.name));
   if (newest?.kind === "version") {
     const { version } = newest;
     throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: SEGMENT_VERSION });
@@ -133,26 +133,26 @@ function lookAt(fileSystem: FileSystem, path: string): DirectorySnapshot & { rea
     owner: readOwner(fileSystem, path),
     segments: found,
     hasNames: named.length > 0,
-    quarantine: quarantineIn(fileSystem, path),
+    quarantine: listQuarantine(fileSystem, path),
   };
 }
 
 /** Those that are still there. The newest is looked at first: it goes last. */
-function withSizes(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
+function measureSegments(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
   return segments.toReversed().flatMap(({ name, firstSequence }) => {
-    const bytes = sizeIfThere(fileSystem, join(path, name));
+    const bytes = sizeIfExists(fileSystem, join(path, name));
     return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
   }).reverse();
 }
 
-function namesIn(fileSystem: FileSystem, path: string): string[] {
+function listDirectory(fileSystem: FileSystem, path: string): string[] {
   try {
     return fileSystem.list(path);
   } catch (error) {
     if (!(error instanceof FileSystemError)) throw error;
     if (error.errno === "ENOENT") throw new NoBufferError(path, "there is no such directory", { cause: error });
     if (error.errno !== "ENOTDIR") throw error;
-    const state = segmentAt(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
+    const state = readSegmentFile(fileSystem, path) !== undefined || parseSegmentName(basename(path)) !== undefined
       ? `it is a segment of a buffer, give the buffer's directory: "${dirname(path)}"`
       : "it is not a directory";
     throw new NoBufferError(path, state, { cause: error });
@@ -170,9 +170,9 @@ function checkNames(path: string, names: readonly string[]): void {
 }
 
 /** The header of the segment in the file `path`; `undefined` if it isn't one. */
-function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const result = headerAt(fileSystem, path);
+    const result = readHeader(fileSystem, path);
     if (result.kind === "version") {
       throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
     }
@@ -184,28 +184,28 @@ function segmentAt(fileSystem: FileSystem, path: string): SegmentHeader | undefi
   }
 }
 
-function headerAt(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
+function readHeader(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
   return withFile(fileSystem, path, readSegmentHeader);
 }
 
-function sizeIfThere(fileSystem: FileSystem, path: string): number | undefined {
+function sizeIfExists(fileSystem: FileSystem, path: string): number | undefined {
   try {
     return fileSize(fileSystem, path);
   } catch (error) {
-    if (isGone(error)) return undefined;
+    if (isNoSuchFile(error)) return undefined;
     throw error;
   }
 }
 
-function quarantineIn(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
+function listQuarantine(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
   const directory = join(path, QUARANTINE_NAME);
   try {
     return fileSystem.list(directory).sort().flatMap((name) => {
-      const bytes = sizeIfThere(fileSystem, join(directory, name));
+      const bytes = sizeIfExists(fileSystem, join(directory, name));
       return bytes === undefined ? [] : [{ name, bytes }];
     });
   } catch (error) {
-    if (isGone(error)) return [];
+    if (isNoSuchFile(error)) return [];
     throw error;
   }
 }

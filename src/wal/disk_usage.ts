@@ -29,22 +29,22 @@ export interface SegmentSize {
 }
 
 /** A segment of this log that is known; one that is gone still says where the others are. */
-interface Known {
+interface KnownSegment {
   readonly firstSequence: number;
   readonly logBytesBefore: number;
   readonly headerBytes: number;
   frameBytes: number;
   isGone: boolean;
   /** How many segments that aren't known stand between it and the next one that is. */
-  unknown: number;
+  unknownAfter: number;
 }
 
 /** The bytes of a list of segments, which its owner keeps in order. */
 export class DiskUsage {
   readonly #segments: OrderedSegments;
-  readonly #known: Known[] = [];
+  readonly #known: KnownSegment[] = [];
   /** Bytes of files that aren't segments of this log, by their first sequence. */
-  readonly #strays = new Map<number, number>();
+  readonly #foreign = new Map<number, number>();
   #bytes = 0;
 
   /**
@@ -61,7 +61,7 @@ export class DiskUsage {
     this.#segments = segments;
     const place = { name: "", firstSequence: end.nextSequence };
     this.#add({ segment: place, bytes: 0, logBytesBefore: end.logBytes }, true);
-    for (const size of sizes) this.note(size);
+    for (const size of sizes) this.recordSize(size);
   }
 
   /** Their bytes. */
@@ -70,19 +70,19 @@ export class DiskUsage {
   }
 
   /** A segment of the list was looked at, for the first time or again. */
-  note(size: SegmentSize): void {
+  recordSize(size: SegmentSize): void {
     const { segment: { firstSequence }, bytes, logBytesBefore } = size;
     // A reader may hold the file of one that was removed.
-    if (this.#segments.upTo(firstSequence)?.firstSequence !== firstSequence) return;
+    if (this.#segments.findAtOrBefore(firstSequence)?.firstSequence !== firstSequence) return;
     const i = this.#indexOf(firstSequence);
     const known = this.#known[i];
     if (known?.firstSequence === firstSequence && !known.isGone) return this.#shorten(i, bytes);
-    if (this.#strays.has(firstSequence)) return;
+    if (this.#foreign.has(firstSequence)) return;
     if (logBytesBefore !== undefined) return this.#add(size, false);
     this.#recount(i, () => {
-      if (this.#known[i] !== undefined && this.#known[i].unknown > 0) this.#known[i].unknown--;
+      if (this.#known[i] !== undefined && this.#known[i].unknownAfter > 0) this.#known[i].unknownAfter--;
     });
-    this.#strays.set(firstSequence, bytes);
+    this.#foreign.set(firstSequence, bytes);
     this.#bytes += bytes;
   }
 
@@ -94,7 +94,7 @@ export class DiskUsage {
   }
 
   /** The last segment has grown. */
-  grew(bytes: number): void {
+  addToLast(bytes: number): void {
     const last = this.#known[this.#known.length - 1];
     last.frameBytes += bytes;
     this.#bytes += bytes;
@@ -102,9 +102,9 @@ export class DiskUsage {
 
   /** A segment was taken out of the list. */
   remove({ firstSequence }: Segment): void {
-    const stray = this.#strays.get(firstSequence);
+    const stray = this.#foreign.get(firstSequence);
     if (stray !== undefined) {
-      this.#strays.delete(firstSequence);
+      this.#foreign.delete(firstSequence);
       this.#bytes -= stray;
       return;
     }
@@ -113,7 +113,7 @@ export class DiskUsage {
     if (known === undefined) return;
     this.#recount(i, () => {
       if (known.firstSequence === firstSequence) known.isGone = true;
-      else if (known.unknown > 0) known.unknown--;
+      else if (known.unknownAfter > 0) known.unknownAfter--;
     });
     this.#forgetGone();
   }
@@ -122,7 +122,7 @@ export class DiskUsage {
   #forgetGone(): void {
     let gone = 0;
     // The last one stays: it says where the log goes on.
-    while (gone + 1 < this.#known.length && this.#known[gone].isGone && this.#known[gone].unknown === 0) gone++;
+    while (gone + 1 < this.#known.length && this.#known[gone].isGone && this.#known[gone].unknownAfter === 0) gone++;
     if (gone > 0) this.#known.splice(0, gone);
   }
 
@@ -132,18 +132,18 @@ export class DiskUsage {
     const before = this.#known[i];
     const isBefore = before?.firstSequence === firstSequence;
     const behind = this.#known[isBefore ? i : i + 1];
-    const known: Known = {
+    const known: KnownSegment = {
       firstSequence,
       logBytesBefore: logBytesBefore!,
       headerBytes,
       frameBytes: bytes - headerBytes,
       isGone,
-      unknown: behind === undefined ? 0 : this.#unknownBetween(firstSequence, behind.firstSequence),
+      unknownAfter: behind === undefined ? 0 : this.#unknownBetween(firstSequence, behind.firstSequence),
     };
     this.#recount(i, () => {
       if (isBefore) this.#known[i] = known;
       else {
-        if (before !== undefined) before.unknown = this.#unknownBetween(before.firstSequence, firstSequence);
+        if (before !== undefined) before.unknownAfter = this.#unknownBetween(before.firstSequence, firstSequence);
         this.#known.splice(i + 1, 0, known);
       }
     });
@@ -163,19 +163,19 @@ export class DiskUsage {
   #bytesAt(i: number): number {
     const known = this.#known[i];
     if (known === undefined) return 0;
-    const { logBytesBefore, headerBytes, frameBytes, isGone, unknown } = known;
+    const { logBytesBefore, headerBytes, frameBytes, isGone, unknownAfter } = known;
     const next = this.#known[i + 1];
     const room = next === undefined ? Infinity : Math.max(0, next.logBytesBefore - logBytesBefore);
     const own = Math.min(frameBytes, room);
-    const rest = unknown === 0 ? 0 : unknown * SEGMENT_HEADER_BYTES + room - own;
+    const rest = unknownAfter === 0 ? 0 : unknownAfter * SEGMENT_HEADER_BYTES + room - own;
     return (isGone ? 0 : headerBytes + own) + rest;
   }
 
   /** How many segments between two sequences are neither known nor strays. */
   #unknownBetween(after: number, before: number): number {
     let strays = 0;
-    for (const first of this.#strays.keys()) if (after < first && first < before) strays++;
-    return Math.max(0, this.#segments.countBelow(before) - this.#segments.countBelow(after + 1) - strays);
+    for (const first of this.#foreign.keys()) if (after < first && first < before) strays++;
+    return Math.max(0, this.#segments.countBefore(before) - this.#segments.countBefore(after + 1) - strays);
   }
 
   /** The last known segment that begins at a sequence or before it; -1 if there is none. */

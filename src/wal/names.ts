@@ -63,11 +63,11 @@ export function parseReserveName(name: string): number | undefined {
 }
 
 /** Whether a name is one that a buffer gives, to anything but a segment. */
-export function isOurs(name: string): boolean {
+export function isReservedName(name: string): boolean {
   return FIXED_NAMES.has(name) || parseReserveName(name) !== undefined;
 }
 
 /** Whether a file of that name says that a buffer was here. */
-export function isOfALog(name: string): boolean {
+export function isLogFileName(name: string): boolean {
   return name === CURSOR_NAME || parseSegmentName(name) !== undefined;
 }

@@ -57,7 +57,7 @@ export class OrderedSegments {
   }
 
   /** How many begin before `sequence`. */
-  countBelow(sequence: number): number {
+  countBefore(sequence: number): number {
     const [block, index] = this.#find(sequence - 1);
     let count = index + 1;
     for (let i = 0; i < block; i++) count += this.#blocks[i].length;
@@ -65,26 +65,29 @@ export class OrderedSegments {
   }
 
   /** The last one that begins at `sequence` or before. */
-  upTo(sequence: number): Segment | undefined {
+  findAtOrBefore(sequence: number): Segment | undefined {
     const [block, index] = this.#find(sequence);
     return this.#blocks[block]?.[index];
   }
 
   /** The first one that begins behind `sequence`. */
-  behind(sequence: number): Segment | undefined {
+  findAfter(sequence: number): Segment | undefined {
     const [block, index] = this.#find(sequence);
     return this.#blocks[block]?.[index + 1] ?? this.#blocks[block + 1]?.[0];
   }
 
   /** Where the last one stands that begins at `sequence` or before: its block and its place there; -1 for none. */
   #find(sequence: number): readonly [block: number, index: number] {
-    const block = lastUpTo(this.#blocks, ([first]) => first.firstSequence, sequence);
-    return [block, block < 0 ? -1 : lastUpTo(this.#blocks[block], ({ firstSequence }) => firstSequence, sequence)];
+    const block = lastIndexAtMost(this.#blocks, ([first]) => first.firstSequence, sequence);
+    return [
+      block,
+      block < 0 ? -1 : lastIndexAtMost(this.#blocks[block], ({ firstSequence }) => firstSequence, sequence),
+    ];
   }
 }
 
 /** The place of the last of `entries` whose key is at most `most`; -1 if there is none. The keys ascend. */
-function lastUpTo<E>(entries: readonly E[], keyOf: (entry: E) => number, most: number): number {
+function lastIndexAtMost<E>(entries: readonly E[], keyOf: (entry: E) => number, most: number): number {
   let [from, to] = [0, entries.length];
   while (from < to) {
     const middle = (from + to) >>> 1;

@@ -13,7 +13,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, createEmptyFile, isGone, readFile } from "../fs/file_helpers.ts";
+import { closeQuietly, createEmptyFile, isNoSuchFile, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
@@ -23,7 +23,7 @@ const OWNER_BYTES = 512;
 const MAX_OWNER_BYTES = 1024;
 
 /** What an owner knew of the place it worked in, when it had opened the buffer and when it closed it. */
-export interface PlaceNotes {
+export interface DirectoryNotes {
   /** What the cursor calls this directory. */
   readonly place: number;
   /** The directory's inode: in a copy of the directory it is another one. */
@@ -33,12 +33,12 @@ export interface PlaceNotes {
 }
 
 /** What the file says. */
-export interface OwnerNotes extends LockOwner, Partial<PlaceNotes> {}
+export interface OwnerNotes extends LockOwner, Partial<DirectoryNotes> {}
 
 /** Who is said to own the buffer; `undefined` when the file isn't there, can't be read, or isn't (yet) whole. */
 export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
-    const notes = readNotes(fileSystem, directory);
+    const notes = readOwnerNotes(fileSystem, directory);
     return notes && { pid: notes.pid, runtime: notes.runtime, openedAt: notes.openedAt };
   } catch (error) {
     if (error instanceof FileSystemError) return undefined;
@@ -51,12 +51,12 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
  *
  * @throws {FileSystemError} if the file is there and can't be read.
  */
-export function readNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
+export function readOwnerNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
   let bytes: Uint8Array;
   try {
     bytes = readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES);
   } catch (error) {
-    if (isGone(error)) return undefined;
+    if (isNoSuchFile(error)) return undefined;
     throw error;
   }
   try {
@@ -79,11 +79,11 @@ export type CursorOrigin =
   | "older";
 
 /** Whose a cursor is that was found in `directory`. */
-export function originOf(
+export function findCursorOrigin(
   { place, generation }: Pick<CursorState, "place" | "generation">,
   { fileSystem, directory }: { readonly fileSystem: FileSystem; readonly directory: string },
 ): CursorOrigin {
-  const notes = readNotes(fileSystem, directory);
+  const notes = readOwnerNotes(fileSystem, directory);
   // Notes that came here with a copy of another directory say nothing about this one.
   if (notes?.place === undefined || notes.inode !== fileSystem.identify?.(directory).inode) return "own";
   if (place !== notes.place) return "foreign";
@@ -93,9 +93,9 @@ export function originOf(
 /**
  * Puts a new file there. Where there is no room for one, the old one is taken over; where there is none either, nothing is.
  *
- * @returns The file, open for {@linkcode writeOwner}.
+ * @returns The file, open for {@linkcode writeOwnerNotes}.
  */
-export function createOwner(fileSystem: FileSystem, directory: string): FileHandle | undefined {
+export function createOwnerFile(fileSystem: FileSystem, directory: string): FileHandle | undefined {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
   let handle: FileHandle | undefined;
@@ -110,13 +110,13 @@ export function createOwner(fileSystem: FileSystem, directory: string): FileHand
   try {
     return fileSystem.open(path, "write");
   } catch (error) {
-    if (isGone(error)) return undefined;
+    if (isNoSuchFile(error)) return undefined;
     throw error;
   }
 }
 
 /** Writes what it says. On a full disk it says nothing. */
-export function writeOwner(handle: FileHandle, notes: OwnerNotes): void {
+export function writeOwnerNotes(handle: FileHandle, notes: OwnerNotes): void {
   const bytes = new Uint8Array(OWNER_BYTES).fill(0x20);
   bytes[OWNER_BYTES - 1] = 0x0a;
   new TextEncoder().encodeInto(JSON.stringify(notes), bytes.subarray(0, OWNER_BYTES - 1));

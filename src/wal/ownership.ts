@@ -8,7 +8,7 @@
  * - Taking a buffer puts a new file `owner.json` into its directory, *before anything in the directory is read*. Its device
  *   and inode, which the owner knows from its own handle, are the token. The handle stays open, so the system gives the
  *   number to no other file.
- * - {@linkcode Ownership.confirm} looks the name up: another file, or none, means that another owner has come, or that the
+ * - {@linkcode Ownership.verify} looks the name up: another file, or none, means that another owner has come, or that the
  *   directory was moved, removed or replaced. A hard link to the token in a copy of the directory shows in the number of its
  *   names, and then the directory itself must be the one that was opened. Once lost, it stays lost.
  *
@@ -19,7 +19,7 @@
  *
  * **What is confirmed.** Before anything that can't be taken back: a new segment, a removal, a file set aside, a write of
  * the cursor; at every sync; and before a write of records, if the last time is too long ago. The cursor is a file of each
- * owner's own, so within one turn of the event loop only its first writes are confirmed. {@linkcode Ownership.take} lets the
+ * owner's own, so within one turn of the event loop only its first writes are confirmed. {@linkcode Ownership.acquire} lets the
  * loop have a turn, so that of two owners in one process the first notices at once.
  *
  * Taken for granted: that names are looked up in one step, and that device and inode tell files apart while they are open.
@@ -40,13 +40,13 @@ import { closeQuietly, isNotFound } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import { lockDirectory } from "./lock.ts";
 import { OWNER_NAME } from "./names.ts";
-import { createOwner, type OwnerNotes, readNotes, writeOwner } from "./owner_file.ts";
+import { createOwnerFile, type OwnerNotes, readOwnerNotes, writeOwnerNotes } from "./owner_file.ts";
 import type { CursorState } from "./position.ts";
 
 /** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */
-const CONFIRMATIONS_A_TURN = 8;
+const MAX_CHECKS_PER_TICK = 8;
 
-/** What {@linkcode Ownership.take} takes. */
+/** What {@linkcode Ownership.acquire} takes. */
 export interface OwnershipDeps {
   readonly fileSystem: FileSystem;
   /** The buffer's directory: absolute, without symbolic links, as far as the file system can tell. */
@@ -104,14 +104,14 @@ export class Ownership {
    *
    * @throws {BufferLockedError} if it has an owner.
    */
-  static async take(options: OwnershipDeps): Promise<Ownership> {
+  static async acquire(options: OwnershipDeps): Promise<Ownership> {
     const { fileSystem, directory } = options;
     const lock = lockDirectory(fileSystem, directory);
     let file: FileHandle | undefined;
     try {
       const identity = fileSystem.identify?.(directory);
-      const last = readNotes(fileSystem, directory);
-      file = createOwner(fileSystem, directory);
+      const last = readOwnerNotes(fileSystem, directory);
+      file = createOwnerFile(fileSystem, directory);
       const ownership = new Ownership(options, { lock, file, last, directory: identity });
       ownership.#write(last);
       await yieldToEventLoop();
@@ -139,16 +139,17 @@ export class Ownership {
    *
    * @param uuid The buffer's.
    */
-  placeFor(cursor: Pick<CursorState, "place"> | undefined, uuid: string): number {
+  assignPlace(cursor: Pick<CursorState, "place"> | undefined, uuid: string): number {
     const last = this.#last;
     const { inode = 0, device = 0 } = this.#directory ?? {};
     const isKnown = this.#directory === undefined || last?.place === undefined || last.inode === inode;
-    this.#place = (isKnown ? last?.place ?? cursor?.place : 0) || placeOf(`${uuid} ${last?.place} ${device} ${inode}`);
+    this.#place = (isKnown ? last?.place ?? cursor?.place : 0) ||
+      hashPlace(`${uuid} ${last?.place} ${device} ${inode}`);
     return this.#place;
   }
 
   /** Notes the generation of the cursor: once the cursor says what this directory is called, and at the end. */
-  note(generation: number): void {
+  recordGeneration(generation: number): void {
     const inode = this.#directory?.inode;
     if (inode !== undefined) this.#write({ place: this.#place, inode, generation });
   }
@@ -156,7 +157,7 @@ export class Ownership {
   #write(notes: Partial<OwnerNotes> | undefined): void {
     if (this.#file === undefined) return;
     const { place, inode, generation } = notes ?? {};
-    writeOwner(this.#file, {
+    writeOwnerNotes(this.#file, {
       pid: process.pid,
       runtime: this.#options.fileSystem.name,
       openedAt: new Date(this.#options.openedAt).toISOString(),
@@ -170,7 +171,7 @@ export class Ownership {
    * @throws {OwnershipLostError} if it isn't.
    * @throws {FileSystemError} if that can't be told.
    */
-  confirm(): void {
+  verify(): void {
     if (this.#lost !== undefined) throw this.#lost;
     const reason = this.#whyLost();
     if (reason !== undefined) throw this.#lose(reason);
@@ -178,13 +179,13 @@ export class Ownership {
   }
 
   /**
-   * As {@linkcode Ownership.confirm}; but of many calls within one turn of the event loop only the first are confirmed, as
+   * As {@linkcode Ownership.verify}; but of many calls within one turn of the event loop only the first are confirmed, as
    * little time passes in between, and a look at the file costs a tenth of a small batch.
    */
-  confirmInTurn(): void {
+  verifyThrottled(): void {
     if (this.#turn !== undefined && this.#lost === undefined) return;
-    this.confirm();
-    if (++this.#confirmations < CONFIRMATIONS_A_TURN) return;
+    this.verify();
+    if (++this.#confirmations < MAX_CHECKS_PER_TICK) return;
     this.#turn = setImmediate(() => {
       this.#turn = undefined;
       this.#confirmations = 0;
@@ -192,9 +193,9 @@ export class Ownership {
   }
 
   /** Whether the directory is still ours, as far as can be told. */
-  isConfirmed(): boolean {
+  isVerified(): boolean {
     try {
-      this.confirm();
+      this.verify();
       return true;
     } catch {
       return false;
@@ -242,6 +243,6 @@ function isSame(one: FileIdentity | undefined, other: FileIdentity | undefined):
 }
 
 /** A number for a directory, never 0: of 32 bits, so that two copies of a buffer hardly ever have the same. */
-function placeOf(description: string): number {
+function hashPlace(description: string): number {
   return 1 + crc32(new TextEncoder().encode(description));
 }

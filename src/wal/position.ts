@@ -22,7 +22,7 @@ export interface LogPosition {
 }
 
 /** The position with its totals brought between those of `from` and `to`, of which `to` wins; its sequence stays. */
-export function within(position: LogPosition, from: LogPosition, to: LogPosition): LogPosition {
+export function clampPosition(position: LogPosition, from: LogPosition, to: LogPosition): LogPosition {
   const { nextSequence } = position;
   const payloadBytes = Math.min(Math.max(position.payloadBytes, from.payloadBytes), to.payloadBytes);
   const logBytes = Math.min(Math.max(position.logBytes, from.logBytes), to.logBytes);

@@ -39,7 +39,7 @@
 import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, fileSize, isGone, removeIfExists } from "../fs/file_helpers.ts";
+import { closeQuietly, fileSize, isNoSuchFile, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 
@@ -82,7 +82,7 @@ export class Reserve {
   /** How many there are to be. */
   readonly #count: number;
   /** Whether a part was given up that isn't there again. */
-  #isOwed = false;
+  #mustRestore = false;
   /** Whether it may be made: the buffer is open, and not being closed. */
   #isOpen = false;
   #isRestoring = false;
@@ -98,7 +98,7 @@ export class Reserve {
   }
 
   /** Whether there is to be one. */
-  get isWanted(): boolean {
+  get isEnabled(): boolean {
     return this.#count > 0;
   }
 
@@ -140,11 +140,11 @@ export class Reserve {
         else removeIfExists(fileSystem, path);
       });
     }
-    this.#isOwed = !isNew && !this.#isWhole;
+    this.#mustRestore = !isNew && !this.#isWhole;
   }
 
   /** Makes it, if there is room. Not before recovery, which may need what is there. Never throws. */
-  make(): void {
+  create(): void {
     this.#isOpen = true;
     try {
       this.#fill(Infinity);
@@ -158,9 +158,9 @@ export class Reserve {
    *
    * @throws {NoSpaceError} if there is no room for it, and so none for the put.
    */
-  require(bytes: number): void {
+  ensureWhole(bytes: number): void {
     this.#putBytes += bytes;
-    if (!this.#isOwed) return;
+    if (!this.#mustRestore) return;
     try {
       this.#restore(Infinity);
     } catch (error) {
@@ -205,7 +205,7 @@ export class Reserve {
   }
 
   /** Gives up a part for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
-  giveUp(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
+  release(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
     const { fileSystem, mayChange, onUsed } = this.#options;
     if (!mayChange()) return false;
     let isGivenUp = false;
@@ -215,7 +215,7 @@ export class Reserve {
       isGivenUp = this.#attempt(() => fileSystem.remove(this.#pathOf(part))) || isGivenUp;
     }
     if (!isGivenUp) return false;
-    this.#isOwed = true;
+    this.#mustRestore = true;
     onUsed(this.#bytes, error);
     return true;
   }
@@ -242,12 +242,12 @@ export class Reserve {
         made++;
       }
     } catch (error) {
-      for (const part of this.#isOwed ? [] : this.#parts) {
+      for (const part of this.#mustRestore ? [] : this.#parts) {
         if (this.#attempt(() => fileSystem.remove(this.#pathOf(part)))) this.#parts.delete(part);
       }
       throw error;
     }
-    if (this.#isWhole) this.#isOwed = false;
+    if (this.#isWhole) this.#mustRestore = false;
     return this.#isWhole;
   }
 
@@ -288,7 +288,7 @@ export class Reserve {
 }
 
 /** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
-export function isWantOfSpace(error: unknown): error is NoSpaceError {
+export function isOutOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
 }
 
@@ -296,7 +296,7 @@ function openOrCreate(fileSystem: FileSystem, path: string): FileHandle {
   try {
     return fileSystem.open(path, "write");
   } catch (error) {
-    if (!isGone(error)) throw error;
+    if (!isNoSuchFile(error)) throw error;
     return fileSystem.open(path, "create");
   }
 }

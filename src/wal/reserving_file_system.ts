@@ -9,7 +9,7 @@
  */
 
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
-import { isWantOfSpace, type Reserve } from "./reserve.ts";
+import { isOutOfSpace, type Reserve } from "./reserve.ts";
 
 /** The file systems of one buffer. */
 export interface ReservingFileSystems {
@@ -21,7 +21,7 @@ export interface ReservingFileSystems {
 
 /** Puts a reserve in front of a file system. */
 export function withReserve(fileSystem: FileSystem, reserve: Reserve): ReservingFileSystems {
-  if (!reserve.isWanted) return { forCommits: fileSystem, forPuts: fileSystem };
+  if (!reserve.isEnabled) return { forCommits: fileSystem, forPuts: fileSystem };
   return {
     forCommits: new ReservingFileSystem(fileSystem, reserve, false),
     forPuts: new ReservingFileSystem(fileSystem, reserve, true),
@@ -47,8 +47,8 @@ class ReservingFileSystem implements FileSystem {
     if (mode === "read") return this.#fileSystem.open(path, mode);
     const open = () => this.#fileSystem.open(path, mode);
     const isSegment = this.#isForPuts && mode === "create";
-    if (isSegment) this.#reserve.require(0);
-    const handle = isSegment ? open() : giveUpFor(this.#reserve, open);
+    if (isSegment) this.#reserve.ensureWhole(0);
+    const handle = isSegment ? open() : retryWithReserve(this.#reserve, open);
     if (isSegment) this.#reserve.refresh();
     const size = mode === "create" ? 0 : Infinity;
     return new ReservingHandle(handle, this.#reserve, { isForPuts: this.#isForPuts, size });
@@ -59,15 +59,15 @@ class ReservingFileSystem implements FileSystem {
   }
 
   makeDirectory(path: string): void {
-    giveUpFor(this.#reserve, () => this.#fileSystem.makeDirectory(path));
+    retryWithReserve(this.#reserve, () => this.#fileSystem.makeDirectory(path));
   }
 
   rename(from: string, to: string): void {
-    giveUpFor(this.#reserve, () => this.#fileSystem.rename(from, to));
+    retryWithReserve(this.#reserve, () => this.#fileSystem.rename(from, to));
   }
 
   remove(path: string): void {
-    giveUpFor(this.#reserve, () => this.#fileSystem.remove(path));
+    retryWithReserve(this.#reserve, () => this.#fileSystem.remove(path));
     this.#reserve.restore();
   }
 
@@ -108,9 +108,9 @@ class ReservingHandle implements FileHandle {
   }
 
   write(bytes: Uint8Array, position: number): void {
-    if (!this.#isForPuts) return giveUpFor(this.#reserve, () => this.#handle.write(bytes, position));
+    if (!this.#isForPuts) return retryWithReserve(this.#reserve, () => this.#handle.write(bytes, position));
     this.#isRefused = true;
-    this.#reserve.require(bytes.length);
+    this.#reserve.ensureWhole(bytes.length);
     this.#isRefused = false;
     this.#most = Math.max(this.#most, position + bytes.length);
     this.#handle.write(bytes, position);
@@ -127,7 +127,7 @@ class ReservingHandle implements FileHandle {
     }
     const isCut = size < this.#most;
     this.#most = Math.max(this.#most, size);
-    if (isCut || !this.#isForPuts) giveUpFor(this.#reserve, () => this.#handle.truncate(size));
+    if (isCut || !this.#isForPuts) retryWithReserve(this.#reserve, () => this.#handle.truncate(size));
     else this.#handle.truncate(size);
     this.#most = size;
   }
@@ -142,7 +142,7 @@ class ReservingHandle implements FileHandle {
 }
 
 /** Makes a call, and again after each piece of the reserve that was given up for it. */
-function giveUpFor<R>(reserve: Reserve, call: () => R): R {
+function retryWithReserve<R>(reserve: Reserve, call: () => R): R {
   let first: unknown;
   for (;;) {
     try {
@@ -150,7 +150,7 @@ function giveUpFor<R>(reserve: Reserve, call: () => R): R {
     } catch (error) {
       first ??= error;
       // What another attempt stumbles over otherwise is what the first has left.
-      if (!isWantOfSpace(error) || !reserve.giveUp(error, { isAll: false })) throw first;
+      if (!isOutOfSpace(error) || !reserve.release(error, { isAll: false })) throw first;
     }
   }
 }
@@ -160,7 +160,7 @@ async function syncOnce(reserve: Reserve, sync: () => Promise<void>): Promise<vo
   try {
     await sync();
   } catch (error) {
-    if (isWantOfSpace(error)) reserve.giveUp(error, { isAll: true });
+    if (isOutOfSpace(error)) reserve.release(error, { isAll: true });
     throw error;
   }
 }

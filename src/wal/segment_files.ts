@@ -21,7 +21,7 @@ import {
 } from "./format.ts";
 import { parseSegmentName } from "./names.ts";
 import type { CursorState } from "./position.ts";
-import { filledBytesOf, mostRecordsIn } from "./unreadable_segment.ts";
+import { estimateMaxRecords, findFilledBytes } from "./unreadable_segment.ts";
 
 /** A segment by its name. */
 export interface Segment {
@@ -32,7 +32,7 @@ export interface Segment {
 }
 
 /** Where segments are. */
-export interface SegmentPlace {
+export interface LogLocation {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
   readonly directory: string;
@@ -45,13 +45,13 @@ export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
 }
 
 /** Whether a header belongs to that buffer and to a file of that name. */
-export function isOf(header: SegmentHeader, uuid: string, segment: Segment): boolean {
+export function headerMatches(header: SegmentHeader, uuid: string, segment: Segment): boolean {
   return header.uuid === uuid && header.firstSequence === segment.firstSequence;
 }
 
 /** Opens a segment for a look into it. */
 export function withSegment<R>(
-  { fileSystem, directory }: SegmentPlace,
+  { fileSystem, directory }: LogLocation,
   { name }: Segment,
   use: (handle: FileHandle) => R,
 ): R {
@@ -59,7 +59,7 @@ export function withSegment<R>(
 }
 
 /** The segments among the names in a directory, in order. */
-export function segmentsAmong(names: readonly string[]): Segment[] {
+export function parseSegmentNames(names: readonly string[]): Segment[] {
   const segments: Segment[] = [];
   for (const name of names) {
     const firstSequence = parseSegmentName(name);
@@ -73,7 +73,7 @@ export function segmentsAmong(names: readonly string[]): Segment[] {
  * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
  */
 export function findUuid(
-  place: SegmentPlace,
+  place: LogLocation,
   segments: readonly Segment[],
   cursor: CursorState | undefined,
 ): string | undefined {
@@ -106,14 +106,14 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   if (result.kind === "version") return { kind: "version", version: result.version, size };
   if (size < SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   if (result.kind === "header") {
-    return isOf(result.header, uuid, segment)
+    return headerMatches(result.header, uuid, segment)
       ? { kind: "ours", header: result.header, size }
       : { kind: "foreign", size };
   }
-  const filledBytes = filledBytesOf(handle, size);
+  const filledBytes = findFilledBytes(handle, size);
   if (filledBytes <= SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   const { firstSequence } = segment;
-  return { kind: "bad", size, records: mostRecordsIn({ handle, firstSequence, size, filledBytes }) };
+  return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
 }
 
 /** Sum of a frame's payloads. */
@@ -122,7 +122,7 @@ export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): nu
 }
 
 /** Whether all bytes of a file from one offset to another are zero. */
-export function isZero(handle: FileHandle, from: number, end: number): boolean {
+export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
   const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {
     if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;

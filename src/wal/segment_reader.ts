@@ -70,20 +70,20 @@ export class SegmentReader {
   /** Where the next frame begins that was offered, and has never been on a disk; `Infinity` if there is none. */
   #offeredAt = Infinity;
   /** Where the next frame should begin, and the sequence that it should have. */
-  #at: number;
+  #position: number;
   #expected: number;
   /** Whether the frame before says that the next one belongs to it, or nothing is known about the frame before. */
-  #midGroup = false;
+  #mayContinue = false;
   /** Bytes of what looked like frames and wasn't, since the scan began. */
   #refusedBytes = 0;
   /** Up to here groups were found to be whole. */
-  #wholeUpTo = 0;
+  #completeUpTo = 0;
 
   /** Reads from `handle`, which stays the caller's, the segment with that header. */
   constructor(handle: FileHandle, header: SegmentHeader) {
     this.#handle = handle;
     this.#header = header;
-    this.#at = SEGMENT_HEADER_BYTES;
+    this.#position = SEGMENT_HEADER_BYTES;
     this.#expected = header.firstSequence;
   }
 
@@ -106,13 +106,13 @@ export class SegmentReader {
    * more would have to be moved than room is gained.
    */
   #makeRoom(length: number): boolean {
-    const read = this.#at - this.#bufferAt;
+    const read = this.#position - this.#bufferAt;
     const unread = this.#buffered - read;
     if (unread < 0 || read < unread || unread + length > CHUNK_BYTES) return false;
     const bytes = this.#buffer;
     if (bytes.length < CHUNK_BYTES) this.#setBuffer(CHUNK_BYTES);
     this.#buffer.set(bytes.subarray(read, this.#buffered));
-    this.#bufferAt = this.#at;
+    this.#bufferAt = this.#position;
     this.#buffered = unread;
     return true;
   }
@@ -124,7 +124,7 @@ export class SegmentReader {
 
   /** File offset of the next frame. */
   get position(): number {
-    return this.#at;
+    return this.#position;
   }
 
   /** The sequence that follows what was read. */
@@ -141,9 +141,9 @@ export class SegmentReader {
     const holds = frame !== undefined && frame.firstSequence <= sequence &&
       sequence < frame.firstSequence + frame.count;
     if (!holds && offset !== end) return;
-    this.#at = offset;
+    this.#position = offset;
     this.#expected = frame?.firstSequence ?? sequence;
-    this.#midGroup = true;
+    this.#mayContinue = true;
   }
 
   /**
@@ -152,10 +152,10 @@ export class SegmentReader {
    * @param end Where the data of the segment ends: the file's size, or what is written so far.
    */
   next(end: number): SegmentItem {
-    const offset = this.#at;
+    const offset = this.#position;
     if (offset >= end) return { kind: "end", zeros: 0 };
     const frame = this.#frameAt(offset, end, offset === this.#offeredAt);
-    if (frame !== undefined && this.#follows(frame) && this.#isWhole(frame, end)) {
+    if (frame !== undefined && this.#follows(frame) && this.#isPutManyComplete(frame, end)) {
       this.#advance(frame);
       // Checking the group has moved the buffer on.
       return { kind: "frame", frame: this.#isBuffered(offset, frame.length) ? frame : this.#frameAt(offset, end)! };
@@ -170,12 +170,12 @@ export class SegmentReader {
 
   /** How many bytes there are from here to `end`; none if all of them are zero. */
   tailBytes(end: number): number {
-    return this.#isZeroFrom(this.#at, end) ? 0 : end - this.#at;
+    return this.#isZeroFrom(this.#position, end) ? 0 : end - this.#position;
   }
 
   /** Condition 5 of a valid frame, and its place in a group. */
   #follows(frame: FrameHeader): boolean {
-    return frame.firstSequence === this.#expected && ((frame.flags & FLAG_CONTINUED) === 0 || this.#midGroup);
+    return frame.firstSequence === this.#expected && ((frame.flags & FLAG_CONTINUED) === 0 || this.#mayContinue);
   }
 
   /**
@@ -187,9 +187,9 @@ export class SegmentReader {
   }
 
   /** Whether the group that `frame` opens is there whole. */
-  #isWhole(frame: Frame, end: number): boolean {
+  #isPutManyComplete(frame: Frame, end: number): boolean {
     const opens = (frame.flags & (FLAG_CONTINUES | FLAG_CONTINUED)) === FLAG_CONTINUES;
-    if (!opens || frame.fileOffset < this.#wholeUpTo) return true;
+    if (!opens || frame.fileOffset < this.#completeUpTo) return true;
     let flags = frame.flags;
     let at = frame.fileOffset + frame.length;
     let expected = frame.firstSequence + frame.count;
@@ -200,18 +200,18 @@ export class SegmentReader {
       at += next.length;
       expected += next.count;
     }
-    this.#wholeUpTo = at;
+    this.#completeUpTo = at;
     return true;
   }
 
   #advance(frame: Frame): void {
-    this.#at = frame.fileOffset + frame.length;
+    this.#position = frame.fileOffset + frame.length;
     // From one offered frame to the next: no other place may be taken for the beginning of one.
     if (frame.fileOffset === this.#offeredAt) {
-      this.#offeredAt = this.#at < this.#bufferAt + this.#buffered ? this.#at : Infinity;
+      this.#offeredAt = this.#position < this.#bufferAt + this.#buffered ? this.#position : Infinity;
     }
     this.#expected = frame.firstSequence + frame.count;
-    this.#midGroup = (frame.flags & FLAG_CONTINUES) !== 0;
+    this.#mayContinue = (frame.flags & FLAG_CONTINUES) !== 0;
   }
 
   /**
@@ -219,19 +219,19 @@ export class SegmentReader {
    * damage is in a payload, and spares a look inside it; else every offset is tried.
    */
   #skipBad(offset: number, end: number): SegmentItem {
-    const resumed = this.#behindClaimed(offset, end) ?? this.#scan(offset, end);
+    const resumed = this.#findByLength(offset, end) ?? this.#findByScan(offset, end);
     if (resumed === undefined) {
-      this.#at = end;
+      this.#position = end;
       return { kind: "bad", offset, length: end - offset, last: true };
     }
-    this.#at = resumed.fileOffset;
+    this.#position = resumed.fileOffset;
     this.#expected = resumed.firstSequence;
-    this.#midGroup = false;
+    this.#mayContinue = false;
     return { kind: "bad", offset, length: resumed.fileOffset - offset, last: false };
   }
 
   /** The frame that a bad one's header points to, if that frame is the very next one: then the header can be believed. */
-  #behindClaimed(offset: number, end: number): Frame | undefined {
+  #findByLength(offset: number, end: number): Frame | undefined {
     const claimed = this.#headerAt(offset, end);
     if (claimed === undefined || claimed.firstSequence !== this.#expected) return undefined;
     const frame = this.#resumeAt(offset, offset + claimed.length, end);
@@ -239,7 +239,7 @@ export class SegmentReader {
   }
 
   /** Tries every offset behind a bad one. */
-  #scan(offset: number, end: number): Frame | undefined {
+  #findByScan(offset: number, end: number): Frame | undefined {
     this.#refusedBytes = 0;
     for (let at = offset + 1; at + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES <= end; at++) {
       const frame = this.#resumeAt(offset, at, end);
@@ -256,7 +256,7 @@ export class SegmentReader {
     const mostLost = Math.floor((at - badFrom) / RECORD_HEADER_BYTES);
     if (header.firstSequence < this.#expected || header.firstSequence > this.#expected + mostLost) return undefined;
     const frame = this.#frameAt(at, end);
-    return frame !== undefined && this.#isWhole(frame, end) ? frame : undefined;
+    return frame !== undefined && this.#isPutManyComplete(frame, end) ? frame : undefined;
   }
 
   /** The header at `at`, conditions 1 and 2. */
@@ -303,7 +303,7 @@ export class SegmentReader {
     while (at < end) {
       const length = Math.min(CHUNK_BYTES, end - at);
       if (!this.#fill(at, length, end)) return true;
-      if (!isZero(this.#view, at - this.#bufferAt, length)) return false;
+      if (!isZeroFilled(this.#view, at - this.#bufferAt, length)) return false;
       at += length;
     }
     return true;
@@ -311,7 +311,7 @@ export class SegmentReader {
 }
 
 /** Four bytes at a time: a megabyte of them may be set aside behind the last frame. */
-function isZero(view: DataView, from: number, length: number): boolean {
+function isZeroFilled(view: DataView, from: number, length: number): boolean {
   const end = from + length;
   let at = from;
   for (; at + 4 <= end; at += 4) if (view.getInt32(at) !== 0) return false;

@@ -21,14 +21,14 @@ import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from ".
 import { segmentName } from "./names.ts";
 
 /** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
-const AHEAD_BYTES = 1024 * 1024;
+const PREALLOCATED_BYTES = 1024 * 1024;
 
 /** How a segment is begun. */
-export interface CreateOptions {
+export interface CreateSegmentOptions {
   /** Whether the name may be taken by a segment without a record: it is removed then. */
   readonly mayExist: boolean;
   /** Up to here its file may be made longer than what is in it; 0 if nothing is to be set aside. */
-  readonly aheadUpTo: number;
+  readonly preallocateUpTo: number;
 }
 
 /** The segment that is written to, or that was and still has to be synced. */
@@ -63,10 +63,10 @@ export class SegmentWriter {
     fileSystem: FileSystem,
     directory: string,
     header: SegmentHeader,
-    { mayExist, aheadUpTo }: CreateOptions,
+    { mayExist, preallocateUpTo }: CreateSegmentOptions,
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
-    writer.#aheadUpTo = aheadUpTo;
+    writer.#aheadUpTo = preallocateUpTo;
     // Never written over: whoever made it may still have it open.
     if (mayExist) removeIfExists(fileSystem, writer.#path);
     writer.#handle = fileSystem.open(writer.#path, "create");
@@ -118,7 +118,7 @@ export class SegmentWriter {
   }
 
   /** Whether a failed write could not be undone: what is behind `position` is unknown. */
-  get broken(): boolean {
+  get isBroken(): boolean {
     return this.#broken;
   }
 
@@ -132,7 +132,7 @@ export class SegmentWriter {
     const end = this.#position + bytes.length;
     this.#changes++;
     try {
-      if (this.#aheadUpTo > 0 && end > this.#fileBytes) this.#setAside(handle, end);
+      if (this.#aheadUpTo > 0 && end > this.#fileBytes) this.#preallocate(handle, end);
       handle.write(bytes, this.#position);
     } catch (error) {
       try {
@@ -147,8 +147,8 @@ export class SegmentWriter {
   }
 
   /** Makes the file longer than `end`. Without it all is only slower: a limit for files is no reason to refuse a put. */
-  #setAside(handle: FileHandle, end: number): void {
-    const size = Math.min(end + AHEAD_BYTES, this.#aheadUpTo);
+  #preallocate(handle: FileHandle, end: number): void {
+    const size = Math.min(end + PREALLOCATED_BYTES, this.#aheadUpTo);
     if (size <= end) return;
     // Even if it fails: it may have been done all the same, and `trim` has to know.
     this.#fileBytes = size;
@@ -198,7 +198,7 @@ export class SegmentWriter {
    * After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later; a segment of which nothing
    * was goes as a whole, so that its name doesn't speak of records that are gone. May throw.
    */
-  cutUnacknowledged(): void {
+  truncateUnacknowledged(): void {
     if (this.#isInherited) return;
     if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
     else if (this.#acknowledged < this.#position || this.#broken) this.#truncate(this.#acknowledged);

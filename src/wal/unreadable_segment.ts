@@ -42,14 +42,14 @@ export interface UnreadableSegment {
 }
 
 /** A frame by what it says of itself, and where it begins. */
-interface ClaimedFrame extends FrameHeader {
+interface UnverifiedFrame extends FrameHeader {
   readonly offset: number;
   /** Whether a part of it is missing. */
   readonly isTorn: boolean;
 }
 
 /** Where the last byte that isn't zero ends in a file of `size` bytes. */
-export function filledBytesOf(handle: FileHandle, size: number): number {
+export function findFilledBytes(handle: FileHandle, size: number): number {
   const chunk = new Uint8Array(CHUNK_BYTES);
   for (let end = size; end > 0;) {
     const from = Math.max(0, end - CHUNK_BYTES);
@@ -62,16 +62,16 @@ export function filledBytesOf(handle: FileHandle, size: number): number {
 }
 
 /** How many records it held at most. */
-export function mostRecordsIn(segment: UnreadableSegment): number {
+export function estimateMaxRecords(segment: UnreadableSegment): number {
   const { firstSequence, size, filledBytes } = segment;
-  const frames = new ClaimedFrames(segment);
+  const frames = new UnverifiedFrames(segment);
   let at = SEGMENT_HEADER_BYTES;
   let next = firstSequence;
   while (at < filledBytes) {
     const frame = frames.next(at, next);
     if (frame === undefined) break;
     if (frame.isTorn) {
-      return frame.firstSequence - firstSequence + Math.max(frame.count, mostInFrame(filledBytes - frame.offset));
+      return frame.firstSequence - firstSequence + Math.max(frame.count, maxRecordsInFrame(filledBytes - frame.offset));
     }
     at = frame.offset + frame.length;
     next = frame.firstSequence + frame.count;
@@ -79,16 +79,16 @@ export function mostRecordsIn(segment: UnreadableSegment): number {
   const known = next - firstSequence;
   if (filledBytes - at < MIN_FRAME_BYTES) return known;
   // Empty records at the end of a frame are zeros.
-  return known + mostInFrame(Math.min(size, filledBytes + MAX_SHARED_FRAME_BYTES) - at);
+  return known + maxRecordsInFrame(Math.min(size, filledBytes + MAX_SHARED_FRAME_BYTES) - at);
 }
 
 /** How many records fit a frame of that length. */
-function mostInFrame(length: number): number {
+function maxRecordsInFrame(length: number): number {
   return Math.max(0, Math.floor((length - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
 }
 
 /** The frames of a segment, by what they say of themselves. */
-class ClaimedFrames {
+class UnverifiedFrames {
   readonly #segment: UnreadableSegment;
   #leftBytes: number;
 
@@ -101,7 +101,7 @@ class ClaimedFrames {
    * The first frame from `at` on with a sequence from `next` on that what is in between leaves possible, and that is whole
    * or torn at the end of all that is there.
    */
-  next(at: number, next: number): ClaimedFrame | undefined {
+  next(at: number, next: number): UnverifiedFrame | undefined {
     const { handle, filledBytes } = this.#segment;
     const chunk = new Uint8Array(CHUNK_BYTES);
     const view = new DataView(chunk.buffer);

@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { solveSalt, soundFrames } from "../../src/maintenance/salvage.ts";
+import { findSoundFrames, solveSalt } from "../../src/maintenance/salvage.ts";
 import {
   bytesOf,
   concat,
@@ -29,7 +29,7 @@ const [A, B, C, D] = frames;
 const ALL = concat(...frames);
 
 const sequencesIn = (bytes: Uint8Array, seal = SEAL): number[] =>
-  soundFrames(bytes, seal).map(({ firstSequence }) => firstSequence);
+  findSoundFrames(bytes, seal).map(({ firstSequence }) => firstSequence);
 
 test("soundFrames() finds frames between bad bytes, in any order", () => {
   assertEquals(sequencesIn(ALL), [7, 9, 10, 13]);
@@ -48,7 +48,7 @@ test("soundFrames() takes no frame out of a sound payload", () => {
 test("soundFrames() knows which putMany is whole", () => {
   const part = (sequence: number, flags: number) => frameOf({ sequence, payloads: ["x"], salt: SALT, flags });
   const [one, two, three] = [part(1, CONTINUES), part(2, CONTINUES | CONTINUED), part(3, CONTINUED)];
-  const wholes = (...parts: Uint8Array[]) => soundFrames(concat(...parts), SEAL).map(({ isWhole }) => isWhole);
+  const wholes = (...parts: Uint8Array[]) => findSoundFrames(concat(...parts), SEAL).map(({ isWhole }) => isWhole);
   assertEquals(wholes(one, two, three), [true, true, true]);
   assertEquals(wholes(one, two), [false, false]);
   assertEquals(wholes(two, three), [false, false]);

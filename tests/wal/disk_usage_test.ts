@@ -59,13 +59,13 @@ test("DiskUsage counts a hole at the end of a file, or frames that are lost, as 
   const { files, end } = healthy(3);
   files[1]!.bytes += 1_000_000;
   const { usage } = open(files, end);
-  usage.note(files[1]!);
+  usage.recordSize(files[1]!);
   assertEquals(usage.bytes, bytesOf(files) - 1_000_000);
   const lost = healthy(3);
   lost.files[1]!.bytes -= 15;
   const after = open(lost.files, lost.end).usage;
   assertEquals(after.bytes, bytesOf(lost.files) + 15);
-  after.note(lost.files[1]!);
+  after.recordSize(lost.files[1]!);
   assertEquals(after.bytes, bytesOf(lost.files));
 });
 
@@ -74,8 +74,8 @@ test("DiskUsage doesn't count again what was removed, when somebody who still re
   const { segments, usage } = open(files, end);
   segments.remove(files[0]!.segment);
   usage.remove(files[0]!.segment);
-  usage.note(files[1]!);
-  usage.note(files[0]!);
+  usage.recordSize(files[1]!);
+  usage.recordSize(files[0]!);
   assertEquals(usage.bytes, bytesOf(files.slice(1)));
 });
 
@@ -100,18 +100,18 @@ test("DiskUsage is never below zero, and right when all is known, whatever comes
       if (way === 0) {
         files.push({ segment: segmentAt(nextSequence), bytes: HEADER_BYTES + 7, logBytesBefore: logBytes });
         segments.append(segmentAt(nextSequence));
-        usage.note({ segment: segmentAt(nextSequence), bytes: HEADER_BYTES, logBytesBefore: logBytes });
-        usage.grew(7);
+        usage.recordSize({ segment: segmentAt(nextSequence), bytes: HEADER_BYTES, logBytesBefore: logBytes });
+        usage.addToLast(7);
         nextSequence += 5;
         logBytes += 7;
       } else if (files.length > 0 && way === 1) {
         const [gone] = files.splice(at, 1);
         segments.remove(gone!.segment);
         usage.remove(gone!.segment);
-      } else if (files.length > 0) usage.note(files[at]!);
+      } else if (files.length > 0) usage.recordSize(files[at]!);
       assert(usage.bytes >= 0, `seed ${seed}: ${usage.bytes}`);
     }
-    for (const file of files) usage.note(file);
+    for (const file of files) usage.recordSize(file);
     assertEquals(usage.bytes, bytesOf(files), `seed ${seed}`);
     for (const { segment } of files) {
       segments.remove(segment);

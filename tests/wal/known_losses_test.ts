@@ -4,7 +4,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { subtract, unite } from "../../src/base/sequences.ts";
+import { mergeRanges, subtractRanges } from "../../src/base/sequences.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { bytesOf } from "../support/log_tools.ts";
@@ -13,12 +13,12 @@ const range = (first: number, last: number) => ({ first, last });
 const REGION = { segment: "00000000000000000001.wal", offset: 160, length: 41 };
 
 test("unite() and subtract() keep every sequence, once", () => {
-  assertEquals(unite([range(8, 9), range(1, 3), range(2, 5), range(6, 6)]), [range(1, 6), range(8, 9)]);
-  assertEquals(unite([]), []);
-  assertEquals(subtract([range(1, 10)], [range(1, 2), range(5, 5), range(9, 20)]), [range(3, 4), range(6, 8)]);
-  assertEquals(subtract([range(1, 3), range(5, 6)], [range(3, 5)]), [range(1, 2), range(6, 6)]);
-  assertEquals(subtract([range(1, 3)], [range(1, 3)]), []);
-  assertEquals(subtract([range(1, 3)], []), [range(1, 3)]);
+  assertEquals(mergeRanges([range(8, 9), range(1, 3), range(2, 5), range(6, 6)]), [range(1, 6), range(8, 9)]);
+  assertEquals(mergeRanges([]), []);
+  assertEquals(subtractRanges([range(1, 10)], [range(1, 2), range(5, 5), range(9, 20)]), [range(3, 4), range(6, 8)]);
+  assertEquals(subtractRanges([range(1, 3), range(5, 6)], [range(3, 5)]), [range(1, 2), range(6, 6)]);
+  assertEquals(subtractRanges([range(1, 3)], [range(1, 3)]), []);
+  assertEquals(subtractRanges([range(1, 3)], []), [range(1, 3)]);
 });
 
 test("subtract() looks at those ranges alone that overlap", () => {
@@ -34,7 +34,7 @@ test("subtract() looks at those ranges alone that overlap", () => {
     },
   }));
   const ranges = Array.from({ length: 1000 }, (_, i) => range(10 * i + 3, 10 * i + 7));
-  assertEquals(subtract(ranges, others), Array.from({ length: 1000 }, (_, i) => range(10 * i + 3, 10 * i + 4)));
+  assertEquals(subtractRanges(ranges, others), Array.from({ length: 1000 }, (_, i) => range(10 * i + 3, 10 * i + 4)));
   assertEquals(looks < 20_000, true, `${looks} looks`);
 });
 

@@ -15,7 +15,7 @@ import { Cursor } from "../../src/wal/cursor.ts";
 import { segmentName } from "../../src/wal/names.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../../src/wal/position.ts";
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
-import { examine } from "../../src/wal/recovery/plan.ts";
+import { planRecovery } from "../../src/wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
 import { LogEnds } from "../../src/wal/writer/log_ends.ts";
@@ -59,7 +59,7 @@ function listOn(fileSystem: MemoryFileSystem, segments: CountedSegments["segment
     directory: DIRECTORY,
     uuid: UUID_A,
     quarantine,
-    ownership: { confirm: () => {} },
+    ownership: { verify: () => {} },
     report: () => {},
     inherited: undefined,
     segments,
@@ -141,8 +141,8 @@ function queueOn(fileSystem: MemoryFileSystem, inherited: CountedSegments["segme
     cursor: Cursor.open(fileSystem, DIRECTORY, { uuid: UUID_A, place: 1, isSynced: false }),
     inherited,
     intervalMs: undefined,
-    ownership: { confirm: () => {} },
-    health: new LogHealth(DIRECTORY, { isLost: false, isConfirmed: () => true }),
+    ownership: { verify: () => {} },
+    health: new LogHealth(DIRECTORY, { isLost: false, isVerified: () => true }),
     ends: new LogEnds(LOG_START, { isSynced: false }),
     onSynced: () => {},
   });
@@ -326,9 +326,9 @@ function directoryOf(count: number, content: Uint8Array): FileSystem {
 
 test("recovery takes more segments without content, or of garbage, than a call takes arguments", () => {
   const count = 150_000;
-  const empty = examine({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
+  const empty = planRecovery({ fileSystem: directoryOf(count, new Uint8Array(0)), directory: DIRECTORY });
   assertEquals([empty.empty.length, empty.end.nextSequence], [count, count]);
-  const unusable = examine({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
+  const unusable = planRecovery({ fileSystem: directoryOf(count, garbage(200, 1)), directory: DIRECTORY });
   assertEquals(unusable.unusable.length, count);
 });
 
@@ -355,7 +355,7 @@ test("KnownLosses look at each accepted region once, however many losses are not
     assert(losses.isAccepted({ ...region, missing: undefined }));
     losses = losses.with({ lost: [{ first: 2 * i, last: 2 * i }] });
   }
-  assert(losses.hasNoted({ first: 2, last: 2 }) && !losses.hasNoted({ first: 2, last: 3 }));
+  assert(losses.hasRecorded({ first: 2, last: 2 }) && !losses.hasRecorded({ first: 2, last: 3 }));
   assert(looks <= 2 * count, `${looks} looks at ${count} regions`);
 });
 

@@ -32,8 +32,12 @@ test("OrderedSegments answer as an array does, whatever is added and removed", (
       const sequence = random(next + 3) - 1;
       const note = `seed ${seed}, step ${step}, sequence ${sequence}`;
       assertEquals([ordered.count, ordered.last], [plain.length, plain.at(-1)], note);
-      assertEquals(ordered.upTo(sequence), plain.findLast(({ firstSequence }) => firstSequence <= sequence), note);
-      assertEquals(ordered.behind(sequence), plain.find(({ firstSequence }) => firstSequence > sequence), note);
+      assertEquals(
+        ordered.findAtOrBefore(sequence),
+        plain.findLast(({ firstSequence }) => firstSequence <= sequence),
+        note,
+      );
+      assertEquals(ordered.findAfter(sequence), plain.find(({ firstSequence }) => firstSequence > sequence), note);
     }
     assertEquals(ordered.toArray(), plain, `seed ${seed}`);
   }
@@ -47,8 +51,8 @@ test("OrderedSegments look at about as many segments as their number has binary 
     for (const at of [0, 1, count / 2, count - 1, count]) {
       for (
         const ask of [
-          () => ordered.upTo(at),
-          () => ordered.behind(at),
+          () => ordered.findAtOrBefore(at),
+          () => ordered.findAfter(at),
           () => ordered.remove(counted.segments[at % count]!),
         ]
       ) {

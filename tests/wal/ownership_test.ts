@@ -369,10 +369,10 @@ test("Ownership rests on the lock alone where the file system can't tell files a
   const fileSystem = new Proxy(withoutLock(memory), {
     get: (target, name) => hidden.includes(String(name)) ? undefined : Reflect.get(target, name),
   });
-  const first = await Ownership.take({ fileSystem, directory: DIRECTORY, openedAt: 0 });
-  const second = await Ownership.take({ fileSystem, directory: DIRECTORY, openedAt: 0 });
-  first.confirm();
-  second.confirm();
+  const first = await Ownership.acquire({ fileSystem, directory: DIRECTORY, openedAt: 0 });
+  const second = await Ownership.acquire({ fileSystem, directory: DIRECTORY, openedAt: 0 });
+  first.verify();
+  second.verify();
   first.release();
   second.release();
 });

@@ -213,29 +213,29 @@ test("Quarantine.move() replaces nothing", async () => {
 });
 
 /** A place where sequences are missing without a trace. */
-function lost(first: number, last: number): Parameters<Quarantine["noteLost"]>[0][0] {
+function lost(first: number, last: number): Parameters<Quarantine["recordRegions"]>[0][0] {
   return { segment: SEGMENT, offset: 160, length: 0, missing: { first, last } };
 }
 
 test("Quarantine.noteLost() is durable, never fails a caller, and writes nothing that is known", async () => {
   const { disk, quarantine } = diskOf();
-  await quarantine.noteLost([lost(5, 7), lost(1, 2)]);
+  await quarantine.recordRegions([lost(5, 7), lost(1, 2)]);
   for (let seed = 0; seed < 10; seed++) {
     const after = new Quarantine(disk.fileSystem.crash({ seed }), DIRECTORY);
     assertEquals(after.losses.lost, [{ first: 1, last: 2 }, { first: 5, last: 7 }], `seed ${seed}`);
   }
   disk.forget();
-  await quarantine.noteLost([lost(6, 7)]);
-  await new Quarantine(disk.fileSystem, DIRECTORY).noteLost([lost(1, 1)]);
+  await quarantine.recordRegions([lost(6, 7)]);
+  await new Quarantine(disk.fileSystem, DIRECTORY).recordRegions([lost(1, 1)]);
   assertEquals(disk.list("write", "rename"), []);
   for (let index = 0, isDone = false; !isDone; index++) {
     const failing = diskOf();
     failing.disk.fail({ index });
-    await failing.quarantine.noteLost([lost(1, 2)]);
+    await failing.quarantine.recordRegions([lost(1, 2)]);
     isDone = failing.disk.plannedFaults > 0;
     if (isDone) assert(index > 8, `only ${index} operations`);
     failing.disk.heal();
-    await failing.quarantine.noteLost([lost(1, 2)]);
+    await failing.quarantine.recordRegions([lost(1, 2)]);
     assertEquals(new Quarantine(failing.disk.fileSystem, DIRECTORY).losses.lost, [{ first: 1, last: 2 }], `${index}`);
   }
 });
@@ -243,10 +243,10 @@ test("Quarantine.noteLost() is durable, never fails a caller, and writes nothing
 test("Quarantine.noteLost() accepts what is unproven, also if it can't be written down", async () => {
   const unproven = { ...lost(5, 7), length: 99, unproven: true } as const;
   const { disk, quarantine } = diskOf();
-  await quarantine.noteLost([unproven, lost(9, 9)]);
+  await quarantine.recordRegions([unproven, lost(9, 9)]);
   const failing = diskOf();
   failing.disk.fail({ operation: "write" }, "ENOSPC", Infinity);
-  await failing.quarantine.noteLost([unproven, lost(9, 9)]);
+  await failing.quarantine.recordRegions([unproven, lost(9, 9)]);
   for (const { losses } of [quarantine, new Quarantine(disk.fileSystem, DIRECTORY), failing.quarantine]) {
     assertEquals(losses.lost, [{ first: 5, last: 7 }, { first: 9, last: 9 }]);
     assertEquals([losses.isAccepted(unproven), losses.isAccepted(lost(6, 7))], [true, true]);

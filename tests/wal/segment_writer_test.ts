@@ -23,7 +23,7 @@ function diskOf(): InstrumentedDisk {
 }
 
 function createOn(disk: InstrumentedDisk, mayExist = false, aheadUpTo = 0): SegmentWriter {
-  return SegmentWriter.create(disk.fileSystem, DIRECTORY, HEADER, { mayExist, aheadUpTo });
+  return SegmentWriter.create(disk.fileSystem, DIRECTORY, HEADER, { mayExist, preallocateUpTo });
 }
 
 function create(): { disk: InstrumentedDisk; writer: SegmentWriter } {
@@ -49,7 +49,7 @@ test("SegmentWriter.create() makes a file with a header, named after its first s
   const { disk, writer } = create();
   assertEquals(disk.fileSystem.paths(), [PATH]);
   assertEquals(disk.fileSystem.readFile(PATH), encodeSegmentHeader(HEADER));
-  const { name, position, isDirty, broken } = writer;
+  const { name, position, isDirty, isBroken } = writer;
   const expected = { name: segmentName(7), position: HEADER_BYTES, isDirty: true, broken: false };
   assertEquals({ name, position, isDirty, broken }, expected);
 });
@@ -149,7 +149,7 @@ test("SegmentWriter.write() does without space set aside where files are limited
   const other = createOn(broken, false, MIB);
   broken.fail({ operation: "truncate" }, "EIO");
   assertThrows(() => other.write(bytesOf("gone")), FileSystemError, "EIO");
-  assertEquals([other.position, other.broken], [HEADER_BYTES, false]);
+  assertEquals([other.position, other.isBroken], [HEADER_BYTES, false]);
   broken.fail({ operation: "write" }, { kind: "torn", errno: "EIO", bytes: 2 });
   assertThrows(() => other.write(bytesOf("gone")), FileSystemError, "EIO");
   assertEquals(broken.fileSystem.readFile(PATH).length, HEADER_BYTES, "cut, with what was set aside");
@@ -168,7 +168,7 @@ test("SegmentWriter.write() that fails is cut off, and the next one takes its pl
       );}
     assertThrows(() => writer.write(bytesOf("gone")), FileSystemError, fault === "full" ? "ENOSPC" : "EIO");
     assertEquals(framesText(disk.fileSystem), "one,", fault);
-    assertEquals([writer.position, writer.broken], [HEADER_BYTES + 4, false], fault);
+    assertEquals([writer.position, writer.isBroken], [HEADER_BYTES + 4, false], fault);
     disk.fileSystem.capacityBytes = Infinity;
     writer.write(bytesOf("two,"));
     assertEquals(framesText(disk.fileSystem), "one,two,", fault);
@@ -180,7 +180,7 @@ test("SegmentWriter.broken is true when a failed write could not be cut off", ()
   disk.fail({ operation: "write" }, { kind: "torn", errno: "ENOSPC", bytes: 2 });
   disk.fail({ operation: "truncate" });
   assertThrows(() => writer.write(bytesOf("gone")), NoSpaceError);
-  assertEquals([writer.position, writer.broken, framesText(disk.fileSystem)], [HEADER_BYTES, true, "go"]);
+  assertEquals([writer.position, writer.isBroken, framesText(disk.fileSystem)], [HEADER_BYTES, true, "go"]);
 });
 
 test("SegmentWriter.sync() covers what was written before it, and no more", async () => {
@@ -226,14 +226,14 @@ test("SegmentWriter.cutUnacknowledged() takes back what was not acknowledged, sy
   writer.write(bytesOf("two,"));
   await writer.sync();
   writer.write(bytesOf("three,"));
-  writer.cutUnacknowledged();
+  writer.truncateUnacknowledged();
   assertEquals(framesText(disk.fileSystem), "one,");
 });
 
 test("SegmentWriter.cutUnacknowledged() leaves what was acknowledged, and no file if nothing was", async () => {
   const { disk, writer } = create();
   writer.write(bytesOf("one,"));
-  writer.cutUnacknowledged();
+  writer.truncateUnacknowledged();
   assertEquals(disk.fileSystem.paths(), []);
   const broken = create();
   broken.writer.write(bytesOf("one,"));
@@ -242,7 +242,7 @@ test("SegmentWriter.cutUnacknowledged() leaves what was acknowledged, and no fil
   broken.disk.fail({ operation: "write" }, { kind: "torn", errno: "EIO", bytes: 2 });
   broken.disk.fail({ operation: "truncate" });
   assertThrows(() => broken.writer.write(bytesOf("gone")));
-  broken.writer.cutUnacknowledged();
+  broken.writer.truncateUnacknowledged();
   assertEquals(framesText(broken.disk.fileSystem), "one,");
 });
 
@@ -305,7 +305,7 @@ test("SegmentWriter.close() waits for a sync that is under way", async () => {
     whileSyncing: () => new Promise<void>((resolve) => release = resolve),
   });
   fileSystem.makeDirectory(DIRECTORY);
-  const writer = SegmentWriter.create(fileSystem, DIRECTORY, HEADER, { mayExist: false, aheadUpTo: 0 });
+  const writer = SegmentWriter.create(fileSystem, DIRECTORY, HEADER, { mayExist: false, preallocateUpTo: 0 });
   writer.write(bytesOf("one,"));
   const sync = writer.sync();
   writer.close();

@@ -5,7 +5,7 @@
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { MemoryFileSystem } from "../../src/testing/mod.ts";
-import { filledBytesOf, mostRecordsIn } from "../../src/wal/unreadable_segment.ts";
+import { estimateMaxRecords, findFilledBytes } from "../../src/wal/unreadable_segment.ts";
 import { concat, cut, frameOf, garbage, HEADER_BYTES, overwrite, uint32, zeroRange } from "../support/log_tools.ts";
 
 const FIRST = 7;
@@ -20,8 +20,8 @@ function mostIn(bytes: Uint8Array): number {
   const fileSystem = new MemoryFileSystem();
   fileSystem.writeFile("/segment", bytes);
   const handle = fileSystem.open("/segment", "read");
-  const filledBytes = filledBytesOf(handle, bytes.length);
-  return mostRecordsIn({ handle, firstSequence: FIRST, size: bytes.length, filledBytes });
+  const filledBytes = findFilledBytes(handle, bytes.length);
+  return estimateMaxRecords({ handle, firstSequence: FIRST, size: bytes.length, filledBytes });
 }
 
 const [second, third] = [HEADER_BYTES + FRAMES[0]!.length, WHOLE.length - FRAMES[2]!.length];
@@ -42,7 +42,7 @@ const ROWS: readonly (readonly [name: string, bytes: Uint8Array, records: number
 ];
 
 for (const [name, bytes, records] of ROWS) {
-  test(`mostRecordsIn() a segment without a header: ${name}`, () => {
+  test(`estimateMaxRecords() a segment without a header: ${name}`, () => {
     assertEquals(mostIn(bytes), records);
   });
 }

@@ -9,7 +9,7 @@
  */
 
 import { join } from "@std/path/join";
-import { touches } from "../../base/sequences.ts";
+import { overlapsRanges } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import { closeQuietly } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
@@ -24,7 +24,7 @@ import { segmentName } from "../names.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { isOf, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { headerMatches, readSegmentHeader, type Segment } from "../segment_files.ts";
 import { type Frame, SegmentReader } from "../segment_reader.ts";
 import type { LogView } from "./log_view.ts";
 import type { SkippedRegion, SkippedRegions } from "./skipped_regions.ts";
@@ -162,10 +162,10 @@ export class FrameSource {
    * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
    */
   #isNamedMissing({ firstSequence, count }: Frame, { nextSequence }: LogPosition): boolean {
-    const { namedMissing } = this.#deps.quarantine;
-    if (namedMissing.length === 0) return false;
+    const { reportedMissing } = this.#deps.quarantine;
+    if (reportedMissing.length === 0) return false;
     const first = Math.max(firstSequence, nextSequence);
-    return touches({ first, last: firstSequence + count - 1 }, namedMissing);
+    return overlapsRanges({ first, last: firstSequence + count - 1 }, reportedMissing);
   }
 
   /** Makes `frame` current, at the record at `position`. */
@@ -245,7 +245,7 @@ export class FrameSource {
   #openSegment(segment: Segment): OpenSegment | undefined {
     const { fileSystem, directory, uuid, view, ownership } = this.#deps;
     const path = join(directory, segment.name);
-    ownership.confirm();
+    ownership.verify();
     const handle = fileSystem.open(path, "read");
     this.#opened++;
     let isKept = false;
@@ -255,7 +255,7 @@ export class FrameSource {
         throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
       const bytes = handle.size();
-      if (result.kind === "header" && isOf(result.header, uuid, segment)) {
+      if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
         isKept = true;
         const { header } = result;
         view.segments.note({ segment, bytes, logBytesBefore: header.logBytesBefore });

@@ -16,7 +16,7 @@
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { addFrameChecksum, RECORD_HEADER_BYTES } from "../format.ts";
-import { type LogPosition, within } from "../position.ts";
+import { clampPosition, type LogPosition } from "../position.ts";
 import type { LostSequences } from "../recovery/lost_sequences.ts";
 import { BatchArena, BatchBuilder } from "./batch_builder.ts";
 import { FrameSource, type FrameSourceDeps } from "./frame_source.ts";
@@ -228,7 +228,7 @@ export class LogReader {
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
   #moveTo(position: LogPosition): void {
-    this.#position = within(position, this.#position, this.#deps.view.ends.acknowledged);
+    this.#position = clampPosition(position, this.#position, this.#deps.view.ends.acknowledged);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */

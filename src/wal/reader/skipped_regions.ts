@@ -11,7 +11,7 @@
 import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
 import type { DamagedRegion, OnDamage } from "../recovery/damage.ts";
-import { describeFinding } from "../recovery/plan.ts";
+import { describeDamage } from "../recovery/recovery_plan.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 
 /** Bad bytes; none of them where whole frames are missing without a trace. */
@@ -73,11 +73,11 @@ export class SkippedRegions {
     const { onDamage, quarantine, report } = this.#options;
     const regions = this.isEmpty ? [place] : this.#regions;
     if (onDamage === "fail" && !this.#isAccepted(regions, { ...place, length: 0, missing })) {
-      const reason = describeFinding({ length: regions[0].length, missing });
+      const reason = describeDamage({ length: regions[0].length, missing });
       throw new DamagedLogError({ ...regions[0], reason });
     }
     const mark = quarantine.losses.isUnproven(missing) ? { unproven: true as const } : {};
-    if (missing !== undefined) await quarantine.noteLost([{ ...place, missing }]);
+    if (missing !== undefined) await quarantine.recordRegions([{ ...place, missing }]);
     for (const [i, region] of regions.entries()) {
       const quarantined = region.length > 0 && await quarantine.copy(region);
       report({ ...region, quarantined, missing: i === regions.length - 1 ? missing : undefined, ...mark });

@@ -11,7 +11,7 @@ import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
 import { closeQuietly, createEmptyFile, withFile } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
 
 /** How much is copied at a time. */
 const COPY_BYTES = 256 * 1024;
@@ -23,7 +23,7 @@ const COPY_BYTES = 256 * 1024;
  * @throws {BufferLockedError} if the file has grown since it was read: somebody writes to it.
  */
 export async function cutTail(
-  { fileSystem, directory }: SegmentPlace,
+  { fileSystem, directory }: LogLocation,
   { name }: Segment,
   { position, size }: { position: number; size: number },
 ): Promise<void> {

@@ -18,7 +18,7 @@
  */
 
 import { join } from "@std/path/join";
-import { isRange, isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
+import { isSequenceRange, isWithinRanges, mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
 import { closeQuietly, readFile, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
@@ -58,10 +58,10 @@ export class KnownLosses implements Losses {
   /** These; by default none. */
   constructor(losses: Partial<Losses> = {}) {
     const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
-    this.lost = unite(lost).slice(0, MAX_LOST_RANGES);
+    this.lost = mergeRanges(lost).slice(0, MAX_LOST_RANGES);
     this.acceptedRegions = acceptedRegions;
-    this.acceptedSequences = unite(acceptedSequences);
-    this.unprovenSequences = unite(unprovenSequences);
+    this.acceptedSequences = mergeRanges(acceptedSequences);
+    this.unprovenSequences = mergeRanges(unprovenSequences);
   }
 
   /** Those of the quarantine at `path`. */
@@ -70,10 +70,10 @@ export class KnownLosses implements Losses {
     try {
       const { lost, acceptedRegions, acceptedSequences, unprovenSequences = [] } = JSON.parse(text);
       return new KnownLosses({
-        lost: lost.filter(isRange),
+        lost: lost.filter(isSequenceRange),
         acceptedRegions: acceptedRegions.filter(isRegion),
-        acceptedSequences: acceptedSequences.filter(isRange),
-        unprovenSequences: unprovenSequences.filter(isRange),
+        acceptedSequences: acceptedSequences.filter(isSequenceRange),
+        unprovenSequences: unprovenSequences.filter(isSequenceRange),
       });
     } catch {
       return new KnownLosses();
@@ -84,18 +84,18 @@ export class KnownLosses implements Losses {
   isAccepted({ segment, offset, length, missing }: Region & { readonly missing: SequenceRange | undefined }): boolean {
     this.#acceptedKeys ??= new Set(this.acceptedRegions.map(keyOf));
     const isKnown = length === 0 || this.#acceptedKeys.has(keyOf({ segment, offset, length }));
-    return isKnown && (missing === undefined || isWithin(missing, this.acceptedSequences));
+    return isKnown && (missing === undefined || isWithinRanges(missing, this.acceptedSequences));
   }
 
   /** Whether sequences are missing, and none of them may have been promised. */
   isUnproven(missing: SequenceRange | undefined): boolean {
-    return missing !== undefined && isWithin(missing, this.unprovenSequences);
+    return missing !== undefined && isWithinRanges(missing, this.unprovenSequences);
   }
 
   /** Whether to write down that a run of sequences is lost changes nothing: it is known, or there are too many before it. */
-  hasNoted(lost: SequenceRange): boolean {
+  hasRecorded(lost: SequenceRange): boolean {
     const isFull = this.lost.length === MAX_LOST_RANGES && lost.first > this.lost[MAX_LOST_RANGES - 1].last + 1;
-    return isFull || isWithin(lost, this.lost);
+    return isFull || isWithinRanges(lost, this.lost);
   }
 
   /** These and others. */

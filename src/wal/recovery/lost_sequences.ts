@@ -7,7 +7,7 @@
  * @module
  */
 
-import { findRange, type SequenceRange, unite } from "../../base/sequences.ts";
+import { findRangeIndex, mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 
 /** Runs of lost sequences. */
 export class LostSequences {
@@ -17,7 +17,7 @@ export class LostSequences {
 
   /** These, in any order. */
   constructor(ranges: readonly SequenceRange[]) {
-    this.#ranges = unite(ranges);
+    this.#ranges = mergeRanges(ranges);
     this.#counts = new Float64Array(this.#ranges.length + 1);
     for (let i = this.#ranges.length - 1; i >= 0; i--) {
       const { first, last } = this.#ranges[i];
@@ -27,7 +27,7 @@ export class LostSequences {
 
   /** How many of the sequences from `next` on are lost. */
   countFrom(next: number): number {
-    const place = findRange(next, this.#ranges);
+    const place = findRangeIndex(next, this.#ranges);
     const range = this.#ranges.at(place);
     return range === undefined ? 0 : this.#counts[place] - Math.max(0, next - range.first);
   }

@@ -9,9 +9,9 @@
  */
 
 import { join } from "@std/path/join";
-import { type SequenceRange, unite } from "../../base/sequences.ts";
+import { mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { closeQuietly, fileSize, isGone } from "../../fs/file_helpers.ts";
+import { closeQuietly, fileSize, isNoSuchFile } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
@@ -24,7 +24,7 @@ const CHUNK_BYTES = 256 * 1024;
 /** Values of a {@linkcode Quarantine} that have a default. */
 export interface QuarantineOptions {
   readonly maxBytes?: number;
-  readonly confirm?: () => void;
+  readonly verifyOwnership?: () => void;
 }
 
 /** What the copy of a region is called. */
@@ -54,13 +54,13 @@ export class Quarantine {
   constructor(
     fileSystem: FileSystem,
     directory: string,
-    { maxBytes = MAX_QUARANTINE_BYTES, confirm = () => {} }: QuarantineOptions = {},
+    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: QuarantineOptions = {},
   ) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
     this.#path = join(directory, QUARANTINE_NAME);
     this.#maxBytes = maxBytes;
-    this.#confirm = confirm;
+    this.#confirm = verifyOwnership;
   }
 
   /** Bytes copied by this object. */
@@ -87,7 +87,7 @@ export class Quarantine {
    * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
    * any more. In order, without overlaps.
    */
-  get namedMissing(): readonly SequenceRange[] {
+  get reportedMissing(): readonly SequenceRange[] {
     return this.#namedMissing;
   }
 
@@ -100,27 +100,27 @@ export class Quarantine {
    * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
    * Where that fails, it is known at least as long as this object is.
    */
-  async noteLost(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
+  async recordRegions(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
     const lost = regions.flatMap(({ missing }) => missing ?? []);
-    if (lost.length > 0) this.remember(lost);
+    if (lost.length > 0) this.addReportedMissing(lost);
     const unproven = regions.filter((region) => region.unproven === true);
     const unprovenSequences = unproven.flatMap(({ missing }) => missing ?? []);
     const acceptedRegions = unproven.filter(({ length }) => length > 0)
       .map(({ segment, offset, length }) => ({ segment, offset, length }));
     try {
       const losses = this.#readLosses();
-      const isKnown = lost.every((range) => losses.hasNoted(range)) &&
+      const isKnown = lost.every((range) => losses.hasRecorded(range)) &&
         unproven.every((region) => losses.isAccepted(region));
       if (isKnown && this.#isSaved) return;
-      await this.noteLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
+      await this.recordLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
     }
   }
 
   /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
-  remember(lost: readonly SequenceRange[]): void {
-    this.#namedMissing = unite([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
+  addReportedMissing(lost: readonly SequenceRange[]): void {
+    this.#namedMissing = mergeRanges([...this.#namedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**
@@ -128,7 +128,7 @@ export class Quarantine {
    *
    * @throws {FileSystemError} if that fails.
    */
-  async noteLosses(losses: Partial<Losses>): Promise<void> {
+  async recordLosses(losses: Partial<Losses>): Promise<void> {
     const known = this.#readLosses().with(losses);
     this.#isSaved &&= known.equals(this.#readLosses());
     this.#losses = known;
@@ -220,7 +220,7 @@ export class Quarantine {
     try {
       return fileSize(this.#fileSystem, path);
     } catch (error) {
-      if (isGone(error)) return undefined;
+      if (isNoSuchFile(error)) return undefined;
       throw error;
     }
   }

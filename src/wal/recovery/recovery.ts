@@ -32,14 +32,14 @@ import { Cursor } from "../cursor.ts";
 import type { SegmentSize } from "../disk_usage.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
-import type { Segment, SegmentPlace } from "../segment_files.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
 import { cutTail } from "./cut_tail.ts";
 import type { DamagedRegion, OnDamage } from "./damage.ts";
-import { type CursorProblem, describeFinding, examine, type Plan } from "./plan.ts";
+import { type CursorProblem, describeDamage, planRecovery, type RecoveryPlan } from "./recovery_plan.ts";
 import type { Quarantine } from "./quarantine.ts";
 
 /** Where and how to change things; the directory is ours. */
-export interface CarryOutDeps extends SegmentPlace {
+export interface ApplyRecoveryDeps extends LogLocation {
   readonly ownership: Ownership;
   readonly quarantine: Quarantine;
   /** Whether a put is acknowledged only after a sync from now on; as before, if it isn't said. */
@@ -47,12 +47,12 @@ export interface CarryOutDeps extends SegmentPlace {
 }
 
 /** Where and how to recover. */
-export interface RecoveryDeps extends CarryOutDeps {
+export interface RecoveryDeps extends ApplyRecoveryDeps {
   readonly onDamage: OnDamage;
 }
 
 /** The log as it is after recovery. */
-export interface Recovered {
+export interface RecoveredLog {
   readonly uuid: string;
   /** Open for writing; says what `committed`, `resume` and `boundaries` say. */
   readonly cursor: Cursor;
@@ -81,24 +81,24 @@ export interface Recovered {
  * @throws {DamagedLogError} if there is damage and it is to be refused; nothing was changed then.
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
-export async function recover(options: RecoveryDeps): Promise<Recovered> {
-  const plan = examine(options);
-  options.ownership.confirm();
+export async function recover(options: RecoveryDeps): Promise<RecoveredLog> {
+  const plan = planRecovery(options);
+  options.ownership.verify();
   if (options.onDamage === "fail") {
     const refused = [...plan.unusable, ...plan.findings].find((finding) =>
       finding.unproven !== true && !options.quarantine.losses.isAccepted(finding)
     );
-    if (refused !== undefined) throw new DamagedLogError({ ...refused, reason: describeFinding(refused) });
+    if (refused !== undefined) throw new DamagedLogError({ ...refused, reason: describeDamage(refused) });
   }
-  return await carryOut(plan, options);
+  return await applyRecovery(plan, options);
 }
 
 /** The part that changes things, as `examine` has found them. */
-export async function carryOut(plan: Plan, options: CarryOutDeps): Promise<Recovered> {
+export async function applyRecovery(plan: RecoveryPlan, options: ApplyRecoveryDeps): Promise<RecoveredLog> {
   const { fileSystem, directory, quarantine, ownership } = options;
   const damaged: DamagedRegion[] = [];
-  quarantine.remember(plan.lost);
-  await quarantine.noteLost([...plan.unusable, ...plan.findings]);
+  quarantine.addReportedMissing(plan.lost);
+  await quarantine.recordRegions([...plan.unusable, ...plan.findings]);
   for (const { name } of plan.unsynced) await syncSegment(fileSystem, join(directory, name));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
@@ -108,30 +108,30 @@ export async function carryOut(plan: Plan, options: CarryOutDeps): Promise<Recov
     }
     if (tailBytes > 0) {
       if (!tailIsZero) await quarantine.copy({ segment: segment.name, offset: position, length: tailBytes });
-      ownership.confirm();
+      ownership.verify();
       await cutTail(options, segment, { position, size: position + tailBytes });
     }
   } else {
     damaged.push(...plan.findings.map((finding) => ({ ...finding, quarantined: false })));
   }
-  ownership.confirm();
+  ownership.verify();
   const found = plan.foundCursor;
   const owner = {
     uuid: plan.uuid,
-    place: ownership.placeFor(found, plan.uuid),
+    place: ownership.assignPlace(found, plan.uuid),
     isSynced: options.isSynced ?? found?.isSynced ?? false,
   };
   const cursor = await Cursor.replace(fileSystem, directory, owner, plan.cursor);
   try {
-    if (plan.unusable.length + plan.empty.length > 0) await moveAndRemove(plan, options, damaged);
+    if (plan.unusable.length + plan.empty.length > 0) await clearUnusable(plan, options, damaged);
     await fileSystem.syncDirectory(directory);
-    ownership.confirm();
-    ownership.note(cursor.generation);
+    ownership.verify();
+    ownership.recordGeneration(cursor.generation);
   } catch (error) {
     cursor.close();
     throw error;
   }
-  return summarize(plan, cursor, damaged);
+  return toRecoveredLog(plan, cursor, damaged);
 }
 
 async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> {
@@ -144,9 +144,9 @@ async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> 
 }
 
 /** Sets segments aside that can't be read, and removes those without a record. */
-async function moveAndRemove(
-  plan: Plan,
-  { fileSystem, directory, quarantine, ownership }: CarryOutDeps,
+async function clearUnusable(
+  plan: RecoveryPlan,
+  { fileSystem, directory, quarantine, ownership }: ApplyRecoveryDeps,
   damaged: DamagedRegion[],
 ): Promise<void> {
   // The cursor first, and its name: it keeps sequences from being given out again.
@@ -155,12 +155,12 @@ async function moveAndRemove(
   for (const finding of plan.unusable.toReversed()) {
     damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
   }
-  ownership.confirm();
+  ownership.verify();
   for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
 }
 
-function summarize(plan: Plan, cursor: Cursor, damaged: readonly DamagedRegion[]): Recovered {
-  const { uuid, segments, scan, end, lost, cursorLost, cursorProblem } = plan;
+function toRecoveredLog(plan: RecoveryPlan, cursor: Cursor, damaged: readonly DamagedRegion[]): RecoveredLog {
+  const { uuid, segments, scan, end, lost, isCursorLost, cursorProblem } = plan;
   const { committed, resume, boundaries } = plan.cursor;
   return {
     uuid,

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { isWithin, type SequenceRange, unite } from "../../base/sequences.ts";
+import { isWithinRanges, mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 import type { DamagedRegion } from "./damage.ts";
 import { keyOf } from "./known_losses.ts";
 
@@ -19,14 +19,14 @@ export class ReportedRegions {
   /** These. */
   constructor(regions: readonly DamagedRegion[]) {
     this.#bytes = new Set(regions.map(keyOf));
-    this.#allMissing = unite(regions.flatMap(({ missing }) => missing ?? []));
+    this.#allMissing = mergeRanges(regions.flatMap(({ missing }) => missing ?? []));
   }
 
   /** Whether all of a region was reported; one without bytes, where whole frames are missing, by its sequences. */
   has(region: DamagedRegion): boolean {
     const { length, missing } = region;
-    if (length === 0) return missing === undefined || isWithin(missing, this.#allMissing);
+    if (length === 0) return missing === undefined || isWithinRanges(missing, this.#allMissing);
     const key = keyOf(region);
-    return this.#bytes.has(key) && (missing === undefined || isWithin(missing, this.#allMissing));
+    return this.#bytes.has(key) && (missing === undefined || isWithinRanges(missing, this.#allMissing));
   }
 }

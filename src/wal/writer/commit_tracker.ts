@@ -81,7 +81,7 @@ export class CommitTracker {
     const { cursor, ownership, health } = this.#options;
     try {
       await cursor.sync();
-      ownership.confirm();
+      ownership.verify();
     } catch (error) {
       throw health.fail(error);
     }
@@ -108,7 +108,7 @@ export class CommitTracker {
 
   #write({ committed, resume, boundaries }: CommitState): void {
     const { cursor, ends, ownership } = this.#options;
-    ownership.confirmInTurn();
+    ownership.verifyThrottled();
     cursor.write({ lastSequence: ends.acknowledged.nextSequence - 1, committed, resume, boundaries });
   }
 

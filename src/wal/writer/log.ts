@@ -23,7 +23,7 @@ import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
 import type { LogView } from "../reader/log_view.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import type { Recovered } from "../recovery/recovery.ts";
+import type { RecoveredLog } from "../recovery/recovery.ts";
 import { CommitTracker } from "./commit_tracker.ts";
 import { LogAppender } from "./log_appender.ts";
 import { LogEnds } from "./log_ends.ts";
@@ -67,7 +67,7 @@ export interface LogDeps {
   readonly ownership: Ownership;
   /** All is written; the ownership is about to be given up. */
   readonly onClosing: () => void;
-  readonly recovered: Recovered;
+  readonly recovered: RecoveredLog;
   readonly quarantine: Quarantine;
   readonly fsync: Fsync;
   readonly segmentBytes: number;
@@ -244,7 +244,7 @@ export class Log implements LogView {
   #note(): void {
     const { ownership, recovered, events } = this.#deps;
     try {
-      ownership.note(recovered.cursor.generation);
+      ownership.recordGeneration(recovered.cursor.generation);
     } catch (error) {
       if (!(error instanceof FileSystemError)) throw error;
       events.onWarning(error);
@@ -257,10 +257,10 @@ export class Log implements LogView {
    * have read it already.
    */
   #cutUnacknowledged(): void {
-    if (!this.#deps.ownership.isConfirmed()) return;
+    if (!this.#deps.ownership.isVerified()) return;
     try {
       this.#rotation.removeLeftover();
-      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.cutUnacknowledged();
+      for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.truncateUnacknowledged();
     } catch {
       // What is left is a beginning of it; and the failure that is reported already is the one that counts.
     }
@@ -296,7 +296,7 @@ export class Log implements LogView {
 }
 
 /** Whether the last segment was left without a record: it is ours to begin again; until then nobody may read it. */
-function endsWithEmptySegment({ segments, end }: Recovered): boolean {
+function endsWithEmptySegment({ segments, end }: RecoveredLog): boolean {
   return segments.at(-1)?.firstSequence === end.nextSequence;
 }
 

@@ -153,7 +153,7 @@ export class LogAppender {
    */
   #confirmInTime(now: number): void {
     if (now - this.#confirmedAt < this.#deps.maxUnconfirmedMs) return;
-    this.#deps.ownership.confirm();
+    this.#deps.ownership.verify();
     this.#confirmedAt = now;
   }
 
@@ -185,7 +185,7 @@ export class LogAppender {
     const writer = rotation.active?.writer;
     this.builder.reset();
     this.#next = this.#ends.written.nextSequence;
-    if (writer?.broken) health.fail(error);
+    if (writer?.isBroken) health.fail(error);
     const reason = health.failure ?? error;
     if (writer === undefined || health.failure !== undefined || !writer.isDirty) {
       this.#reject(group, reason);

@@ -37,7 +37,7 @@ export class LogHealth {
   /** The log fails, unless it has failed before; returns the first failure, which is to be thrown. */
   fail(error: unknown): BufferFailedError {
     // Asking makes the log fail by the loss of ownership, if that is the cause.
-    if (this.#failure === undefined && !this.#ownership.isLost) this.#ownership.isConfirmed();
+    if (this.#failure === undefined && !this.#ownership.isLost) this.#ownership.isVerified();
     if (this.#failure !== undefined) return this.#failure;
     const failure = error instanceof BufferFailedError ? error : new BufferFailedError(this.#directory, error);
     this.#failure = failure;

@@ -18,7 +18,7 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import { fileSize, isGone, removeIfExists } from "../../fs/file_helpers.ts";
+import { fileSize, isNoSuchFile, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
 import { segmentName } from "../names.ts";
@@ -136,12 +136,12 @@ export class Rotation {
   /** Creates a segment, in place of one that is there without a record. */
   #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
     const { ownership } = this.#options;
-    ownership.confirm();
+    ownership.verify();
     let writer: SegmentWriter | undefined;
     try {
       writer = this.#createFile(header);
       const { identity } = writer;
-      ownership.confirm();
+      ownership.verify();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
       return { writer, identity };
@@ -160,13 +160,13 @@ export class Rotation {
     const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
     const aheadUpTo = setsAside ? segmentBytes : 0;
     try {
-      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, aheadUpTo });
+      return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, preallocateUpTo });
     } catch (error) {
       const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
       if (!isTaken || !this.#isWithoutRecord(header)) throw error;
     }
     // A former owner began it, saw that the log isn't its own any more, and left it.
-    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, aheadUpTo });
+    return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, preallocateUpTo });
   }
 
   #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
@@ -190,7 +190,7 @@ export class Rotation {
       fileSize(this.#options.fileSystem, join(this.#options.directory, name));
       return true;
     } catch (error) {
-      return !isGone(error);
+      return !isNoSuchFile(error);
     }
   }
 

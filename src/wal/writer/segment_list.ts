@@ -10,7 +10,7 @@
  */
 
 import { join } from "@std/path/join";
-import { isGone, withFile } from "../../fs/file_helpers.ts";
+import { isNoSuchFile, withFile } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
 import { SEGMENT_HEADER_BYTES } from "../format.ts";
@@ -19,7 +19,7 @@ import type { Ownership } from "../ownership.ts";
 import type { CommitState, LogPosition } from "../position.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { isOf, isZero, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
+import { headerMatches, isZeroFilled, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
 
 /** What a {@linkcode SegmentList} is made with. */
 export interface SegmentListDeps {
@@ -76,12 +76,12 @@ export class SegmentList {
 
   /** The last one that begins at `sequence` or before, going by its name. */
   upTo(sequence: number): Segment | undefined {
-    return this.#segments.upTo(sequence);
+    return this.#segments.findAtOrBefore(sequence);
   }
 
   /** The first one that begins behind `sequence`, going by its name. */
   behind(sequence: number): Segment | undefined {
-    return this.#segments.behind(sequence);
+    return this.#segments.findAfter(sequence);
   }
 
   /** Their bytes, as far as is known. */
@@ -102,24 +102,24 @@ export class SegmentList {
     this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
     if (identity !== undefined) this.#identities.set(segment.name, identity);
-    this.#usage.note({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
+    this.#usage.recordSize({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
   /** Says that the last one has grown. */
   grew(bytes: number): void {
-    this.#usage.grew(bytes);
+    this.#usage.addToLast(bytes);
   }
 
   /** Somebody has looked at one of them. */
   note(size: SegmentSize): void {
-    this.#usage.note(size);
+    this.#usage.recordSize(size);
   }
 
   /** Where the next segment of ours begins; `undefined` behind the last. */
   nextAfter({ firstSequence }: Segment): number | undefined {
     // What turns out not to be ours is no candidate any more.
     for (;;) {
-      const next = this.#candidates.behind(firstSequence);
+      const next = this.#candidates.findAfter(firstSequence);
       if (next === undefined || this.#checkOurs(next)) return next?.firstSequence;
     }
   }
@@ -128,8 +128,8 @@ export class SegmentList {
   mayDrop({ committed, resume, boundaries }: CommitState): boolean {
     // Asked at every commit, mostly in a log of one segment.
     if (this.#segments.count < 2) return false;
-    return this.#seemsDone(this.#segments.behind(-1), committed) ||
-      this.#seemsDone(this.#segments.behind(inFlightUpTo({ committed, boundaries }) - 1), resume);
+    return this.#seemsDone(this.#segments.findAfter(-1), committed) ||
+      this.#seemsDone(this.#segments.findAfter(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
 
   /**
@@ -137,10 +137,10 @@ export class SegmentList {
    * alone doesn't prove where the one before ends: a file that strayed in must not take ours with it.
    */
   nextDroppable({ committed, resume, boundaries }: CommitState, after: number): Segment | undefined {
-    const first = this.#segments.behind(after);
+    const first = this.#segments.findAfter(after);
     if (this.#isDone(first, committed)) return first;
     // Dropped while others before it are in flight.
-    const behind = this.#segments.behind(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
+    const behind = this.#segments.findAfter(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
     return this.#isDone(behind, resume) ? behind : undefined;
   }
 
@@ -148,7 +148,7 @@ export class SegmentList {
   async remove(segment: Segment): Promise<void> {
     const { fileSystem, directory, quarantine, ownership } = this.#options;
     const path = join(directory, segment.name);
-    ownership.confirm();
+    ownership.verify();
     try {
       const { length, isOurs } = withFile(fileSystem, path, (handle) => {
         return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
@@ -156,7 +156,7 @@ export class SegmentList {
       if (isOurs) this.#checkOurs(segment);
       await this.#setRestAside(segment, length);
       const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
-      ownership.confirm();
+      ownership.verify();
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
       this.#forget(segment);
@@ -164,7 +164,7 @@ export class SegmentList {
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
       // One that is gone already is as good as removed.
-      if (!isGone(error)) throw error;
+      if (!isNoSuchFile(error)) throw error;
       this.#forget(segment);
     }
   }
@@ -175,7 +175,7 @@ export class SegmentList {
     const found = identity === undefined ? undefined : handle.identify?.();
     if (found !== undefined) return found.device === identity!.device && found.inode === identity!.inode;
     const result = readSegmentHeader(handle);
-    return result.kind === "header" && isOf(result.header, this.#options.uuid, segment);
+    return result.kind === "header" && headerMatches(result.header, this.#options.uuid, segment);
   }
 
   /**
@@ -186,7 +186,7 @@ export class SegmentList {
     const { inherited, quarantine, report, fileSystem, directory } = this.#options;
     if (inherited?.name !== segment.name || size <= inherited.position) return;
     const offset = inherited.position;
-    if (withSegment({ fileSystem, directory }, segment, (handle) => isZero(handle, offset, size))) return;
+    if (withSegment({ fileSystem, directory }, segment, (handle) => isZeroFilled(handle, offset, size))) return;
     const region = { segment: segment.name, offset, length: size - offset };
     const known = quarantine.has(region);
     const quarantined = await quarantine.copy(region);
@@ -203,7 +203,7 @@ export class SegmentList {
 
   /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
   #seemsDone(segment: Segment | undefined, { nextSequence }: LogPosition): segment is Segment {
-    const next = segment && this.#segments.behind(segment.firstSequence);
+    const next = segment && this.#segments.findAfter(segment.firstSequence);
     return next !== undefined && next.firstSequence <= nextSequence;
   }
 
@@ -211,7 +211,7 @@ export class SegmentList {
   #isDone(segment: Segment | undefined, position: LogPosition): segment is Segment {
     if (!this.#seemsDone(segment, position)) return false;
     for (;;) {
-      const last = this.#candidates.upTo(position.nextSequence);
+      const last = this.#candidates.findAtOrBefore(position.nextSequence);
       if (last === undefined || last.firstSequence <= segment.firstSequence) return false;
       if (this.#checkOurs(last)) return true;
     }
@@ -224,10 +224,10 @@ export class SegmentList {
     const { result, bytes } = withSegment({ fileSystem, directory }, segment, (handle) => {
       return { result: readSegmentHeader(handle), bytes: handle.size() };
     });
-    const isOurs = result.kind === "header" && isOf(result.header, uuid, segment);
+    const isOurs = result.kind === "header" && headerMatches(result.header, uuid, segment);
     this.#isOurs.set(segment.name, isOurs);
     if (!isOurs) this.#candidates.remove(segment);
-    this.#usage.note({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
+    this.#usage.recordSize({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
     return isOurs;
   }
 }

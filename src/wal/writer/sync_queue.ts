@@ -187,7 +187,7 @@ export class SyncQueue {
     if (health.failure !== undefined) return Promise.reject(health.failure);
     if (this.isDirty) return new Promise((resolve, reject) => this.wait({ resolve, reject }));
     try {
-      ownership.confirm();
+      ownership.verify();
       return Promise.resolve();
     } catch (error) {
       return Promise.reject(health.fail(error));
@@ -274,7 +274,7 @@ export class SyncQueue {
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
-    ownership.confirm();
+    ownership.verify();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;

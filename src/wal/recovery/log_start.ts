@@ -9,10 +9,10 @@
 
 import type { SegmentSize } from "../disk_usage.ts";
 import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
-import { isOf, readSegmentHeader, type Segment, type SegmentPlace, withSegment } from "../segment_files.ts";
+import { headerMatches, type LogLocation, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
 
 /** Where a log begins. */
-export interface FirstLook {
+export interface LogStart {
   /** Before the first record of the oldest segment. */
   readonly start: LogPosition;
   /** That segment, and those before it that can't be read. */
@@ -20,16 +20,16 @@ export interface FirstLook {
 }
 
 /** Looks at the oldest segments, until one is of this log; `otherwise` says what is before the last, if none is. */
-export function lookAtOldest(
-  place: SegmentPlace,
+export function findLogStart(
+  place: LogLocation,
   segments: readonly Segment[],
   { uuid, otherwise }: { uuid: string; otherwise: LogPosition },
-): FirstLook {
+): LogStart {
   const sizes: SegmentSize[] = [];
   if (segments.length === 0) return { start: LOG_START, sizes };
   const { firstSequence: nextSequence } = segments[0];
   for (const segment of segments) {
-    const size = lookAt(place, segment, uuid);
+    const size = measureSegment(place, segment, uuid);
     sizes.push(size);
     if (size.logBytesBefore === undefined) continue;
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = size;
@@ -39,25 +39,25 @@ export function lookAtOldest(
 }
 
 /** The sizes of the two segments between which others were dropped, if records behind a batch in flight were. */
-export function lookAtDropped(
-  place: SegmentPlace,
+export function measureAroundDropped(
+  place: LogLocation,
   segments: readonly Segment[],
   { uuid, state: { boundaries, resume } }: { uuid: string; state: Pick<CursorState, "boundaries" | "resume"> },
 ): SegmentSize[] {
   const last = boundaries.at(-1)?.nextSequence ?? Infinity;
   if (last >= resume.nextSequence) return [];
   const behind = segments.findIndex(({ firstSequence }) => firstSequence >= last);
-  return segments.slice(Math.max(0, behind - 1), behind + 1).map((segment) => lookAt(place, segment, uuid));
+  return segments.slice(Math.max(0, behind - 1), behind + 1).map((segment) => measureSegment(place, segment, uuid));
 }
 
-interface Look extends SegmentSize {
+interface MeasuredSegment extends SegmentSize {
   readonly payloadBytesBefore: number;
 }
 
-function lookAt(place: SegmentPlace, segment: Segment, uuid: string): Look {
+function measureSegment(place: LogLocation, segment: Segment, uuid: string): MeasuredSegment {
   return withSegment(place, segment, (handle) => {
     const result = readSegmentHeader(handle);
-    const header = result.kind === "header" && isOf(result.header, uuid, segment) ? result.header : undefined;
+    const header = result.kind === "header" && headerMatches(result.header, uuid, segment) ? result.header : undefined;
     return {
       segment,
       bytes: handle.size(),

@@ -15,8 +15,8 @@
  * @module
  */
 
-import { countSequences, type SequenceRange, subtract, unite } from "../base/sequences.ts";
-import type { ReadFile, SegmentFacts } from "./quarantine_files.ts";
+import { countSequences, mergeRanges, type SequenceRange, subtractRanges } from "../base/sequences.ts";
+import type { QuarantinedContent, SegmentFacts } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 
 /** Why a record isn't restored. */
@@ -74,20 +74,20 @@ export class RestorePlanner {
   }
 
   /** The records of a file were restored, and must not be again. */
-  addRestored(file: ReadFile): void {
+  addRestored(file: QuarantinedContent): void {
     this.#take(this.#ownerOf(file), rangesOf(file.frames));
   }
 
   /** Plans the next file. */
-  plan(file: ReadFile): FilePlan {
+  plan(file: QuarantinedContent): FilePlan {
     const owner = this.#ownerOf(file);
     const left = new Map<LeftReason, SequenceRange[]>();
     const wanted = new Map<SoundFrame, SequenceRange[]>();
     for (const frame of file.frames) {
       let ranges: SequenceRange[] = [rangeOf(frame)];
       for (const { reason, refused } of this.#refusals(frame, owner)) {
-        const kept = subtract(ranges, refused);
-        const those = subtract(ranges, kept);
+        const kept = subtractRanges(ranges, refused);
+        const those = subtractRanges(ranges, kept);
         if (those.length > 0) left.set(reason, [...left.get(reason) ?? [], ...those]);
         ranges = kept;
       }
@@ -104,9 +104,9 @@ export class RestorePlanner {
       facts,
       frames: frames.length,
       sound: rangesOf(frames),
-      restore: unite([...wanted.values()].flat()),
-      pieces: piecesOf(file, wanted),
-      left: [...left].map(([reason, sequences]) => ({ reason, sequences: unite(sequences) })),
+      restore: mergeRanges([...wanted.values()].flat()),
+      pieces: toPieces(file, wanted),
+      left: [...left].map(([reason, sequences]) => ({ reason, sequences: mergeRanges(sequences) })),
     };
   }
 
@@ -120,7 +120,7 @@ export class RestorePlanner {
     const isForeign = owner !== uuid;
     const waivable = this.#isAll ? [] : [
       { reason: "foreign" as const, refused: isForeign ? all : [] },
-      { reason: "committed" as const, refused: isForeign ? [] : subtract(done, lost) },
+      { reason: "committed" as const, refused: isForeign ? [] : subtractRanges(done, lost) },
       { reason: "unfinished" as const, refused: frame.isWhole ? [] : all },
     ];
     return [
@@ -131,16 +131,16 @@ export class RestorePlanner {
   }
 
   /** The buffer that a file is of; ours, unless its header says something else. */
-  #ownerOf({ facts }: ReadFile): string {
+  #ownerOf({ facts }: QuarantinedContent): string {
     return facts?.uuid ?? this.#log.uuid;
   }
 
   #take(owner: string, ranges: readonly SequenceRange[]): void {
-    this.#taken.set(owner, unite([...this.#taken.get(owner) ?? [], ...ranges]));
+    this.#taken.set(owner, mergeRanges([...this.#taken.get(owner) ?? [], ...ranges]));
   }
 }
 
-function piecesOf({ frames }: ReadFile, wanted: ReadonlyMap<SoundFrame, readonly SequenceRange[]>): Piece[] {
+function toPieces({ frames }: QuarantinedContent, wanted: ReadonlyMap<SoundFrame, readonly SequenceRange[]>): Piece[] {
   const isComplete = (frame: SoundFrame): boolean => countSequences(wanted.get(frame) ?? []) === frame.count;
   const broken = new Set(frames.filter((frame) => !frame.isWhole || !isComplete(frame)).map(({ group }) => group));
   return [...wanted].flatMap(([frame, ranges]) =>
@@ -158,5 +158,5 @@ function rangeOf({ firstSequence, count }: SoundFrame): SequenceRange {
 }
 
 function rangesOf(frames: readonly SoundFrame[]): SequenceRange[] {
-  return unite(frames.map(rangeOf));
+  return mergeRanges(frames.map(rangeOf));
 }

@@ -20,7 +20,7 @@ export function headerPosition(header: SegmentHeader): LogPosition {
 }
 
 /** The positions of a cursor in one segment, while that is read. */
-export class CursorPlaces {
+export class CursorPositionTracker {
   readonly #header: SegmentHeader;
   /** Where reading begins: what is in flight, and what was never handed over, unless that follows right behind. */
   readonly #starts: LogPosition[];
@@ -48,12 +48,12 @@ export class CursorPlaces {
   }
 
   /** What the frames say of the positions, by their sequences. */
-  get found(): ReadonlyMap<number, LogPosition> {
+  get positions(): ReadonlyMap<number, LogPosition> {
     return this.#found;
   }
 
   /** If reading begins right here, `reader` does so, too. */
-  enter(reader: SegmentReader, size: number): void {
+  seekToStart(reader: SegmentReader, size: number): void {
     while (this.#starts.length > 0 && this.#offsetOf(this.#starts[0]) <= reader.position) {
       const start = this.#starts.shift()!;
       const isHere = this.#offsetOf(start) === reader.position && reader.position < size;
@@ -66,7 +66,7 @@ export class CursorPlaces {
    *
    * @returns The place, or `undefined` if there is none.
    */
-  enterWithin(
+  seekToStartWithin(
     reader: SegmentReader,
     { from, to, size }: { from: number; to: number; size: number },
   ): number | undefined {
@@ -81,12 +81,12 @@ export class CursorPlaces {
   }
 
   /** A frame was read. */
-  pass(frame: Frame): void {
+  addFrame(frame: Frame): void {
     const { firstSequence, count, fileOffset } = frame;
     const logBytes = this.#header.logBytesBefore + fileOffset - SEGMENT_HEADER_BYTES;
     while (this.#positions.length > 0 && this.#positions[0].nextSequence < firstSequence + count) {
       const { nextSequence, payloadBytes } = this.#positions.shift()!;
-      const inside = firstPayloadBytes(frame, nextSequence - firstSequence);
+      const inside = sumFirstPayloads(frame, nextSequence - firstSequence);
       this.#payloadBytes = Math.max(this.#payloadBytes, payloadBytes - inside);
       this.#found.set(nextSequence, { nextSequence, payloadBytes: this.#payloadBytes + inside, logBytes });
     }
@@ -94,7 +94,7 @@ export class CursorPlaces {
   }
 
   /** No frame follows; returns the payload bytes before `expected`, the sequence that comes next. */
-  end(expected: number): number {
+  finish(expected: number): number {
     for (const { nextSequence, payloadBytes } of this.#positions) {
       if (nextSequence <= expected) this.#payloadBytes = Math.max(this.#payloadBytes, payloadBytes);
     }
@@ -107,7 +107,7 @@ export class CursorPlaces {
 }
 
 /** Sum of the first `records` payloads of a frame. */
-function firstPayloadBytes(frame: Frame, records: number): number {
+function sumFirstPayloads(frame: Frame, records: number): number {
   let at = frame.offset + FRAME_HEADER_BYTES;
   let bytes = 0;
   for (let i = 0; i < records; i++) {
