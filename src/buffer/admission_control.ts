@@ -1,10 +1,9 @@
 /**
- * Who gets in: encodes records, refuses what is too large, and deals with a full backlog.
+ * Admission control for puts: encodes each record, rejects oversized ones, and applies `whenFull`.
  *
- * Guarantees: puts are accepted in call order, those that wait included: as long as one waits, later ones queue behind
- * it; a record is encoded at the call, also if it has to wait; a put that is refused, or gives up waiting, leaves
- * nothing behind; one that could never fit is refused at once instead of waiting for ever. What one that waits costs doesn't
- * depend on how many others do.
+ * Guarantees: puts are accepted in call order; while one waits, later ones queue behind it. A record is encoded at the call,
+ * also if it has to wait. A put that is rejected, or gives up waiting, leaves nothing behind. One that could never fit is
+ * rejected at once. The cost of a waiting put doesn't depend on how many others wait.
  *
  * @module
  */
@@ -17,7 +16,7 @@ import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordAppender } from "./record_store.ts";
 
-/** What admission needs of the buffer. */
+/** What {@linkcode AdmissionControl} needs of the buffer. */
 export interface AdmissionControlDeps {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
@@ -59,7 +58,7 @@ export class AdmissionControl<T> {
     this.#limitBytes = Math.min(options.maxRecordBytes, options.maxBytes);
   }
 
-  /** Whether a codec is at work: whoever calls the buffer now is called by it, and has to wait. */
+  /** Whether a codec is at work: a call of the buffer now comes from within it, and is refused. */
   get isEncoding(): boolean {
     return this.#isEncoding;
   }
@@ -186,7 +185,7 @@ export class AdmissionControl<T> {
         const isFirst = this.#queue.first === waiting;
         leaveLine();
         waiting.reject(signal?.reason);
-        // Whoever waits behind may be smaller.
+        // The one that waits behind may be smaller.
         if (isFirst) this.pump();
       };
       const waiting: Waiting = {

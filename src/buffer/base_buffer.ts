@@ -11,7 +11,6 @@
  */
 
 import { checkListener } from "../base/listeners.ts";
-import { andThen } from "../base/maybe_promise.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
@@ -134,7 +133,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#turns.run(() => andThen(this.#queue.commit(batch), () => this.#onRoom()));
+    return this.#turns.run(() => this.#queue.commit(batch));
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */

@@ -17,14 +17,14 @@
 import { andThen, type MaybePromise } from "../base/maybe_promise.ts";
 import { BatchMismatchError, BufferEmptyError, NoBatchBehindError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
+import type { ReadBatch, ReadResult } from "../wal/reader/log_view.ts";
 import { Batch, batchId, type BatchIdentity } from "./batch.ts";
 import { isDue, isFull, msUntilOld, type Pending } from "./batch_limits.ts";
 import type { BufferStats } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
 
-/** So many batches may be in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
+/** The most batches in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
 const MAX_IN_FLIGHT = 16;
 
 /** A batch that was handed over by this process and is not committed. */
@@ -215,9 +215,13 @@ export class BatchQueue<T> {
   async drop(): Promise<boolean> {
     await this.#store.appender.awaitAcknowledged();
     const { maxRecords, maxBytes } = this.#options;
-    const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
-    if (data === undefined) return false;
-    const { committed, boundaries } = this.#store.commitState;
+    const limits = { maxRecords, maxBytes, before: Infinity, mayEndEarly: true };
+    const { committed, resume, boundaries } = this.#store.commitState;
+    const { batch: data, next: found } = await this.#store.reader.read(resume, limits);
+    if (data === undefined) {
+      await this.#passLost(found);
+      return false;
+    }
     const isIdle = boundaries.length === 0;
     const next = this.#resumeBehind(data.end);
     await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
@@ -247,6 +251,7 @@ export class BatchQueue<T> {
     this.#inFlight = this.#inFlight.slice(1);
     this.#committed++;
     this.#progressAt = this.#host.time();
+    this.#host.onRoom();
   }
 
   /**
@@ -271,14 +276,15 @@ export class BatchQueue<T> {
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
     if (!this.mayCut) throw this.#noBatch();
-    const awaiting = isFull(this.pending, this.#options) ? undefined : this.#store.appender.awaitAcknowledged();
-    return andThen(awaiting, () => this.#readNew(before));
+    if (isFull(this.pending, this.#options)) return this.#readNew(before);
+    return andThen(this.#store.appender.awaitAcknowledged(), () => this.#readNew(before));
   }
 
   #readNew(before: number): MaybePromise<Batch<T>> {
     const { maxRecords, maxBytes } = this.#options;
-    const data = this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
-    return andThen(data, (found) => this.#handOverNew(found));
+    const { resume } = this.#store.commitState;
+    const read = this.#store.reader.read(resume, { maxRecords, maxBytes, before, mayEndEarly: true });
+    return andThen(read, (result) => this.#handOverNew(result));
   }
 
   /** Why there is no batch to hand over now. */
@@ -292,17 +298,20 @@ export class BatchQueue<T> {
   }
 
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
-  #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
-    if (data === undefined) throw this.#noBatch();
+  #handOverNew({ batch: data, next }: ReadResult): MaybePromise<Batch<T>> {
+    if (data === undefined) {
+      return andThen(this.#passLost(next), () => {
+        throw this.#noBatch();
+      });
+    }
     const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
-    const handOver = (): MaybePromise<Batch<T>> => {
+    const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
+    return andThen(saving, () => {
       this.#emitted++;
       const batch = this.#handOver(data, false);
       if (hasPassed) this.#host.onRoom();
       return batch;
-    };
-    const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
-    return andThen(saving, handOver);
+    });
   }
 
   #saveEnd(data: ReadBatch): MaybePromise<void> {
@@ -367,7 +376,9 @@ export class BatchQueue<T> {
       this.#inFlight = [...before, entry, ...behind];
     }
     this.#progressAt = this.#host.time();
-    return andThen(this.#goTo(this.#store.commitState.resume), () => batch);
+    const lookup = this.#goTo(this.#store.commitState.resume);
+    // Without a closure in the usual case: it would be a measurable part of a small batch.
+    return lookup instanceof Promise ? lookup.then(() => batch) : batch;
   }
 
   /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
@@ -377,22 +388,14 @@ export class BatchQueue<T> {
     return rest > 0 && rest === this.#store.reader.missingFrom(position.nextSequence) ? end : position;
   }
 
-  /** Reads from `resume` on; if only unreadable records were there, goes past them for good. */
-  #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    const { resume } = this.#store.commitState;
-    return andThen(this.#store.reader.read(resume, limits), (found) => this.#passLost(found));
-  }
-
-  #passLost({ batch, next }: ReadResult): MaybePromise<ReadBatch | undefined> {
+  /** There is no record from `resume` on up to `next`, if that is behind it: goes past the place for good. */
+  #passLost(next: LogPosition): MaybePromise<void> {
     const { resume, boundaries, committed } = this.#store.commitState;
-    if (batch !== undefined || next.nextSequence <= resume.nextSequence) return batch;
+    if (next.nextSequence <= resume.nextSequence) return undefined;
     const isIdle = boundaries.length === 0;
     const saving = this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
-    return andThen(saving, () => {
-      // What can't be read takes no room any more.
-      this.#host.onRoom();
-      return undefined;
-    });
+    // What can't be read takes no room any more.
+    return andThen(saving, () => this.#host.onRoom());
   }
 
   /** The next batch begins at `position`: finds out how old its first record is. */

@@ -1,9 +1,9 @@
 /**
  * Writes `status.json` for a buffer: when something has changed, at most once an interval, and a last time at its close.
  *
- * Guarantees: a put pays for it with the look whether a timer is set; no timer is set while nothing changes, and none keeps
+ * Guarantees: a put pays for it with the check whether a timer is set; no timer is set while nothing changes, and none keeps
  * the process alive; nothing is synced; whatever fails here (a full disk, a directory that somebody else guards) is left
- * out and tried again an interval later, and no caller of the buffer is told. Memory is bounded: the last sync times and
+ * out and tried again an interval later, and no caller of the buffer sees it. Memory is bounded: the last sync times and
  * one entry for each kind of problem.
  *
  * @module
@@ -27,11 +27,11 @@ import {
   type SyncTimes,
 } from "./status_format.ts";
 
-/** So many sync times are kept: enough for a 99th percentile, few enough to be sorted once a second. */
+/** The sync times that are kept: enough for a 99th percentile, few enough to be sorted once a second. */
 const SYNC_SAMPLES = 256;
-/** So many kinds of problems are kept. */
+/** The most kinds of problems that are kept. */
 const MAX_PROBLEMS = 10;
-/** A message is cut to so many characters, so that ten of them fit. */
+/** A message is cut to this many characters, so that ten of them fit. */
 const MAX_MESSAGE_LENGTH = 200;
 /** Names of file systems are ours, or an implementer's own. */
 const MAX_RUNTIME_LENGTH = 32;
@@ -80,7 +80,7 @@ export class StatusFile {
     this.#openedAt = options.clock.now();
   }
 
-  /** The buffer is open: from now on it is told of. */
+  /** The buffer is open: from now on its figures are written. */
   start(source: StatusSource): void {
     this.#source = source;
     this.touch();

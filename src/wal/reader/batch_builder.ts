@@ -1,8 +1,8 @@
 /**
  * A batch while it is being read: the records so far, copied into one piece of memory of the batch's own.
  *
- * Records are kept as they stand in frames, each behind its length: so one copy a frame is enough, and whoever decodes
- * them has four bytes before each that are no payload's.
+ * Records are kept as they stand in frames, each behind its length: so one copy a frame is enough, and the decoder
+ * has four bytes before each that are no payload's.
  *
  * Small batches stand in pieces of one larger allocation, a {@linkcode BatchArena}, because V8 takes longer to make a typed
  * array than to read ten small records. A batch that is shown as bytes moves out of it first (`record_buffer.ts`): nobody outside
@@ -104,7 +104,7 @@ export class BatchBuilder {
   /** Copies the records that were noted: `bytes[from..to)`. */
   copy(bytes: Uint8Array, from: number, to: number): void {
     const used = this.#used + to - from;
-    // One byte more, for whoever needs one behind the last payload.
+    // One byte more: some decoders need one behind the last payload.
     if (used >= this.#bytes.length) this.#grow(used + 1);
     this.#bytes.set(bytes.subarray(from, to), this.#used);
     this.#used = used;

@@ -177,7 +177,7 @@ export class FrameSource {
 
   /**
    * What is left in a segment behind which the next one goes on. No record is missing: it is garbage, or was cut off by
-   * whoever began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
+   * the process that began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
    */
   #passRest(open: OpenSegment): void {
     const { segment, reader } = open;

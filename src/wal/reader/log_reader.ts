@@ -14,7 +14,7 @@
  */
 
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import { andThen, type MaybePromise } from "../../base/maybe_promise.ts";
+import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { addFrameChecksum, RECORD_HEADER_BYTES } from "../format.ts";
 import { clampPosition, type LogPosition } from "../position.ts";
 import type { LostSequences } from "../recovery/lost_sequences.ts";
@@ -89,8 +89,9 @@ export class LogReader {
     if (this.#reading !== undefined) return this.#reading.then(() => this.read(from, limits));
     this.#goTo(from);
     const batch = this.#read(limits);
-    if (batch instanceof Promise) this.#reading = this.#settled(batch);
-    return andThen(batch, (found) => ({ batch: found, next: this.#position }));
+    if (!(batch instanceof Promise)) return { batch, next: this.#position };
+    this.#reading = this.#settled(batch);
+    return batch.then((found) => ({ batch: found, next: this.#position }));
   }
 
   /** When the record at a position was put, or `undefined` if there is none or it can't be read. */

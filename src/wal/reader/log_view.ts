@@ -1,5 +1,5 @@
 /**
- * What stands between the log and whoever reads it: what a reader sees of the log, what it is asked for, and what it gives.
+ * The contract between a log and its reader: what the reader sees of the log, what it is asked for, and what it gives.
  * Types only.
  *
  * @module

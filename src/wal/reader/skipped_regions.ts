@@ -20,7 +20,7 @@ export type SkippedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">
 export interface SkippedRegionsDeps {
   readonly quarantine: Quarantine;
   readonly onDamage: OnDamage;
-  /** Is told of every region that is set aside. */
+  /** Takes every region that is set aside. */
   readonly report: (region: DamagedRegion) => void;
 }
 

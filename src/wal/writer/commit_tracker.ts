@@ -26,7 +26,7 @@ import type { LogEnds } from "./log_ends.ts";
 import type { LogHealth } from "./log_health.ts";
 import type { SegmentList } from "./segment_list.ts";
 
-/** After so many removed segments the event loop gets a turn. */
+/** After this many removed segments the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
 
 /** What a {@linkcode CommitTracker} is made with. */
@@ -143,7 +143,7 @@ export class CommitTracker {
       if (error instanceof FileSystemError) onWarning(error);
       else if (health.failure === undefined) throw error;
     } finally {
-      // In the same breath as the last look: a commit that comes next starts anew.
+      // In the same tick as the last check: a commit that comes next starts another loop.
       this.#isDropping = false;
     }
   }

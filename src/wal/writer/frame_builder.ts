@@ -26,8 +26,8 @@ import {
 /** The arena's size to begin with: a write of this size costs 50 us, so a tick seldom gathers more. */
 const ARENA_BYTES = 256 * 1024;
 /**
- * A larger arena, grown for big puts, is given back after so many writes that would have done with a quarter of it: making
- * one anew for each of them would cost more than all else about them.
+ * A larger arena, grown for big puts, is given back after this many writes in a row that need less than a quarter of it:
+ * a new one for each big put would cost more than everything else about the put.
  */
 const MAX_KEPT_ARENA_BYTES = 4 * 1024 * 1024;
 const SMALL_WRITES_BEFORE_SHRINKING = 16;

@@ -33,7 +33,7 @@ import { Rotation } from "./rotation.ts";
 import { SegmentList } from "./segment_list.ts";
 import { SyncQueue } from "./sync_queue.ts";
 
-/** A put that no sync precedes is acknowledged only if the directory was confirmed to be ours so short a time ago. */
+/** A put that no sync precedes is acknowledged only if the directory was confirmed to be ours less than this long ago. */
 const MAX_UNCONFIRMED_MS = 1_000;
 
 /** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */

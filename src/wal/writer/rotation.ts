@@ -30,9 +30,9 @@ import type { LogEnds } from "./log_ends.ts";
 import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
-/** With so many segments waiting for a sync, one is started at once. */
+/** With this many segments waiting for a sync, one is started at once. */
 const MANY_DIRTY_SEGMENTS = 4;
-/** And with so many, they are closed without it: descriptors are few. The sync opens them again. */
+/** With this many, they are closed before it: descriptors are few. The sync opens them again. */
 const MAX_DIRTY_SEGMENTS = 16;
 
 /** The segment that is written to. */
@@ -68,7 +68,7 @@ export interface RotationDeps {
 export class Rotation {
   readonly #options: RotationDeps;
   #active: ActiveSegment | undefined;
-  /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin anew. */
+  /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin again. */
   #hasEmptySegment: boolean;
   /** Its name, if we have tried to begin it. */
   #leftover: string | undefined;
@@ -194,7 +194,7 @@ export class Rotation {
   }
 
   /**
-   * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is told to
+   * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is reported to
    * descriptors that were open at the time; but not any number of them.
    */
   #retire(writer: SegmentWriter): void {

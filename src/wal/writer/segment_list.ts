@@ -2,8 +2,8 @@
  * The segments of a log: which there are, how large they are together, and which may go.
  *
  * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
- * its name keeps the sequences from starting anew, even if the cursor is lost. Only this log's segments are removed, and only
- * by whoever owns the directory: a file is known by device and inode, or by its header, never by its name alone. No
+ * its name keeps the sequences from starting over, even if the cursor is lost. Only this log's segments are removed, and only
+ * by the owner of the directory: a file is known by device and inode, or by its header, never by its name alone. No
  * look-up goes over all of them, and what a batch costs depends on the segments that it is in, not on how many there are.
  *
  * @module
@@ -28,7 +28,7 @@ export interface SegmentListDeps {
   readonly uuid: string;
   readonly quarantine: Quarantine;
   readonly ownership: Pick<Ownership, "verify">;
-  /** Is told of bytes that turned up behind the end of a segment that an earlier process left. */
+  /** Takes bytes that turned up behind the end of a segment that an earlier process left. */
   readonly report: (region: DamagedRegion) => void;
   /** The segment that the process before wrote to last, and where its last frame ends. */
   readonly inherited: { readonly name: string; readonly position: number } | undefined;

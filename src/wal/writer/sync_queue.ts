@@ -4,10 +4,10 @@
  * **Waiters before bytes.** A waiter must be woken only by a sync that began after its bytes were written. The proof is
  * the order in `#run`: it takes the waiters out first and then starts the sync, without giving way in between; and a
  * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
- * it wakes. Whoever comes while it runs waits for the next one, which starts at once.
+ * it wakes. A waiter that comes while it runs waits for the next one, which starts at once.
  *
  * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
- * written meanwhile is for the next run. So whoever waits is woken after two runs at most: the one under way and the next. What
+ * written meanwhile is for the next run. So a waiter is woken after two runs at most: the one under way and the next. What
  * earlier processes have left is synced once, beside the runs; a flush waits for that first, as often as there are segments
  * of theirs.
  *
@@ -258,7 +258,7 @@ export class SyncQueue {
       for (const waiter of waiters) waiter.resolve();
       if (this.#budget.spend(1)) await yieldToEventLoop();
     } while (this.#isWanted && health.failure === undefined);
-    // In the same breath as the look whether more is wanted: whoever comes next starts a new run.
+    // In the same tick as the check whether more is wanted: a waiter that comes next starts a new run.
     this.#isRunning = false;
   }
 
