@@ -28,11 +28,20 @@
  */
 
 export { Batch } from "./src/buffer/batch.ts";
-export type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./src/buffer/record_buffer.ts";
+export type {
+  BatchesOptions,
+  EmitOptions,
+  PutOptions,
+  RecordBuffer,
+  RedeliveryOptions,
+  WaitOptions,
+} from "./src/buffer/record_buffer.ts";
 export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
 export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";
 export type { SequenceRange } from "./src/base/sequences.ts";
+// Not to be extended: FileBuffer and MemoryBuffer inherit their methods from it, and `deno doc --lint` refuses a public class
+// with a private base.
 export { BaseBuffer } from "./src/buffer/base_buffer.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";
@@ -58,8 +67,6 @@ export {
   BatchMismatchError,
   BufferClosedError,
   BufferEmptyError,
-  BufferError,
-  type BufferErrorCode,
   BufferFailedError,
   BufferFullError,
   BufferLockedError,
@@ -69,9 +76,9 @@ export {
   type DeliveryErrorData,
   type FailedRecord,
   FileSystemError,
-  fileSystemError,
   type FileSystemErrorData,
   type LockOwner,
+  NoBatchBehindError,
   NoSpaceError,
   NotABufferError,
   OwnershipLostError,
@@ -79,5 +86,7 @@ export {
   ProducerClosedError,
   ProducerStoppedError,
   RecordTooLargeError,
+  SluiceError,
+  type SluiceErrorCode,
   UnsupportedVersionError,
 } from "./src/errors/mod.ts";

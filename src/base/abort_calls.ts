@@ -1,9 +1,9 @@
 /**
- * What is to be done when signals abort: any number of calls share the one listener that a signal has here.
+ * Calls to make when signals abort: any number of calls share one listener per signal.
  *
- * Guarantees: the calls of a signal are made in the order in which they were added, each once; none that was taken back. To
- * add one or to take one back costs the same, however many there are: a signal walks over all its listeners for each that
- * comes, so that thousands of puts with the same signal, such as a producer's own, took seconds.
+ * Guarantees: the calls of a signal run in the order in which they were added, each once; a call that was removed never runs.
+ * Adding and removing costs the same however many calls there are. An `AbortSignal` searches all its listeners at each
+ * addition: with a listener for each put, thousands of puts with the same signal took seconds.
  *
  * @module
  */
@@ -14,14 +14,14 @@ interface Calls {
   readonly listener: () => void;
 }
 
-/** Calls by their signals. */
+/** Calls by signal. */
 export class AbortCalls {
   readonly #bySignal = new Map<AbortSignal, Calls>();
 
   /**
-   * Has `call` made when `signal` aborts, which it hasn't yet.
+   * Runs `call` when `signal` aborts. The signal must not have aborted yet.
    *
-   * @returns Takes it back; nothing happens if it was made.
+   * @returns Removes the call; does nothing after it has run.
    */
   add(signal: AbortSignal, call: () => void): () => void {
     const { calls } = this.#bySignal.get(signal) ?? this.#listenTo(signal);

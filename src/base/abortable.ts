@@ -1,15 +1,15 @@
 /**
- * Waiting that can be given up, for targets that know no signal, and work that is done one at a time.
+ * Waits that a signal ends, for targets that take no signal; and exclusive work with such a wait.
  *
- * Guarantees: who waits is told at once when the signal is aborted, with its reason; the work itself goes on, and its
- * end is never an unhandled rejection; no listener stays on the signal.
+ * Guarantees: the caller is rejected as soon as the signal aborts, with the signal's reason. The work itself continues; if it
+ * fails later, that is no unhandled rejection. No listener stays on the signal.
  *
  * @module
  */
 
 import type { SerialQueue } from "./serial_queue.ts";
 
-/** Settles as `work` does, or rejects with the signal's reason once it is aborted, whichever comes first. */
+/** Settles as `work` does, or rejects with the signal's reason when it aborts, whichever comes first. */
 export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(signal.reason);
@@ -20,8 +20,8 @@ export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> 
 }
 
 /**
- * Does `work` when all that is in the queue before it has ended, or rejects once the signal is aborted. An attempt that
- * was given up while it ran is among what is waited for: what it has done by then is known to the next one.
+ * Runs `work` when all work queued before it has ended; rejects when the signal aborts. Work whose caller gave up while it ran
+ * is still waited for, so that the next work sees its effects.
  */
 export function runExclusive<R>(queue: SerialQueue, work: () => Promise<R>, signal: AbortSignal): Promise<R> {
   const done = queue.run(() => {

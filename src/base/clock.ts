@@ -1,49 +1,22 @@
 /**
- * Time as the buffer sees it, behind an interface so that a test can move it.
+ * Time as the buffer sees it, behind an interface so that a test can control it.
  *
- * Guarantees of {@linkcode systemClock}: `monotonic()` never goes back, whatever happens to the wall clock; a timer
- * set without `keepAlive` does not keep the process running; a cancelled timer never fires.
+ * Guarantees of {@linkcode systemClock}: `monotonic()` never goes back, whatever happens to the wall clock; a timer set without
+ * `keepAlive` doesn't keep the process running; a cancelled timer never fires.
  *
  * @module
  */
 
 import { clearTimeout, setTimeout } from "node:timers";
 
-/**
- * How a timer behaves.
- *
- * @example Only who waits for a batch keeps the process alive
- * ```ts
- * import { MemoryBuffer } from "@sluice/buffer";
- * import { ManualClock, type TimerOptions } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const seen: (TimerOptions | undefined)[] = [];
- * class WatchedClock extends ManualClock {
- *   override setTimer(callback: () => void, delayMs: number, options?: TimerOptions): () => void {
- *     seen.push(options);
- *     return super.setTimer(callback, delayMs, options);
- *   }
- * }
- *
- * const clock = new WatchedClock();
- * const buffer = await MemoryBuffer.open<string>({ clock, maxAgeMs: 5_000 });
- * await buffer.put("nobody waits for it");
- * assertEquals(seen, []);
- * const waiting = buffer.waitUntilDue();
- * assertEquals(seen, [{ keepAlive: true }]);
- * clock.advance(5_000);
- * assertEquals(await waiting, true);
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode Clock.setTimer}. */
 export interface TimerOptions {
   /**
    * Whether the process stays alive until the timer has fired.
    *
    * @default {false}
    */
-  readonly keepAlive?: boolean;
+  readonly keepAlive?: boolean | undefined;
 }
 
 /**
@@ -67,13 +40,24 @@ export interface TimerOptions {
  * ```
  */
 export interface Clock {
-  /** Wall time: milliseconds since 1970-01-01 UTC. May jump either way. */
+  /**
+   * Wall time. It may jump either way.
+   *
+   * @returns Milliseconds since 1970-01-01 UTC.
+   */
   now(): number;
-  /** Milliseconds from an arbitrary start, never going back. */
+  /**
+   * Time that never goes back.
+   *
+   * @returns Milliseconds from an arbitrary start.
+   */
   monotonic(): number;
   /**
    * Calls `callback` once, not before `delayMs` milliseconds have passed.
    *
+   * @param callback What to call.
+   * @param delayMs Milliseconds from now.
+   * @param options Whether the process stays alive for it.
    * @returns A function that cancels the timer; calling it later or twice does nothing.
    */
   setTimer(callback: () => void, delayMs: number, options?: TimerOptions): () => void;
@@ -82,7 +66,7 @@ export interface Clock {
 /**
  * The clock of this process: `Date`, `performance` and `setTimeout`.
  *
- * @example A timer that may be cancelled, and time that never goes back
+ * @example A cancelled timer never fires, and time never goes back
  * ```ts
  * import { systemClock } from "@sluice/buffer";
  * import { assertEquals, assertGreaterOrEqual } from "@std/assert";
@@ -107,8 +91,8 @@ export const systemClock: Clock = {
 };
 
 /**
- * The time that puts are stamped with: wall time when the buffer was opened, and from there on as the monotonic clock
- * goes. So ages within a process are right however the wall clock jumps, and across processes as right as it is.
+ * The clock that puts are stamped with: the wall time at the buffer's opening, advanced by the monotonic clock. Ages within a
+ * process are right however the wall clock jumps; ages across processes are as right as the wall clock.
  */
 export function stampClock(clock: Clock): () => number {
   const wallAtStart = Math.max(0, clock.now());

@@ -1,10 +1,11 @@
 /**
- * Codecs: how a record becomes a payload and a payload a record again.
+ * Codecs: how a record becomes a payload, and a payload a record again.
  *
- * Guarantees of the codecs here: `decode(encode(record))` gives an equal record; nothing is lost silently (what JSON
- * has no notation for at the top level, such as `undefined`, is refused; bytes are copied); no state is kept, so
- * one codec may serve any number of buffers; in a copy in which `encode` or `decode` is replaced, what they were is
- * not used any more, by no faster way either.
+ * Guarantees of the codecs here:
+ * - `decode(encode(record))` gives an equal record. Nothing is lost silently: a value that JSON has no text for, such as
+ *   `undefined`, is refused; bytes are copied.
+ * - They keep no state, so one codec may serve any number of buffers.
+ * - In a copy whose `encode` or `decode` is replaced, only the replacement is used, also by the fast paths.
  *
  * @module
  */
@@ -44,34 +45,44 @@
  */
 export interface Codec<T> {
   /**
-   * The version of the payloads that `encode` makes, 0 to 2^32 - 1. It is kept with the data, a segment at a time, and
-   * given to `decode`, so that a program can read what an older version of itself has written.
+   * The version of the payloads that `encode` makes, 0 to 2^32 - 1. Each segment stores it, and `decode` gets it, so that a
+   * program can read what an older version of itself wrote.
    *
    * @default {0}
    */
-  readonly version?: number;
-  /** Makes the payload of `record`. The bytes are taken over at once: the caller may reuse them after the call. */
+  readonly version?: number | undefined;
+  /**
+   * Makes the payload of a record. The buffer copies the bytes at once: the codec may reuse them after the call.
+   *
+   * @param record The user's value.
+   * @returns Its payload.
+   */
   encode(record: T): Uint8Array;
   /**
-   * Makes the record from `payload`, which was encoded by a codec with that `version`. The payload is the batch's own:
-   * a codec that returns (part of) it must copy.
+   * Makes the record from a payload. The payload belongs to the batch: a codec that returns (part of) it must copy.
+   *
+   * @param payload The bytes that `encode` made.
+   * @param version The `version` of the codec that encoded it.
+   * @returns A value equal to the record that was put.
    */
   decode(payload: Uint8Array, version: number): T;
   /**
-   * Writes the payload into the start of `into` and returns its length, or -1 if there isn't room; then `encode` is
-   * called instead. Optional: it saves a copy.
+   * Writes the payload into the start of `into`. Optional: it saves a copy.
+   *
+   * @param record The user's value.
+   * @param into Room for the payload.
+   * @returns The payload's length, or -1 if it doesn't fit; then `encode` is called instead.
    */
   encodeInto?(record: T, into: Uint8Array): number;
 }
 
 /**
- * Makes the records from payloads of one `version` that stand in `bytes`, the i-th from `bounds[2 * i]` up to
- * `bounds[2 * i + 1]`. Each must be the text of one JSON value. At least four bytes before each of them and one behind
- * the last are no payload's, and are written over.
+ * Decodes payloads of one `version`. Payload i is `bytes[bounds[2 * i]..bounds[2 * i + 1])`, the text of one JSON value. At
+ * least four bytes before each payload, and one behind the last, belong to no payload and are overwritten.
  */
 type JsonDecodeMany<T> = (bytes: Uint8Array, bounds: readonly number[], version: number) => T[];
 
-/** The functions of all codecs made by `jsonCodec`: a copy in which one is replaced is another codec. */
+/** The functions of all codecs that `jsonCodec` made. A copy with one of them replaced is a different codec. */
 const jsonEncoders = new WeakSet<object>();
 const jsonDecoders = new WeakMap<object, JsonDecodeMany<unknown>>();
 
@@ -80,7 +91,7 @@ export function isJsonCodec<T>({ encode, encodeInto }: Codec<T>): boolean {
   return jsonEncoders.has(encode) && (encodeInto === undefined || jsonEncoders.has(encodeInto));
 }
 
-/** What decodes many JSON texts at once as the codec does one by one, if it is one of JSON. @internal */
+/** Decodes many payloads at once, if the codec is one of `jsonCodec`'s; else `undefined`. @internal */
 export function jsonDecoderOfMany<T>({ decode }: Codec<T>): JsonDecodeMany<T> | undefined {
   return jsonDecoders.get(decode) as JsonDecodeMany<T> | undefined;
 }
@@ -119,86 +130,39 @@ export interface StandardSchema<T> {
     readonly version: 1;
     /** Name of the library. */
     readonly vendor: string;
-    /** Checks a value: gives it back, perhaps changed, or the issues. */
+    /** Checks a value. */
     readonly validate: (value: unknown) => StandardResult<T> | Promise<StandardResult<T>>;
   };
 }
 
-/**
- * What a {@linkcode StandardSchema} answers.
- *
- * @example Check a value as the codec does
- * ```ts
- * import type { StandardResult, StandardSchema } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function reasons<T>(schema: StandardSchema<T>, value: unknown): string[] {
- *   const result = schema["~standard"].validate(value) as StandardResult<T>;
- *   return result.issues?.map(({ message }) => message) ?? [];
- * }
- *
- * const even: StandardSchema<number> = {
- *   "~standard": {
- *     version: 1,
- *     vendor: "this program",
- *     validate: (value) => Number(value) % 2 === 0 ? { value: Number(value) } : { issues: [{ message: "odd" }] },
- *   },
- * };
- * assertEquals(reasons(even, 2), []);
- * assertEquals(reasons(even, 3), ["odd"]);
- * ```
- */
+/** The result of {@linkcode StandardSchema}'s `validate`: the value, perhaps changed, or what is wrong with it. */
 export type StandardResult<T> =
   | { readonly value: T; readonly issues?: undefined }
   | {
     readonly issues: ReadonlyArray<{ readonly message: string; readonly path?: ReadonlyArray<unknown> | undefined }>;
   };
 
-/**
- * Options of {@linkcode jsonCodec}.
- *
- * @example Three versions of a record, each read by one step
- * ```ts
- * import { jsonCodec, type JsonCodecOptions } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * interface Price {
- *   cents: number;
- *   currency: string;
- * }
- *
- * const options: JsonCodecOptions<Price> = {
- *   version: 3,
- *   migrate(payload, fromVersion) {
- *     let price = payload;
- *     if (fromVersion < 2) price = { cents: Math.round((price as { euros: number }).euros * 100) }; // 1 to 2
- *     if (fromVersion < 3) price = { ...price as { cents: number }, currency: "EUR" }; // 2 to 3
- *     return price as Price;
- *   },
- * };
- *
- * const codec = jsonCodec(options);
- * const old = new TextEncoder().encode('{"euros":19.9}'); // put a year ago
- * assertEquals(codec.decode(old, 1), { cents: 1990, currency: "EUR" });
- * assertEquals(codec.decode(codec.encode({ cents: 5, currency: "CHF" }), 3), { cents: 5, currency: "CHF" });
- * ```
- */
+/** Options of {@linkcode jsonCodec}. */
 export interface JsonCodecOptions<T> {
   /**
-   * Checks every record at put; what it returns is encoded. It must answer synchronously.
+   * Checks every record at put. Its output is encoded. It must validate synchronously.
+   *
+   * @default {none: records are encoded as they are}
    */
-  readonly schema?: StandardSchema<T>;
+  readonly schema?: StandardSchema<T> | undefined;
   /**
-   * The version of the records' shape; count it up when the shape changes.
+   * The version of the records' shape; increase it when the shape changes.
    *
    * @default {0}
    */
-  readonly version?: number;
+  readonly version?: number | undefined;
   /**
-   * Makes a record of today's shape from the parsed JSON of a payload that was put under another version. Without it
-   * payloads of all versions are taken as they are.
+   * Makes a record of the current shape from the parsed JSON of a payload with another version. Without it, payloads of all
+   * versions are returned as parsed.
+   *
+   * @default {none}
    */
-  readonly migrate?: (payload: unknown, fromVersion: number) => T;
+  readonly migrate?: ((payload: unknown, fromVersion: number) => T) | undefined;
 }
 
 const SPACE = 0x20;
@@ -212,22 +176,29 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 /**
  * Records as JSON, in UTF-8.
  *
- * @returns A codec for all that `JSON.stringify` and `JSON.parse` bring back equal; the default of every buffer.
+ * @param options Schema, version and migration.
+ * @returns A codec for every value that `JSON.parse(JSON.stringify(value))` gives back equal. It is the default of every buffer.
  * @throws {RangeError} for a `version` that is no integer from 0 to 2^32 - 1.
- * @throws {TypeError} for a `schema` or `migrate` of the wrong kind. When encoding: for a record that JSON has no text
- * for (`undefined`, a function, a symbol, a BigInt, NaN, an infinity, a cycle) and for one that the schema refuses.
+ * @throws {TypeError} for a `schema` or `migrate` of the wrong type. When encoding: for a value that JSON has no text for
+ * (`undefined`, a function, a symbol, a BigInt, NaN, an infinity, a cycle), and for one that the schema rejects.
+ * @typeParam T The records' type.
  *
- * @example Move old records to a new shape
+ * @example Three versions of a record, each migrated by one step
  * ```ts
  * import { jsonCodec } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
- * const old = jsonCodec<{ name: string }>();
- * const codec = jsonCodec<{ first: string }>({
- *   version: 1,
- *   migrate: (payload) => ({ first: (payload as { name: string }).name }),
+ * const codec = jsonCodec<{ cents: number; currency: string }>({
+ *   version: 2,
+ *   migrate(payload, fromVersion) {
+ *     let price = payload;
+ *     if (fromVersion < 1) price = { cents: Math.round((price as { euros: number }).euros * 100) }; // 0 to 1
+ *     return { ...price as { cents: number }, currency: "EUR" }; // 1 to 2
+ *   },
  * });
- * assertEquals(codec.decode(old.encode({ name: "Ada" }), 0), { first: "Ada" });
+ * const old = new TextEncoder().encode('{"euros":19.9}'); // put a year ago
+ * assertEquals(codec.decode(old, 0), { cents: 1990, currency: "EUR" });
+ * assertEquals(codec.decode(codec.encode({ cents: 5, currency: "CHF" }), 2), { cents: 5, currency: "CHF" });
  * ```
  */
 export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
@@ -242,8 +213,8 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
     throw new TypeError(`Cannot make a codec: migrate must be a function, got ${describe(migrate)}`);
   }
   const stringify = (record: T): string => {
-    const value: unknown = schema === undefined ? record : validated(schema, record);
-    // NaN and the infinities would become "null" without a word.
+    const value: unknown = schema === undefined ? record : validate(schema, record);
+    // JSON.stringify would silently turn NaN and the infinities into "null".
     const isNoNumber = typeof value === "number" && !Number.isFinite(value);
     const text = isNoNumber ? undefined : JSON.stringify(value);
     if (text === undefined) throw new TypeError(`JSON has no text for ${describe(value)}`);
@@ -271,15 +242,14 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
   return codec;
 }
 
-/** Bytes of payloads that are parsed together, if there are several: their text is just no large object for V8. */
+/** Payload bytes that are parsed together: text of this size is just below what V8 allocates as a large object. */
 const PIECE_BYTES = 128 * 1024;
 
 /**
- * Parses payloads, many at a time, as one JSON array, which takes about half the time: writes a comma between each two
- * of them and brackets around all. Because each payload is the text of one whole value, no token or bracket reaches over
- * such a comma, and each separates two elements.
+ * Parses payloads as one JSON array, in about half the time: writes a comma between each two and brackets around all. Each
+ * payload is the text of one whole value, so no token or bracket crosses such a comma, and each comma separates two elements.
  *
- * In pieces, because large strings don't go with the next small collection of garbage, and a drain would pile them up.
+ * In pieces, because a minor garbage collection doesn't free large strings, and a drain would accumulate them.
  */
 function parseJoined(bytes: Uint8Array, bounds: readonly number[]): unknown[] {
   const values: unknown[] = [];
@@ -294,7 +264,7 @@ function parseJoined(bytes: Uint8Array, bounds: readonly number[]): unknown[] {
   return values;
 }
 
-/** Parses the payloads whose bounds stand from `from` up to `to`. */
+/** Parses the payloads whose bounds are `bounds[from..to)`. */
 function parsePiece(bytes: Uint8Array, bounds: readonly number[], from: number, to: number): unknown[] {
   const start = bounds[from] - 1;
   const end = bounds[to - 1];
@@ -311,7 +281,8 @@ function parsePiece(bytes: Uint8Array, bounds: readonly number[], from: number, 
  * Records as strings, in UTF-8.
  *
  * @returns A codec for well-formed strings.
- * @throws {TypeError} (when encoding) for what is no string, or has a lone surrogate, which UTF-8 can't hold.
+ * @throws {TypeError} (when encoding) for a value that is no string, or a string with a lone surrogate, which UTF-8 can't
+ * represent.
  *
  * @example Encode a line
  * ```ts
@@ -375,8 +346,8 @@ function writeText(text: string, into: Uint8Array): number {
   return read === text.length ? written : -1;
 }
 
-/** Puts `value` through the schema and returns its output. */
-function validated<T>(schema: StandardSchema<T>, value: unknown): T {
+/** Validates `value` against the schema and returns the schema's output. */
+function validate<T>(schema: StandardSchema<T>, value: unknown): T {
   const result = schema["~standard"].validate(value);
   if ("then" in result) {
     Promise.resolve(result).catch(() => {});

@@ -2,10 +2,10 @@
  * CRC-32 as in zlib, gzip, PNG and IEEE 802.3: polynomial 0x04C11DB7, reflected (0xEDB88320), start and final XOR
  * 0xFFFFFFFF. The check value of "123456789" is 0xCBF43926.
  *
- * Guarantees: the same number on every runtime, whichever of the two ways below computes it. Short inputs go through
- * eight tables ("slicing-by-8", Kounavis and Berry, Intel 2005), because a call into native code costs more than they
- * take; longer ones go to the platform's own zlib. Sixteen tables gain a quarter in a loop, and nothing between two
- * system calls, which leave little of them in the cache.
+ * Guarantees: the same number on every runtime, whichever of the two ways below computes it. Short inputs use eight tables
+ * ("slicing-by-8", Kounavis and Berry, Intel 2005), because a call into native code costs more than they do; longer ones use
+ * the platform's own zlib. Sixteen tables would be a quarter faster in a tight loop, and no faster between two system
+ * calls, which evict most of them from the cache.
  *
  * @module
  */
@@ -16,8 +16,8 @@ import { runtimeName } from "./runtime.ts";
 type Table = Int32Array;
 
 /**
- * From here on the native call wins. Node's checks its arguments in JavaScript and computes short inputs slowly: 150 ns
- * for 144 bytes, where the tables take 87; on Deno and Bun it is 37.
+ * The native call is faster from this length on. Node's checks its arguments in JavaScript and is slow for short inputs: 150 ns
+ * for 144 bytes, where the tables take 87; on Deno and Bun it takes 37.
  */
 export const NATIVE_FROM_BYTES: number = runtimeName() === "node" ? 200 : 80;
 
@@ -26,16 +26,16 @@ const [T0, T1, T2, T3, T4, T5, T6, T7] = makeTables() as [Table, Table, Table, T
 /**
  * Computes the CRC-32 of `bytes[start..end)`.
  *
- * @param bytes The bytes; a range outside of them is not checked.
+ * @param bytes The bytes. The range is not checked against their length.
  * @param seed The CRC-32 of what comes before, to continue it, or any 32-bit value to make the checksum depend on it.
- * @param view A view of all of `bytes`, if there is one already.
+ * @param view A view of all of `bytes`, if the caller has one: making one costs as much as the call.
  * @returns An unsigned 32-bit number.
  */
 export function crc32(bytes: Uint8Array, seed = 0, start = 0, end: number = bytes.length, view?: DataView): number {
   if (end - start < NATIVE_FROM_BYTES) {
     return tableCrc32(view ?? new DataView(bytes.buffer, bytes.byteOffset, bytes.length), seed, start, end);
   }
-  // Making a view costs as much as the call.
+  // A subarray costs as much as the call.
   const isWhole = start === 0 && end === bytes.length;
   return nativeCrc32(isWhole ? bytes : bytes.subarray(start, end), seed >>> 0);
 }
@@ -46,7 +46,7 @@ export function crc32OfWord(word: number, seed: number): number {
   return ~(T3[c & 255] ^ T2[(c >>> 8) & 255] ^ T1[(c >>> 16) & 255] ^ T0[c >>> 24]) >>> 0;
 }
 
-/** The table way, for any length. Loads of four bytes are cheaper than four of one. */
+/** Computes it by tables, for any length. One load of four bytes is cheaper than four of one. */
 function tableCrc32(view: DataView, seed: number, start: number, end: number): number {
   let c = ~seed;
   let i = start;
@@ -64,7 +64,7 @@ function tableCrc32(view: DataView, seed: number, start: number, end: number): n
   return ~c >>> 0;
 }
 
-/** Table k gives the effect of a byte that is followed by k zero bytes. */
+/** Makes the tables: table k has the effect of a byte followed by k zero bytes. */
 function makeTables(): Table[] {
   const tables = Array.from({ length: 8 }, () => new Int32Array(256));
   for (let n = 0; n < 256; n++) {

@@ -1,14 +1,13 @@
 /**
- * CRC-32 run backwards: which seed makes a checksum come out as it is.
+ * CRC-32 run backwards: finds the seed that gives some bytes a known checksum.
  *
- * A step of CRC-32 takes a register and a byte to the next register. With the byte given, that is a permutation of the
- * registers, so it has an inverse: the top byte of each table entry names the entry, and with the entry known all else
- * is an XOR and a shift. Run from the checksum back to the first byte, it gives the register at the start, and that is
- * the seed: exactly one of the 2^32 fits. The technique is the one by which checksums are forged (Stigge, Plötz, Müller
- * and Redlich, "Reversing CRC - Theory and Practice", HU Berlin SAR-PR-2006-05).
+ * A step of CRC-32 maps a register and a byte to the next register. For a given byte that is a permutation of the registers,
+ * so it has an inverse: the top byte identifies the table entry, and with the entry the rest is an XOR and a shift. Run from
+ * the checksum back to the first byte, the inverse gives the register at the start, which is the seed: exactly one of the 2^32
+ * fits. Checksums are forged by the same technique (Stigge, Plötz, Müller and Redlich, "Reversing CRC - Theory and Practice",
+ * HU Berlin SAR-PR-2006-05).
  *
- * Because one seed always fits, a seed that was found from one piece of data proves nothing about it; it has to be right
- * for another piece, too.
+ * One seed always fits, so a seed found from one piece of data proves nothing about it. It must fit another piece, too.
  *
  * @module
  */
@@ -19,7 +18,7 @@ import { crc32 } from "./crc32.ts";
 export type SeedSolver = (bytes: Uint8Array, crc: number, start?: number, end?: number) => number;
 
 /**
- * Makes a solver; its tables take a kilobyte or two.
+ * Makes a solver; its tables take about a kilobyte.
  *
  * @returns For each `seed`: `solve(bytes, crc32(bytes, seed)) === seed`.
  */
@@ -27,7 +26,7 @@ export function crc32SeedSolver(): SeedSolver {
   const table = new Int32Array(256);
   const byTopByte = new Uint8Array(256);
   for (let n = 0; n < 256; n++) {
-    // A register of zero, and the final XOR taken off again: the entry of the table.
+    // From a register of zero, with the final XOR undone, the result is the table entry itself.
     table[n] = ~crc32(Uint8Array.of(n), 0xffff_ffff);
     byTopByte[table[n] >>> 24] = n;
   }

@@ -1,26 +1,26 @@
 /**
- * Gives the event loop a turn now and then.
+ * Yields to the event loop from time to time.
  *
- * A program that does nothing but `await buffer.put(...)` in a loop lives in microtasks: timers, signals and I/O would
- * not get their turn until it ends, the buffer's own interval sync among them. So work is counted, and after some of
- * it the next step waits for the loop. Counted, not timed: it costs nothing, and a run can be repeated.
+ * A program that only does `await buffer.put(...)` in a loop stays in microtasks: timers, signals and I/O, the buffer's own
+ * interval sync among them, would wait until the loop ends. So work is counted, and after a fixed amount the next step waits
+ * for the event loop. Counting costs nothing, and unlike a timer it makes runs repeatable.
  *
  * @module
  */
 
 import { clearImmediate, setImmediate } from "node:timers";
 
-/** Counts work, in units of the caller's. */
+/** Counts work, in units that the caller chooses. */
 export class YieldBudget {
   readonly #every: number;
   #spent = 0;
 
-  /** A turn is due after each `every` units. */
+  /** Yields are due after each `every` units. */
   constructor(every: number) {
     this.#every = every;
   }
 
-  /** Counts; true when a turn is due. */
+  /** Counts work; `true` when it is time to yield. */
   spend(units: number): boolean {
     this.#spent += units;
     if (this.#spent < this.#every) return false;
@@ -29,45 +29,45 @@ export class YieldBudget {
   }
 }
 
-/** Resolves when everything else that waits for the event loop has had its turn. */
+/** Resolves after everything else that waits for the event loop has run. */
 export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
 }
 
-/** An answer that may have to wait. */
+/** A promise that may be resolved later: what a caller waits for. */
 export interface Reply {
-  /** Gives it. */
+  /** Resolves it. */
   resolve(): void;
 }
 
-/** Answers in order, now and then only after the event loop had a turn. */
+/** Resolves replies in order. After each `every` of them, those that follow wait for the event loop. */
 export class PacedReplies {
   readonly #budget: YieldBudget;
   #held: Reply[] = [];
   #immediate: ReturnType<typeof setImmediate> | undefined;
 
-  /** A turn is due after each `every` answers. */
+  /** Makes the replies wait after each `every` of them. */
   constructor(every: number) {
     this.#budget = new YieldBudget(every);
   }
 
-  /** Counts an answer; true if it must be given to `hold`, false if it may be given at once. */
+  /** Counts a reply; `true` if it must go to `hold`, `false` if the caller may resolve it at once. */
   mustHold(): boolean {
     return this.#immediate !== undefined || this.#budget.spend(1);
   }
 
-  /** Gives an answer after the next turn, behind those that wait for it already. */
-  hold(answer: Reply): void {
-    this.#held.push(answer);
+  /** Resolves a reply after the next yield, behind those that are held already. */
+  hold(reply: Reply): void {
+    this.#held.push(reply);
     this.#immediate ??= setImmediate(() => this.flush());
   }
 
-  /** Gives all answers that wait. */
+  /** Resolves all replies that are held. */
   flush(): void {
     clearImmediate(this.#immediate);
     this.#immediate = undefined;
-    for (const answer of this.#held.splice(0)) answer.resolve();
+    for (const reply of this.#held.splice(0)) reply.resolve();
   }
 }

@@ -1,29 +1,29 @@
 /**
- * Who is told what happens.
+ * Listeners for events.
  *
- * Guarantees: listeners are told in the order in which they came, at once; what one of them throws is ignored, because
- * whoever listens must not be able to stop a put or a delivery half way; one that leaves is not told any more.
+ * Guarantees: each event reaches the listeners synchronously, in the order in which they were added. An error that a listener
+ * throws is ignored: a listener must not be able to stop a put or a delivery halfway. A removed listener gets no more events.
  *
  * @module
  */
 
 /** Listeners of one kind of event. */
 export class Listeners<E> {
-  // Replaced at every change, so that a round that is under way goes on with those that it began with.
+  // Replaced at every change: an event that is being sent reaches the listeners that were there when it was sent.
   #listeners: readonly ((event: E) => void)[];
 
-  /** Begins with `first`, if there is one. */
+  /** Starts with `first`, if it is given. */
   constructor(first: ((event: E) => void) | undefined) {
     this.#listeners = first === undefined ? [] : [first];
   }
 
   /**
-   * Adds one, also if it is there already.
+   * Adds a listener, also one that was added before.
    *
-   * @returns Takes it out again; a second call does nothing.
+   * @returns Removes it; a second call does nothing.
    */
   add(listener: (event: E) => void): () => void {
-    // A function of our own: the same one may be added twice, and each leaves by itself.
+    // A new function: the same listener may be added twice, and each is removed on its own.
     const added = (event: E): void => listener(event);
     this.#listeners = [...this.#listeners, added];
     return () => {
@@ -31,19 +31,19 @@ export class Listeners<E> {
     };
   }
 
-  /** Tells all. */
+  /** Sends an event to all listeners. */
   tell(event: E): void {
     for (const listener of this.#listeners) {
       try {
         listener(event);
       } catch {
-        // See above.
+        // Ignored, see the head of this file.
       }
     }
   }
 }
 
-/** Throws a TypeError unless it can be told something. */
+/** Throws a TypeError unless `listener` is a function. */
 export function checkListener(listener: unknown): void {
   if (typeof listener === "function") return;
   throw new TypeError(

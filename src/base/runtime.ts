@@ -1,8 +1,8 @@
 /**
- * Which runtime is this? The only place that asks.
+ * Detects the runtime of this process. No other file does.
  *
- * All three fill in `process.versions`; Deno and Bun name a Node version, too, so they are asked about first. Global
- * objects named after a runtime prove less: packages and test environments define such names on other runtimes.
+ * All three runtimes fill in `process.versions`. Deno and Bun also name a Node version, so they are checked first. Globals
+ * named after a runtime prove less: packages and test environments define them on other runtimes.
  *
  * @module
  */

@@ -1,29 +1,12 @@
 /**
- * Ranges of sequence numbers: what they have in common, what is left of them, how many records they cover.
+ * Ranges of sequences: union, difference, overlap, search and count.
  *
- * Lists of ranges are in ascending order and don't overlap unless a function says otherwise.
+ * Lists of ranges are ascending and don't overlap, unless a function says otherwise.
  *
  * @module
  */
 
-/**
- * A run of sequences, both ends included.
- *
- * @example How many records are meant
- * ```ts
- * import { MemoryBuffer, type SequenceRange } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const lengthOf = ({ first, last }: SequenceRange) => last - first + 1;
- *
- * const buffer = await MemoryBuffer.open<string>();
- * await buffer.put("one");
- * const range = await buffer.putMany(["two", "three", "four"]);
- * assertEquals(range, { first: 2, last: 4 });
- * assertEquals(lengthOf(range), 3);
- * await buffer.close();
- * ```
- */
+/** A run of sequences, both ends included. */
 export interface SequenceRange {
   /** The first sequence. */
   readonly first: number;
@@ -31,24 +14,24 @@ export interface SequenceRange {
   readonly last: number;
 }
 
-/** The same sequences as few ranges, in order. */
+/** Merges ranges in any order: the same sequences, in as few ranges as possible, ascending. */
 export function mergeRanges(ranges: readonly SequenceRange[]): SequenceRange[] {
-  const united: { first: number; last: number }[] = [];
+  const merged: { first: number; last: number }[] = [];
   for (const { first, last } of [...ranges].sort((a, b) => a.first - b.first)) {
-    const before = united.at(-1);
+    const before = merged.at(-1);
     if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
-    else united.push({ first, last });
+    else merged.push({ first, last });
   }
-  return united;
+  return merged;
 }
 
-/** Whether a range is a part of one of `ranges`, which are in order and don't touch. */
+/** Whether a range lies within one of `ranges`, which are ascending and have gaps between them. */
 export function isWithinRanges({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
   const range = ranges.at(findRangeIndex(first, ranges));
   return range !== undefined && range.first <= first && last <= range.last;
 }
 
-/** The place of the first of `ranges`, in order, that ends at `sequence` or behind it; their number if there is none. */
+/** The index of the first of `ranges`, ascending, that ends at or after `sequence`; `ranges.length` if there is none. */
 export function findRangeIndex(sequence: number, ranges: readonly SequenceRange[]): number {
   let [from, to] = [0, ranges.length];
   while (from < to) {
@@ -59,13 +42,13 @@ export function findRangeIndex(sequence: number, ranges: readonly SequenceRange[
   return from;
 }
 
-/** Whether a range has a sequence in common with one of `ranges`, which are in order and don't touch. */
+/** Whether a range overlaps one of `ranges`, which are ascending and have gaps between them. */
 export function overlapsRanges({ first, last }: SequenceRange, ranges: readonly SequenceRange[]): boolean {
-  const place = findRangeIndex(first, ranges);
-  return place < ranges.length && ranges[place].first <= last;
+  const index = findRangeIndex(first, ranges);
+  return index < ranges.length && ranges[index].first <= last;
 }
 
-/** The sequences of `ranges` that are in none of `others`; both in order, without overlaps. */
+/** The sequences of `ranges` that are in none of `others`. Both are ascending, without overlaps. */
 export function subtractRanges(ranges: readonly SequenceRange[], others: readonly SequenceRange[]): SequenceRange[] {
   const left: SequenceRange[] = [];
   for (const { first, last } of ranges) {
@@ -80,22 +63,23 @@ export function subtractRanges(ranges: readonly SequenceRange[], others: readonl
   return left;
 }
 
+/** Whether a parsed value has both ends of a range. */
 export function isSequenceRange(value: Partial<SequenceRange>): value is SequenceRange {
   return Number.isSafeInteger(value.first) && Number.isSafeInteger(value.last);
 }
 
-/** The parts of ranges from `next` on. */
-export function clipRanges(ranges: readonly SequenceRange[], next: number): SequenceRange[] {
-  return ranges.map((range) => clipRange(range, next)).filter((range) => range !== undefined);
+/** The ranges without the sequences below `from`. */
+export function clipRanges(ranges: readonly SequenceRange[], from: number): SequenceRange[] {
+  return ranges.map((range) => clipRange(range, from)).filter((range) => range !== undefined);
 }
 
-/** How many sequences there are in ranges that don't overlap. */
+/** How many sequences there are in ranges without overlaps. */
 export function countSequences(ranges: readonly SequenceRange[]): number {
   return ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
 }
 
-/** The part of a range from `next` on. */
-export function clipRange(range: SequenceRange | undefined, next: number): SequenceRange | undefined {
-  if (range === undefined || range.last < next) return undefined;
-  return { first: Math.max(range.first, next), last: range.last };
+/** The range without the sequences below `from`; `undefined` if none is left. */
+export function clipRange(range: SequenceRange | undefined, from: number): SequenceRange | undefined {
+  if (range === undefined || range.last < from) return undefined;
+  return { first: Math.max(range.first, from), last: range.last };
 }

@@ -1,9 +1,9 @@
 /**
- * Runs actions one after the other, each when the one before it has ended.
+ * Runs actions one after the other.
  *
- * Guarantees: actions begin in the order of the calls and never overlap; whether one fails makes no difference to those
- * behind it. An action that nobody is in front of runs at once, within the call: what needs no wait costs no promise
- * but the one that is returned, which is what makes small batches cheap.
+ * Guarantees: actions start in the order of the calls and never overlap; a failed action doesn't affect those behind it. An
+ * action with none before it runs at once, within the call, and costs no promise but the one that is returned. That keeps
+ * small batches cheap.
  *
  * @module
  */
@@ -14,12 +14,12 @@ const RESOLVED: Promise<void> = Promise.resolve();
 
 /** A queue of actions. */
 export class SerialQueue {
-  /** Settles when the last one in the queue has ended; never rejects. `undefined` if there is none. */
+  /** Settles when the last queued action has ended; never rejects. `undefined` if the queue is empty. */
   #last: Promise<void> | undefined;
-  /** Whether an action is under way on the stack: what it calls may not run before it returns. */
+  /** Whether an action is on the stack: what it queues itself must not run before it returns. */
   #isRunning = false;
 
-  /** Runs `action` when all before it have ended; resolves or rejects as it does. */
+  /** Runs `action` when all before it have ended; settles as it does. */
   run<R>(action: () => MaybePromise<R>): Promise<R> {
     if (this.#isRunning) return RESOLVED.then(() => this.run(action));
     if (this.#last !== undefined) return this.#enqueue(this.#last.then(action));

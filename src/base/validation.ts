@@ -1,15 +1,18 @@
 /**
- * Checks of what callers pass in: whole numbers in a range, one of several words, objects with certain methods.
+ * Checks of arguments: whole numbers in a range, one of several strings, objects with certain methods.
  *
  * Each error names the option, what it must be, and what was given.
  *
  * @module
  */
 
-/** Timers of all runtimes take 31 bits. */
+/** The longest timer: all runtimes take 31 bits. */
 export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
-/** Throws unless `value` is a whole number in the range; `doing` is what can't be done with it. */
+/** Options with every default filled in: no member is missing or `undefined`. */
+export type Complete<O> = { readonly [K in keyof O]-?: Exclude<O[K], undefined> };
+
+/** Throws unless `value` is a whole number in the range. `doing` completes "Cannot ..." in the message. */
 export function checkInteger(
   name: string,
   value: unknown,
@@ -25,14 +28,14 @@ export function checkInteger(
   }
 }
 
-/** Throws unless `value` is one of the strings. */
-export function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
+/** Throws unless `value` is one of the strings; `doing` is what can't be done with it. */
+export function checkOneOf(name: string, value: unknown, allowed: readonly string[], doing = "open buffer"): void {
   if (typeof value === "string" && allowed.includes(value)) return;
   const list = allowed.map((one) => `"${one}"`).join(", ");
-  throw new TypeError(`Cannot open buffer: ${name} must be one of ${list}, got ${describe(value)}`);
+  throw new TypeError(`Cannot ${doing}: ${name} must be one of ${list}, got ${describe(value)}`);
 }
 
-/** Throws unless `value` is an object with these methods; `doing` is what can't be done without. */
+/** Throws unless `value` is an object with these methods. `doing` completes "Cannot ..." in the message. */
 export function checkMethods(name: string, value: unknown, methods: readonly string[], doing = "open buffer"): void {
   for (const method of methods) {
     const found = typeof value === "object" && value !== null ? Reflect.get(value, method) : undefined;
@@ -42,7 +45,7 @@ export function checkMethods(name: string, value: unknown, methods: readonly str
   }
 }
 
-/** A value, for messages. */
+/** Describes a value in a message. */
 export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   return typeof value === "object" && value !== null ? "an object" : String(value);

@@ -1,32 +1,32 @@
 /**
- * Those who wait for something, in the order in which they came; anyone may leave at any time.
+ * A queue whose entries may leave from anywhere.
  *
- * Guarantee: to join, to leave and to be the next one costs the same, however many wait. An array moves all the others.
+ * Guarantee: joining, leaving and taking the first cost the same, however long the queue. In an array, the others would move.
  *
  * @module
  */
 
-/** A place in the line. */
+/** A place in the queue. */
 interface Place<E> {
   readonly entry: E;
   before: Place<E> | undefined;
   behind: Place<E> | undefined;
 }
 
-/** A line. */
+/** A doubly linked queue. */
 export class WaitingLine<E> {
   #first: Place<E> | undefined;
   #last: Place<E> | undefined;
 
-  /** The one who has waited longest. */
+  /** The entry that has waited longest. */
   get first(): E | undefined {
     return this.#first?.entry;
   }
 
   /**
-   * Puts one behind all others.
+   * Adds an entry at the end.
    *
-   * @returns Takes it out again; to be called once, while it is there.
+   * @returns Removes it. To be called at most once, while the entry is in the queue.
    */
   join(entry: E): () => void {
     const place: Place<E> = { entry, before: this.#last, behind: undefined };
@@ -36,12 +36,12 @@ export class WaitingLine<E> {
     return () => this.#leave(place);
   }
 
-  /** Takes the first one out. */
+  /** Removes the first entry. */
   shift(): void {
     if (this.#first !== undefined) this.#leave(this.#first);
   }
 
-  /** Takes all out, in order. */
+  /** Removes all entries and returns them in order. */
   takeAll(): E[] {
     const entries: E[] = [];
     for (let place = this.#first; place !== undefined; place = place.behind) entries.push(place.entry);

@@ -15,7 +15,7 @@ import type { SequenceRange } from "../base/sequences.ts";
 import { WaitingLine } from "../base/waiting_line.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
 import type { ResolvedOptions } from "./options.ts";
-import type { RecordStore } from "./record_store.ts";
+import type { RecordAppender } from "./record_store.ts";
 
 /** What admission needs of the buffer. */
 export interface AdmissionControlDeps {
@@ -39,9 +39,9 @@ interface Waiting {
 /** Takes payloads as they are. */
 const payloadCodec: Codec<Uint8Array> = { encode: (payload) => payload, decode: (payload) => payload };
 
-/** Admits records to a store. */
+/** Admits records to the appender of a store. */
 export class AdmissionControl<T> {
-  readonly #store: RecordStore;
+  readonly #appender: RecordAppender;
   readonly #options: ResolvedOptions<T>;
   readonly #host: AdmissionControlDeps;
   readonly #limitBytes: number;
@@ -52,8 +52,8 @@ export class AdmissionControl<T> {
   #isEncoding = false;
 
   /** For one buffer. */
-  constructor(store: RecordStore, options: ResolvedOptions<T>, host: AdmissionControlDeps) {
-    this.#store = store;
+  constructor(appender: RecordAppender, options: ResolvedOptions<T>, host: AdmissionControlDeps) {
+    this.#appender = appender;
     this.#options = options;
     this.#host = host;
     this.#limitBytes = Math.min(options.maxRecordBytes, options.maxBytes);
@@ -71,15 +71,15 @@ export class AdmissionControl<T> {
    */
   put(record: T, signal: AbortSignal | undefined, waits: boolean): Promise<number> {
     if (signal?.aborted) return this.#rejected(signal.reason);
-    const store = this.#store;
-    store.savepoint();
+    const { builder } = this.#appender;
+    builder.savepoint();
     try {
       this.#add(record, undefined);
     } catch (error) {
-      store.rollback();
+      builder.rollback();
       return this.#rejected(error);
     }
-    return this.#fits() ? store.accept(1) : this.#whenFull(signal, waits);
+    return this.#fits() ? this.#appender.accept(1) : this.#whenFull(signal, waits);
   }
 
   /** Admits records as one unit; resolves with their sequences. */
@@ -94,17 +94,17 @@ export class AdmissionControl<T> {
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
     const { length } = records;
     if (length === 0) return this.#rejected(new RangeError("Cannot put records: the array is empty"));
-    const store = this.#store;
-    store.savepoint();
+    const { builder } = this.#appender;
+    builder.savepoint();
     try {
-      store.beginGroup();
+      builder.beginGroup();
       for (let i = 0; i < length; i++) this.#add(records[i], i);
-      store.endGroup();
+      builder.endGroup();
     } catch (error) {
-      store.rollback();
+      builder.rollback();
       return this.#rejected(error);
     }
-    return this.#fits() ? store.accept(length) : this.#whenFull(signal, false);
+    return this.#fits() ? this.#appender.accept(length) : this.#whenFull(signal, false);
   }
 
   /** Lets those in who fit now. To be called when there is more space. */
@@ -116,10 +116,10 @@ export class AdmissionControl<T> {
       if (this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
         this.#queue.shift();
         this.#isFull = false;
-        waiting.accept(this.#store.accept(waiting.payloads.length));
+        waiting.accept(this.#appender.accept(waiting.payloads.length));
         continue;
       }
-      this.#store.rollback();
+      this.#appender.builder.rollback();
       if (this.#options.whenFull !== "drop-oldest") return;
       this.#isMakingRoom = true;
       void this.#makeRoom(waiting);
@@ -140,10 +140,11 @@ export class AdmissionControl<T> {
 
   /** Adds payloads as one unit, as they are accepted after a wait; to be undone or accepted. */
   #addUnit(payloads: readonly Uint8Array[]): void {
-    this.#store.savepoint();
-    this.#store.beginGroup();
-    for (const payload of payloads) this.#store.add(payloadCodec, payload);
-    this.#store.endGroup();
+    const { builder } = this.#appender;
+    builder.savepoint();
+    builder.beginGroup();
+    for (const payload of payloads) builder.add(payloadCodec, payload);
+    builder.endGroup();
   }
 
   /** Adds a record to the store and checks its size. */
@@ -151,7 +152,7 @@ export class AdmissionControl<T> {
     let payloadBytes: number;
     this.#isEncoding = true;
     try {
-      payloadBytes = this.#store.add(this.#options.codec, record);
+      payloadBytes = this.#appender.builder.add(this.#options.codec, record);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new CodecError({ operation: "encode", reason, index }, { cause });
@@ -171,7 +172,7 @@ export class AdmissionControl<T> {
   /** The backlog has no room for what was added: reject, or queue. */
   #whenFull(signal: AbortSignal | undefined, waits: boolean): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
-    const payloads = this.#store.withdraw();
+    const payloads = this.#appender.builder.withdraw();
     if (!this.#isFull) {
       this.#isFull = true;
       this.#host.onFull();
@@ -227,10 +228,10 @@ export class AdmissionControl<T> {
 
   /** What payloads take in the log as a unit of their own. */
   #sizeOf(payloads: readonly Uint8Array[]): number {
-    const before = this.#store.acceptedLogBytes;
+    const before = this.#appender.acceptedLogBytes;
     this.#addUnit(payloads);
-    const bytes = this.#store.acceptedLogBytes - before;
-    this.#store.rollback();
+    const bytes = this.#appender.acceptedLogBytes - before;
+    this.#appender.builder.rollback();
     return bytes;
   }
 

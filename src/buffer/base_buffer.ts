@@ -1,27 +1,28 @@
 /**
- * The machine that all buffers share: who may call, who takes turns, who waits. It keeps no record itself; a `RecordStore`
- * below it does. What gets in is for `admission_control.ts` to decide, what is handed over for `batch_queue.ts`.
+ * What all buffers share: state checks, mutual exclusion, waiting. Records are kept by a `RecordStore` below it;
+ * `admission_control.ts` admits puts, `batch_queue.ts` hands over batches.
  *
  * Guarantees, and how:
  * - emit, commit, clear and drops take turns, so that each sees the state that the one before has left.
- * - Whoever waits is woken by what it waits for (records, age, space, close, failure), never by polling.
+ * - Waits are event-driven (records, age, space, close, failure); nothing polls.
  * - No timer keeps the process alive, except while somebody waits for records to grow old: they are to be sent.
  *
  * @module
  */
 
 import { checkListener } from "../base/listeners.ts";
+import { andThen } from "../base/maybe_promise.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
-import { BufferClosedError, BufferEmptyError, type BufferFailedError } from "../errors/mod.ts";
+import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
 import { AdmissionControl } from "./admission_control.ts";
 import type { Batch } from "./batch.ts";
-import { msUntilOld } from "./batch_limits.ts";
 import { BatchQueue } from "./batch_queue.ts";
 import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
 import type { RecordStore } from "./record_store.ts";
+import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferDeps<T> {
@@ -38,7 +39,9 @@ export interface BufferDeps<T> {
 /**
  * Common base of {@linkcode FileBuffer} and {@linkcode MemoryBuffer}, which differ in where records are kept.
  *
- * @example Tell a buffer from other things that are to be closed
+ * @typeParam T The records of the buffer.
+ *
+ * @example Tell buffers from other resources
  * ```ts
  * import { BaseBuffer, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -47,7 +50,7 @@ export interface BufferDeps<T> {
  * const buffers = resources.filter((one) => one instanceof BaseBuffer);
  * assertEquals(buffers.length, 2);
  * for (const buffer of buffers) {
- *   await buffer.flush(); // what every buffer can do
+ *   await buffer.flush(); // a method of every buffer
  *   await buffer.close();
  *   await assertRejects(() => buffer.put("too late"));
  * }
@@ -76,14 +79,18 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     this.#time = time;
     this.#store = store;
     this.#whenRejected = onRejected;
-    this.#startSequence = this.#seenSequence = store.end.nextSequence;
-    this.#admission = new AdmissionControl(store, options, {
+    this.#startSequence = this.#seenSequence = store.ends.acknowledged.nextSequence;
+    this.#admission = new AdmissionControl(store.appender, options, {
       backlogBytes: () => this.#backlogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
-      onFull: () => options.listeners.tell({ type: "full", backlogBytes: this.#backlogBytes() }),
+      onFull: () => options.listeners.tell({ type: "backlog-filled", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
     });
-    this.#queue = new BatchQueue(store, options, { time, onRoom: () => this.#onRoom() });
+    this.#queue = new BatchQueue(store, options, {
+      time,
+      onRoom: () => this.#onRoom(),
+      onAgeKnown: () => this.#wake(),
+    });
     store.listen({
       onVisible: (putTime) => this.#onVisible(putTime),
       onRejected: (puts) => this.#onRejected(puts),
@@ -119,7 +126,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   emit(options?: EmitOptions<T>): Promise<Batch<T>> {
     const refusal = this.#refusal("emit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const before = this.#store.writeAccepted().nextSequence;
+    const before = this.#store.appender.writeAccepted().nextSequence;
     return this.#turns.run(() => this.#queue.emit(before, options?.after));
   }
 
@@ -127,42 +134,34 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   commit(batch?: Batch<T>): Promise<void> {
     const refusal = this.#refusal("commit");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#turns.run(() => {
-      const committing = this.#queue.commit(batch);
-      return committing === undefined ? this.#onRoom() : committing.then(() => this.#onRoom());
-    });
+    return this.#turns.run(() => andThen(this.#queue.commit(batch), () => this.#onRoom()));
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */
   async waitUntilDue({ after, signal, flush = false }: WaitOptions<T> = {}): Promise<boolean> {
     if (flush && this.#refusal("emit") === undefined) {
-      this.#store.writeAccepted();
-      await this.#store.awaitAcknowledged();
+      this.#store.appender.writeAccepted();
+      await this.#store.appender.awaitAcknowledged();
     }
     for (;;) {
       signal?.throwIfAborted();
       if (this.#closing !== undefined) return false;
-      if (this.#store.failure !== undefined) throw this.#store.failure;
+      if (this.#store.health.failure !== undefined) throw this.#store.health.failure;
       if (this.#queue.isDue(after)) return true;
       const hasRecords = this.#queue.pending.records > 0;
       if (flush && (!hasRecords || this.#queue.mayCut)) return hasRecords;
-      await this.#nextChange(signal);
+      await this.#nextChange(this.#queue.msUntilOld, signal);
     }
   }
 
   /** Waits for due batches and yields them; see {@linkcode RecordBuffer.batches}. */
-  async *batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch<T>> {
-    while (await this.waitUntilDue(options)) {
-      let batch: Batch<T>;
-      try {
-        batch = await this.emit();
-      } catch (error) {
-        // Somebody else took the records, or closed the buffer, in between.
-        if (error instanceof BufferEmptyError || error instanceof BufferClosedError) continue;
-        throw error;
-      }
-      yield batch;
-    }
+  batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch<T>> {
+    return takeBatches({
+      buffer: this,
+      clock: this.#options.clock,
+      isInFlight: (batch) => this.#refusal("emit") === undefined && this.#queue.isInFlight(batch),
+      nextChange: (delayMs, signal) => this.#nextChange(delayMs, signal),
+    }, options);
   }
 
   /** A stream that puts; see {@linkcode RecordBuffer.writable}. */
@@ -188,14 +187,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   async clear(): Promise<void> {
     const refusal = this.#refusal("clear");
     if (refusal !== undefined) throw refusal;
-    const end = this.#store.writeAccepted();
+    const end = this.#store.appender.writeAccepted();
     await this.#turns.run(() => this.#queue.clear(end));
     this.#onRoom();
   }
 
-  /** The figures of now; see {@linkcode BufferStats}. */
+  /** Counts without I/O; see {@linkcode RecordBuffer.stats}. */
   stats(): BufferStats {
-    const { end } = this.#store;
+    const { acknowledged: end } = this.#store.ends;
     const { pending, inFlight, figures: queue } = this.#queue;
     const store = this.#store.figures();
     const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
@@ -248,7 +247,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   /** Why nothing can be done now, if so. */
   #refusal(verb: string): Error | undefined {
     if (this.#closing !== undefined) return new BufferClosedError(verb);
-    if (this.#store.failure !== undefined) return this.#store.failure;
+    if (this.#store.health.failure !== undefined) return this.#store.health.failure;
     if (!this.#admission.isEncoding) return undefined;
     return new TypeError(`Cannot ${verb}: a codec, or a record's toJSON(), is at work`);
   }
@@ -265,7 +264,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
 
   #backlogBytes(): number {
     const { resume } = this.#store.commitState;
-    return this.#store.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
+    return this.#store.appender.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
@@ -276,10 +275,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return isDropped;
   }
 
-  /** Resolves when something has changed, or the oldest record has come of age. */
-  #nextChange(signal: AbortSignal | undefined): Promise<void> {
+  /** Resolves when something has changed, or `delayMs` milliseconds have passed. */
+  #nextChange(delayMs: number | undefined, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
-      const delayMs = this.#queue.mayCut ? msUntilOld(this.#queue.pending, this.#options, this.#time()) : undefined;
       const wake = () => {
         cancelTimer?.();
         signal?.removeEventListener("abort", wake);
@@ -307,15 +305,15 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   #onVisible(putTime: number): void {
     this.#lastPutAt = putTime;
     if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#queue.onFirstPut(putTime);
-    this.#seenSequence = this.#store.end.nextSequence;
+    this.#seenSequence = this.#store.ends.acknowledged.nextSequence;
     if (this.#waiters.size > 0) this.#wake();
   }
 
   #onRejected(puts: number): void {
     this.#countRejected(puts);
-    // The backlog is smaller again, so whoever waits may fit; not from within the write that has just failed.
+    // The backlog is smaller again, so a waiting put may fit; not from within the write that has just failed.
     queueMicrotask(() => {
-      if (this.#closing === undefined && this.#store.failure === undefined) this.#admission.pump();
+      if (this.#closing === undefined && this.#store.health.failure === undefined) this.#admission.pump();
     });
   }
 

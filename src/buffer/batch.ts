@@ -50,6 +50,8 @@ export interface BatchData {
 /**
  * Consecutive records handed over together. The same batch always has the same id and the same records.
  *
+ * @typeParam T The records.
+ *
  * @example Send and commit
  * ```ts
  * import { MemoryBuffer } from "@sluice/buffer";
@@ -135,8 +137,29 @@ export class Batch<T> implements Iterable<T> {
    * Decodes one record.
    *
    * @param index Its position in the batch, from 0.
+   * @returns The record, decoded at each call.
    * @throws {CodecError} if its payload does not decode.
    * @throws {RangeError} if there is no such record.
+   *
+   * @example Skip what doesn't decode
+   * ```ts
+   * import { CodecError, MemoryBuffer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const buffer = await MemoryBuffer.open<string>();
+   * await buffer.putMany(["a", "b"]);
+   * const batch = await buffer.emit();
+   * const records: string[] = [];
+   * for (let i = 0; i < batch.length; i++) {
+   *   try {
+   *     records.push(batch.decode(i));
+   *   } catch (error) {
+   *     if (!(error instanceof CodecError)) throw error; // else it names the sequence
+   *   }
+   * }
+   * assertEquals(records, ["a", "b"]);
+   * await buffer.close();
+   * ```
    */
   decode(index: number): T {
     if (!Number.isInteger(index) || index < 0 || index >= this.length) {

@@ -6,6 +6,7 @@
  *   nothing has changed: every read begins where the saved state says.
  * - Batches are committed in the order in which they were handed over, so one position says all that is committed.
  * - A batch is never held here: one that is asked for again is read again, up to the end that was saved.
+ * - While it isn't known yet how old the oldest record is, because the store has to look, no batch is due by age.
  *
  * All of it is for one caller at a time; `base_buffer.ts` makes them take turns. What needs no wait, such as a full batch
  * that has just been written, is answered without a promise.
@@ -13,12 +14,12 @@
  * @module
  */
 
-import type { MaybePromise } from "../base/maybe_promise.ts";
-import { BatchMismatchError, BufferEmptyError } from "../errors/mod.ts";
+import { andThen, type MaybePromise } from "../base/maybe_promise.ts";
+import { BatchMismatchError, BufferEmptyError, NoBatchBehindError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import { Batch, batchId, type BatchIdentity } from "./batch.ts";
-import { isDue, isFull, type Pending } from "./batch_limits.ts";
+import { isDue, isFull, msUntilOld, type Pending } from "./batch_limits.ts";
 import type { BufferStats } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RecordStore } from "./record_store.ts";
@@ -52,6 +53,8 @@ export interface BatchQueueDeps {
   readonly time: () => number;
   /** There is more room in the backlog. */
   readonly onRoom: () => void;
+  /** A store that had to look has told how old the oldest record is. */
+  readonly onAgeKnown: () => void;
 }
 
 const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
@@ -69,6 +72,8 @@ export class BatchQueue<T> {
   #amount: InFlightAmount & { readonly state?: CommitState; readonly of?: readonly InFlight[] } = NOTHING;
   /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
   #oldestPutTime: number | undefined;
+  /** Resolves when that is known; `undefined` if it is. */
+  #lookup: Promise<void> | undefined;
   #progressAt: number;
   #emitted = 0;
   #committed = 0;
@@ -80,9 +85,9 @@ export class BatchQueue<T> {
     this.#store = store;
     this.#options = options;
     this.#host = host;
-    this.#startSequence = store.end.nextSequence;
+    this.#startSequence = store.ends.acknowledged.nextSequence;
     this.#openedAt = this.#progressAt = host.time();
-    this.#goTo(store.commitState.resume);
+    void this.#goTo(store.commitState.resume);
   }
 
   /** Figures for `stats()`. */
@@ -102,10 +107,10 @@ export class BatchQueue<T> {
 
   /** What is neither committed nor in flight nor dropped. */
   get pending(): Pending {
-    const { end } = this.#store;
+    const { acknowledged: end } = this.#store.ends;
     const { resume } = this.#store.commitState;
     return {
-      records: end.nextSequence - resume.nextSequence - this.#store.missingFrom(resume.nextSequence),
+      records: end.nextSequence - resume.nextSequence - this.#store.reader.missingFrom(resume.nextSequence),
       // Where records were lost, the totals count them until the reader is past that place.
       bytes: end.payloadBytes - resume.payloadBytes,
       oldestPutTime: this.#oldestPutTime,
@@ -136,12 +141,12 @@ export class BatchQueue<T> {
       const isGap = state.boundaries.some(({ nextSequence }) => {
         return at.nextSequence < nextSequence && nextSequence <= start.nextSequence;
       });
-      if (isGap) add(at, start, this.#store.missingFrom(at.nextSequence, start.nextSequence));
+      if (isGap) add(at, start, this.#store.reader.missingFrom(at.nextSequence, start.nextSequence));
       add(start, end, 0);
       at = end;
     }
     if (last !== undefined && at.nextSequence < last.nextSequence) {
-      add(at, last, this.#store.missingFrom(at.nextSequence, last.nextSequence));
+      add(at, last, this.#store.reader.missingFrom(at.nextSequence, last.nextSequence));
     }
     this.#amount = { records, payloadBytes, logBytes, state, of };
     return this.#amount;
@@ -159,22 +164,35 @@ export class BatchQueue<T> {
 
   /** Whether the batch behind `after`, or the oldest, is due. */
   isDue(after: Batch<T> | undefined): boolean {
-    if (this.#boundaryBehind(this.#endOf(after)) !== undefined) return true;
+    if (this.#boundaryBehind(this.#endOf(after, "wait")) !== undefined) return true;
     if (!this.mayCut) return false;
     const { pending } = this;
     if (pending.records <= 0) return false;
     // To ask for the time costs more than all the rest.
-    return isFull(pending, this.#options) || isDue(pending, this.#options, this.#host.time());
+    if (isFull(pending, this.#options)) return true;
+    return this.#lookup === undefined && isDue(pending, this.#options, this.#host.time());
+  }
+
+  /** How long until what is pending is old enough; `undefined` if no batch may be cut then, or that isn't known yet. */
+  get msUntilOld(): number | undefined {
+    if (!this.mayCut || this.#lookup !== undefined) return undefined;
+    return msUntilOld(this.pending, this.#options, this.#host.time());
+  }
+
+  /** Whether this process has handed over `batch`, and it is not committed. */
+  isInFlight(batch: Batch<T>): boolean {
+    return this.#inFlight.some(({ identity }) => isBatch(batch, identity));
   }
 
   /** The first record of those that come next was put at `putTime`. */
   onFirstPut(putTime: number): void {
+    this.#lookup = undefined;
     this.#oldestPutTime = putTime;
   }
 
   /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
   emit(before: number, after: Batch<T> | undefined): MaybePromise<Batch<T>> {
-    const start = this.#endOf(after);
+    const start = this.#endOf(after, "emit");
     return this.#boundaryBehind(start) === undefined ? this.#cut(before) : this.#emitAgain(before, start);
   }
 
@@ -182,19 +200,20 @@ export class BatchQueue<T> {
   commit(batch: Batch<T> | undefined): MaybePromise<void> {
     const oldest = this.#inFlight.at(0);
     if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest.identity))) {
-      throw new BatchMismatchError({ actual: batch?.id, expected: oldest && batchId(oldest.identity) });
+      const expected = oldest && batchId(oldest.identity);
+      throw new BatchMismatchError({ operation: "commit", actual: batch?.id, expected });
     }
     const { resume, boundaries } = this.#store.commitState;
     const { end } = oldest;
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
     const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
     const saving = this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
-    return saving === undefined ? this.#onCommitted() : saving.then(() => this.#onCommitted());
+    return andThen(saving, () => this.#onCommitted());
   }
 
   /** Drops the oldest batch that is not in flight; false if there is none. */
   async drop(): Promise<boolean> {
-    await this.#store.awaitAcknowledged();
+    await this.#store.appender.awaitAcknowledged();
     const { maxRecords, maxBytes } = this.#options;
     const data = await this.#read({ maxRecords, maxBytes, before: Infinity, mayEndEarly: true });
     if (data === undefined) return false;
@@ -203,9 +222,9 @@ export class BatchQueue<T> {
     const next = this.#resumeBehind(data.end);
     await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
     this.#dropped += data.count;
-    this.#goTo(this.#store.commitState.resume);
+    await this.#goTo(next);
     this.#options.listeners.tell({
-      type: "drop",
+      type: "records-dropped",
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
       records: data.count,
       bytes: data.payloadBytes,
@@ -213,12 +232,15 @@ export class BatchQueue<T> {
     return true;
   }
 
-  /** Drops everything up to `end`, in flight or not. */
-  async clear(end: LogPosition): Promise<void> {
-    await this.#store.awaitAcknowledged();
+  /** Drops everything up to `accepted`, in flight or not. */
+  async clear(accepted: LogPosition): Promise<void> {
+    await this.#store.appender.awaitAcknowledged();
+    // What was rejected meanwhile is not there.
+    const { acknowledged } = this.#store.ends;
+    const end = accepted.nextSequence < acknowledged.nextSequence ? accepted : acknowledged;
     await this.#store.saveCommit({ committed: end, resume: end, boundaries: [] });
     this.#inFlight = [];
-    this.#goTo(end);
+    await this.#goTo(end);
   }
 
   #onCommitted(): void {
@@ -231,14 +253,14 @@ export class BatchQueue<T> {
    * Where the batch behind `after` begins. One that is committed meanwhile has nothing in flight before it, so the oldest
    * is the one behind it.
    */
-  #endOf(after: Batch<T> | undefined): LogPosition {
+  #endOf(after: Batch<T> | undefined, operation: "emit" | "wait"): LogPosition {
     const { committed } = this.#store.commitState;
     if (after === undefined) return committed;
     const found = this.#inFlight.find(({ identity }) => isBatch(after, identity));
     if (found !== undefined) return found.end;
     if (after.lastSequence < committed.nextSequence) return committed;
     const expected = this.#inFlight.at(-1);
-    throw new BatchMismatchError({ actual: after.id, expected: expected && batchId(expected.identity) });
+    throw new BatchMismatchError({ operation, actual: after.id, expected: expected && batchId(expected.identity) });
   }
 
   /** The end of the batch that begins at `start`, if it was handed over before. */
@@ -248,33 +270,42 @@ export class BatchQueue<T> {
 
   /** Cuts a new batch. */
   #cut(before: number): MaybePromise<Batch<T>> {
-    if (!this.mayCut) throw new BufferEmptyError();
-    const settling = isFull(this.pending, this.#options) ? undefined : this.#store.awaitAcknowledged();
-    return settling === undefined ? this.#readNew(before) : settling.then(() => this.#readNew(before));
+    if (!this.mayCut) throw this.#noBatch();
+    const awaiting = isFull(this.pending, this.#options) ? undefined : this.#store.appender.awaitAcknowledged();
+    return andThen(awaiting, () => this.#readNew(before));
   }
 
   #readNew(before: number): MaybePromise<Batch<T>> {
     const { maxRecords, maxBytes } = this.#options;
     const data = this.#read({ maxRecords, maxBytes, before, mayEndEarly: true });
-    return data instanceof Promise ? data.then((found) => this.#handOverNew(found)) : this.#handOverNew(data);
+    return andThen(data, (found) => this.#handOverNew(found));
+  }
+
+  /** Why there is no batch to hand over now. */
+  #noBatch(): Error {
+    const inFlightBatches = this.#store.commitState.boundaries.length;
+    if (inFlightBatches === 0) return new BufferEmptyError();
+    const reason = this.mayCut ? "no-records" : inFlightBatches < MAX_IN_FLIGHT ? "dropped-records" : "in-flight-limit";
+    // Only the batch behind the last one in flight is ever missing.
+    const last = this.#inFlight.at(-1);
+    return new NoBatchBehindError({ reason, batchId: last && batchId(last.identity), inFlightBatches });
   }
 
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
   #handOverNew(data: ReadBatch | undefined): MaybePromise<Batch<T>> {
-    if (data === undefined) throw new BufferEmptyError();
+    if (data === undefined) throw this.#noBatch();
     const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
-    const handOver = (): Batch<T> => {
+    const handOver = (): MaybePromise<Batch<T>> => {
       this.#emitted++;
       const batch = this.#handOver(data, false);
       if (hasPassed) this.#host.onRoom();
       return batch;
     };
-    const securing = this.#store.ensureDurable(data.end.nextSequence);
-    const saving = securing === undefined ? this.#saveEnd(data) : securing.then(() => this.#saveEnd(data));
-    return saving === undefined ? handOver() : saving.then(handOver);
+    const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
+    return andThen(saving, handOver);
   }
 
-  #saveEnd(data: ReadBatch): Promise<void> | undefined {
+  #saveEnd(data: ReadBatch): MaybePromise<void> {
     const { committed, boundaries } = this.#store.commitState;
     return this.#store.saveCommit({
       // Behind what couldn't be read on the way there, which takes no room any more.
@@ -289,22 +320,24 @@ export class BatchQueue<T> {
     for (;;) {
       const boundary = this.#boundaryBehind(start);
       if (boundary === undefined) return await this.#cut(before);
-      this.#store.seek(start);
       const limits = { maxRecords: Infinity, maxBytes: Infinity, before: boundary.nextSequence, mayEndEarly: false };
-      const data = await this.#store.read(limits);
-      if (data !== undefined) {
-        await this.#store.ensureDurable(data.end.nextSequence);
+      const { batch, next } = await this.#store.reader.read(start, limits);
+      if (batch !== undefined) {
+        await this.#store.ensureDurable(batch.end.nextSequence);
         this.#redelivered++;
-        return this.#handOver(data, true);
+        return await this.#handOver(batch, true);
       }
-      await this.#forgetLost(boundary, start);
+      await this.#forgetLost(boundary, start, next);
       const { committed } = this.#store.commitState;
       if (committed.nextSequence > start.nextSequence) start = committed;
     }
   }
 
-  /** None of the records from `start` up to `boundary` is left: there is no such batch, or no more of it. */
-  async #forgetLost(boundary: LogPosition, start: LogPosition): Promise<void> {
+  /**
+   * None of the records from `start` up to `boundary` is left, and what is there is at `found`: there is no such batch, or
+   * no more of it.
+   */
+  async #forgetLost(boundary: LogPosition, start: LogPosition, found: LogPosition): Promise<void> {
     const { committed, resume, boundaries } = this.#store.commitState;
     const index = boundaries.indexOf(boundary);
     const begin = boundaries[index - 1] ?? committed;
@@ -312,19 +345,18 @@ export class BatchQueue<T> {
     const pieces = start.nextSequence > begin.nextSequence ? [start] : [];
     const rest = [...boundaries.slice(0, index), ...pieces, ...boundaries.slice(index + 1)];
     // What was found to be missing behind it need not be found again.
-    const { position } = this.#store;
-    const next = position.nextSequence > resume.nextSequence ? position : resume;
+    const next = found.nextSequence > resume.nextSequence ? found : resume;
     const hasNoneBefore = index === 0 && pieces.length === 0;
     await this.#store.saveCommit({
       committed: !hasNoneBefore ? committed : rest.length > 0 ? boundary : next,
       resume: next,
       boundaries: rest,
     });
-    if (rest.length === 0) this.#goTo(next);
+    if (rest.length === 0) await this.#goTo(next);
     this.#host.onRoom();
   }
 
-  #handOver(data: ReadBatch, isRedelivered: boolean): Batch<T> {
+  #handOver(data: ReadBatch, isRedelivered: boolean): MaybePromise<Batch<T>> {
     const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
     const { start, end } = data;
     const entry: InFlight = { identity: Batch.identityOf(batch)!, start, end };
@@ -335,41 +367,50 @@ export class BatchQueue<T> {
       this.#inFlight = [...before, entry, ...behind];
     }
     this.#progressAt = this.#host.time();
-    this.#goTo(this.#store.commitState.resume);
-    return batch;
+    return andThen(this.#goTo(this.#store.commitState.resume), () => batch);
   }
 
   /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
   #resumeBehind(position: LogPosition): LogPosition {
-    const { end } = this.#store;
+    const { acknowledged: end } = this.#store.ends;
     const rest = end.nextSequence - position.nextSequence;
-    return rest > 0 && rest === this.#store.missingFrom(position.nextSequence) ? end : position;
+    return rest > 0 && rest === this.#store.reader.missingFrom(position.nextSequence) ? end : position;
   }
 
   /** Reads from `resume` on; if only unreadable records were there, goes past them for good. */
   #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
     const { resume } = this.#store.commitState;
-    this.#store.seek(resume);
-    const data = this.#store.read(limits);
-    return data instanceof Promise ? data.then((found) => this.#passLost(found)) : this.#passLost(data);
+    return andThen(this.#store.reader.read(resume, limits), (found) => this.#passLost(found));
   }
 
-  #passLost(data: ReadBatch | undefined): MaybePromise<ReadBatch | undefined> {
+  #passLost({ batch, next }: ReadResult): MaybePromise<ReadBatch | undefined> {
     const { resume, boundaries, committed } = this.#store.commitState;
-    const { position } = this.#store;
-    if (data !== undefined || position.nextSequence <= resume.nextSequence) return data;
+    if (batch !== undefined || next.nextSequence <= resume.nextSequence) return batch;
     const isIdle = boundaries.length === 0;
-    const saving = this.#store.saveCommit({ committed: isIdle ? position : committed, resume: position, boundaries });
-    if (saving !== undefined) return saving.then(() => this.#host.onRoom()).then(() => undefined);
-    // What can't be read takes no room any more.
-    this.#host.onRoom();
-    return undefined;
+    const saving = this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
+    return andThen(saving, () => {
+      // What can't be read takes no room any more.
+      this.#host.onRoom();
+      return undefined;
+    });
   }
 
-  /** Makes `position` the place where the next batch begins. */
-  #goTo(position: LogPosition): void {
-    this.#store.seek(position);
-    const putTime = this.#store.nextPutTime();
+  /** The next batch begins at `position`: finds out how old its first record is. */
+  #goTo(position: LogPosition): MaybePromise<void> {
+    const putTime = this.#store.reader.putTimeAt(position);
+    if (!(putTime instanceof Promise)) return this.#setOldest(position, putTime);
+    const lookup = putTime.then((found) => {
+      // Meanwhile there may have been a first put, or another position.
+      if (this.#lookup !== lookup) return;
+      this.#setOldest(position, found);
+      this.#host.onAgeKnown();
+    });
+    this.#lookup = lookup;
+    return lookup;
+  }
+
+  #setOldest(position: LogPosition, putTime: number | undefined): void {
+    this.#lookup = undefined;
     // Stamped by a process whose clock was ahead of ours: its age counts from the time we opened.
     const isAhead = putTime !== undefined && position.nextSequence < this.#startSequence && putTime > this.#openedAt;
     this.#oldestPutTime = isAhead ? this.#openedAt : putTime;

@@ -1,49 +1,23 @@
 /**
- * What a buffer tells about itself: what `open()` found, events as they happen, and figures.
+ * What a buffer reports: what `open()` found, events as they happen, and stats.
  *
  * @module
  */
 
 import type { SequenceRange } from "../base/sequences.ts";
-import type { BufferError, NoSpaceError } from "../errors/mod.ts";
+import type { NoSpaceError, SluiceError } from "../errors/mod.ts";
 import type { DamagedRegion } from "../wal/recovery/damage.ts";
 
-/**
- * What `open()` found and did.
- *
- * @example After a crash: what is there again, and what was cut off
- * ```ts
- * import { FileBuffer, type RecoveryReport } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const summary = ({ recoveredRecords, truncatedBytes, damaged, cursorLost }: RecoveryReport) =>
- *   `${recoveredRecords} records, ${truncatedBytes} bytes cut off, ${damaged.length} damaged` +
- *   (cursorLost ? ", commits lost: expect duplicates" : "");
- *
- * const dead = new MemoryFileSystem();
- * const options = { fsync: "never", statusMs: 0 } as const; // no timer goes on for the process that dies
- * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem: dead, ...options });
- * await buffer.putMany(["a", "b"]);
- * const fileSystem = dead.kill();
- * const segment = "/events.wal/00000000000000000001.wal";
- * const bytes = fileSystem.readFile(segment);
- * fileSystem.writeFile(segment, new Uint8Array([...bytes, 1, 2, 3])); // a third put had just begun
- *
- * const again = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
- * assertEquals(summary(again.recovery), "2 records, 3 bytes cut off, 0 damaged");
- * await again.close();
- * ```
- */
+/** What `open()` found and did. */
 export interface RecoveryReport {
-  /** Records that were there, not committed. */
+  /** Uncommitted records found. */
   readonly recoveredRecords: number;
   /**
    * Bytes of an unfinished last write that were cut off. No acknowledged record was among them. After a crash with
    * `fsync: "always"` they are mostly zeros, space that was set aside for the next writes.
    */
   readonly truncatedBytes: number;
-  /** Regions that `open()` met; those in segments that it didn't read are reported as events when they are. */
+  /** Damaged regions that `open()` met. It doesn't read every segment; damage found later is an event. */
   readonly damaged: readonly DamagedRegion[];
   /** Whether the commit position was lost, so that everything on disk is delivered again. */
   readonly cursorLost: boolean;
@@ -61,49 +35,14 @@ export interface RecoveryReport {
   readonly durationMs: number;
 }
 
-/**
- * Something that happened in a buffer, for logs and metrics.
- *
- * @example A line of a log for what an operator must know; the rest is for metrics
- * ```ts
- * import { type BufferEvent, MemoryBuffer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function lineOf(event: BufferEvent): string | undefined {
- *   switch (event.type) {
- *     case "damage":
- *       return `lost sequences ${event.region.missing?.first} to ${event.region.missing?.last}`;
- *     case "drop":
- *       return `dropped ${event.records} records, from sequence ${event.sequences.first} on`;
- *     case "full":
- *       return `full with ${event.backlogBytes} bytes`;
- *     case "warning":
- *     case "failed":
- *     case "reserve-used":
- *       return `${event.type}: ${event.error.message}`;
- *     case "recovered":
- *     case "reserve-restored":
- *     case "segment-created":
- *     case "segment-removed":
- *     case "synced":
- *       return undefined;
- *   }
- * }
- *
- * const lines: string[] = [];
- * const onEvent = (event: BufferEvent) => lines.push(lineOf(event) ?? "");
- * const buffer = await MemoryBuffer.open<string>({ onEvent, maxBacklogBytes: 50, whenFull: "drop-oldest" });
- * await buffer.put("x".repeat(30));
- * await buffer.put("y".repeat(30));
- * assertEquals(lines, ["full with 36 bytes", "dropped 1 records, from sequence 1 on"]);
- * await buffer.close();
- * ```
- */
+/** Something that happened in a buffer, for logs and metrics. */
 export type BufferEvent =
   | { readonly type: "recovered"; readonly report: RecoveryReport }
-  | { readonly type: "damage"; readonly region: DamagedRegion }
+  /** Bytes that can't be read, or records that are missing. */
+  | { readonly type: "damage-found"; readonly region: DamagedRegion }
   | {
-    readonly type: "drop";
+    /** `whenFull: "drop-oldest"` has dropped a batch. */
+    readonly type: "records-dropped";
     /** The dropped sequences. */
     readonly sequences: SequenceRange;
     /** How many records were dropped. */
@@ -111,7 +50,8 @@ export type BufferEvent =
     /** Their payload bytes. */
     readonly bytes: number;
   }
-  | { readonly type: "full"; readonly backlogBytes: number }
+  /** A put didn't fit the backlog; told once until there is room again. */
+  | { readonly type: "backlog-filled"; readonly backlogBytes: number }
   | { readonly type: "segment-created"; readonly segment: string }
   | { readonly type: "segment-removed"; readonly segment: string }
   /**
@@ -119,77 +59,56 @@ export type BufferEvent =
    * Until it is whole again puts are rejected with `NoSpaceError`; batches are handed over and committed.
    */
   | { readonly type: "reserve-used"; readonly bytesLeft: number; readonly error: NoSpaceError }
-  /** There was room to make the reserve whole; it has so many bytes. */
+  /** There was room to make the reserve whole; `bytes` is its size. */
   | { readonly type: "reserve-restored"; readonly bytes: number }
   /** A sync has ended; `durationMs` is how long it took, all files of it together. */
   | { readonly type: "synced"; readonly durationMs: number }
-  | { readonly type: "warning"; readonly error: BufferError }
-  | { readonly type: "failed"; readonly error: BufferError };
+  /** Something went wrong that costs no record and stops nothing, such as a file that could not be removed. */
+  | { readonly type: "warned"; readonly error: SluiceError }
+  /** The buffer has failed: every call rejects from now on. */
+  | { readonly type: "failed"; readonly error: SluiceError };
 
-/**
- * A buffer in figures: a plain object, made without I/O.
- *
- * @example Is the target away?
- * ```ts
- * import { type BufferStats, MemoryBuffer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * // Two looks, further apart than a batch takes to grow old and to be sent.
- * const isStuck = (before: BufferStats, now: BufferStats) =>
- *   now.pendingRecords > 0 && now.batchesCommitted === before.batchesCommitted;
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const first = buffer.stats();
- * await buffer.put("waits");
- * const second = buffer.stats();
- * assertEquals(isStuck(first, second), true); // nobody has taken it
- *
- * await buffer.commit(await buffer.emit());
- * await buffer.put("the next one");
- * assertEquals(isStuck(second, buffer.stats()), false);
- * await buffer.close();
- * ```
- */
+/** Counts and sizes of a buffer: a plain object, made without I/O. Each says its unit. */
 export interface BufferStats {
   /** Records accepted and not yet committed, in flight included. */
   readonly pendingRecords: number;
-  /** Their payload bytes. */
+  /** Payload bytes of those records. */
   readonly pendingBytes: number;
-  /** What they take against `maxBacklogBytes`: payloads and framing. */
+  /** Bytes that they take of `maxBacklogBytes`: payloads and framing. */
   readonly backlogBytes: number;
-  /** The most that may be: the option. */
+  /** The option `maxBacklogBytes`, in bytes. */
   readonly maxBacklogBytes: number;
-  /** Records of the batch in flight. */
+  /** Records of the batches in flight. */
   readonly inFlightRecords: number;
   /** Age of the oldest record that is not in flight, in milliseconds; 0 when there is none. */
   readonly oldestAgeMs: number;
-  /** Segments on disk. */
+  /** Number of segments on disk. */
   readonly segments: number;
   /**
-   * Bytes of all segments on disk; of those that nobody has looked at since `open()`, what was written to them. The other
-   * files, such as the reserve, are not among them.
+   * Bytes of all segments on disk; for segments not read since `open()`, the bytes written to them. Other files, such as the
+   * reserve, aren't counted.
    */
   readonly diskBytes: number;
   /**
-   * Sequence of the last record that was accepted, by whomever and whenever; 0 for a new buffer. At the start it says how
-   * far a source has got that is read again from its beginning.
+   * Sequence of the last record ever accepted, also by an earlier process; 0 for a new buffer. A source that is read again
+   * from its beginning goes on behind that record.
    */
   readonly lastSequence: number;
-  /** Records accepted since `open()`. */
+  /** Number of records accepted since `open()`, each record of a `putMany()` counted. */
   readonly puts: number;
-  /** Batches handed over for the first time since `open()`. */
+  /** Number of batches handed over for the first time, since `open()`. */
   readonly batchesEmitted: number;
-  /** Batches committed since `open()`. */
+  /** Number of batches committed since `open()`. */
   readonly batchesCommitted: number;
-  /** Batches handed over again since `open()`. */
+  /** Number of times that a batch was handed over again, since `open()`. */
   readonly batchesRedelivered: number;
-  /** Syncs finished since `open()`. */
+  /** Number of syncs finished since `open()`. */
   readonly syncs: number;
-  /** Milliseconds spent waiting for them. */
+  /** Milliseconds spent waiting for those syncs. */
   readonly syncMs: number;
-  /** Puts rejected since `open()`, for whatever reason. */
+  /** Number of puts rejected since `open()`, for any reason; a `putMany()` counts once. */
   readonly rejected: number;
-  /** Records dropped by `whenFull: "drop-oldest"` since `open()`. */
+  /** Number of records dropped by `whenFull: "drop-oldest"` since `open()`. */
   readonly dropped: number;
   /** Bytes copied to the quarantine since `open()`. */
   readonly quarantinedBytes: number;

@@ -8,7 +8,7 @@
 
 import { stampClock } from "../base/clock.ts";
 import { isJsonCodec } from "../base/codec.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
@@ -42,27 +42,7 @@ const FILE_SYSTEM_METHODS = [
 /**
  * Options of {@linkcode FileBuffer.open}.
  *
- * @example Small segments give their space back sooner
- * ```ts
- * import { FileBuffer, type FileBufferOptions } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals, assertLess } from "@std/assert";
- *
- * const options: FileBufferOptions<string> = {
- *   path: "/events.wal",
- *   fileSystem: new MemoryFileSystem(),
- *   segmentBytes: 4096,
- *   maxRecords: 10,
- * };
- * const buffer = await FileBuffer.open(options);
- * for (let n = 0; n < 20; n++) await buffer.put("x".repeat(1000));
- * const { segments } = buffer.stats();
- * await buffer.commit(await buffer.emit()); // one half
- * await buffer.flush(); // the commit is on the disk, so the segments may go
- * assertLess(buffer.stats().segments, segments);
- * assertEquals(buffer.stats().pendingRecords, 10);
- * await buffer.close();
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface FileBufferOptions<T> extends BufferOptions<T> {
   /** A directory of this buffer's own; created if missing. */
@@ -72,19 +52,19 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * - `"always"`: on stable storage. Batch ends and commits, too. Neither a killed process nor a power cut loses
    *   anything.
-   * - a number, 1 to 2^31 - 1: in the operating system, and on stable storage at most so many milliseconds later. A
+   * - a number, 1 to 2^31 - 1: in the operating system, and on stable storage at most that many milliseconds later. A
    *   killed process loses nothing; a power cut loses at most the last interval.
    * - `"never"`: in the operating system, which writes it out when it sees fit. A killed process loses nothing.
    *
    * @default {1_000}
    */
-  readonly fsync?: Fsync;
+  readonly fsync?: Fsync | undefined;
   /**
    * A new segment is begun when a write would make the current one longer than this; 256 to 2^30.
    *
    * @default {16 MiB}
    */
-  readonly segmentBytes?: number;
+  readonly segmentBytes?: number | undefined;
   /**
    * The bytes that are kept back in files of their own, where overwriting a file may need space (btrfs, ZFS, APFS,
    * reflinks), and given up when the disk is full, so that batches are handed over and committed all the same; 2^18 to
@@ -95,35 +75,37 @@ export interface FileBufferOptions<T> extends BufferOptions<T> {
    *
    * @default {1 MiB, where it may be needed}
    */
-  readonly reserveBytes?: number;
+  readonly reserveBytes?: number | undefined;
   /**
    * What to do about damaged records: `"quarantine"` sets the bytes aside, reports them and delivers the rest;
    * `"fail"` refuses with DamagedLogError, in `open()` or in the `emit()` that meets them.
    *
    * @default {"quarantine"}
    */
-  readonly onDamage?: OnDamage;
+  readonly onDamage?: OnDamage | undefined;
   /**
-   * While something changes, the file `status.json` in the directory is written anew so often, in milliseconds, for
-   * those who watch the buffer from outside: `top` of the command line, or a program of your own. 0: never; up to
-   * 2^31 - 1.
+   * How often the file `status.json` in the directory is updated while something changes, in milliseconds. Other programs
+   * read it to watch the buffer: `top` of the command line, or your own. 0: never; up to 2^31 - 1.
    *
    * @default {1_000}
    */
-  readonly statusMs?: number;
+  readonly statusMs?: number | undefined;
   /**
    * Where the files are.
    *
    * @default {the file system of this runtime}
    */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
 /** The options that only a `FileBuffer` has. */
 const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "reserveBytes", "onDamage", "statusMs", "fileSystem"];
 
 /**
- * A crash-safe buffer on disk. One process at a time may have it open.
+ * A crash-safe buffer on disk. One process at a time may have it open. Its methods are described at
+ * {@linkcode RecordBuffer}.
+ *
+ * @typeParam T The records of the buffer.
  *
  * @example Put, emit, commit
  * ```ts
@@ -147,7 +129,9 @@ export class FileBuffer<T> extends BaseBuffer<T> {
   /**
    * Opens the buffer in a directory, recovering what an earlier process left.
    *
+   * @typeParam T The records of the buffer.
    * @param options `path` is required; the others have defaults.
+   * @returns The buffer. What was accepted and not committed is in it, in order.
    * @throws {TypeError} if an option has the wrong type, or is unknown.
    * @throws {RangeError} if a number is out of range.
    * @throws {BufferLockedError} if the buffer is open already, here or in another process.
@@ -156,6 +140,52 @@ export class FileBuffer<T> extends BaseBuffer<T> {
    * @throws {DamagedLogError} if it is damaged and `onDamage` is `"fail"`.
    * @throws {PermissionError} if the operating system, or Deno's sandbox, refuses.
    * @throws {NoSpaceError} if a new buffer's first files don't fit the disk.
+   *
+   * @example After a crash: what is there again, and what was cut off
+   * ```ts
+   * import { FileBuffer, type RecoveryReport } from "@sluice/buffer";
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const summary = ({ recoveredRecords, truncatedBytes, damaged, cursorLost }: RecoveryReport) =>
+   *   `${recoveredRecords} records, ${truncatedBytes} bytes cut off, ${damaged.length} damaged` +
+   *   (cursorLost ? ", commits lost: expect duplicates" : "");
+   *
+   * const dead = new MemoryFileSystem();
+   * const options = { fsync: "never", statusMs: 0 } as const; // no timer goes on for the process that dies
+   * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem: dead, ...options });
+   * await buffer.putMany(["a", "b"]);
+   * const fileSystem = dead.kill();
+   * const segment = "/events.wal/00000000000000000001.wal";
+   * const bytes = fileSystem.readFile(segment);
+   * fileSystem.writeFile(segment, new Uint8Array([...bytes, 1, 2, 3])); // a third put had just begun
+   *
+   * const again = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+   * assertEquals(summary(again.recovery), "2 records, 3 bytes cut off, 0 damaged");
+   * await again.close();
+   * ```
+   *
+   * @example Small segments give their space back sooner
+   * ```ts
+   * import { FileBuffer, type FileBufferOptions } from "@sluice/buffer";
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals, assertLess } from "@std/assert";
+   *
+   * const options: FileBufferOptions<string> = {
+   *   path: "/events.wal",
+   *   fileSystem: new MemoryFileSystem(),
+   *   segmentBytes: 4096,
+   *   maxRecords: 10,
+   * };
+   * const buffer = await FileBuffer.open(options);
+   * for (let n = 0; n < 20; n++) await buffer.put("x".repeat(1000));
+   * const { segments } = buffer.stats();
+   * await buffer.commit(await buffer.emit()); // one half
+   * await buffer.flush(); // the commit is on the disk, so the segments may go
+   * assertLess(buffer.stats().segments, segments);
+   * assertEquals(buffer.stats().pendingRecords, 10);
+   * await buffer.close();
+   * ```
    */
   static async open<T>(options: FileBufferOptions<T>): Promise<FileBuffer<T>> {
     const resolved = resolveOptions(options, OWN_OPTIONS);
@@ -184,9 +214,9 @@ export class FileBuffer<T> extends BaseBuffer<T> {
       stats: () => buffer.stats(),
       positions: () => {
         const { committed, boundaries } = store.commitState;
-        return { end: store.end, committed, inFlightBatches: boundaries.length };
+        return { end: store.ends.acknowledged, committed, inFlightBatches: boundaries.length };
       },
-      hasFailed: () => store.failure !== undefined,
+      hasFailed: () => store.health.failure !== undefined,
       isOwner: () => store.isOwner(),
     });
     return buffer;
@@ -195,7 +225,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
 
 /** The options that only a `FileBuffer` has, complete and checked. */
 type OwnOptions =
-  & Required<
+  & Complete<
     Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
   >
   & { readonly reserveBytes: number | undefined };

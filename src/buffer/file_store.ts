@@ -10,16 +10,13 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Codec } from "../base/codec.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
 import { countSequences, subtractRanges } from "../base/sequences.ts";
-import type { BufferFailedError } from "../errors/mod.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isLogFile } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
-import type { CommitState, LogPosition } from "../wal/position.ts";
+import type { CommitState } from "../wal/position.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { LostSequences } from "../wal/recovery/lost_sequences.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
@@ -29,7 +26,15 @@ import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
 import { type Fsync, Log } from "../wal/writer/log.ts";
 import type { BufferEvent, RecoveryReport } from "./events.ts";
-import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type {
+  RecordAppender,
+  RecordReader,
+  RecordStore,
+  StoreEnds,
+  StoreEvents,
+  StoreFigures,
+  StoreHealth,
+} from "./record_store.ts";
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -53,37 +58,37 @@ export interface FileStoreDeps {
   readonly onClosing: () => void;
 }
 
-/** Passes on what the log says to whoever listens to the store by then. */
-interface Relay {
-  listener: StoreEvents | undefined;
-  reader: LogReader | undefined;
-}
-
 /** What a {@linkcode FileStore} is put together from. */
-interface Parts {
+interface FileStoreParts {
   readonly log: Log;
   readonly reader: LogReader;
   readonly quarantine: Quarantine;
   readonly ownership: Ownership;
-  readonly recovered: RecoveredLog;
-  readonly recovery: RecoveryReport;
   readonly reserve: Reserve;
-  readonly relay: Relay;
-  readonly onChange: () => void;
 }
 
 /** A store of records on disk. */
 export class FileStore implements RecordStore {
+  readonly uuid: string;
+  readonly recovery: RecoveryReport;
+  readonly appender: RecordAppender;
+  readonly reader: RecordReader;
+  readonly health: StoreHealth;
+  readonly ends: StoreEnds;
   readonly #log: Log;
-  readonly #reader: LogReader;
-  readonly #lost: LostSequences;
-  readonly #parts: Parts;
+  readonly #parts: FileStoreParts;
+  readonly #onChange: () => void;
 
-  private constructor(parts: Parts) {
+  private constructor(uuid: string, recovery: RecoveryReport, parts: FileStoreParts, onChange: () => void) {
+    this.uuid = uuid;
+    this.recovery = recovery;
+    this.appender = parts.log.appender;
+    this.reader = parts.reader;
+    this.health = parts.log.health;
+    this.ends = parts.log.ends;
     this.#log = parts.log;
-    this.#reader = parts.reader;
-    this.#lost = new LostSequences(parts.recovered.lost);
     this.#parts = parts;
+    this.#onChange = onChange;
   }
 
   /** Opens the store in a directory, which is created if missing. */
@@ -136,19 +141,14 @@ export class FileStore implements RecordStore {
       reserve: Reserve;
     },
   ): FileStore {
-    const relay: Relay = { listener: undefined, reader: undefined };
-    const log = openLog(options, { ownership, recovered, quarantine, reserve, relay });
-    const reader = relay.reader = openReader(options, { log, ownership, recovered, quarantine });
+    const log = openLog(options, { ownership, recovered, quarantine, reserve });
+    const reader = openReader(options, { log, ownership, recovered, quarantine });
     const recovery = reportOf(recovered, options.clock.monotonic() - startedAt);
-    for (const region of recovered.damaged) options.tell({ type: "damage", region });
+    for (const region of recovered.damaged) options.tell({ type: "damage-found", region });
     options.tell({ type: "recovered", report: recovery });
     reserve.create();
-    const { onChange } = options;
-    return new FileStore({ log, reader, quarantine, ownership, recovered, recovery, reserve, relay, onChange });
-  }
-
-  get uuid(): string {
-    return this.#parts.recovered.uuid;
+    const parts = { log, reader, quarantine, ownership, reserve };
+    return new FileStore(recovered.uuid, recovery, parts, options.onChange);
   }
 
   /** Whether the directory is still this owner's, as far as can be told. */
@@ -156,96 +156,30 @@ export class FileStore implements RecordStore {
     return this.#parts.ownership.isStillOwner();
   }
 
-  get recovery(): RecoveryReport {
-    return this.#parts.recovery;
-  }
-
-  get failure(): BufferFailedError | undefined {
-    return this.#log.failure;
-  }
-
-  get end(): LogPosition {
-    return this.#log.end;
-  }
-
-  get acceptedLogBytes(): number {
-    return this.#log.acceptedLogBytes;
-  }
-
   get commitState(): CommitState {
     return this.#log.commitState;
   }
 
-  get position(): LogPosition {
-    return this.#reader.position;
+  listen({ onVisible, onRejected, onFailed }: StoreEvents): void {
+    const { log, reader } = this.#parts;
+    log.health.listen(onFailed);
+    log.listen({
+      onWritten: (name, position, bytes) => reader.offer(name, position, bytes),
+      onVisible: (putTime) => {
+        onVisible(putTime);
+        this.#onChange();
+      },
+      onRejected,
+    });
   }
 
-  listen(events: StoreEvents): void {
-    this.#parts.relay.listener = events;
-  }
-
-  missingFrom(next: number, before = Infinity): number {
-    return this.#lost.countFrom(next) - (before === Infinity ? 0 : this.#lost.countFrom(before));
-  }
-
-  add<T>(codec: Codec<T>, record: T): number {
-    return this.#log.builder.add(codec, record);
-  }
-
-  savepoint(): void {
-    this.#log.builder.savepoint();
-  }
-
-  rollback(): void {
-    this.#log.builder.rollback();
-  }
-
-  withdraw(): Uint8Array[] {
-    const payloads = this.#log.builder.payloadsSinceBegin();
-    this.#log.builder.rollback();
-    return payloads;
-  }
-
-  beginGroup(): void {
-    this.#log.builder.beginGroup();
-  }
-
-  endGroup(): void {
-    this.#log.builder.endGroup();
-  }
-
-  accept(count: number): Promise<number> {
-    return this.#log.accept(count);
-  }
-
-  writeAccepted(): LogPosition {
-    this.#log.writeAccepted();
-    return this.#log.written;
-  }
-
-  awaitAcknowledged(): Promise<void> | undefined {
-    return this.#log.end.nextSequence < this.#log.written.nextSequence ? this.#log.sync() : undefined;
-  }
-
-  seek(position: LogPosition): void {
-    this.#reader.seek(position);
-  }
-
-  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    return this.#reader.read(limits);
-  }
-
-  nextPutTime(): number | undefined {
-    return this.#reader.nextPutTime();
-  }
-
-  ensureDurable(next: number): Promise<void> | undefined {
-    this.#parts.onChange();
+  ensureDurable(next: number): MaybePromise<void> {
+    this.#onChange();
     return this.#log.ensureDurable(next);
   }
 
-  saveCommit(state: CommitState): Promise<void> | undefined {
-    this.#parts.onChange();
+  saveCommit(state: CommitState): MaybePromise<void> {
+    this.#onChange();
     return this.#log.saveCommit(state);
   }
 
@@ -254,14 +188,14 @@ export class FileStore implements RecordStore {
   }
 
   figures(): StoreFigures {
-    const { syncs, syncMs, segments, diskBytes } = this.#log.figures;
-    return { syncs, syncMs, segments, diskBytes, quarantinedBytes: this.#parts.quarantine.copiedBytes };
+    return { ...this.#log.figures, quarantinedBytes: this.#parts.quarantine.copiedBytes };
   }
 
   async close(): Promise<void> {
-    this.#reader.close();
-    await this.#parts.reserve.close();
-    await this.#log.close();
+    const { reader, reserve, log } = this.#parts;
+    reader.close();
+    await reserve.close();
+    await log.close();
   }
 }
 
@@ -279,7 +213,7 @@ function openReserve(
     reserveBytes: options.reserveBytes ?? (isNeeded ? DEFAULT_RESERVE_BYTES : 0),
     onUsed: (bytesLeft, error) => tell({ type: "reserve-used", bytesLeft, error }),
     onRestored: (bytes) => tell({ type: "reserve-restored", bytes }),
-    onWarning: (error) => tell({ type: "warning", error }),
+    onWarning: (error) => tell({ type: "warned", error }),
   });
   reserve.adopt(names, { isNew: !names.some(isLogFile) });
   return reserve;
@@ -287,16 +221,15 @@ function openReserve(
 
 function openLog(
   options: FileStoreDeps,
-  { ownership, recovered, quarantine, reserve, relay }: {
+  { ownership, recovered, quarantine, reserve }: {
     ownership: Ownership;
     recovered: RecoveredLog;
     quarantine: Quarantine;
     reserve: Reserve;
-    relay: Relay;
   },
 ): Log {
   const { path: directory, fileSystem, clock, time, fsync, segmentBytes, recordLimit, tell } = options;
-  const { codecVersion, isJson, onChange, onClosing } = options;
+  const { codecVersion, isJson, onClosing } = options;
   return new Log({
     fileSystem: withReserve(fileSystem, reserve).forPuts,
     directory,
@@ -312,17 +245,10 @@ function openLog(
     codecVersion,
     isJson,
     events: {
-      onWritten: (name, position, bytes) => relay.reader?.offer(name, position, bytes),
-      onVisible: (putTime) => {
-        relay.listener?.onVisible(putTime);
-        onChange();
-      },
-      onRejected: (puts) => relay.listener?.onRejected(puts),
-      onFailed: (error) => relay.listener?.onFailed(error),
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
       onSegment: (type, segment) => tell({ type, segment }),
-      onDamage: (region) => tell({ type: "damage", region }),
-      onWarning: (error) => tell({ type: "warning", error }),
+      onDamage: (region) => tell({ type: "damage-found", region }),
+      onWarning: (error) => tell({ type: "warned", error }),
     },
   });
 }
@@ -339,11 +265,11 @@ function openReader(
   const { path: directory, fileSystem, onDamage, tell } = options;
   const reported = new ReportedRegions(recovered.damaged);
   const report = (region: DamagedRegion): void => {
-    if (!reported.has(region)) tell({ type: "damage", region });
+    if (!reported.has(region)) tell({ type: "damage-found", region });
   };
-  const { uuid, resume } = recovered;
-  const confirm = (): void => ownership.verify();
-  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, confirm }, resume);
+  const { uuid } = recovered;
+  const lost = new LostSequences(recovered.lost);
+  return new LogReader({ fileSystem, directory, uuid, quarantine, onDamage, view: log, report, ownership, lost });
 }
 
 function reportOf(recovered: RecoveredLog, durationMs: number): RecoveryReport {

@@ -16,23 +16,14 @@ import { type BufferOptions, resolveOptions } from "./options.ts";
 /**
  * Options of {@linkcode MemoryBuffer.open}.
  *
- * @example Every record a batch of its own, at once
- * ```ts
- * import { MemoryBuffer, type MemoryBufferOptions } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const options: MemoryBufferOptions<string> = { maxRecords: 1, maxAgeMs: 0 };
- * const buffer = await MemoryBuffer.open(options);
- * await buffer.putMany(["a", "b"]);
- * assertEquals(buffer.shouldEmit(), true);
- * assertEquals((await buffer.emit()).records, ["a"]);
- * await buffer.close();
- * ```
+ * @typeParam T The records of the buffer.
  */
 export type MemoryBufferOptions<T> = BufferOptions<T>;
 
 /**
- * A buffer in memory.
+ * A buffer in memory. Its methods are described at {@linkcode RecordBuffer}.
+ *
+ * @typeParam T The records of the buffer.
  *
  * @example Put, emit, commit
  * ```ts
@@ -52,9 +43,44 @@ export class MemoryBuffer<T> extends BaseBuffer<T> {
   /**
    * Makes an empty buffer.
    *
+   * @typeParam T The records of the buffer.
    * @param options All of them have defaults.
+   * @returns The buffer.
    * @throws {TypeError} if an option has the wrong type, or is unknown.
    * @throws {RangeError} if a number is out of range.
+   *
+   * @example Every record a batch of its own, at once
+   * ```ts
+   * import { MemoryBuffer, type MemoryBufferOptions } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const options: MemoryBufferOptions<string> = { maxRecords: 1, maxAgeMs: 0 };
+   * const buffer = await MemoryBuffer.open(options);
+   * await buffer.putMany(["a", "b"]);
+   * assertEquals(buffer.shouldEmit(), true);
+   * assertEquals((await buffer.emit()).records, ["a"]);
+   * await buffer.close();
+   * ```
+   *
+   * @example Keep the newest records, and know what that costs
+   * ```ts
+   * import { MemoryBuffer, type WhenFull } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const whenFull: WhenFull = "drop-oldest"; // right for samples, wrong for payments
+   * const buffer = await MemoryBuffer.open<number>({ whenFull, maxBacklogBytes: 100, maxRecords: 5 });
+   * for (let sample = 1; sample <= 100; sample++) await buffer.put(sample);
+   *
+   * const { dropped, rejected, pendingRecords } = buffer.stats();
+   * assertEquals([rejected, dropped + pendingRecords], [0, 100]);
+   * const kept: number[] = [];
+   * for await (const batch of buffer.batches({ flush: true })) {
+   *   kept.push(...batch);
+   *   await buffer.commit(batch);
+   * }
+   * assertEquals(kept.at(-1), 100);
+   * await buffer.close();
+   * ```
    */
   static open<T>(options: MemoryBufferOptions<T> = {}): Promise<MemoryBuffer<T>> {
     try {

@@ -9,24 +9,34 @@ import { PacedReplies } from "../base/event_loop.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
 import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import type { RecoveryReport } from "./events.ts";
-import type { RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type {
+  RecordAppender,
+  RecordBuilder,
+  RecordReader,
+  RecordStore,
+  StoreEvents,
+  StoreFigures,
+} from "./record_store.ts";
+
+const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
+
+/** Committed entries are let go of when there are this many, so that each is moved once at most. */
+const TRIM_ENTRIES = 1024;
+
+/** This many puts and reads, about a millisecond's worth, are answered before the event loop gets a turn. */
+const STEPS_A_TURN = 500;
+
+/** How records were encoded. */
+type Encoding = Pick<ReadBatch, "codecVersion" | "isJson">;
 
 /** A record in memory: its payload, when it was put, and where it stands. */
-export interface Entry {
+interface Entry {
   readonly payload: Uint8Array;
   readonly putTime: number;
   readonly position: LogPosition;
 }
-
-export const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
-
-/** Committed entries are let go of when there are this many, so that each is moved once at most. */
-export const TRIM_ENTRIES = 1024;
-
-/** So many puts and reads, about a millisecond's worth, are answered before the event loop gets a turn. */
-export const STEPS_A_TURN = 500;
 
 /** Records in an array. Everything accepted is acknowledged at once. */
 export class MemoryStore implements RecordStore {
@@ -38,129 +48,39 @@ export class MemoryStore implements RecordStore {
     cursorLost: false,
     durationMs: 0,
   };
-  readonly failure = undefined;
-  readonly #time: () => number;
-  readonly #encoding: Pick<ReadBatch, "codecVersion" | "isJson">;
-  #listener: StoreEvents | undefined;
-  /** The records from the sequence `#firstSequence` on: accepted ones up to `#end`, then those that were added. */
-  #entries: Entry[] = [];
-  #firstSequence = 1;
-  #begun = 0;
-  readonly #answers = new PacedReplies(STEPS_A_TURN);
-  #end: LogPosition = LOG_START;
-  #position: LogPosition = LOG_START;
+  readonly health = { failure: undefined };
+  readonly appender: RecordAppender;
+  readonly reader: RecordReader;
+  readonly #entries = new Entries();
+  readonly #replies = new PacedReplies(STEPS_A_TURN);
+  #events: StoreEvents | undefined;
   #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
 
-  constructor(time: () => number, encoding: Pick<ReadBatch, "codecVersion" | "isJson">) {
-    this.#time = time;
-    this.#encoding = encoding;
+  constructor(time: () => number, encoding: Encoding) {
+    const onVisible = (putTime: number): void => this.#events?.onVisible(putTime);
+    this.appender = new MemoryAppender(this.#entries, this.#replies, { time, onVisible });
+    this.reader = new MemoryReader(this.#entries, this.#replies, encoding);
   }
 
-  get end(): LogPosition {
-    return this.#end;
-  }
-
-  get acceptedLogBytes(): number {
-    return this.#added().logBytes;
+  get ends(): { readonly acknowledged: LogPosition } {
+    return this.#entries;
   }
 
   get commitState(): CommitState {
     return this.#commit;
   }
 
-  get position(): LogPosition {
-    return this.#position;
-  }
-
   listen(events: StoreEvents): void {
-    this.#listener = events;
+    this.#events = events;
   }
 
-  missingFrom(): number {
-    return 0;
+  ensureDurable(): void {
+    // Nothing here outlives the process.
   }
 
-  add<T>(codec: Codec<T>, record: T): number {
-    const encoded = codec.encode(record);
-    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
-    this.#entries.push({ payload: encoded.slice(), putTime: this.#time(), position: this.#added() });
-    return encoded.length;
-  }
-
-  savepoint(): void {
-    this.#begun = this.#entries.length;
-  }
-
-  rollback(): void {
-    this.#entries.length = this.#begun;
-  }
-
-  withdraw(): Uint8Array[] {
-    return this.#entries.splice(this.#begun).map(({ payload }) => payload);
-  }
-
-  beginGroup(): void {
-    // Whatever is accepted together is one unit here.
-  }
-
-  endGroup(): void {
-    // See beginGroup().
-  }
-
-  accept(count: number): Promise<number> {
-    const { putTime } = this.#entries[this.#entries.length - count];
-    this.#end = this.#added();
-    this.#listener?.onVisible(putTime);
-    const first = this.#end.nextSequence - count;
-    if (!this.#answers.mustHold()) return Promise.resolve(first);
-    return new Promise((resolve) => this.#answers.hold({ resolve: () => resolve(first) }));
-  }
-
-  writeAccepted(): LogPosition {
-    return this.#end;
-  }
-
-  awaitAcknowledged(): undefined {
-    return undefined;
-  }
-
-  seek(position: LogPosition): void {
-    this.#position = position;
-  }
-
-  read({ maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    const start = this.#position;
-    const last = Math.min(before, this.#end.nextSequence, start.nextSequence + maxRecords);
-    let end = start;
-    while (end.nextSequence < last) {
-      const next = this.#behind(end.nextSequence);
-      if (end !== start && next.payloadBytes - start.payloadBytes > maxBytes) break;
-      end = next;
-    }
-    if (end === start) return undefined;
-    this.#position = end;
-    const batch = this.#batch(start, end);
-    if (!this.#answers.mustHold()) return batch;
-    return new Promise((resolve) => this.#answers.hold({ resolve: () => resolve(batch) }));
-  }
-
-  nextPutTime(): number | undefined {
-    const { nextSequence } = this.#position;
-    return nextSequence < this.#end.nextSequence ? this.#entryAt(nextSequence).putTime : undefined;
-  }
-
-  ensureDurable(): undefined {
-    return undefined;
-  }
-
-  saveCommit(state: CommitState): undefined {
+  saveCommit(state: CommitState): void {
     this.#commit = state;
-    const done = state.committed.nextSequence - this.#firstSequence;
-    if (done >= Math.max(TRIM_ENTRIES, this.#entries.length / 2)) {
-      this.#entries.splice(0, done);
-      this.#firstSequence += done;
-    }
-    return undefined;
+    this.#entries.trim(state.committed.nextSequence);
   }
 
   flush(): Promise<void> {
@@ -172,23 +92,160 @@ export class MemoryStore implements RecordStore {
   }
 
   close(): Promise<void> {
-    this.#answers.flush();
-    this.#entries = [];
+    this.#replies.flush();
+    this.#entries.clear();
     return Promise.resolve();
   }
+}
 
-  #entryAt(sequence: number): Entry {
-    return this.#entries[sequence - this.#firstSequence];
+/** The array: accepted records up to `acknowledged`, then those that were added. */
+class Entries {
+  acknowledged: LogPosition = LOG_START;
+  #entries: Entry[] = [];
+  /** The sequence of the first one that is still here. */
+  #firstSequence = 1;
+
+  /** How many are here. */
+  get length(): number {
+    return this.#entries.length;
   }
 
   /** Behind the last record added, accepted or not. */
-  #added(): LogPosition {
+  get end(): LogPosition {
     const last = this.#entries.at(-1);
-    return last === undefined ? this.#end : positionBehind(last);
+    return last === undefined ? this.acknowledged : positionBehind(last);
   }
 
-  #behind(sequence: number): LogPosition {
-    return positionBehind(this.#entryAt(sequence));
+  add(payload: Uint8Array, putTime: number): void {
+    this.#entries.push({ payload, putTime, position: this.end });
+  }
+
+  at(sequence: number): Entry {
+    return this.#entries[sequence - this.#firstSequence];
+  }
+
+  /** Takes out all behind the first `length`. */
+  cut(length: number): Entry[] {
+    return this.#entries.splice(length);
+  }
+
+  /** Lets go of those before `sequence`, if they are many. */
+  trim(sequence: number): void {
+    const done = sequence - this.#firstSequence;
+    if (done < Math.max(TRIM_ENTRIES, this.#entries.length / 2)) return;
+    this.#entries.splice(0, done);
+    this.#firstSequence += done;
+  }
+
+  clear(): void {
+    this.#entries = [];
+  }
+}
+
+/** Adds to the array. */
+class MemoryAppender implements RecordAppender, RecordBuilder {
+  readonly #entries: Entries;
+  readonly #replies: PacedReplies;
+  readonly #time: () => number;
+  readonly #onVisible: (putTime: number) => void;
+  #savepoint = 0;
+
+  constructor(
+    entries: Entries,
+    replies: PacedReplies,
+    { time, onVisible }: { readonly time: () => number; readonly onVisible: (putTime: number) => void },
+  ) {
+    this.#entries = entries;
+    this.#replies = replies;
+    this.#time = time;
+    this.#onVisible = onVisible;
+  }
+
+  get builder(): RecordBuilder {
+    return this;
+  }
+
+  get acceptedLogBytes(): number {
+    return this.#entries.end.logBytes;
+  }
+
+  add<T>(codec: Codec<T>, record: T): number {
+    const encoded = codec.encode(record);
+    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
+    this.#entries.add(encoded.slice(), this.#time());
+    return encoded.length;
+  }
+
+  savepoint(): void {
+    this.#savepoint = this.#entries.length;
+  }
+
+  rollback(): void {
+    this.#entries.cut(this.#savepoint);
+  }
+
+  withdraw(): Uint8Array[] {
+    return this.#entries.cut(this.#savepoint).map(({ payload }) => payload);
+  }
+
+  beginGroup(): void {
+    // Whatever is accepted together is one unit here.
+  }
+
+  endGroup(): void {
+    // See beginGroup().
+  }
+
+  accept(count: number): Promise<number> {
+    const end = this.#entries.acknowledged = this.#entries.end;
+    const first = end.nextSequence - count;
+    this.#onVisible(this.#entries.at(first).putTime);
+    if (!this.#replies.mustHold()) return Promise.resolve(first);
+    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(first) }));
+  }
+
+  writeAccepted(): LogPosition {
+    return this.#entries.acknowledged;
+  }
+
+  awaitAcknowledged(): void {
+    // Everything is.
+  }
+}
+
+/** Reads from the array. */
+class MemoryReader implements RecordReader {
+  readonly #entries: Entries;
+  readonly #replies: PacedReplies;
+  readonly #encoding: Encoding;
+
+  constructor(entries: Entries, replies: PacedReplies, encoding: Encoding) {
+    this.#entries = entries;
+    this.#replies = replies;
+    this.#encoding = encoding;
+  }
+
+  read(from: LogPosition, { maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadResult> {
+    const last = Math.min(before, this.#entries.acknowledged.nextSequence, from.nextSequence + maxRecords);
+    let end = from;
+    while (end.nextSequence < last) {
+      const next = positionBehind(this.#entries.at(end.nextSequence));
+      if (end !== from && next.payloadBytes - from.payloadBytes > maxBytes) break;
+      end = next;
+    }
+    if (end === from) return { batch: undefined, next: from };
+    const result = { batch: this.#batch(from, end), next: end };
+    if (!this.#replies.mustHold()) return result;
+    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(result) }));
+  }
+
+  putTimeAt({ nextSequence }: LogPosition): number | undefined {
+    const { acknowledged } = this.#entries;
+    return nextSequence < acknowledged.nextSequence ? this.#entries.at(nextSequence).putTime : undefined;
+  }
+
+  missingFrom(): number {
+    return 0;
   }
 
   /** Copies the payloads between two positions into one piece, laid out as in a log. */
@@ -199,7 +256,7 @@ export class MemoryStore implements RecordStore {
     const bounds: number[] = [];
     let at = 0;
     for (let sequence = start.nextSequence; sequence < end.nextSequence; sequence++) {
-      const { payload } = this.#entryAt(sequence);
+      const { payload } = this.#entries.at(sequence);
       at += RECORD_HEADER_BYTES;
       bytes.set(payload, at);
       bounds.push(at, at + payload.length);
@@ -222,7 +279,7 @@ export class MemoryStore implements RecordStore {
 }
 
 /** The position behind a record. */
-export function positionBehind({ payload, position }: Entry): LogPosition {
+function positionBehind({ payload, position }: Entry): LogPosition {
   return {
     nextSequence: position.nextSequence + 1,
     payloadBytes: position.payloadBytes + payload.length,

@@ -1,5 +1,5 @@
 /**
- * The options that all buffers share. `resolved_options.ts` checks them.
+ * The options that all buffers share: their meaning, defaults and limits, and their check.
  *
  * @module
  */
@@ -10,49 +10,13 @@ import { Listeners } from "../base/listeners.ts";
 import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { BufferEvent } from "./events.ts";
 
-/**
- * What to do with a put that doesn't fit the backlog.
- *
- * @example Keep the newest records, and know what that costs
- * ```ts
- * import { MemoryBuffer, type WhenFull } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const whenFull: WhenFull = "drop-oldest"; // right for samples, wrong for payments
- * const buffer = await MemoryBuffer.open<number>({ whenFull, maxBacklogBytes: 100, maxRecords: 5 });
- * for (let sample = 1; sample <= 100; sample++) await buffer.put(sample);
- *
- * const { dropped, rejected, pendingRecords } = buffer.stats();
- * assertEquals([rejected, dropped + pendingRecords], [0, 100]);
- * const kept: number[] = [];
- * for await (const batch of buffer.batches({ flush: true })) {
- *   kept.push(...batch);
- *   await buffer.commit(batch);
- * }
- * assertEquals(kept.at(-1), 100);
- * await buffer.close();
- * ```
- */
+/** What to do with a put that doesn't fit the backlog. */
 export type WhenFull = "reject" | "block" | "drop-oldest";
 
 /**
  * Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option.
  *
- * @example The same options for the program and for its tests
- * ```ts
- * import { type BufferOptions, FileBuffer, MemoryBuffer } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const options: BufferOptions<{ page: string }> = { maxRecords: 2, maxAgeMs: 1_000, maxRecordBytes: 64 * 1024 };
- *
- * const disk = { path: "/events.wal", fileSystem: new MemoryFileSystem() }; // in the program: a path alone
- * for (const buffer of [await FileBuffer.open({ ...disk, ...options }), await MemoryBuffer.open(options)]) {
- *   await buffer.putMany([{ page: "/" }, { page: "/about" }, { page: "/" }]);
- *   assertEquals((await buffer.emit()).length, 2);
- *   await buffer.close();
- * }
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface BufferOptions<T> {
   /**
@@ -60,52 +24,52 @@ export interface BufferOptions<T> {
    *
    * @default {jsonCodec()}
    */
-  readonly codec?: Codec<T>;
+  readonly codec?: Codec<T> | undefined;
   /**
    * A batch is full at this many records; 1 to 1,000,000.
    *
    * @default {1000}
    */
-  readonly maxRecords?: number;
+  readonly maxRecords?: number | undefined;
   /**
    * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
    *
    * @default {1_000_000}
    */
-  readonly maxBytes?: number;
+  readonly maxBytes?: number | undefined;
   /**
    * A batch is due this many milliseconds after its first record was put; 0 to 2^31 - 1.
    *
    * @default {5_000}
    */
-  readonly maxAgeMs?: number;
+  readonly maxAgeMs?: number | undefined;
   /**
    * The most bytes that one record's payload may have; 1 to 2^30.
    *
    * @default {16 MiB}
    */
-  readonly maxRecordBytes?: number;
+  readonly maxRecordBytes?: number | undefined;
   /**
    * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
    *
    * @default {1 GiB}
    */
-  readonly maxBacklogBytes?: number;
+  readonly maxBacklogBytes?: number | undefined;
   /**
    * What a put does when the backlog is full: `"reject"` throws BufferFullError, `"block"` waits for commits,
    * `"drop-oldest"` drops the oldest batch that is not in flight, counts it and reports it as an event.
    *
    * @default {"reject"}
    */
-  readonly whenFull?: WhenFull;
+  readonly whenFull?: WhenFull | undefined;
   /**
    * Time and timers.
    *
    * @default {systemClock}
    */
-  readonly clock?: Clock;
-  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
-  readonly onEvent?: (event: BufferEvent) => void;
+  readonly clock?: Clock | undefined;
+  /** Called with every event, synchronously, so it must be quick; an error that it throws is ignored. */
+  readonly onEvent?: ((event: BufferEvent) => void) | undefined;
 }
 
 /** Records of a batch: enough to make the cost of a batch small, few enough for the limits of most targets. */
@@ -151,14 +115,14 @@ export interface ResolvedOptions<T> {
   readonly maxBacklogBytes: number;
   readonly whenFull: WhenFull;
   readonly clock: Clock;
-  /** Those who want to know what happens. */
+  /** Listeners for events. */
   readonly listeners: Listeners<BufferEvent>;
 }
 
 /**
  * Completes the shared options.
  *
- * @param known Names of the options that the buffer has besides; any other is a mistake.
+ * @param known Names of further options of this buffer; any other is a mistake.
  * @throws {TypeError} for a value of the wrong type or an unknown option.
  * @throws {RangeError} for a number out of range.
  */

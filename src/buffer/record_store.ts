@@ -1,8 +1,12 @@
 /**
  * What stands below the machine that all buffers share: something that keeps records in order. Types only.
  *
- * Two implementations: the log on disk (`file_buffer.ts`) and an array (`memory_buffer.ts`). All positions
- * are `LogPosition`s, so that what is pending is always a difference of two of them.
+ * Two implementations: the log on disk (`file_store.ts`) and an array (`memory_store.ts`). A log that is elsewhere fits as
+ * well: whatever may need an answer from there may give a promise, and everything else is known here. What may give a
+ * promise need not: an answer without one costs no turn of the microtask queue, which is what makes small batches cheap.
+ *
+ * A store is one object with three roles: it appends, it reads, and it keeps the commit state. All positions are
+ * `LogPosition`s, so that what is pending is always a difference of two of them.
  *
  * @module
  */
@@ -11,8 +15,68 @@ import type { Codec } from "../base/codec.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import type { RecoveryReport } from "./events.ts";
+
+/** Collects records before they are accepted. All of it is done within the call. */
+export interface RecordBuilder {
+  /** Adds a record; returns its payload's length. Throws what the codec throws, and then nothing of the record stays. */
+  add<T>(codec: Codec<T>, record: T): number;
+  /** Begins something that may have to be undone. */
+  savepoint(): void;
+  /** Takes back what was added since `savepoint`. */
+  rollback(): void;
+  /** Takes back what was added since `savepoint`, and returns copies of the payloads. */
+  withdraw(): Uint8Array[];
+  /** From here to `endGroup` everything added is one unit: all of it is there after a crash, or none. */
+  beginGroup(): void;
+  /** Ends the unit. */
+  endGroup(): void;
+}
+
+/** The end that records are added to. */
+export interface RecordAppender {
+  /** Records are added here, and become part of the log by `accept`. */
+  readonly builder: RecordBuilder;
+  /** Bytes of log accepted so far, and of what was added since. */
+  readonly acceptedLogBytes: number;
+  /**
+   * Accepts the `count` records added last. Resolves with the first one's sequence when they are persisted; rejects when they
+   * are not, and then they are nowhere. Order is call order.
+   */
+  accept(count: number): Promise<number>;
+  /**
+   * Sends what was accepted on its way now, not at the end of the tick.
+   *
+   * @returns Behind the last record accepted by now; all before it are acknowledged or rejected when `awaitAcknowledged`
+   * resolves.
+   */
+  writeAccepted(): LogPosition;
+  /** Resolves when everything written by now is acknowledged, or has been rejected. */
+  awaitAcknowledged(): MaybePromise<void>;
+}
+
+/** Reads from any position, at any time; the answer doesn't depend on what was read before. */
+export interface RecordReader {
+  /** Reads acknowledged records from a position on: at least one, however long, if there is one. */
+  read(from: LogPosition, limits: ReadLimits): MaybePromise<ReadResult>;
+  /** When the record at a position was put; `undefined` if there is none, or it can't be told. Never throws or rejects. */
+  putTimeAt(position: LogPosition): MaybePromise<number | undefined>;
+  /** How many sequences from `next` on, and below `before`, are known to be missing. */
+  missingFrom(next: number, before?: number): number;
+}
+
+/** Whether a store works. */
+export interface StoreHealth {
+  /** What made it fail, if it has: from then on it does nothing but close. */
+  readonly failure: BufferFailedError | undefined;
+}
+
+/** The end of what a store holds. */
+export interface StoreEnds {
+  /** Behind the last acknowledged record. */
+  readonly acknowledged: LogPosition;
+}
 
 /** Figures that only a store knows. */
 export interface StoreFigures {
@@ -27,57 +91,20 @@ export interface StoreFigures {
 export interface RecordStore {
   /** The buffer's uuid. */
   readonly uuid: string;
-  /** Says whom to tell what happens. */
-  listen(events: StoreEvents): void;
   /** What opening it found. */
   readonly recovery: RecoveryReport;
-  /** What made it fail, if it has. */
-  readonly failure: BufferFailedError | undefined;
-  /** Behind the last acknowledged record. */
-  readonly end: LogPosition;
-  /** Bytes of log accepted so far, those not yet acknowledged included. */
-  readonly acceptedLogBytes: number;
+  readonly appender: RecordAppender;
+  readonly reader: RecordReader;
+  readonly health: StoreHealth;
+  readonly ends: StoreEnds;
   /** The commit state that was saved last. */
   readonly commitState: CommitState;
-  /** How many sequences from `next` on, and below `before`, are known to be missing. */
-  missingFrom(next: number, before?: number): number;
-  /** Adds a record to what is to be accepted next; returns its payload's length. Throws what the codec throws. */
-  add<T>(codec: Codec<T>, record: T): number;
-  /** Begins something that may have to be undone. */
-  savepoint(): void;
-  /** Takes back what was added since `begin`. */
-  rollback(): void;
-  /** Takes back what was added since `begin`, and returns the payloads. */
-  withdraw(): Uint8Array[];
-  /** From here to `endGroup` everything added is one unit. */
-  beginGroup(): void;
-  /** Ends the unit. */
-  endGroup(): void;
-  /** Accepts the `count` records added last; resolves with the first one's sequence when they are persisted. */
-  accept(count: number): Promise<number>;
-  /**
-   * Gets what was accepted out of memory now, not at the end of the tick.
-   *
-   * @returns Behind the last record accepted by now; all before it will be acknowledged by `settle` at the latest.
-   */
-  writeAccepted(): LogPosition;
-  /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
-  awaitAcknowledged(): Promise<void> | undefined;
-  /** Where `read` goes on. */
-  readonly position: LogPosition;
-  /** Sets where `read` goes on. */
-  seek(position: LogPosition): void;
-  /** Reads the records that follow; without a promise if it needs no wait. */
-  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined>;
-  /** When the next record was put, `undefined` if there is none or it can't be told. */
-  nextPutTime(): number | undefined;
-  /**
-   * Sees to it that the records below a sequence are as durable as the buffer promises, before they are handed over;
-   * `undefined` if they are.
-   */
-  ensureDurable(next: number): Promise<void> | undefined;
-  /** Makes a commit state durable; if it throws or rejects, the state before stands. `undefined` if it is saved. */
-  saveCommit(state: CommitState): Promise<void> | undefined;
+  /** Tells `events` what happens from now on. */
+  listen(events: StoreEvents): void;
+  /** Makes the records below a sequence as durable as the buffer promises, before they are handed over. */
+  ensureDurable(next: number): MaybePromise<void>;
+  /** Makes a commit state durable; if it throws or rejects, the state before stands. */
+  saveCommit(state: CommitState): MaybePromise<void>;
   /** Resolves when everything accepted so far is on stable storage. */
   flush(): Promise<void>;
   /** Figures for `stats()`. */
@@ -90,7 +117,7 @@ export interface RecordStore {
 export interface StoreEvents {
   /** More records were acknowledged; the first of them was put at `putTime`. */
   readonly onVisible: (putTime: number) => void;
-  /** So many puts were rejected after they had been accepted. */
+  /** This number of puts was rejected after they had been accepted. */
   readonly onRejected: (puts: number) => void;
   /** The store has failed. */
   readonly onFailed: (error: BufferFailedError) => void;

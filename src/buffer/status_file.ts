@@ -179,24 +179,24 @@ export class StatusFile {
 
 type Problem = Pick<StatusProblem, "type" | "message"> & { readonly code?: string };
 
-/** What an event says has gone wrong; `undefined` if nothing has. */
+/** What an event says has gone wrong, in the file's own words; `undefined` if nothing has. */
 function problemOf(event: BufferEvent): Problem | undefined {
   switch (event.type) {
-    case "warning":
-      return { type: event.type, code: event.error.code, message: event.error.message };
+    case "warned":
+      return { type: "warning", code: event.error.code, message: event.error.message };
     case "failed": {
       // The message says that something failed, its cause what.
       const { code, message, cause } = event.error;
       return { type: event.type, code, message: cause instanceof Error ? cause.message : message };
     }
-    case "damage": {
+    case "damage-found": {
       const { segment, offset, length, missing } = event.region;
       const lost = missing === undefined ? "" : `, records ${missing.first} to ${missing.last} are missing`;
-      return { type: event.type, message: `${length} bytes at ${offset} of ${segment}${lost}` };
+      return { type: "damage", message: `${length} bytes at ${offset} of ${segment}${lost}` };
     }
-    case "drop": {
+    case "records-dropped": {
       const { sequences, records } = event;
-      return { type: event.type, message: `${records} records, ${sequences.first} to ${sequences.last}` };
+      return { type: "drop", message: `${records} records, ${sequences.first} to ${sequences.last}` };
     }
     case "reserve-used": {
       const { error, bytesLeft } = event;
@@ -206,8 +206,8 @@ function problemOf(event: BufferEvent): Problem | undefined {
         message: `${error.message}, ${bytesLeft} bytes of reserve are left`,
       };
     }
-    case "full":
-      return { type: event.type, message: `the backlog was full at ${event.backlogBytes} bytes` };
+    case "backlog-filled":
+      return { type: "full", message: `the backlog was full at ${event.backlogBytes} bytes` };
     default:
       return undefined;
   }

@@ -45,7 +45,7 @@ export interface StatusPosition {
 
 /** Something that went wrong, or did so several times. */
 export interface StatusProblem {
-  /** The event that told of it. */
+  /** What it is about. Words of this format, which stay when events are renamed. */
   readonly type: "warning" | "failed" | "damage" | "drop" | "full" | "reserve-used";
   /** Code of the error, if the event has one. */
   readonly code?: string;

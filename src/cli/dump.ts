@@ -1,8 +1,8 @@
 /**
  * `sluice dump PATH`: writes records to standard output.
  *
- * What comes out are the payloads of valid frames, in order, each once; what is missing or damaged in between is told on
- * standard error. Memory: a chunk of output and the scan's. A reader that is slow slows the dump down; nothing piles up.
+ * It writes the payloads of valid frames, in order, each once, and reports missing or damaged parts on standard error. Memory: a
+ * chunk of output and the scan's own. A slow reader slows the dump down; nothing accumulates.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import {
 import { lineFor } from "./shared/findings_text.ts";
 import { withProgress } from "./shared/progress.ts";
 
-/** Writes records out. */
+/** The command `dump`. */
 export const dumpCommand: Command = {
   name: "dump",
   usage: "PATH [--all] [--from=N] [--to=N] [--format=json|text|base64|raw] [--meta]",
@@ -58,7 +58,7 @@ Examples:
   run,
 };
 
-/** What is to be written, and how. */
+/** What to write, and how. */
 interface DumpOptions {
   readonly path: string;
   readonly from: number | undefined;
@@ -84,11 +84,11 @@ function parse(args: CommandArguments): DumpOptions {
   return { path, from, to, all: args.options["all"] === true, format, meta, json };
 }
 
-/** Sequences to write: all of them, or what is in flight and what waits. */
+/** The sequences to write: all of them, or those in flight and those that wait. */
 interface Wanted {
   readonly from: number;
   readonly to: number;
-  /** Behind what is in flight, and where what waits begins: those in between were dropped. */
+  /** The end of the batches in flight, and the start of what waits. Records in between were dropped. */
   readonly inFlightEnd: number;
   readonly resume: number;
 }
@@ -102,10 +102,10 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
     isSound &&= isHarmless(finding);
-    // What is no loss is no news for somebody who wants records, unless it explains a gap.
+    // A reader of records needs no finding that is no loss, unless it explains a gap.
     const isLoss = isAccepted(finding) || isUnproven(finding);
     if (isHarmless(finding) && !isLoss && finding.kind !== "gone") return;
-    // In order, where both streams go the same way.
+    // Keeps the order where both streams go to one place.
     await encoder.flush();
     await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);
   };
@@ -119,7 +119,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
     const scan = scanLog(fileSystem, options.path, { snapshot, from, to });
     await withProgress(context, "dump", (run) => runScan(scan, { ...run, totalBytes }, visit));
   } finally {
-    // Also in front of an error: what was read is good.
+    // Also before an error: what was read is valid.
     await encoder.flush();
   }
   return isSound ? EXIT_OK : EXIT_UNSOUND;
@@ -135,7 +135,7 @@ function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot)
   return { from: first.nextSequence, to, inFlightEnd, resume: resume.nextSequence };
 }
 
-/** Writes those records of a frame that are wanted. */
+/** Writes the wanted records of a frame. */
 function writeFrame(frame: ScannedFrame, wanted: Wanted, encoder: RecordEncoder): Promise<void> | void {
   const { firstSequence, count } = frame;
   const first = Math.max(firstSequence, wanted.from);

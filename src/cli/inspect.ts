@@ -1,5 +1,5 @@
 /**
- * `sluice inspect PATH`: what a buffer holds, going by its small files and its last segment, as `open()` does it; earlier
+ * `sluice inspect PATH`: what a buffer holds, according to its small files and its last segment, which `open()` reads, too. Earlier
  * segments aren't read, however many there are.
  *
  * @module
@@ -9,18 +9,20 @@ import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/find
 import { scanLog } from "../maintenance/scan.ts";
 import { segmentBytesOf } from "../maintenance/scan_run.ts";
 import { type DirectorySnapshot, readDirectory } from "../maintenance/snapshot.ts";
-import { CURSOR_FILE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../wal/cursor_format.ts";
+import { payloadBytesOf, SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../wal/format.ts";
 import { LOG_START, type LogPosition } from "../wal/position.ts";
-import { payloadBytesOf, readSegmentHeader, withSegment } from "../wal/segment_files.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
+import { readSegmentHeader, withSegment } from "../wal/segment_files.ts";
 import { pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { findingsTable } from "./shared/findings_text.ts";
 import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatTime, widthOf } from "./shared/text.ts";
 
-/** So often at most a log is looked at anew that has changed meanwhile. */
+/** How often a log that changed meanwhile is read again. */
 const MAX_LOOKS = 5;
 
-/** Records, or a part of them. */
+/** A number of records, and their payload bytes. */
 interface Amount {
   readonly records: number;
   readonly payloadBytes: number;
@@ -34,7 +36,7 @@ interface Moment {
   readonly ageMs: number;
 }
 
-/** All that inspect finds out. */
+/** The result of `inspect`. */
 interface Inspection {
   readonly path: string;
   readonly uuid: string | undefined;
@@ -58,7 +60,7 @@ interface Inspection {
   readonly findings: readonly Finding[];
 }
 
-/** Shows what a buffer holds. */
+/** The command `inspect`. */
 export const inspectCommand: Command = {
   name: "inspect",
   usage: "PATH [--json]",
@@ -93,7 +95,7 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   return inspection.findings.every(isHarmless) && isCursorFine(inspection) ? EXIT_OK : EXIT_UNSOUND;
 }
 
-/** A buffer that was never put to may have no cursor yet. */
+/** A buffer without a put may have no cursor yet. */
 function isCursorFine({ cursorState, segments }: Pick<Inspection, "cursorState" | "segments">): boolean {
   return cursorState === "ok" || (cursorState === "missing" && segments === 0);
 }
@@ -146,7 +148,7 @@ function inspect(path: string, { fileSystem, clock }: CommandContext): Inspectio
   };
 }
 
-/** The format version of the newest segment; without one, of the next that is written. */
+/** The format version of the newest segment; without segments, the version that the next one gets. */
 function versionOf({ path, segments }: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): number {
   const last = segments.at(-1);
   if (last === undefined) return SEGMENT_VERSION;
@@ -154,7 +156,7 @@ function versionOf({ path, segments }: DirectorySnapshot, fileSystem: CommandCon
   return result.kind === "bad" ? SEGMENT_VERSION : result.version;
 }
 
-/** What the end of the log says. */
+/** What the last segment says. */
 interface Tail {
   readonly end: LogPosition | undefined;
   readonly codecVersion: number | undefined;
@@ -163,7 +165,7 @@ interface Tail {
   readonly findings: readonly Finding[];
 }
 
-/** Reads the last segment through. */
+/** Reads the whole last segment. */
 function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): Tail {
   const findings: Finding[] = [];
   let end: LogPosition | undefined;
@@ -176,7 +178,7 @@ function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileS
     if (item.kind === "segment") {
       const { header } = item;
       ({ codecVersion, isJson, logBytesBefore } = header);
-      end = { nextSequence: header.firstSequence, payloadBytes: header.payloadBytesBefore, logBytes: logBytesBefore };
+      end = headerPosition(header);
     } else if (item.kind === "frame") {
       end = {
         nextSequence: item.firstSequence + item.count,
@@ -191,17 +193,15 @@ function readTail(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileS
   return { end, codecVersion, isJson, newest, findings };
 }
 
-/** Where a log without a cursor begins: everything in it comes again. */
+/** Where a log without a cursor starts: everything in it is delivered again. */
 function startOf(snapshot: DirectorySnapshot, fileSystem: CommandContext["fileSystem"]): LogPosition {
   for (const item of scanLog(fileSystem, snapshot.path, { snapshot })) {
-    if (item.kind !== "segment") continue;
-    const { firstSequence, payloadBytesBefore, logBytesBefore } = item.header;
-    return { nextSequence: firstSequence, payloadBytes: payloadBytesBefore, logBytes: logBytesBefore };
+    if (item.kind === "segment") return headerPosition(item.header);
   }
   return LOG_START;
 }
 
-/** The first frame that can be read from a sequence on. */
+/** The first readable frame from a sequence on. */
 function firstFrom(
   from: number,
   snapshot: DirectorySnapshot,
@@ -213,7 +213,7 @@ function firstFrom(
   return undefined;
 }
 
-/** How many of the records from one position to another are known to be missing. */
+/** How many of the records between two positions are known to be missing. */
 function lostIn(findings: readonly Finding[], from: LogPosition, to: LogPosition): number {
   return findings.reduce((lost, finding) => {
     if (finding.kind !== "damaged" || finding.missing === undefined) return lost;
@@ -244,7 +244,10 @@ function describe(inspection: Inspection, width: number): string {
     ["format", `${formatVersion}${codecVersion === undefined ? "" : `, codec version ${codecVersion}${encoding}`}`],
     ["segments", sequencesIn(inspection)],
     ["committed", committedSequence === 0 ? "nothing" : `up to sequence ${committedSequence}`],
-    ["in flight", inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatBatches(inFlight.batches)}`],
+    [
+      "in flight",
+      inFlight.batches === 0 ? "nothing" : `${inAll(inFlight)} in ${formatCount(inFlight.batches, "batch", "batches")}`,
+    ],
     ["pending", pending.records === 0 ? "nothing" : inAll(pending)],
   ];
   if (oldestPending !== undefined) rows.push(["oldest", momentText(oldestPending)]);
@@ -267,10 +270,6 @@ function sequencesIn({ segments, firstSequence, lastSequence, diskBytes }: Inspe
 
 function inAll({ records, payloadBytes }: Amount): string {
   return `${formatCount(records, "record")}, ${formatBytes(payloadBytes)}`;
-}
-
-function formatBatches(batches: number): string {
-  return batches === 1 ? "1 batch" : `${batches} batches`;
 }
 
 function filesText(files: number, bytes: number): string {

@@ -1,20 +1,20 @@
 /**
- * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also under Bun and Node.
+ * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also on Bun and Node.
  *
- * Finds the command, takes its arguments apart, runs it, and turns whatever it throws into one line on standard error
- * and an exit code; with `--json` the line is an object. As a program it ends the process, when everything is written;
- * as a function it leaves that to its caller.
+ * Finds the command, parses its arguments, runs it, and turns any error into one line on standard error and an exit code; with
+ * `--json` the line is an object. As a program it ends the process when everything is written; as a function it leaves
+ * that to the caller.
  *
  * | exit code | meaning |
  * |---|---|
- * | 0 | done; for commands that judge: the log is sound |
+ * | 0 | done; for commands that check the log: it is sound |
  * | 1 | done, and something is wrong with the log |
  * | 2 | the command line is wrong; nothing was done |
  * | 3 | it can't be done: no buffer there, a newer version, no permission, a failing disk or target |
  * | 130, 143 | ended by SIGINT, SIGTERM |
- * | 141 | nobody reads the output any more, as with `\| head` |
+ * | 141 | the reader of the output is gone, as with `\| head` |
  *
- * @example Look into a buffer from a program
+ * @example Run a command from a program
  * ```ts
  * import { main } from "@sluice/buffer/cli";
  * import { assertEquals } from "@std/assert";
@@ -28,7 +28,7 @@
 import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { BufferError } from "../errors/mod.ts";
+import { SluiceError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { dumpCommand } from "./dump.ts";
@@ -58,12 +58,12 @@ export type { Clock, TimerOptions } from "../base/clock.ts";
 export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 export type { CommandContext, Output, WriteOptions } from "./shared/command.ts";
 
-/** Nobody reads the output any more: what shells say of a process that SIGPIPE has ended. */
+/** The reader of the output is gone: the code that shells report for a process that SIGPIPE ended. */
 const EXIT_CLOSED = 141;
-/** Aborted by a signal that isn't known. */
+/** Aborted by an unknown signal. */
 const EXIT_INTERRUPTED = 130;
 
-/** Every command, in the order of the help. */
+/** All commands, in the order of the help. */
 const COMMANDS: readonly Command[] = [
   inspectCommand,
   verifyCommand,
@@ -78,11 +78,11 @@ const COMMANDS: readonly Command[] = [
 /**
  * Runs a command line.
  *
- * @param args What stands behind the program's name.
- * @param context What it works with; by default this process's streams and this runtime's file system.
- * @returns Resolves with the exit code; never rejects for what a command fails with.
+ * @param args The arguments behind the program's name.
+ * @param context What the command works with; by default this process's streams and this runtime's file system.
+ * @returns Resolves with the exit code. It doesn't reject when a command fails.
  *
- * @example What is wrong is a line on standard error and an exit code
+ * @example An error is a line on standard error and an exit code
  * ```ts
  * import { type CommandContext, main } from "@sluice/buffer/cli";
  * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
@@ -100,6 +100,34 @@ const COMMANDS: readonly Command[] = [
  * assertEquals(await main(["verify", "/nowhere.wal"], context), 3); // it can't be done
  * assertEquals(await main(["verfy", "/nowhere.wal"], context), 2); // the command line is wrong
  * assertMatch(errors[0], /^sluice: Cannot .*\/nowhere\.wal/);
+ * ```
+ *
+ * @example Dump a buffer that is in memory
+ * ```ts
+ * import { FileBuffer } from "@sluice/buffer";
+ * import { type CommandContext, main } from "@sluice/buffer/cli";
+ * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+ * await buffer.putMany(["a", "b"]);
+ * await buffer.close();
+ *
+ * let text = "";
+ * const write = async (data: string | Uint8Array) => {
+ *   text += typeof data === "string" ? data : new TextDecoder().decode(data);
+ * };
+ * const context: CommandContext = {
+ *   fileSystem,
+ *   clock: new ManualClock(),
+ *   input: (async function* () {})(),
+ *   output: { columns: undefined, write },
+ *   errors: { columns: undefined, write },
+ *   signal: new AbortController().signal,
+ * };
+ * assertEquals(await main(["dump", "/events.wal"], context), 0);
+ * assertEquals(text, '"a"\n"b"\n');
  * ```
  */
 export async function main(args: readonly string[], context?: CommandContext): Promise<number> {
@@ -151,7 +179,7 @@ function findCommand(name: string): Command {
   throw new UsageError(`Cannot run ${name}: ${what}${suggest(name, known) || ", see --help"}`);
 }
 
-/** Says what went wrong, and returns the exit code for it. */
+/** Reports an error, and returns its exit code. */
 async function report(error: unknown, args: readonly string[], { errors, signal }: CommandContext): Promise<number> {
   if (error instanceof OutputClosedError) return EXIT_CLOSED;
   if (signal.aborted) return signal.reason instanceof InterruptedError ? signal.reason.exitCode : EXIT_INTERRUPTED;
@@ -163,23 +191,23 @@ async function report(error: unknown, args: readonly string[], { errors, signal 
   try {
     await errors.write(`${line}\n`);
   } catch {
-    // Nobody is there to be told; the exit code still says it.
+    // Standard error is gone; the exit code still reports the failure.
   }
   return isUsage ? EXIT_USAGE : EXIT_FAILED;
 }
 
 function codeOf(error: unknown): string {
-  return error instanceof BufferError ? error.code : "FAILED";
+  return error instanceof SluiceError ? error.code : "FAILED";
 }
 
-/** What an error knows besides its message. */
+/** An error's data, apart from its code and message. */
 function dataOf(error: unknown): Record<string, unknown> {
-  if (!(error instanceof BufferError)) return {};
-  const { name: _name, code: _code, cause: _cause, ...data } = error as BufferError & Record<string, unknown>;
+  if (!(error instanceof SluiceError)) return {};
+  const { name: _name, code: _code, cause: _cause, ...data } = error as SluiceError & Record<string, unknown>;
   return data;
 }
 
-/** Whether this file is the program. Node before 24.2 doesn't say so; there a resolver that follows links does. */
+/** Whether this file is the program. Node before 24.2 doesn't say so; there a resolver that follows links decides. */
 function isProgram(): boolean {
   if (import.meta.main !== undefined) return import.meta.main;
   try {
@@ -192,6 +220,6 @@ function isProgram(): boolean {
 
 if (isProgram()) {
   const exitCode = await main(process.argv.slice(2));
-  // All writes were waited for; a read of standard input that is under way would keep the process alive on Deno and Bun.
+  // All writes have ended. A pending read of standard input would keep the process alive on Deno and Bun.
   process.exit(exitCode);
 }

@@ -1,18 +1,19 @@
 /**
- * The command `report`: a log as a page that a browser shows.
+ * `sluice report PATH`: draws a log as a page for a browser.
  *
- * Guarantees: the log is read as by every reading command, without its lock and without changing a byte; memory and the
- * size of the page don't grow with the log; the page is written whole or not at all, and never over another file unless
- * that is asked for.
+ * Guarantees: like every reading command, it takes no lock and changes no byte of the log. Memory and the page's size don't grow
+ * with the log. The page is written whole or not at all, and replaces another file only with `--force`.
  *
  * @module
  */
 
+import { UnsupportedVersionError } from "../errors/mod.ts";
+import { isNoSuchFile } from "../fs/file_helpers.ts";
 import { isTaken, writeNewFile } from "../fs/replace_file.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
-import { ReportCollector } from "./report/collector.ts";
+import { ReportCollector, toReportPlan } from "./report/collector.ts";
 import type { ReportData } from "./report/data.ts";
 import { renderReport } from "./report/page.ts";
 import { problemsOf } from "./report/recovery_steps.ts";
@@ -26,9 +27,10 @@ import {
   UsageError,
 } from "./shared/command.ts";
 import { withProgress } from "./shared/progress.ts";
+import { foreseeRepair } from "./shared/repair_plan.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
 
-/** Draws a log as an HTML page. */
+/** The command `report`. */
 export const reportCommand: Command = {
   name: "report",
   usage: "PATH --out=FILE.html [--force]",
@@ -59,7 +61,7 @@ Exit code 1 says that the page is written and the log is not sound.`,
       throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
     }
     const collector = await collect(path, context);
-    const data = collector.finish(clock.now());
+    const data = collector.finish(clock.now(), await plan(path, context));
     if (target !== undefined) {
       const page = new TextEncoder().encode(renderReport(data));
       if (isFile) await writeNewFile(fileSystem, target, page, isForced);
@@ -71,7 +73,7 @@ Exit code 1 says that the page is written and the log is not sound.`,
   },
 };
 
-/** Where the page is to go; `undefined` if only JSON is wanted. */
+/** Where the page goes; `undefined` if only JSON is wanted. */
 function targetOf({ options }: CommandArguments): string | undefined {
   const { out, json } = options;
   if (out === undefined && json === true) return undefined;
@@ -80,7 +82,7 @@ function targetOf({ options }: CommandArguments): string | undefined {
     if (json === true) throw new UsageError("Cannot use --out=- with --json: both are for standard output");
     return out;
   }
-  // No file of a buffer has such a name: so none is ever replaced, or taken for one.
+  // No file of a buffer has such a name, so none is ever replaced, and no page is taken for one.
   if (!/\.html?$/i.test(out)) throw new UsageError(`Cannot write "${out}": the name of a page ends in .html`);
   return out;
 }
@@ -95,6 +97,17 @@ async function collect(path: string, context: CommandContext): Promise<ReportCol
     return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => collector.add(item));
   });
   return collector;
+}
+
+/** What `repair --dry-run` would say. */
+async function plan(path: string, context: CommandContext): Promise<ReportData["plan"]> {
+  try {
+    return toReportPlan(await foreseeRepair(path, context, "report"));
+  } catch (error) {
+    // A newer version further back in the log, or segments that come and go: the rest of the report holds all the same.
+    if (error instanceof UnsupportedVersionError || isNoSuchFile(error)) return { refusal: (error as Error).message };
+    throw error;
+  }
 }
 
 function summaryOf(data: ReportData, target: string, pageBytes: number): string {

@@ -1,7 +1,7 @@
 /**
- * `sluice restore PATH`: puts sound records that are in the quarantine back into the log, as new records at its end.
+ * `sluice restore PATH`: puts sound records from the quarantine back into the log, as new records at its end.
  *
- * What goes back is decided in `restore_planner.ts`; that each record does so once, in `restore.ts`.
+ * `restore_planner.ts` decides which records go back; `restore.ts` ensures that each does so once.
  *
  * @module
  */
@@ -37,12 +37,12 @@ import {
 import { planWithProgress } from "./shared/repair_plan.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
-/** The least that a new segment's header says of the longest payload: a buffer's default. */
+/** The smallest record limit that a new segment's header states: a buffer's default. */
 const MIN_RECORD_LIMIT: number = 16 * 2 ** 20;
-/** So many ranges of sequences are written out for people. */
+/** The most ranges of sequences that are printed. */
 const MAX_RANGES = 4;
 
-/** Restores records. */
+/** The command `restore`. */
 export const restoreCommand: Command = {
   name: "restore",
   usage: "PATH [--from FILE]... [--all] [--dry-run] [--json]",
@@ -72,7 +72,7 @@ Examples:
   run,
 };
 
-/** What is asked for. */
+/** What the user asked for. */
 interface Request {
   readonly path: string;
   readonly from: readonly string[];
@@ -83,7 +83,7 @@ interface Request {
 /** What was found and done. */
 interface Outcome {
   readonly files: readonly (FilePlan & { readonly restored: RestoredFile | undefined })[];
-  /** Files of which an earlier restore was decided and not done: what was done now, or just the names. */
+  /** Files whose earlier restore was interrupted: what was done now, or only the names. */
   readonly finished: readonly (Pick<RestoredFile, "name"> & Partial<RestoredFile>)[];
 }
 
@@ -126,7 +126,7 @@ async function foresee(request: Request, context: CommandContext): Promise<Outco
 async function restore(request: Request, context: CommandContext): Promise<Outcome> {
   const { path } = request;
   const { fileSystem, clock, signal } = context;
-  // Before a lock file is created in a directory of something else, or for a mistake.
+  // First, so that no lock file is created in a foreign directory, or for a mistaken argument.
   readDirectory(fileSystem, path);
   chosen(listQuarantined({ fileSystem, directory: path }), request);
   const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
@@ -154,7 +154,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
   }
 }
 
-/** The log, if nothing is to be repaired in it: else nobody knows yet what it has, and where it ends. */
+/** Plans a repair, and throws if there is anything to repair: until then, content and end of the log are uncertain. */
 async function soundLog(path: string, context: CommandContext): Promise<RepairPlan> {
   const plan = await planWithProgress(path, context, "restore");
   if (hasWork(plan)) {
@@ -163,12 +163,12 @@ async function soundLog(path: string, context: CommandContext): Promise<RepairPl
   return plan;
 }
 
-/** The log has to be repaired first. */
+/** The log must be repaired first. */
 class NotSoundError extends Error {
   override readonly name = "NotSoundError";
 }
 
-/** Reads one file after the other, and plans it. */
+/** Reads and plans one file after the other. */
 function* plans(
   { path, from, isAll }: Request,
   { fileSystem }: CommandContext,
@@ -192,7 +192,7 @@ function* plans(
   }
 }
 
-/** The files asked for, by name or by path. */
+/** The files that the user asked for, by name or by path. */
 function chosen(
   all: readonly QuarantinedFile[],
   { path, from }: Pick<Request, "path" | "from">,

@@ -1,12 +1,13 @@
 /**
- * `ship`: lines from standard input, through a log on disk, to a target. A crash-safe pipe without a line of code.
+ * `sluice ship PATH --to TARGET`: lines from standard input, through a log on disk, to a target. A crash-safe pipe without a line
+ * of code.
  *
- * What it guarantees, and by what:
+ * What it guarantees, and which part does:
  * - A line that was read is persisted before more is read, and stays until the target has it: `line_ingester.ts`, `FileBuffer`.
- * - Each record arrives exactly once in a file, once at an HTTP server that keeps the keys of what it has, and at least once
- *   otherwise, in order with one delivery at a time: `Producer` and the sinks. Killed at any moment and started again, it
- *   goes on as if nothing had been.
- * - It ends by itself only when all is delivered, or for a reason that it names; what isn't delivered is on disk then:
+ * - Each record arrives exactly once in a file, once at an HTTP server that keeps the keys it has seen, and at least once
+ *   elsewhere. The order is kept with one delivery at a time. Killed at any moment and restarted, it continues where it was:
+ *   `Producer` and the sinks.
+ * - It ends by itself only when everything is delivered, or for a reason that it reports. Undelivered records are then on disk:
  *   `shipment.ts`.
  *
  * @module
@@ -18,7 +19,7 @@ import { parseShipOptions, SHIP_OPTIONS, SHIP_USAGE, type ShipOptions } from "./
 import { ShipOutput } from "./ship/output.ts";
 import { runShipment } from "./ship/shipment.ts";
 
-/** The command. */
+/** The command `ship`. */
 export const shipCommand: Command = {
   name: "ship",
   usage: SHIP_USAGE,

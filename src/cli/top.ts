@@ -1,9 +1,8 @@
 /**
- * `top`: a live view of a buffer that a program has open.
+ * `sluice top PATH`: a live view of a buffer that a program has open.
  *
- * Guarantees: the lock isn't touched and no byte is changed; beside a writer that rotates, removes and rewrites its files it
- * goes on; the terminal is left as it was found, however this ends; without a terminal it prints one plain block after
- * the other.
+ * Guarantees: it takes no lock and changes no byte. It works beside a writer that rotates, removes and rewrites files. It leaves
+ * the terminal as it was, however it ends. Without a terminal it prints one plain block after the other.
  *
  * @module
  */
@@ -24,23 +23,23 @@ import { renderTop } from "./top/screen.ts";
 import { type TopReading, type TopView, TopWatch } from "./top/view.ts";
 
 const DEFAULT_INTERVAL_MS = 1_000;
-/** More often nobody can read, less often it isn't live. */
+/** Shorter can't be read, longer isn't live. */
 const MIN_INTERVAL_MS = 100;
 const MAX_INTERVAL_MS = 3_600_000;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
-/** A writer leaves this much more between two files than it is asked to. */
+/** A writer may leave this factor more time between two status files than its option says. */
 const STATUS_SLACK = 1.25;
-/** A terminal that doesn't say how high it is. */
+/** For a terminal that doesn't report its height. */
 const DEFAULT_ROWS = 24;
 
-/** The other screen, without a cursor and without lines that go on in the next (xterm's control sequences). */
+/** The alternate screen, without a cursor and without line wrapping (xterm's control sequences). */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/** Comes before a line's text: behind a line that is full to the last column it would take that one away. */
+/** Written before a line's text: after a line that fills the last column it would clear that column. */
 const CLEAR_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
 
-/** Shows a view once. */
+/** Shows a view. */
 type Show = (view: TopView) => Promise<void>;
 
 /** The command `top`. */
@@ -70,13 +69,13 @@ one block follows the other; with --json, one object a line.`,
     if (args.options["json"] === true) return await watch(path, intervalMs, flags, context, showJson(context));
     const isDrawn = context.output.columns !== undefined && !flags.isPlain && !flags.isOnce;
     if (!isDrawn) return await watch(path, intervalMs, flags, context, showBlock(context, flags.isPlain));
-    // Before the terminal is touched: what can't be read is said on the screen that stays.
+    // Before the terminal is changed, so that an error appears on the normal screen.
     readAll(context.fileSystem, path, 0);
     return await onOtherScreen(context, () => watch(path, intervalMs, flags, context, showScreen(context)));
   },
 };
 
-/** Looks and shows, until the user ends it. */
+/** Reads and shows repeatedly until the user ends it. */
 async function watch(
   path: string,
   intervalMs: number,
@@ -99,19 +98,19 @@ async function watch(
       await sleep(clock, intervalMs, signal);
     }
   } catch (error) {
-    // A write that waited for its reader ends with the command.
+    // A write that waits for its reader is aborted with the command.
     if (!signal.aborted) throw error;
   }
   return EXIT_OK;
 }
 
-/** So that another status file is there by then, if the writer has anything to say. */
+/** Long enough for the writer to write another status file, if it has anything to report. */
 function msToSecondLook({ status: reading }: TopReading, intervalMs: number): number {
   const statusMs = reading.kind === "status" && reading.status.state !== "closed" ? reading.status.statusMs : 0;
   return Math.max(intervalMs, Math.min(MAX_INTERVAL_MS, STATUS_SLACK * statusMs));
 }
 
-/** Everything there is to read. The status last, so that it isn't older than the owner that it is held against. */
+/** Reads everything. The status comes last, so that it isn't older than the owner with which it is compared. */
 function readAll(fileSystem: FileSystem, path: string, now: number): TopReading {
   const { owner, cursor, segments, quarantine } = readDirectory(fileSystem, path);
   const last = segments.at(-1);
@@ -119,7 +118,7 @@ function readAll(fileSystem: FileSystem, path: string, now: number): TopReading 
   return { now, directory: { owner, cursor, segments, quarantine, lastHeader }, status: readStatus(fileSystem, path) };
 }
 
-/** Of a segment that may be gone meanwhile. */
+/** The header of a segment that may have been removed meanwhile. */
 function headerOf(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
     const result = withFile(fileSystem, path, readSegmentHeader);
@@ -146,7 +145,7 @@ function showBlock({ output }: CommandContext, isPlain: boolean): Show {
   };
 }
 
-/** Draws over what is there, line by line, in one write: so nothing flickers. */
+/** Overwrites the screen line by line, in one write, so that nothing flickers. */
 function showScreen({ output }: CommandContext): Show {
   return (view) => {
     const { columns = DEFAULT_COLUMNS, rows = DEFAULT_ROWS } = output;
@@ -156,12 +155,12 @@ function showScreen({ output }: CommandContext): Show {
   };
 }
 
-/** Moves the cursor to the beginning of a row, from 1. */
+/** Moves the cursor to the start of a row, counted from 1. */
 function goTo(row: number): string {
   return `\x1b[${row};1H`;
 }
 
-/** Does something on the terminal's other screen, and gives the first one back. */
+/** Runs `body` on the terminal's alternate screen, and restores the normal one. */
 async function onOtherScreen(
   { output }: { readonly output: Output },
   body: () => Promise<number>,
@@ -170,12 +169,12 @@ async function onOtherScreen(
     await output.write(ENTER);
     return await body();
   } finally {
-    // If nobody sees it any more, there is nothing to give back; what `body` has thrown counts.
+    // If the terminal is gone, there is nothing to restore. An error of `body` takes precedence.
     await output.write(LEAVE).catch(() => {});
   }
 }
 
-/** Resolves after so long, or when the user ends it. */
+/** Resolves after `ms` milliseconds, or when the signal aborts. */
 function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();
@@ -189,7 +188,7 @@ function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Milliseconds of the option `--interval`. */
+/** Parses `--interval` to milliseconds. */
 function intervalOf(option: string | boolean | undefined): number {
   if (option === undefined) return DEFAULT_INTERVAL_MS;
   const [, digits, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(option)) ?? [];

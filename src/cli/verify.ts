@@ -1,15 +1,15 @@
 /**
  * `sluice verify PATH`: reads every frame of every segment, and says whether the log is sound.
  *
- * Sound means: every frame is valid, no sequence is missing that isn't committed, each segment's running totals are what
- * the segments before it add up to, and the cursor fits the log. A torn tail is sound: every kill may leave one, nothing in
- * it was ever acknowledged, and the next open cuts it off. (It can't be told from damage that hit just the last
- * frame; where the cursor knows of a record in it, that record is reported as missing, and then it is not sound.) So is
- * what `repair` has set aside and accepted: it is reported, and known.
+ * A log is sound if every frame is valid, no uncommitted sequence is missing, each segment's running totals match the segments
+ * before it, and the cursor fits the log. A torn tail is sound: any kill may leave one, nothing in it was acknowledged, and the
+ * next open cuts it off. (It looks the same as damage to just the last frame. If the cursor knows of a record in it, that record
+ * is reported as missing, and the log is not sound.) What `repair` has set aside and accepted is reported, and sound, too.
  *
  * @module
  */
 
+import { countSequences } from "../base/sequences.ts";
 import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
 import { scanLog } from "../maintenance/scan.ts";
 import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
@@ -22,14 +22,14 @@ import { findingsTable } from "./shared/findings_text.ts";
 import { withProgress } from "./shared/progress.ts";
 import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
 
-/** So often at most a log is read anew of which nothing was left. */
+/** How often a log is read again of which no segment was left. */
 const MAX_LOOKS = 5;
 
-/** All that verify finds out. */
+/** The result of `verify`. */
 interface Verdict {
   readonly path: string;
   readonly sound: boolean;
-  /** Whether PATH is the file of one segment, of which no cursor is known. */
+  /** Whether PATH is the file of a single segment, which has no cursor. */
   readonly isSingleFile: boolean;
   readonly uuid: string | undefined;
   readonly cursorState: DirectorySnapshot["cursorState"];
@@ -49,7 +49,7 @@ interface Verdict {
   readonly findings: readonly Finding[];
 }
 
-/** Judges a log. */
+/** The command `verify`. */
 export const verifyCommand: Command = {
   name: "verify",
   usage: "PATH [--json]",
@@ -122,14 +122,14 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
       payloadBytes: sum("payloadBytes"),
       damagedBytes: lengthOf("damaged"),
       tornBytes: lengthOf("torn"),
-      missingRecords: missing.reduce((total, { first, last }) => total + last - first + 1, 0),
+      missingRecords: countSequences(missing),
     },
     segments,
     findings,
   };
 }
 
-/** Zeros behind the last frame: nobody wrote them, nothing is torn. */
+/** Zeros behind the last frame: preallocated space, not a torn write. */
 function isSetAside(finding: Finding): boolean {
   return finding.kind === "torn" && finding.isZero;
 }

@@ -4,25 +4,8 @@
  * @module
  */
 
-/**
- * The codes of all {@linkcode BufferError}s.
- *
- * @example Which failures are worth a second try
- * ```ts
- * import { BufferError, type BufferErrorCode, MemoryBuffer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const LATER: readonly BufferErrorCode[] = ["BUFFER_FULL", "NO_SPACE"]; // a typing error doesn't compile
- * const mayTryAgain = (error: unknown) => error instanceof BufferError && LATER.includes(error.code);
- *
- * const buffer = await MemoryBuffer.open<string>({ maxBacklogBytes: 20 });
- * await buffer.put("fits");
- * assertEquals(await buffer.put("fits no more").catch(mayTryAgain), true);
- * await buffer.close();
- * assertEquals(await buffer.put("too late").catch(mayTryAgain), false);
- * ```
- */
-export type BufferErrorCode =
+/** The codes of all {@linkcode SluiceError}s. */
+export type SluiceErrorCode =
   | "BATCH_MISMATCH"
   | "BUFFER_CLOSED"
   | "BUFFER_EMPTY"
@@ -33,6 +16,7 @@ export type BufferErrorCode =
   | "DAMAGED_LOG"
   | "DELIVERY"
   | "FILE_SYSTEM"
+  | "NO_BATCH_BEHIND"
   | "NO_SPACE"
   | "NOT_A_BUFFER"
   | "OWNERSHIP_LOST"
@@ -47,7 +31,7 @@ export type BufferErrorCode =
  *
  * @example Branch on the code
  * ```ts
- * import { BufferError, MemoryBuffer } from "@sluice/buffer";
+ * import { SluiceError, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
  * const buffer = await MemoryBuffer.open<string>({ maxRecordBytes: 10 });
@@ -56,7 +40,7 @@ export type BufferErrorCode =
  *   try {
  *     await buffer.put(line);
  *   } catch (error) {
- *     if (!(error instanceof BufferError) || error.code !== "RECORD_TOO_LARGE") throw error;
+ *     if (!(error instanceof SluiceError) || error.code !== "RECORD_TOO_LARGE") throw error;
  *     skipped.push(line);
  *   }
  * }
@@ -64,11 +48,16 @@ export type BufferErrorCode =
  * await buffer.close();
  * ```
  */
-export abstract class BufferError extends Error {
+export abstract class SluiceError extends Error {
   /** What happened, as a literal to branch on. */
-  abstract readonly code: BufferErrorCode;
+  abstract readonly code: SluiceErrorCode;
 
-  /** Creates the error; `cause` is what the runtime or the user's code threw. */
+  /**
+   * Creates the error.
+   *
+   * @param message What could not be done, to what, and why.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;

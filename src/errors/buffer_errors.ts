@@ -4,10 +4,11 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
 
 /**
- * Thrown by `emit()` when there is no uncommitted record.
+ * Thrown by `emit()` when every record is committed. While a batch is in flight it is a {@linkcode NoBatchBehindError}
+ * instead.
  *
  * @example Take all there is, without waiting
  * ```ts
@@ -30,13 +31,72 @@ import { BufferError } from "./base.ts";
  * await buffer.close();
  * ```
  */
-export class BufferEmptyError extends BufferError {
+export class BufferEmptyError extends SluiceError {
   /** Always `"BUFFER_EMPTY"`. */
   readonly code = "BUFFER_EMPTY";
 
   /** Creates the error. */
   constructor() {
     super("Cannot emit a batch: the buffer is empty");
+  }
+}
+
+/**
+ * Thrown by `emit({ after })` when no batch can be handed over behind `after` yet, although the buffer isn't empty: at least
+ * one batch is in flight. {@linkcode NoBatchBehindError.reason} says what has to happen first.
+ *
+ * @example Send up to three batches at a time
+ * ```ts
+ * import { type Batch, MemoryBuffer, NoBatchBehindError } from "@sluice/buffer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<string>({ maxRecords: 1 });
+ * await buffer.putMany(["a", "b"]);
+ * const inFlight: Batch<string>[] = [await buffer.emit()];
+ * const error = await assertRejects(async () => {
+ *   while (inFlight.length < 3) inFlight.push(await buffer.emit({ after: inFlight.at(-1) }));
+ * }, NoBatchBehindError);
+ * assertEquals([error.reason, error.inFlightBatches], ["no-records", 2]); // wait for a put
+ * for (const batch of inFlight) await buffer.commit(batch);
+ * await buffer.close();
+ * ```
+ */
+export class NoBatchBehindError extends SluiceError {
+  /** Always `"NO_BATCH_BEHIND"`. */
+  readonly code = "NO_BATCH_BEHIND";
+  /**
+   * Why, and so what to wait for:
+   *
+   * - `"no-records"`: no record has been put behind the batches in flight. A put helps.
+   * - `"in-flight-limit"`: the most batches allowed are in flight. A commit of the oldest one helps.
+   * - `"dropped-records"`: `whenFull: "drop-oldest"` has dropped the records that came next. Commits of all that are in
+   *   flight help.
+   */
+  readonly reason: "no-records" | "in-flight-limit" | "dropped-records";
+  /** The id of the last batch in flight, which is `after`. */
+  readonly batchId: string | undefined;
+  /** How many batches are in flight. */
+  readonly inFlightBatches: number;
+
+  /**
+   * Creates the error.
+   *
+   * @param data The reason, the id of the last batch in flight, and how many are in flight.
+   */
+  constructor(data: {
+    reason: "no-records" | "in-flight-limit" | "dropped-records";
+    batchId: string | undefined;
+    inFlightBatches: number;
+  }) {
+    const why = {
+      "no-records": "no record has been put behind it",
+      "in-flight-limit": `${data.inFlightBatches} batches are in flight, the most allowed`,
+      "dropped-records": "records behind it were dropped, so the batches in flight have to be committed first",
+    };
+    super(`Cannot emit the batch behind ${data.batchId ?? "another"}: ${why[data.reason]}`);
+    this.reason = data.reason;
+    this.batchId = data.batchId;
+    this.inFlightBatches = data.inFlightBatches;
   }
 }
 
@@ -60,7 +120,7 @@ export class BufferEmptyError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class BufferFullError extends BufferError {
+export class BufferFullError extends SluiceError {
   /** Always `"BUFFER_FULL"`. */
   readonly code = "BUFFER_FULL";
   /** Bytes of backlog that the put would have added. */
@@ -70,7 +130,11 @@ export class BufferFullError extends BufferError {
   /** The option `maxBacklogBytes`. */
   readonly maxBacklogBytes: number;
 
-  /** Creates the error from the three sizes. */
+  /**
+   * Creates the error.
+   *
+   * @param sizes Bytes of backlog: what the put needed, what was taken, and the most allowed.
+   */
   constructor(sizes: { neededBytes: number; backlogBytes: number; maxBacklogBytes: number }) {
     super(
       `Cannot put ${sizes.neededBytes} bytes: ${sizes.backlogBytes} of ${sizes.maxBacklogBytes} backlog bytes are taken`,
@@ -97,34 +161,21 @@ export class BufferFullError extends BufferError {
  * await assertRejects(() => buffer.emit(), BufferClosedError);
  * ```
  */
-export class BufferClosedError extends BufferError {
+export class BufferClosedError extends SluiceError {
   /** Always `"BUFFER_CLOSED"`. */
   readonly code = "BUFFER_CLOSED";
 
-  /** Creates the error; `verb` is what was asked for. */
+  /**
+   * Creates the error.
+   *
+   * @param verb What was asked for, such as `"put"`.
+   */
   constructor(verb: string) {
     super(`Cannot ${verb}: the buffer is closed`);
   }
 }
 
-/**
- * Who holds a buffer's lock, as far as it could be read.
- *
- * @example Say who has the buffer
- * ```ts
- * import { BufferLockedError, FileBuffer, type LockOwner } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertMatch, assertRejects } from "@std/assert";
- *
- * const nameOf = (owner: LockOwner | undefined) => owner ? `${owner.runtime}, process ${owner.pid}` : "unknown";
- *
- * const options = { path: "/events.wal", fileSystem: new MemoryFileSystem() };
- * const mine = await FileBuffer.open(options);
- * const error = await assertRejects(() => FileBuffer.open(options), BufferLockedError);
- * assertMatch(nameOf(error.owner), /^memory, process \d+$/); // on a disk: deno, bun or node
- * await mine.close();
- * ```
- */
+/** Who holds a buffer's lock, as far as it could be read. */
 export interface LockOwner {
   /** Process id, in the owner's own namespace: a hint for people, never used to decide. */
   readonly pid: number;
@@ -163,7 +214,7 @@ export interface LockOwner {
  * await (await second).close();
  * ```
  */
-export class BufferLockedError extends BufferError {
+export class BufferLockedError extends SluiceError {
   /** Always `"BUFFER_LOCKED"`. */
   readonly code = "BUFFER_LOCKED";
   /** The buffer's directory. */
@@ -171,7 +222,13 @@ export class BufferLockedError extends BufferError {
   /** The owner, if it could be read. */
   readonly owner: LockOwner | undefined;
 
-  /** Creates the error for the buffer at `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param owner Who holds the lock, if that could be read.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(path: string, owner: LockOwner | undefined, options?: ErrorOptions) {
     const by = owner ? `by ${owner.runtime} process ${owner.pid} since ${owner.openedAt}` : "by another owner";
     super(`Cannot open buffer "${path}": it is locked ${by}`, options);
@@ -209,13 +266,19 @@ export class BufferLockedError extends BufferError {
  * await again.close();
  * ```
  */
-export class BufferFailedError extends BufferError {
+export class BufferFailedError extends SluiceError {
   /** `"BUFFER_FAILED"`, or the code of a subclass. */
   readonly code: "BUFFER_FAILED" | "OWNERSHIP_LOST" = "BUFFER_FAILED";
   /** The buffer's directory. */
   readonly path: string;
 
-  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param cause The first failure.
+   * @param reason Completes the message.
+   */
   constructor(path: string, cause: unknown, reason = "an earlier write or sync failed") {
     super(`Cannot go on with buffer "${path}": ${reason}`, cause === undefined ? undefined : { cause });
     this.path = path;
@@ -259,7 +322,12 @@ export class OwnershipLostError extends BufferFailedError {
    */
   readonly unconfirmed: { readonly first: number; readonly last: number } | undefined;
 
-  /** Creates the error for the buffer at `path`; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param path The buffer's directory.
+   * @param data What was noticed, and the acknowledged sequences that another owner may have missed.
+   */
   constructor(
     path: string,
     data: {
@@ -273,7 +341,8 @@ export class OwnershipLostError extends BufferFailedError {
 }
 
 /**
- * Thrown by `commit()` for a batch that is not the one in flight: stale, foreign, or never emitted.
+ * Thrown by `commit()` for a batch that is not the oldest in flight, and by `emit({ after })` and `waitUntilDue({ after })` for
+ * one that is not in flight and never was: stale, foreign, or never emitted.
  *
  * @example A batch is committed once
  * ```ts
@@ -292,22 +361,32 @@ export class OwnershipLostError extends BufferFailedError {
  * await buffer.close();
  * ```
  */
-export class BatchMismatchError extends BufferError {
+export class BatchMismatchError extends SluiceError {
   /** Always `"BATCH_MISMATCH"`. */
   readonly code = "BATCH_MISMATCH";
+  /** What was asked for: `commit()`, `emit({ after })` or `waitUntilDue({ after })`. */
+  readonly operation: "commit" | "emit" | "wait";
   /** The id of the batch that was given, if one was. */
   readonly actual: string | undefined;
-  /** The id of the batch in flight, if there is one. */
+  /** The id of the batch in flight that would have been right: the oldest for a commit, else the last; if there is one. */
   readonly expected: string | undefined;
 
-  /** Creates the error from the two ids. */
-  constructor(ids: { actual: string | undefined; expected: string | undefined }) {
-    super(
-      `Cannot commit ${ids.actual === undefined ? "a batch" : `batch ${ids.actual}`}: ` +
-        (ids.expected === undefined ? "no batch is in flight" : `batch ${ids.expected} is in flight`),
-    );
-    this.actual = ids.actual;
-    this.expected = ids.expected;
+  /**
+   * Creates the error.
+   *
+   * @param data The call, the id that was given, and the one that would have been right.
+   */
+  constructor(
+    data: { operation: "commit" | "emit" | "wait"; actual: string | undefined; expected: string | undefined },
+  ) {
+    const { operation, actual, expected } = data;
+    const what = operation === "commit"
+      ? `commit ${actual === undefined ? "a batch" : `batch ${actual}`}`
+      : `${operation === "emit" ? "emit" : "wait for"} the batch behind ${actual ?? "another"}`;
+    super(`Cannot ${what}: ${expected === undefined ? "no batch" : `batch ${expected}`} is in flight`);
+    this.operation = operation;
+    this.actual = actual;
+    this.expected = expected;
   }
 }
 
@@ -328,7 +407,7 @@ export class BatchMismatchError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class RecordTooLargeError extends BufferError {
+export class RecordTooLargeError extends SluiceError {
   /** Always `"RECORD_TOO_LARGE"`. */
   readonly code = "RECORD_TOO_LARGE";
   /** Bytes of the payload. */
@@ -338,7 +417,11 @@ export class RecordTooLargeError extends BufferError {
   /** Position in the array given to `putMany()`; `undefined` for `put()`. */
   readonly index: number | undefined;
 
-  /** Creates the error from the sizes. */
+  /**
+   * Creates the error.
+   *
+   * @param data The payload's bytes, the limit, and the record's position in an array if it was in one.
+   */
   constructor(data: { payloadBytes: number; limitBytes: number; index?: number | undefined }) {
     const what = data.index === undefined ? "a record" : `record ${data.index} of an array`;
     super(`Cannot put ${what}: its payload has ${data.payloadBytes} bytes, the limit is ${data.limitBytes}`);
@@ -377,7 +460,7 @@ export class RecordTooLargeError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class CodecError extends BufferError {
+export class CodecError extends SluiceError {
   /** Always `"CODEC"`. */
   readonly code = "CODEC";
   /** Which way it failed. */
@@ -387,7 +470,12 @@ export class CodecError extends BufferError {
   /** Position in the array given to `putMany()`; `undefined` otherwise. */
   readonly index: number | undefined;
 
-  /** Creates the error; `reason` completes the message, `cause` is what the codec threw. */
+  /**
+   * Creates the error.
+   *
+   * @param data Which way it failed, why, and at which record.
+   * @param options The cause: what the codec threw.
+   */
   constructor(
     data: { operation: "encode" | "decode"; reason: string; sequence?: number | undefined; index?: number | undefined },
     options?: ErrorOptions,

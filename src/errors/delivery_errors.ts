@@ -4,35 +4,9 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
 
-/**
- * A record of a delivery that the target did not take.
- *
- * @example The target takes some records and names the others
- * ```ts
- * import { DeliveryError, type FailedRecord, MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const sent: string[][] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send({ records }) {
- *     sent.push([...records]);
- *     if (sent.length > 1) return;
- *     const failed: FailedRecord[] = [{ index: 1, retryable: true, reason: "its shard is busy" }];
- *     throw new DeliveryError({ reason: "1 of 3 failed", failed });
- *   },
- *   retry: { firstDelayMs: 1 },
- * });
- * await producer.putMany(["a", "b", "c"]);
- * await producer.flush();
- * assertEquals(sent, [["a", "b", "c"], ["b"]]); // only the one is sent again
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** A record of a delivery that the target did not take. */
 export interface FailedRecord {
   /** Its position in the delivery, from 0. */
   readonly index: number;
@@ -42,26 +16,7 @@ export interface FailedRecord {
   readonly reason: string;
 }
 
-/**
- * What a {@linkcode DeliveryError} is made from.
- *
- * @example What an answer means, in one place
- * ```ts
- * import { DeliveryError, type DeliveryErrorData } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
- *   const reason = `status ${status}`;
- *   if (status === 413) return { reason, isTooLarge: true };
- *   if (status !== 429 && status < 500) return { reason, retryable: false };
- *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
- * }
- *
- * assertEquals(new DeliveryError(meaningOf(429, 2)).retryAfterMs, 2000);
- * assertEquals(new DeliveryError(meaningOf(503)).retryable, true);
- * assertEquals(new DeliveryError(meaningOf(400)).retryable, false);
- * ```
- */
+/** What a {@linkcode DeliveryError} is made from. */
 export interface DeliveryErrorData {
   /** What the target said. */
   readonly reason: string;
@@ -70,7 +25,7 @@ export interface DeliveryErrorData {
    *
    * @default {true}
    */
-  readonly retryable?: boolean;
+  readonly retryable?: boolean | undefined;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
   /** The records that were not taken; all others were. Without it: none was, or nobody knows. */
@@ -80,11 +35,11 @@ export interface DeliveryErrorData {
    *
    * @default {false}
    */
-  readonly isTooLarge?: boolean;
+  readonly tooLarge?: boolean | undefined;
 }
 
 /**
- * To be thrown by a `Send` that knows more about a failure than that there was one.
+ * Thrown by a `Send` to say what is to be done about a failure: try again, when, which records, in smaller parts.
  *
  * @example A target that takes two records at a time
  * ```ts
@@ -96,7 +51,7 @@ export interface DeliveryErrorData {
  * const producer = new Producer<number>({
  *   buffer,
  *   send({ records }) {
- *     if (records.length > 2) throw new DeliveryError({ reason: "at most two", isTooLarge: true });
+ *     if (records.length > 2) throw new DeliveryError({ reason: "at most two", tooLarge: true });
  *     taken.push([...records]);
  *   },
  * });
@@ -106,8 +61,49 @@ export interface DeliveryErrorData {
  * await producer.close();
  * await buffer.close();
  * ```
+ *
+ * @example The target takes some records and names the others
+ * ```ts
+ * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sent: string[][] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send({ records }) {
+ *     sent.push([...records]);
+ *     if (sent.length > 1) return;
+ *     const failed = [{ index: 1, retryable: true, reason: "its shard is busy" }];
+ *     throw new DeliveryError({ reason: "1 of 3 failed", failed });
+ *   },
+ *   retry: { firstDelayMs: 1 },
+ * });
+ * await producer.putMany(["a", "b", "c"]);
+ * await producer.flush();
+ * assertEquals(sent, [["a", "b", "c"], ["b"]]); // only the one is sent again
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
+ * @example What an answer means, in one place
+ * ```ts
+ * import { DeliveryError, type DeliveryErrorData } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function meaningOf(status: number, retryAfterSeconds?: number): DeliveryErrorData {
+ *   const reason = `status ${status}`;
+ *   if (status === 413) return { reason, tooLarge: true };
+ *   if (status !== 429 && status < 500) return { reason, retryable: false };
+ *   return { reason, retryAfterMs: retryAfterSeconds && retryAfterSeconds * 1000 };
+ * }
+ *
+ * assertEquals(new DeliveryError(meaningOf(429, 2)).retryAfterMs, 2000);
+ * assertEquals(new DeliveryError(meaningOf(503)).retryable, true);
+ * assertEquals(new DeliveryError(meaningOf(400)).retryable, false);
+ * ```
  */
-export class DeliveryError extends BufferError {
+export class DeliveryError extends SluiceError {
   /** Always `"DELIVERY"`. */
   readonly code = "DELIVERY";
   /** Whether sending again may help. */
@@ -117,15 +113,20 @@ export class DeliveryError extends BufferError {
   /** The records that were not taken; all others were. `undefined`: none was, or nobody knows. */
   readonly failed: readonly FailedRecord[] | undefined;
   /** Whether it was too much at once. */
-  readonly isTooLarge: boolean;
+  readonly tooLarge: boolean;
 
-  /** Creates the error; `cause` is what the client threw. */
+  /**
+   * Creates the error.
+   *
+   * @param data What the target said, and what to do about it.
+   * @param options The cause: what the client threw.
+   */
   constructor(data: DeliveryErrorData, options?: ErrorOptions) {
     super(`Cannot deliver: ${data.reason}`, options);
     this.retryable = data.retryable ?? true;
     this.retryAfterMs = data.retryAfterMs;
     this.failed = data.failed;
-    this.isTooLarge = data.isTooLarge ?? false;
+    this.tooLarge = data.tooLarge ?? false;
   }
 }
 
@@ -146,11 +147,15 @@ export class DeliveryError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class ProducerClosedError extends BufferError {
+export class ProducerClosedError extends SluiceError {
   /** Always `"PRODUCER_CLOSED"`. */
   readonly code = "PRODUCER_CLOSED";
 
-  /** Creates the error; `verb` is what was asked for. */
+  /**
+   * Creates the error.
+   *
+   * @param verb What was asked for, such as `"flush"`.
+   */
   constructor(verb: string) {
     super(`Cannot ${verb}: the producer is closed`);
   }
@@ -185,7 +190,7 @@ export class ProducerClosedError extends BufferError {
  * await buffer.close();
  * ```
  */
-export class ProducerStoppedError extends BufferError {
+export class ProducerStoppedError extends SluiceError {
   /** Always `"PRODUCER_STOPPED"`. */
   readonly code = "PRODUCER_STOPPED";
   /** The batch that it stopped at, if it was because of one. */
@@ -193,7 +198,12 @@ export class ProducerStoppedError extends BufferError {
   /** Sequences of the records that can't be delivered; none if the reason is another. */
   readonly sequences: readonly number[];
 
-  /** Creates the error; `reason` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param data Why it stopped, and at which records if it was because of some.
+   * @param options The cause.
+   */
   constructor(data: { reason: string; batchId?: string; sequences?: readonly number[] }, options?: ErrorOptions) {
     super(`Cannot go on delivering: ${data.reason}`, options);
     this.batchId = data.batchId;

@@ -4,7 +4,10 @@
  * @module
  */
 
-import { BufferError } from "./base.ts";
+import { SluiceError } from "./base.ts";
+
+const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS"]);
 
 /**
  * Thrown with `onDamage: "fail"`, by `open()` or by the `emit()` that meets the damage.
@@ -31,7 +34,7 @@ import { BufferError } from "./base.ts";
  * assertEquals(fileSystem.readFile(`/events.wal/${segment}`), bytes); // nothing was changed
  * ```
  */
-export class DamagedLogError extends BufferError {
+export class DamagedLogError extends SluiceError {
   /** Always `"DAMAGED_LOG"`. */
   readonly code = "DAMAGED_LOG";
   /** File name of the damaged segment. */
@@ -41,7 +44,11 @@ export class DamagedLogError extends BufferError {
   /** How many bytes are bad; 0 when whole records are missing and no bad byte is left to show. */
   readonly length: number;
 
-  /** Creates the error for the region. */
+  /**
+   * Creates the error.
+   *
+   * @param region Where the damage is, and what is wrong there.
+   */
   constructor(region: { segment: string; offset: number; length: number; reason: string }) {
     super(`Cannot read segment ${region.segment} at offset ${region.offset}: ${region.reason}`);
     this.segment = region.segment;
@@ -74,7 +81,7 @@ export class DamagedLogError extends BufferError {
  * assertEquals(fileSystem.readFile(path), bytes); // the data is as it was
  * ```
  */
-export class UnsupportedVersionError extends BufferError {
+export class UnsupportedVersionError extends SluiceError {
   /** Always `"UNSUPPORTED_VERSION"`. */
   readonly code = "UNSUPPORTED_VERSION";
   /** Path of the file. */
@@ -84,7 +91,11 @@ export class UnsupportedVersionError extends BufferError {
   /** The newest version that this package reads. */
   readonly supported: number;
 
-  /** Creates the error for the file at `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param data The file, its version, and the newest version supported.
+   */
   constructor(data: { path: string; version: number; supported: number }) {
     super(
       `Cannot read "${data.path}": it has format version ${data.version}, this package reads up to ${data.supported}`,
@@ -111,7 +122,7 @@ export class UnsupportedVersionError extends BufferError {
  * assertEquals(fileSystem.paths(), ["/home/letter.txt"]);
  * ```
  */
-export class NotABufferError extends BufferError {
+export class NotABufferError extends SluiceError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
   /** The path that was given. */
@@ -119,7 +130,13 @@ export class NotABufferError extends BufferError {
   /** What was found there: up to five names, or empty when the path is not a directory. */
   readonly found: readonly string[];
 
-  /** Creates the error for `path`. */
+  /**
+   * Creates the error.
+   *
+   * @param path The path that was given.
+   * @param found Names of other files there; none if it is no directory.
+   * @param options The cause: what the runtime or the user's code threw.
+   */
   constructor(path: string, found: readonly string[], options?: ErrorOptions) {
     super(
       `Cannot open buffer "${path}": ` +
@@ -131,24 +148,7 @@ export class NotABufferError extends BufferError {
   }
 }
 
-/**
- * What a file system call failed with, independent of the runtime.
- *
- * @example What a failed call says, as one line of a log
- * ```ts
- * import { FileBuffer, FileSystemError, type FileSystemErrorData } from "@sluice/buffer";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals, assertRejects } from "@std/assert";
- *
- * const lineOf = ({ errno, operation, path }: FileSystemErrorData) => `${operation} ${path} ${errno}`;
- *
- * const fileSystem = new MemoryFileSystem({
- *   onOperation: ({ operation }) => operation === "lock" ? { kind: "fail", errno: "ENOLCK" } : undefined,
- * });
- * const error = await assertRejects(() => FileBuffer.open({ path: "/b", fileSystem }), FileSystemError);
- * assertEquals(lineOf(error), "lock /b/lock ENOLCK");
- * ```
- */
+/** What a file system call failed with, independent of the runtime. */
 export interface FileSystemErrorData {
   /** POSIX name such as `"EIO"` or `"ENOENT"`; `"UNKNOWN"` when the runtime doesn't say. */
   readonly errno: string;
@@ -181,7 +181,7 @@ export interface FileSystemErrorData {
  * await buffer.close();
  * ```
  */
-export class FileSystemError extends BufferError implements FileSystemErrorData {
+export class FileSystemError extends SluiceError implements FileSystemErrorData {
   /** `"FILE_SYSTEM"`, or the code of a subclass. */
   readonly code: "FILE_SYSTEM" | "NO_SPACE" | "PERMISSION" = "FILE_SYSTEM";
   /** POSIX name such as `"EIO"`; `"UNKNOWN"` when the runtime doesn't say. */
@@ -191,12 +191,49 @@ export class FileSystemError extends BufferError implements FileSystemErrorData 
   /** The path that it was asked about. */
   readonly path: string;
 
-  /** Creates the error; `cause` is what the runtime threw. */
+  /**
+   * Creates the error. {@linkcode FileSystemError.from} chooses the class that fits.
+   *
+   * @param data What failed: errno, operation and path.
+   * @param options The cause: what the runtime threw.
+   */
   constructor(data: FileSystemErrorData, options?: ErrorOptions) {
     super(`Cannot ${data.operation} "${data.path}": ${data.errno}`, options);
     this.errno = data.errno;
     this.operation = data.operation;
     this.path = data.path;
+  }
+
+  /**
+   * Makes the error of the class that fits the errno. For implementations of {@linkcode FileSystem}, so that all of them
+   * fail alike.
+   *
+   * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
+   * @param cause What the runtime threw; without it the error has no cause.
+   * @returns A {@linkcode NoSpaceError} for ENOSPC, EDQUOT and EFBIG, a {@linkcode PermissionError} for EACCES, EPERM and
+   * EROFS, else a plain {@linkcode FileSystemError}.
+   *
+   * @example The class follows from the errno
+   * ```ts
+   * import { FileSystemError, NoSpaceError, PermissionError } from "@sluice/buffer";
+   * import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+   *
+   * const cause = new Error("disk quota exceeded");
+   * const error = FileSystemError.from({ errno: "EDQUOT", operation: "write", path: "/events.wal/lock" }, cause);
+   * assertInstanceOf(error, NoSpaceError);
+   * assertStrictEquals(error.cause, cause);
+   * assertInstanceOf(FileSystemError.from({ errno: "EACCES", operation: "open", path: "/b" }), PermissionError);
+   * assertEquals(FileSystemError.from({ errno: "EIO", operation: "read", path: "/b" }).name, "FileSystemError");
+   * ```
+   */
+  static from(
+    data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
+    cause?: unknown,
+  ): FileSystemError {
+    const options = cause === undefined ? undefined : { cause };
+    if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
+    if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
+    return new FileSystemError(data, options);
   }
 }
 
@@ -254,7 +291,12 @@ export class PermissionError extends FileSystemError {
   /** What to do about it, where that can't be guessed from the errno. */
   readonly advice: string | undefined;
 
-  /** Creates the error; `flag` is what Deno would have to be started with, `advice` completes the message. */
+  /**
+   * Creates the error.
+   *
+   * @param data What failed, the flag that Deno would have to be started with, and advice that completes the message.
+   * @param options The cause: what the runtime threw.
+   */
   constructor(
     data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
     options?: ErrorOptions,
@@ -265,38 +307,4 @@ export class PermissionError extends FileSystemError {
     if (data.flag !== undefined) this.message += `, run again with ${data.flag}`;
     if (data.advice !== undefined) this.message += `: ${data.advice}`;
   }
-}
-
-const NO_SPACE_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
-const PERMISSION_ERRNOS: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS"]);
-
-/**
- * Makes the error for a failed file system call, of the class that fits its errno. For implementations of
- * {@linkcode FileSystem}, so that all of them answer alike.
- *
- * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
- * @param cause What the runtime threw.
- * @returns A {@linkcode NoSpaceError}, a {@linkcode PermissionError} or a plain {@linkcode FileSystemError}.
- *
- * @example The class follows from the errno
- * ```ts
- * import { FileSystemError, fileSystemError, NoSpaceError, PermissionError } from "@sluice/buffer";
- * import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
- *
- * const cause = new Error("disk quota exceeded");
- * const error = fileSystemError({ errno: "EDQUOT", operation: "write", path: "/events.wal/lock" }, cause);
- * assertInstanceOf(error, NoSpaceError);
- * assertStrictEquals(error.cause, cause);
- * assertInstanceOf(fileSystemError({ errno: "EACCES", operation: "open", path: "/b" }), PermissionError);
- * assertEquals(fileSystemError({ errno: "EIO", operation: "read", path: "/b" }).name, FileSystemError.name);
- * ```
- */
-export function fileSystemError(
-  data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
-  cause?: unknown,
-): FileSystemError {
-  const options = cause === undefined ? undefined : { cause };
-  if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
-  if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
-  return new FileSystemError(data, options);
 }

@@ -1,25 +1,26 @@
 /**
  * Every error that Sluice throws on purpose, and the codes to branch on.
  *
- * Guarantees: each error is a {@linkcode BufferError}; `code` is one of a closed set of literals, so that a
+ * Guarantees: each error is a {@linkcode SluiceError}; `code` is one of a closed set of literals, so that a
  * `switch` over it is checked by the compiler; whatever the error knows (path, sequence, segment, offset, limit)
  * stands in fields; what the runtime threw is kept as `cause`. Branch on `code` (or on the class), never on `message`.
  *
  * | `code` | class | when | fields |
  * |---|---|---|---|
  * | `BUFFER_EMPTY` | `BufferEmptyError` | `emit()` without an uncommitted record | |
+ * | `NO_BATCH_BEHIND` | `NoBatchBehindError` | `emit({ after })` without a batch to hand over behind that one | `reason`, `batchId`, `inFlightBatches` |
  * | `BUFFER_FULL` | `BufferFullError` | the backlog is at `maxBacklogBytes` | `neededBytes`, `backlogBytes`, `maxBacklogBytes` |
  * | `BUFFER_CLOSED` | `BufferClosedError` | a call after `close()` | |
  * | `BUFFER_LOCKED` | `BufferLockedError` | somebody has the path open | `path`, `owner` |
  * | `BUFFER_FAILED` | `BufferFailedError` | a write could not be undone, or a sync failed | `path`, `cause` |
  * | `OWNERSHIP_LOST` | `OwnershipLostError` | another owner has come, or the directory was moved | `path`, `unconfirmed` |
- * | `BATCH_MISMATCH` | `BatchMismatchError` | `commit()` of a batch that isn't in flight | `actual`, `expected` |
+ * | `BATCH_MISMATCH` | `BatchMismatchError` | a call with a batch that isn't the one in question | `operation`, `actual`, `expected` |
  * | `RECORD_TOO_LARGE` | `RecordTooLargeError` | a payload beyond `maxRecordBytes` or `maxBytes` | `payloadBytes`, `limitBytes`, `index` |
  * | `CODEC` | `CodecError` | a record that can't be encoded, a payload that can't be decoded | `operation`, `sequence`, `index`, `cause` |
  * | `DAMAGED_LOG` | `DamagedLogError` | damage, with `onDamage: "fail"` | `segment`, `offset`, `length` |
  * | `UNSUPPORTED_VERSION` | `UnsupportedVersionError` | files of a newer version; nothing is changed | `path`, `version`, `supported` |
  * | `NOT_A_BUFFER` | `NotABufferError` | the path is a file, or holds other files | `path`, `found` |
- * | `DELIVERY` | `DeliveryError` | thrown by a `send` that knows what to do about its failure | `retryable`, `retryAfterMs`, `failed`, `isTooLarge` |
+ * | `DELIVERY` | `DeliveryError` | thrown by a `send` that knows what to do about its failure | `retryable`, `retryAfterMs`, `failed`, `tooLarge` |
  * | `PRODUCER_CLOSED` | `ProducerClosedError` | a call on a producer after `close()` | |
  * | `PRODUCER_STOPPED` | `ProducerStoppedError` | a call on a producer that can't go on | `batchId`, `sequences`, `cause` |
  * | `NO_SPACE` | `NoSpaceError` | the disk, the quota or the file size limit is used up | `errno`, `operation`, `path` |
@@ -32,7 +33,7 @@
  * @module
  */
 
-export { BufferError, type BufferErrorCode } from "./base.ts";
+export { SluiceError, type SluiceErrorCode } from "./base.ts";
 export {
   BatchMismatchError,
   BufferClosedError,
@@ -42,13 +43,13 @@ export {
   BufferLockedError,
   CodecError,
   type LockOwner,
+  NoBatchBehindError,
   OwnershipLostError,
   RecordTooLargeError,
 } from "./buffer_errors.ts";
 export {
   DamagedLogError,
   FileSystemError,
-  fileSystemError,
   type FileSystemErrorData,
   NoSpaceError,
   NotABufferError,

@@ -1,18 +1,17 @@
 /**
  * The file system of Deno, on `Deno.*`.
  *
- * Guarantees: the contract of `file_system.ts`, with `--allow-read=DIR --allow-write=DIR` and nothing more. It
- * never makes Deno ask a question about any other path: a directory that may not be read isn't synced, see
- * `syncDirectory()`. A missing permission is a `PermissionError` that names the flag.
+ * Guarantees: the contract of `file_system.ts`, with `--allow-read=DIR --allow-write=DIR` and nothing more. Deno never prompts
+ * for any other path: a directory without read permission isn't synced, see `syncDirectory()`. A missing permission is a
+ * `PermissionError` that names the flag.
  *
- * Deno has no call that reads or writes at a position, so each handle remembers where the file's offset stands:
- * writes (and reads) one behind the other cost one call each, a jump costs a seek. `FsFile.syncData()` works on a
- * duplicate of the descriptor and leaves the offset alone.
+ * Deno has no call that reads or writes at a position, so each handle remembers the file's offset: consecutive writes (and
+ * reads) cost one call each, a jump costs a seek. `FsFile.syncData()` works on a duplicate of the descriptor and leaves the
+ * offset alone.
  *
- * Not guaranteed: on Windows directories can't be synced, so `syncDirectory()` does nothing there. Some network
- * and FUSE file systems have no sync for directories and say EINVAL: that is taken for "nothing to do", as
- * PostgreSQL does. When the process's file size limit (RLIMIT_FSIZE) is reached, Deno dies of SIGXFSZ; no code here can
- * prevent that.
+ * Not guaranteed: on Windows directories can't be synced, so `syncDirectory()` does nothing there. Some network and FUSE file
+ * systems have no sync for directories and report EINVAL, which is ignored, as PostgreSQL does. When the process reaches its
+ * file size limit (RLIMIT_FSIZE), Deno dies of SIGXFSZ; no code here can prevent that.
  *
  * @module
  */
@@ -20,7 +19,8 @@
 import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { checkPosition } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -31,7 +31,7 @@ const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
   create: { read: true, write: true, createNew: true },
 };
 
-/** The offset after a call that failed: not known, so that the next call seeks. */
+/** The offset after a failed call, so that the next call seeks. */
 const UNKNOWN_OFFSET = -1;
 
 /** The file system of this Deno process. */
@@ -51,10 +51,10 @@ export const denoFileSystem: FileSystem = Object.freeze({
 
 function open(path: string, mode: OpenMode): FileHandle {
   const file = attempt("open", path, () => Deno.openSync(path, OPTIONS[mode]));
-  // For reading the system opens directories, too.
+  // For reading, the system also opens directories.
   if (mode === "read" && attempt("open", path, () => file.statSync()).isDirectory) {
     file.close();
-    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   }
   return new DenoFileHandle(file, path);
 }
@@ -68,8 +68,8 @@ function makeDirectory(path: string): void {
     try {
       ensureDirSync(path);
     } catch (error) {
-      // `ensureDirSync()` has an error of its own, without a code, when the name belongs to a file.
-      if (errnoOf(error) !== "UNKNOWN" || Deno.statSync(path).isDirectory) throw error;
+      // When a file has the name, `ensureDirSync()` throws an error of its own, without a code.
+      if (toErrno(error) !== "UNKNOWN" || Deno.statSync(path).isDirectory) throw error;
       throw new Deno.errors.AlreadyExists(`${(error as Error).message}: '${path}'`);
     }
   });
@@ -80,16 +80,16 @@ function rename(from: string, to: string): void {
 }
 
 function remove(path: string): void {
-  // `Deno.removeSync()` also takes empty directories.
+  // `Deno.removeSync()` also removes empty directories.
   if (attempt("remove", path, () => Deno.lstatSync(path)).isDirectory) {
-    throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
   }
   attempt("remove", path, () => Deno.removeSync(path));
 }
 
 async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  // Asking first, because opening would put the question to whoever sits at the terminal.
+  // Queried first, because opening would prompt at the terminal.
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return;
   const directory = attempt("syncDirectory", path, () => Deno.openSync(path, { read: true }));
   try {
@@ -107,14 +107,13 @@ function identify(path: string): FileIdentity {
   return toIdentity(attempt("identify", path, () => Deno.statSync(path)));
 }
 
-/** Where the system tells nothing, which is on Windows in some file systems, all are taken for the same. */
+/** Where the system reports no inode, as on some file systems of Windows, all files have the same one. */
 function toIdentity({ dev, ino, nlink }: Deno.FileInfo): FileIdentity {
   return { device: dev, inode: ino ?? 0, links: nlink ?? 1 };
 }
 
 /**
- * Where the sandbox allows the path and not what a symbolic link in it leads to, the links have to stay. Asking first, as in
- * `syncDirectory()`.
+ * Symbolic links stay where the sandbox allows the path but not their target. Queried first, as in `syncDirectory()`.
  */
 function resolve(path: string): string {
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return resolvePath(path);
@@ -126,9 +125,9 @@ function resolve(path: string): string {
 }
 
 /**
- * Deno has no call of its own for what file system it is, and the one of Node takes `--allow-sys`. Asking first, as in
- * `syncDirectory()`. Without it, there is the device: on Linux btrfs and ZFS, as all that isn't on one block device, have one
- * with the major number 0. XFS has not, and counts as overwriting in place then, which it does but for reflinks.
+ * Deno has no call of its own for the type of a file system, and Node's takes `--allow-sys`. Queried first, as in
+ * `syncDirectory()`. Without that permission the device decides: on Linux, btrfs, ZFS and all else without a single block device
+ * have the major number 0. XFS doesn't, so it counts as overwriting in place, which is right except for reflinks.
  */
 function copiesOnWrite(path: string): boolean {
   const isAllowed = (descriptor: Deno.PermissionDescriptor): boolean =>
@@ -155,7 +154,7 @@ class DenoFileHandle implements FileHandle {
 
   size(): number {
     const file = this.#open("size");
-    // Half the price of statSync(), and behind the end is where the next write goes.
+    // Half the price of statSync(), and the next write is at the end.
     this.#offset = UNKNOWN_OFFSET;
     this.#offset = attempt("size", this.#path, () => file.seekSync(0, Deno.SeekMode.End));
     return this.#offset;
@@ -185,14 +184,14 @@ class DenoFileHandle implements FileHandle {
       this.#seek(file, position + done, "write");
       this.#offset = UNKNOWN_OFFSET;
       const count = this.#writeSome(file, done === 0 ? bytes : bytes.subarray(done));
-      // Neither progress nor an error: asking again could go on for ever.
-      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      // Neither progress nor an error: repeating the call might never end.
+      if (count === 0) throw FileSystemError.from({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
       this.#offset = position + done;
     }
   }
 
-  /** As `attempt`, without a function of its own for each call: a put has one of these, and little else. */
+  /** Like `attempt`, without a closure for each call: a put makes one of these calls, and little else. */
   #writeSome(file: Deno.FsFile, bytes: Uint8Array): number {
     while (true) {
       try {
@@ -227,7 +226,7 @@ class DenoFileHandle implements FileHandle {
   }
 
   #open(operation: string): Deno.FsFile {
-    if (this.#file === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (this.#file === undefined) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#file;
   }
 
@@ -235,12 +234,6 @@ class DenoFileHandle implements FileHandle {
     if (this.#offset === position) return;
     this.#offset = UNKNOWN_OFFSET;
     this.#offset = attempt(operation, this.#path, () => file.seekSync(position, Deno.SeekMode.Start));
-  }
-}
-
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
   }
 }
 
@@ -255,18 +248,18 @@ function attempt<T>(operation: string, path: string, call: () => T, otherPath?: 
   }
 }
 
-/** Throws the translation of an error; returns if a signal has interrupted the call, which is to be made again. */
+/** Throws the translation of an error. Returns if a signal interrupted the call, which is to be repeated. */
 function translate(error: unknown, operation: string, path: string, otherPath?: string): void {
-  const errno = errnoOf(error);
+  const errno = toErrno(error);
   if (errno === "EINTR") return;
-  const flag = missingFlag(error, path) ?? (otherPath === undefined ? undefined : missingFlag(error, otherPath));
-  throw fileSystemError({ errno, operation, path, flag }, error);
+  const flag = findMissingFlag(error, path) ??
+    (otherPath === undefined ? undefined : findMissingFlag(error, otherPath));
+  throw FileSystemError.from({ errno, operation, path, flag }, error);
 }
 
 /**
- * Waits for a sync. A failed one is never made again: the system marks the pages clean and the next call reports
- * success for data that is lost. EINTR is not a failure of that kind: the call was given up before it was carried
- * out, and no page was marked.
+ * Waits for a sync. A failed one is never repeated: the system marks the pages clean, and the next call reports success for
+ * data that is lost. EINTR is different: the call ended before it did anything, and no page was marked.
  */
 async function sync(
   operation: string,
@@ -278,16 +271,16 @@ async function sync(
     try {
       return await call();
     } catch (error) {
-      const errno = errnoOf(error);
+      const errno = toErrno(error);
       if (errno === "EINTR") continue;
       if (ignored.includes(errno)) return;
-      throw fileSystemError({ errno, operation, path }, error);
+      throw FileSystemError.from({ errno, operation, path }, error);
     }
   }
 }
 
-/** The flag that would allow what Deno's sandbox has just refused. */
-function missingFlag(error: unknown, path: string): string | undefined {
+/** Finds the flag that would allow what Deno's sandbox refused. */
+function findMissingFlag(error: unknown, path: string): string | undefined {
   if (!(error instanceof Deno.errors.NotCapable)) return undefined;
   const name = (["read", "write"] as const).find((name) =>
     Deno.permissions.querySync({ name, path }).state !== "granted"
@@ -295,7 +288,7 @@ function missingFlag(error: unknown, path: string): string | undefined {
   return name === undefined ? undefined : `--allow-${name}=${path}`;
 }
 
-/** Errors that Deno gives a class but no code. */
+/** Errors to which Deno gives a class but no code. */
 const ERRNO_OF_CLASS: ReadonlyMap<string, string> = new Map([
   ["NotCapable", "EACCES"],
   ["BadResource", "EBADF"],
@@ -308,15 +301,14 @@ const ERRNO_OF_CLASS: ReadonlyMap<string, string> = new Map([
   ["Busy", "EBUSY"],
 ]);
 
-/** A damaged ext4 or XFS on Linux; `node:os` doesn't list it. */
+/** Linux reports it for a damaged ext4 or XFS; `node:os` doesn't list it. */
 const EUCLEAN = 117;
 
 /**
- * The POSIX name of an error: its code, or its class's. For EDQUOT, EFBIG, ENFILE, ESTALE and others Deno gives
- * neither, only "os error N" at the end of the message, so that is where the number must be read. On Windows N
- * counts something else.
+ * The POSIX name of an error: its code, or the one of its class. For EDQUOT, EFBIG, ENFILE, ESTALE and others Deno gives
+ * neither, only "os error N" at the end of the message, so N is parsed. On Windows N has another meaning.
  */
-function errnoOf(error: unknown): string {
+function toErrno(error: unknown): string {
   const { code, message, name } = error as { code?: unknown; message?: unknown; name?: unknown };
   if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
   const known = ERRNO_OF_CLASS.get(String(name));

@@ -1,8 +1,8 @@
 /**
- * The file system of the runtime that this is.
+ * Chooses the file system of the current runtime.
  *
- * Guarantees: exactly one adapter is loaded, so that a program never fetches, parses or type-checks code for a runtime
- * that it doesn't run on. The specifiers are literals, for JSR and for bundlers.
+ * Guarantees: exactly one adapter is loaded, so that a program never fetches, parses or type-checks code for a runtime that it
+ * doesn't run on. The specifiers are literals, for JSR and for bundlers.
  *
  * @module
  */
@@ -11,10 +11,10 @@ import { runtimeName } from "../base/runtime.ts";
 import type { FileSystem } from "./file_system.ts";
 
 /**
- * Loads the file system of the runtime that this process runs on.
+ * Loads the file system of this process's runtime.
  *
  * @returns The file system of Deno, Bun or Node.
- * @throws {TypeError} (as a rejection) On any other runtime.
+ * @throws {TypeError} (as a rejection) on any other runtime.
  */
 export async function detectFileSystem(): Promise<FileSystem> {
   switch (runtimeName()) {

@@ -104,3 +104,10 @@ export function closeQuietly(handle: FileHandle | undefined): void {
     if (!(error instanceof FileSystemError)) throw error;
   }
 }
+
+/** Refuses what is no position or size: to `node:fs`, a negative position would mean "where the last call ended". */
+export function checkPosition(position: number): void {
+  if (!Number.isSafeInteger(position) || position < 0) {
+    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
+  }
+}

@@ -1,14 +1,13 @@
 /**
  * The file system of Node, on `node:fs`.
  *
- * Guarantees: the contract of `file_system.ts`. Every read and write names its position, so that no hidden file offset
- * exists. Short counts are continued: Node returns a short count without an error when the rest of a write fails, so
- * the next call is the one that throws, and its error is reported. A closed handle forgets its descriptor at once;
- * the system gives the number to the next file, which must never be written by mistake.
+ * Guarantees: the contract of `file_system.ts`. Every read and write names its position, so there is no hidden file offset.
+ * Short counts are continued: when the rest of a write fails, Node returns a short count without an error; the next call throws,
+ * and its error is reported. A closed handle forgets its descriptor at once: the system gives the number to the next file,
+ * which must never be written by mistake.
  *
- * Not guaranteed: on Windows directories can't be synced (EPERM), so `syncDirectory()` does nothing there. Some
- * network and FUSE file systems have no sync for directories and say EINVAL: that is taken for "nothing to do",
- * as PostgreSQL does.
+ * Not guaranteed: on Windows directories can't be synced (EPERM), so `syncDirectory()` does nothing there. Some network and FUSE
+ * file systems have no sync for directories and report EINVAL, which is ignored, as PostgreSQL does.
  *
  * {@linkcode createNodeFileSystem} exists for `bun.ts`: Bun's `node:fs` makes the same calls.
  *
@@ -19,8 +18,8 @@ import * as fs from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { fileSystemError } from "../errors/mod.ts";
-import { isNoSuchFile } from "./file_helpers.ts";
+import { FileSystemError } from "../errors/mod.ts";
+import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -28,7 +27,7 @@ import { lockFile } from "./sqlite_lock.ts";
 /** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
 const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", create: "wx+" };
 
-/** What one system call is asked for at most: Node refuses 2 GiB and more, Linux moves no more than that anyway. */
+/** The most that one system call is asked for: Node refuses 2 GiB and more, and Linux transfers no more. */
 const MAX_CALL_BYTES = 2 ** 30;
 
 /** The file system of this Node process. */
@@ -58,10 +57,10 @@ export function createNodeFileSystem(name: string): FileSystem {
 
 function open(path: string, mode: OpenMode): FileHandle {
   const descriptor = attempt("open", path, () => fs.openSync(path, FLAGS[mode]));
-  // For reading the system opens directories, too.
+  // For reading, the system also opens directories.
   if (mode === "read" && attempt("open", path, () => fs.fstatSync(descriptor)).isDirectory()) {
     close(descriptor, path);
-    throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   }
   return new NodeFileHandle(descriptor, path);
 }
@@ -70,7 +69,7 @@ function list(path: string): string[] {
   return attempt("list", path, () => fs.readdirSync(path));
 }
 
-/** Not with `recursive`: Node then says ENOENT for EROFS, EDQUOT and others. */
+/** Not with `recursive`: Node then reports ENOENT for EROFS, EDQUOT and others. */
 function makeDirectory(path: string): void {
   const make = (): void => attempt("makeDirectory", path, () => fs.mkdirSync(path));
   try {
@@ -120,7 +119,7 @@ function identify(path: string): FileIdentity {
   return toIdentity(attempt("identify", path, () => fs.statSync(path)));
 }
 
-/** As numbers: an inode above 2^53 loses its last bits, which makes a wrong match possible, and no right one fail. */
+/** As numbers. An inode above 2^53 loses its last bits: two files may then look the same, never one file like two. */
 function toIdentity({ dev, ino, nlink }: fs.Stats): FileIdentity {
   return { device: dev, inode: ino, links: nlink };
 }
@@ -167,13 +166,13 @@ class NodeFileHandle implements FileHandle {
     while (done < bytes.length) {
       const length = Math.min(bytes.length - done, MAX_CALL_BYTES);
       const count = this.#writeSome(descriptor, bytes, done, length, position + done);
-      // Neither progress nor an error: asking again could go on for ever.
-      if (count === 0) throw fileSystemError({ errno: "EIO", operation: "write", path: this.#path });
+      // Neither progress nor an error: repeating the call might never end.
+      if (count === 0) throw FileSystemError.from({ errno: "EIO", operation: "write", path: this.#path });
       done += count;
     }
   }
 
-  /** As `attempt`, without a function of its own for each call: a put has one of these, and little else. */
+  /** Like `attempt`, without a closure for each call: a put makes one of these calls, and little else. */
   #writeSome(descriptor: number, bytes: Uint8Array, offset: number, length: number, position: number): number {
     while (true) {
       try {
@@ -208,15 +207,8 @@ class NodeFileHandle implements FileHandle {
   }
 
   #open(operation: string): number {
-    if (this.#descriptor === undefined) throw fileSystemError({ errno: "EBADF", operation, path: this.#path });
+    if (this.#descriptor === undefined) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
     return this.#descriptor;
-  }
-}
-
-/** A negative position would mean "where the last call ended" to `node:fs`. */
-function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0) {
-    throw new RangeError(`Cannot use ${position} as a position or size: it is not a whole number from 0`);
   }
 }
 
@@ -231,16 +223,16 @@ function attempt<T>(operation: string, path: string, call: () => T): T {
   }
 }
 
-/** Throws the translation of an error; returns if a signal has interrupted the call, which is to be made again. */
+/** Throws the translation of an error. Returns if a signal interrupted the call, which is to be repeated. */
 function translate(error: unknown, operation: string, path: string): void {
-  const errno = errnoOf(error);
-  if (errno !== "EINTR") throw fileSystemError({ errno, operation, path }, error);
+  const errno = toErrno(error);
+  if (errno !== "EINTR") throw FileSystemError.from({ errno, operation, path }, error);
 }
 
 /**
- * Runs an fsync or fdatasync in the thread pool. A failed one is never made again: the system marks the pages clean
- * and the next call reports success for data that is lost. EINTR is not a failure of that kind: the call was given
- * up before it was carried out, and no page was marked.
+ * Runs an fsync or fdatasync in the thread pool. A failed one is never repeated: the system marks the pages clean, and the
+ * next call reports success for data that is lost. EINTR is different: the call ended before it did anything, and no page was
+ * marked.
  */
 function sync(
   operation: string,
@@ -252,33 +244,33 @@ function sync(
     const begin = () =>
       call((error) => {
         if (error === null || error === undefined) return resolve();
-        const errno = errnoOf(error);
+        const errno = toErrno(error);
         if (errno === "EINTR") return begin();
         if (ignored.includes(errno)) return resolve();
-        reject(fileSystemError({ errno, operation, path }, error));
+        reject(FileSystemError.from({ errno, operation, path }, error));
       });
     begin();
   });
 }
 
-/** Closes; never twice. After EINTR the descriptor is gone (Linux), a second close could hit somebody else's file. */
+/** Closes a descriptor, never twice: after EINTR it is free (Linux), and a second close could hit another file. */
 function close(descriptor: number, path: string): void {
   try {
     fs.closeSync(descriptor);
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno !== "EINTR") throw fileSystemError({ errno, operation: "close", path }, error);
+    const errno = toErrno(error);
+    if (errno !== "EINTR") throw FileSystemError.from({ errno, operation: "close", path }, error);
   }
 }
 
-/** Linux has no other name for it in `node:os`: "structure needs cleaning", a damaged ext4 or XFS. */
+/** Linux reports it for a damaged ext4 or XFS ("structure needs cleaning"); `node:os` doesn't list it. */
 const EUCLEAN = -117;
 
 /**
- * The POSIX name of an error. libuv has no name for EDQUOT, ESTALE and EUCLEAN and calls them `UNKNOWN`; the number
- * (negative, the platform's own) is still right.
+ * The POSIX name of an error. libuv calls EDQUOT, ESTALE and EUCLEAN `UNKNOWN`; its number (negative, the platform's own) is
+ * still right.
  */
-function errnoOf(error: unknown): string {
+function toErrno(error: unknown): string {
   const { code, errno } = error as { code?: unknown; errno?: unknown };
   if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
   if (typeof errno !== "number" || process.platform === "win32") return "UNKNOWN";

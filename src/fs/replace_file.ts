@@ -16,7 +16,7 @@
 
 import process from "node:process";
 import { dirname } from "@std/path/dirname";
-import { FileSystemError, fileSystemError, PermissionError } from "../errors/mod.ts";
+import { FileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly, createEmptyFile, openIfExists } from "./file_helpers.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 
@@ -168,5 +168,5 @@ function aboutTarget(error: unknown, path: string): unknown {
   const { errno, operation } = error;
   const isDenied = error instanceof PermissionError && error.flag !== undefined;
   const flag = isDenied ? error.flag.replace(/=.*$/s, `=${dirname(path)}`) : undefined;
-  return fileSystemError({ errno, operation, path, flag }, error.cause);
+  return FileSystemError.from({ errno, operation, path, flag }, error.cause);
 }

@@ -1,61 +1,59 @@
 /**
- * A lock between processes, made of an SQLite transaction.
+ * A lock between processes: an open SQLite transaction.
  *
- * None of the runtimes has flock on all platforms, and lock files with a process id can be stolen or stay behind. All
- * three have `node:sqlite`, and an open `BEGIN EXCLUSIVE` is a lock of the operating system on the database file.
+ * No runtime has flock on all platforms, and lock files with a process id can be stolen or stay behind. All three have
+ * `node:sqlite`, and an open `BEGIN EXCLUSIVE` is a lock of the operating system on the database file: a POSIX lock of the
+ * process on Linux and macOS, a lock of the handle on Windows (LockFileEx), which no reader releases.
  *
- * Guarantees: it excludes every other holder on this machine, in this process and in others, on Deno, Bun and Node, in
- * both directions; who comes second is told at once. It is gone when the process is, however that ends. The
- * file is never written: it stays empty, and stays behind.
+ * Guarantees: it excludes every other holder on this machine, in this process and in others, on Deno, Bun and Node, in both
+ * directions. The second one is refused at once. It is free when the process ends, however that happens. The file is never
+ * written: it stays empty, and stays behind.
  *
- * A file that can't be opened for writing is refused: SQLite would open it for reading, and its exclusive lock would be a
- * shared one (POSIX locks ask for a descriptor of their kind). What shows it is a write inside the transaction, which fails
- * then, and never reaches the file otherwise. That happens to a file of another user or mode 444, and on Windows to one
- * that somebody else has open without sharing it.
+ * A file that can't be opened for writing is refused. SQLite would open it for reading, and its exclusive lock would be a shared
+ * one, because a POSIX write lock needs a writable descriptor. A write inside the transaction detects that: it fails then, and
+ * otherwise never reaches the file. It happens to a file of another user or with mode 444, and on Windows to one that another
+ * process has open without sharing.
  *
- * It is the same on the three runtimes, which all carry SQLite. On Linux and macOS it is a POSIX lock of the process, on
- * Windows one of the handle (LockFileEx), which no reader takes away.
- *
- * Not guaranteed: on Linux and macOS, anything once somebody else opens and closes the lock file in the holder's process,
- * because closing any descriptor of a file gives up the process's POSIX locks on it (SQLite itself takes care of that). A
- * backup by `cpSync`, a checksum or a search that reads the file once is enough. This module never opens it by other means
- * where it exists; what others do is noticed by `wal/ownership.ts`, which doesn't rest on this lock. A lock on a network file system
- * is as good as that file system's locks; where there are none (some FUSE and 9P mounts), the lock is refused with an error
- * or is no lock at all, and again only the ownership shows it.
+ * Not guaranteed: on Linux and macOS the lock is lost when other code in the holder's process opens and closes the lock file,
+ * because closing any descriptor of a file releases the process's POSIX locks on it (SQLite itself allows for that). A backup by
+ * `cpSync`, a checksum or a search that reads the file once is enough. This module never opens an existing lock file in other
+ * ways; when other code does, `wal/ownership.ts` notices, which doesn't rely on this lock. On a network file system the lock is
+ * as good as that file system's locks. Where there are none (some FUSE and 9P mounts), the lock is refused with an error or has
+ * no effect, and again only the ownership shows it.
  *
  * @module
  */
 
 import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
-import { type FileSystemError, fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
 /**
- * Nothing waits (busy_timeout), and no second file appears (journal_mode). Not `locking_mode=EXCLUSIVE`: with it the
- * loser of a race keeps its shared lock and makes the winner lose, too (measured: 555 of 1500 races without a winner).
+ * Nothing waits (busy_timeout), and no second file is created (journal_mode). Not `locking_mode=EXCLUSIVE`: with it the loser
+ * of a race keeps its shared lock and makes the winner lose, too (measured: 555 of 1500 races without a winner).
  */
 const BEGIN = "PRAGMA busy_timeout=0; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE";
-/** A write that is never committed: it fails where the lock that `BEGIN` has given is a shared one. */
+/** A write that is never committed: it fails if `BEGIN` obtained only a shared lock. */
 const PROVE_EXCLUSIVE = "PRAGMA user_version=1";
 
 /**
- * SQLite takes a shared lock on its way to the exclusive one, so that two who begin within the same microseconds can
- * refuse each other (43 of 1500 races). Trying again at once lets one of them win; a lock that is really held stays held,
- * and the refusal still takes less than a millisecond.
+ * SQLite takes a shared lock on its way to the exclusive one, so two that begin within the same microseconds can refuse each
+ * other (43 of 1500 races). An immediate retry lets one of them win. A lock that is really held stays held, and the refusal
+ * still takes less than a millisecond.
  */
-const ATTEMPTS = 5;
+const MAX_ATTEMPTS = 5;
 
-/** The runtime's own calls, to find out why a file can't be opened. */
+/** The runtime's own calls. They find out why a file can't be opened. */
 type RuntimeCalls = Pick<FileSystem, "open" | "list" | "remove">;
 
 /**
  * Locks the file at `path`, which is created if missing.
  *
- * @param path The lock file: a name that nobody else uses.
- * @param fileSystem The runtime's own calls, to find out why a file can't be opened.
- * @returns The lock. It must be kept as long as it is to be held: a lock that is garbage-collected may be freed.
- * @throws {FileSystemError} With errno `EBUSY` when somebody else holds it.
+ * @param path The lock file, which serves nothing else.
+ * @param fileSystem The runtime's own calls. They find out why a file can't be opened.
+ * @returns The lock. Keep a reference while it is to be held: a garbage-collected lock may be released.
+ * @throws {FileSystemError} with errno `EBUSY` when another holder has it.
  */
 export function lockFile(path: string, fileSystem: RuntimeCalls): FileLock {
   let database: DatabaseSync | undefined = openLocked(path, fileSystem);
@@ -71,7 +69,7 @@ export function lockFile(path: string, fileSystem: RuntimeCalls): FileLock {
 function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
   const sqlite = loadSqlite(path);
   for (let attempt = 1;; attempt++) {
-    // SQLite reads names that begin like these as something else than a file.
+    // For SQLite, names that begin like these are not files.
     const database = new sqlite.DatabaseSync(/^(file:|:|$)/i.test(path) ? `./${path}` : path, { open: false });
     try {
       database.open();
@@ -79,9 +77,9 @@ function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
       database.exec(PROVE_EXCLUSIVE);
       return database;
     } catch (error) {
-      // Left open, it would keep its shared lock, and free other locks on the file whenever it is collected.
+      // Left open, it would keep its shared lock, and release other locks on the file when it is garbage-collected.
       closeQuietly(database);
-      if (sqliteCode(error) !== SQLITE_BUSY || attempt === ATTEMPTS) throw lockError(error, path, fileSystem);
+      if (findSqliteCode(error) !== SQLITE_BUSY || attempt === MAX_ATTEMPTS) throw toLockError(error, path, fileSystem);
     }
   }
 }
@@ -91,13 +89,13 @@ function closeQuietly(database: DatabaseSync): void {
   try {
     database.close();
   } catch {
-    // It was not open, so there is nothing to free.
+    // It was not open, so there is nothing to release.
   }
 }
 
 /**
- * Loads `node:sqlite`, when it is first needed. Node 22 warns that it is experimental: that one warning is dropped, as
- * the few calls made here are the same on all versions; it is announced during the call, so nothing else is lost.
+ * Loads `node:sqlite` when it is first needed. Node 22 warns that it is experimental. That one warning is suppressed, because the
+ * few calls made here are the same on all versions. It is emitted during the call, so no other warning is lost.
  */
 function loadSqlite(path: string): typeof import("node:sqlite") {
   const { emitWarning } = process;
@@ -112,14 +110,14 @@ function loadSqlite(path: string): typeof import("node:sqlite") {
     process.emitWarning = emitWarning;
   }
   const cause = new Error("Cannot load node:sqlite: it needs Node 22.13, Deno 2.7, Bun 1.4 or later");
-  throw fileSystemError({ errno: "ENOSYS", operation: "lock", path }, cause);
+  throw FileSystemError.from({ errno: "ENOSYS", operation: "lock", path }, cause);
 }
 
 const SQLITE_BUSY = 5;
 const SQLITE_READONLY = 8;
 const SQLITE_CANTOPEN = 14;
 
-/** SQLite's primary result codes, and what they say about the file. */
+/** SQLite's primary result codes, and what they mean for the file. */
 const ERRNO_OF_CODE: ReadonlyMap<number, string> = new Map([
   [SQLITE_BUSY, "EBUSY"],
   [6, "EBUSY"], // LOCKED
@@ -131,7 +129,7 @@ const ERRNO_OF_CODE: ReadonlyMap<number, string> = new Map([
   [26, "EINVAL"], // NOTADB: the file has content that isn't ours
 ]);
 
-/** How SQLite words the codes; the texts are a table in its source and don't change. */
+/** SQLite's texts for the codes, from a table in its source that doesn't change. */
 const CODE_OF_MESSAGE: readonly (readonly [string, number])[] = [
   ["database is locked", SQLITE_BUSY],
   ["unable to open database file", SQLITE_CANTOPEN],
@@ -141,48 +139,48 @@ const CODE_OF_MESSAGE: readonly (readonly [string, number])[] = [
   ["file is not a database", 26],
 ];
 
-/** SQLite's primary code. Node and Bun state it; Deno gives nothing but the message, so there it must be read. */
-function sqliteCode(error: unknown): number | undefined {
+/** Finds SQLite's primary code. Node and Bun state it; Deno has only the message, which is parsed. */
+function findSqliteCode(error: unknown): number | undefined {
   const { errcode, message } = error as { errcode?: unknown; message?: unknown };
   if (typeof errcode === "number") return errcode & 0xff;
   return CODE_OF_MESSAGE.find(([text]) => String(message).startsWith(text))?.[1];
 }
 
-const ADVICE_FOR_READONLY = "no lock on a file that can't be written excludes anybody, " +
-  "so give the file to the user who runs this (chown), make it writable for him (chmod u+w), or close who has it open";
+const ADVICE_FOR_READONLY = "a lock on a file that can't be written is not exclusive; " +
+  "give the file to the user who runs this (chown), make it writable (chmod u+w), or end the program that has it open";
 
-function lockError(error: unknown, path: string, fileSystem: RuntimeCalls): FileSystemError {
-  const code = sqliteCode(error);
+function toLockError(error: unknown, path: string, fileSystem: RuntimeCalls): FileSystemError {
+  const code = findSqliteCode(error);
   const errno = code === undefined ? undefined : ERRNO_OF_CODE.get(code);
-  if (code === SQLITE_READONLY) return readonlyError(path, fileSystem, error);
-  if (errno !== undefined) return fileSystemError({ errno, operation: "lock", path }, error);
+  if (code === SQLITE_READONLY) return toReadonlyError(path, fileSystem, error);
+  if (errno !== undefined) return FileSystemError.from({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
-  const { errno: reason, flag } = whyNotOpened(path, fileSystem);
-  return fileSystemError({ errno: reason, operation: "lock", path, flag }, error);
+  const { errno: reason, flag } = findOpenFailure(path, fileSystem);
+  return FileSystemError.from({ errno: reason, operation: "lock", path, flag }, error);
 }
 
-/** A file that can't be written: because nothing can be written there, or because of its own mode. */
-function readonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown): FileSystemError {
-  // Another file, because opening this one would give up a lock that this process may have on it.
+/** The error for a file that can't be written: nothing can be written in its directory, or its own mode forbids it. */
+function toReadonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown): FileSystemError {
+  // Another file: opening this one would release a lock that this process may have on it.
   const probe = `${path}.probe`;
   try {
     fileSystem.open(probe, "create").close();
     fileSystem.remove(probe);
   } catch (error) {
     const { errno } = error as FileSystemError;
-    if (errno === "EROFS") return fileSystemError({ errno, operation: "lock", path }, cause);
+    if (errno === "EROFS") return FileSystemError.from({ errno, operation: "lock", path }, cause);
   }
-  return fileSystemError({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
+  return FileSystemError.from({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
 /** SQLite's limit for a path, in bytes. */
 const MAX_PATH_BYTES = 512;
 
 /**
- * Why SQLite could not open the file, which it doesn't tell. Creating it exclusively fails with the true cause, and
- * without opening it if it exists.
+ * Finds out why SQLite couldn't open the file, which SQLite doesn't say. Creating it exclusively fails with the true cause, and
+ * doesn't open it if it exists.
  */
-function whyNotOpened(
+function findOpenFailure(
   path: string,
   fileSystem: RuntimeCalls,
 ): { readonly errno: string; readonly flag?: string | undefined } {

@@ -1,31 +1,33 @@
 /**
- * What is wrong with a log, as people and programs are told: one form for all commands.
+ * Findings: what is wrong with a log, in one form for all commands.
  *
  * @module
  */
 
 import type { DamagedBytes, GoneSegment, MissingRecords, ScanItem, TornTail, UnusableSegment } from "./scan_items.ts";
 
-/** The cursor doesn't fit the log, or a segment's running totals don't fit the segments before. */
+/** The cursor contradicts the log, or a segment's running totals contradict the segments before it. */
 export interface Contradiction {
   readonly kind: "contradiction";
-  /** The file that is at odds with the others. */
+  /** The file that contradicts the others. */
   readonly segment: string;
   readonly what: string;
 }
 
-/** Something to tell about a log. */
+/** Something to report about a log. */
 export type Finding = DamagedBytes | TornTail | MissingRecords | UnusableSegment | GoneSegment | Contradiction;
 
-/** Whether an item of a scan is something to tell. */
+/** Whether an item of a scan is to be reported. */
 export function isFinding(item: ScanItem): item is Exclude<Finding, Contradiction> {
   return item.kind !== "segment" && item.kind !== "frame";
 }
 
 /**
- * Whether a log with such a finding is sound all the same: every kill may leave an unfinished write, or a segment that was
- * just begun, and recovery cuts it off; a segment that is gone was committed; a loss that was accepted is known; and where
- * nothing proves that a record was acknowledged, a power cut may have taken what nobody was promised.
+ * Whether a log with such a finding is sound all the same:
+ * - a torn tail or an empty segment, which any kill may leave, and recovery removes;
+ * - a segment that is gone: its records were committed;
+ * - a loss that was accepted;
+ * - an unproven loss: a power cut may have taken records that were never acknowledged.
  */
 export function isHarmless(finding: Finding): boolean {
   const { kind } = finding;
@@ -38,12 +40,12 @@ export function isUnproven(finding: Finding): boolean {
   return "isUnproven" in finding && finding.isUnproven === true;
 }
 
-/** Whether it is a loss that `repair` has accepted. */
+/** Whether `repair` has accepted the loss. */
 export function isAccepted(finding: Finding): boolean {
   return (finding.kind === "damaged" || finding.kind === "missing") && finding.isAccepted === true;
 }
 
-/** A finding for `--json`. */
+/** A finding as the commands print it with `--json`. */
 export function toJson(finding: Finding): Record<string, unknown> {
   return { ...finding, harmless: isHarmless(finding) };
 }

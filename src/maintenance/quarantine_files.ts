@@ -1,8 +1,8 @@
 /**
- * What is in the quarantine: which file came from where, and which sound frames are in it.
+ * The files in the quarantine: which segment each is from, and which sound frames it holds.
  *
  * To check a frame, the salt of its segment must be known. It is in the segment's header, wherever that is by now: in the
- * log, or in the quarantine; and where both copies of it are lost, it is computed from the frames.
+ * log or in the quarantine. Where both copies of the header are lost, the salt is computed from the frames.
  *
  * Memory: one file at a time.
  *
@@ -13,43 +13,49 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, unprovenHeaders } from "../wal/format.ts";
+import {
+  decodeSegmentHeader,
+  NO_RECORD_LIMIT,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  unprovenHeaders,
+} from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
-import { findSoundFrames, NO_RECORD_LIMIT, solveSalt, type SoundFrame } from "./salvage.ts";
+import { findSoundFrames, solveSalt, type SoundFrame } from "./salvage.ts";
 
-/** A segment that is going to be put into the log. */
+/** Suffix of a new segment that is going to be moved into the log. */
 export const RESTORING_SUFFIX = ".restoring";
 
 const REGION = /^(\d{20}\.wal)-(\d+)-(\d+)\.bad(?:-\d+)?(\.restored)?$/;
 const SEGMENT = /^(\d{20}\.wal)(?:-\d+)?(\.restored)?$/;
 
-/** A file in the quarantine, going by its name. */
+/** A file in the quarantine, as its name describes it. */
 export interface QuarantinedFile {
   readonly name: string;
-  /** The segment that it was, or is a part of. */
+  /** The segment that it was, or was a part of. */
   readonly segment: string;
-  /** Where in the segment it begins. */
+  /** Its offset in the segment. */
   readonly offset: number;
-  /** Whether its records were put back already. */
+  /** Whether its records were restored already. */
   readonly isRestored: boolean;
 }
 
-/** What is known about the segment of a file. */
+/** What is known about the segment that a file is from. */
 export interface SegmentFacts {
-  /** `undefined` if the header is lost, and what is left of it doesn't say. */
+  /** `undefined` if the header is lost, and its remains don't say. */
   readonly uuid: string | undefined;
   readonly salt: number;
   readonly codecVersion: number | undefined;
   readonly isJson: boolean;
-  /** How the salt is known: from the header, or computed from the frames. */
+  /** Where the salt is from: read from the header, or computed from the frames. */
   readonly from: "header" | "frames";
 }
 
-/** A file, read. */
+/** A file of the quarantine and its content. */
 export interface QuarantinedContent extends QuarantinedFile {
   readonly bytes: Uint8Array;
-  /** `undefined` if the salt can't be known. */
+  /** `undefined` if the salt can't be determined. */
   readonly facts: SegmentFacts | undefined;
   readonly frames: readonly SoundFrame[];
 }
@@ -71,12 +77,16 @@ export function listQuarantined({ fileSystem, directory }: LogLocation): Quarant
   );
 }
 
-/** The names in the quarantine, which need not be there. */
+/** The names in the quarantine at `path`; none if there is no quarantine. */
 export function listIfExists(fileSystem: FileSystem, path: string): string[] {
   return ifExists(() => fileSystem.list(path)) ?? [];
 }
 
-/** Reads a file of the quarantine; `files` are all that there are. */
+/**
+ * Reads a file of the quarantine, and finds its sound frames.
+ *
+ * @param files All files of the quarantine: another one may have the header of the segment.
+ */
 export function readQuarantined(
   place: LogLocation,
   file: QuarantinedFile,
@@ -106,7 +116,7 @@ function findFacts(
     const facts = readHeaderFacts(head, path);
     if (facts !== undefined) return facts;
   }
-  // What is left of the header, if one frame proves it; else what two frames agree on.
+  // The salt in the remains of the header, if one frame proves it; otherwise the salt that two frames agree on.
   const unproven = heads.flatMap((head) => unprovenHeaders(head));
   const salt = solveSalt(bytes, unproven.map((header) => header.salt), from);
   if (salt === undefined) return undefined;
@@ -123,7 +133,7 @@ function findFacts(
   };
 }
 
-/** What a header says, if one of its copies can be read. */
+/** Reads a segment's header; `undefined` if neither of its copies can be read. */
 function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
   const result = decodeSegmentHeader(bytes);
   if (result.kind === "version") {
@@ -134,7 +144,7 @@ function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefi
   return { uuid, salt, codecVersion, isJson, from: "header" };
 }
 
-/** The beginnings of the segment that a region is from, wherever they are: in the log first. */
+/** Reads the beginning of a region's segment wherever there is one: in the log first, then in the quarantine. */
 function readSegmentHeads(
   { fileSystem, directory }: LogLocation,
   { segment }: QuarantinedFile,

@@ -1,19 +1,19 @@
 /**
- * What is to be done about a log, and the doing of it.
+ * Repair of a log at rest: plans what is to be done, and does it.
  *
- * The plan is that of recovery (the end of the log, the cursor, the newest segments), and besides it what an open buffer
- * would only meet when it reads the segments before. It needs no lock and changes nothing.
+ * The plan is that of recovery (the end of the log, the cursor, the newest segments), and in addition whatever is damaged
+ * in earlier segments, which an open buffer would only find when it reads them. Planning needs no lock and changes nothing.
  *
- * Guarantees of carrying it out, which needs the lock:
- * - Nothing is deleted: bad bytes are copied to the quarantine before anything else happens, and if one copy can't be
- *   made, nothing else happens. Segments that can't be read are moved there. Only files without content go.
- * - Bad bytes between good ones stay in their segment as well: to take them out would move the frames behind them, whose
- *   places the cursor knows. That they are known, and which sequences are lost, is written down instead (see
+ * Guarantees of applying it, which needs the lock:
+ * - *Nothing is deleted.* Damaged bytes are copied to the quarantine before any other change, and if one copy can't be
+ *   made, no other change is made. Unreadable segments are moved there. Only files without content are removed.
+ * - *Damaged bytes between valid frames stay in their segment as well.* Cutting them out would move the frames after them,
+ *   whose offsets the cursor knows. Instead it is recorded that they are known, and which sequences are lost (see
  *   `known_losses.ts`), so that a buffer with `onDamage: "fail"` reads past them.
- * - A crash at any point, and another run, ends in the same state. The order that this rests on: copies first, because
- *   they change nothing; then what is lost is written down, because the steps behind it make it harder to see; then
- *   recovery's own steps, in its own order; then segments are moved, each in one step, and what is missing for it is
- *   written down already.
+ * - *It is idempotent.* A crash at any point, and another run, leads to the same state. The order makes it so. Copies come
+ *   first, because they change nothing. Then the losses are recorded, because the later steps make them harder to see. Then
+ *   come recovery's own steps, in their own order. Last, segments are moved, each in one step; what is missing because of
+ *   them is recorded by then.
  *
  * @module
  */
@@ -27,98 +27,99 @@ import { Cursor } from "../wal/cursor.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { Ownership } from "../wal/ownership.ts";
-import { KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
+import { keyOf, KnownLosses, type Region } from "../wal/recovery/known_losses.ts";
 import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { applyRecovery } from "../wal/recovery/recovery.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
+import { awaitedSequences, isSameState } from "../wal/position.ts";
 import { scanLog } from "./scan.ts";
 import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
 import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
 import { readDirectory } from "./snapshot.ts";
 
-/** A writer may rotate and remove while we look: then we look again, so many times at most. */
+/** How often a plan is attempted while a live writer removes segments. */
 const MAX_PLAN_ATTEMPTS = 5;
 
-/** A segment that can't be read as a part of this log. */
+/** A segment that can't be used as a part of this log. */
 export interface UnusableFile {
   readonly segment: string;
   readonly bytes: number;
-  /** Whether its header can't be read, or is that of another buffer or another place in the log. */
+  /** Whether its header can't be read, or is that of another buffer or another segment. */
   readonly why: "header" | "foreign";
 }
 
-/** The torn tail: bytes behind the last record. */
+/** The torn tail: bytes after the last record. */
 export interface Tail extends Region {
-  /** Whether they are only space that was set aside. */
+  /** Whether they are all zero: preallocated space. */
   readonly isZero: boolean;
 }
 
-/** What is to be done. */
+/** What a repair is going to do. */
 export interface RepairPlan {
   readonly recovery: RecoveryPlan;
-  /** To be cut off; copied first, unless it is zeros. */
+  /** To be cut off. It is copied to the quarantine first, unless it is zeros. */
   readonly tail: Tail | undefined;
   /** To be copied to the quarantine. */
   readonly regions: readonly Region[];
-  /** To be moved there. */
+  /** To be moved to the quarantine. */
   readonly moved: readonly UnusableFile[];
-  /** Files of segments that were never begun: to be removed. */
+  /** To be removed: newest segments without a frame. */
   readonly removed: readonly string[];
-  /** Why the cursor is to be rewritten, if it is. */
+  /** Why the cursor has to be rewritten; `undefined` if it doesn't have to. */
   readonly cursor: "lost" | "behind" | undefined;
-  /** Sequences that are lost, and were not known to be. */
+  /** Lost sequences whose loss was not accepted before. */
   readonly missing: readonly SequenceRange[];
-  /** All that the log doesn't have: those, and what was dropped; a reader of one may run into the other. */
+  /** All uncommitted sequences that the log doesn't have: lost or dropped. A region may cover both. */
   readonly absent: readonly SequenceRange[];
-  /** Sequences that the log still has, from the first uncommitted one on. */
+  /** The uncommitted sequences that the log has. */
   readonly present: readonly SequenceRange[];
 }
 
-/** A directory that is ours. */
+/** A log whose directory is ours. */
 export interface OwnedLog extends LogLocation {
   readonly ownership: Ownership;
 }
 
-/** Which log, and with what. */
+/** Which log to repair. */
 export interface RepairOptions extends ScanRunOptions {
   readonly fileSystem: FileSystem;
   readonly path: string;
 }
 
-/** Whether there is anything to do but to give back space that was set aside. */
+/** Whether there is anything to do but to cut off preallocated zeros. */
 export function hasWork({ tail, regions, moved, removed, cursor, missing }: RepairPlan): boolean {
   const lists = [regions, moved, removed, missing];
   return tail?.isZero === false || cursor !== undefined || lists.some((list) => list.length > 0);
 }
 
 /**
- * Finds out what is to be done, without changing anything; also beside a live writer.
+ * Plans a repair. Changes nothing, and may run beside a live writer.
  *
  * @throws {NoBufferError} if there is no buffer.
  * @throws {UnsupportedVersionError} if anything in the log is of a newer version.
  */
 export async function planRepair(options: RepairOptions): Promise<RepairPlan> {
-  for (let look = 1;; look++) {
+  for (let attempt = 1;; attempt++) {
     try {
       return await tryPlanRepair(options);
     } catch (error) {
-      if (look === MAX_PLAN_ATTEMPTS || !isNoSuchFile(error)) throw error;
+      if (attempt === MAX_PLAN_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
 
 async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   const { fileSystem, path } = options;
-  // Says whether a buffer is here at all.
+  // Throws if there is no buffer.
   readDirectory(fileSystem, path);
   const known = KnownLosses.read(fileSystem, join(path, QUARANTINE_NAME));
   const recovery = planRecovery({ fileSystem, directory: path });
-  const met = await scanUncommitted(options, recovery);
+  const contents = await scanUncommitted(options, recovery);
   const { scan, unusable, findings, empty } = recovery;
   const lost = [...unusable, ...findings].flatMap(({ missing }) => missing ?? []);
-  const regions = [...met.regions, ...findings].filter((region) => region.length > 0);
-  const metFiles = new Set(met.moved.map(({ segment }) => segment));
+  const regions = [...contents.regions, ...findings].filter((region) => region.length > 0);
+  const movedFiles = new Set(contents.moved.map(({ segment }) => segment));
   return {
     recovery,
     tail: scan === undefined || scan.tailBytes === 0 ? undefined : {
@@ -129,70 +130,56 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
     },
     regions: uniqueRegions(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
     moved: [
-      ...met.moved,
-      ...unusable.filter(({ segment }) => !metFiles.has(segment)).map(({ segment, length, missing }): UnusableFile => {
-        return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
-      }),
+      ...contents.moved,
+      ...unusable.filter(({ segment }) => !movedFiles.has(segment)).map(
+        ({ segment, length, missing }): UnusableFile => {
+          return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
+        },
+      ),
     ],
     removed: empty.map(({ name }) => name),
     cursor: planCursor({ fileSystem, directory: path }, recovery),
-    missing: subtractRanges(mergeRanges([...findMissing(recovery, met), ...lost]), known.acceptedSequences),
-    absent: mergeRanges([...findAbsent(recovery, met), ...lost]),
-    present: mergeRanges(met.present),
+    missing: subtractRanges(mergeRanges([...findMissing(recovery, contents), ...lost]), known.acceptedSequences),
+    absent: mergeRanges([...findAbsent(recovery, contents), ...lost]),
+    present: mergeRanges(contents.present),
   };
 }
 
-/** Whether the cursor is to be rewritten: recovery does so also where that changes nothing. */
+/** Whether the cursor has to be rewritten. Recovery rewrites it also where that changes nothing, which is no work. */
 function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan): RepairPlan["cursor"] {
   if (!plan.isCursorChanged) return undefined;
   if (plan.isCursorLost) return "lost";
   const now = Cursor.read(fileSystem, directory);
-  // There never was one, nor a segment: a buffer that was locked, and no more.
+  // There never was a cursor, nor a segment: the buffer was locked once, and nothing else.
   if (now === undefined) return undefined;
-  return JSON.stringify(flattenPositions(now)) === JSON.stringify(flattenPositions(plan.cursor)) ? undefined : "behind";
-}
-
-function flattenPositions({ lastSequence, committed, resume, boundaries }: RecoveryPlan["cursor"]): unknown {
-  return [committed, resume, ...boundaries].reduce<number[]>(
-    (all, { nextSequence, payloadBytes, logBytes }) => [...all, nextSequence, payloadBytes, logBytes],
-    [lastSequence],
-  );
+  return isSameState(now, plan.cursor) ? undefined : "behind";
 }
 
 function uniqueRegions(regions: readonly Region[]): Region[] {
-  const byName = new Map(
-    regions.map(({ segment, offset, length }) => [`${segment}-${offset}-${length}`, { segment, offset, length }]),
-  );
-  return [...byName.values()];
+  const places = regions.map(({ segment, offset, length }) => ({ segment, offset, length }));
+  return [...new Map(places.map((region) => [keyOf(region), region])).values()];
 }
 
-/** What a reader of the log meets. */
+/** What a scan of the uncommitted records finds. */
 interface LogContents {
   readonly regions: Region[];
   readonly moved: UnusableFile[];
-  /** In order, as few ranges: there may be millions of frames. */
+  /** Ascending, and merged at once, because there may be millions of frames. */
   readonly present: { readonly first: number; last: number }[];
 }
 
-/** The sequences that a reader would miss: up to where the next record is going to be put, but for dropped ones. */
-function findMissing(
-  { cursor: { committed, resume, boundaries }, end }: RecoveryPlan,
-  met: LogContents,
-): SequenceRange[] {
-  const inFlight = boundaries.at(-1) ?? committed;
-  const wanted = [
-    { first: committed.nextSequence, last: inFlight.nextSequence - 1 },
-    { first: resume.nextSequence, last: end.nextSequence - 1 },
-  ];
-  return subtractRanges(wanted.filter(({ first, last }) => first <= last), mergeRanges(met.present));
+/** The sequences that a reader would miss: uncommitted, not dropped, and not in the log. */
+function findMissing({ cursor, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
+  const awaited = awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 });
+  return subtractRanges(awaited, mergeRanges(contents.present));
 }
 
-function findAbsent({ cursor: { committed }, end }: RecoveryPlan, met: LogContents): SequenceRange[] {
+function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
   const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
-  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(met.present));
+  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(contents.present));
 }
 
-/** Reads the log as its buffer would, from the first record that is not committed. */
+/** Scans the log as its buffer would read it, from the first uncommitted record on. */
 async function scanUncommitted(
   options: RepairOptions,
   { cursor, segments, empty }: RecoveryPlan,
@@ -200,40 +187,40 @@ async function scanUncommitted(
   const { fileSystem, path } = options;
   const snapshot = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
-  const met: LogContents = { regions: [], moved: [], present: [] };
-  const log: LogEnd = { path, last: segments.at(-1)?.name, newest: empty.map(({ name }) => name) };
-  // A reader that doesn't find its place begins at the segment's first frame, and meets what is bad in front.
+  const contents: LogContents = { regions: [], moved: [], present: [] };
+  const log: LogEnd = { path, last: segments.at(-1)?.name, empty: empty.map(({ name }) => name) };
+  // A reader that doesn't find its first frame begins at the segment's first one, and meets the damage before it.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
-    if (item.kind === "damaged") addItem(met, item, log);
+    if (item.kind === "damaged") addItem(contents, item, log);
   }
   const scan = scanLog(fileSystem, path, { snapshot, from });
   await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, (item) => {
-    addItem(met, item, log);
+    addItem(contents, item, log);
   });
-  return met;
+  return contents;
 }
 
-/** What has to be known of a log to judge what a scan of it meets. */
+/** How a log ends: what recovery takes care of. */
 interface LogEnd {
   readonly path: string;
-  /** The last segment that can be read. */
+  /** The last usable segment. */
   readonly last: string | undefined;
-  /** Segments that were never begun and that recovery removes. */
-  readonly newest: readonly string[];
+  /** Segments without a frame, which recovery removes. */
+  readonly empty: readonly string[];
 }
 
-function addItem(met: LogContents, item: ScanItem, log: LogEnd): void {
+function addItem(contents: LogContents, item: ScanItem, log: LogEnd): void {
   switch (item.kind) {
     case "frame":
-      addPresent(met, item);
+      addPresent(contents, item);
       break;
     case "damaged":
-      // Those of the last segment are recovery's.
-      if (item.segment !== log.last && item.length > 0) met.regions.push(item);
+      // Recovery's plan has those of the last segment.
+      if (item.segment !== log.last && item.length > 0) contents.regions.push(item);
       break;
     case "unusable":
-      addUnusable(met, item, log);
+      addUnusable(contents, item, log);
       break;
   }
 }
@@ -246,28 +233,28 @@ function addPresent({ present }: LogContents, { firstSequence, count }: ScannedF
 }
 
 function addUnusable(
-  met: LogContents,
+  contents: LogContents,
   { segment, bytes, why, version }: UnusableSegment,
-  { path, newest }: Pick<LogEnd, "path" | "newest">,
+  { path, empty }: Pick<LogEnd, "path" | "empty">,
 ): void {
-  // Whoever knows that version knows better what to do.
+  // A newer version of this program can do better.
   if (why === "version") {
     throw new UnsupportedVersionError({ path: join(path, segment), version: version!, supported: SEGMENT_VERSION });
   }
-  // Recovery removes the newest ones that were never begun; a reader meets the others as bytes that it can't read.
-  if (why !== "empty") met.moved.push({ segment, bytes, why });
-  else if (bytes > 0 && !newest.includes(segment)) met.moved.push({ segment, bytes, why: "header" });
+  // Recovery removes the newest ones if they are empty. To a reader, the others are bytes that it can't read.
+  if (why !== "empty") contents.moved.push({ segment, bytes, why });
+  else if (bytes > 0 && !empty.includes(segment)) contents.moved.push({ segment, bytes, why: "header" });
 }
 
 /**
- * Does what the plan says. The log must be locked, and the plan made under that lock.
+ * Applies a plan. The log must be locked, and the plan made under that lock.
  *
- * @throws {FileSystemError} if it can't be done; another run goes on where this one ended.
+ * @throws {FileSystemError} if a step fails. Another run continues where this one ended.
  */
 export async function applyRepair(plan: RepairPlan, place: OwnedLog): Promise<void> {
   const { fileSystem, directory, ownership } = place;
   const { tail, regions, missing, absent } = plan;
-  // Whoever repairs means it: the limit is there for a buffer that nobody watches.
+  // Without a size limit, which is for a buffer that runs unattended.
   const quarantine = new Quarantine(fileSystem, directory, {
     maxBytes: Infinity,
     verifyOwnership: () => ownership.verify(),
@@ -278,10 +265,10 @@ export async function applyRepair(plan: RepairPlan, place: OwnedLog): Promise<vo
   if (regions.length + missing.length > 0) {
     await quarantine.recordLosses({ lost: missing, acceptedRegions: regions, acceptedSequences: absent });
   }
-  // A buffer that was locked, and no more, has no cursor and gets none.
+  // A buffer that was locked once, and nothing else, has no cursor and gets none.
   const hasCursor = plan.cursor !== undefined || Cursor.read(fileSystem, directory) !== undefined;
   if (hasCursor) await recoverAndMove(plan, { ...place, quarantine });
-  // Also what a run before this one did, and could not sync.
+  // An earlier run may have made changes that it could not sync.
   if (fileSystem.list(directory).includes(QUARANTINE_NAME)) {
     await fileSystem.syncDirectory(join(directory, QUARANTINE_NAME));
   }
@@ -289,8 +276,8 @@ export async function applyRepair(plan: RepairPlan, place: OwnedLog): Promise<vo
 }
 
 /**
- * Recovery's own steps, then the segments that can't be read. The oldest first, and none behind one that couldn't be
- * moved: where the next one begins says how many records it held at most.
+ * Applies recovery's plan, then moves the unusable segments. The oldest is moved first, and none after one that could not
+ * be moved: the name of the next one bounds how many records it can have held.
  */
 async function recoverAndMove(
   { recovery, moved }: RepairPlan,

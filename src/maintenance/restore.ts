@@ -1,18 +1,21 @@
 /**
- * Puts records of a quarantined file back into the log, exactly once, however often that is interrupted.
+ * Restores records of a quarantined file into the log, exactly once, however often that is interrupted.
  *
- * The records become a new segment at the end of the log. It is made in the quarantine, and what has happened shows in
- * nothing but names, each changed in one step:
+ * The records become a new segment at the end of the log. It is built in the quarantine. The progress is visible in file
+ * names alone, each of which changes in one step:
  *
  * 1. `FILE.restoring`, the new segment, is written and synced, then its name.
- * 2. `FILE` becomes `FILE.restored`, and that is synced: *this decides*.
- * 3. `FILE.restoring` becomes a segment of the log, and that is synced.
+ * 2. `FILE` is renamed to `FILE.restored`, and that is synced. *This is the commit point.*
+ * 3. `FILE.restoring` is renamed to a segment of the log, and that is synced.
  *
- * Whoever finds `FILE.restoring` without `FILE.restored` knows that nothing was decided: the segment may be half written,
- * is thrown away, and all begins anew. Whoever finds both knows that it was decided and not done: the segment is whole,
- * because step 1 was durable before step 2 began, and it is in no log, because a file has one name; so step 3 is done. A
- * power cut can only undo a step that wasn't synced, and nothing was built on that. Whatever a program did with the
- * buffer in between makes no difference: then the segment is written anew with the sequences that come next by now.
+ * After an interruption:
+ * - `FILE.restoring` without `FILE.restored`: not committed. The segment may be half written; it is removed, and the
+ *   restore starts over.
+ * - Both: committed, but not finished. The segment is complete, because step 1 was durable before step 2 began. It is in no
+ *   log, because a file has one name. So step 3 is done.
+ *
+ * A power cut can only undo a step that was not synced, and no later step was begun then. If the buffer was used in
+ * between, the segment is rewritten with the sequences that come next by now.
  *
  * The log must be locked.
  *
@@ -28,30 +31,32 @@ import {
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
+  payloadBytesOf,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  skipRecords,
 } from "../wal/format.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
-import { headerMatches, type LogLocation, payloadBytesOf } from "../wal/segment_files.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
+import { headerMatches, type LogLocation } from "../wal/segment_files.ts";
 import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_planner.ts";
 import { findSoundFrames } from "./salvage.ts";
 
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
-/** What is written before it takes the name of a segment that was decided on. */
+/** Suffix of a rewritten segment, before it replaces a committed one. */
 const NEW_SUFFIX = ".new";
 
-/** Where the records go. */
+/** The log to restore into. */
 export interface RestoreTarget extends LogLocation {
   readonly uuid: string;
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
 }
 
-/** The records to write, and what the segment's header says of them. */
+/** The records to restore, and what the new segment's header says about them. */
 export interface RestoreSource {
   readonly bytes: Uint8Array;
   readonly pieces: readonly Piece[];
@@ -60,18 +65,18 @@ export interface RestoreSource {
   readonly recordLimit: number;
 }
 
-/** What was put into the log. */
+/** What was restored from one file. */
 export interface RestoredFile {
   /** The file in the quarantine that the records are from. */
   readonly name: string;
   readonly records: number;
-  /** The sequence of the first of them now. */
+  /** The new sequence of the first one. */
   readonly firstSequence: number;
-  /** The end of the log behind them. */
+  /** The end of the log after them. */
   readonly end: LogPosition;
 }
 
-/** Restores records of the file `name`, behind `end`. */
+/** Restores records of the file `name` to the end of the log, which is at `end`. */
 export async function restoreFile(
   target: RestoreTarget,
   name: string,
@@ -90,7 +95,7 @@ export async function restoreFile(
   return { name, records, firstSequence: end.nextSequence, end: behind };
 }
 
-/** A file whose name was restored before gets another one: nothing is replaced, and the decision stays plain to see. */
+/** Renames the file if one of its name was restored before, so that nothing is replaced and step 2 stays unambiguous. */
 async function ensureUniqueName(target: RestoreTarget, name: string): Promise<string> {
   const { fileSystem, directory } = target;
   const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
@@ -104,7 +109,7 @@ async function ensureUniqueName(target: RestoreTarget, name: string): Promise<st
   return own;
 }
 
-/** Names of files of which a restore was interrupted after it was decided. */
+/** The names of files whose restore was committed, but not finished. */
 export function findInterruptedRestores({ fileSystem, directory }: LogLocation): string[] {
   const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
   return names.filter((name) => name.endsWith(RESTORING_SUFFIX))
@@ -114,9 +119,9 @@ export function findInterruptedRestores({ fileSystem, directory }: LogLocation):
 }
 
 /**
- * Finishes what was decided, and throws away what was not.
+ * Finishes restores that were committed, and removes the remains of those that were not.
  *
- * @throws {Error} if a segment that was decided on is damaged.
+ * @throws {Error} if the new segment of a committed restore is damaged.
  */
 export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<RestoredFile[]> {
   const { fileSystem, directory } = target;
@@ -144,7 +149,7 @@ async function finishRestore(target: RestoreTarget, name: string, end: LogPositi
   if (header === undefined || frames.length === 0 || length !== bytes.length) {
     throw new Error(
       `Cannot finish restoring ${name}: ${name}${RESTORING_SUFFIX} is damaged; ` +
-        `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to begin anew`,
+        `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to start over`,
     );
   }
   let behind = computeEnd(header, frames);
@@ -159,7 +164,7 @@ async function finishRestore(target: RestoreTarget, name: string, end: LogPositi
   return { name, records: behind.nextSequence - end.nextSequence, firstSequence: end.nextSequence, end: behind };
 }
 
-/** Whether a segment goes on at the end of this log as it is. */
+/** Whether a segment continues this log at its present end. */
 function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
   const { nextSequence: firstSequence, payloadBytes, logBytes } = end;
   return headerMatches(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
@@ -167,11 +172,7 @@ function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end:
 }
 
 function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), {
-    nextSequence: header.firstSequence,
-    payloadBytes: header.payloadBytesBefore,
-    logBytes: header.logBytesBefore,
-  });
+  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), headerPosition(header));
 }
 
 function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
@@ -182,7 +183,7 @@ function advance(end: LogPosition, frame: { length: number; count: number }): Lo
   };
 }
 
-/** Step 3. A segment that has that name already is one without a record. */
+/** Step 3. If there is a segment of that name already, it has no record. */
 async function publish(target: RestoreTarget, staged: string, { nextSequence }: LogPosition): Promise<void> {
   const { fileSystem, directory } = target;
   fileSystem.rename(staged, join(directory, segmentName(nextSequence)));
@@ -194,7 +195,7 @@ function pathOf({ directory }: LogLocation, name = ""): string {
   return join(directory, QUARANTINE_NAME, name);
 }
 
-/** Writes a segment that begins at `start`; returns the end of the log behind it. */
+/** Writes a segment that begins at `start`; returns the end of the log after it. */
 function writeSegment(
   handle: FileHandle,
   { uuid, now }: RestoreTarget,
@@ -226,20 +227,15 @@ function writeSegment(
   return end;
 }
 
-/** The frame of the records of a piece: with a new sequence, and sealed anew. */
+/** Builds the frame of a piece's records, with a new sequence and a new checksum. */
 function buildFrame(
   bytes: Uint8Array,
   { frame, index, count, isTied }: Piece,
   { firstSequence, salt }: { firstSequence: number; salt: number },
 ): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  const skip = (records: number): number => {
-    for (let i = 0; i < records; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
-    return at;
-  };
-  const from = skip(index);
-  const records = bytes.subarray(from, skip(count));
+  const from = skipRecords(view, frame.offset + FRAME_HEADER_BYTES, index);
+  const records = bytes.subarray(from, skipRecords(view, from, count));
   const made = new Uint8Array(FRAME_HEADER_BYTES + records.length);
   made.set(records, FRAME_HEADER_BYTES);
   const header = {
@@ -254,7 +250,7 @@ function buildFrame(
   return made;
 }
 
-/** Writes many small pieces with few calls. */
+/** Combines many small writes into few calls. */
 class ChunkWriter {
   readonly #handle: FileHandle;
   readonly #chunk = new Uint8Array(CHUNK_BYTES);

@@ -1,16 +1,15 @@
 /**
- * Decides, record by record, what of the quarantine goes back into the log, and says of the rest why not. Pure, but for
- * reading the files.
+ * Decides, record by record, what of the quarantine is restored into the log, and why the rest is not. Pure.
  *
- * A record goes back if its frame is sound and it is known not to be delivered, now or ever:
- * - Its sequence is not in the log any more; never is a record doubled that the log still has.
- * - It is not in another file of the quarantine that was, or is being, restored.
- * - It is not committed; or it is, going by the cursor, but only because the cursor went past what could not be read (see
- *   `known_losses.ts`). Where nothing is noted, it counts as delivered.
- * - The `putMany` that it belongs to is here whole: of one that isn't, nobody may see a part.
- * - It is of this buffer.
+ * A record is restored if its frame is sound, and it is known that it was not delivered and is not going to be:
+ * - Its sequence is not in the log: no record is restored that the log still has.
+ * - It is in no other quarantined file that was restored or is being restored.
+ * - It is not committed; or only because the cursor skipped what could not be read (see `known_losses.ts`). Without a
+ *   record of that loss, it counts as delivered.
+ * - Its `putMany` is complete: parts of one must not become visible.
+ * - It is a record of this buffer.
  *
- * The last three can be waived.
+ * The last three conditions can be waived.
  *
  * @module
  */
@@ -19,20 +18,20 @@ import { countSequences, mergeRanges, type SequenceRange, subtractRanges } from 
 import type { QuarantinedContent, SegmentFacts } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 
-/** Why a record isn't restored. */
+/** Why a record is not restored. */
 export type LeftReason = "in-log" | "restored" | "committed" | "unfinished" | "foreign";
 
-/** Records of a frame that follow each other. */
+/** Consecutive records of a frame. */
 export interface Piece {
   readonly frame: SoundFrame;
-  /** The number of the first record in the frame, and how many there are. */
+  /** The index of the first record in the frame, and the number of records. */
   readonly index: number;
   readonly count: number;
-  /** Whether the flags that tie it to its neighbours still hold. */
+  /** Whether the flags that tie the frame to its neighbours still apply. */
   readonly isTied: boolean;
 }
 
-/** What becomes of one file. */
+/** What is restored from one file, and what is not. */
 export interface FilePlan {
   readonly name: string;
   readonly segment: string;
@@ -40,40 +39,41 @@ export interface FilePlan {
   readonly bytes: number;
   readonly facts: SegmentFacts | undefined;
   readonly frames: number;
-  /** Sequences of the sound records in it. */
+  /** The sequences of its sound records. */
   readonly sound: readonly SequenceRange[];
-  /** Those that go back. */
+  /** Those that are restored. */
   readonly restore: readonly SequenceRange[];
   readonly pieces: readonly Piece[];
-  /** Those that don't, and why. */
+  /** Those that are not, and why. */
   readonly left: readonly { readonly reason: LeftReason; readonly sequences: readonly SequenceRange[] }[];
 }
 
-/** What is known about the log. */
+/** The state of the log. */
 export interface LogFacts {
   readonly uuid: string;
   /** Sequences that the log has. */
   readonly present: readonly SequenceRange[];
-  /** Sequences that it doesn't have to have: committed, or dropped. */
+  /** Sequences that are committed or dropped. */
   readonly done: readonly SequenceRange[];
   /** Sequences that were never delivered, whatever the cursor says. */
   readonly lost: readonly SequenceRange[];
 }
 
-/** Plans one file after the other. */
+/** Plans the restore of one file after the other. */
 export class RestorePlanner {
   readonly #log: LogFacts;
-  /** Whether what may have been delivered, parts of a `putMany` and other buffers' records are wanted, too. */
+  /** Whether the last three conditions are waived. */
   readonly #isAll: boolean;
-  /** Sequences that are restored by now, by buffer. */
+  /** The sequences restored so far, by buffer. */
   readonly #taken = new Map<string, SequenceRange[]>();
 
+  /** For one log; `isAll` waives the last three conditions. */
   constructor(log: LogFacts, isAll: boolean) {
     this.#log = log;
     this.#isAll = isAll;
   }
 
-  /** The records of a file were restored, and must not be again. */
+  /** Notes that the records of a file were restored, so that they are not restored again. */
   addRestored(file: QuarantinedContent): void {
     this.#take(this.#ownerOf(file), rangesOf(file.frames));
   }
@@ -92,7 +92,7 @@ export class RestorePlanner {
         ranges = kept;
       }
       if (ranges.length > 0) wanted.set(frame, ranges);
-      // At once: a frame may stand twice in one file.
+      // Before the next frame: the same frame may be in a file twice.
       this.#take(owner, ranges);
     }
     const { name, segment, offset, bytes, facts, frames } = file;
@@ -110,7 +110,7 @@ export class RestorePlanner {
     };
   }
 
-  /** What keeps a record back, the strongest reason first, and the sequences of which it does. */
+  /** The reasons not to restore, the strongest first, and the sequences that each applies to. */
   #refusals(
     frame: SoundFrame,
     owner: string,
@@ -130,7 +130,7 @@ export class RestorePlanner {
     ];
   }
 
-  /** The buffer that a file is of; ours, unless its header says something else. */
+  /** The uuid of the buffer that a file is from: this one's, unless its header says otherwise. */
   #ownerOf({ facts }: QuarantinedContent): string {
     return facts?.uuid ?? this.#log.uuid;
   }

@@ -1,13 +1,13 @@
 /**
- * Finds sound frames in bytes that a log could not use: conditions 1 to 4 of `format.ts`, without the fifth, which is
- * about their place in a log.
+ * Salvages sound frames from bytes that a log could not use. A frame is sound if it meets conditions 1 to 4 of `format.ts`;
+ * the fifth is about its position in a log.
  *
- * For that the salt must be known. Where both copies of a segment's header are lost, it is computed from a frame (see
- * `crc32_seed.ts`). A salt fits any one frame, so it is believed only if the frame behind goes on with the next
- * sequence and has the right checksum, too: by accident that happens once in 2^32 times.
+ * To check a frame, the salt must be known. Where both copies of a segment's header are lost, the salt is computed from a
+ * frame (see `crc32_seed.ts`). For any single frame there is a salt that fits. So a salt is accepted only if the next frame
+ * continues with the next sequence and has the right checksum, too; by accident that happens once in 2^32 times.
  *
- * Guarantees: pure; no length is trusted that reaches behind the data; what looks like frames and isn't costs a bounded
- * amount of work. A frame inside the payload of a sound frame is never taken for one.
+ * Guarantees: pure; no length is trusted beyond the end of the data; the work on bytes that only look like frames is
+ * bounded; a frame inside the payload of a sound frame is never taken for a frame.
  *
  * @module
  */
@@ -17,21 +17,17 @@ import {
   decodeFrameHeader,
   FLAG_CONTINUED,
   FLAG_CONTINUES,
-  FRAME_HEADER_BYTES,
   type FrameHeader,
   isFrameIntact,
-  RECORD_HEADER_BYTES,
+  MIN_FRAME_BYTES,
+  NO_RECORD_LIMIT,
   saltOf,
 } from "../wal/format.ts";
 
-/** The shortest frame. */
-const MIN_FRAME_BYTES = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
-/** So many bytes of what looked like frames and wasn't are checked; then the rest is left alone. */
+/** The bytes that are checked in vain before the search gives up. */
 const BUDGET_BYTES = 1024 * 1024 * 1024;
-/** Where no limit is known, the length of a payload is bounded by the data alone. */
-export const NO_RECORD_LIMIT: number = 2 ** 32 - 1;
 
-/** What has to be known of a segment to check its frames. */
+/** What has to be known about a segment to check its frames. */
 export interface FrameSeal {
   readonly salt: number;
   readonly recordLimit: number;
@@ -39,15 +35,15 @@ export interface FrameSeal {
 
 /** A sound frame. */
 export interface SoundFrame extends FrameHeader {
-  /** Where it begins in the bytes. */
+  /** Its offset in the bytes. */
   readonly offset: number;
-  /** The number of its `putMany` among these frames; frames that stand alone have one each. */
+  /** Identifies its `putMany` among these frames; a frame of its own has a number of its own. */
   readonly group: number;
-  /** Whether all of that `putMany` is here. */
+  /** Whether that `putMany` is complete. */
   readonly isWhole: boolean;
 }
 
-/** The sound frames in `bytes`, in the order in which they stand there. */
+/** Finds the sound frames in `bytes`, in the order of their offsets. */
 export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
   const view = viewOf(bytes);
   const found: (FrameHeader & { offset: number })[] = [];
@@ -65,7 +61,7 @@ export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): S
   return groupFrames(found);
 }
 
-/** Finds out which frames belong to one `putMany`, and whether it is whole. */
+/** Groups frames by their `putMany`, and determines whether each is complete. */
 function groupFrames(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
   const frames: SoundFrame[] = [];
   for (let i = 0; i < found.length;) {
@@ -88,7 +84,7 @@ function continues(frame: FrameHeader & { offset: number }, next: FrameHeader & 
 /**
  * Computes the salt of frames whose segment's header is lost.
  *
- * @param candidates Salts that may be right: what is left of the header says so. One frame proves them.
+ * @param candidates Salts from the remains of the header. One frame is enough to prove one of them.
  * @returns `undefined` if no two frames in a row agree on one.
  */
 export function solveSalt(bytes: Uint8Array, candidates: readonly number[], from = 0): number | undefined {
@@ -105,12 +101,12 @@ export function solveSalt(bytes: Uint8Array, candidates: readonly number[], from
     const known = candidates.find((salt) => isIntact(at, header, salt));
     if (known !== undefined) return known;
     triedBytes += candidates.length * header.length;
-    const behind = at + header.length;
-    const next = behind + MIN_FRAME_BYTES <= bytes.length ? headerAt(behind) : undefined;
+    const after = at + header.length;
+    const next = after + MIN_FRAME_BYTES <= bytes.length ? headerAt(after) : undefined;
     if (next?.firstSequence !== header.firstSequence + header.count) continue;
     triedBytes += header.length + next.length;
     const salt = saltOf(bytes, view, at, header, solve);
-    if (isIntact(at, header, salt) && isIntact(behind, next, salt)) return salt;
+    if (isIntact(at, header, salt) && isIntact(after, next, salt)) return salt;
   }
   return undefined;
 }

@@ -17,17 +17,15 @@
 
 import { join } from "@std/path/join";
 import type { SequenceRange } from "../base/sequences.ts";
-import { UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly, isNoSuchFile, openIfExists } from "../fs/file_helpers.ts";
+import { closeQuietly, openIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import type { CursorState } from "../wal/position.ts";
-import type { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
-import { Quarantine } from "../wal/recovery/quarantine.ts";
 import { classifySegment, type SegmentClass } from "../wal/segment_files.ts";
 import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
-import type { DamagedBytes, MissingRecords, ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
+import { LossAssessor, notDone } from "./loss_assessor.ts";
+import type { DamagedBytes, MissingRecords, ScanItem, UnusableSegment } from "./scan_items.ts";
+import { toScannedFrame } from "./scanned_frame.ts";
 import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
 
 /** Bad bytes that look different each time are being written: then the last look counts. */
@@ -61,25 +59,6 @@ export function scanLog(fileSystem: FileSystem, path: string, options: ScanOptio
   return new LogScan(fileSystem, snapshot, { from, to }).run();
 }
 
-/** The payloads of a frame without its first `skipped` ones, views of the reader's bytes. */
-function payloadsOf(frame: Frame, skipped: number): Uint8Array[] {
-  const payloads: Uint8Array[] = [];
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  for (let i = 0; i < frame.count; i++) {
-    const start = at + RECORD_HEADER_BYTES;
-    at = start + frame.view.getUint32(at, true);
-    if (i >= skipped) payloads.push(frame.bytes.subarray(start, at));
-  }
-  return payloads;
-}
-
-/** The records of a frame without its first `skipped` ones, a view of the reader's bytes. */
-function bodyOf({ bytes, view, offset, length }: Frame, skipped: number): Uint8Array {
-  let at = offset + FRAME_HEADER_BYTES;
-  for (let i = 0; i < skipped; i++) at += RECORD_HEADER_BYTES + view.getUint32(at, true);
-  return bytes.subarray(at, offset + length);
-}
-
 /** What a look at a segment's header says; `"gone"` if it is not there any more. */
 type FoundSegment = SegmentClass | { readonly kind: "gone" };
 
@@ -106,8 +85,7 @@ class LogScan {
   /** From where on, up to the segment before it, the one at `index` is the next of ours. */
   #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
-  #losses: KnownLosses | undefined;
-  #proof: Pick<RecoveryPlan, "provenBefore" | "isSynced"> | undefined;
+  readonly #losses: LossAssessor;
   /** Behind the last sequence that was accounted for: met, or reported as missing. */
   #next: number | undefined;
 
@@ -117,6 +95,7 @@ class LogScan {
     this.#from = from;
     this.#to = to;
     this.#cursor = snapshot.cursor;
+    this.#losses = new LossAssessor(fileSystem, snapshot);
   }
 
   *run(): Generator<ScanItem> {
@@ -141,7 +120,7 @@ class LogScan {
         if (item.mayHold !== undefined) {
           // Its name says that all sequences before it were given out.
           const first = Math.max(this.#next ?? this.#firstNeeded(), unread + 1);
-          yield* this.#missing(first, item.mayHold.first - 1, this.#provenBefore(segment.firstSequence));
+          yield* this.#missing(first, item.mayHold.first - 1, this.#losses.provenBefore(segment.firstSequence));
           unread = item.mayHold.last;
         }
         yield item;
@@ -198,7 +177,7 @@ class LogScan {
     const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
-    const isUnproven = look.kind === "bad" && firstSequence >= this.#provenBefore(firstSequence);
+    const isUnproven = look.kind === "bad" && firstSequence >= this.#losses.provenBefore(firstSequence);
     return {
       kind: "unusable",
       segment: name,
@@ -258,7 +237,7 @@ class LogScan {
         // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
         const length = reader.tailBytes(size);
         const { position: offset } = reader;
-        if (length > 0) yield this.#withProof(damaged(segment, { offset, length }, undefined), reader.expected);
+        if (length > 0) yield this.#assess(damaged(segment, { offset, length }, undefined), reader.expected);
         return false;
       }
       const { expected } = reader;
@@ -273,11 +252,11 @@ class LogScan {
         const end = frame.firstSequence + frame.count;
         const known = this.#next!;
         this.#account(end);
-        if (end > known && end > this.#from) yield scanned(segment, header, frame, known);
+        if (end > known && end > this.#from) yield toScannedFrame(segment.name, header, frame, known);
       } else if (item.kind === "bad" && !item.last) {
         const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
-        if ((missing?.last ?? reader.expected) >= this.#from) yield this.#withProof(damaged(segment, item, missing));
+        if ((missing?.last ?? reader.expected) >= this.#from) yield this.#assess(damaged(segment, item, missing));
       } else {
         const length = item.kind === "bad" ? item.length : item.zeros;
         const offset = size - length;
@@ -290,44 +269,8 @@ class LogScan {
     }
   }
 
-  /**
-   * A loss, and whether it was accepted, or can't be proven to be one; nobody misses what is done with. What is known of that
-   * is read when there is a loss. `expected`: the sequence that should have come there, if a power cut can have made it.
-   */
-  #withProof<L extends DamagedBytes | MissingRecords>(loss: L, expected = 0, provenBefore = this.#provenBefore()): L {
-    const losses = this.#losses ??= new Quarantine(this.#fileSystem, this.#snapshot.path).losses;
-    const place = { segment: "", offset: 0, length: 0, ...loss };
-    const { missing } = loss;
-    const missed = missing === undefined ? [] : notDone(missing.first, missing.last, this.#cursor);
-    const isUnproven = missed.length === 0
-      ? expected >= provenBefore
-      : missed.every(({ first, last }) =>
-        first >= provenBefore || losses.isUnproven({ first, last: Math.min(last, provenBefore - 1) })
-      );
-    if (isUnproven) return { ...loss, isUnproven };
-    const isAccepted = losses.isAccepted({ ...place, missing: undefined }) &&
-      missed.every((range) => losses.isAccepted({ ...place, length: 0, missing: range }));
-    return isAccepted ? { ...loss, isAccepted } : loss;
-  }
-
-  /** Up to where records are proven to have been acknowledged; of a segment that can't be read, only its owner can tell. */
-  #provenBefore(unreadable?: number): number {
-    this.#proof ??= this.#findProof();
-    const { provenBefore, isSynced } = this.#proof;
-    return unreadable === undefined || isSynced ? provenBefore : Infinity;
-  }
-
-  /** As recovery would find it. Where it can't, as beside a writer that removes segments, nothing is said to be unproven. */
-  #findProof(): Pick<RecoveryPlan, "provenBefore" | "isSynced"> {
-    const { path, isSingleFile } = this.#snapshot;
-    const none = { provenBefore: Infinity, isSynced: false };
-    if (isSingleFile) return none;
-    try {
-      return planRecovery({ fileSystem: this.#fileSystem, directory: path });
-    } catch (error) {
-      if (isNoSuchFile(error) || error instanceof UnsupportedVersionError) return none;
-      throw error;
-    }
+  #assess<L extends DamagedBytes | MissingRecords>(loss: L, expected?: number, provenBefore?: number): L {
+    return this.#losses.assess(loss, { cursor: this.#cursor, expected, provenBefore });
   }
 
   /** A segment ends, and there are more: what is bad at its end is damage. */
@@ -340,7 +283,7 @@ class LogScan {
     const missing = hasStray ? undefined : rangeOf(expected, next - 1);
     if (length === 0 || (isZero && missing === undefined)) return;
     if (missing !== undefined) this.#account(next);
-    yield this.#withProof(damaged(segment, { offset, length }, missing), expected);
+    yield this.#assess(damaged(segment, { offset, length }, missing), expected);
   }
 
   /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
@@ -358,12 +301,12 @@ class LogScan {
   *#missing(first: number, last: number, provenBefore?: number): Generator<ScanItem> {
     const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
     if (from > to || this.#snapshot.isSingleFile) return;
-    if (notDone(from, to, this.#cursor).length === 0) return;
+    if (notDone({ first: from, last: to }, this.#cursor).length === 0) return;
     // Removed since: then it was committed first.
     const cursor = readCursor(this.#fileSystem, this.#snapshot.path);
     if (cursor !== undefined && cursor.uuid === this.#snapshot.uuid) this.#cursor = cursor;
-    for (const missing of notDone(from, to, this.#cursor)) {
-      yield this.#withProof({ kind: "missing", missing }, 0, provenBefore);
+    for (const missing of notDone({ first: from, last: to }, this.#cursor)) {
+      yield this.#assess({ kind: "missing", missing }, 0, provenBefore);
     }
   }
 }
@@ -393,18 +336,6 @@ function rereadBadBytes(
   return { reader, item };
 }
 
-/** The sequences from `first` to `last` that the cursor doesn't say are done with: committed, or dropped. */
-function notDone(first: number, last: number, cursor: CursorState | undefined): SequenceRange[] {
-  if (cursor === undefined) return [{ first, last }];
-  const { committed, resume, boundaries } = cursor;
-  const inFlight = boundaries.at(-1) ?? committed;
-  const ranges = [
-    rangeOf(Math.max(first, committed.nextSequence), Math.min(last, inFlight.nextSequence - 1)),
-    rangeOf(Math.max(first, committed.nextSequence, resume.nextSequence), last),
-  ];
-  return ranges.filter((range) => range !== undefined);
-}
-
 function rangeOf(first: number, last: number): SequenceRange | undefined {
   return first <= last ? { first, last } : undefined;
 }
@@ -415,22 +346,4 @@ function damaged(
   missing: SequenceRange | undefined,
 ): DamagedBytes {
   return { kind: "damaged", segment: name, offset, length, missing };
-}
-
-/** A frame, without the records below `known`: a segment before has them, too. */
-function scanned({ name }: SnapshotSegment, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
-  const skipped = Math.max(0, known - frame.firstSequence);
-  return {
-    kind: "frame",
-    segment: name,
-    offset: frame.fileOffset,
-    length: frame.length,
-    firstSequence: frame.firstSequence + skipped,
-    count: frame.count - skipped,
-    putTime: frame.putTime,
-    payloads: () => payloadsOf(frame, skipped),
-    body: () => bodyOf(frame, skipped),
-    codecVersion: header.codecVersion,
-    isJson: header.isJson,
-  };
 }

@@ -1,5 +1,5 @@
 /**
- * What a scan meets in a log: types only.
+ * The items that a scan of a log yields: types only.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { SequenceRange } from "../base/sequences.ts";
 import type { SegmentHeader } from "../wal/format.ts";
 
-/** What a scan meets, in the order of the log. */
+/** What a scan yields, in the order of the log. */
 export type ScanItem =
   | SegmentBegin
   | ScannedFrame
@@ -23,7 +23,7 @@ export interface SegmentBegin {
   readonly segment: string;
   readonly bytes: number;
   readonly header: SegmentHeader;
-  /** Whether it is the one that a torn tail may be at the end of. */
+  /** Whether it is the last one, which may end with a torn tail. */
   readonly isLast: boolean;
 }
 
@@ -37,28 +37,32 @@ export interface ScannedFrame {
   readonly count: number;
   /** Milliseconds since 1970. */
   readonly putTime: number;
-  /** The payloads, views that are valid until the next item. */
+  /** The payloads. They are views, valid until the next item. */
   readonly payloads: () => Uint8Array[];
-  /** The same as they stand in the frame: each behind its length in 4 bytes, little-endian. Much cheaper for many. */
+  /**
+   * The payloads as encoded in the frame, each after its length (4 bytes, little-endian). Much cheaper for many records.
+   */
   readonly body: () => Uint8Array;
   readonly codecVersion: number;
   readonly isJson: boolean;
 }
 
-/** Bad bytes with good ones behind them, or (length 0) frames that are missing without a trace. */
+/** Bad bytes with valid frames after them, or (length 0) frames that are missing without a trace. */
 export interface DamagedBytes {
   readonly kind: "damaged";
   readonly segment: string;
   readonly offset: number;
   readonly length: number;
   readonly missing: SequenceRange | undefined;
-  /** Present if `repair` has set the bytes aside and the loss was accepted: a buffer reads past it, whatever `onDamage`. */
+  /**
+   * Present if `repair` has quarantined the bytes and accepted the loss: a buffer reads past it, whatever `onDamage` is.
+   */
   readonly isAccepted?: true;
-  /** Present if nothing proves that any of it was ever acknowledged: a buffer reads past that, too. */
+  /** Present if nothing proves that any of it was ever acknowledged: a buffer reads past it, too. */
   readonly isUnproven?: true;
 }
 
-/** Bad bytes at the end of the last segment: an unfinished write, or (`isZeroFilled`) space set aside. */
+/** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) preallocated space. */
 export interface TornTail {
   readonly kind: "torn";
   readonly segment: string;
@@ -67,7 +71,7 @@ export interface TornTail {
   readonly isZero: boolean;
 }
 
-/** Sequences that no segment has, between two segments or behind the last (going by the cursor). */
+/** Sequences that no segment has: between two segments, or after the last one (going by the cursor). */
 export interface MissingRecords {
   readonly kind: "missing";
   readonly missing: SequenceRange;
@@ -77,24 +81,24 @@ export interface MissingRecords {
   readonly isUnproven?: true;
 }
 
-/** A whole file that can't be read as a part of this log. */
+/** A whole file that can't be used as a part of this log. */
 export interface UnusableSegment {
   readonly kind: "unusable";
   readonly segment: string;
   readonly bytes: number;
-  /** `"empty"`: its creation was interrupted, or is under way; that is no damage. */
+  /** `"empty"`: its creation was interrupted, or is under way. That is no damage. */
   readonly why: "header" | "version" | "foreign" | "empty";
   readonly version: number | undefined;
   /**
-   * Behind the last segment that can be read: the most sequences that it can have held. Of one before that, a
-   * {@linkcode MissingRecords} says exactly what is missing.
+   * The sequences that it can have held at most, if it is after the last usable segment. For an earlier one, a {@linkcode
+   * MissingRecords} says exactly what is missing.
    */
   readonly mayHold: SequenceRange | undefined;
   /** As with {@linkcode DamagedBytes}. */
   readonly isUnproven?: true;
 }
 
-/** The writer removed it while the scan was under way: its records are committed. */
+/** A segment that the writer removed during the scan: its records are committed. */
 export interface GoneSegment {
   readonly kind: "gone";
   readonly segment: string;

@@ -1,6 +1,5 @@
 /**
- * Goes through a scan item by item, in portions: between them the event loop gets a turn, progress is reported, and the
- * caller may abort.
+ * Runs a scan in portions. Between them it yields to the event loop, reports progress, and checks for an abort.
  *
  * @module
  */
@@ -9,27 +8,27 @@ import { YieldBudget, yieldToEventLoop } from "../base/event_loop.ts";
 import type { ScanItem } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 
-/** After so many bytes the event loop gets a turn: a few milliseconds' worth. */
+/** The bytes between two yields to the event loop: a few milliseconds of work. */
 const YIELD_BYTES = 4 * 1024 * 1024;
-/** What an item costs besides its bytes. */
+/** The cost of an item in addition to its bytes. */
 const ITEM_BYTES = 256;
 
-/** Who is asked, and told, between two portions. */
+/** What is checked and called between two portions. */
 export interface ScanRunOptions {
   readonly signal: AbortSignal;
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-/** Bytes of all segments. */
+/** The bytes of all segments. */
 export function segmentBytesOf({ segments }: DirectorySnapshot): number {
   return segments.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /**
- * Calls `visit` for each item, and waits where it returns a promise; an item's payloads are valid until then.
+ * Calls `visit` for each item, and awaits the promise that it may return. An item's payloads are valid until then.
  *
- * @param totalBytes What the scan is expected to go through, for `onProgress`.
- * @throws the reason of the signal once that is aborted, and whatever the scan or `visit` throws.
+ * @param totalBytes The expected number of bytes of the scan, for `onProgress`.
+ * @throws the reason of the signal once it is aborted, and whatever the scan or `visit` throws.
  */
 export async function runScan(
   scan: Iterable<ScanItem>,

@@ -1,10 +1,10 @@
 /**
- * What is in a buffer's directory, going by the names in it and the small files: no segment is read through.
+ * A snapshot of a buffer's directory, taken from the file names and the small files. No segment is read through.
  *
- * Guarantees: nothing is locked, created or changed; beside a live writer the snapshot is one that could have been seen at
- * one moment as far as it matters: everything up to the last sequence that the cursor knows is in the segments of the
- * snapshot, unless it is committed. That is so because the cursor is read before the names are: a record is in
- * its segment before the cursor knows of it, and what was removed since was committed before.
+ * Guarantees: nothing is locked, created or changed. Beside a live writer the snapshot is consistent where it matters:
+ * every record up to the last sequence that the cursor knows is in a segment of the snapshot, unless it is committed. The
+ * order of reading makes it so: the cursor is read before the names. A record is in its segment before the cursor knows of
+ * it, and a segment that was removed since then had been committed before.
  *
  * @module
  */
@@ -12,7 +12,7 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import { BufferError, FileSystemError, type LockOwner, UnsupportedVersionError } from "../errors/mod.ts";
+import { FileSystemError, type LockOwner, SluiceError, UnsupportedVersionError } from "../errors/mod.ts";
 import { fileSize, ifExists, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
@@ -22,38 +22,38 @@ import { readOwner } from "../wal/owner_file.ts";
 import type { CursorState } from "../wal/position.ts";
 import { findUuid, parseSegmentNames, readSegmentHeader, type Segment } from "../wal/segment_files.ts";
 
-/** A writer may rotate and remove while we look: then we look again, so many times at most. */
+/** How often a snapshot is attempted while a live writer removes segments. */
 const MAX_SNAPSHOT_ATTEMPTS = 50;
-/** It may be writing to the slots of the cursor. */
+/** How often the cursor is read while a live writer is writing its slots. */
 const MAX_CURSOR_READS = 5;
-/** Names of other files that an error mentions. */
+/** The most names of foreign files that an error mentions. */
 const MAX_NAMES = 5;
 
-/** A segment, going by its name, and the length of its file. */
+/** A segment, as its name describes it, and the length of its file. */
 export interface SnapshotSegment {
   readonly name: string;
   readonly firstSequence: number;
   readonly bytes: number;
 }
 
-/** The small files and the names: all that is known without reading a segment through. */
+/** What is known about a directory without reading a segment through. */
 export interface DirectorySnapshot {
   readonly path: string;
-  /** Whether this is one segment alone, given by the path of its file; there is no cursor then. */
+  /** Whether it is a single segment, given by the path of its file. There is no cursor then. */
   readonly isSingleFile: boolean;
   readonly uuid: string | undefined;
-  /** `undefined` if there is none, it can't be read, or it is another buffer's. */
+  /** `undefined` if it is missing, unreadable, or another buffer's. */
   readonly cursor: CursorState | undefined;
   readonly cursorState: "ok" | "missing" | "damaged" | "foreign";
-  /** Who opened it last, going by `owner.json`; it need not be open any more. */
+  /** Who opened the buffer last, going by `owner.json`. It may be closed by now. */
   readonly owner: LockOwner | undefined;
   /** In order. */
   readonly segments: readonly SnapshotSegment[];
   readonly quarantine: readonly { readonly name: string; readonly bytes: number }[];
 }
 
-/** Thrown for a path where no buffer is. */
-export class NoBufferError extends BufferError {
+/** Thrown for a path that is no buffer. */
+export class NoBufferError extends SluiceError {
   /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
   /** The path that was given. */
@@ -67,19 +67,19 @@ export class NoBufferError extends BufferError {
 }
 
 /**
- * Looks at a buffer's directory.
+ * Takes a snapshot of a buffer's directory.
  *
  * @throws {NoBufferError} if there is none.
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
 export function readDirectory(fileSystem: FileSystem, path: string): DirectorySnapshot {
-  for (let look = 1;; look++) {
+  for (let attempt = 1;; attempt++) {
     try {
-      // Without any of the segments that had names, there are others by now; unless these are names only.
+      // If none of the listed segments is left, there are newer ones by now, and another attempt is made.
       const { hasNames, ...snapshot } = readOnce(fileSystem, path);
-      if (snapshot.segments.length > 0 || !hasNames || look === MAX_SNAPSHOT_ATTEMPTS) return snapshot;
+      if (snapshot.segments.length > 0 || !hasNames || attempt === MAX_SNAPSHOT_ATTEMPTS) return snapshot;
     } catch (error) {
-      if (look === MAX_SNAPSHOT_ATTEMPTS || !isNoSuchFile(error)) throw error;
+      if (attempt === MAX_SNAPSHOT_ATTEMPTS || !isNoSuchFile(error)) throw error;
     }
   }
 }
@@ -101,14 +101,14 @@ export function readDirectoryOrSegment(fileSystem: FileSystem, path: string): Di
   };
 }
 
-/** Reads the cursor; again, if a writer was just writing to all of its slots. */
+/** Reads the cursor, repeatedly if a live writer was writing its slots. */
 export function readCursor(fileSystem: FileSystem, path: string): CursorState | undefined {
   let state: CursorState | undefined;
-  for (let look = 1; look <= MAX_CURSOR_READS && state === undefined; look++) state = Cursor.read(fileSystem, path);
+  for (let i = 0; i < MAX_CURSOR_READS && state === undefined; i++) state = Cursor.read(fileSystem, path);
   return state;
 }
 
-/** Looks once, and says whether there were names of segments. */
+/** Takes a snapshot, and says whether any segment was listed. */
 function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { readonly hasNames: boolean } {
   checkNames(path, listDirectory(fileSystem, path));
   const cursor = readCursor(fileSystem, path);
@@ -137,7 +137,7 @@ function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { r
   };
 }
 
-/** Those that are still there. The newest is looked at first: it goes last. */
+/** The sizes of the segments that are still there. The newest is measured first, because it is removed last. */
 function measureSegments(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
   return segments.toReversed().flatMap(({ name, firstSequence }) => {
     const bytes = ifExists(() => fileSize(fileSystem, join(path, name)));
@@ -168,7 +168,7 @@ function checkNames(path: string, names: readonly string[]): void {
   throw new NoBufferError(path, `no buffer is in that directory, but other files (${some.join(", ")}${more})`);
 }
 
-/** The header of the segment in the file `path`; `undefined` if it isn't one. */
+/** Reads the header of a segment's file; `undefined` if `path` is no such file. */
 function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
     const result = readHeader(fileSystem, path);
@@ -177,7 +177,7 @@ function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | 
     }
     return result.kind === "header" ? result.header : undefined;
   } catch (error) {
-    // A directory, or nothing: what it is says the look at the directory.
+    // It is a directory, or missing: reading it as a directory says which.
     if (error instanceof FileSystemError) return undefined;
     throw error;
   }

@@ -1,22 +1,21 @@
 /**
- * Adds a log up while it is scanned, and holds what its headers and its cursor say about sums against that.
+ * Adds up a log while it is scanned, and compares the running totals in its headers and its cursor with the sums.
  *
- * Each segment's header says how many bytes there were before it, and each position in the cursor how many before it. The
- * buffer opens without reading the log because it believes these numbers. They are checked wherever the bytes in
- * between could be read; behind damage nobody can say what they should be.
+ * Each segment's header, and each position in the cursor, states how many bytes precede it. A buffer opens without reading
+ * its log because it trusts these totals. They are checked wherever the bytes in between could be read. After damage the
+ * right totals are unknown.
  *
  * @module
  */
 
-import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
+import { payloadBytesOf, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME } from "../wal/names.ts";
 import type { CursorState, LogPosition } from "../wal/position.ts";
-import { payloadBytesOf } from "../wal/segment_files.ts";
 import type { Contradiction } from "./findings.ts";
 import type { ScanItem, ScannedFrame, SegmentBegin } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 
-/** What a segment adds up to. */
+/** The sums over one segment. */
 export interface SegmentSums {
   readonly name: string;
   readonly bytes: number;
@@ -32,30 +31,30 @@ export interface SegmentSums {
   payloadBytes: number;
 }
 
-/** A position of the cursor, and what it is for. */
+/** A position in the cursor, and its name. */
 interface CursorPosition {
   readonly name: string;
   readonly position: LogPosition;
 }
 
-/** Checks one log. */
+/** Checks the running totals of one log. */
 export class TotalsCheck {
-  /** What the segments add up to, in order. */
+  /** The sums over each segment, in order. */
   readonly segments: SegmentSums[] = [];
   readonly #cursor: CursorState | undefined;
-  /** The positions of the cursor that are not reached yet, the first one first. */
+  /** The positions of the cursor that are not reached yet, ascending. */
   readonly #positions: CursorPosition[];
   #header: SegmentHeader | undefined;
-  /** Behind the last frame, as long as everything since the header could be read. */
+  /** The position after the last frame; `undefined` after damage in this segment. */
   #end: LogPosition | undefined;
 
-  /** With the cursor as it was when the scan began. */
+  /** With the cursor as it was at the beginning of the scan. */
   constructor(cursor: CursorState | undefined) {
     this.#cursor = cursor;
     this.#positions = positionsOf(cursor);
   }
 
-  /** Takes the next item of the scan, and says what it contradicts. */
+  /** Adds the next item of the scan, and returns the contradictions found with it. */
   add(item: ScanItem): Contradiction[] {
     switch (item.kind) {
       case "segment":
@@ -70,14 +69,14 @@ export class TotalsCheck {
     }
   }
 
-  /** The scan is over: says what is left to say about the cursor. */
+  /** Ends the scan, and returns the remaining contradictions, which are about the cursor. */
   end({ segments, cursorState, isSingleFile }: DirectorySnapshot): Contradiction[] {
     const found: Contradiction[] = [];
     if (this.#end !== undefined) found.push(...this.#checkPositions(this.#end));
     if (isSingleFile || (cursorState === "ok" && isInOrder(this.#cursor!))) return found;
     const what = {
       ok: "its positions are not in order",
-      // Nothing was put yet, or everything is gone.
+      // Without segments it is no contradiction: nothing was put yet, or everything is gone.
       missing: segments.length === 0 ? undefined : "is missing: committed records will come again",
       damaged: "can't be read: committed records will come again",
       foreign: "is another buffer's: committed records will come again",
@@ -108,7 +107,7 @@ export class TotalsCheck {
     };
     this.#header = header;
     this.#end = start;
-    // Where segments in between were removed, nothing can be said about the sum.
+    // Where segments in between were removed, the right totals are unknown.
     if (before === undefined || before.nextSequence !== firstSequence || isSame(before, start)) return [];
     return [{ kind: "contradiction", segment, what: `its header counts ${difference(start, before)} before it` }];
   }
@@ -132,7 +131,7 @@ export class TotalsCheck {
     return next !== undefined && next < firstSequence + count ? this.#checkPositions(start, frame) : [];
   }
 
-  /** Checks the positions of the cursor that are at `start` or in the frame that begins there; those before are passed. */
+  /** Checks the positions of the cursor that are at `start` or in the frame that begins there; skips those before. */
   #checkPositions(start: LogPosition, frame?: ScannedFrame): Contradiction[] {
     const found: Contradiction[] = [];
     const end = start.nextSequence + (frame?.count ?? 1);

@@ -1,21 +1,21 @@
 /**
- * What is measured of a buffer and of a producer: each metric's name, kind, unit and meaning, and how it follows from
- * `stats()`. Pure tables; `otel.ts` hands them to OpenTelemetry, `prometheus.ts` prints them, and both say the same.
+ * The metrics of a buffer and of a producer: each one's name, kind, unit and meaning, and how it follows from `stats()`. Pure tables,
+ * which `otel.ts` reports to OpenTelemetry and `prometheus.ts` prints, so that both agree.
  *
- * The rules behind the names, all of OpenTelemetry's semantic conventions:
- * - Namespaces and words (https://opentelemetry.io/docs/specs/semconv/general/naming/): what is counted comes first,
- *   what happened to it second (`record.dropped`); no plural in a namespace or in an up-down counter; no unit and no
- *   `total` in a name; `error.type` for reasons, with `_OTHER` for those that have no name.
- * - Kinds and units (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM, without prefixes, seconds for
- *   durations, `{record}` in the singular for what is counted.
- * - Words for a queue (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/): `queue.size`, `size` beside
- *   `capacity`, `inflight`, `live`, all up-down counters, as for `otel.sdk.processor.span.queue.size`,
- *   `otel.sdk.exporter.span.inflight` and `otel.sdk.span.live`; a name for each component that stays the same after a
- *   restart. None ends in `count`, which Prometheus keeps for histograms.
+ * The names follow OpenTelemetry's semantic conventions:
+ * - Naming (https://opentelemetry.io/docs/specs/semconv/general/naming/): what is counted comes first, what happened to it
+ *   second (`record.dropped`); no plural in a namespace or in an up-down counter; no unit and no `total` in a name;
+ *   `error.type` for reasons, with `_OTHER` for those without a name.
+ * - Kinds and units (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM without prefixes, seconds for
+ *   durations, `{record}` in the singular for counts.
+ * - Queues (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/): `queue.size`, `size` beside `capacity`, `inflight`,
+ *   `live`, all up-down counters, as in `otel.sdk.processor.span.queue.size`, `otel.sdk.exporter.span.inflight` and
+ *   `otel.sdk.span.live`; a name for each component that survives a restart. None ends in `count`, which Prometheus reserves
+ *   for histograms.
  * - Attempts (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/): a histogram of seconds with
- *   `error.type` where they failed, as `messaging.client.operation.duration`, and its boundaries.
+ *   `error.type` for failures, like `messaging.client.operation.duration`, with its boundaries.
  *
- * The number of series is bounded: nothing here has an attribute that follows from a record, a batch or a delivery.
+ * The number of series is bounded: no attribute depends on a record, a batch or a delivery.
  *
  * @module
  */
@@ -25,62 +25,62 @@ import type { ProducerStats } from "../producer/events.ts";
 
 /** Attribute with the reason of a failure. */
 export const ERROR_TYPE = "error.type";
-/** Its value where there is no other. */
+/** Its value for a reason without a name. */
 export const OTHER_ERROR = "_OTHER";
 /** Attribute with the state of a producer. */
 const STATE = "sluice.producer.state";
 const STATES: readonly ProducerStats["state"][] = ["running", "stopped", "closing", "closed"];
 
-/** `"counter"`: only grows. `"up-down-counter"`: adds up over several sources. `"gauge"`: doesn't. */
+/** A `"counter"` only grows. An `"up-down-counter"` can be summed over several sources, a `"gauge"` can't. */
 export type MetricKind = "counter" | "up-down-counter" | "gauge";
 
 /** One value of a metric. */
 export interface Sample {
   readonly value: number;
-  /** What tells it from the metric's other values of the same source. */
+  /** Distinguishes it from the metric's other values of the same source. */
   readonly attributes?: Readonly<Record<string, string>>;
 }
 
-/** A metric that follows from figures of the kind `S`. */
+/** A metric that follows from statistics of type `S`. */
 export interface Metric<S> {
   readonly name: string;
   readonly kind: MetricKind;
-  /** In UCUM's case sensitive notation. */
+  /** In UCUM's case-sensitive notation. */
   readonly unit: string;
   readonly description: string;
-  /** The values of now; `now` is the wall time in milliseconds. */
+  /** Its values; `now` is the wall time in milliseconds. */
   readonly samples: (stats: S, now: number) => readonly Sample[];
 }
 
-/** A distribution of durations, in seconds; made from events, as they come. */
+/** A distribution of durations in seconds, recorded from events. */
 export interface DurationMetric {
   readonly name: string;
   readonly unit: "s";
   readonly description: string;
-  /** Upper bounds of its buckets, but for the last. */
+  /** Upper bounds of its buckets, except the last. */
   readonly boundaries: readonly number[];
 }
 
-/** The figures of a buffer, and what went wrong with it, as far as somebody has listened. */
+/** A buffer's statistics, and its errors if a listener has counted them. */
 export type BufferFigures = BufferStats & {
-  /** Errors that it has told of, by code. */
+  /** Reported errors by code. */
   readonly errors?: ReadonlyMap<string, number>;
 };
 
-/** The figures of a producer, and why attempts have failed, as far as somebody has listened. */
+/** A producer's statistics, and the reasons of failed attempts if a listener has counted them. */
 export type ProducerFigures = ProducerStats & {
   /** Failed attempts by reason. */
   readonly failures?: ReadonlyMap<string, number>;
 };
 
-/** What is measured of one kind of source. */
+/** The metrics of one kind of source. */
 export interface MetricSet<S> {
-  /** Attribute with the name of a source. */
+  /** The attribute with the source's name. */
   readonly nameAttribute: string;
   readonly metrics: readonly Metric<S>[];
 }
 
-/** Of a buffer. */
+/** The metrics of a buffer. */
 export const BUFFER_METRICS: MetricSet<BufferFigures> = {
   nameAttribute: "sluice.buffer.name",
   metrics: [
@@ -153,21 +153,21 @@ export const BUFFER_METRICS: MetricSet<BufferFigures> = {
       kind: "counter",
       unit: "{error}",
       description: "Errors that the buffer has told of: that it has failed, and warnings",
-      samples: ({ errors }) => samplesOf(errors ?? new Map()),
+      samples: ({ errors }) => toSamples(errors ?? new Map()),
     },
   ],
 };
 
-/** How long the syncs of a buffer take; as many as `stats().syncs` counts, and together as long as `syncMs`. */
+/** The durations of a buffer's syncs. Their number is `stats().syncs`, their sum `syncMs`. */
 export const SYNC_DURATION: DurationMetric = {
   name: "sluice.buffer.sync.duration",
   unit: "s",
   description: "How long a sync to stable storage took, all files of it together",
-  // From a tenth of a millisecond, which is a drive with its own battery, to a disk that hangs.
+  // From a tenth of a millisecond, a drive with its own battery, to a disk that hangs.
   boundaries: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
 };
 
-/** Of a producer. */
+/** The metrics of a producer. */
 export const PRODUCER_METRICS: MetricSet<ProducerFigures> = {
   nameAttribute: "sluice.producer.name",
   metrics: [
@@ -243,30 +243,30 @@ export const PRODUCER_METRICS: MetricSet<ProducerFigures> = {
   ],
 };
 
-/** How long the attempts of a producer take, those that fail with their reason. */
+/** The durations of a producer's attempts, with the reason if they failed. */
 export const ATTEMPT_DURATION: DurationMetric = {
   name: "sluice.producer.attempt.duration",
   unit: "s",
   description: "How long an attempt at a delivery took",
-  // Those of messaging.client.operation.duration, and two more because an attempt may last 30 seconds by default.
+  // As for messaging.client.operation.duration, and two more, because an attempt may take 30 seconds by default.
   boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60],
 };
 
-/** All failures, each counted once: where nobody has listened, no reason is known. */
+/** All failures, each counted once. Those that no listener saw have no reason. */
 function failedAttempts({ failedAttempts, failures }: ProducerFigures): readonly Sample[] {
   if (failures === undefined) return [{ value: failedAttempts }];
   const samples = new Map(failures);
   let unexplained = failedAttempts;
   for (const count of failures.values()) unexplained -= count;
   if (unexplained > 0) samples.set(OTHER_ERROR, unexplained + (samples.get(OTHER_ERROR) ?? 0));
-  return samplesOf(samples);
+  return toSamples(samples);
 }
 
-function samplesOf(counts: ReadonlyMap<string, number>): readonly Sample[] {
+function toSamples(counts: ReadonlyMap<string, number>): readonly Sample[] {
   return Array.from(counts, ([type, value]) => ({ value, attributes: { [ERROR_TYPE]: type } }));
 }
 
-/** How one number follows from figures. */
+/** How one number follows from the statistics. */
 type Read<S> = (stats: S, now: number) => number;
 
 function counter<S>(name: string, unit: string, description: string, read: Read<S>): Metric<S> {
@@ -286,7 +286,7 @@ function single<S>(metric: Omit<Metric<S>, "samples">, read: Read<S>): Metric<S>
   return { ...metric, samples: (stats, now) => [{ value: read(stats, now) }] };
 }
 
-/** Which of the two figures are those of. */
+/** Whether statistics are a producer's. */
 export function isProducerStats(stats: BufferStats | ProducerStats): stats is ProducerStats {
   return "failedAttempts" in stats;
 }

@@ -1,9 +1,9 @@
 /**
- * Metrics of buffers and producers for OpenTelemetry: {@linkcode instrument} has a meter report what `stats()` says, and
- * how long syncs and attempts take.
+ * Metrics of buffers and producers for OpenTelemetry: {@linkcode instrument} reports what `stats()` says, and how long syncs and
+ * attempts take, to a meter.
  *
- * There is no dependency: the meter is yours, that of `@opentelemetry/api` with any SDK behind it, and typed here by the
- * few methods that are used.
+ * There is no dependency. The meter is yours, from `@opentelemetry/api` with any SDK behind it, and its type here is the few
+ * methods that are used.
  *
  * ## Setting up an SDK
  *
@@ -34,13 +34,13 @@
  * Names and units follow the semantic conventions, which the head of `src/metrics/definitions.ts` cites. The page for
  * Prometheus has the same names; its module, `@sluice/buffer/prometheus`, also lists alerts.
  *
- * | `sluice.buffer.` | kind | unit | what it tells |
+ * | `sluice.buffer.` | kind | unit | meaning |
  * |---|---|---|---|
  * | `queue.size` | up-down counter | `{record}` | records not yet committed, in flight included |
  * | `queue.payload.size` | up-down counter | `By` | their payload bytes |
  * | `queue.age` | gauge | `s` | age of the oldest record that is not in flight |
  * | `record.inflight` | up-down counter | `{record}` | records handed over and not yet committed |
- * | `backlog.size` | up-down counter | `By` | what all of them take of `maxBacklogBytes`, payloads and framing |
+ * | `backlog.size` | up-down counter | `By` | their part of `maxBacklogBytes`, payloads and framing |
  * | `backlog.capacity` | up-down counter | `By` | `maxBacklogBytes` |
  * | `segment.live` | up-down counter | `{segment}` | log files |
  * | `disk.size` | up-down counter | `By` | their bytes |
@@ -55,45 +55,44 @@
  * | `error.reported` | counter | `{error}` | warnings and the failure of the buffer, by code: `error.type` |
  * | `sync.duration` | histogram | `s` | how long syncs took |
  *
- * | `sluice.producer.` | kind | unit | what it tells |
+ * | `sluice.producer.` | kind | unit | meaning |
  * |---|---|---|---|
  * | `status` | up-down counter | `{producer}` | 1 for its state, `sluice.producer.state`: running, stopped, closing, closed |
  * | `batch.inflight` | up-down counter | `{batch}` | batches between buffer and target |
  * | `backoff.remaining` | gauge | `s` | time until something is tried again, 0 if nothing waits |
  * | `attempt.started` | counter | `{attempt}` | deliveries sent |
- * | `attempt.repeated` | counter | `{attempt}` | those of them with records that were sent before |
+ * | `attempt.repeated` | counter | `{attempt}` | those of them that resend records |
  * | `attempt.failed` | counter | `{attempt}` | those that failed, by reason: `error.type` |
  * | `attempt.timed_out` | counter | `{attempt}` | those that took longer than `timeoutMs` |
- * | `attempt.abandoned` | counter | `{attempt}` | those that did not answer their signal either |
+ * | `attempt.abandoned` | counter | `{attempt}` | those that ignored their signal, too |
  * | `attempt.duration` | histogram | `s` | how long attempts took; those that failed by `error.type` |
  * | `delivery.halved` | counter | `{delivery}` | deliveries that were too large |
- * | `record.delivered` | counter | `{record}` | records that the target has taken |
+ * | `record.delivered` | counter | `{record}` | records acknowledged by the target |
  * | `record.dead_lettered` | counter | `{record}` | records put into the dead-letter buffer |
  * | `batch.committed` | counter | `{batch}` | batches committed |
  * | `record.committed` | counter | `{record}` | records in them |
  *
- * `error.type` is `timeout`, `abandoned`, `too_large`, `refused`, a code such as `ECONNREFUSED`, or the error's class: at
- * most 20 of them, then `_OTHER`. Nothing that a record, a batch or a delivery brings along becomes an attribute, so that
- * is the only part of the number of series that isn't fixed.
+ * `error.type` is `timeout`, `abandoned`, `too_large`, `refused`, a code such as `ECONNREFUSED`, or the error's class: at most
+ * 20 of them, then `_OTHER`. No attribute depends on a record, a batch or a delivery, so the number of series is fixed, except
+ * for these reasons.
  *
- * The option `name` tells a buffer or a producer from the others; it becomes the attribute `sluice.buffer.name` or
- * `sluice.producer.name`. Several may share a meter: each has observations of its own, of instruments that the SDK makes
- * once for a name. Two with the same name and attributes take each other's place; nobody can tell them apart then.
+ * The option `name` distinguishes buffers and producers; it becomes the attribute `sluice.buffer.name` or
+ * `sluice.producer.name`. Several of them may share a meter: each has its own observations, of instruments that the SDK creates
+ * once per name. Two with the same name and attributes overwrite each other's values.
  *
  * ## When
  *
- * A collection calls `stats()` once and takes everything from it, so the values of one collection belong together.
- * Between collections the only work is to record a number at each sync and each attempt. Counters begin at 0 when the
- * buffer is opened or the producer made; histograms, reasons of failed attempts and the errors of a buffer begin when
- * `instrument()` is called.
+ * A collection calls `stats()` once and takes all values from it, so they are consistent. Between collections, each sync and each
+ * attempt records one number, and nothing else happens. Counters begin at 0 when the buffer is opened or the producer created;
+ * histograms, reasons of failed attempts and a buffer's errors begin when `instrument()` is called.
  *
- * After `close()` the figures stay as they were: what a closed buffer has on disk is still there. So at the end of a
- * program close first, then let the SDK collect for the last time. A program that goes on without a buffer calls the
- * function that `instrument()` returned; from then on nothing is read or observed, and nothing holds the buffer.
+ * After `close()` the values stay the same: what a closed buffer has on disk is still there. So at the end of a program, close
+ * first, then let the SDK collect for the last time. A program that continues without the buffer calls the function that
+ * `instrument()` returned. From then on nothing is read or observed, and the buffer can be garbage-collected.
  *
- * Two things depend on the SDK. Values that are no longer observed: the SDK for JavaScript (3.1) goes on exporting the
- * last ones, which the specification says it should not; Deno's (2.9) drops them. The end of a process: Deno's SDK
- * doesn't collect then, so that what a program does after the last interval is missing.
+ * Two things depend on the SDK. One is what it does with values that are no longer observed: the one for JavaScript (3.1) keeps
+ * exporting the last ones, against the specification; Deno's (2.9) drops them. The other is whether it collects at the end of
+ * a process: Deno's doesn't, so what a program does after the last interval is missing.
  *
  * @module
  */
@@ -101,7 +100,7 @@
 import { systemClock } from "../base/clock.ts";
 import { checkMethods, describe } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { BufferErrorCode } from "../errors/mod.ts";
+import type { SluiceErrorCode } from "../errors/mod.ts";
 import type { Producer } from "../producer/producer.ts";
 import {
   ATTEMPT_DURATION,
@@ -121,47 +120,28 @@ import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observation
 
 export type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations };
 
-/** What can be measured of a buffer. */
+/** What the metrics need of a buffer. */
 type MeasuredBuffer = Pick<RecordBuffer<unknown>, "stats" | "subscribe">;
-/** What can be measured of a producer. */
+/** What the metrics need of a producer. */
 type MeasuredProducer = Pick<Producer<unknown>, "stats" | "subscribe">;
 
-/**
- * Options of {@linkcode instrument}.
- *
- * @example Options for everything of one program
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { instrument, type InstrumentOptions } from "@sluice/buffer/otel";
- * import { metrics } from "@opentelemetry/api";
- * import { assertEquals } from "@std/assert";
- *
- * const options: InstrumentOptions = { meter: metrics.getMeter("clicks"), attributes: { "app.zone": "north" } };
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({ buffer, send: () => {} });
- * instrument(buffer, { ...options, name: "clicks" });
- * instrument(producer, { ...options, name: "clicks" });
- * assertEquals(producer.stats().state, "running"); // and so says sluice.producer.status
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode instrument}. */
 export interface InstrumentOptions {
-  /** Whose instruments are used: `metrics.getMeter("my-program")` of `@opentelemetry/api`. */
+  /** The meter, such as `metrics.getMeter("my-program")` of `@opentelemetry/api`. */
   readonly meter: MetricsMeter;
   /**
-   * Tells this buffer or producer from others of the process. It should stay the same when the process starts anew:
-   * "orders", not a path with a date in it. A producer and its buffer may have the same one.
+   * Distinguishes this buffer or producer from others of the process. It should be the same after a restart: "orders", not a
+   * path with a date in it. A producer and its buffer may have the same name.
    *
    * @default {no attribute}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
-   * Attributes of every value besides.
+   * Further attributes of every value.
    *
    * @default {none}
    */
-  readonly attributes?: Readonly<MetricAttributes>;
+  readonly attributes?: Readonly<MetricAttributes> | undefined;
 }
 
 const METER_METHODS: readonly (keyof MetricsMeter)[] = [
@@ -176,10 +156,12 @@ const OPTIONS: readonly (keyof InstrumentOptions | string)[] = ["meter", "name",
 const INSTRUMENT = "instrument";
 
 /**
- * Has a meter report what a buffer or a producer does.
+ * Reports the metrics of a buffer or a producer to a meter.
  *
- * @returns Ends it: nothing is observed any more. A second call does nothing.
- * @throws {TypeError} if the source or an option is not what it must be, or an option is unknown.
+ * @param source The buffer or the producer.
+ * @param options The meter, a name and attributes.
+ * @returns A function that ends the reporting. A second call does nothing.
+ * @throws {TypeError} if the source or an option has the wrong type, or an option is unknown.
  *
  * @example A buffer and its producer
  * ```ts
@@ -201,6 +183,33 @@ const INSTRUMENT = "instrument";
  * await buffer.close();
  * for (const end of ends) end();
  * ```
+ *
+ * @example What a meter gets at a collection
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { instrument, type MetricsMeter, type Observations } from "@sluice/buffer/otel";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let collect = (_observations: Observations): void => {};
+ * const create = (name: string) => ({ name });
+ * const meter: MetricsMeter = { // in a program: metrics.getMeter() of @opentelemetry/api
+ *   createObservableGauge: create,
+ *   createObservableCounter: create,
+ *   createObservableUpDownCounter: create,
+ *   createHistogram: () => ({ record: () => {} }),
+ *   addBatchObservableCallback: (callback) => void (collect = callback),
+ *   removeBatchObservableCallback: () => void (collect = () => {}),
+ * };
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const end = instrument(buffer, { meter });
+ * await buffer.putMany(["a", "b"]);
+ * const values = new Map<string, number>();
+ * collect({ observe: (instrument, value) => void values.set((instrument as { name: string }).name, value) });
+ * assertEquals(values.get("sluice.buffer.record.put"), 2);
+ * end();
+ * await buffer.close();
+ * ```
  */
 export function instrument(
   source: Pick<RecordBuffer<unknown>, "stats" | "subscribe"> | Pick<Producer<unknown>, "stats" | "subscribe">,
@@ -219,13 +228,13 @@ function isProducer(source: MeasuredBuffer | MeasuredProducer): source is Measur
 }
 
 function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (() => void)[] {
-  const attributes = attributesOf(options, BUFFER_METRICS);
+  const attributes = mergeAttributes(options, BUFFER_METRICS);
   const syncs = createHistogram(options.meter, SYNC_DURATION);
-  // The one to be woken for is there from the start: a series that begins with 1 has not grown.
-  const errors = new Map<BufferErrorCode, number>([["BUFFER_FAILED", 0]]);
+  // The code to alert on is there from the start: a series that begins with 1 has no increase.
+  const errors = new Map<SluiceErrorCode, number>([["BUFFER_FAILED", 0]]);
   const leave = buffer.subscribe((event) => {
     if (event.type === "synced") syncs.record(event.durationMs / 1_000, attributes);
-    if (event.type !== "failed" && event.type !== "warning") return;
+    if (event.type !== "failed" && event.type !== "warned") return;
     const { code } = event.error;
     errors.set(code, 1 + (errors.get(code) ?? 0));
   });
@@ -234,7 +243,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
 }
 
 function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptions): (() => void)[] {
-  const attributes = attributesOf(options, PRODUCER_METRICS);
+  const attributes = mergeAttributes(options, PRODUCER_METRICS);
   const failures = new ErrorTypeCounter();
   const attempts = createHistogram(options.meter, ATTEMPT_DURATION);
   const leave = producer.subscribe((event) => {
@@ -246,7 +255,7 @@ function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptio
   return [leave, observe(options.meter, PRODUCER_METRICS.metrics, attributes, read)];
 }
 
-/** Has `metrics` observed at each collection, all from one reading; the function that ends it. */
+/** Observes `metrics` at each collection, all from one reading. Returns a function that ends it. */
 function observe<S>(
   meter: MetricsMeter,
   metrics: readonly Metric<S>[],
@@ -284,8 +293,11 @@ function createHistogram(meter: MetricsMeter, metric: DurationMetric): ReturnTyp
   return meter.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: [...boundaries] } });
 }
 
-/** What stands at each value. The name comes last: no attribute can take its place. */
-function attributesOf<S>({ name, attributes }: InstrumentOptions, { nameAttribute }: MetricSet<S>): MetricAttributes {
+/** The attributes of each value. The name comes last, so that no other attribute replaces it. */
+function mergeAttributes<S>(
+  { name, attributes }: InstrumentOptions,
+  { nameAttribute }: MetricSet<S>,
+): MetricAttributes {
   return { ...attributes, ...(name === undefined ? {} : { [nameAttribute]: name }) };
 }
 

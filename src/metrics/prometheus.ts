@@ -1,34 +1,34 @@
 /**
- * Figures of buffers and producers as a page for Prometheus, for programs without OpenTelemetry:
- * {@linkcode prometheusText} turns what `stats()` says into the text format 0.0.4
+ * Metrics of buffers and producers as a page for Prometheus, for programs without OpenTelemetry: {@linkcode prometheusText}
+ * renders what `stats()` says in the text format 0.0.4
  * (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
  *
- * Metrics have the names that OpenTelemetry's get on their way into Prometheus, so that one dashboard fits both: dots
- * become underscores, the unit is added (`_seconds`, `_bytes`), and `_total` to a counter
- * (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/, "OTLP Metric points to
- * Prometheus"). `sluice.buffer.queue.age` is `sluice_buffer_queue_age_seconds`. The module `@sluice/buffer/otel` lists all
- * of them. An exporter that leaves units out of names, as that of the SDK for JavaScript does, leaves out `_seconds` and
- * `_bytes`. Labels that say which library a metric is from, such as `otel_scope_name`, are not here.
+ * The names are those that OpenTelemetry's metrics get in Prometheus, so that one dashboard fits both: dots become underscores,
+ * the unit is appended (`_seconds`, `_bytes`), and `_total` for a counter
+ * (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/, "OTLP Metric points to Prometheus").
+ * `sluice.buffer.queue.age` is `sluice_buffer_queue_age_seconds`. The module `@sluice/buffer/otel` lists all of them. Some
+ * exporters, such as the one of the SDK for JavaScript, omit the units. Labels for a metric's library, such as
+ * `otel_scope_name`, are not included.
  *
- * What isn't in `stats()` isn't here either. Of the durations of syncs there are number and sum, named as beside the
- * buckets of a histogram, but no buckets; the duration of attempts, reasons of failures, and errors are missing.
+ * The page has only what `stats()` has. The durations of syncs have a count and a sum, named like those of a histogram, but no
+ * buckets. The durations of attempts, the reasons of failures, and errors are missing.
  *
  * ## Alerts
  *
- * What to be woken for. Put your own numbers in. The first one needs OpenTelemetry.
+ * Adjust the numbers. The first alert needs OpenTelemetry.
  *
  * | alert | when | then |
  * |---|---|---|
- * | the buffer has failed | `sluice_buffer_error_reported_total{error_type="BUFFER_FAILED"} > 0` | look at its error, and the disk; a restart recovers what is there |
- * | puts are rejected | `increase(sluice_buffer_put_rejected_total[5m]) > 0` | records don't get in: backlog or disk full, buffer failed, too large |
+ * | the buffer has failed | `sluice_buffer_error_reported_total{error_type="BUFFER_FAILED"} > 0` | look at its error and the disk; a restart recovers what is there |
+ * | puts are rejected | `increase(sluice_buffer_put_rejected_total[5m]) > 0` | records are refused: backlog or disk full, buffer failed, too large |
  * | the backlog runs full | `sluice_buffer_backlog_size_bytes / sluice_buffer_backlog_capacity_bytes > 0.8` | the target is too slow or away |
- * | records are dropped | `increase(sluice_buffer_record_dropped_total[15m]) > 0` | they are lost: that is what `"drop-oldest"` does |
+ * | records are dropped | `increase(sluice_buffer_record_dropped_total[15m]) > 0` | they are lost, as `"drop-oldest"` says |
  * | nothing is delivered | `sluice_buffer_queue_size > 0 and increase(sluice_buffer_batch_committed_total[15m]) == 0` | the target is away, or nobody takes batches |
- * | delivery is behind | `sluice_buffer_queue_age_seconds > 600` | the same; also while some of it still gets through |
+ * | delivery is behind | `sluice_buffer_queue_age_seconds > 600` | the same, also while some records still get through |
  * | the producer stopped | `sluice_producer_status{sluice_producer_state="stopped"} == 1` | a record that can't be delivered, or a buffer that failed: `lastError` |
- * | dead letters | `increase(sluice_producer_record_dead_lettered_total[15m]) > 0` | look at them; they are not tried again by themselves |
+ * | dead letters | `increase(sluice_producer_record_dead_lettered_total[15m]) > 0` | look at them; nothing retries them automatically |
  * | attempts fail | `rate(sluice_producer_attempt_failed_total[5m]) > 0`, for half an hour | `lastError`; with OpenTelemetry `error_type` says why |
- * | damage | `sluice_buffer_quarantined_bytes_total > 0` | records may be lost: see `recovery` and the event `damage`; a bad disk? |
+ * | damage | `sluice_buffer_quarantined_bytes_total > 0` | records may be lost: see `recovery` and the event `damage-found`; a bad disk? |
  * | the disk is slow | `rate(sluice_buffer_sync_duration_seconds_sum[5m]) / rate(sluice_buffer_sync_duration_seconds_count[5m]) > 0.5` | with `fsync: "always"` every put waits for it |
  *
  * @example A page for Prometheus, with the servers of Deno and Bun
@@ -104,79 +104,42 @@ import {
  */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/**
- * A buffer or a producer of the page.
- *
- * @example A buffer and its producer
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type PrometheusSource, prometheusText } from "@sluice/buffer/prometheus";
- * import { assertStringIncludes } from "@std/assert";
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({ buffer, send: () => {} });
- * const sources: PrometheusSource[] = [
- *   { name: "clicks", stats: buffer.stats() },
- *   { name: "clicks", stats: producer.stats(), labels: { target: "warehouse" } },
- * ];
- * assertStringIncludes(
- *   prometheusText(sources),
- *   'sluice_producer_batch_inflight{sluice_producer_name="clicks",target="warehouse"} 0\n',
- * );
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** A buffer or a producer on the page. */
 export interface PrometheusSource {
-  /** What its `stats()` says now. */
+  /** What its `stats()` returned. */
   readonly stats: BufferStats | ProducerStats;
   /**
-   * Tells it from the others; the label `sluice_buffer_name` or `sluice_producer_name`.
+   * Distinguishes it from the others; the label `sluice_buffer_name` or `sluice_producer_name`.
    *
    * @default {no label}
    */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /**
-   * Labels of each of its lines besides; names as Prometheus allows them, without `__` or `sluice_` at the beginning.
+   * Further labels of each of its lines. Names must be valid in Prometheus, and not begin with `__` or `sluice_`.
    *
    * @default {none}
    */
-  readonly labels?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/**
- * Options of {@linkcode prometheusText}.
- *
- * @example Figures of another time
- * ```ts
- * import { MemoryBuffer } from "@sluice/buffer";
- * import { type PrometheusOptions, prometheusText } from "@sluice/buffer/prometheus";
- * import { assertStringIncludes } from "@std/assert";
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const stats = buffer.stats();
- * const options: PrometheusOptions = { now: stats.lastProgressAt + 1_500 };
- * assertStringIncludes(prometheusText([{ stats }], options), "sluice_buffer_idle_time_seconds 1.5\n");
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode prometheusText}. */
 export interface PrometheusOptions {
   /**
-   * Wall time, in milliseconds since 1970, that the figures are of.
+   * The wall time of the statistics, in milliseconds since 1970.
    *
    * @default {Date.now()}
    */
-  readonly now?: number;
+  readonly now?: number | undefined;
 }
 
-/** A source with its labels, as they stand in the page. */
+/** A source with its rendered labels. */
 interface Labelled<S> {
   readonly stats: S;
-  /** `a="b",c="d"`, or nothing. */
+  /** `a="b",c="d"`, or empty. */
   readonly labels: string;
 }
 
-/** What Prometheus calls a family. */
+/** A metric with all its lines: a family, in Prometheus's term. */
 interface Family {
   readonly name: string;
   readonly type: "counter" | "gauge" | "summary";
@@ -185,18 +148,19 @@ interface Family {
 }
 
 const RENDER = "render metrics";
-/** What a unit becomes; one in braces becomes nothing. */
+/** The suffix for a unit; a unit in braces has none. */
 const UNIT_SUFFIXES: Readonly<Record<string, string>> = { s: "_seconds", By: "_bytes" };
 const LABEL_NAME = /^(?!__|sluice_)[a-zA-Z_][a-zA-Z0-9_]*$/;
 
 /**
- * Renders figures as a page for Prometheus.
+ * Renders statistics as a page for Prometheus.
  *
  * @param sources Buffers and producers, in any order. Those of one kind must differ in name or labels.
- * @returns The page, each line with its end.
- * @throws {TypeError} if a source is not what it must be, or two could not be told apart.
+ * @param options The time of the statistics.
+ * @returns The page; each line ends with a line feed.
+ * @throws {TypeError} if a source has the wrong type, or two of one kind have the same labels.
  *
- * @example Two lines of it
+ * @example Two lines of the page
  * ```ts
  * import { MemoryBuffer } from "@sluice/buffer";
  * import { prometheusText } from "@sluice/buffer/prometheus";
@@ -219,60 +183,60 @@ export function prometheusText(sources: readonly PrometheusSource[], options: Pr
   const producers: Labelled<ProducerStats>[] = [];
   sources.forEach((source, i) => {
     const { stats } = checkSource(source, `sources[${i}]`);
-    if (isProducerStats(stats)) producers.push({ stats, labels: labelsOf(source, PRODUCER_METRICS) });
-    else buffers.push({ stats, labels: labelsOf(source, BUFFER_METRICS) });
+    if (isProducerStats(stats)) producers.push({ stats, labels: renderLabels(source, PRODUCER_METRICS) });
+    else buffers.push({ stats, labels: renderLabels(source, BUFFER_METRICS) });
   });
   checkDistinct("buffers", buffers);
   checkDistinct("producers", producers);
   return [
-    ...BUFFER_METRICS.metrics.map((metric) => familyOf(metric, buffers, now)),
-    syncFamily(buffers),
-    ...PRODUCER_METRICS.metrics.map((metric) => familyOf(metric, producers, now)),
-  ].map(textOf).join("");
+    ...BUFFER_METRICS.metrics.map((metric) => toFamily(metric, buffers, now)),
+    toSyncFamily(buffers),
+    ...PRODUCER_METRICS.metrics.map((metric) => toFamily(metric, producers, now)),
+  ].map(renderFamily).join("");
 }
 
-function familyOf<S>(metric: Metric<S>, sources: readonly Labelled<S>[], now: number): Family {
+function toFamily<S>(metric: Metric<S>, sources: readonly Labelled<S>[], now: number): Family {
   const isCounter = metric.kind === "counter";
-  const name = nameOf(metric) + (isCounter ? "_total" : "");
+  const name = toPrometheusName(metric) + (isCounter ? "_total" : "");
   const lines = sources.flatMap(({ stats, labels }) =>
     metric.samples(stats, now).map(({ value, attributes = {} }) =>
-      lineOf(name, [labels, ...Object.entries(attributes).map(label)], value)
+      renderLine(name, [labels, ...Object.entries(attributes).map(renderLabel)], value)
     )
   );
   return { name, type: isCounter ? "counter" : "gauge", help: metric.description, lines };
 }
 
-/** A summary without quantiles: its two lines are called as a histogram's. */
-function syncFamily(buffers: readonly Labelled<BufferStats>[]): Family {
-  const name = nameOf(SYNC_DURATION);
+/** A summary without quantiles: its two lines have the names of a histogram's. */
+function toSyncFamily(buffers: readonly Labelled<BufferStats>[]): Family {
+  const name = toPrometheusName(SYNC_DURATION);
   const lines = buffers.flatMap(({ stats, labels }) => [
-    lineOf(`${name}_sum`, [labels], stats.syncMs / 1_000),
-    lineOf(`${name}_count`, [labels], stats.syncs),
+    renderLine(`${name}_sum`, [labels], stats.syncMs / 1_000),
+    renderLine(`${name}_count`, [labels], stats.syncs),
   ]);
   return { name, type: "summary", help: SYNC_DURATION.description, lines };
 }
 
-function textOf({ name, type, help, lines }: Family): string {
+function renderFamily({ name, type, help, lines }: Family): string {
   if (lines.length === 0) return "";
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
 }
 
-function nameOf({ name, unit }: { readonly name: string; readonly unit: string }): string {
+function toPrometheusName({ name, unit }: { readonly name: string; readonly unit: string }): string {
   return name.replaceAll(".", "_") + (UNIT_SUFFIXES[unit] ?? "");
 }
 
-function lineOf(name: string, labels: readonly string[], value: number): string {
+function renderLine(name: string, labels: readonly string[], value: number): string {
   const list = labels.filter((one) => one !== "").join(",");
   return `${name}${list === "" ? "" : `{${list}}`} ${value}\n`;
 }
 
-function labelsOf<S>({ name, labels = {} }: PrometheusSource, { nameAttribute }: MetricSet<S>): string {
+function renderLabels<S>({ name, labels = {} }: PrometheusSource, { nameAttribute }: MetricSet<S>): string {
   const named: [string, string][] = name === undefined ? [] : [[nameAttribute, name]];
-  // In one order, so that the same labels are the same text.
-  return [...named, ...Object.entries(labels).sort()].map(label).join(",");
+  // Sorted, so that the same labels give the same text.
+  return [...named, ...Object.entries(labels).sort()].map(renderLabel).join(",");
 }
 
-function label([name, value]: [string, string]): string {
+function renderLabel([name, value]: [string, string]): string {
   const escaped = value.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
   return `${name.replaceAll(".", "_")}="${escaped}"`;
 }
@@ -281,7 +245,7 @@ function checkSource(source: PrometheusSource, what: string): PrometheusSource {
   const { stats, name, labels = {} } = source ?? {};
   const figures = typeof stats === "object" && stats !== null ? stats : {};
   if (!("pendingRecords" in figures || "failedAttempts" in figures)) {
-    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() gives, got ${describe(stats)}`);
+    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() returns, got ${describe(stats)}`);
   }
   if (name !== undefined && (typeof name !== "string" || name === "")) {
     throw new TypeError(`Cannot ${RENDER}: ${what}.name must be a string that isn't empty, got ${describe(name)}`);

@@ -51,7 +51,7 @@ export class Backoff {
   async wait(delayMs: number, id?: string): Promise<boolean> {
     const { clock, shutdown, reporter } = this.#parts;
     const wait = { until: clock.now() + delayMs };
-    reporter.tell({ type: "backoff", id, delayMs, until: wait.until });
+    reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
     this.#waits.add(wait);
     try {
       return await shutdown.pause(delayMs);

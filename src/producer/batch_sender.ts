@@ -89,7 +89,7 @@ export class BatchSender<T> {
       tries: before.tries + 1,
       startedAt: before.startedAt ?? beganAt,
     };
-    reporter.tell({ type: "attempt", id, batchId, records: length, attempt, isRetry: before.tries > 0 });
+    reporter.tell({ type: "attempt-started", id, batchId, records: length, attempt, retry: before.tries > 0 });
     const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#parts);
     const durationMs = clock.monotonic() - beganAt;
     if (outcome.kind === "done") {
@@ -99,9 +99,9 @@ export class BatchSender<T> {
     const { error } = outcome;
     const failure = this.#classify(part, error);
     const taken = length - failure.again.length - failure.undeliverable.length;
-    const isAbandoned = outcome.kind === "abandoned";
-    const isTimeout = isAbandoned ? !shutdown.aborting.aborted : outcome.isTimeout;
-    reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, durationMs, isTimeout, isAbandoned });
+    const abandoned = outcome.kind === "abandoned";
+    const timedOut = abandoned ? !shutdown.aborting.aborted : outcome.isTimeout;
+    reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, durationMs, timedOut, abandoned });
     return shutdown.stopping.aborted ? undefined : await this.#goOn(pending, error, failure);
   }
 

@@ -26,37 +26,7 @@ import type { Shutdown } from "./shutdown.ts";
 /**
  * A record that could not be delivered. JSON brings it back equal if it does so with the record.
  *
- * @example Mend dead letters, and send them once more
- * ```ts
- * import { type DeadLetter, DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const target: string[] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const dead = await MemoryBuffer.open<DeadLetter<string>>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send({ records }) {
- *     const index = records.findIndex((record) => record.includes("\t"));
- *     const failed = [{ index, retryable: false, reason: "a tab" }];
- *     if (index >= 0) throw new DeliveryError({ reason: "a tab", failed });
- *     target.push(...records);
- *   },
- *   whenUndeliverable: dead,
- * });
- * await producer.put("with\ta tab");
- * await producer.flush(); // the line goes on: the target has it, or the dead-letter buffer
- *
- * const letters = await dead.emit();
- * assertEquals(letters.records.map(({ sequence, error }) => [sequence, error]), [[1, "a tab"]]);
- * for (const { record } of letters) if (record) await producer.put(record.replace("\t", " "));
- * await dead.commit(letters); // behind the puts: a crash in between repeats, but loses nothing
- * await producer.flush();
- * assertEquals(target, ["with a tab"]);
- * await producer.close();
- * await buffer.close();
- * await dead.close();
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface DeadLetter<T> {
   /** The same each time that this record becomes a letter: skip a letter whose key is known. */
@@ -125,7 +95,7 @@ export class DeadLetters<T> {
       if (left.length === 0) return true;
       if (shutdown.stopping.aborted) return false;
       if (!mayPass(error)) throw stopped(left, error);
-      reporter.tell({ type: "buffer-error", what: "dead-letter", error });
+      reporter.tell({ type: "buffer-call-failed", what: "dead-letter", error });
       if (!await backoff.waitForBuffer(tries)) return false;
     }
   }
@@ -143,7 +113,7 @@ export class DeadLetters<T> {
       }
       refused.delete(letter);
       const { key, batchId, sequence, error } = letter;
-      this.#parts.reporter.tell({ type: "dead-letter", key, batchId, sequence, error });
+      this.#parts.reporter.tell({ type: "dead-lettered", key, batchId, sequence, error });
     };
     const outcome = await runAttempt((signal) => Promise.all(letters.map((one) => put(one, signal))), this.#parts);
     const isSilent = firstError === undefined && outcome.kind !== "done";

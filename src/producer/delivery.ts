@@ -18,6 +18,67 @@
  * The same `id` always stands for the same records, in this process and after a crash: a target that keeps the id
  * together with the records, and skips what it has, gets each record once.
  *
+ * @typeParam T The records.
+ */
+export interface Delivery<T> extends Iterable<T> {
+  /** The batch's id, or one made from it for a part of the batch. */
+  readonly id: string;
+  /** The id of the batch that all of it is from. */
+  readonly batchId: string;
+  /** Sequence of each record, ascending; consecutive unless only some records are sent again. */
+  readonly sequences: readonly number[];
+  /** The records, in order. Later attempts get the same objects: don't change them. */
+  readonly records: readonly T[];
+  /** The encoded bytes of each record, in order. */
+  readonly payloads: readonly Uint8Array[];
+  /** Number of records. */
+  readonly length: number;
+  /** Sum of the payloads' lengths. */
+  readonly byteLength: number;
+  /** Whether some of it may have been sent before: by an earlier attempt, or by a process that is gone. */
+  readonly redelivered: boolean;
+}
+
+/** What a {@linkcode Send} is told besides. */
+export interface SendContext {
+  /** Ends the attempt: it has taken too long, or the producer is being closed. Hand it on to whatever waits. */
+  readonly signal: AbortSignal;
+  /** Counts the attempts at this delivery, from 1. */
+  readonly attempt: number;
+}
+
+/**
+ * Sends records to a target. When it returns, or its promise resolves, the target has all of them. It throws, or
+ * rejects, if not; a `DeliveryError` says what is to be done about it, and any other error means: try all of it again.
+ *
+ * @typeParam T The records of the buffer.
+ * @param delivery The records to send, and the id to send with them.
+ * @param context A signal that ends the attempt, and how many attempts there were.
+ * @returns When the target has all of the records.
+ * @throws {DeliveryError} to say what is to be done about the failure; any other error means: try all of it again.
+ *
+ * @example Measure any target
+ * ```ts
+ * import { MemoryBuffer, Producer, type Send } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function counted<T>(send: Send<T>, onTaken: (records: number, bytes: number) => void): Send<T> {
+ *   return async (delivery, context) => {
+ *     await send(delivery, context);
+ *     onTaken(delivery.length, delivery.byteLength);
+ *   };
+ * }
+ *
+ * const taken: number[][] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer<string>({ buffer, send: counted(() => {}, (...numbers) => taken.push(numbers)) });
+ * await producer.putMany(["one", "two"]);
+ * await producer.flush();
+ * assertEquals(taken, [[2, 10]]); // two records, five bytes of JSON each
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
  * @example A target that gets everything twice, and keeps it once
  * ```ts
  * import { type Delivery, MemoryBuffer, Producer } from "@sluice/buffer";
@@ -46,28 +107,6 @@
  * await producer.close();
  * await buffer.close();
  * ```
- */
-export interface Delivery<T> extends Iterable<T> {
-  /** The batch's id, or one made from it for a part of the batch. */
-  readonly id: string;
-  /** The id of the batch that all of it is from. */
-  readonly batchId: string;
-  /** Sequence of each record, ascending; consecutive unless only some records are sent again. */
-  readonly sequences: readonly number[];
-  /** The records, in order. Later attempts get the same objects: don't change them. */
-  readonly records: readonly T[];
-  /** The encoded bytes of each record, in order. */
-  readonly payloads: readonly Uint8Array[];
-  /** Number of records. */
-  readonly length: number;
-  /** Sum of the payloads' lengths. */
-  readonly byteLength: number;
-  /** Whether some of it may have been sent before: by an earlier attempt, or by a process that is gone. */
-  readonly redelivered: boolean;
-}
-
-/**
- * What a {@linkcode Send} is told besides.
  *
  * @example An attempt that hangs is ended, and made again
  * ```ts
@@ -91,39 +130,6 @@ export interface Delivery<T> extends Iterable<T> {
  * await producer.flush();
  * assertEquals(attempts, ["attempt 1 over", "answered", "attempt 2 over"]);
  * assertEquals(producer.stats().timeouts, 1);
- * await producer.close();
- * await buffer.close();
- * ```
- */
-export interface SendContext {
-  /** Ends the attempt: it has taken too long, or the producer is being closed. Hand it on to whatever waits. */
-  readonly signal: AbortSignal;
-  /** Counts the attempts at this delivery, from 1. */
-  readonly attempt: number;
-}
-
-/**
- * Sends records to a target. When it returns, or its promise resolves, the target has all of them. It throws, or
- * rejects, if not; a `DeliveryError` says what is to be done about it, and any other error means: try all of it again.
- *
- * @example Measure any target
- * ```ts
- * import { MemoryBuffer, Producer, type Send } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function counted<T>(send: Send<T>, onTaken: (records: number, bytes: number) => void): Send<T> {
- *   return async (delivery, context) => {
- *     await send(delivery, context);
- *     onTaken(delivery.length, delivery.byteLength);
- *   };
- * }
- *
- * const taken: number[][] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({ buffer, send: counted(() => {}, (...numbers) => taken.push(numbers)) });
- * await producer.putMany(["one", "two"]);
- * await producer.flush();
- * assertEquals(taken, [[2, 10]]); // two records, five bytes of JSON each
  * await producer.close();
  * await buffer.close();
  * ```

@@ -1,62 +1,26 @@
 /**
- * What a producer tells about itself: events as they happen, and the figures that they add up to.
+ * What a producer reports: events as they happen, and the stats that they add up to.
  *
  * @module
  */
 
 import type { Clock } from "../base/clock.ts";
 import { Listeners } from "../base/listeners.ts";
-import type { BufferError } from "../errors/mod.ts";
+import type { SluiceError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
-/**
- * Something that happened in a producer, for logs and metrics.
- *
- * @example The life of a delivery
- * ```ts
- * import { MemoryBuffer, Producer, type ProducerEvent } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function lineOf(event: ProducerEvent): string {
- *   switch (event.type) {
- *     case "attempt":
- *       return `attempt ${event.attempt} at ${event.records} records`;
- *     case "attempt-failed":
- *       return `failed: ${event.error instanceof Error ? event.error.message : event.error}`;
- *     default:
- *       return event.type;
- *   }
- * }
- *
- * const lines: string[] = [];
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send(_, { attempt }) {
- *     if (attempt === 1) throw new Error("no answer");
- *   },
- *   retry: { firstDelayMs: 0 }, // else there is a "backoff" in between
- *   onEvent: (event) => lines.push(lineOf(event)),
- * });
- * await producer.putMany(["a", "b"]);
- * await producer.flush();
- * await producer.close();
- * const first = ["attempt 1 at 2 records", "failed: no answer"];
- * assertEquals(lines, [...first, "attempt 2 at 2 records", "delivered", "committed", "closed"]);
- * await buffer.close();
- * ```
- */
+/** Something that happened in a producer, for logs and metrics. */
 export type ProducerEvent =
   | {
     /** A delivery is being sent. */
-    readonly type: "attempt";
+    readonly type: "attempt-started";
     readonly id: string;
     readonly batchId: string;
     readonly records: number;
     /** Counts the attempts at this delivery, from 1. */
     readonly attempt: number;
-    /** Whether all of its records were sent before, by this producer and with other ones perhaps. */
-    readonly isRetry: boolean;
+    /** Whether all of its records were sent before, by this producer, perhaps in other deliveries. */
+    readonly retry: boolean;
   }
   | {
     /** The target has taken all of a delivery. */
@@ -64,7 +28,7 @@ export type ProducerEvent =
     readonly id: string;
     readonly batchId: string;
     readonly records: number;
-    /** How long the attempt took. */
+    /** How long the attempt took, in milliseconds. */
     readonly durationMs: number;
   }
   | {
@@ -73,110 +37,85 @@ export type ProducerEvent =
     readonly id: string;
     readonly batchId: string;
     readonly attempt: number;
-    /** How many of its records the target has taken. */
+    /** Number of its records that the target has taken. */
     readonly taken: number;
     readonly error: unknown;
-    /** How long the attempt took, or was waited for. */
+    /** How long the attempt took, or was waited for, in milliseconds. */
     readonly durationMs: number;
-    readonly isTimeout: boolean;
+    /** It took longer than `timeoutMs`. */
+    readonly timedOut: boolean;
     /** It didn't answer its signal either, and may still be running. */
-    readonly isAbandoned: boolean;
+    readonly abandoned: boolean;
   }
   | {
-    /** Nothing is tried for a while: of the delivery `id`, or without one of something that a buffer has to do. */
-    readonly type: "backoff";
+    /** A pause before something is tried again: the delivery `id`, or without an id a call of a buffer. */
+    readonly type: "backoff-started";
     readonly id: string | undefined;
     readonly delayMs: number;
     /** Wall time of its end: milliseconds since 1970. */
     readonly until: number;
   }
-  /** A delivery was too large, and goes on as two. */
+  /** A delivery was too large, and was split in two. */
   | { readonly type: "halved"; readonly id: string; readonly halves: readonly [string, string] }
-  /** A record that no retry can mend is in the dead-letter buffer; `key` is its key there. */
+  /** An undeliverable record is in the dead-letter buffer; `key` is its key there. */
   | {
-    readonly type: "dead-letter";
+    readonly type: "dead-lettered";
     readonly key: string;
     readonly batchId: string;
     readonly sequence: number;
     readonly error: string;
   }
-  /** A buffer could not do its part, and is asked again later. */
-  | { readonly type: "buffer-error"; readonly what: "emit" | "commit" | "dead-letter"; readonly error: unknown }
+  /** A call of a buffer failed; it is made again after a pause. */
+  | { readonly type: "buffer-call-failed"; readonly what: "emit" | "commit" | "dead-letter"; readonly error: unknown }
   | { readonly type: "committed"; readonly batchId: string; readonly records: number }
-  /** A batch was gone when it was to be committed: somebody has cleared the buffer, or committed it. */
-  | { readonly type: "gone"; readonly batchId: string }
-  | { readonly type: "stopped"; readonly error: BufferError }
+  /** A delivered batch could not be committed, because it is gone: the buffer was cleared, or the batch committed elsewhere. */
+  | { readonly type: "commit-skipped"; readonly batchId: string }
+  /** The producer has stopped by itself: every call rejects from now on. */
+  | { readonly type: "stopped"; readonly error: SluiceError }
   | { readonly type: "closed" };
 
-/**
- * A producer in figures since it was made: a plain object.
- *
- * @example What a health check says
- * ```ts
- * import { DeliveryError, MemoryBuffer, Producer, type ProducerStats } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * function healthOf({ state, backoffUntil, lastError }: ProducerStats): string {
- *   if (state === "stopped") return `broken: ${lastError?.message}`;
- *   return backoffUntil === undefined ? "well" : `the target is away: ${lastError?.message}`;
- * }
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send: () => {
- *     throw new DeliveryError({ reason: "status 403", retryable: false });
- *   },
- * });
- * assertEquals(healthOf(producer.stats()), "well");
- * await producer.put("a");
- * await producer.flush().catch(() => {});
- * assertEquals(healthOf(producer.stats()).startsWith("broken: "), true);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** Counts of a producer since it was made: a plain object. Each says its unit. */
 export interface ProducerStats {
   /**
    * `"stopped"`: by itself, with `lastError` as the reason. `"closing"`: `close()` waits for what runs. In either case
    * nothing new is begun.
    */
   readonly state: "running" | "stopped" | "closing" | "closed";
-  /** Batches handed over by the buffer and not committed yet. */
+  /** Number of batches handed over by the buffer and not committed yet. */
   readonly inFlightBatches: number;
-  /** Times that `send` was called. */
+  /** Number of attempts: calls of `send`. */
   readonly attempts: number;
-  /** Those of them at records that were sent before. */
+  /** Number of attempts whose records were all sent before. */
   readonly retries: number;
-  /** Those of them that failed, in part or as a whole. */
+  /** Number of attempts that failed, in part or as a whole. */
   readonly failedAttempts: number;
-  /** Those of them that took longer than `timeoutMs`. */
+  /** Number of attempts that took longer than `timeoutMs`. */
   readonly timeouts: number;
-  /** Those of them that did not answer their signal either. */
+  /** Number of attempts that did not end when their signal was aborted either. */
   readonly abandoned: number;
-  /** Deliveries halved because they were too large. */
+  /** Number of deliveries split in two because they were too large. */
   readonly halved: number;
-  /** Records that the target has taken. */
+  /** Number of records that the target has taken. */
   readonly deliveredRecords: number;
-  /** Records put into the dead-letter buffer. */
+  /** Number of records put into the dead-letter buffer. */
   readonly deadLetters: number;
-  /** Batches committed. */
+  /** Number of batches committed. */
   readonly committedBatches: number;
-  /** Records in them. */
+  /** Number of records in those batches. */
   readonly committedRecords: number;
-  /** Wall time until which something waits to be tried again, the earliest if there are several; else `undefined`. */
+  /** Wall time of the next retry, in milliseconds since 1970; `undefined` if nothing waits for one. */
   readonly backoffUntil: number | undefined;
-  /** What went wrong last, as text, and when. */
+  /** What went wrong last, as text, and the wall time, in milliseconds since 1970. */
   readonly lastError: { readonly message: string; readonly at: number } | undefined;
 }
 
-/** The figures that events add up to. */
+/** The stats that events add up to. */
 type Counts = Omit<ProducerStats, "state" | "inFlightBatches" | "backoffUntil">;
 
-/** Tells events, and adds them up. */
+/** Reports events, and adds them up. */
 export class Reporter {
   readonly #clock: Clock;
-  /** Those who want to know. */
+  /** Listeners for events. */
   readonly listeners: Listeners<ProducerEvent>;
   #counts: Counts = {
     attempts: 0,
@@ -192,7 +131,7 @@ export class Reporter {
     lastError: undefined,
   };
 
-  /** `onEvent` is told each event. */
+  /** `onEvent` is called with each event. */
   constructor(clock: Clock, onEvent: ((event: ProducerEvent) => void) | undefined) {
     this.#clock = clock;
     this.listeners = new Listeners(onEvent);
@@ -213,28 +152,28 @@ export class Reporter {
 /** The figures that an event changes. */
 function countsAfter(counts: Counts, event: ProducerEvent, now: number): Partial<Counts> {
   switch (event.type) {
-    case "attempt":
-      return { attempts: counts.attempts + 1, retries: counts.retries + (event.isRetry ? 1 : 0) };
+    case "attempt-started":
+      return { attempts: counts.attempts + 1, retries: counts.retries + (event.retry ? 1 : 0) };
     case "delivered":
       return { deliveredRecords: counts.deliveredRecords + event.records };
     case "attempt-failed":
       return {
         failedAttempts: counts.failedAttempts + 1,
-        timeouts: counts.timeouts + (event.isTimeout ? 1 : 0),
-        abandoned: counts.abandoned + (event.isAbandoned ? 1 : 0),
+        timeouts: counts.timeouts + (event.timedOut ? 1 : 0),
+        abandoned: counts.abandoned + (event.abandoned ? 1 : 0),
         deliveredRecords: counts.deliveredRecords + event.taken,
         lastError: errorAt(event.error, now),
       };
     case "halved":
       return { halved: counts.halved + 1 };
-    case "dead-letter":
+    case "dead-lettered":
       return { deadLetters: counts.deadLetters + 1 };
     case "committed":
       return {
         committedBatches: counts.committedBatches + 1,
         committedRecords: counts.committedRecords + event.records,
       };
-    case "buffer-error":
+    case "buffer-call-failed":
     case "stopped":
       return { lastError: errorAt(event.error, now) };
     default:

@@ -42,7 +42,7 @@ export interface FailureOutcome {
  */
 export function classifyFailure(error: unknown, length: number): FailureOutcome {
   if (!(error instanceof DeliveryError)) return toFailureOutcome({ again: range(length) });
-  const { isTooLarge, retryAfterMs } = error;
+  const { tooLarge: isTooLarge, retryAfterMs } = error;
   const failed = checkFailed(error.failed, length);
   if (failed !== undefined) {
     const again = failed.filter(({ retryable }) => retryable);

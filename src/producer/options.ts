@@ -6,7 +6,7 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
-import { checkInteger, checkMethods, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
@@ -16,160 +16,89 @@ import type { RetryOptions, RetryPolicy } from "./retry.ts";
 /**
  * Options of a {@linkcode Producer}.
  *
- * @example Five requests at a time, three tries each
- * ```ts
- * import { MemoryBuffer, Producer, type ProducerOptions } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * let running = 0;
- * let most = 0;
- * const buffer = await MemoryBuffer.open<number>({ maxRecords: 10 });
- * const options: ProducerOptions<number> = {
- *   buffer,
- *   async send() {
- *     most = Math.max(most, ++running);
- *     await new Promise((resolve) => setTimeout(resolve, 2)); // a request
- *     running--;
- *   },
- *   maxInFlight: 5,
- *   retry: { maxAttempts: 3 },
- * };
- * await buffer.putMany([...Array(100).keys()]);
- * const producer = new Producer(options);
- * await producer.flush();
- * assertEquals([most, producer.stats().committedBatches], [5, 10]);
- * await producer.close();
- * await buffer.close();
- * ```
+ * @typeParam T The records of the buffer.
  */
 export interface ProducerOptions<T> {
   /**
-   * Keeps the records until they are delivered. It stays its opener's: the producer doesn't close it. Nobody else may
-   * emit from it or commit while the producer runs; to put into it is all right.
+   * Keeps the records until they are delivered. The producer doesn't close it. While the producer runs, other code may put
+   * into it, but not emit or commit.
    */
   readonly buffer: RecordBuffer<T>;
   /** Sends records to the target. */
   readonly send: Send<T>;
   /**
-   * So many batches are sent at a time, 1 to 16. With 1 nothing of a batch is sent before all of the one before it is
-   * taken care of: records arrive in order, and only the last batch is ever sent again. With n they are committed in
-   * order, but may arrive in any: a batch that has to be sent again comes behind as many as n - 1 later ones, and after
-   * a crash n batches are sent again. A target that deduplicates must know the last n ids then, not only the last one.
+   * The most batches sent at a time, 1 to 16. With 1, a batch is sent when the one before it is delivered: records arrive
+   * in order, and only the last batch is ever sent again. With n, batches are committed in order but may arrive in any: a
+   * batch that has to be sent again comes behind up to n - 1 later ones, and after a crash n batches are sent again. A
+   * target that deduplicates must then know the last n ids, not only the last one.
    *
    * @default {1}
    */
-  readonly maxInFlight?: number;
+  readonly maxInFlight?: number | undefined;
   /**
    * When a delivery that failed is sent again.
    *
-   * @default {for ever, at most 30 seconds apart}
+   * @default {{ firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity }}
    */
-  readonly retry?: RetryOptions;
+  readonly retry?: RetryOptions | undefined;
   /**
-   * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't answer for
-   * as long again, it is left alone and the next attempt begins, although it may be running still.
+   * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't end within as
+   * long again, it is abandoned and the next attempt begins, although it may still be running.
    *
    * @default {30_000}
    */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /**
-   * What becomes of records that no retry can mend: `"stop"` stops the producer, with all that isn't delivered still in
-   * the buffer; a buffer takes them as {@linkcode DeadLetter}s, and the line goes on. It stays its opener's, too.
+   * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. The producer doesn't close it.
    *
-   * @default {"stop"}
+   * @default {undefined}
    */
-  readonly whenUndeliverable?: "stop" | RecordBuffer<DeadLetter<T>>;
+  readonly deadLetters?: RecordBuffer<DeadLetter<T>> | undefined;
+  /**
+   * What to do with records that no retry can deliver. `"stop"`: the producer stops, and all that isn't delivered stays in
+   * the buffer. `"dead-letter"`: they go into `deadLetters`, and the producer goes on with the records behind them.
+   *
+   * @default {"dead-letter" if there is a buffer `deadLetters`, else "stop"}
+   */
+  readonly whenUndeliverable?: "stop" | "dead-letter" | undefined;
   /**
    * Milliseconds that running attempts have when the producer is closed or stops, 0 to 2^31 - 1; then their signals are
    * aborted.
    *
    * @default {5_000}
    */
-  readonly closeTimeoutMs?: number;
+  readonly closeTimeoutMs?: number | undefined;
   /**
-   * Time and timers of attempts and retries. When a batch is due is the buffer's clock's business.
+   * Time and timers of attempts and retries. The buffer's own clock says when a batch is due.
    *
    * @default {systemClock}
    */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /**
-   * Chance, for the time between retries: at least 0 and below 1.
+   * Random numbers for the time between retries: at least 0 and below 1.
    *
    * @default {Math.random}
    */
-  readonly random?: () => number;
-  /** Is told what happens. Called synchronously, must be quick; an error that it throws is ignored. */
-  readonly onEvent?: (event: ProducerEvent) => void;
+  readonly random?: (() => number) | undefined;
+  /** Called with every event, synchronously, so it must be quick; an error that it throws is ignored. */
+  readonly onEvent?: ((event: ProducerEvent) => void) | undefined;
 }
 
-/**
- * Options of {@linkcode Producer.flush}.
- *
- * @example Don't wait for the target longer than the user does
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assertEquals, assertRejects } from "@std/assert";
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send: () => {
- *     throw new Error("the target is away");
- *   },
- * });
- * await producer.put("safe all the same");
- * await assertRejects(() => producer.flush({ signal: AbortSignal.timeout(5) }), DOMException);
- * assertEquals(producer.stats().state, "running"); // it goes on trying
- * await producer.close();
- * assertEquals(buffer.stats().pendingRecords, 1);
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode Producer.flush}. */
 export interface FlushOptions {
   /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
-/**
- * Options of {@linkcode Producer.close}.
- *
- * @example The second Ctrl+C ends it at once
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { assert, assertEquals } from "@std/assert";
- *
- * const aborted: unknown[] = [];
- * const buffer = await MemoryBuffer.open<string>({ maxAgeMs: 0 });
- * const producer = new Producer<string>({
- *   buffer,
- *   send: (_, { signal }) =>
- *     new Promise((_resolve, reject) =>
- *       signal.addEventListener("abort", () => {
- *         aborted.push(signal.reason);
- *         reject(signal.reason);
- *       })
- *     ),
- * });
- * await producer.put("a");
- * while (producer.stats().attempts === 0) await new Promise((resolve) => setTimeout(resolve));
- *
- * const hurry = new AbortController();
- * const closed = producer.close({ signal: hurry.signal }); // the attempt may run for five seconds more
- * hurry.abort();
- * await closed;
- * assert(aborted.length === 1);
- * assertEquals(buffer.stats().pendingRecords, 1); // it comes again at the next start
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode Producer.close}. */
 export interface CloseOptions {
-  /** Ends the grace of running attempts: their signals are aborted at once. */
-  readonly signal?: AbortSignal;
+  /** Ends the grace time of running attempts: their signals are aborted at once. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The options, complete and checked. */
 export type ResolvedProducerOptions<T> =
-  & Omit<Required<ProducerOptions<T>>, "retry" | "whenUndeliverable" | "onEvent">
+  & Omit<Complete<ProducerOptions<T>>, "retry" | "deadLetters" | "whenUndeliverable" | "onEvent">
   & {
     readonly retry: RetryPolicy;
     readonly deadLetters: RecordBuffer<DeadLetter<T>> | undefined;
@@ -195,6 +124,7 @@ const OPTIONS: readonly (keyof ProducerOptions<unknown> | string)[] = [
   "maxInFlight",
   "retry",
   "timeoutMs",
+  "deadLetters",
   "whenUndeliverable",
   "closeTimeoutMs",
   "clock",
@@ -222,7 +152,8 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
     maxInFlight = 1,
     retry,
     timeoutMs = DEFAULT_TIMEOUT_MS,
-    whenUndeliverable = "stop",
+    deadLetters,
+    whenUndeliverable = deadLetters === undefined ? "stop" : "dead-letter",
     closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS,
     clock = systemClock,
     random = Math.random,
@@ -236,13 +167,15 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
   checkMethods("clock", clock, ["now", "monotonic", "setTimer"], MAKE);
   checkFunction("random", random);
   if (onEvent !== undefined) checkFunction("onEvent", onEvent);
+  checkOneOf("whenUndeliverable", whenUndeliverable, ["stop", "dead-letter"], MAKE);
+  checkDeadLetters(options, whenUndeliverable);
   return {
     buffer,
     send,
     maxInFlight,
     retry: resolveRetry(retry),
     timeoutMs,
-    deadLetters: resolveUndeliverable(whenUndeliverable, buffer),
+    deadLetters: whenUndeliverable === "stop" ? undefined : deadLetters,
     closeTimeoutMs,
     clock,
     random,
@@ -265,19 +198,16 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
   return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };
 }
 
-function resolveUndeliverable<T>(
-  given: "stop" | RecordBuffer<DeadLetter<T>>,
-  buffer: RecordBuffer<T>,
-): RecordBuffer<DeadLetter<T>> | undefined {
-  if (given === "stop") return undefined;
-  if (typeof given !== "object" || given === null) {
-    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be "stop" or a buffer, got ${describe(given)}`);
+/** Where undeliverable records go has to exist, and be another buffer. */
+function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUndeliverable: string): void {
+  if (deadLetters === undefined) {
+    if (whenUndeliverable === "stop") return;
+    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable is "${whenUndeliverable}", but there is no deadLetters`);
   }
-  checkMethods("whenUndeliverable", given, ["put"], MAKE);
-  if ((given as unknown) === buffer) {
-    throw new TypeError(`Cannot ${MAKE}: whenUndeliverable must be another buffer than the one to be delivered`);
+  checkMethods("deadLetters", deadLetters, ["put"], MAKE);
+  if ((deadLetters as unknown) === buffer) {
+    throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
-  return given;
 }
 
 function checkObject(name: string, value: unknown, known: readonly string[]): void {

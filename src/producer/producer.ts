@@ -24,6 +24,7 @@ import {
   BatchMismatchError,
   BufferClosedError,
   BufferEmptyError,
+  NoBatchBehindError,
   ProducerClosedError,
   ProducerStoppedError,
 } from "../errors/mod.ts";
@@ -48,6 +49,8 @@ interface InFlightBatch<T> {
 /**
  * Delivers what is put into a buffer.
  *
+ * @typeParam T The records of the buffer.
+ *
  * @example Every record arrives, although the target fails now and then
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
@@ -68,6 +71,64 @@ interface InFlightBatch<T> {
  * assertEquals(target, ["a", "b", "c"]);
  * await producer.close();
  * await buffer.close();
+ * ```
+ *
+ * @example Give up after three attempts
+ * ```ts
+ * import { type DeadLetter, MemoryBuffer, Producer, type RetryOptions } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const retry: RetryOptions = { firstDelayMs: 1, maxDelayMs: 5, maxAttempts: 3 };
+ *
+ * const buffer = await MemoryBuffer.open<string>();
+ * const dead = await MemoryBuffer.open<DeadLetter<string>>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send: () => {
+ *     throw new Error("the disk of the target is full");
+ *   },
+ *   retry,
+ *   deadLetters: dead,
+ * });
+ * await producer.put("a");
+ * await producer.flush();
+ * const [letter] = (await dead.emit()).records;
+ * assertEquals([letter.record, letter.attempts, letter.error], ["a", 3, "the disk of the target is full"]);
+ * await producer.close();
+ * await buffer.close();
+ * await dead.close();
+ * ```
+ *
+ * @example Mend dead letters, and send them once more
+ * ```ts
+ * import { type DeadLetter, DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const target: string[] = [];
+ * const buffer = await MemoryBuffer.open<string>();
+ * const dead = await MemoryBuffer.open<DeadLetter<string>>();
+ * const producer = new Producer<string>({
+ *   buffer,
+ *   send({ records }) {
+ *     const index = records.findIndex((record) => record.includes("\t"));
+ *     const failed = [{ index, retryable: false, reason: "a tab" }];
+ *     if (index >= 0) throw new DeliveryError({ reason: "a tab", failed });
+ *     target.push(...records);
+ *   },
+ *   deadLetters: dead,
+ * });
+ * await producer.put("with\ta tab");
+ * await producer.flush(); // the line goes on: the target has it, or the dead-letter buffer
+ *
+ * const letters = await dead.emit();
+ * assertEquals(letters.records.map(({ sequence, error }) => [sequence, error]), [[1, "a tab"]]);
+ * for (const { record } of letters) if (record) await producer.put(record.replace("\t", " "));
+ * await dead.commit(letters); // behind the puts: a crash in between repeats, but loses nothing
+ * await producer.flush();
+ * assertEquals(target, ["with a tab"]);
+ * await producer.close();
+ * await buffer.close();
+ * await dead.close();
  * ```
  */
 export class Producer<T> implements AsyncDisposable {
@@ -96,8 +157,9 @@ export class Producer<T> implements AsyncDisposable {
   #bufferFailures = 0;
 
   /**
-   * Makes a producer, which begins at once with what is in the buffer.
+   * Makes a producer. It starts at once with what is in the buffer.
    *
+   * @param options `buffer` and `send` are required; the others have defaults.
    * @throws {TypeError} if an option has the wrong type, or is unknown.
    * @throws {RangeError} if a number is out of range.
    */
@@ -123,11 +185,30 @@ export class Producer<T> implements AsyncDisposable {
   }
 
   /**
-   * Puts a record into the buffer; see {@linkcode RecordBuffer.put}, which it does the same as.
+   * Puts a record into the buffer, as {@linkcode RecordBuffer.put} does.
    *
+   * @param record What to deliver.
+   * @param options A signal that ends the wait for space.
    * @returns Its sequence, when it is persisted. That says nothing about the target yet: `flush()` does.
    * @throws {ProducerClosedError} after `close()`, also if it still waits for space then.
    * @throws {ProducerStoppedError} if the producer has stopped, also if it still waits for space then.
+   * @throws {SluiceError} as the buffer's `put()`.
+   *
+   * @example The buffer is all that a put waits for
+   * ```ts
+   * import { MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const target: string[] = [];
+   * const buffer = await MemoryBuffer.open<string>({ maxAgeMs: 1_000 });
+   * const producer = new Producer<string>({ buffer, send: ({ records }) => void target.push(...records) });
+   * assertEquals(await producer.put("a"), 1); // persisted
+   * assertEquals(target, []); // sent when the batch is full or a second old
+   * await producer.flush();
+   * assertEquals(target, ["a"]);
+   * await producer.close();
+   * await buffer.close();
+   * ```
    */
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
@@ -135,7 +216,31 @@ export class Producer<T> implements AsyncDisposable {
     return this.#puts.track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
   }
 
-  /** Puts records as one unit; see {@linkcode RecordBuffer.putMany} and {@linkcode Producer.put}. */
+  /**
+   * Puts records as one unit, as {@linkcode RecordBuffer.putMany} does.
+   *
+   * @param records What to deliver, in order; at least one.
+   * @param options A signal that ends the wait for space.
+   * @returns The sequences of the first and of the last one, when all are persisted.
+   * @throws {ProducerClosedError} after `close()`, also if it still waits for space then.
+   * @throws {ProducerStoppedError} if the producer has stopped, also if it still waits for space then.
+   * @throws {SluiceError} as the buffer's `putMany()`.
+   *
+   * @example All of them are delivered, or none was accepted
+   * ```ts
+   * import { MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const target: string[] = [];
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({ buffer, send: ({ records }) => void target.push(...records) });
+   * assertEquals(await producer.putMany(["a", "b"]), { first: 1, last: 2 });
+   * await producer.flush();
+   * assertEquals(target, ["a", "b"]);
+   * await producer.close();
+   * await buffer.close();
+   * ```
+   */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return Promise.reject(refusal);
@@ -143,8 +248,26 @@ export class Producer<T> implements AsyncDisposable {
   }
 
   /**
-   * A stream that puts what is written to it, waiting for space when the backlog is full. Closing it waits until
+   * Makes a stream that puts what is written to it, and waits for space when the backlog is full. Closing it waits until
    * everything is delivered, as `flush()` does; the producer goes on.
+   *
+   * @returns The stream. It is errored when the producer stops or is closed.
+   * @throws {ProducerClosedError} from a write, after `close()`.
+   * @throws {ProducerStoppedError} from a write, if the producer has stopped.
+   *
+   * @example Pipe to a target
+   * ```ts
+   * import { MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const target: string[] = [];
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({ buffer, send: ({ records }) => void target.push(...records) });
+   * await ReadableStream.from(["a", "b"]).pipeTo(producer.writable());
+   * assertEquals(target, ["a", "b"]);
+   * await producer.close();
+   * await buffer.close();
+   * ```
    */
   writable(): WritableStream<T> {
     const { stopping } = this.#shutdown;
@@ -178,8 +301,29 @@ export class Producer<T> implements AsyncDisposable {
    * Resolves when everything put so far is committed: the target has it, or the dead-letter buffer. What is in the
    * buffer from earlier is included. Doesn't wait for batches to become full or old.
    *
+   * @param options A signal that ends the wait; what was put is delivered all the same.
    * @throws {ProducerStoppedError} if the producer has stopped, or stops before.
    * @throws {ProducerClosedError} if the producer is closed before.
+   *
+   * @example Wait for the target no longer than five milliseconds
+   * ```ts
+   * import { MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals, assertRejects } from "@std/assert";
+   *
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send: () => {
+   *     throw new Error("the target is away");
+   *   },
+   * });
+   * await producer.put("safe all the same");
+   * await assertRejects(() => producer.flush({ signal: AbortSignal.timeout(5) }), DOMException);
+   * assertEquals(producer.stats().state, "running"); // it goes on trying
+   * await producer.close();
+   * assertEquals(buffer.stats().pendingRecords, 1);
+   * await buffer.close();
+   * ```
    */
   flush({ signal }: FlushOptions = {}): Promise<void> {
     const refusal = this.#refusal("flush");
@@ -190,7 +334,36 @@ export class Producer<T> implements AsyncDisposable {
     return flushed;
   }
 
-  /** The figures of now, without I/O. Those of the backlog are in the buffer's `stats()`. */
+  /**
+   * Counts without I/O. What is in the backlog is in the buffer's `stats()`.
+   *
+   * @returns A plain object that doesn't change any more.
+   *
+   * @example What a health check says
+   * ```ts
+   * import { DeliveryError, MemoryBuffer, Producer, type ProducerStats } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * function healthOf({ state, backoffUntil, lastError }: ProducerStats): string {
+   *   if (state === "stopped") return `broken: ${lastError?.message}`;
+   *   return backoffUntil === undefined ? "well" : `the target is away: ${lastError?.message}`;
+   * }
+   *
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send: () => {
+   *     throw new DeliveryError({ reason: "status 403", retryable: false });
+   *   },
+   * });
+   * assertEquals(healthOf(producer.stats()), "well");
+   * await producer.put("a");
+   * await producer.flush().catch(() => {});
+   * assertEquals(healthOf(producer.stats()).startsWith("broken: "), true);
+   * await producer.close();
+   * await buffer.close();
+   * ```
+   */
   stats(): ProducerStats {
     return {
       state: this.#state(),
@@ -201,11 +374,45 @@ export class Producer<T> implements AsyncDisposable {
   }
 
   /**
-   * Has `listener` told what happens from now on, besides the option `onEvent`. It is called synchronously and must be
-   * quick; an error that it throws is ignored.
+   * Calls `listener` for every event from now on, in addition to the option `onEvent`.
    *
-   * @returns Ends it.
-   * @throws {TypeError} if it is no function.
+   * @param listener Called synchronously, so it must be quick; an error that it throws is ignored.
+   * @returns A function that ends it.
+   * @throws {TypeError} if `listener` is no function.
+   *
+   * @example The life of a delivery
+   * ```ts
+   * import { MemoryBuffer, Producer, type ProducerEvent } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * function lineOf(event: ProducerEvent): string {
+   *   switch (event.type) {
+   *     case "attempt-started":
+   *       return `attempt ${event.attempt} at ${event.records} records`;
+   *     case "attempt-failed":
+   *       return `failed: ${event.error instanceof Error ? event.error.message : event.error}`;
+   *     default:
+   *       return event.type;
+   *   }
+   * }
+   *
+   * const lines: string[] = [];
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send(_, { attempt }) {
+   *     if (attempt === 1) throw new Error("no answer");
+   *   },
+   *   retry: { firstDelayMs: 0 }, // else there is a "backoff-started" in between
+   *   onEvent: (event) => lines.push(lineOf(event)),
+   * });
+   * await producer.putMany(["a", "b"]);
+   * await producer.flush();
+   * await producer.close();
+   * const first = ["attempt 1 at 2 records", "failed: no answer"];
+   * assertEquals(lines, [...first, "attempt 2 at 2 records", "delivered", "committed", "closed"]);
+   * await buffer.close();
+   * ```
    */
   subscribe(listener: (event: ProducerEvent) => void): () => void {
     checkListener(listener);
@@ -216,7 +423,38 @@ export class Producer<T> implements AsyncDisposable {
    * Ends the producer. From the call on, puts are refused, those that wait for space are rejected, no attempt begins,
    * and no backoff is waited for. Running attempts may finish for `closeTimeoutMs`, then their signals are aborted; one
    * that takes no notice is left alone after another second. What is delivered by then is committed. The rest stays in
-   * the buffer, which stays open: call `flush()` before to be without one. A second call waits for the first.
+   * the buffer, which stays open: call `flush()` before, to leave none. A second call waits for the first.
+   *
+   * @param options A signal that aborts running attempts at once.
+   *
+   * @example The second Ctrl+C ends it at once
+   * ```ts
+   * import { MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assert, assertEquals } from "@std/assert";
+   *
+   * const aborted: unknown[] = [];
+   * const buffer = await MemoryBuffer.open<string>({ maxAgeMs: 0 });
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send: (_, { signal }) =>
+   *     new Promise((_resolve, reject) =>
+   *       signal.addEventListener("abort", () => {
+   *         aborted.push(signal.reason);
+   *         reject(signal.reason);
+   *       })
+   *     ),
+   * });
+   * await producer.put("a");
+   * while (producer.stats().attempts === 0) await new Promise((resolve) => setTimeout(resolve));
+   *
+   * const hurry = new AbortController();
+   * const closed = producer.close({ signal: hurry.signal }); // the attempt may run for five seconds more
+   * hurry.abort();
+   * await closed;
+   * assert(aborted.length === 1);
+   * assertEquals(buffer.stats().pendingRecords, 1); // it comes again at the next start
+   * await buffer.close();
+   * ```
    */
   async close({ signal }: CloseOptions = {}): Promise<void> {
     const hurry = (): void => this.#shutdown.abort();
@@ -302,7 +540,8 @@ export class Producer<T> implements AsyncDisposable {
       this.#begin(await this.#buffer.emit({ after }));
       this.#bufferFailures = 0;
     } catch (error) {
-      if (!(error instanceof BufferEmptyError)) return await this.#onBufferError("emit", error);
+      const isNoBatch = error instanceof BufferEmptyError || error instanceof NoBatchBehindError;
+      if (!isNoBatch) return await this.#onBufferError("emit", error);
       if (onEmpty === undefined) return;
       if (this.#inFlight.length === 0) onEmpty();
       // What a change has brought meanwhile wasn't looked at.
@@ -351,7 +590,7 @@ export class Producer<T> implements AsyncDisposable {
         if (this.#shutdown.stopping.aborted) sending.state = "left";
         return;
       }
-      this.#reporter.tell({ type: "gone", batchId: batch.id });
+      this.#reporter.tell({ type: "commit-skipped", batchId: batch.id });
     }
     this.#bufferFailures = 0;
     this.#inFlight.shift();
@@ -363,7 +602,7 @@ export class Producer<T> implements AsyncDisposable {
   async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
     if (this.#shutdown.stopping.aborted) return;
     if (!mayPass(error)) return this.#stop(error);
-    this.#reporter.tell({ type: "buffer-error", what, error });
+    this.#reporter.tell({ type: "buffer-call-failed", what, error });
     await this.#backoff.waitForBuffer(++this.#bufferFailures);
   }
 

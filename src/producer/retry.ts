@@ -9,67 +9,40 @@
  * @module
  */
 
-import { BufferError, type BufferErrorCode } from "../errors/mod.ts";
+import type { Complete } from "../base/validation.ts";
+import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
 
-/**
- * When, and for how long, a delivery that failed is sent again.
- *
- * @example Give up after three attempts
- * ```ts
- * import { type DeadLetter, MemoryBuffer, Producer, type RetryOptions } from "@sluice/buffer";
- * import { assertEquals } from "@std/assert";
- *
- * const retry: RetryOptions = { firstDelayMs: 1, maxDelayMs: 5, maxAttempts: 3 };
- *
- * const buffer = await MemoryBuffer.open<string>();
- * const dead = await MemoryBuffer.open<DeadLetter<string>>();
- * const producer = new Producer<string>({
- *   buffer,
- *   send: () => {
- *     throw new Error("the disk of the target is full");
- *   },
- *   retry,
- *   whenUndeliverable: dead,
- * });
- * await producer.put("a");
- * await producer.flush();
- * const [letter] = (await dead.emit()).records;
- * assertEquals([letter.record, letter.attempts, letter.error], ["a", 3, "the disk of the target is full"]);
- * await producer.close();
- * await buffer.close();
- * await dead.close();
- * ```
- */
+/** When, and for how long, a delivery that failed is sent again. */
 export interface RetryOptions {
   /**
-   * Bound of the first wait, in milliseconds; it doubles with each try. 0 to 2^31 - 1.
+   * The longest first wait, in milliseconds; it doubles with each try, and the wait is a random part of it. 0 to 2^31 - 1.
    *
    * @default {100}
    */
-  readonly firstDelayMs?: number;
+  readonly firstDelayMs?: number | undefined;
   /**
-   * What the bound never exceeds, in milliseconds; 0 to 2^31 - 1.
+   * The longest wait, in milliseconds; 0 to 2^31 - 1.
    *
    * @default {30_000}
    */
-  readonly maxDelayMs?: number;
+  readonly maxDelayMs?: number | undefined;
   /**
-   * A record that was sent so often is undeliverable; from 1. Counted from the start of the process.
+   * The most attempts at a record, from 1; then it is undeliverable. Counted from the start of the process.
    *
    * @default {Infinity}
    */
-  readonly maxAttempts?: number;
+  readonly maxAttempts?: number | undefined;
   /**
-   * A record is undeliverable so many milliseconds after its first attempt, counted from the start of the process. The
-   * last attempt is made when they are over; from 0.
+   * The longest time for a record, in milliseconds from its first attempt, from 0; then it is undeliverable. The last
+   * attempt is made when the time is over. Counted from the start of the process.
    *
    * @default {Infinity}
    */
-  readonly maxElapsedMs?: number;
+  readonly maxElapsedMs?: number | undefined;
 }
 
 /** {@linkcode RetryOptions}, complete. */
-export type RetryPolicy = Required<RetryOptions>;
+export type RetryPolicy = Complete<RetryOptions>;
 
 /** What is known when something has failed. */
 export interface Failure {
@@ -90,10 +63,10 @@ const MAX_RETRY_AFTER_MS = 86_400_000;
 const MAX_MS: number = 2 ** 31 - 1;
 
 /**
- * Failures of a buffer that may be over the next time; what else a {@linkcode BufferError} says stays as it is. The one
+ * Failures of a buffer that may be over the next time; what else a {@linkcode SluiceError} says stays as it is. The one
  * of a delivery is for a put that took too long.
  */
-const PASSING: ReadonlySet<BufferErrorCode> = new Set([
+const PASSING: ReadonlySet<SluiceErrorCode> = new Set([
   "BUFFER_FULL",
   "DELIVERY",
   "FILE_SYSTEM",
@@ -125,7 +98,7 @@ export function retryDelayMs(
 
 /** Whether a buffer that failed in this way may succeed later. */
 export function mayPass(error: unknown): boolean {
-  return !(error instanceof BufferError) || PASSING.has(error.code);
+  return !(error instanceof SluiceError) || PASSING.has(error.code);
 }
 
 /** What was asked for, made usable: it comes from the outside. */

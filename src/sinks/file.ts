@@ -1,37 +1,36 @@
 /**
- * Deliveries into a file, each exactly once: NDJSON, one line a record.
+ * Writes deliveries to a file, each exactly once: NDJSON, one line per record.
  *
  * ## What it guarantees
  *
- * - A delivery counts as taken when its lines and its id are on stable storage. One whose id is known is taken at once
- *   and not written again. So every delivery is in the file once, whole, in the order in which they were taken, whatever
- *   was killed or lost its power in between.
- * - What a dead process left unfinished is cut off before anything is written.
- * - Each failure of the file system fails the delivery, to be tried again; the next attempt starts from what is known to
- *   be stored, with files opened anew. A sync that failed is never believed later: what it was to cover is written again.
+ * - A delivery is acknowledged when its lines and its id are on stable storage. A delivery with a known id is acknowledged at
+ *   once and not written again. So every delivery is in the file once, whole, in the order of the acknowledgements, after any
+ *   kill or power cut.
+ * - The unfinished delivery of a dead process is cut off before anything is written.
+ * - Each failure of the file system fails the delivery, which is retried. The next attempt reopens the files and starts from
+ *   what is known to be stored. A failed sync is never trusted later: what it was to cover is written again.
  *
  * ## How
  *
- * Beside the file `F` lies a journal, `F.deliveries`: a line for each delivery, with the size that `F` has with it and
- * its id. A delivery is written in this order, and proven by it:
+ * Beside the file `F` is a journal, `F.deliveries`, with a line for each delivery: the size of `F` including it, and its id. A
+ * delivery is written in this order, which proves the guarantees:
  *
  * 1. Its lines at the end of `F`; sync.
- * 2. Its line at the end of the journal; sync. *A line in the journal never stands for bytes that aren't stored.*
- * 3. It is acknowledged. *What was acknowledged has a stored line, so that it is known when it comes again.*
+ * 2. Its line at the end of the journal; sync. *A line in the journal never covers bytes that aren't stored.*
+ * 3. The acknowledgement. *An acknowledged delivery has a stored line, so it is recognized when it comes again.*
  *
- * Opening takes the last valid line of the journal and cuts `F` to the size that it states: what is behind it belongs to
- * a delivery that was never acknowledged, and comes again. Then the journal is written anew, under another name that
- * replaces it, and synced: so a line that was only in the page cache of a system whose sync had failed is stored before
- * anything is built on it.
+ * Opening takes the last valid line of the journal and cuts `F` to its size: what is behind it belongs to a delivery that was
+ * never acknowledged, and comes again. Then the journal is rewritten under another name, synced, and renamed. So a line that was
+ * only in the page cache of a system whose sync failed is stored before anything relies on it.
  *
  * The head of `file_journal.ts` describes the journal's bytes.
  *
  * ## What is asked of the user
  *
- * `F` belongs to the sink while it is open, and what others append is cut off at the next open. A file that has no
- * journal is taken over as it is. To rotate, close the sink, rename `F`, and open again: a file that is gone is begun
- * anew, and ids stay known. Ids of the last 10,000 deliveries are kept; a delivery comes again only until its batch's
- * commit is durable, which is at most a sync interval of the buffer later, so that is ample.
+ * `F` belongs to the sink while it is open. What others append is cut off at the next open. A file without a journal is taken over
+ * as it is. To rotate, close the sink, rename `F`, and open again: a new file is created, and ids stay known. The sink keeps at
+ * least the last 10,000 ids. A delivery comes again only until its batch's commit is durable, which is at most one sync interval
+ * of the buffer later, so that is ample.
  *
  * @module
  */
@@ -51,81 +50,35 @@ import { type LineOptions, toLines } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
 
-/**
- * Options of {@linkcode fileSink}.
- *
- * @example Text instead of JSON, and a short memory
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { fileSink, type FileSinkOptions } from "@sluice/buffer/sinks/file";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const fileSystem = new MemoryFileSystem();
- * const options: FileSinkOptions<{ level: string; text: string }> = {
- *   path: "/app.log",
- *   line: ({ level, text }) => `${level} ${text.replaceAll("\n", " ")}`,
- *   knownIds: 100,
- *   fileSystem,
- * };
- * const buffer = await MemoryBuffer.open<{ level: string; text: string }>();
- * const send = await fileSink(options);
- * const producer = new Producer({ buffer, send });
- * await producer.put({ level: "WARN", text: "the disk is\nnearly full" });
- * await producer.flush();
- * assertEquals(new TextDecoder().decode(fileSystem.readFile("/app.log")), "WARN the disk is nearly full\n");
- * await producer.close();
- * await send.close();
- * await buffer.close();
- * ```
- */
+/** Options of {@linkcode fileSink}. */
 export interface FileSinkOptions<T> extends LineOptions<T> {
-  /** The file; its directory must exist. Two more files lie beside it, `<path>.deliveries` and `<path>.lock`. */
+  /** The file; its directory must exist. Two more files are beside it, `<path>.deliveries` and `<path>.lock`. */
   readonly path: string;
   /**
-   * How many ids are kept at least; 16 to 1,000,000.
+   * The fewest delivery ids to keep; 16 to 1,000,000.
    *
    * @default {10_000}
    */
-  readonly knownIds?: number;
+  readonly knownIds?: number | undefined;
   /**
    * Where the files are.
    *
    * @default {this runtime's}
    */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
-/**
- * A `Send` that writes to a file.
- *
- * @example What a killed process has left unfinished is cut off
- * ```ts
- * import { type FileSink, fileSink } from "@sluice/buffer/sinks/file";
- * import { MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const fileSystem = new MemoryFileSystem();
- * const open = (): Promise<FileSink<string>> => fileSink<string>({ path: "/out.ndjson", fileSystem });
- * await (await open()).close();
- * fileSystem.writeFile("/out.ndjson", new TextEncoder().encode('"half a rec')); // killed in the middle of a write
- *
- * const send = await open();
- * assertEquals(send.truncatedBytes, 11); // its delivery was not acknowledged, so it comes again
- * assertEquals(fileSystem.readFile("/out.ndjson").length, 0);
- * await send.close();
- * ```
- */
+/** A `Send` that writes to a file, and must be closed. */
 export interface FileSink<T> extends Send<T>, AsyncDisposable {
-  /** Bytes of an unfinished delivery that were cut off when it was opened. */
+  /** Bytes of an unfinished delivery that were cut off at opening. */
   readonly truncatedBytes: number;
-  /** Waits for the delivery that is under way, and gives the file up. A second call waits for the first. */
+  /** Waits for the delivery in progress, and closes the file. A second call waits for the first. */
   close(): Promise<void>;
 }
 
-/** More batches than these can't be in flight. */
+/** No more batches than these can be in flight. */
 const MIN_KNOWN_IDS = 16;
-/** All of them are held in memory. */
+/** All ids are held in memory. */
 const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
 const LINE_FEED = 0x0a;
@@ -133,12 +86,14 @@ const LINE_FEED = 0x0a;
 /**
  * Opens a file and makes a `Send` that writes each delivery to it once.
  *
- * @returns What to give to a producer as `send`. Close it after the producer.
+ * @param options Where to write, and how a record becomes a line.
+ * @returns The function to pass to a producer as `send`. Close it after the producer.
  * @throws {TypeError} or {RangeError} for a wrong option.
- * @throws {BufferLockedError} if it is open already, in this process or another.
- * @throws {DamagedLogError} if the file is shorter than what was delivered into it, its journal is damaged, or a file that
- * is to be taken over ends in the middle of a line.
+ * @throws {BufferLockedError} if the file is open already, in this process or another.
+ * @throws {DamagedLogError} if the file is shorter than what was delivered into it, if its journal is damaged, or if a file
+ * without a journal ends in the middle of a line.
  * @throws {FileSystemError} if the files can't be opened.
+ * @typeParam T The records' type.
  *
  * @example A resend is no duplicate
  * ```ts
@@ -163,6 +118,23 @@ const LINE_FEED = 0x0a;
  * await sink.close();
  * await buffer.close();
  * ```
+ *
+ * @example The unfinished write of a killed process is cut off
+ * ```ts
+ * import { fileSink } from "@sluice/buffer/sinks/file";
+ * import { MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const fileSystem = new MemoryFileSystem();
+ * const open = () => fileSink<string>({ path: "/out.ndjson", fileSystem });
+ * await (await open()).close();
+ * fileSystem.writeFile("/out.ndjson", new TextEncoder().encode('"half a rec')); // killed in the middle of a write
+ *
+ * const send = await open();
+ * assertEquals(send.truncatedBytes, 11); // that delivery was not acknowledged, so it comes again
+ * assertEquals(fileSystem.readFile("/out.ndjson").length, 0);
+ * await send.close();
+ * ```
  */
 export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink<T>> {
   const { path: given, knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
@@ -173,10 +145,10 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     const range = `${MIN_KNOWN_IDS} to ${MAX_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
-  const path = fixedPath(fileSystem, given);
+  const path = resolvePath(fileSystem, given);
   const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
-  const turns = new SerialQueue();
+  const queue = new SerialQueue();
   let truncatedBytes: number;
   try {
     truncatedBytes = await file.recover();
@@ -186,22 +158,22 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
   }
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
-    closing ??= turns.run(() => {
+    closing ??= queue.run(() => {
       file.close();
       lock.release();
     });
   const send: Send<T> = async (delivery, { signal }) => {
     if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
-    await runExclusive(turns, () => file.take(delivery), signal);
+    await runExclusive(queue, () => file.deliver(delivery), signal);
   };
   return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
 }
 
 /**
- * The path in the directory that it stands for now: a change of the working directory, or of a symbolic link on the way,
- * makes no difference afterwards. As it is, where that can't be told.
+ * Resolves the path's directory now, so that later changes of the working directory or of a symbolic link have no effect. Returns
+ * the path as it is where the directory can't be resolved.
  */
-function fixedPath(fileSystem: FileSystem, path: string): string {
+function resolvePath(fileSystem: FileSystem, path: string): string {
   try {
     const directory = fileSystem.resolve?.(dirname(path));
     return directory === undefined ? path : join(directory, basename(path));
@@ -220,17 +192,17 @@ function lockFile(fileSystem: FileSystem, path: string): FileLock {
   }
 }
 
-/** The file and its journal. One call at a time. */
+/** The file and its journal. Calls must not overlap. */
 class DeliveryFile<T> {
   readonly #fileSystem: FileSystem;
   readonly #path: string;
   readonly #knownIds: number;
   readonly #options: LineOptions<T>;
-  /** Ids that are known, oldest first. */
+  /** The known ids, oldest first. */
   #ids: Set<string> = new Set();
-  /** Bytes of all deliveries that are in the journal. */
+  /** Bytes of all deliveries in the journal. */
   #size = 0;
-  /** `undefined` when it is unknown what is stored: at the beginning, and after any failure. */
+  /** `undefined` while it is unknown what is stored: at the start, and after any failure. */
   #open: { readonly file: FileHandle; readonly journal: DeliveryJournal } | undefined;
 
   constructor(fileSystem: FileSystem, path: string, knownIds: number, options: LineOptions<T>) {
@@ -244,8 +216,8 @@ class DeliveryFile<T> {
     return `${this.#path}.deliveries`;
   }
 
-  /** Stores a delivery unless it is stored. When this fails, nothing of it is believed to be. */
-  async take(delivery: Delivery<T>): Promise<void> {
+  /** Stores a delivery unless it is stored already. After a failure, none of it counts as stored. */
+  async deliver(delivery: Delivery<T>): Promise<void> {
     if (this.#open === undefined) await this.recover();
     if (this.#ids.has(delivery.id)) return;
     const lines = toLines(delivery, this.#options);
@@ -258,7 +230,7 @@ class DeliveryFile<T> {
   }
 
   /**
-   * Finds out what is stored, from the files alone, and goes on from there.
+   * Finds out what is stored, from the files alone, and continues from there.
    *
    * @returns How many bytes of an unfinished delivery were cut off.
    */
@@ -268,16 +240,16 @@ class DeliveryFile<T> {
     let journal: DeliveryJournal | undefined;
     try {
       const found = file?.size() ?? 0;
-      // A file that is gone was moved away, and is begun anew; a shorter one has lost what was delivered.
+      // A missing file was moved away, and a new one is created. A shorter one has lost deliveries.
       const size = file === undefined ? 0 : stated?.size ?? found;
       if (file !== undefined) checkFile(file, this.#path, { found, stated: stated?.size });
       if (found > size) file!.truncate(size);
-      // What is taken over has to be stored before the journal counts on it.
+      // A file that is taken over must be stored before the journal relies on it.
       if (stated === undefined) await file?.sync();
       const ids = (stated?.ids ?? []).slice(-this.#knownIds);
       journal = await DeliveryJournal.replace(this.#fileSystem, this.#journalPath, { size, ids });
-      // Behind the journal: an empty file beside one that states a size would look like a loss. Before its first line,
-      // which must not stand for bytes in a file whose name is lost.
+      // After the journal is written: an empty file beside one that states a size would look like a loss. Before its first
+      // delivery, which must not cover bytes in a file whose name is lost.
       file ??= await this.#createFile();
       this.#ids = new Set(ids);
       this.#size = size;
@@ -290,7 +262,7 @@ class DeliveryFile<T> {
     }
   }
 
-  /** Closes the files, whatever state they are in. */
+  /** Closes the files, in any state. */
   close(): void {
     closeQuietly(this.#open?.file);
     this.#open?.journal.close();
@@ -312,7 +284,7 @@ class DeliveryFile<T> {
     const { file } = this.#open!;
     file.write(lines, this.#size);
     await file.sync();
-    // The lines are stored, so the journal may say so; only when it does, durably, is the delivery known.
+    // The lines are stored, so the journal may list them. The delivery is known once that is durable.
     await this.#open!.journal.add(this.#size + lines.length, id);
     this.#size += lines.length;
     this.#ids.add(id);
@@ -329,13 +301,15 @@ class DeliveryFile<T> {
   }
 }
 
-/** Throws for a file that has lost a part, and for one to be taken over whose last line would run into the first record. */
+/**
+ * Throws for a file that has lost bytes, and for one without a journal whose last line would run into the first record.
+ */
 function checkFile(file: FileHandle, path: string, size: { found: number; stated: number | undefined }): void {
   const { found, stated } = size;
   if (stated === undefined) {
     const last = new Uint8Array(1);
     if (found === 0 || file.read(last, found - 1) === 1 && last[0] === LINE_FEED) return;
-    throw new DamagedLogError({ segment: path, offset: found, length: 0, reason: "its last line has no end" });
+    throw new DamagedLogError({ segment: path, offset: found, length: 0, reason: "its last line has no line break" });
   }
   if (found >= stated) return;
   const reason = `it has ${found} bytes, and ${stated} were delivered into it`;

@@ -1,13 +1,13 @@
 /**
- * The journal beside a file of deliveries: which deliveries are in the file, and how long the file is with each of them.
+ * The journal beside a file of deliveries: which deliveries are in the file, and its size with each of them.
  *
- * One line each: `<CRC-32 of the rest, 8 hexadecimal digits> <size> <id as a JSON string>`. The first line has
- * `sluice-deliveries/1` for an id and the size of the file before the deliveries that follow. A line is valid if its CRC,
- * as in zlib, is right.
+ * One line each: `<CRC-32 of the rest, 8 hexadecimal digits> <size> <id as a JSON string>`. The first line has the id
+ * `sluice-deliveries/1` and the size of the file before the deliveries that follow. A line is valid if its CRC (as in zlib)
+ * is right.
  *
- * Guarantees: a line is added only when all before it are synced, so the last one alone can be torn, and a bad line with a
- * valid one behind it is damage, which is refused and never guessed at. A journal is replaced in one step: after a crash
- * there is the old one or the new one, whole.
+ * Guarantees: a line is added only when all before it are synced, so only the last one can be torn. A bad line with a valid one
+ * behind it is damage, which is refused and never guessed at. A journal is replaced in one step: after a crash there is the old
+ * one or the new one, whole.
  *
  * @module
  */
@@ -18,9 +18,9 @@ import { closeQuietly, ifExists, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
 
-/** What a journal says. */
+/** The content of a journal. */
 export interface JournalContent {
-  /** How long the file is with all deliveries. */
+  /** The file's size with all deliveries. */
   readonly size: number;
   /** Their ids, oldest first. */
   readonly ids: readonly string[];
@@ -31,7 +31,7 @@ interface Line {
   readonly id: string;
 }
 
-/** Stands first, for the format and its version. */
+/** The id of the first line: the format and its version. */
 const HEADER_ID = "sluice-deliveries/1";
 const CRC_DIGITS = 8;
 
@@ -39,25 +39,25 @@ const encoder = new TextEncoder();
 
 function encodeLine(size: number, id: string): string {
   const rest = `${size} ${JSON.stringify(id)}`;
-  return `${checksumOf(rest)} ${rest}\n`;
+  return `${computeChecksum(rest)} ${rest}\n`;
 }
 
 function decodeLine(line: string): Line | undefined {
   const rest = line.slice(CRC_DIGITS + 1);
-  if (line[CRC_DIGITS] !== " " || line.slice(0, CRC_DIGITS) !== checksumOf(rest)) return undefined;
+  if (line[CRC_DIGITS] !== " " || line.slice(0, CRC_DIGITS) !== computeChecksum(rest)) return undefined;
   const space = rest.indexOf(" ");
   return { size: Number(rest.slice(0, space)), id: JSON.parse(rest.slice(space + 1)) };
 }
 
-function checksumOf(text: string): string {
+function computeChecksum(text: string): string {
   return crc32(encoder.encode(text)).toString(16).padStart(CRC_DIGITS, "0");
 }
 
 /**
  * Reads the journal at `path`.
  *
- * @returns What it says; `undefined` if there is none.
- * @throws {DamagedLogError} if a line other than the last is bad, or it is no journal of this version.
+ * @returns Its content; `undefined` if there is none.
+ * @throws {DamagedLogError} if a line other than the last is bad, or if it is no journal of this version.
  */
 export function readJournal(fileSystem: FileSystem, path: string): JournalContent | undefined {
   const bytes = ifExists(() => readFile(fileSystem, path));
@@ -65,7 +65,7 @@ export function readJournal(fileSystem: FileSystem, path: string): JournalConten
 }
 
 function parse(bytes: Uint8Array, path: string): JournalContent {
-  // Whatever the last write has left behind the last line feed is no line. Bytes that are no UTF-8 fail the CRC.
+  // Bytes behind the last line feed are a torn write. Bytes that are no UTF-8 fail the CRC.
   const lines = new TextDecoder().decode(bytes).split("\n").slice(0, -1).map(decodeLine);
   const firstBad = lines.findIndex((line) => line === undefined);
   const valid = firstBad < 0 ? lines : lines.slice(0, firstBad);
@@ -78,7 +78,7 @@ function parse(bytes: Uint8Array, path: string): JournalContent {
   return { size: (deliveries.at(-1) ?? header).size, ids: deliveries.map(({ id }) => id) };
 }
 
-/** A journal that is open for more lines. */
+/** A journal that is open for adding lines. */
 export class DeliveryJournal {
   readonly #handle: FileHandle;
   #position: number;
@@ -90,7 +90,7 @@ export class DeliveryJournal {
     this.#lines = lines;
   }
 
-  /** Writes a journal anew at `path`, durably, in place of the one that is there. */
+  /** Writes a new journal at `path`, durably, in place of the one that is there. */
   static async replace(fileSystem: FileSystem, path: string, { size, ids }: JournalContent): Promise<DeliveryJournal> {
     const bytes = encoder.encode([HEADER_ID, ...ids].map((id) => encodeLine(size, id)).join(""));
     await replaceFile(fileSystem, path, (handle) => handle.write(bytes, 0));
@@ -102,7 +102,7 @@ export class DeliveryJournal {
     return this.#lines;
   }
 
-  /** Adds a delivery; it is on stable storage when this resolves. After a failure the journal is to be closed. */
+  /** Adds a delivery, which is on stable storage when this resolves. After a failure the journal must be closed. */
   async add(size: number, id: string): Promise<void> {
     const line = encoder.encode(encodeLine(size, id));
     this.#handle.write(line, this.#position);
@@ -111,7 +111,7 @@ export class DeliveryJournal {
     this.#lines++;
   }
 
-  /** Closes it. */
+  /** Closes the file. */
   close(): void {
     closeQuietly(this.#handle);
   }

@@ -1,31 +1,29 @@
 /**
- * Deliveries to an HTTP server: one request each, NDJSON by default, with the delivery's id as `Idempotency-Key`.
+ * Sends deliveries to an HTTP server: one request each, NDJSON by default, with the delivery's id as `Idempotency-Key`.
  *
  * ## What it guarantees
  *
- * - A delivery counts as taken when the server has answered with a status of 2xx and the answer has come to its end.
- *   Everything else is a failure: no connection, a connection that is cut before or in the middle of the answer, an
- *   attempt that is given up.
- * - The same delivery has the same key and the same body in each attempt, also after a crash. The key is written as the
- *   draft "The Idempotency-Key HTTP Header Field" asks for (draft-ietf-httpapi-idempotency-key-header-07): a string in
- *   quotes. So a server that keeps the keys, and answers for one that it has as it did the first time, gets each record
- *   once. For a server that doesn't it is at least once. What has to go in parts, because it is too large or single records
- *   failed, has a key for each part.
- * - Every answer is read to its end or given back to the connection, so that no attempt leaves a connection behind.
+ * - A delivery is acknowledged when the server has responded with a status of 2xx and the response has ended. Everything else is a
+ *   failure: no connection, a connection that ends before or within the response, an aborted attempt.
+ * - A delivery has the same key and the same body in each attempt, also after a crash. The key has the form of the draft "The
+ *   Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header-07), a string in quotes. A server that keeps
+ *   the keys, and repeats its first response for a known one, gets each record once; any other server gets it at least once.
+ *   When a delivery is sent in parts, because it is too large or single records failed, each part has a key of its own.
+ * - Every response body is read to its end or cancelled, so that no attempt leaves a connection behind.
  *
- * ## What becomes of an answer
+ * ## What a response means
  *
  * | status | |
  * |---|---|
- * | 2xx | taken, but for what the option `failures` reads out of it |
- * | 413 | too much at once: to be sent in smaller parts |
- * | 408, 409, 425, 429, 5xx | to be sent again, after `Retry-After` if there is one |
- * | 302, 303, 307 | to be sent again: somebody is in between for the time being |
- * | other 3xx, other 4xx, anything else | no retry can mend it |
+ * | 2xx | acknowledged, except the records that the option `failures` finds in it |
+ * | 413 | too large: sent again in smaller parts |
+ * | 408, 409, 425, 429, 5xx | sent again, after `Retry-After` if it is given |
+ * | 302, 303, 307 | sent again: a temporary intermediary responded |
+ * | other 3xx, other 4xx, anything else | permanent failure, no retry |
  *
- * 409 is what the draft has a server say while the first attempt of the same key is still at work. Redirects are never
- * followed: by the rules of fetch a POST would become a GET for some of them, whose 200 would mean nothing, and the
- * headers, tokens among them, would go to whoever is named. The option `verdict` changes any of this.
+ * The draft has a server respond 409 while the first attempt with the same key is still in progress. Redirects are never followed.
+ * By the rules of fetch some of them would turn a POST into a GET, whose 200 would mean nothing, and the headers, tokens among
+ * them, would go to the host that the redirect names. The option `verdict` overrides the table.
  *
  * @module
  */
@@ -39,10 +37,165 @@ import { type LineOptions, toLines } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
 
+/** A server's response. */
+export interface HttpAnswer {
+  /** The status code. */
+  readonly status: number;
+  /** The header fields. */
+  readonly headers: Headers;
+  /** The body as text: all of it for a status of 2xx, the beginning for others. */
+  readonly body: string;
+}
+
 /**
- * What a server has answered.
+ * What a response means for a delivery: `"ok"`, it is acknowledged; `"retry"`, send it again; `"too-large"`, send it in smaller
+ * parts; `"refuse"`, a permanent failure.
+ */
+export type HttpVerdict = "ok" | "retry" | "too-large" | "refuse";
+
+/** Options of {@linkcode httpSink}. */
+export interface HttpSinkOptions<T> extends LineOptions<T> {
+  /** Where to send deliveries: http or https, without a name or password. */
+  readonly url: string | URL;
+  /**
+   * The request's method.
+   *
+   * @default {"POST"}
+   */
+  readonly method?: "POST" | "PUT" | "PATCH" | undefined;
+  /**
+   * Further header fields, or a function that makes them for each attempt, such as one with a fresh token. They override the
+   * sink's own Content-Type.
+   *
+   * @default {none}
+   */
+  readonly headers?:
+    | HeadersInit
+    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>)
+    | undefined;
+  /**
+   * Makes the whole body of a delivery, instead of lines. It must always make the same for the same delivery.
+   *
+   * @default {lines of NDJSON}
+   */
+  readonly body?: ((delivery: Delivery<T>) => string | Uint8Array) | undefined;
+  /**
+   * The body's type.
+   *
+   * @default {"application/x-ndjson"}
+   */
+  readonly contentType?: string | undefined;
+  /**
+   * Compresses the body and sets Content-Encoding; the server must support it.
+   *
+   * @default {false}
+   */
+  readonly gzip?: boolean | undefined;
+  /**
+   * Finds the records that were not stored in a response that counts as `"ok"`; the responses to Elasticsearch's `_bulk` list
+   * them. Returns an empty array if there are none.
+   *
+   * @default {all were stored}
+   */
+  readonly failures?:
+    | ((answer: HttpAnswer, delivery: Delivery<T>) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>)
+    | undefined;
+  /**
+   * Overrides the table in this module's documentation for a response; `undefined` leaves it to the table. For example `"ok"`
+   * for a 409 by which the server says that it has the delivery already.
+   *
+   * @default {the table}
+   */
+  readonly verdict?: ((answer: HttpAnswer) => HttpVerdict | undefined) | undefined;
+  /**
+   * Sends a request.
+   *
+   * @default {the global fetch}
+   */
+  readonly fetch?: ((url: URL, init: RequestInit) => Promise<Response>) | undefined;
+  /**
+   * The time with which a date in Retry-After is compared.
+   *
+   * @default {systemClock}
+   */
+  readonly clock?: Pick<Clock, "now"> | undefined;
+}
+
+/** Of a failure's body: enough for the reason. */
+const MAX_ERROR_BODY_BYTES = 16 * 1024;
+/** Of a success's body, if `failures` or `verdict` needs it: room for a long list, not for a mistake. */
+const MAX_BODY_BYTES: number = 64 * 2 ** 20;
+/** Characters of a body that an error's reason includes. */
+const MAX_REASON_CHARACTERS = 200;
+
+/** Causes of a failure that its reason includes. */
+const MAX_CAUSES = 3;
+
+const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
+
+const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
+
+/**
+ * Makes a `Send` that posts each delivery to an HTTP server.
  *
- * @example Read out of the answer which records were not taken
+ * @param options Where to send deliveries, and how to read responses.
+ * @returns The function to pass to a producer as `send`. It rejects with a {@linkcode DeliveryError}, or with the signal's reason.
+ * @throws {TypeError} if an option has the wrong type, if `url` is neither http nor https, or if a header is malformed.
+ * @typeParam T The records' type.
+ *
+ * @example Send two records as lines
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { httpSink } from "@sluice/buffer/sinks/http";
+ * import { assertEquals, assertMatch } from "@std/assert";
+ *
+ * const requests: RequestInit[] = [];
+ * const send = httpSink<{ n: number }>({
+ *   url: "https://example.com/ingest",
+ *   fetch(_url, init) { // in a program: leave it out
+ *     requests.push(init);
+ *     return Promise.resolve(new Response("", { status: 202 }));
+ *   },
+ * });
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * assertEquals(new TextDecoder().decode(requests[0].body as Uint8Array<ArrayBuffer>), '{"n":1}\n{"n":2}\n');
+ * assertMatch(new Headers(requests[0].headers).get("idempotency-key")!, /^".+-1-2"$/); // the same in each attempt
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
+ * @example One JSON document per delivery, with a fresh token
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { httpSink } from "@sluice/buffer/sinks/http";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const requests: RequestInit[] = [];
+ * const send = httpSink<{ n: number }>({
+ *   url: "https://example.com/events",
+ *   method: "PUT",
+ *   contentType: "application/json",
+ *   headers: async () => ({ authorization: `Bearer ${await Promise.resolve("fresh")}` }),
+ *   body: ({ batchId, records }) => JSON.stringify({ batchId, events: records }),
+ *   async fetch(_url, init) { // in a program: leave it out
+ *     requests.push(init);
+ *     return new Response(null, { status: 204 });
+ *   },
+ * });
+ * const buffer = await MemoryBuffer.open<{ n: number }>();
+ * const producer = new Producer({ buffer, send });
+ * await producer.putMany([{ n: 1 }, { n: 2 }]);
+ * await producer.flush();
+ * assertEquals(JSON.parse(String(requests[0].body)).events, [{ n: 1 }, { n: 2 }]);
+ * assertEquals(new Headers(requests[0].headers).get("authorization"), "Bearer fresh");
+ * await producer.close();
+ * await buffer.close();
+ * ```
+ *
+ * @example Only the records that the response lists as failed are sent again
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { type HttpAnswer, httpSink } from "@sluice/buffer/sinks/http";
@@ -72,193 +225,8 @@ export type { LineOptions } from "./lines.ts";
  * await buffer.close();
  * ```
  */
-export interface HttpAnswer {
-  /** The status code. */
-  readonly status: number;
-  /** The header fields. */
-  readonly headers: Headers;
-  /** The body as text: of a status of 2xx all of it, of others the beginning. */
-  readonly body: string;
-}
-
-/**
- * What an answer means for a delivery: `"ok"`, it is taken; `"retry"`, to be sent again; `"too-large"`, to be sent in
- * smaller parts; `"refuse"`, no retry can mend it.
- *
- * @example A server that says 409 when it has the delivery already
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type HttpAnswer, httpSink, type HttpVerdict } from "@sluice/buffer/sinks/http";
- * import { assertEquals } from "@std/assert";
- *
- * function verdict({ status, body }: HttpAnswer): HttpVerdict | undefined {
- *   if (status === 409 && body.includes("duplicate")) return "ok";
- *   return status === 404 ? "retry" : undefined; // while it is being deployed; the usual for all others
- * }
- *
- * const answers = [new Response("no such route", { status: 404 }), new Response("duplicate", { status: 409 })];
- * const send = httpSink<string>({
- *   url: "https://example.com/ingest",
- *   verdict,
- *   fetch: () => Promise.resolve(answers.shift()!), // in a program: leave it out
- * });
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
- * await producer.put("a");
- * await producer.flush();
- * assertEquals([producer.stats().attempts, producer.stats().deliveredRecords], [2, 1]);
- * await producer.close();
- * await buffer.close();
- * ```
- */
-export type HttpVerdict = "ok" | "retry" | "too-large" | "refuse";
-
-/**
- * Options of {@linkcode httpSink}.
- *
- * @example One JSON document a delivery, with a token of now
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { httpSink, type HttpSinkOptions } from "@sluice/buffer/sinks/http";
- * import { assertEquals } from "@std/assert";
- *
- * const requests: RequestInit[] = [];
- * const options: HttpSinkOptions<{ n: number }> = {
- *   url: "https://example.com/events",
- *   method: "PUT",
- *   contentType: "application/json",
- *   headers: async () => ({ authorization: `Bearer ${await Promise.resolve("of-now")}` }),
- *   body: ({ batchId, records }) => JSON.stringify({ batchId, events: records }),
- *   async fetch(_url, init) { // in a program: leave it out
- *     requests.push(init);
- *     return new Response(null, { status: 204 });
- *   },
- * };
- * const buffer = await MemoryBuffer.open<{ n: number }>();
- * const producer = new Producer({ buffer, send: httpSink(options) });
- * await producer.putMany([{ n: 1 }, { n: 2 }]);
- * await producer.flush();
- * assertEquals(JSON.parse(String(requests[0].body)).events, [{ n: 1 }, { n: 2 }]);
- * assertEquals(new Headers(requests[0].headers).get("authorization"), "Bearer of-now");
- * await producer.close();
- * await buffer.close();
- * ```
- */
-export interface HttpSinkOptions<T> extends LineOptions<T> {
-  /** Where to send it. */
-  readonly url: string | URL;
-  /**
-   * The request's method.
-   *
-   * @default {"POST"}
-   */
-  readonly method?: "POST" | "PUT" | "PATCH";
-  /**
-   * Header fields besides, or what makes them for each attempt, such as one with a token of now. They win over the
-   * sink's own Content-Type.
-   *
-   * @default {none}
-   */
-  readonly headers?:
-    | HeadersInit
-    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>);
-  /**
-   * Makes the whole body of a delivery, instead of lines: the same for the same delivery, always.
-   *
-   * @default {lines of NDJSON}
-   */
-  readonly body?: (delivery: Delivery<T>) => string | Uint8Array;
-  /**
-   * The body's type.
-   *
-   * @default {"application/x-ndjson"}
-   */
-  readonly contentType?: string;
-  /**
-   * Compresses the body and says so by Content-Encoding; the server must understand it.
-   *
-   * @default {false}
-   */
-  readonly gzip?: boolean;
-  /**
-   * Reads out of an answer that counts as `"ok"` which records were not taken, as the answers to Elasticsearch's `_bulk`
-   * list them. None: an empty array.
-   *
-   * @default {all were taken}
-   */
-  readonly failures?: (
-    answer: HttpAnswer,
-    delivery: Delivery<T>,
-  ) => readonly FailedRecord[] | Promise<readonly FailedRecord[]>;
-  /**
-   * Says what an answer means where the table at the head of this module is wrong for a server; `undefined` leaves it
-   * to the table.
-   *
-   * @default {the table}
-   */
-  readonly verdict?: (answer: HttpAnswer) => HttpVerdict | undefined;
-  /**
-   * Sends a request.
-   *
-   * @default {the global fetch}
-   */
-  readonly fetch?: (url: URL, init: RequestInit) => Promise<Response>;
-  /**
-   * The time that a date in Retry-After is held against.
-   *
-   * @default {systemClock}
-   */
-  readonly clock?: Pick<Clock, "now">;
-}
-
-/** Of an answer that is no success: enough for the reason. */
-const MAX_ERROR_BODY_BYTES = 16 * 1024;
-/** Of a success, when `failures` or `verdict` wants to see it: room for a long list, not for a mistake. */
-const MAX_BODY_BYTES: number = 64 * 2 ** 20;
-/** Characters of a body that go into an error's reason. */
-const MAX_REASON_CHARACTERS = 200;
-
-/** Causes of a failure that go into its reason. */
-const MAX_CAUSES = 3;
-
-const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
-
-const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
-
-/**
- * Makes a `Send` that posts each delivery to an HTTP server.
- *
- * @param options Where, and what is special about the server.
- * @returns What to give to a producer as `send`.
- * @throws {TypeError} if an option has the wrong type, `url` is none of http or https, or a header is wrong. What the returned
- * function throws: {@linkcode DeliveryError}, or the signal's reason.
- *
- * @example Send two records as lines
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { httpSink } from "@sluice/buffer/sinks/http";
- * import { assertEquals, assertMatch } from "@std/assert";
- *
- * const requests: RequestInit[] = [];
- * const send = httpSink<{ n: number }>({
- *   url: "https://example.com/ingest",
- *   fetch(_url, init) { // in a program: leave it out
- *     requests.push(init);
- *     return Promise.resolve(new Response("", { status: 202 }));
- *   },
- * });
- * const buffer = await MemoryBuffer.open<{ n: number }>();
- * const producer = new Producer({ buffer, send });
- * await producer.putMany([{ n: 1 }, { n: 2 }]);
- * await producer.flush();
- * assertEquals(new TextDecoder().decode(requests[0].body as Uint8Array<ArrayBuffer>), '{"n":1}\n{"n":2}\n');
- * assertMatch(new Headers(requests[0].headers).get("idempotency-key")!, /^".+-1-2"$/); // the same in each attempt
- * await producer.close();
- * await buffer.close();
- * ```
- */
 export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
-  const url = checkedUrl(options.url);
+  const url = parseUrl(options.url);
   for (const name of ["body", "failures", "verdict", "fetch", "line"] as const) {
     const given: unknown = options[name];
     if (given === undefined || typeof given === "function") continue;
@@ -267,15 +235,15 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   if (!METHODS.includes(options.method ?? "POST")) {
     throw new TypeError(`Cannot make an HTTP sink: method must be one of ${METHODS.join(", ")}, got ${options.method}`);
   }
-  // A wrong name or value is refused here, instead of in every attempt.
+  // A malformed name or value is refused here, instead of in every attempt.
   if (typeof options.headers !== "function") new Headers(options.headers);
   const { clock = systemClock, fetch: request = (target, init) => fetch(target, init) } = options;
   return async (delivery, context) => {
-    const init = await abortable(requestOf(delivery, context, options), context.signal);
-    const { answer, isWhole } = await ask(() => request(url, init), context.signal, options);
-    const verdict = options.verdict?.(answer) ?? verdictOn(answer.status);
-    if (verdict !== "ok") throw failureOf(answer, verdict, clock.now());
-    if (!isWhole) throw new DeliveryError({ reason: `the answer, ${answer.status}, is too long to be read` });
+    const init = await abortable(buildRequest(delivery, context, options), context.signal);
+    const { answer, isWhole } = await exchange(() => request(url, init), context.signal, options);
+    const verdict = options.verdict?.(answer) ?? classifyStatus(answer.status);
+    if (verdict !== "ok") throw toDeliveryError(answer, verdict, clock.now());
+    if (!isWhole) throw new DeliveryError({ reason: `the body of the response (status ${answer.status}) is too long` });
     const failed = await options.failures?.(answer, delivery) ?? [];
     if (failed.length === 0) return;
     const reason = `the server did not take ${failed.length} of ${delivery.length} records: ${failed[0]!.reason}`;
@@ -283,8 +251,8 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   };
 }
 
-/** Fetch refuses a name and a password in a URL on some runtimes; on none do they belong there. */
-function checkedUrl(given: string | URL): URL {
+/** Some runtimes' fetch refuses a name and a password in a URL; they belong in a header on all of them. */
+function parseUrl(given: string | URL): URL {
   const url = URL.canParse(given) ? new URL(given) : undefined;
   const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
   if (isHttp && url.username === "" && url.password === "") return url;
@@ -294,7 +262,7 @@ function checkedUrl(given: string | URL): URL {
   );
 }
 
-async function requestOf<T>(
+async function buildRequest<T>(
   delivery: Delivery<T>,
   context: SendContext,
   options: HttpSinkOptions<T>,
@@ -307,56 +275,56 @@ async function requestOf<T>(
   headers.set("idempotency-key", JSON.stringify(delivery.id));
   let body = options.body?.(delivery) ?? toLines(delivery, options);
   if (gzip) {
-    body = await compressed(body);
+    body = await compress(body);
     headers.set("content-encoding", "gzip");
   }
   return { method, headers, body: body as BodyInit, redirect: "manual", signal: context.signal };
 }
 
-async function compressed(body: string | Uint8Array): Promise<Uint8Array> {
+async function compress(body: string | Uint8Array): Promise<Uint8Array> {
   const stream = new Blob([body as BlobPart]).stream().pipeThrough(new CompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** What came back. A body that is longer than is wanted is given up, its connection with it. */
-interface Asked {
+/** What came back. A body that is longer than needed is cancelled, and its connection closed. */
+interface Exchange {
   readonly answer: HttpAnswer;
   readonly isWhole: boolean;
 }
 
-const NOTHING = { text: "", isWhole: true };
+const NO_BODY = { text: "", isWhole: true };
 
-/** Sends the request and reads the answer: to its end if it is a success, because only then nothing was cut off. */
-async function ask<T>(
+/** Sends the request and reads the response. A success is read to its end: only then nothing was cut off. */
+async function exchange<T>(
   request: () => Promise<Response>,
   signal: AbortSignal,
   { failures, verdict }: HttpSinkOptions<T>,
-): Promise<Asked> {
+): Promise<Exchange> {
   try {
     const response = await request();
     const isSeen = failures !== undefined || verdict !== undefined;
     const reading = response.ok
       ? readBody(response, { keptBytes: isSeen ? MAX_BODY_BYTES : 0, readBytes: isSeen ? MAX_BODY_BYTES : Infinity })
-      // A refusal counts though the connection is cut behind it: servers do that when they don't read a long body.
-      : readBody(response, { keptBytes: MAX_ERROR_BODY_BYTES, readBytes: MAX_ERROR_BODY_BYTES }).catch(() => NOTHING);
+      // A failure status counts even if the connection ends behind it: servers close it to avoid reading a long body.
+      : readBody(response, { keptBytes: MAX_ERROR_BODY_BYTES, readBytes: MAX_ERROR_BODY_BYTES }).catch(() => NO_BODY);
     const { text, isWhole } = await reading;
     signal.throwIfAborted();
     return { answer: { status: response.status, headers: response.headers, body: text }, isWhole };
   } catch (cause) {
     signal.throwIfAborted();
-    throw new DeliveryError({ reason: `the connection failed or was cut: ${causesOf(cause)}` }, { cause });
+    throw new DeliveryError({ reason: `the connection failed or was cut: ${describeCauses(cause)}` }, { cause });
   }
 }
 
-/** What an error says, and what has caused it: fetch of Node says no more than that it failed. */
-function causesOf(error: unknown): string {
+/** The messages of an error and of its causes: Node's fetch itself only says that it failed. */
+function describeCauses(error: unknown): string {
   const texts: string[] = [];
   for (
     let one = error;
     one !== undefined && texts.length < MAX_CAUSES;
     one = one instanceof Error ? one.cause : undefined
   ) {
-    // An error for several addresses has a code, and no message.
+    // An error for several addresses has a code but no message.
     texts.push(
       one instanceof Error ? one.message || String((one as { code?: unknown }).code ?? one.name) : String(one),
     );
@@ -364,7 +332,7 @@ function causesOf(error: unknown): string {
   return texts.join(": ");
 }
 
-/** Reads up to `readBytes`, keeps up to `keptBytes`, and lets go of the rest. */
+/** Reads up to `readBytes`, keeps up to `keptBytes`, and cancels the rest. */
 async function readBody(
   response: Response,
   { keptBytes, readBytes }: { keptBytes: number; readBytes: number },
@@ -384,19 +352,19 @@ async function readBody(
   return { text: text + decoder.decode(), isWhole };
 }
 
-function verdictOn(status: number): HttpVerdict {
+function classifyStatus(status: number): HttpVerdict {
   if (status >= 200 && status < 300) return "ok";
   if (status === 413) return "too-large";
   return status >= 500 || RETRIED.has(status) ? "retry" : "refuse";
 }
 
-function failureOf({ status, headers, body }: HttpAnswer, verdict: HttpVerdict, now: number): DeliveryError {
+function toDeliveryError({ status, headers, body }: HttpAnswer, verdict: HttpVerdict, now: number): DeliveryError {
   const location = headers.get("location");
   const detail = location === null ? body.trim().slice(0, MAX_REASON_CHARACTERS) : `to ${location}`;
   return new DeliveryError({
     reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
     retryable: verdict !== "refuse",
     retryAfterMs: verdict === "retry" ? retryAfterMs(headers.get("retry-after"), now) : undefined,
-    isTooLarge: verdict === "too-large",
+    tooLarge: verdict === "too-large",
   });
 }

@@ -1,9 +1,9 @@
 /**
- * The header field Retry-After (RFC 9110, section 10.2.3): how long a server asks to be left alone.
+ * The header field Retry-After (RFC 9110, section 10.2.3): how long a client should wait.
  *
- * Guarantees: both forms are understood, a number of seconds and a date in each of the three notations that a recipient
- * must accept (section 5.6.7); anything else is no answer, never an error. Dates are read here and not by `Date.parse`,
- * whose results for two of the three notations differ between runtimes and with the local time zone.
+ * Guarantees: both forms are parsed, a number of seconds and a date in each of the three notations that a recipient must accept
+ * (section 5.6.7). Anything else is ignored and never an error. `Date.parse` isn't used: for two of the three notations its
+ * results depend on the runtime and on the local time zone.
  *
  * @module
  */
@@ -19,29 +19,29 @@ const DATES: readonly RegExp[] = [
 ];
 
 /**
- * Reads the field's value.
+ * Parses the field's value.
  *
  * @param value The value, or null if the field is missing.
  * @param now Wall time: milliseconds since 1970.
- * @returns Milliseconds from now, at least 0; `undefined` if there is no value, or none that makes sense.
+ * @returns Milliseconds from now, at least 0; `undefined` if the value is missing or malformed.
  */
 export function retryAfterMs(value: string | null, now: number): number | undefined {
   const text = value?.trim() ?? "";
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;
-  const date = httpDate(text, now);
+  const date = parseHttpDate(text, now);
   return date === undefined ? undefined : Math.max(0, date - now);
 }
 
-/** Milliseconds since 1970 of an HTTP-date; `undefined` if it is none. */
-function httpDate(text: string, now: number): number | undefined {
-  const { day, month, year, hour, minute, second } = matchOf(text)?.groups ?? {};
+/** Parses an HTTP-date to milliseconds since 1970; `undefined` if it is malformed. */
+function parseHttpDate(text: string, now: number): number | undefined {
+  const { day, month, year, hour, minute, second } = matchDate(text)?.groups ?? {};
   const monthIndex = MONTHS.indexOf(month ?? "?") / 3;
   if (!Number.isInteger(monthIndex) || monthIndex < 0) return undefined;
-  const at = Date.UTC(fullYear(year!, now), monthIndex, Number(day), Number(hour), Number(minute), Number(second));
+  const at = Date.UTC(expandYear(year!, now), monthIndex, Number(day), Number(hour), Number(minute), Number(second));
   return Number.isNaN(at) ? undefined : at;
 }
 
-function matchOf(text: string): RegExpExecArray | undefined {
+function matchDate(text: string): RegExpExecArray | undefined {
   for (const date of DATES) {
     const match = date.exec(text);
     if (match !== null) return match;
@@ -49,8 +49,8 @@ function matchOf(text: string): RegExpExecArray | undefined {
   return undefined;
 }
 
-/** Two digits are the latest year with these digits that is not more than 50 years ahead (section 5.6.7). */
-function fullYear(year: string, now: number): number {
+/** Expands a year of two digits to the latest such year that is at most 50 years ahead (section 5.6.7). */
+function expandYear(year: string, now: number): number {
   if (year.length === 4) return Number(year);
   const latest = new Date(now).getUTCFullYear() + 50;
   return latest - (latest - Number(year)) % 100;

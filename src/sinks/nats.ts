@@ -1,25 +1,25 @@
 /**
- * Sends records to a stream of NATS JetStream, one message a record, each once and in order, whatever is sent again.
+ * Sends records to a stream of NATS JetStream, one message per record, each once and in order, whatever is resent.
  *
- * The stream is the producer's own: nobody else publishes to it. Several producers have a stream each; one more can source
- * them all, from server 2.11 on (2.12 for mirrors), which don't check the headers below once more.
+ * The stream belongs to the producer: no other program publishes to it. Several producers have a stream each. Another stream can
+ * source them all, from server 2.11 on (2.12 for mirrors), which don't check the headers below a second time.
  *
- * **Order.** Every message says the number that the stream must stand at before it (`Nats-Expected-Last-Sequence`):
- * record k of a delivery expects `last + k`. All but the first of an attempt say, too, which message must be the last one
- * there (`Nats-Expected-Last-Msg-Id`): the record before. So the messages of a delivery can be on their way together, and
- * still none is stored unless the one before it is. The number alone would not do: where somebody else's message, or
- * another batch's, has taken the place of a record, the next one would find the number that it expects. The first one
- * needs the number only, because numbers never go back: at that number the stream is what it was when the sink looked.
+ * **Order.** Every message states which sequence number must be the stream's last (`Nats-Expected-Last-Sequence`): record k of a
+ * delivery expects `last + k`. All but the first of an attempt also state which message must be the last
+ * (`Nats-Expected-Last-Msg-Id`): the record before. So the messages of a delivery can be in flight together, and still none is
+ * stored unless the one before it is. The number alone isn't enough: if a foreign message, or another batch's, has taken a
+ * record's place, the next record would find the number that it expects. For the first message the number is enough, because
+ * numbers never go back: at that number the stream is as the sink last saw it.
  *
- * **Once.** `Nats-Msg-Id` is the record's identity, and the server refuses what it has seen within its duplicate window.
- * But that window is finite, 2 minutes by default, and an outage isn't. So before a delivery that may have been sent
- * before, the sink looks at the end of the stream. All that it can have stored is found there, because
- * 1. a batch's records are stored in ascending order without a gap, so the last one that is there says which are;
- * 2. records of one attempt stand one right behind the other, so a whole run of another batch is passed in one step;
- * 3. at most 16 batches of a buffer are in flight together, so once 16 earlier ones were met, what lies before was
- *    stored before this one was first handed over, and it isn't there.
- * Messages of an earlier attempt that are still on their way when the sink looks can't do harm: they and the new ones
- * expect the same numbers, so one of the two is refused, and the sink looks again. All of this holds without the window.
+ * **Once.** `Nats-Msg-Id` is the record's identity, and the server refuses an id that it has seen within its duplicate window. That
+ * window is finite, 2 minutes by default; an outage isn't. So before a delivery that may have been sent before, the sink
+ * searches the end of the stream. All of the batch that is stored is found there, because
+ * 1. a batch's records are stored in ascending order without a gap, so the last one says which are stored;
+ * 2. the records of one attempt are consecutive, so the search skips a run of another batch in one step;
+ * 3. at most 16 batches of a buffer are in flight together: after 16 earlier ones, what lies before was stored before this
+ *    batch was first handed over.
+ * Messages of an earlier attempt that are still in flight during the search can do no harm: they and the new ones expect the same
+ * numbers, so the server refuses one of the two, and the sink searches again. All of this holds without the window.
  *
  * Headers and error codes: NATS documentation, "JetStream headers" (https://docs.nats.io/nats-concepts/jetstream/headers),
  * and `server/errors.json` of https://github.com/nats-io/nats-server.
@@ -32,10 +32,10 @@ import { SerialQueue } from "../base/serial_queue.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import {
-  bufferOf,
-  firstSequenceOf,
   identityFromText,
   identityToText,
+  parseBufferUuid,
+  parseFirstSequence,
   type RecordIdentity,
   type SinkResult,
 } from "./record_identity.ts";
@@ -43,11 +43,13 @@ import {
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { SinkResult } from "./record_identity.ts";
 
-/** Messages that wait for their acknowledgement together; the server refuses to queue without limit. */
+/** The most messages that wait for their acknowledgement together; the server's queue is limited. */
 const MAX_UNACKNOWLEDGED = 1_000;
-/** Batches of one buffer in flight at a time, at most. */
+/** The most batches of one buffer in flight. */
 const MAX_IN_FLIGHT = 16;
-/** Batches of other buffers, and messages that aren't a sink's, that the search passes before it gives up. */
+/**
+ * The most foreign runs (batches of other buffers, messages without an identity) that the search skips before it gives up.
+ */
 const MAX_STRANGERS = 64;
 
 /** JetStream: the message is larger than the stream's limit. */
@@ -56,36 +58,10 @@ const MESSAGE_EXCEEDS_MAXIMUM = 10054;
 const STREAM_NOT_FOUND = 10059;
 /** JetStream: the subject belongs to another stream. */
 const STREAM_NOT_MATCH = 10060;
-/** JetStream: the last message of the stream isn't the one that the message expects. */
+/** JetStream: the stream's last message isn't the expected one. */
 const WRONG_LAST: readonly unknown[] = [10070, 10071];
 
-/**
- * What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one.
- *
- * @example What each message says about itself
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type NatsJetStream, natsSink } from "@sluice/buffer/sinks/nats";
- * import { assertEquals, assertMatch } from "@std/assert";
- *
- * type PublishOptions = Parameters<NatsJetStream["publish"]>[2];
- *
- * const published: PublishOptions[] = [];
- * const streams = { info: async () => ({ state: { first_seq: 1, last_seq: 40 } }), getMessage: async () => null };
- * const jetStream: NatsJetStream = {
- *   jetstreamManager: async () => ({ streams }),
- *   publish: async (_subject, _payload, options) => ({ seq: 40 + published.push(options), duplicate: false }),
- * };
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer({ buffer, send: natsSink<string>(jetStream, { stream: "LINES", subject: "lines" }) });
- * await producer.putMany(["one", "two"]);
- * await producer.flush();
- * assertMatch(published[1].msgID, /-1-2:2$/); // record 2 of the batch of 1 and 2
- * assertEquals(published[1].expect.lastSequence, 41); // stored only if record 1 is right before it
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one. */
 export interface NatsJetStream {
   /** Publishes a message and waits for the acknowledgement. */
   publish(
@@ -93,49 +69,15 @@ export interface NatsJetStream {
     payload: Uint8Array,
     options: { msgID: string; expect: { streamName: string; lastSequence: number; lastMsgID?: string } },
   ): Promise<{ readonly seq: number; readonly duplicate: boolean }>;
-  /** Gives access to what is stored; `false` saves a question about the account. */
+  /** Gives access to what is stored; `false` saves a request about the account. */
   jetstreamManager(checkApi: boolean): Promise<NatsManager>;
 }
 
-/**
- * What the sink uses of a manager of JetStream.
- *
- * @example A stream that has the records already
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type NatsJetStream, type NatsManager, natsSink, type SinkResult } from "@sluice/buffer/sinks/nats";
- * import { assertEquals } from "@std/assert";
- *
- * const ids: string[] = [];
- * const manager: NatsManager = {
- *   streams: {
- *     info: async () => ({ state: { first_seq: 1, last_seq: ids.length } }),
- *     getMessage: async (_stream, { seq }) => ({ header: { get: () => ids[seq - 1] } }),
- *   },
- * };
- * const jetStream: NatsJetStream = {
- *   jetstreamManager: async () => manager,
- *   async publish(_subject, _payload, { msgID }) {
- *     ids.push(msgID);
- *     throw new Error("stored, but the answer was lost");
- *   },
- * };
- * const results: SinkResult[] = [];
- * const send = natsSink<string>(jetStream, { stream: "S", subject: "s", onDelivered: (one) => results.push(one) });
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
- * await producer.putMany(["one", "two"]);
- * await producer.flush();
- * assertEquals(results, [{ stored: 0, duplicates: 2 }]); // the second attempt has looked before it sent
- * assertEquals(ids.length, 2);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** What the sink uses of a manager of JetStream. */
 export interface NatsManager {
   /** The streams. */
   readonly streams: {
-    /** Where a stream begins and ends. */
+    /** The first and last number of a stream. */
     info(stream: string): Promise<{ readonly state: { readonly first_seq: number; readonly last_seq: number } }>;
     /** A stored message; null if it is gone. */
     getMessage(
@@ -145,50 +87,35 @@ export interface NatsManager {
   };
 }
 
-/**
- * Options of {@linkcode natsSink}.
- *
- * @example A subject for each kind of record
- * ```ts
- * import type { NatsSinkOptions } from "@sluice/buffer/sinks/nats";
- * import { assertEquals } from "@std/assert";
- *
- * const options: NatsSinkOptions<{ sensor: string; celsius: number }> = {
- *   stream: "READINGS", // of this producer only; it takes the subjects "readings.>"
- *   subject: ({ sensor }) => `readings.${sensor.replaceAll(/[^\w-]/g, "_")}`,
- *   whenUnknown: "resend", // twice is better than not at all
- * };
- * const { subject } = options;
- * assertEquals(typeof subject === "function" && subject({ sensor: "hall 1.a", celsius: 20 }), "readings.hall_1_a");
- * ```
- */
+/** Options of {@linkcode natsSink}. */
 export interface NatsSinkOptions<T> {
-  /** Name of the stream, which takes messages of this producer only. */
+  /** Name of the stream, to which only this producer publishes. */
   readonly stream: string;
-  /** The subject of every message, or a function that says it for each record. */
+  /** The subject of every message, or a function that returns the subject for a record. */
   readonly subject: string | ((record: T) => string);
   /**
-   * What to do when the end of the stream is gone (purged, expired, or taken by a consumer of a work queue), so that
-   * nobody can tell whether records that come again were stored: `"fail"` rejects the delivery for good, `"resend"`
-   * relies on the server's duplicate window.
+   * What to do when the end of the stream is gone (purged, expired, or consumed from a work queue), so that it is unknown
+   * whether redelivered records were stored: `"fail"` fails the delivery permanently, `"resend"` relies on the server's
+   * duplicate window.
    *
    * @default {"fail"}
    */
-  readonly whenUnknown?: "fail" | "resend";
-  /** Is told of every delivery that the stream has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly whenUnknown?: "fail" | "resend" | undefined;
+  /** Called after every delivery, when the stream has all of it. */
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
- * Makes a {@linkcode Send} that publishes to a stream of JetStream, each record as a message with its payload.
+ * Makes a {@linkcode Send} that publishes each record to a stream of JetStream, as a message with the record's payload.
  *
- * Deliveries take turns. A message that is too large is reported as a failed record, with those behind it to be sent
- * again without it; no such stream, or a subject of another one, can't be mended by trying again; anything else can.
+ * Deliveries are sent one after the other. A message that is too large is reported as a failed record, and the records behind it
+ * are sent again without it. A missing stream, or a subject of another stream, is a permanent failure; any other is retried.
  *
  * @param jetStream A client of JetStream.
  * @param options The stream and the subject.
- * @returns The function to give to a producer.
+ * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if an option is missing or of the wrong type.
+ * @typeParam T The records' type.
  *
  * @example A message for each record
  * ```ts
@@ -223,20 +150,20 @@ export interface NatsSinkOptions<T> {
 export function natsSink<T>(jetStream: NatsJetStream, options: NatsSinkOptions<T>): Send<T> {
   const { stream, subject, whenUnknown = "fail" } = options;
   if (typeof stream !== "string" || stream === "") {
-    throw new TypeError(`Cannot make a sink: stream must be a name, got ${String(stream)}`);
+    throw new TypeError(`Cannot make a NATS sink: stream must be a name, got ${String(stream)}`);
   }
   if (typeof subject !== "string" && typeof subject !== "function") {
-    throw new TypeError(`Cannot make a sink: subject must be a string or a function, got ${String(subject)}`);
+    throw new TypeError(`Cannot make a NATS sink: subject must be a string or a function, got ${String(subject)}`);
   }
   if (whenUnknown !== "fail" && whenUnknown !== "resend") {
-    throw new TypeError(`Cannot make a sink: whenUnknown must be "fail" or "resend", got ${String(whenUnknown)}`);
+    throw new TypeError(`Cannot make a NATS sink: whenUnknown must be "fail" or "resend", got ${String(whenUnknown)}`);
   }
   const writer = new StreamWriter(jetStream, options);
   const queue = new SerialQueue();
   return (delivery, context) => runExclusive(queue, () => writer.deliver(delivery, context), context.signal);
 }
 
-/** What is known of the end of a stream. */
+/** The first and last number of a stream. */
 interface StreamEnds {
   readonly first_seq: number;
   readonly last_seq: number;
@@ -247,7 +174,7 @@ class StreamWriter<T> {
   readonly #jetStream: NatsJetStream;
   readonly #options: NatsSinkOptions<T>;
   #manager: Promise<NatsManager> | undefined;
-  /** Number of the last message of the stream; `undefined` when it has to be asked for. */
+  /** Number of the stream's last message; `undefined` when it must be requested. */
   #last: number | undefined;
 
   constructor(jetStream: NatsJetStream, options: NatsSinkOptions<T>) {
@@ -256,7 +183,7 @@ class StreamWriter<T> {
   }
 
   async deliver(delivery: Delivery<T>, { attempt, signal }: SendContext): Promise<void> {
-    const subjects = this.#subjectsOf(delivery);
+    const subjects = this.#chooseSubjects(delivery);
     let next = 0;
     let duplicates = 0;
     let mayBeStored = delivery.redelivered || attempt > 1;
@@ -276,65 +203,65 @@ class StreamWriter<T> {
     this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
   }
 
-  #subjectsOf(delivery: Delivery<T>): readonly string[] {
+  #chooseSubjects(delivery: Delivery<T>): readonly string[] {
     const { subject } = this.#options;
     if (typeof subject === "string") return new Array(delivery.length).fill(subject);
     return delivery.records.map((record, index) => {
       try {
         return subject(record);
       } catch (error) {
-        throw refusalOf(index, delivery.length, error);
+        throw toRefusal(index, delivery.length, error);
       }
     });
   }
 
-  /** Asks where the stream ends, and how many records of the delivery, from `next` on, it has. */
+  /** Requests where the stream ends, and counts the records of the delivery, from `next` on, that it has. */
   async #lookUp(delivery: Delivery<T>, next: number, mayBeStored: boolean): Promise<number> {
     try {
       this.#manager ??= this.#jetStream.jetstreamManager(false);
       const { streams } = await this.#manager;
       const { state } = await streams.info(this.#options.stream);
-      const last = mayBeStored ? await this.#lastStored(delivery.batchId, state) : 0;
+      const last = mayBeStored ? await this.#findLastStored(delivery.batchId, state) : 0;
       this.#last = state.last_seq;
       return delivery.sequences.slice(next).filter((sequence) => sequence <= last).length;
     } catch (error) {
-      throw this.#describe(error);
+      throw this.#toDeliveryError(error);
     }
   }
 
   /** Sequence of the last record of a batch that the stream has; 0 if it has none. See the head of this file. */
-  async #lastStored(batchId: string, ends: StreamEnds): Promise<number> {
-    const buffer = bufferOf(batchId);
-    const first = firstSequenceOf(batchId);
+  async #findLastStored(batchId: string, ends: StreamEnds): Promise<number> {
+    const buffer = parseBufferUuid(batchId);
+    const first = parseFirstSequence(batchId);
     const earlier = new Set<string>();
     let isAlone = true;
     let strangers = 0;
     for (let at = ends.last_seq; at > 0 && at >= ends.first_seq;) {
-      const found = await this.#identityAt(at);
+      const found = await this.#readIdentity(at);
       if (found?.batchId === batchId) return found.sequence;
-      const isStranger = found === undefined || bufferOf(found.batchId) !== buffer;
+      const isStranger = found === undefined || parseBufferUuid(found.batchId) !== buffer;
       if (isStranger && ++strangers >= MAX_STRANGERS) return 0;
       if (!isStranger) isAlone = false;
-      if (!isStranger && firstSequenceOf(found.batchId) < first) earlier.add(found.batchId);
+      if (!isStranger && parseFirstSequence(found.batchId) < first) earlier.add(found.batchId);
       if (earlier.size >= MAX_IN_FLIGHT) return 0;
-      at = (found === undefined ? at : await this.#startOfRun(found, at, ends)) - 1;
+      at = (found === undefined ? at : await this.#findStartOfRun(found, at, ends)) - 1;
     }
     if (ends.first_seq > 1 && isAlone && strangers === 0 && this.#options.whenUnknown !== "resend") {
       throw new DeliveryError({
-        reason: `the end of stream ${this.#options.stream} is gone, so what was stored can't be told`,
+        reason: `the end of stream ${this.#options.stream} is gone, so it is unknown what was stored`,
         retryable: false,
       });
     }
     return 0;
   }
 
-  /** Where the consecutive records begin that end with `last` at `at`. */
-  async #startOfRun(last: RecordIdentity, at: number, { first_seq }: StreamEnds): Promise<number> {
+  /** Finds where the consecutive records begin that end with `last` at `at`. */
+  async #findStartOfRun(last: RecordIdentity, at: number, { first_seq }: StreamEnds): Promise<number> {
     const isInRun = async (place: number) => {
-      const found = await this.#identityAt(place);
+      const found = await this.#readIdentity(place);
       return found?.batchId === last.batchId && found.sequence === last.sequence - (at - place);
     };
-    let before = Math.max(first_seq, at - (last.sequence - firstSequenceOf(last.batchId)));
+    let before = Math.max(first_seq, at - (last.sequence - parseFirstSequence(last.batchId)));
     if (before >= at || await isInRun(before)) return Math.min(before, at);
     let start = at;
     while (start - before > 1) {
@@ -345,13 +272,13 @@ class StreamWriter<T> {
     return start;
   }
 
-  async #identityAt(seq: number): Promise<RecordIdentity | undefined> {
+  async #readIdentity(seq: number): Promise<RecordIdentity | undefined> {
     const { streams } = await this.#manager!;
     const message = await streams.getMessage(this.#options.stream, { seq });
     return identityFromText(message?.header?.get("Nats-Msg-Id") ?? "");
   }
 
-  /** Publishes records from `next` on, as many as may be on their way at a time. */
+  /** Publishes records from `next` on, as many as may be in flight. */
   async #publish(delivery: Delivery<T>, subjects: readonly string[], next: number): Promise<Published> {
     const count = Math.min(MAX_UNACKNOWLEDGED, delivery.length - next);
     const last = this.#last!;
@@ -373,7 +300,7 @@ class StreamWriter<T> {
         if (acknowledged > 0 && WRONG_LAST.includes(codeOf(answer.reason))) {
           return { acknowledged, duplicates, isRefused: true };
         }
-        throw this.#describe(answer.reason, { index: next + acknowledged, length: delivery.length });
+        throw this.#toDeliveryError(answer.reason, { index: next + acknowledged, length: delivery.length });
       }
       acknowledged++;
       if (answer.value.duplicate) duplicates++;
@@ -382,33 +309,33 @@ class StreamWriter<T> {
     return { acknowledged, duplicates, isRefused: false };
   }
 
-  /** What an error of the client means; with `at`, where in the delivery it happened. */
-  #describe(error: unknown, at?: { readonly index: number; readonly length: number }): DeliveryError {
+  /** Translates an error of the client. `at` is the record of the delivery that failed. */
+  #toDeliveryError(error: unknown, at?: { readonly index: number; readonly length: number }): DeliveryError {
     if (error instanceof DeliveryError) return error;
     this.#manager = at === undefined ? undefined : this.#manager;
     const code = codeOf(error);
-    // The client refuses by itself what is larger than the server takes at all.
+    // The client itself refuses what is larger than the server's limit.
     const isTooLarge = code === MESSAGE_EXCEEDS_MAXIMUM ||
       (error as Error | undefined)?.name === "InvalidArgumentError";
-    if (isTooLarge && at !== undefined) return refusalOf(at.index, at.length, error);
+    if (isTooLarge && at !== undefined) return toRefusal(at.index, at.length, error);
     const retryable = code !== STREAM_NOT_FOUND && code !== STREAM_NOT_MATCH;
-    return new DeliveryError({ reason: reasonOf(error), retryable }, { cause: error });
+    return new DeliveryError({ reason: errorText(error), retryable }, { cause: error });
   }
 }
 
-/** How far one round of publishing came. */
+/** The result of one round of publishing. */
 interface Published {
-  /** Records that the stream has, from the first one on without a gap. */
+  /** Records that the stream has, from the round's first one without a gap. */
   readonly acknowledged: number;
-  /** Those of them that it had before. */
+  /** How many of them it had before. */
   readonly duplicates: number;
-  /** Whether the stream wasn't where it was expected to be: what it has must be looked up. */
+  /** Whether the stream's end was not as expected, so that it must be searched. */
   readonly isRefused: boolean;
 }
 
-/** One record was refused for good, and those behind it must wait until it is out of the way. */
-function refusalOf(index: number, length: number, cause: unknown): DeliveryError {
-  const reason = reasonOf(cause);
+/** One record failed permanently. Those behind it must be sent again without it. */
+function toRefusal(index: number, length: number, cause: unknown): DeliveryError {
+  const reason = errorText(cause);
   const behind = Array.from({ length: length - index - 1 }, (_, k) => ({
     index: index + 1 + k,
     retryable: true,
@@ -417,7 +344,7 @@ function refusalOf(index: number, length: number, cause: unknown): DeliveryError
   return new DeliveryError({ reason, failed: [{ index, retryable: false, reason }, ...behind] }, { cause });
 }
 
-function reasonOf(error: unknown): string {
+function errorText(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }
 

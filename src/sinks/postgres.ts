@@ -1,19 +1,18 @@
 /**
- * Sends records to PostgreSQL, each once, whatever is sent again. A delivery is one transaction.
+ * Sends records to PostgreSQL, each once, whatever is resent. A delivery is one transaction.
  *
  * Two ways, for two needs:
- * - {@linkcode postgresSink} inserts a row a record into a table with a unique key that holds the record's identity, and
- *   leaves out rows that are there (`on conflict do nothing`).
- * - {@linkcode postgresTransactionSink} runs SQL of the user's own, whatever it does, in the transaction that notes which
- *   records were delivered: the pattern known as inbox, or idempotent consumer.
+ * - {@linkcode postgresSink} inserts a row per record into a table with a unique key that holds the record's identity, and skips
+ *   rows that exist (`on conflict do nothing`).
+ * - {@linkcode postgresTransactionSink} runs the user's own SQL, in the transaction that notes which records were delivered: the
+ *   pattern known as inbox, or idempotent consumer.
  *
- * Either way the note and the effect are committed together or not at all. If the answer to the commit is lost, the next
- * attempt finds out which. If an attempt that was given up is still at work when the next one begins, the next one waits
- * for it, at the unique key.
+ * Either way the note and the effect are committed together or not at all. If the reply to the commit is lost, the next attempt
+ * finds out which. If an aborted attempt is still running when the next one begins, the next one waits for it at the unique key.
  *
- * Rows travel as JSON, in one parameter a statement, which `json_populate_recordset` turns into rows of the table's own
- * types (https://www.postgresql.org/docs/current/functions-json.html): no limit on the number of parameters (65,535) is
- * in the way, and the text of the statement stays the same, so it is prepared once.
+ * Rows travel as JSON, in one parameter per statement, and `json_populate_recordset` turns them into rows of the table's own types
+ * (https://www.postgresql.org/docs/current/functions-json.html). So the limit on the number of parameters (65,535) doesn't
+ * apply, and the statement's text stays the same, so it is prepared once.
  *
  * @module
  */
@@ -23,12 +22,12 @@ import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import type { Delivery, Send } from "../producer/delivery.ts";
 import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
 import {
-  failureOf,
   inTransaction,
   isAboutValues,
   type PostgresTable,
   quoteColumns,
   quoteTable,
+  toDeliveryError,
   unlessLost,
 } from "./postgres_rules.ts";
 import type { RecordIdentity, SinkResult } from "./record_identity.ts";
@@ -38,71 +37,50 @@ export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
-/** Rows of one statement. */
+/** The most rows in one statement. */
 const MAX_STATEMENT_ROWS = 5_000;
-/** A statement with more JSON than this ends, unless it is a single row; the server takes less than 1 GB. */
+/** The most JSON in one statement, unless it is a single row; the server's limit is 1 GB. */
 const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
 
-/**
- * Options of {@linkcode postgresSink}.
- *
- * @example Records that have a key of their own
- * ```ts
- * import type { PostgresSinkOptions } from "@sluice/buffer/sinks/postgres";
- * import { assertEquals } from "@std/assert";
- *
- * interface Order {
- *   orderId: string;
- *   cents: bigint;
- *   at: Date;
- * }
- *
- * // create table shop.orders (order_id text primary key, cents bigint not null, at timestamptz not null)
- * const options: PostgresSinkOptions<Order> = {
- *   table: ["shop", "orders"],
- *   row: ({ orderId, cents, at }) => ({ order_id: orderId, cents, at }),
- *   key: ["order_id"], // a second order of the same id is left out, from wherever it comes
- * };
- * const row = options.row?.({ orderId: "A-1", cents: 1990n, at: new Date(0) }, { batchId: "5f0c-1-1", sequence: 1 });
- * assertEquals(Object.keys(row ?? {}), ["order_id", "cents", "at"]);
- * ```
- */
+/** Options of {@linkcode postgresSink}. */
 export interface PostgresSinkOptions<T> {
   /** The table. */
   readonly table: PostgresTable;
   /**
-   * Values by column for a record; the same columns for every record. Numbers, strings, bigints, Dates, bytes and null
-   * are what they are; other objects are JSON. Columns that aren't named get their default.
+   * Makes a record's row: values by column, the same columns for every record. Numbers, strings, bigints, Dates, bytes and null
+   * become values of the column's type, other objects become JSON. Omitted columns get their default.
    *
    * @default {batch_id, sequence, and record with the record as JSON}
    */
-  readonly row?: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>;
+  readonly row?: ((record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>) | undefined;
   /**
-   * Columns of the unique key that tells a record from all others; a unique index on exactly these must be there.
+   * Columns of the unique key that identifies a record; a unique index on exactly these columns must exist. If records have a
+   * key of their own, such as `["order_id"]`, a second record with the same key is skipped, wherever it comes from.
    *
    * @default {["batch_id", "sequence"]}
    */
-  readonly key?: readonly string[];
-  /** Is told of every delivery that the table has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly key?: readonly string[] | undefined;
+  /** Called after every delivery, when the table has all of it. */
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
  * Makes a {@linkcode Send} that inserts each record as a row.
  *
- * If a value is refused (a constraint, or text that doesn't fit the column's type), the other records are inserted, and
- * the refused ones are reported as failed. No such table, column or permission can't be mended by trying again; a
- * connection that is gone, a server that starts or stops, a conflict of transactions and the like can.
+ * If the server refuses a value (a constraint, or text that doesn't fit the column's type), the other records are inserted, and
+ * the refused ones are reported as failed. A missing table, column or permission is a permanent failure. A lost connection, a
+ * server that starts or stops, a conflict of transactions and the like are retried.
  *
- * With `postgres` up to 3.4.9, set `fetch_types: false`: a connection that is lost while the client asks for types is an
- * unhandled rejection in it, which ends the process (https://github.com/porsager/postgres/issues/1192).
+ * With `postgres` up to 3.4.9, set `fetch_types: false`: if the connection is lost while that client fetches types, it has an
+ * unhandled rejection, which ends the process (https://github.com/porsager/postgres/issues/1192).
  *
  * @param sql A client of PostgreSQL.
- * @param options The table, and what goes into its columns.
- * @returns The function to give to a producer.
+ * @param options The table, and how a record becomes a row.
+ * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if an option is missing or of the wrong type.
+ * @typeParam T The records' type.
  *
- * @example A table of one's own
+ * @example Insert into an existing table
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { type PostgresClient, postgresSink, type PostgresTransaction } from "@sluice/buffer/sinks/postgres";
@@ -139,23 +117,25 @@ export function postgresSink<T>(
   options: PostgresSinkOptions<T>,
 ): Send<T> {
   const { table, row = defaultRow, key = ["batch_id", "sequence"], onDelivered } = options;
-  if (typeof row !== "function") throw new TypeError(`Cannot make a sink: row must be a function, got ${String(row)}`);
+  if (typeof row !== "function") {
+    throw new TypeError(`Cannot make a PostgreSQL sink: row must be a function, got ${String(row)}`);
+  }
   const into = quoteTable("table", table);
   const conflict = quoteColumns("key", key);
   return async (delivery, { signal }) => {
-    const { rows, failed } = rowsOf(delivery, row);
+    const { rows, failed } = encodeRows(delivery, row);
     let stored = 0;
     const transact = (body: (transaction: PostgresTransaction) => Promise<void>) => {
       stored = 0;
       const work = inTransaction(sql, async (transaction) => {
         await body(transaction);
-        // What nobody waits for any more isn't committed.
+        // An aborted attempt isn't committed.
         signal.throwIfAborted();
       });
       return abortable(work, signal);
     };
     const insert = async (transaction: PostgresTransaction, part: readonly Row[]) => {
-      for (const { statement, json } of statementsOf(part, into, conflict)) {
+      for (const { statement, json } of buildStatements(part, into, conflict)) {
         stored += (await transaction.unsafe(statement, [json])).count;
       }
     };
@@ -163,16 +143,16 @@ export function postgresSink<T>(
     try {
       await transact((transaction) => insert(transaction, rows)).catch(async (error) => {
         if (!isAboutValues(error)) throw error;
-        // Somewhere in it is a row that can't be stored: all over again, with the refused rows left out.
+        // Some row can't be stored: start over, and leave out the refused rows.
         await transact(async (transaction) => {
           refused.splice(failed.length);
-          // Otherwise a constraint may speak up at the commit, when nobody can tell the row any more.
+          // Otherwise a constraint may fail at the commit, when the row can't be identified any more.
           await transaction.unsafe("set constraints all immediate", []);
-          await insertApart(transaction, rows, insert, refused);
+          await insertSeparately(transaction, rows, insert, refused);
         });
       });
     } catch (error) {
-      throw signal.aborted ? error : failureOf(error, rows.length);
+      throw signal.aborted ? error : toDeliveryError(error, rows.length);
     }
     onDelivered?.({ stored, duplicates: delivery.length - stored - refused.length });
     if (refused.length > 0) {
@@ -182,8 +162,8 @@ export function postgresSink<T>(
   };
 }
 
-/** Inserts rows; halves what is refused, until the rows that are to blame stand alone. */
-async function insertApart(
+/** Inserts rows; splits refused ones in half until each row at fault is alone. */
+async function insertSeparately(
   transaction: PostgresTransaction,
   rows: readonly Row[],
   insert: (transaction: PostgresTransaction, rows: readonly Row[]) => Promise<void>,
@@ -202,12 +182,12 @@ async function insertApart(
       return;
     }
     const half = Math.ceil(rows.length / 2);
-    await insertApart(transaction, rows.slice(0, half), insert, refused);
-    await insertApart(transaction, rows.slice(half), insert, refused);
+    await insertSeparately(transaction, rows.slice(0, half), insert, refused);
+    await insertSeparately(transaction, rows.slice(half), insert, refused);
   }
 }
 
-/** A record as the JSON of a row. */
+/** A record's row as JSON. */
 interface Row {
   /** The record's position in the delivery. */
   readonly index: number;
@@ -219,7 +199,7 @@ function defaultRow(record: unknown, { batchId, sequence }: RecordIdentity): Rec
   return { batch_id: batchId, sequence, record };
 }
 
-function rowsOf<T>(
+function encodeRows<T>(
   delivery: Delivery<T>,
   row: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>,
 ): { rows: readonly Row[]; failed: readonly FailedRecord[] } {
@@ -238,7 +218,7 @@ function rowsOf<T>(
   return { rows, failed };
 }
 
-/** What PostgreSQL makes the value of from the JSON of it. */
+/** The JSON from which PostgreSQL makes the value. */
 function toJsonValue(value: unknown): unknown {
   if (value === undefined) return null;
   if (typeof value === "bigint") return String(value);
@@ -248,8 +228,8 @@ function toJsonValue(value: unknown): unknown {
   return value;
 }
 
-/** Cuts the rows into statements of bounded size; rows with other columns need another one. */
-function* statementsOf(
+/** Splits the rows into statements of bounded size. Rows with other columns start a new one. */
+function* buildStatements(
   rows: readonly Row[],
   into: string,
   conflict: string,
@@ -271,42 +251,11 @@ function* statementsOf(
   }
 }
 
-/**
- * Options of {@linkcode postgresTransactionSink}.
- *
- * @example Stock that several tables speak of
- * ```ts
- * import type { PostgresTransaction, PostgresTransactionSinkOptions } from "@sluice/buffer/sinks/postgres";
- * import { assertEquals } from "@std/assert";
- *
- * interface Sale {
- *   article: string;
- *   pieces: number;
- * }
- *
- * const options: PostgresTransactionSinkOptions<Sale, PostgresTransaction> = {
- *   delivered: ["shop", "delivered"],
- *   async apply(transaction, sales, identities) {
- *     for (const [i, { article, pieces }] of sales.entries()) {
- *       await transaction.unsafe("update stock set pieces = pieces - $1 where article = $2", [`${pieces}`, article]);
- *       await transaction.unsafe("insert into sales values ($1, $2)", [`${identities[i].sequence}`, article]);
- *     }
- *   },
- * };
- *
- * const done: string[] = [];
- * const transaction: PostgresTransaction = {
- *   unsafe: async (statement) => (done.push(statement.split(" ")[0]), Object.assign([], { count: 1 })),
- *   savepoint: async () => {},
- * };
- * await options.apply(transaction, [{ article: "pen", pieces: 2 }], [{ batchId: "5f0c-1-1", sequence: 1 }]);
- * assertEquals(done, ["update", "insert"]);
- * ```
- */
+/** Options of {@linkcode postgresTransactionSink}. */
 export interface PostgresTransactionSinkOptions<T, Tx> {
   /**
-   * Does what there is to do for records that weren't delivered before, in the transaction that notes them. It must do
-   * all of it with `transaction`, or it isn't undone when the transaction is.
+   * Handles records that weren't delivered before, in the transaction that notes them. It must do everything with
+   * `transaction`: only that is rolled back with the note.
    */
   readonly apply: (
     transaction: Tx,
@@ -314,19 +263,19 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
     identities: readonly RecordIdentity[],
   ) => PromiseLike<unknown>;
   /**
-   * The table of what was delivered, see {@linkcode postgresTransactionSink}.
+   * The table that notes deliveries, see {@linkcode postgresTransactionSink}.
    *
    * @default {"sluice_delivered"}
    */
-  readonly delivered?: PostgresTable;
-  /** Is told of every delivery that is committed. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly delivered?: PostgresTable | undefined;
+  /** Called after every delivery, when its transaction is committed. */
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
- * Makes a {@linkcode Send} that runs SQL of the user's own, once for each record.
+ * Makes a {@linkcode Send} that runs the user's own SQL, once for each record.
  *
- * It takes PostgreSQL 14 or later, and a table with a row for each batch:
+ * It needs PostgreSQL 14 or later, and a table with a row for each batch:
  *
  * ```sql
  * create table sluice_delivered (
@@ -337,15 +286,17 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * )
  * ```
  *
- * Rows older than any batch that can come again may be deleted. If `apply` throws, or its SQL fails, nothing of it is
- * left; which record is to blame isn't known.
+ * Rows older than any batch that can be redelivered may be deleted. If `apply` throws, or its SQL fails, the whole delivery
+ * is rolled back; the record at fault is unknown.
  *
  * @param sql A client of PostgreSQL.
- * @param options What to do.
- * @returns The function to give to a producer.
+ * @param options What to run.
+ * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if an option is missing or of the wrong type.
+ * @typeParam T The records' type.
+ * @typeParam Tx The client's own type of a transaction, which `apply` gets.
  *
- * @example Balances that each payment changes once
+ * @example Each payment changes the balance once
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import {
@@ -379,7 +330,7 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * const producer = new Producer({ buffer, send });
  * await producer.putMany([{ account: 7, cents: 100 }, { account: 8, cents: -100 }]);
  * await producer.flush();
- * assertEquals(statements, ["insert {[1,3)}", "update 7", "update 8"]); // the note, and what it stands for
+ * assertEquals(statements, ["insert {[1,3)}", "update 7", "update 8"]); // the note, and the effect
  * await producer.close();
  * await buffer.close();
  * ```
@@ -390,19 +341,19 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
 ): Send<T> {
   const { apply, delivered = "sluice_delivered", onDelivered } = options;
   if (typeof apply !== "function") {
-    throw new TypeError(`Cannot make a sink: apply must be a function, got ${String(apply)}`);
+    throw new TypeError(`Cannot make a PostgreSQL sink: apply must be a function, got ${String(apply)}`);
   }
   const table = quoteTable("delivered", delivered);
-  // One statement notes the sequences, takes a lock that keeps another attempt at the batch waiting until this one is
-  // committed or gone, and says what was noted before. A range that is there is no new row, so it says it in `known`.
+  // One statement notes the sequences, takes a lock for which another attempt at the batch waits until this one has ended, and
+  // returns what was noted before. An existing row can't return its old value, so the update copies it to `known`.
   const statement = `insert into ${table} as noted (batch_id, sequences) values ($1, $2::text::int8multirange) ` +
     `on conflict (batch_id) do update set known = noted.sequences, sequences = noted.sequences + excluded.sequences ` +
     `returning known::text`;
   return async (delivery, { signal }) => {
     let stored = 0;
     const work = inTransaction(sql, async (transaction) => {
-      const [row] = await transaction.unsafe(statement, [delivery.batchId, multirangeOf(delivery.sequences)]);
-      const known = rangesOf(row?.["known"]);
+      const [row] = await transaction.unsafe(statement, [delivery.batchId, formatMultirange(delivery.sequences)]);
+      const known = parseMultirange(row?.["known"]);
       const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
       const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
       stored = indexes.length;
@@ -415,14 +366,14 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
     try {
       await abortable(work, signal);
     } catch (error) {
-      throw signal.aborted ? error : failureOf(error, delivery.length);
+      throw signal.aborted ? error : toDeliveryError(error, delivery.length);
     }
     onDelivered?.({ stored, duplicates: delivery.length - stored });
   };
 }
 
-/** Ascending sequences as `{[first,end),...}`. */
-function multirangeOf(sequences: readonly number[]): string {
+/** Formats ascending sequences as `{[first,end),...}`. */
+function formatMultirange(sequences: readonly number[]): string {
   const ranges: [number, number][] = [];
   for (const sequence of sequences) {
     const last = ranges.at(-1);
@@ -432,7 +383,7 @@ function multirangeOf(sequences: readonly number[]): string {
   return `{${ranges.map(([first, end]) => `[${first},${end})`).join(",")}}`;
 }
 
-/** The pairs of first and end of a multirange's text. */
-function rangesOf(text: unknown): readonly (readonly [number, number])[] {
+/** Parses the first and end of each range of a multirange. */
+function parseMultirange(text: unknown): readonly (readonly [number, number])[] {
   return Array.from(String(text ?? "").matchAll(/\[(\d+),(\d+)\)/g), ([, first, end]) => [Number(first), Number(end)]);
 }

@@ -1,56 +1,38 @@
 /**
- * What well-known targets take at once, and the buffer options that follow from it: each batch fits into one request.
+ * Limits of well-known targets, and the buffer options that follow from them: each batch fits into one request.
  *
  *     FileBuffer.open({ path: "./events.wal", ...presetFor(KINESIS) })
  *
- * ## What a target counts besides the payload
+ * ## What a target counts in addition to the payload
  *
- * The buffer counts payload bytes. A target counts more: keys, headers, attributes, framing, base64. What it counts for a
- * batch of `n` records with `P` payload bytes is at most
+ * The buffer counts payload bytes. A target counts more: keys, headers, attributes, framing, base64. For a batch of `n` records
+ * with `P` payload bytes, it counts at most
  *
  *     P * bytesPerPayloadByte + n * recordOverheadBytes + requestOverheadBytes
  *
- * {@linkcode presetFor} takes what the most records of a batch need off the limit once, so that every batch fits, whatever
- * its records are like. The price is a part of the limit that large records leave unused: a quarter of a percent with
- * SQS, 2 % with Kinesis, 12 % with Kafka. That is why no size hook runs for each record in the buffer, where it would have
- * to give the same after a restart, too, for a batch to keep its end.
+ * {@linkcode presetFor} subtracts the overhead of the largest number of records from the limit once, so that every batch fits,
+ * whatever its records. The price is a part of the limit that large records leave unused: a quarter of a percent with SQS, 2 % with
+ * Kinesis, 12 % with Kafka. A size function for each record would avoid that, but it would have to give the same result after
+ * a restart, too, for a batch to keep its end.
  *
- * Limits change, and accounts and servers have their own: each number says where it is from, as it stood there in
- * 2026. Override what differs: `presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 })`.
+ * Limits change, and accounts and servers have their own. Each number names its source, as of 2026. Override what differs:
+ * `presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 })`.
  *
  * @module
  */
 
-import type { BufferOptions } from "../buffer/options.ts";
-
-/**
- * What a target takes at once, and what it counts.
- *
- * @example The limits of a target that isn't in the list
- * ```ts
- * import { presetFor, type TargetLimits } from "@sluice/buffer/presets";
- * import { assertEquals } from "@std/assert";
- *
- * const ingestApi: TargetLimits = {
- *   maxRecords: 100,
- *   maxRequestBytes: 1_000_000,
- *   maxRecordBytes: 50_000,
- *   recordOverheadBytes: 1, // the line feed
- * };
- * assertEquals(presetFor(ingestApi), { maxRecords: 100, maxBytes: 999_900, maxRecordBytes: 49_999 });
- * ```
- */
+/** What a target accepts in one request, and what it counts. */
 export interface TargetLimits {
   /** The most records in one request. */
   readonly maxRecords: number;
   /** The most bytes in one request; `undefined` where each record is a request of its own. */
   readonly maxRequestBytes?: number | undefined;
-  /** The most bytes of one record, with all that is counted for it. */
+  /** The most bytes of one record, including its overhead. */
   readonly maxRecordBytes: number;
-  /** Bytes counted for a record besides its payload: key, headers, attributes, framing. An upper bound. */
+  /** An upper bound of the bytes counted for a record in addition to its payload: key, headers, attributes, framing. */
   readonly recordOverheadBytes: number;
   /**
-   * Bytes counted for a request besides its records.
+   * Bytes counted for a request in addition to its records.
    *
    * @default {0}
    */
@@ -64,30 +46,14 @@ export interface TargetLimits {
   readonly bytesPerPayloadByte?: number | undefined;
 }
 
-/**
- * The options of a buffer that a preset sets.
- *
- * @example The target's limits, and a buffer's own options
- * ```ts
- * import { MemoryBuffer } from "@sluice/buffer";
- * import { NATS, type Preset, presetFor } from "@sluice/buffer/presets";
- * import { assertEquals } from "@std/assert";
- *
- * const preset: Preset = presetFor(NATS);
- * const options = { ...preset, maxRecords: Math.min(preset.maxRecords, 2), maxAgeMs: 200 }; // smaller always fits
- * const buffer = await MemoryBuffer.open<string>(options);
- * await buffer.putMany(["a", "b", "c"]);
- * assertEquals((await buffer.emit()).length, 2);
- * await buffer.close();
- * ```
- */
-export type Preset = Required<Pick<BufferOptions<unknown>, "maxRecords" | "maxBytes" | "maxRecordBytes">>;
+/** The buffer options that a preset sets. Smaller values than these always fit as well. */
+export type Preset = Readonly<Record<"maxRecords" | "maxBytes" | "maxRecordBytes", number>>;
 
 /**
  * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 5 MiB for the request including partition keys, 1 MiB for a
  * record with its key (API reference of PutRecords, https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html).
  * A stream can be set to larger records, up to 10 MiB ("Handle large records" in the developer guide). A key has up to 256
- * characters: counted here as 256 bytes.
+ * characters: counted as 256 bytes.
  *
  * @example A batch is one PutRecords
  * ```ts
@@ -117,8 +83,8 @@ export const KINESIS: TargetLimits = {
 /**
  * Amazon Data Firehose, `PutRecordBatch`: 500 records, 4 MB for the request, 1,000 KiB for a record before base64 (API
  * reference of PutRecordBatch and Record, https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html;
- * that page says MB, others MiB: the smaller one is taken). One byte for the line feed that ends each record, because
- * Firehose puts nothing between them.
+ * that page says MB, others MiB; this is the smaller one). One byte for the line feed that ends each record, because Firehose
+ * puts nothing between records.
  *
  * @example A line feed behind each record
  * ```ts
@@ -146,7 +112,7 @@ export const FIREHOSE: TargetLimits = {
  * Amazon SQS, `SendMessageBatch`: 10 messages, 1,048,576 bytes for one and for all of them, attributes included (API
  * reference of SendMessageBatch,
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html). The limit was 262,144
- * bytes before August 2025, and still is in some emulators. Room for two attributes with the record's identity.
+ * bytes before August 2025, and still is in some emulators. The overhead is two attributes with the record's identity.
  *
  * @example Ten messages at a time
  * ```ts
@@ -175,9 +141,9 @@ export const SQS: TargetLimits = {
 
 /**
  * Google Cloud Pub/Sub, `Publish`: 1,000 messages, 10 MB for the request and for one message (Quotas and limits,
- * https://cloud.google.com/pubsub/quotas; the client libraries have 1,000 and 10,000,000 as constants). Room for two
- * attributes with the record's identity, a short ordering key and the framing of protocol buffers. Over REST payloads
- * are base64: `{ ...PUBSUB, bytesPerPayloadByte: 4 / 3 }`.
+ * https://cloud.google.com/pubsub/quotas; the client libraries have 1,000 and 10,000,000 as constants). The overhead is
+ * two attributes with the record's identity, a short ordering key and the framing of protocol buffers. Over REST payloads are
+ * base64: `{ ...PUBSUB, bytesPerPayloadByte: 4 / 3 }`.
  *
  * @example Over REST, where payloads are Base64
  * ```ts
@@ -198,11 +164,11 @@ export const PUBSUB: TargetLimits = {
 };
 
 /**
- * Apache Kafka: `message.max.bytes`, 1,048,588 by default, is the most that a record batch may have, after compression
+ * Apache Kafka: `message.max.bytes`, 1,048,588 by default, is the largest record batch, after compression
  * (Broker configs, https://kafka.apache.org/documentation/#brokerconfigs_message.max.bytes). A batch begins with 61 bytes
- * (https://kafka.apache.org/documentation/#recordbatch). Room for what `kafkaSink` adds to a record: the batch's id as key
- * and as a header, the sequence as a header, framing. The number of records has no limit there: 500 keeps that room
- * small against the payloads.
+ * (https://kafka.apache.org/documentation/#recordbatch). The overhead is what `kafkaSink` adds to a record: the
+ * batch's id as key and as a header, the sequence as a header, framing. Kafka doesn't limit the number of records; 500 keeps
+ * the overhead small.
  *
  * @example A topic with a larger max.message.bytes
  * ```ts
@@ -225,8 +191,8 @@ export const KAFKA: TargetLimits = {
 
 /**
  * NATS: `max_payload`, 1 MiB by default and up to 64 MB, for a message with its headers (Server configuration,
- * https://docs.nats.io/running-a-nats-service/configuration; the server holds the total size that HPUB states against it).
- * Each record is a message. Room for the header `Nats-Msg-Id` with the batch's id and the sequence.
+ * https://docs.nats.io/running-a-nats-service/configuration; the server applies it to the total size that HPUB states).
+ * Each record is a message. The overhead is the header `Nats-Msg-Id` with the batch's id and the sequence.
  *
  * @example A server with a larger max_payload
  * ```ts
@@ -243,15 +209,15 @@ export const NATS: TargetLimits = {
   recordOverheadBytes: 256,
 };
 
-/** A batch where nothing limits it: what a buffer has by default. */
+/** The size of a batch where the target has no limit: a buffer's default. */
 const DEFAULT_MAX_BYTES = 1_000_000;
 
 /**
- * The options of a buffer whose every batch fits into one request of a target.
+ * Computes buffer options with which every batch fits into one request of a target.
  *
- * @param limits One of the constants here, whole or with changes, or those of another target.
+ * @param limits One of the constants here, whole or with changes, or the limits of another target.
  * @returns `maxRecords`, `maxBytes` and `maxRecordBytes`, to be spread into the options of `open()`.
- * @throws {RangeError} if a number makes no sense, or the overhead leaves no room for payload.
+ * @throws {RangeError} if a number is out of range, or the overhead leaves no room for payload.
  *
  * @example A stream of Kinesis with short keys and larger records
  * ```ts
@@ -264,6 +230,20 @@ const DEFAULT_MAX_BYTES = 1_000_000;
  * const buffer = await MemoryBuffer.open({ ...preset, maxAgeMs: 1_000 });
  * await buffer.close();
  * ```
+ *
+ * @example A target that isn't in the list
+ * ```ts
+ * import { presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const preset = presetFor({
+ *   maxRecords: 100,
+ *   maxRequestBytes: 1_000_000,
+ *   maxRecordBytes: 50_000,
+ *   recordOverheadBytes: 1, // the line feed
+ * });
+ * assertEquals(preset, { maxRecords: 100, maxBytes: 999_900, maxRecordBytes: 49_999 });
+ * ```
  */
 export function presetFor(limits: TargetLimits): Preset {
   const { maxRecords, maxRequestBytes, recordOverheadBytes } = limits;
@@ -275,14 +255,14 @@ export function presetFor(limits: TargetLimits): Preset {
   check("requestOverheadBytes", requestOverheadBytes, requestOverheadBytes >= 0);
   check("bytesPerPayloadByte", bytesPerPayloadByte, bytesPerPayloadByte >= 1 && bytesPerPayloadByte < Infinity);
   const payloadBytes = (counted: number): number => Math.floor(counted / bytesPerPayloadByte);
-  const ofRecord = payloadBytes(limits.maxRecordBytes - recordOverheadBytes);
+  const recordPayloadBytes = payloadBytes(limits.maxRecordBytes - recordOverheadBytes);
   const maxBytes = maxRequestBytes === undefined
-    ? Math.max(ofRecord, DEFAULT_MAX_BYTES)
+    ? Math.max(recordPayloadBytes, DEFAULT_MAX_BYTES)
     : payloadBytes(maxRequestBytes - requestOverheadBytes - maxRecords * recordOverheadBytes);
-  const maxRecordBytes = Math.min(ofRecord, maxBytes);
+  const maxRecordBytes = Math.min(recordPayloadBytes, maxBytes);
   if (maxRecordBytes < 1) {
     const overhead = `${maxRecords} times ${recordOverheadBytes} and ${requestOverheadBytes} bytes of overhead`;
-    throw new RangeError(`Cannot make a preset: ${overhead} leave no room for payload; take fewer records`);
+    throw new RangeError(`Cannot make a preset: ${overhead} leave no room for payload; set a smaller maxRecords`);
   }
   return { maxRecords, maxBytes, maxRecordBytes };
 }

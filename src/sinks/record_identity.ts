@@ -1,46 +1,18 @@
 /**
- * What a sink reads from the id of a batch: which buffer it is from, and where it begins.
+ * What a sink reads from a batch's id: the buffer that it is from, and its first sequence.
  *
- * The identity of a record at a target is its batch's id and its own sequence, never the id of the delivery: a record
- * that first went in half a batch may come again in the whole one, after a crash, but its batch keeps its id for good.
- * The sequence alone would not do. After a power cut, sequences that were not synced are given out again, in batches
- * with other ids.
+ * The identity of a record at a target is its batch's id and its own sequence, never the delivery's id: a record that was first sent
+ * in half a batch may be resent in the whole one after a crash, but its batch keeps its id. The sequence alone is not enough: after
+ * a power cut, sequences that were not synced are reused, in batches with other ids.
  *
  * @module
  */
 
-/** `<uuid of the buffer>[-<checksum>]-<first sequence>-<last sequence>`, as `Batch.id` says. */
+/** `<uuid of the buffer>[-<checksum>]-<first sequence>-<last sequence>`, the form of `Batch.id`. */
 const BATCH_ID = /^(.+?)(?:-[0-9a-f]{8})?-(\d+)-(\d+)$/;
 
 /**
- * The batch and the sequence of a record: no other record ever has both, and this one always has.
- *
- * @example A key of one's own for each record
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type RecordIdentity, redisSink } from "@sluice/buffer/sinks/redis";
- * import { assertMatch } from "@std/assert";
- *
- * const fields = (order: { item: string }, { batchId, sequence }: RecordIdentity) => ({
- *   key: `${batchId}:${sequence}`, // the same each time that the record is sent
- *   item: order.item,
- * });
- *
- * const words: string[] = [];
- * const client = {
- *   eval(_script: string, { arguments: some }: { arguments: (string | Uint8Array)[] }) { // in a program: a client
- *     words.push(...some.map(String));
- *     return Promise.resolve([1, 0, ""]);
- *   },
- * };
- * const buffer = await MemoryBuffer.open<{ item: string }>();
- * const producer = new Producer({ buffer, send: redisSink<{ item: string }>(client, { stream: "orders", fields }) });
- * await producer.put({ item: "a book" });
- * await producer.flush();
- * assertMatch(words[words.indexOf("key") + 1], /^.+-1-1:1$/);
- * await producer.close();
- * await buffer.close();
- * ```
+ * The batch and the sequence of a record. No other record ever has the same pair, and a record always keeps its own.
  */
 export interface RecordIdentity {
   /** Id of the record's batch. */
@@ -49,54 +21,30 @@ export interface RecordIdentity {
   readonly sequence: number;
 }
 
-/**
- * What became of a delivery, for counters.
- *
- * @example Count duplicates that the target has skipped
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { redisSink, type SinkResult } from "@sluice/buffer/sinks/redis";
- * import { assertEquals } from "@std/assert";
- *
- * const totals = { stored: 0, duplicates: 0 };
- * const onDelivered = ({ stored, duplicates }: SinkResult) => {
- *   totals.stored += stored;
- *   totals.duplicates += duplicates;
- * };
- *
- * const client = { eval: () => Promise.resolve([1, 2, ""]) }; // one is new, two are known
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer({ buffer, send: redisSink<string>(client, { stream: "lines", onDelivered }) });
- * await producer.putMany(["a", "b", "c"]);
- * await producer.flush();
- * assertEquals(totals, { stored: 1, duplicates: 2 });
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** What became of a delivery's records, for counters. */
 export interface SinkResult {
-  /** Records that the target has stored now. */
+  /** Records that this delivery stored. */
   readonly stored: number;
-  /** Records that it had already, from an earlier attempt. */
+  /** Records that the target already had, from an earlier attempt. */
   readonly duplicates: number;
 }
 
-/** The buffer that a batch is from; what isn't the id of a batch is taken for a buffer of its own. @internal */
-export function bufferOf(batchId: string): string {
+/** The buffer that a batch is from. Any other text counts as a buffer of its own. @internal */
+export function parseBufferUuid(batchId: string): string {
   return BATCH_ID.exec(batchId)?.[1] ?? batchId;
 }
 
-/** Sequence of the first record of a batch; 0 for what isn't the id of one. @internal */
-export function firstSequenceOf(batchId: string): number {
+/** The sequence of a batch's first record; 0 if the text is no batch id. @internal */
+export function parseFirstSequence(batchId: string): number {
   return Number(BATCH_ID.exec(batchId)?.[2] ?? 0);
 }
 
-/** An identity as one word. @internal */
+/** Encodes an identity as one word. @internal */
 export function identityToText({ batchId, sequence }: RecordIdentity): string {
   return `${batchId}:${sequence}`;
 }
 
-/** The identity that `identityToText()` made a word of; `undefined` for any other word. @internal */
+/** Decodes what `identityToText()` encoded; `undefined` for any other text. @internal */
 export function identityFromText(text: string): RecordIdentity | undefined {
   const [, batchId, sequence] = /^(.+):(\d+)$/.exec(text) ?? [];
   return batchId === undefined ? undefined : { batchId, sequence: Number(sequence) };

@@ -1,20 +1,18 @@
 /**
- * Sends records to a stream of Redis, one entry a record, each once, whatever is sent again. Any number of producers may
- * share the stream.
+ * Sends records to a stream of Redis, one entry per record, each once, whatever is resent. Any number of producers may share the
+ * stream.
  *
- * A part of a delivery goes in one call, a script that Redis runs as a whole, with nothing in between. The script looks
- * at what the stream has of the batch, adds the entries that it has not, and notes them, in a hash beside the stream.
- * Entries and note reach the append-only file as one transaction, so after a crash of the server either both are there or
- * neither is. That is why it is a script: between two commands the server could be killed, and with the note in the
- * entries themselves, nothing would be left to ask once a consumer has trimmed the stream or deleted them.
+ * A part of a delivery is one call, a script that Redis runs atomically. The script reads which records of the batch are stored,
+ * adds the entries that are missing, and notes them in a hash beside the stream. Entries and note reach the append-only file as
+ * one transaction: after a crash of the server it has both or neither. That is why it is a script. The server could be killed
+ * between two commands; and a note in the entries themselves would be gone when a consumer trims the stream or deletes entries.
  *
- * **What is noted.** For each buffer the batches that came last, and which of their sequences are stored. A batch that
- * comes again is one of the last 16 that were in flight; twice as many are kept. The buffer's uuid and the batch's
- * checksum are part of the id, so records of a buffer that was begun anew, or that got sequences of records which a power
- * cut has taken, are never taken for duplicates: they are added.
+ * **What is noted.** For each buffer, the latest batches and which of their sequences are stored. A redelivered batch is one of
+ * the last 16, which can be in flight; twice as many are kept. A batch's id includes the buffer's uuid and the batch's checksum.
+ * So the records of a recreated buffer, and those that reuse sequences lost in a power cut, are never taken for duplicates.
  *
- * **Ids of the entries** are explicit and ascending: `<milliseconds>-<sequence of the record>`. The time is the server's
- * at the delivery; it is raised where the id would not be greater than the last of the stream, as Redis demands
+ * **Ids of the entries** are explicit and ascending: `<milliseconds>-<sequence of the record>`. The time is the server's at the
+ * delivery. It is increased where the id would not be greater than the stream's last, as Redis requires
  * (https://redis.io/docs/latest/commands/xadd/).
  *
  * @module
@@ -24,25 +22,25 @@ import { Buffer } from "node:buffer";
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import type { Delivery, Send } from "../producer/delivery.ts";
-import { bufferOf, type RecordIdentity, type SinkResult } from "./record_identity.ts";
+import { parseBufferUuid, type RecordIdentity, type SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
-/** Redis does nothing else while the script runs: a thousand entries take it about two milliseconds. */
+/** Redis does nothing else while the script runs: about two milliseconds for a thousand entries. */
 const MAX_CALL_RECORDS = 1_000;
-/** A call with more payload than this ends, unless it is a single record. */
+/** The most payload in one call, unless it is a single record. */
 const MAX_CALL_BYTES = 2 ** 20;
-/** Batches of a buffer that are remembered: twice as many as can be in flight. */
+/** Batches that are noted per buffer: twice as many as can be in flight. */
 const REMEMBERED_BATCHES = 32;
 
 /**
- * KEYS: stream, hash of notes. ARGV: buffer, batch, how many batches to remember; then, for each record, its sequence,
- * the number of names and values that follow, and these. A note is a list of batches: id, then first and last sequence of
- * each stored range, as text, because JSON here keeps 14 digits of a number.
+ * KEYS: stream, hash of notes. ARGV: buffer, batch, how many batches to keep; then for each record its sequence, the number of
+ * names and values that follow, and these. A note is a list of batches: id, then first and last sequence of each stored range,
+ * as text, because JSON in Redis keeps only 14 digits of a number.
  *
- * An error of XADD (such as a key of another type, or no memory) must not leave entries without their note: it is caught,
- * and told after the note was written.
+ * An error of XADD (a key of another type, out of memory) must not leave entries without their note: it is caught, and returned
+ * after the note was written.
  */
 const SCRIPT = `
 local stream, notes, buffer, batch = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
@@ -107,86 +105,46 @@ if stored > 0 then redis.call('HSET', notes, buffer, cjson.encode(known)) end
 return { stored, duplicates, failure }
 `;
 
-/**
- * What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` are such.
- *
- * @example A client that is asked again while the server loads its data
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type RedisClient, redisSink } from "@sluice/buffer/sinks/redis";
- * import { assertEquals } from "@std/assert";
- *
- * let calls = 0;
- * const client: RedisClient = {
- *   eval() {
- *     if (++calls === 1) return Promise.reject(new Error("LOADING Redis is loading the dataset in memory"));
- *     return Promise.resolve([1, 0, ""]); // stored, known, no failure
- *   },
- * };
- * const buffer = await MemoryBuffer.open<string>();
- * const send = redisSink<string>(client, { stream: "lines" });
- * const producer = new Producer({ buffer, send, retry: { firstDelayMs: 1 } });
- * await producer.put("a");
- * await producer.flush();
- * assertEquals([calls, producer.stats().deliveredRecords], [2, 1]);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` have it. */
 export interface RedisClient {
   /** Runs a script. */
   eval(script: string, options: { keys: string[]; arguments: (string | Buffer)[] }): Promise<unknown>;
 }
 
-/**
- * Options of {@linkcode redisSink}.
- *
- * @example Fields that a consumer can read without JSON
- * ```ts
- * import type { RedisSinkOptions } from "@sluice/buffer/sinks/redis";
- * import { assertEquals } from "@std/assert";
- *
- * const options: RedisSinkOptions<{ user: string; at: Date }> = {
- *   stream: "{logins}:2026", // the braces say which slot of a cluster
- *   notes: "{logins}:notes", // in the same slot
- *   fields: ({ user, at }, { sequence }) => ({ user, at: at.toISOString(), n: String(sequence) }),
- * };
- * assertEquals(options.fields?.({ user: "ada", at: new Date(0) }, { batchId: "5f0c-7-7", sequence: 7 }), {
- *   user: "ada",
- *   at: "1970-01-01T00:00:00.000Z",
- *   n: "7",
- * });
- * ```
- */
+/** Options of {@linkcode redisSink}. */
 export interface RedisSinkOptions<T> {
   /** Key of the stream. */
   readonly stream: string;
   /**
-   * Key of the hash that notes what was stored. In a cluster it must be in the slot of the stream, as the default is.
+   * Key of the hash that notes what was stored. In a cluster it must be in the stream's slot, as the default is: of a key with
+   * a part in braces, that part alone decides on the slot.
    *
    * @default {"{<stream>}:delivered"}
    */
-  readonly notes?: string;
+  readonly notes?: string | undefined;
   /**
-   * Names and values of the entry for a record; at least one, and the same for the same record.
+   * Makes the fields of a record's entry; at least one, and always the same for the same record.
    *
    * @default {one field `data` with the payload}
    */
-  readonly fields?: (record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>;
-  /** Is told of every delivery that the stream has. */
-  readonly onDelivered?: (result: SinkResult) => void;
+  readonly fields?:
+    | ((record: T, identity: RecordIdentity) => Readonly<Record<string, string | Uint8Array>>)
+    | undefined;
+  /** Called after every delivery, when the stream has all of it. */
+  readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
 
 /**
- * Makes a {@linkcode Send} that adds to a stream of Redis, each record as an entry.
+ * Makes a {@linkcode Send} that adds each record to a stream of Redis, as an entry.
  *
- * A key of another type, a missing permission and the like can't be mended by trying again; a server that is loading, out
- * of memory, read-only or away can. Records for which `fields` throws are reported as failed, all others are added.
+ * A key of another type, a missing permission and the like are permanent failures. A server that is loading, out of memory,
+ * read-only or unreachable is tried again. Records for which `fields` throws are reported as failed; all others are added.
  *
- * @param client A client of Redis that is connected.
- * @param options The stream, and what an entry holds.
- * @returns The function to give to a producer.
+ * @param client A connected client of Redis.
+ * @param options The stream, and how a record becomes an entry.
+ * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if an option is missing or of the wrong type.
+ * @typeParam T The records' type.
  *
  * @example An entry for each record
  * ```ts
@@ -215,48 +173,48 @@ export interface RedisSinkOptions<T> {
 export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>): Send<T> {
   const { stream, notes, fields, onDelivered } = options;
   if (typeof stream !== "string" || stream === "") {
-    throw new TypeError(`Cannot make a sink: stream must be a key, got ${String(stream)}`);
+    throw new TypeError(`Cannot make a Redis sink: stream must be a key, got ${String(stream)}`);
   }
   if (notes !== undefined && (typeof notes !== "string" || notes === "")) {
-    throw new TypeError(`Cannot make a sink: notes must be a key, got ${String(notes)}`);
+    throw new TypeError(`Cannot make a Redis sink: notes must be a key, got ${String(notes)}`);
   }
   if (fields !== undefined && typeof fields !== "function") {
-    throw new TypeError(`Cannot make a sink: fields must be a function, got ${String(fields)}`);
+    throw new TypeError(`Cannot make a Redis sink: fields must be a function, got ${String(fields)}`);
   }
-  const keys = [stream, notes ?? notesOf(stream)];
+  const keys = [stream, notes ?? defaultNotesKey(stream)];
   return async (delivery, { signal }) => {
-    const { entries, failed } = entriesOf(delivery, fields);
+    const { entries, failed } = encodeEntries(delivery, fields);
     const result = { stored: 0, duplicates: 0 };
-    for (const part of partsOf(entries)) {
-      // The parts of an attempt that was given up, and of the next one, may run in any order: each is one step for
-      // Redis, and adds only what isn't there.
-      const head = [bufferOf(delivery.batchId), delivery.batchId, String(REMEMBERED_BATCHES)];
+    for (const part of splitIntoCalls(entries)) {
+      // Parts of an aborted attempt and of the next one may run in any order: each is atomic in Redis, and adds only what is
+      // missing.
+      const head = [parseBufferUuid(delivery.batchId), delivery.batchId, String(REMEMBERED_BATCHES)];
       const answer = await abortable(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
         .catch((error) => {
-          throw signal.aborted ? error : failureOf(error);
+          throw signal.aborted ? error : toDeliveryError(error);
         });
       const [stored, duplicates, failure] = answer as [number, number, string];
       result.stored += stored;
       result.duplicates += duplicates;
-      if (failure !== "") throw failureOf(new Error(failure));
+      if (failure !== "") throw toDeliveryError(new Error(failure));
     }
     onDelivered?.(result);
     if (failed.length > 0) throw new DeliveryError({ reason: failed[0]!.reason, failed, retryable: false });
   };
 }
 
-/** A key in the same slot of a cluster as the stream: the part in braces, or the whole, decides. */
-function notesOf(stream: string): string {
+/** A key in the stream's slot of a cluster: the part in braces decides, or else the whole key. */
+function defaultNotesKey(stream: string): string {
   return /\{[^}]+\}/.test(stream) ? `${stream}:delivered` : `{${stream}}:delivered`;
 }
 
-/** The arguments for one record. */
+/** The script's arguments for one record. */
 interface Entry {
   readonly words: readonly (string | Buffer)[];
   readonly bytes: number;
 }
 
-function entriesOf<T>(
+function encodeEntries<T>(
   delivery: Delivery<T>,
   fields: RedisSinkOptions<T>["fields"],
 ): { entries: readonly Entry[]; failed: readonly FailedRecord[] } {
@@ -286,8 +244,8 @@ function toWord(name: string, value: string | Uint8Array): string | Buffer {
   throw new TypeError(`field "${name}" must be a string or bytes, got ${typeof value}`);
 }
 
-/** Cuts the entries into calls of bounded size. */
-function* partsOf(entries: readonly Entry[]): Generator<(string | Buffer)[]> {
+/** Splits the entries into calls of bounded size. */
+function* splitIntoCalls(entries: readonly Entry[]): Generator<(string | Buffer)[]> {
   let words: (string | Buffer)[] = [];
   let records = 0;
   let bytes = 0;
@@ -306,16 +264,16 @@ function* partsOf(entries: readonly Entry[]): Generator<(string | Buffer)[]> {
 }
 
 /**
- * Errors of the server that the next attempt won't meet with certainty. The first word of an error is its kind, see
- * https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors; those not named here are for good.
+ * Temporary errors of the server. The first word of an error is its kind, see
+ * https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors; all other kinds are permanent.
  */
-const PASSING =
+const TEMPORARY =
   /^(LOADING|OOM|READONLY|MISCONF|BUSY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|UNKILLABLE|NOTREADY)\b/;
 const KIND = /^[A-Z]+\b/;
 
-function failureOf(error: unknown): DeliveryError {
+function toDeliveryError(error: unknown): DeliveryError {
   const message = error instanceof Error ? error.message : String(error);
-  // What the system says has a code, and what the client says doesn't begin with a kind: the connection is gone.
+  // A system error has a code, and a client's message doesn't begin with a kind: in both cases the connection is gone.
   const isReply = typeof (error as { code?: unknown }).code !== "string" && KIND.test(message);
-  return new DeliveryError({ reason: message, retryable: !isReply || PASSING.test(message) }, { cause: error });
+  return new DeliveryError({ reason: message, retryable: !isReply || TEMPORARY.test(message) }, { cause: error });
 }

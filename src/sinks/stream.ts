@@ -1,17 +1,17 @@
 /**
- * Deliveries into a stream of bytes, or whatever appends bytes: NDJSON, one line a record.
+ * Writes deliveries to a stream of bytes, or to a function that appends bytes: NDJSON, one line per record.
  *
  * ## What it guarantees, and what it can't
  *
- * Deliveries are written whole and one after the other; one counts as taken when the stream's `write()`, or the append
- * function, has resolved. That is all: **at least once**. Bytes that went into a stream carry no identity, and nothing
- * can be asked for what it has got. So a delivery is there twice when its attempt failed half way, when it was given up
- * while its bytes were already on their way, or when the process died before the batch was committed; and half a line
- * may stand before the second copy. What "resolved" means is the stream's affair: for a file or a pipe that the
- * operating system has the bytes, for a transform such as `CompressionStream` no more than that it has room for them.
+ * Deliveries are written whole, one after the other. A delivery is acknowledged when the stream's `write()`, or the append
+ * function, has resolved. That is **at least once**: bytes in a stream have no identity, and a stream can't be asked what it
+ * has received. A delivery is duplicated when its attempt failed halfway, when it was aborted while its bytes were in transit, or
+ * when the process died before the batch was committed. Half a line may precede the second copy. The stream decides what
+ * "resolved" means: for a file or a pipe the operating system has the bytes, for a transform such as `CompressionStream` it only
+ * has room for them.
  *
- * Where once is wanted: `fileSink` of `@sluice/buffer/sinks/file` for a file, or {@linkcode appendSink} with a function
- * that stores the delivery's id together with the bytes and skips an id that it has.
+ * For exactly once, use `fileSink` of `@sluice/buffer/sinks/file` for a file, or {@linkcode appendSink} with a function that
+ * stores the delivery's id together with the bytes and skips an id that it has.
  *
  * @module
  */
@@ -24,63 +24,10 @@ import { type LineOptions, toLines } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
 
-/**
- * Makes a stream to write to: called at the first delivery, and after one has failed.
- *
- * @example A stream that is opened anew after a failure
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type OpenStream, streamSink } from "@sluice/buffer/sinks/stream";
- * import { assertEquals } from "@std/assert";
- *
- * let opened = 0;
- * const written: string[] = [];
- * const open: OpenStream = () => { // in a program: a connection
- *   const isFirst = ++opened === 1;
- *   return new WritableStream({
- *     write(lines) {
- *       if (isFirst) throw new Error("the connection is gone");
- *       written.push(new TextDecoder().decode(lines));
- *     },
- *   });
- * };
- * const buffer = await MemoryBuffer.open<string>();
- * const producer = new Producer({ buffer, send: streamSink<string>(open), retry: { firstDelayMs: 1 } });
- * await producer.put("a");
- * await producer.flush();
- * assertEquals([opened, written], [2, ['"a"\n']]);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** Opens a stream to write to. Called at the first delivery, and after a failure. */
 export type OpenStream = () => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
 
-/**
- * Appends the lines of a delivery; when it returns, or its promise resolves, they are where they belong.
- *
- * @example An object for each delivery, whose name is its identity
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { type Append, appendSink } from "@sluice/buffer/sinks/stream";
- * import { assertEquals } from "@std/assert";
- *
- * const bucket = new Map<string, string>(); // in a program: a store that takes an object whole or not at all
- * const append: Append<string> = (lines, { id }, { signal }) => {
- *   signal.throwIfAborted();
- *   bucket.set(`${id}.ndjson`, new TextDecoder().decode(lines));
- * };
- * const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
- * const producer = new Producer({ buffer, send: appendSink(append) });
- * await producer.putMany(["a", "b", "c"]);
- * await producer.flush();
- * assertEquals(Array.from(bucket, ([name, lines]) => [name.slice(36), lines]), [
- *   ["-1-2.ndjson", '"a"\n"b"\n'],
- *   ["-3-3.ndjson", '"c"\n'],
- * ]);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** Appends the lines of a delivery. When it returns, or its promise resolves, they must be stored. */
 export type Append<T> = (
   lines: Uint8Array,
   delivery: Delivery<T>,
@@ -88,15 +35,17 @@ export type Append<T> = (
 ) => Promise<void> | void;
 
 /**
- * Makes a `Send` that writes each delivery to a stream, as one chunk. The stream is never closed; between two
- * deliveries it isn't locked.
+ * Makes a `Send` that writes each delivery to a stream, as one chunk. The sink never closes the stream, and doesn't lock it
+ * between deliveries.
  *
- * @param target The stream; or a function that opens one, so that there can be a new one when it has failed. When a
- * stream that was given as such fails, no retry can mend that, and the error says so.
- * @returns What to give to a producer as `send`.
- * @throws {TypeError} if `target` is neither.
+ * @param target The stream, or a function that opens one and, after a failure, another. The failure of a stream that was passed
+ * as such is permanent.
+ * @param options How a record becomes a line.
+ * @returns The function to pass to a producer as `send`.
+ * @throws {TypeError} if `target` is neither a stream nor a function.
+ * @typeParam T The records' type.
  *
- * @example Into a stream that somebody reads
+ * @example Write to a stream with a reader
  * ```ts
  * import { MemoryBuffer, Producer } from "@sluice/buffer";
  * import { streamSink } from "@sluice/buffer/sinks/stream";
@@ -113,6 +62,32 @@ export type Append<T> = (
  * await producer.close();
  * await writable.close(); // the sink leaves it open
  * assertEquals(await text, '{"n":1}\n{"n":2}\n');
+ * await buffer.close();
+ * ```
+ *
+ * @example Reopen the stream after a failure
+ * ```ts
+ * import { MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { streamSink } from "@sluice/buffer/sinks/stream";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let opened = 0;
+ * const written: string[] = [];
+ * const open = () => { // in a program: a connection
+ *   const isFirst = ++opened === 1;
+ *   return new WritableStream<Uint8Array>({
+ *     write(lines) {
+ *       if (isFirst) throw new Error("the connection is gone");
+ *       written.push(new TextDecoder().decode(lines));
+ *     },
+ *   });
+ * };
+ * const buffer = await MemoryBuffer.open<string>();
+ * const producer = new Producer({ buffer, send: streamSink<string>(open), retry: { firstDelayMs: 1 } });
+ * await producer.put("a");
+ * await producer.flush();
+ * assertEquals([opened, written], [2, ['"a"\n']]);
+ * await producer.close();
  * await buffer.close();
  * ```
  */
@@ -148,11 +123,13 @@ export function streamSink<T>(
 }
 
 /**
- * Makes a `Send` that hands the lines of each delivery to a function.
+ * Makes a `Send` that passes the lines of each delivery to a function.
  *
- * @param append Where they go. It may throw a {@linkcode DeliveryError} to say more than "try again".
- * @returns What to give to a producer as `send`.
+ * @param append Stores the lines. Any error is retried; a {@linkcode DeliveryError} can say more.
+ * @param options How a record becomes a line.
+ * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if `append` is no function.
+ * @typeParam T The records' type.
  *
  * @example An object store, where a resend overwrites the same object
  * ```ts

@@ -1,8 +1,8 @@
 /**
- * Time that a test moves by hand: nothing happens by itself, so nothing has to be waited for.
+ * A clock that a test moves by hand, so that no test waits for time to pass.
  *
- * Guarantees: timers fire only in `advance()`, in the order in which they come due, each at its own time on both
- * clocks; one that a callback sets fires in the same `advance()` if it comes due; the monotonic clock never goes back.
+ * Guarantees: timers fire only in `advance()`, in the order in which they come due, each at its own time on both clocks. A timer
+ * that a callback sets fires in the same `advance()` if it comes due. The monotonic clock never goes back.
  *
  * @module
  */
@@ -16,31 +16,7 @@ interface PendingTimer {
   readonly keepAlive: boolean;
 }
 
-/**
- * A timer that is set on a {@linkcode ManualClock}.
- *
- * @example What a program waits for
- * ```ts
- * import { MemoryBuffer, Producer } from "@sluice/buffer";
- * import { ManualClock, type ManualTimer } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const isLong = ({ delayMs }: ManualTimer) => delayMs >= 1_000;
- *
- * const clock = new ManualClock();
- * const buffer = await MemoryBuffer.open<string>({ clock, maxAgeMs: 2_000 });
- * const producer = new Producer<string>({ buffer, clock, send: () => {} });
- * await producer.put("grows old");
- * await new Promise((resolve) => setTimeout(resolve)); // the producer takes notice
- * assertEquals(clock.timers.filter(isLong), [{ delayMs: 2_000, keepAlive: true }]);
- *
- * clock.advance(2_000);
- * await producer.flush();
- * assertEquals(producer.stats().deliveredRecords, 1);
- * await producer.close();
- * await buffer.close();
- * ```
- */
+/** A pending timer of a {@linkcode ManualClock}. */
 export interface ManualTimer {
   /** Milliseconds until it fires. */
   readonly delayMs: number;
@@ -49,9 +25,9 @@ export interface ManualTimer {
 }
 
 /**
- * A {@linkcode Clock} that stands still until it is told to go on.
+ * A {@linkcode Clock} that moves only when a test moves it.
  *
- * @example A batch grows old
+ * @example A batch comes due by age
  * ```ts
  * import { MemoryBuffer } from "@sluice/buffer";
  * import { ManualClock } from "@sluice/buffer/testing";
@@ -72,7 +48,11 @@ export class ManualClock implements Clock {
   #monotonic = 0;
   #timers: PendingTimer[] = [];
 
-  /** Starts at a wall time of `wallMs` milliseconds since 1970 and a monotonic time of 0. */
+  /**
+   * Starts the clock; its monotonic time is 0.
+   *
+   * @param wallMs The wall time in milliseconds since 1970; 2026-01-01 by default.
+   */
   constructor(wallMs: number = Date.UTC(2026, 0, 1)) {
     this.#wall = wallMs;
   }
@@ -94,12 +74,31 @@ export class ManualClock implements Clock {
     return () => this.#timers = this.#timers.filter((one) => one !== timer);
   }
 
-  /** The timers that are set. */
+  /** The pending timers. */
   get timers(): readonly ManualTimer[] {
     return this.#timers.map(({ dueAt, keepAlive }) => ({ delayMs: dueAt - this.#monotonic, keepAlive }));
   }
 
-  /** Lets `ms` milliseconds pass on both clocks and calls the timers that come due. */
+  /**
+   * Moves both clocks forward and fires the timers that come due.
+   *
+   * @param ms By how many milliseconds.
+   *
+   * @example Timers fire at their own time
+   * ```ts
+   * import { ManualClock } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const clock = new ManualClock();
+   * const fired: number[] = [];
+   * clock.setTimer(() => fired.push(clock.monotonic()), 200);
+   * clock.setTimer(() => fired.push(clock.monotonic()), 100);
+   * clock.advance(150);
+   * assertEquals(fired, [100]);
+   * clock.advance(150);
+   * assertEquals([fired, clock.monotonic()], [[100, 200], 300]);
+   * ```
+   */
   advance(ms: number): void {
     const end = this.#monotonic + ms;
     for (;;) {
@@ -111,7 +110,26 @@ export class ManualClock implements Clock {
     }
   }
 
-  /** Sets the wall clock, back or forward, as a person or NTP does; no time passes by it, and no timer fires. */
+  /**
+   * Sets the wall clock, back or forward, as a person or NTP does. No time passes, and no timer fires.
+   *
+   * @param ms The wall time in milliseconds since 1970.
+   *
+   * @example A record's age ignores a jump of the wall clock
+   * ```ts
+   * import { MemoryBuffer } from "@sluice/buffer";
+   * import { ManualClock } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const clock = new ManualClock();
+   * const buffer = await MemoryBuffer.open<string>({ clock });
+   * await buffer.put("hello");
+   * clock.setWall(clock.now() + 3_600_000); // daylight saving time, gone wrong
+   * clock.advance(10);
+   * assertEquals(buffer.stats().oldestAgeMs, 10);
+   * await buffer.close();
+   * ```
+   */
   setWall(ms: number): void {
     this.#wall = ms;
   }

@@ -1,29 +1,29 @@
 /**
- * What a simulated disk holds, and what is left of it after a power cut: the inner half of `memory_file_system.ts`, whose header
- * is the fault model.
+ * The content of a simulated disk, and what a power cut leaves of it. The inner half of `memory_file_system.ts`, whose head
+ * describes the fault model.
  *
- * Every file and directory exists twice: as the system shows it, and as it is on stable storage. In between stand the
- * changes that no sync has covered yet, in order. A sync moves changes over; a power cut keeps what is stable and
- * lets a seeded part of the changes through.
+ * Every file and directory exists twice: as the system shows it, and as it is on stable storage. Between the two are the changes
+ * that no sync has covered yet, in order. A sync applies changes to the stable half. A power cut keeps the stable half and
+ * applies a part of the changes that the seed chooses.
  *
- * Guarantees: the same calls and the same seed leave the same bytes. No call depends on time or on a global state.
+ * Guarantees: the same calls and the same seed leave the same bytes. No call depends on time or on global state.
  *
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileIdentity } from "../fs/file_system.ts";
 
-/** What a copy-on-write disk copies at a time: the block size of btrfs, and the least that ZFS and XFS use. */
+/** What a copy-on-write disk copies at a time: the block size of btrfs, and the smallest that ZFS and XFS use. */
 export const BLOCK_BYTES = 4096;
 
 /** Bytes that grow: amortized, and always zero behind the end. */
 export class Content {
   /** The bytes, with room to grow behind `size`. */
   bytes: Uint8Array = new Uint8Array(0);
-  /** How many of the bytes count. */
+  /** How many of the bytes are the file's. */
   size: number = 0;
-  /** How many of them take space: behind the last one that was ever written there is a hole. */
+  /** How many of them take space: behind the last byte that was written is a hole. */
   filled: number = 0;
 
   /** Writes `bytes` at `position`; a gap is filled with zeros. */
@@ -52,7 +52,7 @@ export class Content {
     this.resize(this.size - count);
   }
 
-  /** What counts, not copied. */
+  /** The file's bytes, not copied. */
   view(): Uint8Array {
     return this.bytes.subarray(0, this.size);
   }
@@ -72,15 +72,15 @@ export class FileNode {
   readonly stable: Content = new Content();
   /** How many names it has. */
   links: number = 1;
-  /** How many handles are open. */
+  /** How many handles of it are open. */
   handles: number = 0;
-  /** Who holds the lock on it. */
+  /** The holder of the lock on it. */
   lock: object | undefined;
   #changes: FileChange[] = [];
-  /** The bytes of the writes among the changes, one behind the other: an array for each would cost ten times as much. */
+  /** The bytes of the writes among the changes, concatenated: an array for each would cost ten times as much. */
   readonly #written: Content = new Content();
   #settled = 0;
-  /** The blocks that were copied to be overwritten, by number, and what each takes besides, until a sync. */
+  /** Blocks that were copied to be overwritten, by number, and the extra space that each takes until a sync. */
   readonly #copied: Map<number, { readonly mark: number; readonly bytes: number }> = new Map();
 
   /** How many changes there have been: a mark for {@linkcode settle}. */
@@ -102,8 +102,8 @@ export class FileNode {
   }
 
   /**
-   * On a copy-on-write disk: copies the blocks that bytes from `from` to `to` are about to be written in, as far as `room`
-   * goes. One that was copied, or begun, since the last sync is written to as it is.
+   * On a copy-on-write disk: copies the blocks that a write from `from` to `to` touches, as far as `room` goes. A block that was
+   * copied or started since the last sync is overwritten in place.
    *
    * @returns The end of what may be written, and how many bytes the copies take.
    */
@@ -113,7 +113,7 @@ export class FileNode {
     for (let start = from - from % BLOCK_BYTES; start < to; start += BLOCK_BYTES) {
       const block = start / BLOCK_BYTES;
       if (this.#copied.has(block)) continue;
-      // What is behind the end of the file so far isn't there twice.
+      // Only what the file has of the block is there twice.
       const bytes = Math.max(0, Math.min(BLOCK_BYTES, filled - start));
       if (copiedBytes + bytes > room) return { end: Math.max(from, start), bytes: copiedBytes };
       this.#copied.set(block, { mark: this.mark, bytes });
@@ -133,7 +133,7 @@ export class FileNode {
     return bytes;
   }
 
-  /** Settles all changes before `mark`: made stable by a sync, or `"lost"` by a failed one that marked them clean. */
+  /** Settles all changes before `mark`: a sync made them stable, or a failed sync marked them clean and lost them. */
   settle(mark: number, outcome: "stable" | "lost"): void {
     const count = mark - this.#settled;
     if (count <= 0) return;
@@ -152,7 +152,7 @@ export class FileNode {
     const after = new FileNode();
     after.stable.put(this.stable.view(), 0);
     const fates = drawFates(this.#changes.length, random);
-    // A size is written by itself: the file may have its new size without its new bytes.
+    // The size is written separately: the file may have its new size without its new bytes.
     const sizeKept = random() < 0.5;
     this.#replay(this.#changes.length, (bytes, position, i) => {
       const fate = fates[i];
@@ -184,7 +184,7 @@ export class DirectoryNode {
   readonly stable: Map<string, TreeNode> = new Map();
 }
 
-/** What a name stands for. */
+/** What a name leads to. */
 export type TreeNode = FileNode | DirectoryNode;
 
 /** One name of a directory set to a node, or removed. */
@@ -193,7 +193,7 @@ export interface NameChange {
   readonly directory: DirectoryNode;
   /** The name in it. */
   readonly name: string;
-  /** What it stands for from now on, if anything. */
+  /** What it leads to from now on, if anything. */
   readonly node: TreeNode | undefined;
 }
 
@@ -203,14 +203,14 @@ export class Disk {
   readonly root: DirectoryNode = new DirectoryNode();
   /** How many bytes the files may have together. */
   capacityBytes: number = Infinity;
-  /** How many they have, those of blocks that are there twice included. */
+  /** How many they have, including copied blocks, which count twice. */
   usedBytes: number = 0;
-  /** Whether what is overwritten needs space until the next sync. */
+  /** Whether overwriting needs space until the next sync. */
   copiesOnWrite: boolean = false;
-  /** Creates, removes and renames that aren't stable yet; each is kept or undone as one. */
+  /** Creates, removes and renames that aren't stable yet. Each is kept or undone as a whole. */
   #changes: { readonly mark: number; readonly parts: readonly NameChange[] }[] = [];
   #mark = 0;
-  /** Numbers of the nodes that were asked for. */
+  /** Inode numbers of the nodes that were identified. */
   #inodes = new Map<TreeNode, number>();
 
   /** How many changes of names there have been: a mark for {@linkcode settle}. */
@@ -218,7 +218,7 @@ export class Disk {
     return this.#mark;
   }
 
-  /** The number of a node; no other one ever gets it. */
+  /** The inode number of a node. Numbers are never reused. */
   inodeOf(node: TreeNode): number {
     const known = this.#inodes.get(node);
     if (known !== undefined) return known;
@@ -234,8 +234,8 @@ export class Disk {
   }
 
   /**
-   * Makes the names in `directory` stable, as they were at `mark`. A rename between directories is one transaction,
-   * so it takes along what was done before it in the other directory.
+   * Makes the names in `directory` stable, as they were at `mark`. A rename between directories is one transaction, so it takes
+   * earlier changes in the other directory with it.
    */
   settle(directory: DirectoryNode, mark: number): void {
     const reached = new Set([directory]);
@@ -251,7 +251,7 @@ export class Disk {
     this.#changes = this.#changes.filter((change) => !gone.has(change));
   }
 
-  /** A new disk as a power cut may leave this one, which stays as it is. */
+  /** A new disk, as a power cut may leave this one. This one doesn't change. */
   afterPowerCut(random: Random): Disk {
     const after = new Disk();
     after.capacityBytes = this.capacityBytes;
@@ -275,12 +275,12 @@ export class Disk {
       }
     };
     copy(this.root, after.root);
-    // All numbers, also of what is gone: none of them is given out again.
+    // All numbers, also those of lost nodes: none of them is reused.
     after.#inodes = new Map([...this.#inodes].map(([node, inode]) => [copies.get(node) ?? node, inode]));
     return after;
   }
 
-  /** Decides which changes of names came through. One can't without those before it on the same name. */
+  /** Draws which changes of names survive. None survives without those before it on the same name. */
   #namesAfterPowerCut(random: Random): (directory: DirectoryNode) => Map<string, TreeNode> {
     const left = new Map<DirectoryNode, Map<string, TreeNode>>();
     const names = (directory: DirectoryNode): Map<string, TreeNode> => {
@@ -300,11 +300,11 @@ export class Disk {
   }
 }
 
-/** Where a path leads; `name` is missing for the top of the tree, `node` if there is nothing. */
+/** Where a path leads. `name` is missing for the root, `node` if nothing is there. */
 export interface Found {
-  /** The directory that has the name, or would. */
+  /** The directory that has the name, or would have it. */
   readonly directory: DirectoryNode;
-  /** The directories from the top down to that one. */
+  /** The directories from the root down to that one. */
   readonly ancestors: readonly DirectoryNode[];
   /** The last name of the path. */
   readonly name: string | undefined;
@@ -312,7 +312,7 @@ export interface Found {
   readonly node: TreeNode | undefined;
 }
 
-/** Follows a path. ENOENT or ENOTDIR when a directory on the way is missing or a file. */
+/** Follows a path. ENOENT if a directory on the way is missing, ENOTDIR if it is a file. */
 export function find(disk: Disk, operation: string, path: string): Found {
   const names = split(path);
   const name = names.pop();
@@ -320,36 +320,36 @@ export function find(disk: Disk, operation: string, path: string): Found {
   let directory = disk.root;
   for (const parent of names) {
     const node = directory.entries.get(parent);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
-    if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
+    if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
     ancestors.push(directory = node);
   }
-  if (path === "") throw fileSystemError({ errno: "ENOENT", operation, path });
+  if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation, path });
   return { directory, ancestors, name, node: name === undefined ? directory : directory.entries.get(name) };
 }
 
 /** Follows a path to a directory. */
 export function findDirectory(disk: Disk, operation: string, path: string): DirectoryNode {
   const { node } = find(disk, operation, path);
-  if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation, path });
-  if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation, path });
+  if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
+  if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
   return node;
 }
 
-/** Makes a new file where a path was found to lead nowhere. */
+/** Creates a file at a path where `find()` found none. */
 export function createFile(
   disk: Disk,
   operation: string,
   path: string,
   { directory, name, node: taken }: Found,
 ): FileNode {
-  if (taken !== undefined || name === undefined) throw fileSystemError({ errno: "EEXIST", operation, path });
+  if (taken !== undefined || name === undefined) throw FileSystemError.from({ errno: "EEXIST", operation, path });
   const node = new FileNode();
   disk.change({ directory, name, node });
   return node;
 }
 
-/** The names of a path from the top of the tree, without `.` and `..`. */
+/** The names of a path from the root down, with `.` and `..` resolved. */
 export function split(path: string): string[] {
   const names: string[] = [];
   for (const name of path.split(/[\\/]/)) {
@@ -359,18 +359,18 @@ export function split(path: string): string[] {
   return names;
 }
 
-/** What a node is, whatever its name. */
+/** Identifies a node, whatever its names. */
 export function identityOf(disk: Disk, node: TreeNode): FileIdentity {
   return { device: 1, inode: disk.inodeOf(node), links: node instanceof FileNode ? node.links : 1 };
 }
 
-/** Notes that a file has lost a name. */
+/** Takes a name from a file. */
 export function unlink(disk: Disk, node: FileNode): void {
   node.links--;
   free(disk, node);
 }
 
-/** Gives back the space of a file that has neither a name nor a handle. */
+/** Releases the space of a file that has neither a name nor a handle. */
 export function free(disk: Disk, node: FileNode): void {
   if (node.links === 0 && node.handles === 0) disk.usedBytes -= node.cache.filled + node.dropCopies({ size: 0 });
 }
@@ -389,12 +389,12 @@ export function mulberry32(seed: number): Random {
   };
 }
 
-/** `"gone"`: lost without a trace. `"lost"`: lost, but the size may have come through. */
+/** `"gone"`: lost without a trace. `"lost"`: lost, but the file's size may have survived. */
 type Fate = "kept" | "torn" | "lost" | "gone";
 
 /**
- * Draws what becomes of `count` changes. Drawing each by itself would hardly ever keep or lose all of many, or a clean
- * beginning of them, and those are what real power cuts leave most often. So the pattern is drawn first.
+ * Draws what becomes of `count` changes. First the pattern is drawn: independent draws would hardly ever keep all changes, none,
+ * or a clean prefix, and these are what real power cuts leave most often.
  */
 function drawFates(count: number, random: Random): Fate[] {
   const pattern = Math.floor(random() * 4);
@@ -407,7 +407,7 @@ function drawFates(count: number, random: Random): Fate[] {
   });
 }
 
-/** Applies a part of a write: what the device had done of it. The rest has the old bytes, or zeros, or is cut off. */
+/** Applies the part of a write that the device had done. The rest has the old bytes, or zeros, or is cut off. */
 function tear(content: Content, bytes: Uint8Array, position: number, random: Random): void {
   const unit = [1, 512, 4096][Math.floor(random() * 3)]!;
   const end = position + bytes.length;
@@ -416,7 +416,7 @@ function tear(content: Content, bytes: Uint8Array, position: number, random: Ran
     if (cut > position) content.put(bytes.subarray(0, cut - position), position);
     return;
   }
-  // In any order. Units are aligned in the file, as a device's sectors and the system's pages are.
+  // Units survive in any combination. They are aligned in the file, like sectors of a device and pages of the system.
   for (let from = position; from < end;) {
     const to = Math.min(end, (Math.floor(from / unit) + 1) * unit);
     if (random() < 0.5) content.put(bytes.subarray(from - position, to - position), from);

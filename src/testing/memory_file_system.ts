@@ -1,39 +1,38 @@
 /**
- * A file system in memory that can be killed, cut off the power, and made to fail at any operation: for tests.
+ * A file system in memory, for tests: it can be killed, lose its power, and fail at any operation.
  *
  * ## Fault model
  *
- * 1. *The process dies* ({@linkcode MemoryFileSystem.kill | kill()}): everything written is there, as it is in the
- *    operating system; handles and locks are gone; the dead process can't do anything any more.
- * 2. *The power goes* ({@linkcode MemoryFileSystem.crash | crash()}): there is what was synced, and of the rest a part
- *    that the seed chooses.
- *    - Bytes and size of a file are synced by `FileHandle.sync()` as they were when it was called, and when its promise
- *      resolves, not before. Of the writes that no sync covers, each is kept, lost, or torn: cut at any byte, or at
- *      a multiple of 512 or 4096 bytes, or with any of its 512 or 4096 byte units missing. What is missing has the
- *      bytes from before; where the file grew, it has zeros, or the file is shorter. A truncate is kept or undone.
- *    - Names are synced by `syncDirectory()` of the directory that they are in, and its name by that of its parent. Of
- *      the creates, removes and renames that no sync covers, each is kept or undone, but none is kept without those
- *      before it on the same name. A rename is one step, also between two directories.
- *    - Often all of the rest is kept, or none of it, or a beginning of it, as it is in the world.
- * 3. *An operation fails* ({@linkcode MemoryFileSystemOptions.onOperation | onOperation}): with an error and without
- *    effect, halfway through a write, after it has taken effect, or, for a sync, in the way of Linux: the pages are
- *    marked clean, so that the next sync reports success, everything still reads well, and the bytes are gone after
- *    the next power cut.
- * 4. *The disk is full* ({@linkcode MemoryFileSystem.capacityBytes | capacityBytes}): a write writes what fits
- *    and throws ENOSPC. Overwriting needs no space, nor do names, nor the hole that a truncate adds. On a disk that
- *    copies on write ({@linkcode MemoryFileSystemOptions.copyOnWrite | copyOnWrite}) overwriting does need space: a whole
- *    block of 4096 bytes, the first time after a sync of the file, until the next one.
+ * 1. *The process dies* ({@linkcode MemoryFileSystem.kill | kill()}): everything written is kept, as in the operating system.
+ *    Handles and locks are gone. The dead process has no effect any more.
+ * 2. *The power goes* ({@linkcode MemoryFileSystem.crash | crash()}): what was synced is kept, and of the rest a part that the
+ *    seed chooses.
+ *    - `FileHandle.sync()` syncs bytes and size of a file as they were when it was called; they are stable when its promise
+ *      resolves, not before. Of the writes that no sync covers, each is kept, lost, or torn: cut at any byte, or at a
+ *      multiple of 512 or 4096 bytes, or with any of its 512 or 4096 byte units missing. A missing part has the bytes from
+ *      before; where the file grew, it has zeros, or the file is shorter. A truncate is kept or undone.
+ *    - `syncDirectory()` syncs the names in a directory; the directory's own name is synced with its parent. Of the creates,
+ *      removes and renames that no sync covers, each is kept or undone, but none is kept without those before it on the same
+ *      name. A rename is one step, also between two directories.
+ *    - As in reality, often all of the rest is kept, or none, or a prefix.
+ * 3. *An operation fails* ({@linkcode MemoryFileSystemOptions.onOperation | onOperation}): with an error and without effect,
+ *    halfway through a write, or after it took effect. A sync may also fail as it does on Linux: the pages are marked clean,
+ *    the next sync reports success, everything still reads well, and the next power cut takes the bytes.
+ * 4. *The disk is full* ({@linkcode MemoryFileSystem.capacityBytes | capacityBytes}): a write writes what fits and throws
+ *    ENOSPC. Overwriting needs no space, nor do names, nor the hole that a truncate adds. On a copy-on-write disk
+ *    ({@linkcode MemoryFileSystemOptions.copyOnWrite | copyOnWrite}) overwriting does need space: a whole block of 4096 bytes
+ *    at its first change after a sync of the file, until the next sync.
  *
- * Guarantees: the contract of `file_system.ts`; the same calls, faults and seeds give the same bytes, always.
+ * Guarantees: the contract of `file_system.ts`; the same calls, faults and seeds always give the same bytes.
  *
- * Not modelled: bits that rot on the disk (change them with `readFile()` and `writeFile()`), devices that lie about a
- * sync, blocks that show somebody else's old data, file times and permissions, symbolic links, space that names take or
- * that is given back late. Holes count as space used, but for the one at the end of a file. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
+ * Not modelled: bit rot (simulate it with `readFile()` and `writeFile()`), devices that lie about a sync, blocks with another
+ * file's old data, file times and permissions, symbolic links, space for names, space that is freed late. Holes count as used
+ * space, except the one at the end of a file. Paths may be absolute or relative to `/`, with `/` or `\` between the names.
  *
  * @module
  */
 
-import { fileSystemError } from "../errors/mod.ts";
+import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   createFile,
@@ -52,7 +51,7 @@ import { MemoryFileHandle, type MemoryFileSystemOptions, MemoryProcess } from ".
 /**
  * A {@linkcode FileSystem} in memory, for tests: deterministic, with power cuts, faults and a full disk.
  *
- * @example What is not synced may be lost
+ * @example Data that was not synced may be lost
  * ```ts
  * import { MemoryFileSystem } from "@sluice/buffer/testing";
  * import { assert, assertEquals } from "@std/assert";
@@ -72,36 +71,65 @@ import { MemoryFileHandle, type MemoryFileSystemOptions, MemoryProcess } from ".
  * assert(texts.has("kept") && texts.has("kept, perhaps") && texts.size > 2); // nothing, all or a part of it
  * file.close();
  * ```
+ *
+ * @example Half of a record is written, then the disk fails
+ * ```ts
+ * import { FileBuffer, FileSystemError } from "@sluice/buffer";
+ * import { type Fault, MemoryFileSystem } from "@sluice/buffer/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * let fault: Fault | undefined;
+ * const fileSystem = new MemoryFileSystem({
+ *   onOperation: ({ operation }) => operation === "write" ? fault : undefined,
+ * });
+ * const buffer = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * await buffer.put("whole");
+ * fault = { kind: "torn", errno: "EIO", bytes: 10 };
+ * await assertRejects(() => buffer.put("half"), FileSystemError);
+ * fault = undefined;
+ * await buffer.close();
+ *
+ * const again = await FileBuffer.open<string>({ path: "/b", fileSystem });
+ * assertEquals(again.recovery.truncatedBytes, 0); // a rejected put leaves nothing behind
+ * assertEquals((await again.emit()).records, ["whole"]);
+ * await again.close();
+ * ```
  */
 export class MemoryFileSystem implements FileSystem {
   /** Always `"memory"`. */
   readonly name = "memory";
   #process: MemoryProcess;
 
-  /** Creates an empty file system: the directory `/` and nothing in it. */
+  /**
+   * Creates an empty file system: the directory `/` and nothing in it.
+   *
+   * @param options Faults to inject, the disk's capacity and kind.
+   */
   constructor(options: MemoryFileSystemOptions = {}) {
     this.#process = new MemoryProcess(new Disk(), options);
   }
 
-  /** How many bytes all files may have together. Can be set at any time, also below what is used. */
+  /** The most bytes that all files may have together. It can be set at any time, also below what is used. */
   get capacityBytes(): number {
     return this.#process.disk.capacityBytes;
   }
 
   set capacityBytes(bytes: number) {
-    if (Number.isNaN(bytes) || bytes < 0) throw new RangeError(`Cannot set capacityBytes to ${bytes}: it is negative`);
+    if (Number.isNaN(bytes) || bytes < 0) {
+      throw new RangeError(`Cannot set capacityBytes: it must be a number from 0, got ${bytes}`);
+    }
     this.#process.disk.capacityBytes = bytes;
   }
 
   /**
-   * How many bytes all files have together; a removed file counts until its last handle is closed, and a block that was
-   * copied to be overwritten counts twice until the next sync.
+   * How many bytes all files have together. A removed file counts until its last handle is closed. A block that was copied to be
+   * overwritten counts twice until the next sync.
    */
   get usedBytes(): number {
     return this.#process.disk.usedBytes;
   }
 
-  /** Whether it was made to copy on write; see {@linkcode FileSystem.copiesOnWrite}. */
+  /** Whether the disk copies on write, as its options say; see {@linkcode FileSystem.copiesOnWrite}. */
   copiesOnWrite(_path: string): boolean {
     return this.#process.disk.copiesOnWrite;
   }
@@ -112,8 +140,8 @@ export class MemoryFileSystem implements FileSystem {
     const fault = process.begin("open", path, { mode });
     const found = find(process.disk, "open", path);
     const node = mode === "create" ? createFile(process.disk, "open", path, found) : found.node;
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "open", path });
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "open", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "open", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
     process.end(fault, "open", path);
     return new MemoryFileHandle(process, node, path, mode !== "read");
   }
@@ -130,14 +158,14 @@ export class MemoryFileSystem implements FileSystem {
   makeDirectory(path: string): void {
     const { disk } = this.#process;
     const fault = this.#process.begin("makeDirectory", path);
-    if (path === "") throw fileSystemError({ errno: "ENOENT", operation: "makeDirectory", path });
+    if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation: "makeDirectory", path });
     const names = split(path);
     let directory = disk.root;
     names.forEach((name, i) => {
       let node = directory.entries.get(name);
       if (node instanceof FileNode) {
         const errno = i === names.length - 1 ? "EEXIST" : "ENOTDIR";
-        throw fileSystemError({ errno, operation: "makeDirectory", path });
+        throw FileSystemError.from({ errno, operation: "makeDirectory", path });
       }
       if (node === undefined) disk.change({ directory, name, node: node = new DirectoryNode() });
       directory = node;
@@ -152,7 +180,7 @@ export class MemoryFileSystem implements FileSystem {
     const source = find(disk, "rename", from);
     const target = find(disk, "rename", to);
     const { node } = source;
-    const refuse = (errno: string) => fileSystemError({ errno, operation: "rename", path: from });
+    const refuse = (errno: string) => FileSystemError.from({ errno, operation: "rename", path: from });
     if (node === undefined) throw refuse("ENOENT");
     if (source.name === undefined || target.name === undefined) throw refuse("EBUSY");
     if (node !== target.node) {
@@ -174,9 +202,9 @@ export class MemoryFileSystem implements FileSystem {
     const { disk } = this.#process;
     const fault = this.#process.begin("remove", path);
     const { directory, name, node } = find(disk, "remove", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "remove", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "remove", path });
     if (node instanceof DirectoryNode || name === undefined) {
-      throw fileSystemError({ errno: "EISDIR", operation: "remove", path });
+      throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
     }
     disk.change({ directory, name, node: undefined });
     unlink(disk, node);
@@ -194,14 +222,14 @@ export class MemoryFileSystem implements FileSystem {
     process.end(fault, "syncDirectory", path);
   }
 
-  /** Locks a file; see {@linkcode FileSystem.lock}. As with POSIX locks, closing a handle of the file frees it. */
+  /** Locks a file; see {@linkcode FileSystem.lock}. As with POSIX locks, closing a handle of the file releases it. */
   lock(path: string): FileLock {
     const process = this.#process;
     const fault = process.begin("lock", path);
     const found = find(process.disk, "lock", path);
     const node = found.node ?? createFile(process.disk, "lock", path, found);
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "lock", path });
-    if (node.lock !== undefined) throw fileSystemError({ errno: "EBUSY", operation: "lock", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "lock", path });
+    if (node.lock !== undefined) throw FileSystemError.from({ errno: "EBUSY", operation: "lock", path });
     process.end(fault, "lock", path);
     const owner = {};
     node.lock = owner;
@@ -213,12 +241,12 @@ export class MemoryFileSystem implements FileSystem {
     return { release };
   }
 
-  /** Tells which file or directory a path stands for; see {@linkcode FileSystem.identify}. */
+  /** Identifies a file or directory; see {@linkcode FileSystem.identify}. */
   identify(path: string): FileIdentity {
     const process = this.#process;
     const fault = process.begin("identify", path);
     const { node } = find(process.disk, "identify", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "identify", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "identify", path });
     process.end(fault, "identify", path);
     return identityOf(process.disk, node);
   }
@@ -228,18 +256,30 @@ export class MemoryFileSystem implements FileSystem {
     const process = this.#process;
     const fault = process.begin("resolve", path);
     const { node } = find(process.disk, "resolve", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "resolve", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "resolve", path });
     process.end(fault, "resolve", path);
     return `/${split(path).join("/")}`;
   }
 
   /**
-   * Kills the process: what it wrote stays, its handles and locks go. Every later call on this object and on its
-   * handles throws EBADF, and syncs that haven't ended are rejected with it, so that a program that doesn't know that
-   * it is dead can't do any harm.
+   * Kills the process: what it wrote stays, its handles and locks are gone. Every later call on this object and on its handles
+   * throws EBADF, and pending syncs reject with it, so that code of the dead process has no effect.
    *
-   * @param options For the new process; `onOperation` and `whileSyncing` are not taken over.
+   * @param options For the next process. `onOperation` and `whileSyncing` are not inherited.
    * @returns The file system as the next process finds it.
+   *
+   * @example What was written survives the process, synced or not
+   * ```ts
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals, assertThrows } from "@std/assert";
+   *
+   * const before = new MemoryFileSystem();
+   * const file = before.open("/log", "create");
+   * file.write(new TextEncoder().encode("written"), 0);
+   * const after = before.kill();
+   * assertThrows(() => file.write(new Uint8Array(1), 0)); // the process is dead
+   * assertEquals(new TextDecoder().decode(after.readFile("/log")), "written");
+   * ```
    */
   kill(options: MemoryFileSystemOptions = {}): MemoryFileSystem {
     const { disk } = this.#process;
@@ -248,44 +288,93 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   /**
-   * Cuts the power. This file system stays as it is, so that many seeds can be tried on one state; to be rid of
-   * programs that still use it, `kill()` it.
+   * Cuts the power. This file system doesn't change, so that many seeds can be tried on one state. To stop code that still uses
+   * it, `kill()` it.
    *
-   * @param options The seed that chooses what is left of what was not synced: the same seed, the same choice.
-   * Otherwise as for `kill()`.
-   * @returns A new file system, as it could be found after the power cut.
+   * @param options The seed, which chooses what is left of the unsynced changes: the same seed, the same choice. The other
+   * options are those of `kill()`.
+   * @returns A new file system, as the power cut may leave this one.
+   *
+   * @example What a sync has covered survives, whatever the seed
+   * ```ts
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const fileSystem = new MemoryFileSystem();
+   * const file = fileSystem.open("/log", "create");
+   * file.write(new TextEncoder().encode("synced"), 0);
+   * await file.sync();
+   * await fileSystem.syncDirectory("/"); // the name, too
+   * for (let seed = 0; seed < 20; seed++) {
+   *   assertEquals(new TextDecoder().decode(fileSystem.crash({ seed }).readFile("/log")), "synced");
+   * }
+   * file.close();
+   * ```
    */
   crash(options: { readonly seed: number } & MemoryFileSystemOptions): MemoryFileSystem {
     return MemoryFileSystem.#on(this.#process.disk.afterPowerCut(mulberry32(options.seed)), options);
   }
 
-  /** The content of a file, as a copy. Not an operation: it never fails by a fault and isn't counted. */
+  /**
+   * Reads a file. This is no operation: it is not counted, and no fault is injected into it.
+   *
+   * @param path The file.
+   * @returns A copy of its content.
+   * @throws {FileSystemError} if it isn't there, or is a directory.
+   *
+   * @example Damage a byte
+   * ```ts
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const fileSystem = new MemoryFileSystem();
+   * fileSystem.writeFile("/log", new Uint8Array([1, 2, 3]));
+   * const bytes = fileSystem.readFile("/log");
+   * bytes[1] ^= 0x80;
+   * fileSystem.writeFile("/log", bytes);
+   * assertEquals(fileSystem.readFile("/log"), new Uint8Array([1, 130, 3]));
+   * ```
+   */
   readFile(path: string): Uint8Array {
     const { node } = find(this.#process.disk, "readFile", path);
-    if (node === undefined) throw fileSystemError({ errno: "ENOENT", operation: "readFile", path });
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "readFile", path });
+    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "readFile", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "readFile", path });
     return node.cache.view().slice();
   }
 
   /**
-   * Puts a file there, as if it had always been: synced, with the directories it needs and all names in them. An
-   * existing file gets the new content, with nothing left unsynced in it. Not an operation; needs no space.
+   * Puts a file in place as if it had always been there: synced, with the directories that it needs and all their names. An
+   * existing file gets the new content, with nothing left unsynced. This is no operation, and needs no space.
+   *
+   * @param path The file.
+   * @param bytes Its content.
+   * @throws {FileSystemError} if the path is a directory, or a file is in the way.
+   *
+   * @example A file that survives every power cut
+   * ```ts
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const fileSystem = new MemoryFileSystem();
+   * fileSystem.writeFile("/etc/app/config", new Uint8Array([1]));
+   * assertEquals(fileSystem.crash({ seed: 1 }).paths(), ["/etc/app/config"]);
+   * ```
    */
   writeFile(path: string, bytes: Uint8Array): void {
     const { disk } = this.#process;
     let directory = disk.root;
     const names = split(path);
     const last = names.pop();
-    if (last === undefined) throw fileSystemError({ errno: "EISDIR", operation: "writeFile", path });
+    if (last === undefined) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
     for (const name of names) {
       const node = directory.entries.get(name) ?? new DirectoryNode();
-      if (node instanceof FileNode) throw fileSystemError({ errno: "ENOTDIR", operation: "writeFile", path });
+      if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation: "writeFile", path });
       disk.change({ directory, name, node });
       disk.settle(directory, disk.mark);
       directory = node;
     }
     const node = directory.entries.get(last) ?? new FileNode();
-    if (node instanceof DirectoryNode) throw fileSystemError({ errno: "EISDIR", operation: "writeFile", path });
+    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
     disk.usedBytes += bytes.length - node.cache.size - node.dropCopies({ size: 0 });
     node.truncate(0);
     node.write(bytes, 0);
@@ -294,30 +383,65 @@ export class MemoryFileSystem implements FileSystem {
     disk.settle(directory, disk.mark);
   }
 
-  /** Gives a file a second name, a hard link, as if it had always had it. Not an operation. */
+  /**
+   * Gives a file a second name, a hard link, as if it had always had it. This is no operation.
+   *
+   * @param from A name of the file.
+   * @param to The new name.
+   * @throws {FileSystemError} if there is no such file, or the new name is taken.
+   *
+   * @example Two names for one file
+   * ```ts
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const fileSystem = new MemoryFileSystem();
+   * fileSystem.writeFile("/log", new Uint8Array(1));
+   * fileSystem.link("/log", "/backup");
+   * assertEquals(fileSystem.identify("/backup"), fileSystem.identify("/log"));
+   * assertEquals(fileSystem.identify("/log").links, 2);
+   * ```
+   */
   link(from: string, to: string): void {
     const { disk } = this.#process;
     const { node } = find(disk, "link", from);
     const { directory, name, node: taken } = find(disk, "link", to);
-    if (!(node instanceof FileNode)) throw fileSystemError({ errno: "ENOENT", operation: "link", path: from });
+    if (!(node instanceof FileNode)) throw FileSystemError.from({ errno: "ENOENT", operation: "link", path: from });
     if (taken !== undefined || name === undefined) {
-      throw fileSystemError({ errno: "EEXIST", operation: "link", path: to });
+      throw FileSystemError.from({ errno: "EEXIST", operation: "link", path: to });
     }
     node.links++;
     disk.change({ directory, name, node });
     disk.settle(directory, disk.mark);
   }
 
-  /** The absolute paths of all files, sorted. Not an operation. */
+  /**
+   * Lists all files. This is no operation.
+   *
+   * @returns Their absolute paths, sorted.
+   *
+   * @example The files of a buffer
+   * ```ts
+   * import { FileBuffer } from "@sluice/buffer";
+   * import { MemoryFileSystem } from "@sluice/buffer/testing";
+   * import { assert } from "@std/assert";
+   *
+   * const fileSystem = new MemoryFileSystem();
+   * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
+   * await buffer.put("hello");
+   * assert(fileSystem.paths().includes("/events.wal/00000000000000000001.wal"));
+   * await buffer.close();
+   * ```
+   */
   paths(): string[] {
     const paths: string[] = [];
-    const walk = (directory: DirectoryNode, prefix: string): void => {
+    const addFiles = (directory: DirectoryNode, prefix: string): void => {
       for (const [name, node] of directory.entries) {
         if (node instanceof FileNode) paths.push(prefix + name);
-        else walk(node, `${prefix}${name}/`);
+        else addFiles(node, `${prefix}${name}/`);
       }
     };
-    walk(this.#process.disk.root, "/");
+    addFiles(this.#process.disk.root, "/");
     return paths.sort();
   }
 

@@ -1,25 +1,25 @@
 /**
- * Tools to test programs that keep records in a buffer: a file system that crashes on demand, and a clock that is
- * moved by hand. Sluice's own tests are written with them.
+ * Tools for testing programs that use a buffer: a file system that crashes on demand, and a clock that a test moves by hand.
+ * Sluice's own tests are written with them.
  *
  * ## Fault model
  *
- * What a {@linkcode MemoryFileSystem} does to a program, and what a `FileBuffer` on it makes of that:
+ * The faults that a {@linkcode MemoryFileSystem} simulates, and what a `FileBuffer` on it guarantees:
  *
  * | fault | how | what the buffer still guarantees |
  * |---|---|---|
- * | the process dies | `kill()` | every acknowledged record is there again, whatever `fsync` says; the batch in flight comes again with the same id and the same records |
- * | the power goes | `crash({ seed })` | what a sync has covered: with `fsync: "always"` every acknowledged record, batch and commit; else all but the last interval, or what `flush()` and `close()` made durable. What is missing in the middle is reported |
- * | an operation fails, without effect, halfway, or after it | `onOperation` | the error reaches the caller; a rejected put leaves nothing behind; only after `BUFFER_FAILED` is it unknown whether what was under way is there after the next `open()` |
- * | a sync fails and the system forgets the pages (Linux) | `onOperation`, kind `"lost"` | the buffer has failed and says so; nothing is acknowledged by trying again |
- * | the disk is full | `capacityBytes` | puts reject; emit and commit go on; puts work again when there is space |
+ * | the process dies | `kill()` | every acknowledged record is recovered, whatever `fsync` says; the batch in flight is redelivered with the same id and the same records |
+ * | the power goes | `crash({ seed })` | what a sync has covered is recovered: with `fsync: "always"` every acknowledged record, batch and commit; otherwise all but the last interval, and what `flush()` and `close()` made durable. A gap in the middle is reported |
+ * | an operation fails: without effect, halfway, or after it | `onOperation` | the error reaches the caller; a rejected put leaves nothing behind. Only after `BUFFER_FAILED` is it unknown whether the operations in progress survive until the next `open()` |
+ * | a sync fails and the system drops the pages (Linux) | `onOperation`, kind `"lost"` | the buffer fails and says so; it never acknowledges anything by retrying |
+ * | the disk is full | `capacityBytes` | puts reject; emit and commit still work; puts work again when there is space |
  * | the disk is full, and overwriting needs space (btrfs, ZFS) | `capacityBytes`, `copyOnWrite` | the same, with a reserve: `reserveBytes` |
  *
- * No log can survive a disk that reports a sync as done and has not done it, or one that loses what it had synced.
- * A buffer notices what is missing or changed then, reports it, and delivers the rest.
+ * No log survives a disk that reports a sync without doing it, or one that loses synced data. A buffer then detects what is
+ * missing or changed, reports it, and delivers the rest.
  *
- * The exact rules, down to which part of an unsynced write a power cut may leave, stand at the head of
- * `src/testing/memory_file_system.ts`; `tests/README.md` in the repository says which test proves what.
+ * The head of `src/testing/memory_file_system.ts` has the exact rules, down to which part of an unsynced write a power cut may
+ * leave. `tests/README.md` in the repository says which test proves what.
  *
  * @example A producer survives being killed at any moment
  * ```ts
@@ -58,12 +58,12 @@
  *     await buffer.commit(batch);
  *   }
  *   await buffer.close();
- *   // One more may be there: written, but the process died before it could be told.
+ *   // One more may be there: written, but the process died before the put resolved.
  *   assertEquals(found.slice(0, acknowledged.length), acknowledged);
  * }
  * ```
  *
- * @example The power goes: what was flushed is there, whatever the seed
+ * @example After a power cut, what was flushed is there, whatever the seed
  * ```ts
  * import { FileBuffer } from "@sluice/buffer";
  * import { MemoryFileSystem } from "@sluice/buffer/testing";
@@ -84,7 +84,7 @@
  * await buffer.close();
  * ```
  *
- * @example The disk is full, and then it isn't
+ * @example A full disk that gets space again
  * ```ts
  * import { FileBuffer, NoSpaceError } from "@sluice/buffer";
  * import { MemoryFileSystem } from "@sluice/buffer/testing";
@@ -108,19 +108,19 @@
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const fileSystem = new MemoryFileSystem({ copyOnWrite: true }); // as btrfs and ZFS do
- * const told: string[] = [];
- * const onEvent = ({ type }: { type: string }) => told.push(type);
+ * const events: string[] = [];
+ * const onEvent = ({ type }: { type: string }) => events.push(type);
  * const buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, onEvent });
  * await buffer.put("fits");
  * await buffer.flush();
  * fileSystem.capacityBytes = fileSystem.usedBytes;
  * await buffer.commit(await buffer.emit()); // on a part of the reserve
- * assertEquals(told.filter((type) => type.startsWith("reserve")), ["reserve-used"]);
- * await assertRejects(() => buffer.put("would live on what is left of it"), NoSpaceError);
+ * assertEquals(events.filter((type) => type.startsWith("reserve")), ["reserve-used"]);
+ * await assertRejects(() => buffer.put("the reserve is for commits"), NoSpaceError);
  *
  * fileSystem.capacityBytes = Infinity;
  * await buffer.put("fits again");
- * assertEquals(told.filter((type) => type.startsWith("reserve")), ["reserve-used", "reserve-restored"]);
+ * assertEquals(events.filter((type) => type.startsWith("reserve")), ["reserve-used", "reserve-restored"]);
  * await buffer.close();
  * ```
  *

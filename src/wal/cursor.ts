@@ -33,9 +33,9 @@ import {
   decodeCursor,
   encodeCursor,
   newCursorSlot,
-} from "./format.ts";
+} from "./cursor_format.ts";
 import { CURSOR_NAME, NEW_CURSOR_NAME } from "./names.ts";
-import type { CursorOwner, CursorPositions, CursorState } from "./position.ts";
+import { type CursorOwner, type CursorPositions, type CursorState, isSameState } from "./position.ts";
 /**
  * Where a new file has no room, the old one is gone on with, this many generations further: so no write of a former owner
  * can be taken for a newer one.
@@ -271,13 +271,8 @@ export class Cursor {
 
 /** Whether two states say the same, whatever their generation. */
 function isEqual(one: CursorOwner & CursorPositions, other: CursorOwner & CursorPositions): boolean {
-  const content = ({ uuid, place, isSynced, lastSequence, committed, resume, boundaries }: typeof one): string => {
-    const positions = [committed, resume, ...boundaries].flatMap(({ nextSequence, payloadBytes, logBytes }) => {
-      return [nextSequence, payloadBytes, logBytes];
-    });
-    return JSON.stringify([uuid, place, isSynced, lastSequence, ...positions]);
-  };
-  return content(one) === content(other);
+  const isOfOneOwner = one.uuid === other.uuid && one.place === other.place && one.isSynced === other.isSynced;
+  return isOfOneOwner && isSameState(one, other);
 }
 
 /** Brings a file to its full length, if the disk has the room; returns how many slots fit it. */

@@ -1,16 +1,19 @@
 /**
- * How many bytes a log's segments take, without a look at each of them.
+ * The disk usage of a log's segments, without opening each of them.
  *
- * To open a log costs one segment, so most of them are known by their names only. What can be said of the others without
- * reading follows from the running totals in the headers: of two segments whose headers are known, the second says by how
- * many bytes of frames it is behind the first, whatever number of segments is in between.
+ * A log is opened by reading one segment, so most segments are known by their names only. Their total size follows from the
+ * running totals in the headers: of two segments whose headers are known, the difference of their `logBytesBefore` is the
+ * bytes of all frames between the two headers, however many segments lie in between.
  *
- * Guarantees: what is taken away for a segment is what was counted for it, so the sum never gets below zero, whatever
- * became of the files; of segments that are known it never says more than their files hold, nor more than was ever written
- * to them: zeros behind the last frame may be a hole, which takes nothing. Where frames were lost in a segment that is not
- * known yet, the totals count them until it is.
+ * Guarantees:
+ * - The sum never goes below zero, whatever became of the files: a removal subtracts exactly what was counted for that
+ *   segment.
+ * - A known segment counts at most the length of its file, and at most the frames that were written to it. Zeros after its
+ *   last frame may be a hole, which takes no space.
  *
- * Pure: no I/O. Each call costs the look-up of one segment.
+ * Limit: frames that were lost from a segment count until that segment is known.
+ *
+ * Pure: no I/O. Each call costs the lookup of one segment.
  *
  * @module
  */
@@ -19,39 +22,39 @@ import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { OrderedSegments } from "./ordered_segments.ts";
 import type { Segment } from "./segment_files.ts";
 
-/** A segment that was looked at. */
+/** The size of a segment that was opened. */
 export interface SegmentSize {
   readonly segment: Segment;
-  /** Length of its file, or of what is in it. */
+  /** The length of its file, or of its header and frames. */
   readonly bytes: number;
-  /** What its header says; `undefined` if it isn't one of this log. */
+  /** The frame bytes before it, from its header; `undefined` if it is no segment of this log. */
   readonly logBytesBefore: number | undefined;
 }
 
-/** A segment of this log that is known; one that is gone still says where the others are. */
+/** A segment of this log whose header is known. After its removal it still bounds the segments beside it. */
 interface KnownSegment {
   readonly firstSequence: number;
   readonly logBytesBefore: number;
   readonly headerBytes: number;
   frameBytes: number;
-  isGone: boolean;
-  /** How many segments that aren't known stand between it and the next one that is. */
+  isRemoved: boolean;
+  /** The number of segments between it and the next known one. */
   unknownAfter: number;
 }
 
-/** The bytes of a list of segments, which its owner keeps in order. */
+/** The disk usage of a list of segments. */
 export class DiskUsage {
   readonly #segments: OrderedSegments;
   readonly #known: KnownSegment[] = [];
-  /** Bytes of files that aren't segments of this log, by their first sequence. */
+  /** Bytes of files that are no segments of this log, by the first sequence in their name. */
   readonly #foreign = new Map<number, number>();
   #bytes = 0;
 
   /**
-   * Of `segments`, which its owner changes; the first call for each change comes right after it.
+   * For `segments`, which stays the caller's. Each change of that list is followed by the call that reports it.
    *
-   * @param sizes Those that are known at the start, the oldest of this log among them.
-   * @param end Where the next segment begins, and what its header is going to say.
+   * @param sizes The sizes that are known already, among them that of the oldest segment of this log.
+   * @param end Where the next segment is going to begin.
    */
   constructor(
     segments: OrderedSegments,
@@ -59,24 +62,24 @@ export class DiskUsage {
     end: { readonly nextSequence: number; readonly logBytes: number },
   ) {
     this.#segments = segments;
-    const place = { name: "", firstSequence: end.nextSequence };
-    this.#add({ segment: place, bytes: 0, logBytesBefore: end.logBytes }, true);
+    const next = { name: "", firstSequence: end.nextSequence };
+    this.#add({ segment: next, bytes: 0, logBytesBefore: end.logBytes }, true);
     for (const size of sizes) this.recordSize(size);
   }
 
-  /** Their bytes. */
+  /** The bytes of all segments. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** A segment of the list was looked at, for the first time or again. */
+  /** Records the size of a segment of the list, which was opened for the first time or again. */
   recordSize(size: SegmentSize): void {
     const { segment: { firstSequence }, bytes, logBytesBefore } = size;
-    // A reader may hold the file of one that was removed.
+    // A reader may still have the file of a removed segment open.
     if (this.#segments.findAtOrBefore(firstSequence)?.firstSequence !== firstSequence) return;
     const i = this.#indexOf(firstSequence);
     const known = this.#known[i];
-    if (known?.firstSequence === firstSequence && !known.isGone) return this.#shorten(i, bytes);
+    if (known?.firstSequence === firstSequence && !known.isRemoved) return this.#shorten(i, bytes);
     if (this.#foreign.has(firstSequence)) return;
     if (logBytesBefore !== undefined) return this.#add(size, false);
     this.#recount(i, () => {
@@ -86,21 +89,21 @@ export class DiskUsage {
     this.#bytes += bytes;
   }
 
-  /** Of a segment that is known, no more than so many bytes are filled. */
+  /** Lowers the size of a known segment to `bytes`, if it is higher. */
   #shorten(i: number, bytes: number): void {
     const known = this.#known[i];
     const frameBytes = Math.max(0, bytes - known.headerBytes);
     if (frameBytes < known.frameBytes) this.#recount(i, () => known.frameBytes = frameBytes);
   }
 
-  /** The last segment has grown. */
+  /** Adds bytes that were appended to the last segment. */
   addToLast(bytes: number): void {
     const last = this.#known[this.#known.length - 1];
     last.frameBytes += bytes;
     this.#bytes += bytes;
   }
 
-  /** A segment was taken out of the list. */
+  /** Subtracts a segment that was removed from the list. */
   remove({ firstSequence }: Segment): void {
     const stray = this.#foreign.get(firstSequence);
     if (stray !== undefined) {
@@ -112,33 +115,35 @@ export class DiskUsage {
     const known = this.#known[i];
     if (known === undefined) return;
     this.#recount(i, () => {
-      if (known.firstSequence === firstSequence) known.isGone = true;
+      if (known.firstSequence === firstSequence) known.isRemoved = true;
       else if (known.unknownAfter > 0) known.unknownAfter--;
     });
-    this.#forgetGone();
+    this.#forgetRemoved();
   }
 
-  /** Those in front that are gone, and with nothing unknown behind them, say nothing any more. */
-  #forgetGone(): void {
-    let gone = 0;
-    // The last one stays: it says where the log goes on.
-    while (gone + 1 < this.#known.length && this.#known[gone].isGone && this.#known[gone].unknownAfter === 0) gone++;
-    if (gone > 0) this.#known.splice(0, gone);
+  /** Forgets the oldest known segments that are removed, up to the first one that still bounds an unknown segment. */
+  #forgetRemoved(): void {
+    let removed = 0;
+    // The last one stays: it is the end of the log.
+    while (
+      removed + 1 < this.#known.length && this.#known[removed].isRemoved && this.#known[removed].unknownAfter === 0
+    ) removed++;
+    if (removed > 0) this.#known.splice(0, removed);
   }
 
-  #add({ segment: { firstSequence }, bytes, logBytesBefore }: SegmentSize, isGone: boolean): void {
+  #add({ segment: { firstSequence }, bytes, logBytesBefore }: SegmentSize, isRemoved: boolean): void {
     const headerBytes = Math.min(bytes, SEGMENT_HEADER_BYTES);
     const i = this.#indexOf(firstSequence);
     const before = this.#known[i];
     const isBefore = before?.firstSequence === firstSequence;
-    const behind = this.#known[isBefore ? i : i + 1];
+    const next = this.#known[isBefore ? i : i + 1];
     const known: KnownSegment = {
       firstSequence,
       logBytesBefore: logBytesBefore!,
       headerBytes,
       frameBytes: bytes - headerBytes,
-      isGone,
-      unknownAfter: behind === undefined ? 0 : this.#unknownBetween(firstSequence, behind.firstSequence),
+      isRemoved,
+      unknownAfter: next === undefined ? 0 : this.#unknownBetween(firstSequence, next.firstSequence),
     };
     this.#recount(i, () => {
       if (isBefore) this.#known[i] = known;
@@ -149,7 +154,7 @@ export class DiskUsage {
     });
   }
 
-  /** Does what changes the known segments at `i`, or right behind, and counts these and their neighbours anew. */
+  /** Makes a change to the known segments at `i` and `i + 1`, and updates the sum for these and their neighbours. */
   #recount(i: number, change: () => void): void {
     const { length } = this.#known;
     let after = 0;
@@ -159,32 +164,32 @@ export class DiskUsage {
     this.#bytes += after;
   }
 
-  /** What the known segment at `i` takes, and those behind it that aren't known. */
+  /** The bytes of the known segment at `i`, and of the unknown ones between it and the next known one. */
   #bytesAt(i: number): number {
     const known = this.#known[i];
     if (known === undefined) return 0;
-    const { logBytesBefore, headerBytes, frameBytes, isGone, unknownAfter } = known;
+    const { logBytesBefore, headerBytes, frameBytes, isRemoved, unknownAfter } = known;
     const next = this.#known[i + 1];
     const room = next === undefined ? Infinity : Math.max(0, next.logBytesBefore - logBytesBefore);
     const own = Math.min(frameBytes, room);
     const rest = unknownAfter === 0 ? 0 : unknownAfter * SEGMENT_HEADER_BYTES + room - own;
-    return (isGone ? 0 : headerBytes + own) + rest;
+    return (isRemoved ? 0 : headerBytes + own) + rest;
   }
 
-  /** How many segments between two sequences are neither known nor strays. */
+  /** The number of segments between two known ones, without files of another log. */
   #unknownBetween(after: number, before: number): number {
     let strays = 0;
     for (const first of this.#foreign.keys()) if (after < first && first < before) strays++;
     return Math.max(0, this.#segments.countBefore(before) - this.#segments.countBefore(after + 1) - strays);
   }
 
-  /** The last known segment that begins at a sequence or before it; -1 if there is none. */
+  /** The index of the last known segment that begins at or before a sequence; -1 if there is none. */
   #indexOf(firstSequence: number): number {
     return countBelow(this.#known, firstSequence + 1) - 1;
   }
 }
 
-/** How many of `items`, which are in order, begin before `firstSequence`. */
+/** How many of `items`, in ascending order, begin before `firstSequence`. */
 function countBelow(items: readonly { readonly firstSequence: number }[], firstSequence: number): number {
   let [from, to] = [0, items.length];
   while (from < to) {

@@ -1,6 +1,6 @@
 /**
- * The bytes on disk: segments of versions 1 and 2, the cursor. Pure: no I/O, no state. Nothing else in Sluice knows an
- * offset.
+ * The bytes of a segment on disk, versions 1 and 2. Pure: no I/O, no state. Nothing else in Sluice knows an offset in a
+ * segment or in a frame; those of the cursor are in `cursor_format.ts`.
  *
  * A log is a directory of segments, each named after the first sequence it may hold. All numbers are little-endian and
  * of fixed width; sequences and byte counts are 64 bits wide, of which 53 are used (JavaScript's safe integers).
@@ -84,49 +84,15 @@
  * 2 bytes weren't zero; so a frame is read in the same way, whatever its version, and one of version 1 says that nothing
  * was unacknowledged.
  *
- * ## Cursor
- *
- * Version 2. Four slots of 512 bytes at offsets 0, 4096, 8192 and 12288. A write goes to one that holds neither the newest
- * state, nor the newest that was synced, nor the one that a sync under way is making durable. So a write that is torn by the
- * end of the process leaves the newest state; a power cut leaves at least what the last finished sync covered, however many
- * writes came during that sync and since; and both hold on a device that writes whole pages. The file has its full length
- * from the start: a commit needs no space.
- *
- * ```text
- *           0  CRC              4   CRC-32 of all that follows, up to the last boundary
- *           4  magic            4   "SLCR"
- *           8  version          4
- *          12  count            4   number of boundaries, at most 16
- *          16  generation       8   the valid slot with the highest one counts
- *          24  buffer uuid     16   as in the segments
- *          40  last sequence    8   highest one acknowledged when the slot was written: none is given out twice, even if
- *                                   the end of the log is lost
- *          48  committed       24   position behind the last committed record
- *          72  resume          24   position from which the next batch is cut: behind what is in flight or dropped
- *          96  place            8   of the directory that this cursor belongs to; 0 if it is not known. See `ownership.ts`
- *         104  flags            4   1: a put is acknowledged only after a sync ("always")
- *         108  boundaries   n * 24  position behind each batch in flight, oldest first
- *
- * Version 1 has three slots, no place and no flags; its boundaries, at most 17, begin at 96. A slot of either version is
- * read; version 2 is written.
- *
- * position: 0  next sequence    8   of the record that follows
- *           8  payload bytes    8   of all records ever put before it
- *          16  log bytes        8   where its frame begins in the log, counted over all segments without headers
- * ```
- *
  * @module
  */
 
 import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../base/crc32.ts";
 import type { SeedSolver } from "../base/crc32_seed.ts";
-import { bytesToUuid, getUint48, getUint64, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
-import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./position.ts";
+import { bytesToUuid, getUint48, getUint64, isNewer, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
 
 /** The version of segments that is written, and the newest that is read; every one before is read, too. */
 export const SEGMENT_VERSION = 2;
-/** The version of the cursor that is written, and the newest that is read; every one before is read, too. */
-export const CURSOR_VERSION = 2;
 
 /** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 3 x u64, u48, u16, 4 x u32. */
 const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 6 + 2 + 4 + 4 + 4 + 4;
@@ -137,6 +103,10 @@ export const SEGMENT_HEADER_BYTES: number = 2 * HEADER_COPY_BYTES;
 export const FRAME_HEADER_BYTES: number = 4 + 4 + 8 + 6 + 1 + 1 + 2 + 2;
 /** Bytes before each payload: its length. */
 export const RECORD_HEADER_BYTES = 4;
+/** The shortest frame: one empty record. */
+export const MIN_FRAME_BYTES: number = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
+/** As a record limit, where none is known: the length of a payload is bounded by the data alone. */
+export const NO_RECORD_LIMIT: number = 2 ** 32 - 1;
 /** No frame of several records is longer, so that one bad bit costs little. */
 export const MAX_SHARED_FRAME_BYTES: number = 64 * 1024;
 /** As a number of unacknowledged records: that many or more. */
@@ -146,33 +116,10 @@ export const FLAG_CONTINUES = 1;
 /** Flag: the frame before belongs to the same `putMany`. */
 export const FLAG_CONTINUED = 2;
 
-/** Bytes of one cursor slot, at most. */
-export const CURSOR_SLOT_BYTES = 512;
-/** Number of slots. */
-export const CURSOR_SLOTS = 4;
-/** Distance of the slots: at least the page of any device. */
-export const CURSOR_SLOT_STRIDE = 4096;
-/** Length of the cursor file. */
-export const CURSOR_FILE_BYTES: number = cursorFileBytes(CURSOR_SLOTS);
-
-/** Length of a cursor file with that many slots. */
-export function cursorFileBytes(slots: number): number {
-  return (slots - 1) * CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
-}
-
 const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
-const CURSOR_MAGIC = 0x52434c53;
 const ENCODING_JSON = 1;
 const KIND_RECORDS = 1;
 const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
-/** Where the boundaries begin in a slot: in version 1, and since. */
-const CURSOR_FIXED_BYTES_V1 = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
-const CURSOR_FIXED_BYTES: number = CURSOR_FIXED_BYTES_V1 + 8 + 4;
-const CURSOR_FLAG_SYNCED = 1;
-const POSITION_BYTES = 8 + 8 + 8;
-/** The most boundaries that fit one slot, which is how many batches can be in flight. */
-export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
-
 /** What a segment's header says. */
 export interface SegmentHeader {
   /** Version of the payloads' codec. */
@@ -262,11 +209,6 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   return second.kind === "header" || first.kind === "bad" ? second : first;
 }
 
-/** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */
-function isNewer(version: number, known: number): boolean {
-  return version > known && version <= 0xffff;
-}
-
 function decodeHeaderCopy(bytes: Uint8Array, at: number): SegmentHeaderResult {
   if (bytes.length < at + HEADER_COPY_BYTES) return { kind: "bad" };
   for (let i = 0; i < MAGIC.length; i++) if (bytes[at + i] !== MAGIC[i]) return { kind: "bad" };
@@ -307,7 +249,7 @@ export function unprovenHeaders(bytes: Uint8Array): SegmentHeader[] {
 
 /** The longest frame that a segment with that record limit may hold. */
 export function maxFrameBytes(recordLimit: number): number {
-  return Math.max(MAX_SHARED_FRAME_BYTES, FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + recordLimit);
+  return Math.max(MAX_SHARED_FRAME_BYTES, MIN_FRAME_BYTES + recordLimit);
 }
 
 /**
@@ -353,7 +295,7 @@ export function decodeFrameHeader(
   availableBytes: number,
   recordLimit: number,
 ): FrameHeader | undefined {
-  if (availableBytes < FRAME_HEADER_BYTES + RECORD_HEADER_BYTES) return undefined;
+  if (availableBytes < MIN_FRAME_BYTES) return undefined;
   if (view.getUint8(offset + 22) !== KIND_RECORDS) return undefined;
   const flags = view.getUint8(offset + 23);
   if ((flags & ~KNOWN_FLAGS) !== 0) return undefined;
@@ -401,6 +343,48 @@ export function isFrameFilled(
   return at === end;
 }
 
+/** Where the payload of the record at `at` begins. */
+export function payloadStart(at: number): number {
+  return at + RECORD_HEADER_BYTES;
+}
+
+/** Where the record at `at` ends, and its payload: there the next record begins, or the frame ends. */
+export function recordEnd(view: DataView, at: number): number {
+  return at + RECORD_HEADER_BYTES + view.getUint32(at, true);
+}
+
+/** The same without a view, which would cost more than a short frame's records. */
+export function recordEndIn(bytes: Uint8Array, at: number): number {
+  const length = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+  return at + RECORD_HEADER_BYTES + (length >>> 0);
+}
+
+/** Where the record begins that is `count` records behind the one at `at`. */
+export function skipRecords(view: DataView, at: number, count: number): number {
+  for (let i = 0; i < count; i++) at = recordEnd(view, at);
+  return at;
+}
+
+/** Bytes of a record with a payload of that length. */
+export function recordBytes(payloadBytes: number): number {
+  return RECORD_HEADER_BYTES + payloadBytes;
+}
+
+/** The payload bytes of `count` records that take `bytes` bytes together. */
+export function payloadBytesIn(bytes: number, count: number): number {
+  return bytes - count * RECORD_HEADER_BYTES;
+}
+
+/** Sum of a frame's payloads. */
+export function payloadBytesOf({ length, count }: Pick<FrameHeader, "length" | "count">): number {
+  return payloadBytesIn(length - FRAME_HEADER_BYTES, count);
+}
+
+/** How many records fit so many bytes at most: empty ones. */
+export function maxRecordsIn(bytes: number): number {
+  return Math.max(0, Math.floor(bytes / RECORD_HEADER_BYTES));
+}
+
 /** CRC-32 over the length field and everything behind the CRC field, started from the salt. */
 function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Uint8Array, salt: number): number {
   const lengthCrc = crc32OfWord(view.getUint32(offset, true), salt);
@@ -424,83 +408,4 @@ export function saltOf(
 /** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */
 export function addFrameChecksum(sum: number, view: DataView, offset: number): number {
   return crc32OfWord(view.getUint32(offset + 4, true), sum);
-}
-
-/** A slot's worth of bytes, with what never changes in place. */
-export function newCursorSlot({ uuid, place, isSynced }: CursorOwner): Uint8Array {
-  const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
-  const view = new DataView(bytes.buffer);
-  bytes.set(uuidToBytes(uuid), 24);
-  setUint64(view, 96, place);
-  view.setUint32(104, isSynced ? CURSOR_FLAG_SYNCED : 0, true);
-  return bytes;
-}
-
-/**
- * Writes a cursor's state into a slot made by {@linkcode newCursorSlot} and returns how many bytes count.
- *
- * @param view A view of all of `bytes`.
- */
-export function encodeCursor(bytes: Uint8Array, view: DataView, generation: number, state: CursorPositions): number {
-  const length = CURSOR_FIXED_BYTES + state.boundaries.length * POSITION_BYTES;
-  view.setUint32(4, CURSOR_MAGIC, true);
-  view.setUint32(8, CURSOR_VERSION, true);
-  view.setUint32(12, state.boundaries.length, true);
-  setUint64(view, 16, generation);
-  setUint64(view, 40, state.lastSequence);
-  setPosition(view, 48, state.committed);
-  setPosition(view, 72, state.resume);
-  for (let i = 0; i < state.boundaries.length; i++) {
-    setPosition(view, CURSOR_FIXED_BYTES + i * POSITION_BYTES, state.boundaries[i]);
-  }
-  view.setUint32(0, crc32(bytes, 0, 4, length, view), true);
-  return length;
-}
-
-/** What is in a cursor slot: its state, the version of a newer format, or nothing valid. */
-export type CursorResult =
-  | { readonly kind: "cursor"; readonly state: CursorState }
-  | { readonly kind: "version"; readonly version: number }
-  | { readonly kind: "bad" };
-
-/** Reads a cursor slot from the `CURSOR_SLOT_BYTES` in `bytes`. */
-export function decodeCursor(bytes: Uint8Array): CursorResult {
-  if (bytes.length < CURSOR_FIXED_BYTES_V1) return { kind: "bad" };
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint32(4, true) !== CURSOR_MAGIC) return { kind: "bad" };
-  const version = view.getUint32(8, true);
-  if (isNewer(version, CURSOR_VERSION)) return { kind: "version", version };
-  if (version < 1 || version > CURSOR_VERSION) return { kind: "bad" };
-  const fixedBytes = version === 1 ? CURSOR_FIXED_BYTES_V1 : CURSOR_FIXED_BYTES;
-  const count = view.getUint32(12, true);
-  const length = fixedBytes + count * POSITION_BYTES;
-  if (length > Math.min(bytes.length, CURSOR_SLOT_BYTES)) return { kind: "bad" };
-  if (view.getUint32(0, true) !== crc32(bytes, 0, 4, length)) return { kind: "bad" };
-  const boundaries: LogPosition[] = [];
-  for (let i = 0; i < count; i++) boundaries.push(getPosition(view, fixedBytes + i * POSITION_BYTES));
-  const state: CursorState = {
-    generation: getUint64(view, 16),
-    uuid: bytesToUuid(bytes.subarray(24, 40)),
-    place: version === 1 ? 0 : getUint64(view, 96),
-    isSynced: version !== 1 && (view.getUint32(104, true) & CURSOR_FLAG_SYNCED) !== 0,
-    lastSequence: getUint64(view, 40),
-    committed: getPosition(view, 48),
-    resume: getPosition(view, 72),
-    boundaries,
-  };
-  return { kind: "cursor", state };
-}
-
-function setPosition(view: DataView, offset: number, position: LogPosition): void {
-  setUint64(view, offset, position.nextSequence);
-  setUint64(view, offset + 8, position.payloadBytes);
-  setUint64(view, offset + 16, position.logBytes);
-}
-
-function getPosition(view: DataView, offset: number): LogPosition {
-  return {
-    nextSequence: getUint64(view, offset),
-    payloadBytes: getUint64(view, offset + 8),
-    logBytes: getUint64(view, offset + 16),
-  };
 }

@@ -1,8 +1,8 @@
 /**
- * The lock of a directory: the first of the two things that keep a buffer to one owner. `ownership.ts` is the second, and
- * doesn't rest on it.
+ * The lock of a buffer's directory: the first of two mechanisms that keep a buffer to one owner. `ownership.ts` is the
+ * second one, and works without this one.
  *
- * Guarantees: a second owner is refused at once, in whichever process or runtime; the lock ends with its process.
+ * Guarantees: a second owner is refused at once, in any process and any runtime; the lock ends with its process.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { readOwner } from "./owner_file.ts";
 /**
  * Locks the buffer in `directory`.
  *
- * @throws {BufferLockedError} if it has an owner.
+ * @throws {BufferLockedError} if another owner holds the lock.
  */
 export function lockDirectory(fileSystem: FileSystem, directory: string): FileLock {
   try {

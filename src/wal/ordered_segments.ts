@@ -1,45 +1,44 @@
 /**
- * Segments in the order of their first sequences, however many there are.
+ * An ordered list of segments that stays fast at any length.
  *
- * Guarantees: a look-up compares with about as many as the number of all has binary digits; to add one behind the others, or
- * to take one out, wherever it stands, moves at most `BLOCK_SEGMENTS` of them. A plain array moves all that are left for
- * each that goes from its front, which made removing the segments of a backlog quadratic.
+ * Guarantees: a lookup is a binary search; appending or removing moves at most `BLOCK_SEGMENTS` entries. (In one plain
+ * array, each removal at the front moves everything after it: to remove all segments of a backlog was quadratic.)
  *
  * @module
  */
 
 import type { Segment } from "./segment_files.ts";
 
-/** So many stand in one array: few enough to be moved for one that goes, so many that the arrays are few. */
+/** The length of a block: a compromise between the cost of a removal and the number of blocks. */
 const BLOCK_SEGMENTS = 512;
 
-/** Ordered segments; no two begin with the same sequence. */
+/** Segments ordered by their first sequences, which are unique. */
 export class OrderedSegments {
-  /** Each in order, as they are among themselves; none is empty. */
+  /** Ordered within and among each other; none is empty. */
   readonly #blocks: Segment[][] = [];
   #count = 0;
 
-  /** These, which are in order. */
+  /** With these segments, which are ordered. */
   constructor(segments: Iterable<Segment> = []) {
     for (const segment of segments) this.append(segment);
   }
 
-  /** How many there are. */
+  /** How many segments there are. */
   get count(): number {
     return this.#count;
   }
 
-  /** The one behind all others. */
+  /** The last segment. */
   get last(): Segment | undefined {
     return this.#blocks.at(-1)?.at(-1);
   }
 
-  /** All of them, in order, in an array of its own. */
+  /** All segments, in a new array. */
   toArray(): Segment[] {
     return this.#blocks.flat();
   }
 
-  /** Adds one that begins behind all others. */
+  /** Adds a segment that begins after all others. */
   append(segment: Segment): void {
     let block = this.#blocks.at(-1);
     if (block === undefined || block.length === BLOCK_SEGMENTS) this.#blocks.push(block = []);
@@ -47,7 +46,7 @@ export class OrderedSegments {
     this.#count++;
   }
 
-  /** Takes one out, if it is there. */
+  /** Removes a segment, if it is there. */
   remove({ firstSequence }: Segment): void {
     const [block, index] = this.#find(firstSequence);
     if (this.#blocks[block]?.[index]?.firstSequence !== firstSequence) return;
@@ -56,7 +55,7 @@ export class OrderedSegments {
     this.#count--;
   }
 
-  /** How many begin before `sequence`. */
+  /** How many segments begin before `sequence`. */
   countBefore(sequence: number): number {
     const [block, index] = this.#find(sequence - 1);
     let count = index + 1;
@@ -64,19 +63,19 @@ export class OrderedSegments {
     return count;
   }
 
-  /** The last one that begins at `sequence` or before. */
+  /** The last segment that begins at or before `sequence`. */
   findAtOrBefore(sequence: number): Segment | undefined {
     const [block, index] = this.#find(sequence);
     return this.#blocks[block]?.[index];
   }
 
-  /** The first one that begins behind `sequence`. */
+  /** The first segment that begins after `sequence`. */
   findAfter(sequence: number): Segment | undefined {
     const [block, index] = this.#find(sequence);
     return this.#blocks[block]?.[index + 1] ?? this.#blocks[block + 1]?.[0];
   }
 
-  /** Where the last one stands that begins at `sequence` or before: its block and its place there; -1 for none. */
+  /** The last segment that begins at or before `sequence`: its block, and its index in that; -1 for none. */
   #find(sequence: number): readonly [block: number, index: number] {
     const block = lastIndexAtMost(this.#blocks, ([first]) => first.firstSequence, sequence);
     return [
@@ -86,12 +85,14 @@ export class OrderedSegments {
   }
 }
 
-/** The place of the last of `entries` whose key is at most `most`; -1 if there is none. The keys ascend. */
-function lastIndexAtMost<E>(entries: readonly E[], keyOf: (entry: E) => number, most: number): number {
+/**
+ * The index of the last of `entries`, in ascending order of their keys, whose key is at most `max`; -1 if there is none.
+ */
+function lastIndexAtMost<E>(entries: readonly E[], keyOf: (entry: E) => number, max: number): number {
   let [from, to] = [0, entries.length];
   while (from < to) {
     const middle = (from + to) >>> 1;
-    if (keyOf(entries[middle]) <= most) from = middle + 1;
+    if (keyOf(entries[middle]) <= max) from = middle + 1;
     else to = middle;
   }
   return from - 1;

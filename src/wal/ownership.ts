@@ -1,31 +1,33 @@
 /**
- * One owner per buffer: takes the directory, and notices when it isn't ours any more.
+ * One owner per buffer: acquires a buffer's directory, and notices when another owner has taken it over.
  *
- * The lock (`lock.ts`) keeps a second owner out. It can be lost without a word: POSIX gives it up when anybody in the
- * process closes a descriptor of its file; it stays behind with the directory when that is moved; some file systems have
- * none. So there is a second line of defence that doesn't rest on it:
+ * The lock (`lock.ts`) keeps a second owner out, but it can be lost without notice: POSIX releases it when anything in the
+ * process closes a descriptor of the file; it moves along when the directory is renamed, and leaves the path unlocked; some
+ * file systems have no locks. So there is a second mechanism, a fencing token, which doesn't depend on the lock:
  *
- * - Taking a buffer puts a new file `owner.json` into its directory, *before anything in the directory is read*. Its device
- *   and inode, which the owner knows from its own handle, are the token. The handle stays open, so the system gives the
- *   number to no other file.
- * - {@linkcode Ownership.verify} looks the name up: another file, or none, means that another owner has come, or that the
- *   directory was moved, removed or replaced. A hard link to the token in a copy of the directory shows in the number of its
- *   names, and then the directory itself must be the one that was opened. Once lost, it stays lost.
+ * - {@linkcode Ownership.acquire} puts a new file `owner.json` into the directory *before anything in the directory is
+ *   read*. Its device and inode are the token; the owner knows them from its own handle. The handle stays open, so the
+ *   system gives that inode to no other file.
+ * - {@linkcode Ownership.verify} looks the name up. If it is another file, or missing, then another owner has acquired the
+ *   buffer, or the directory was moved, removed or replaced. If the file has a second hard link (in a copy of the
+ *   directory), the directory must also be the one that was opened. Once lost, the ownership stays lost.
  *
- * **Why nothing that was confirmed is lost.** Whatever was written before a confirmation that succeeds was written before
- * the next owner put its token there, and so before that owner read the directory: it finds it. What is written after the
- * last confirmation may be overlooked, so with "always" a put is acknowledged only after a confirmation that follows its
- * sync; with an interval, or "never", the error names what was acknowledged since the last one.
+ * **Why nothing that was verified is lost.** A verification that succeeds precedes the next owner's token, and that owner
+ * reads the directory only after placing its token. So it finds everything that was written before the last successful
+ * verification. What was written after it may be overlooked. So with `fsync: "always"` a put is acknowledged only after a
+ * verification that follows its sync. With an interval, or `"never"`, the error names the records acknowledged since the
+ * last verification.
  *
- * **What is confirmed.** Before anything that can't be taken back: a new segment, a removal, a file set aside, a write of
- * the cursor; at every sync; and before a write of records, if the last time is too long ago. The cursor is a file of each
- * owner's own, so within one turn of the event loop only its first writes are confirmed. {@linkcode Ownership.acquire} lets the
- * loop have a turn, so that of two owners in one process the first notices at once.
+ * **When it is verified.** Before everything that can't be undone: creating a segment, removing one, moving a file to the
+ * quarantine, writing the cursor. At every sync. Before a write of records, if the last verification is too old. Each owner
+ * has a cursor file of its own, so it is enough to verify the first few writes of the cursor within one turn of the event
+ * loop. `acquire` yields to the event loop once, so that of two owners in one process the first one notices at once.
  *
- * Taken for granted: that names are looked up in one step, and that device and inode tell files apart while they are open.
- * Between a confirmation and the call that follows it another process can come; that window is microseconds wide, and what
- * falls into it is a segment without records, which the other owner removes, or a cursor of our own. Where the file system
- * can't tell files apart (`FileSystem.identify` is missing), or has no room for a file without content, the lock is all.
+ * **Assumptions.** The system looks a name up atomically. Device and inode identify a file as long as it is open. Between a
+ * verification and the call that follows, another process may acquire the buffer; in that window of microseconds the former
+ * owner can only leave a segment without records, which the new owner removes, or its own cursor file. Where the file
+ * system can't identify files (`FileSystem.identify` is missing), or has no room for an empty file, only the lock protects
+ * the buffer.
  *
  * @module
  */
@@ -43,46 +45,47 @@ import { OWNER_NAME } from "./names.ts";
 import { createOwnerFile, type OwnerNotes, readOwnerNotes, writeOwnerNotes } from "./owner_file.ts";
 import type { CursorState } from "./position.ts";
 
-/** After so many confirmations of writes of the cursor, those that follow in the same turn of the event loop have none. */
+/** The most calls of `verifyThrottled` that verify within one turn of the event loop. */
 const MAX_CHECKS_PER_TICK = 8;
 
-/** What {@linkcode Ownership.acquire} takes. */
+/** What an {@linkcode Ownership} works with. */
 export interface OwnershipDeps {
   readonly fileSystem: FileSystem;
-  /** The buffer's directory: absolute, without symbolic links, as far as the file system can tell. */
+  /** The buffer's directory: absolute and without symbolic links, as far as the file system can resolve them. */
   readonly directory: string;
   /** Wall time, milliseconds since 1970. */
   readonly openedAt: number;
 }
 
-/** Whom the ownership of a log concerns. */
+/** The log that depends on the ownership. */
 export interface OwnershipListener {
-  /** The sequence behind the last record that was acknowledged without a confirmation after its write. */
+  /** The sequence after the last record that was acknowledged without a verification after its write; 0 for none. */
   acknowledged(): number;
-  /** It is lost. Called once. */
+  /** The ownership is lost. Called once. */
   onLost(error: OwnershipLostError): void;
 }
 
-/** A directory that is ours. */
+/** The ownership of a buffer's directory. */
 export class Ownership {
-  readonly #options: OwnershipDeps;
+  readonly #deps: OwnershipDeps;
   readonly #lock: FileLock;
   readonly #file: FileHandle | undefined;
   readonly #last: OwnerNotes | undefined;
-  /** The directory and the token, as they were; `undefined` if the file system can't tell. */
+  /** Identities of the directory and of the token when they were acquired; `undefined` if the file system has none. */
   readonly #directory: FileIdentity | undefined;
   readonly #token: FileIdentity | undefined;
   #place: number;
   #listener: OwnershipListener | undefined;
-  /** The sequence behind the last record that was acknowledged at the last confirmation. */
+  /** The sequence after the last record that was acknowledged at the last verification. */
   #confirmed = 0;
   #lost: OwnershipLostError | undefined;
-  /** Confirmations by `confirmOncePerTurn` since the event loop was last known to have had a turn. */
-  #confirmations = 0;
-  #turn: ReturnType<typeof setImmediate> | undefined;
+  /** Verifications by `verifyThrottled` since the event loop was last known to have turned. */
+  #throttledChecks = 0;
+  /** Set while no more of them are made; ends this turn. */
+  #nextTurn: ReturnType<typeof setImmediate> | undefined;
 
   private constructor(
-    options: OwnershipDeps,
+    deps: OwnershipDeps,
     { lock, file, last, directory }: {
       readonly lock: FileLock;
       readonly file: FileHandle | undefined;
@@ -90,7 +93,7 @@ export class Ownership {
       readonly directory: FileIdentity | undefined;
     },
   ) {
-    this.#options = options;
+    this.#deps = deps;
     this.#lock = lock;
     this.#file = file;
     this.#last = last;
@@ -100,19 +103,19 @@ export class Ownership {
   }
 
   /**
-   * Takes the buffer in a directory.
+   * Acquires the buffer in a directory.
    *
-   * @throws {BufferLockedError} if it has an owner.
+   * @throws {BufferLockedError} if another owner holds the lock.
    */
-  static async acquire(options: OwnershipDeps): Promise<Ownership> {
-    const { fileSystem, directory } = options;
+  static async acquire(deps: OwnershipDeps): Promise<Ownership> {
+    const { fileSystem, directory } = deps;
     const lock = lockDirectory(fileSystem, directory);
     let file: FileHandle | undefined;
     try {
       const identity = fileSystem.identify?.(directory);
       const last = readOwnerNotes(fileSystem, directory);
       file = await createOwnerFile(fileSystem, directory);
-      const ownership = new Ownership(options, { lock, file, last, directory: identity });
+      const ownership = new Ownership(deps, { lock, file, last, directory: identity });
       ownership.#write(last);
       await yieldToEventLoop();
       return ownership;
@@ -123,21 +126,22 @@ export class Ownership {
     }
   }
 
-  /** Whether it is known to be lost. */
+  /** Whether the ownership is known to be lost. */
   get isLost(): boolean {
     return this.#lost !== undefined;
   }
 
-  /** Says whom it concerns. */
+  /** Sets the log to notify. */
   listen(listener: OwnershipListener): void {
     this.#listener = listener;
     this.#confirmed = listener.acknowledged();
   }
 
   /**
-   * What this directory is called from now on, going by its cursor: as before, unless it is new, or a copy of another one.
+   * Assigns an id to the directory, which the cursor stores. An existing id is kept, unless the directory is a copy.
    *
-   * @param uuid The buffer's.
+   * @param cursor What the directory's cursor file says.
+   * @param uuid The buffer's uuid.
    */
   assignPlace(cursor: Pick<CursorState, "place"> | undefined, uuid: string): number {
     const last = this.#last;
@@ -148,7 +152,7 @@ export class Ownership {
     return this.#place;
   }
 
-  /** Notes the generation of the cursor: once the cursor says what this directory is called, and at the end. */
+  /** Records the generation of the cursor, once the cursor stores the directory's id, and when the buffer is closed. */
   recordGeneration(generation: number): void {
     const inode = this.#directory?.inode;
     if (inode !== undefined) this.#write({ place: this.#place, inode, generation });
@@ -159,17 +163,17 @@ export class Ownership {
     const { place, inode, generation } = notes ?? {};
     writeOwnerNotes(this.#file, {
       pid: process.pid,
-      runtime: this.#options.fileSystem.name,
-      openedAt: new Date(this.#options.openedAt).toISOString(),
+      runtime: this.#deps.fileSystem.name,
+      openedAt: new Date(this.#deps.openedAt).toISOString(),
       ...(place === undefined ? {} : { place, inode, generation }),
     });
   }
 
   /**
-   * Makes sure that the directory is still ours.
+   * Verifies that the directory is still ours.
    *
    * @throws {OwnershipLostError} if it isn't.
-   * @throws {FileSystemError} if that can't be told.
+   * @throws {FileSystemError} if the file system fails to say.
    */
   verify(): void {
     if (this.#lost !== undefined) throw this.#lost;
@@ -179,20 +183,20 @@ export class Ownership {
   }
 
   /**
-   * As {@linkcode Ownership.verify}; but of many calls within one turn of the event loop only the first are confirmed, as
-   * little time passes in between, and a look at the file costs a tenth of a small batch.
+   * As {@linkcode Ownership.verify}, but of many calls within one turn of the event loop only the first ones verify: little
+   * time passes between them, and a verification costs a tenth of a small batch.
    */
   verifyThrottled(): void {
-    if (this.#turn !== undefined && this.#lost === undefined) return;
+    if (this.#nextTurn !== undefined && this.#lost === undefined) return;
     this.verify();
-    if (++this.#confirmations < MAX_CHECKS_PER_TICK) return;
-    this.#turn = setImmediate(() => {
-      this.#turn = undefined;
-      this.#confirmations = 0;
+    if (++this.#throttledChecks < MAX_CHECKS_PER_TICK) return;
+    this.#nextTurn = setImmediate(() => {
+      this.#nextTurn = undefined;
+      this.#throttledChecks = 0;
     });
   }
 
-  /** Whether the directory is still ours, as far as can be told. */
+  /** Whether the directory is verified to be ours; `false` also if the file system fails to say. */
   isStillOwner(): boolean {
     try {
       this.verify();
@@ -202,19 +206,19 @@ export class Ownership {
     }
   }
 
-  /** Gives it up. */
+  /** Releases the lock and closes the token. */
   release(): void {
-    clearImmediate(this.#turn);
+    clearImmediate(this.#nextTurn);
     closeQuietly(this.#file);
     this.#lock.release();
   }
 
   #whyLost(): string | undefined {
     if (this.#token === undefined) return undefined;
-    const token = this.#identify(join(this.#options.directory, OWNER_NAME));
+    const token = this.#identify(join(this.#deps.directory, OWNER_NAME));
     const isToken = isSame(token, this.#token);
     if (isToken && token!.links === 1) return undefined;
-    if (!isSame(this.#identify(this.#options.directory), this.#directory)) {
+    if (!isSame(this.#identify(this.#deps.directory), this.#directory)) {
       return "the directory was moved, removed or replaced";
     }
     return isToken ? undefined : "another owner has opened it";
@@ -222,7 +226,7 @@ export class Ownership {
 
   #identify(path: string): FileIdentity | undefined {
     try {
-      return this.#options.fileSystem.identify!(path);
+      return this.#deps.fileSystem.identify!(path);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -232,7 +236,7 @@ export class Ownership {
   #lose(reason: string): OwnershipLostError {
     const next = this.#listener?.acknowledged() ?? 0;
     const unconfirmed = next > this.#confirmed ? { first: this.#confirmed, last: next - 1 } : undefined;
-    this.#lost = new OwnershipLostError(this.#options.directory, { reason, unconfirmed });
+    this.#lost = new OwnershipLostError(this.#deps.directory, { reason, unconfirmed });
     this.#listener?.onLost(this.#lost);
     return this.#lost;
   }
@@ -242,7 +246,7 @@ function isSame(one: FileIdentity | undefined, other: FileIdentity | undefined):
   return one !== undefined && one.device === other?.device && one.inode === other.inode;
 }
 
-/** A number for a directory, never 0: of 32 bits, so that two copies of a buffer hardly ever have the same. */
+/** A directory's id: 32 bits, so that two copies of a buffer hardly ever have the same, and never 0. */
 function hashPlace(description: string): number {
   return 1 + crc32(new TextEncoder().encode(description));
 }

@@ -1,37 +1,37 @@
 /**
- * The reserve: space that is kept back on a disk where overwriting needs some, and given up first when that is full.
+ * The reserve: disk space held back for the buffer's own overwrites, released part by part when the disk is full.
  *
- * On a file system that copies on write (btrfs, ZFS, APFS), and wherever blocks are shared with a copy (reflinks),
- * overwriting in place takes new blocks. When it is full, the cursor can't be written there, nothing can be handed
- * over or committed, and so no segment goes: the buffer can't free its own space. The files `reserve-1`, `reserve-2`
- * and so on prevent that.
+ * Why: on a copy-on-write file system (btrfs, ZFS, APFS), and wherever blocks are shared with a copy (reflinks),
+ * overwriting in place allocates new blocks. On a full disk the cursor could then not be written. So nothing could be
+ * handed over or committed, no segment would be removed, and the buffer could not free its own space. The files
+ * `reserve-1`, `reserve-2` and so on prevent that.
  *
- * What it guarantees, if the reserve was made before the disk was full:
- * - Where one of the calls of recovery, commits and clean-up fails for want of space (ENOSPC, EDQUOT), a part of the
- *   reserve is removed and the call is made once more, until it succeeds or nothing is left. One part is enough for all
- *   that a buffer has to overwrite, as was seen on btrfs, also in mixed mode and with its metadata used up; more of
- *   them are for others who write to the same disk and take what was given up.
- * - Puts don't live on it: while a part of it is missing, a put first has to make it whole again, or is refused. So a
- *   buffer alone on its disk can always be drained.
- * - A snapshot, or a copy that shares blocks, holds the reserve's blocks as well, so that giving them up frees nothing. So
- *   every now and then, while there is space, a part of it is written anew when a segment is begun: then one at least is
- *   the buffer's own again, and parts are given up until that one is.
- * - It is made whole again in the background, too, when a segment has gone: once for each, and no caller is failed by it.
- * - A sync is never made again, whatever its error: what the system has marked clean would be taken for synced. These
- *   file systems take space for data at the write, so that want of it shows there, where nothing is lost by trying again;
- *   a sync that fails with ENOSPC all the same (btrfs: no metadata is left) ends as every failed sync does: the buffer
- *   fails. The reserve is given up, all of it, so that the next `open()`, which recovers what is there, finds room.
+ * Guarantees, provided that the reserve was created before the disk was full:
+ * - *Recovery, commits and clean-up work on a full disk.* When one of their calls fails for want of space (ENOSPC, EDQUOT),
+ *   a part of the reserve is removed and the call is repeated, until it succeeds or no part is left. One part covers
+ *   everything that a buffer has to overwrite (measured on btrfs, also in mixed mode and with its metadata used up). The
+ *   other parts are for the case that other programs take what was released.
+ * - *Puts never consume it.* While a part is missing, a put first has to restore the reserve, or is rejected. So a buffer
+ *   that is alone on its disk can always be drained.
+ * - *A snapshot doesn't defeat it for long.* A snapshot, or a copy that shares blocks, holds the blocks of the reserve as
+ *   well, and removing those parts frees nothing. So while there is space, a part is rewritten now and then, when a segment
+ *   is created: at least that part belongs to the buffer alone, and parts are released until it is reached.
+ * - *It is restored in the background*, once after each removed segment. A failure of that reaches no caller.
+ * - *A sync is never repeated*, whatever its error: pages that the system has marked clean would be taken for synced. These
+ *   file systems allocate data blocks at the write, so want of space shows there, and a write can be repeated without loss.
+ *   A sync that fails with ENOSPC all the same (btrfs without metadata space) ends like every failed sync: the buffer
+ *   fails. The whole reserve is released then, so that the next `open()` has room to recover.
  *
- * Not guaranteed: anything when others take the space faster than it is used; when a snapshot was taken and hardly
- * anything put since; when the file system needs more than the whole reserve to overwrite a block, or reports want of
- * space only at a sync (thin volumes, network). A new buffer for whose reserve there is no room accepts puts without
- * one, until it is opened again.
+ * Not guaranteed: anything, if other programs take the space faster than it is used; if a snapshot was taken and hardly
+ * anything was put since; if the file system needs more than the whole reserve to overwrite a block, or reports want of
+ * space only at a sync (thin volumes, network). A new buffer without room for its reserve accepts puts without one until it
+ * is opened again.
  *
- * Nothing of it is synced: a file that is open keeps its space when it is removed. So a power cut soon after it was made
- * may take it; the next `open()` makes it again.
+ * The reserve is not synced: its files would be open meanwhile, and to remove an open file frees no space. A power cut soon
+ * after its creation may take it; the next `open()` creates it again.
  *
- * Parts are files of their own because a full btrfs in mixed mode still removes a file, but can't cut one. Their bytes
- * are random, so that no file system can compress them, or share them.
+ * Each part is a file of its own, because a full btrfs in mixed mode can still remove a file, but not truncate one. The
+ * bytes are random, so that no file system compresses or deduplicates them.
  *
  * @module
  */
@@ -43,61 +43,61 @@ import { closeQuietly, fileSize, openOrCreate, removeIfExists } from "../fs/file
 import type { FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 
-/** What a part has, but for the last one, which has the rest: what a full btrfs in mixed mode was seen to need. */
+/** The size of each part but the last one, which has the rest: what a full btrfs in mixed mode was measured to need. */
 export const RESERVE_PART_BYTES: number = 256 * 1024;
 /**
- * By default, where overwriting may need space: four parts, so that three may be lost to others who write to the same disk.
- * Making them takes a millisecond or two, once.
+ * The default where overwriting may need space: four parts, of which other programs on the same disk may take three.
+ * Creating them takes a millisecond or two, once.
  */
 export const DEFAULT_RESERVE_BYTES: number = 4 * RESERVE_PART_BYTES;
-/** So that it is no more than some files. */
+/** The largest reserve; it bounds the number of files. */
 export const MAX_RESERVE_BYTES: number = 256 * RESERVE_PART_BYTES;
-/** After so many bytes put a part is written anew, with the next segment: with each of the default size. */
+/** The bytes put after which a part is rewritten with the next segment: about one segment of the default size. */
 const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
-/** As much as is random at once. */
+/** The most that `crypto.getRandomValues` fills in one call. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** What a {@linkcode Reserve} is made with. */
+/** What a {@linkcode Reserve} works with. */
 export interface ReserveDeps {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
   readonly directory: string;
-  /** Whether the directory is still ours: else nothing in it is made or removed. */
+  /** Whether the directory is still ours. If not, no file in it is created or removed. */
   readonly mayChange: () => boolean;
-  /** Its size; 0 for none. */
+  /** The size of the reserve; 0 for none. */
   readonly reserveBytes: number;
-  /** A part of it was given up because of that error; so much is left. */
+  /** Called when parts were released because of `error`; `bytesLeft` are left. */
   readonly onUsed: (bytesLeft: number, error: NoSpaceError) => void;
-  /** It is whole again. */
+  /** Called when the reserve is whole again. */
   readonly onRestored: (bytes: number) => void;
-  /** It could not be made. */
+  /** Called when the reserve could not be created or restored. */
   readonly onWarning: (error: FileSystemError) => void;
 }
 
-/** The reserve of one buffer that is open. */
+/** The reserve of one open buffer. */
 export class Reserve {
-  readonly #options: ReserveDeps;
-  /** The parts that are there. */
+  readonly #deps: ReserveDeps;
+  /** The parts that exist. */
   readonly #parts = new Set<number>();
-  /** How many there are to be. */
+  /** The number of parts of a whole reserve. */
   readonly #count: number;
-  /** Whether a part was given up that isn't there again. */
+  /** Whether a released part has not been restored yet. Puts have to restore it. */
   #mustRestore = false;
-  /** Whether it may be made: the buffer is open, and not being closed. */
+  /** Whether parts may be created in the background: the buffer is open and not being closed. */
   #isOpen = false;
   #isRestoring = false;
-  /** How many bytes were put since a part was written anew, and which it was. */
+  /** The bytes put since a part was last rewritten, and the number of that part. */
   #putBytes = 0;
   #refreshed = 0;
   #restoring: Promise<void> | undefined;
 
-  /** For one directory; nothing is done yet. */
-  constructor(options: ReserveDeps) {
-    this.#options = options;
-    this.#count = Math.floor(options.reserveBytes / RESERVE_PART_BYTES);
+  /** For one directory. Doesn't touch it yet. */
+  constructor(deps: ReserveDeps) {
+    this.#deps = deps;
+    this.#count = Math.floor(deps.reserveBytes / RESERVE_PART_BYTES);
   }
 
-  /** Whether there is to be one. */
+  /** Whether this buffer has a reserve at all. */
   get isEnabled(): boolean {
     return this.#count > 0;
   }
@@ -112,30 +112,28 @@ export class Reserve {
     return bytes;
   }
 
-  /** The last part has what isn't enough for another one. */
+  /** The size of a part; the last one has the remainder. */
   #sizeOf(part: number): number {
-    return part < this.#count
-      ? RESERVE_PART_BYTES
-      : this.#options.reserveBytes - (this.#count - 1) * RESERVE_PART_BYTES;
+    return part < this.#count ? RESERVE_PART_BYTES : this.#deps.reserveBytes - (this.#count - 1) * RESERVE_PART_BYTES;
   }
 
   #pathOf(part: number): string {
-    return join(this.#options.directory, reserveName(part));
+    return join(this.#deps.directory, reserveName(part));
   }
 
   /**
-   * Takes over what an earlier process has left; what isn't wanted is removed. The directory must be locked.
+   * Adopts the parts that an earlier process has left, and removes those that don't fit. The directory must be locked.
    *
-   * @param names The names in it.
-   * @param isNew Whether the buffer is: otherwise a process that has given up parts may have ended.
+   * @param names The names in the directory.
+   * @param isNew Whether the buffer is new. If not, missing parts may have been released by an earlier process.
    */
   adopt(names: readonly string[], { isNew }: { isNew: boolean }): void {
-    const { fileSystem } = this.#options;
+    const { fileSystem } = this.#deps;
     for (const part of names.map(parseReserveName)) {
       if (part === undefined) continue;
       const path = this.#pathOf(part);
       this.#attempt(() => {
-        // One of another size is of another reserve, or was begun by a process that has died.
+        // A part of another size belongs to a reserve of another size, or is unfinished.
         if (part <= this.#count && fileSize(fileSystem, path) === this.#sizeOf(part)) this.#parts.add(part);
         else removeIfExists(fileSystem, path);
       });
@@ -143,7 +141,7 @@ export class Reserve {
     this.#mustRestore = !isNew && !this.#isWhole;
   }
 
-  /** Makes it, if there is room. Not before recovery, which may need what is there. Never throws. */
+  /** Creates the missing parts, if there is room. Called after recovery, which may need the space. Never throws. */
   create(): void {
     this.#isOpen = true;
     try {
@@ -154,9 +152,9 @@ export class Reserve {
   }
 
   /**
-   * Before a put writes `bytes`: makes whole what was given up.
+   * Restores released parts, before a put writes `bytes`.
    *
-   * @throws {NoSpaceError} if there is no room for it, and so none for the put.
+   * @throws {NoSpaceError} if there is no room for them, and so none for the put.
    */
   ensureWhole(bytes: number): void {
     this.#putBytes += bytes;
@@ -169,77 +167,81 @@ export class Reserve {
     }
   }
 
-  /** When a segment was begun: writes a part anew, if that is due. Never throws. */
+  /** Rewrites a part if that is due, after a segment was created. Never throws. */
   refresh(): void {
     if (!this.#isOpen || !this.#isWhole || this.#putBytes < REFRESH_BYTES) return;
     this.#putBytes = 0;
     this.#refreshed = this.#refreshed % this.#count + 1;
-    // On a full disk the old bytes stay.
+    // On a full disk the part keeps its old bytes.
     this.#attempt(() => this.#write(this.#refreshed));
   }
 
-  /** After a segment has gone: makes what is missing, as far as there is room, in the background. Never throws. */
+  /** Restores missing parts in the background, as far as there is room, after a segment was removed. Never throws. */
   restore(): void {
     if (!this.#isOpen || this.#isRestoring || this.#isWhole) return;
     this.#isRestoring = true;
-    this.#restoring = this.#restoreInTurns();
+    this.#restoring = this.#restoreInBackground();
   }
 
-  /** A part a turn: on a disk that is nearly full each may take a tenth of a second. Never rejects. */
-  async #restoreInTurns(): Promise<void> {
+  /** Yields after each part, which may take a tenth of a second on a nearly full disk. Never rejects. */
+  async #restoreInBackground(): Promise<void> {
     try {
       while (this.#isOpen && !this.#isWhole && !this.#restore(1)) await yieldToEventLoop();
     } catch (error) {
-      // It is known already that the disk is full.
+      // That the disk is full has been reported already.
       if (!(error instanceof NoSpaceError)) this.#warn(error);
     } finally {
       this.#isRestoring = false;
     }
   }
 
-  /** Whether it is whole now. */
-  #restore(parts: number): boolean {
-    const isWhole = this.#fill(parts);
-    if (isWhole) this.#options.onRestored(this.#bytes);
+  /** Creates up to `maxParts` missing parts; returns whether the reserve is whole now. */
+  #restore(maxParts: number): boolean {
+    const isWhole = this.#fill(maxParts);
+    if (isWhole) this.#deps.onRestored(this.#bytes);
     return isWhole;
   }
 
-  /** Gives up a part for what has failed with `error`, or all; `false` if there is nothing left. Never throws. */
+  /**
+   * Releases one part, or all, because a call has failed with `error`. Never throws.
+   *
+   * @returns Whether a part was removed; `false` if none is left.
+   */
   release(error: NoSpaceError, { isAll }: { isAll: boolean }): boolean {
-    const { fileSystem, mayChange, onUsed } = this.#options;
+    const { fileSystem, mayChange, onUsed } = this.#deps;
     if (!mayChange()) return false;
-    let isGivenUp = false;
+    let isReleased = false;
     for (const part of [...this.#parts].sort((a, b) => b - a)) {
-      if (isGivenUp && !isAll) break;
+      if (isReleased && !isAll) break;
       this.#parts.delete(part);
-      isGivenUp = this.#attempt(() => fileSystem.remove(this.#pathOf(part))) || isGivenUp;
+      isReleased = this.#attempt(() => fileSystem.remove(this.#pathOf(part))) || isReleased;
     }
-    if (!isGivenUp) return false;
+    if (!isReleased) return false;
     this.#mustRestore = true;
     onUsed(this.#bytes, error);
     return true;
   }
 
-  /** Resolves when nothing of it is under way; it isn't made again from now on, unless a put requires it. */
+  /** Ends restoring in the background, and waits for a part that is being created. */
   async close(): Promise<void> {
     this.#isOpen = false;
     await this.#restoring;
   }
 
   /**
-   * Makes parts that are missing, so many at most. When one doesn't fit, the others stay if the reserve is owed; but where
-   * it never was whole, nothing is kept back, because a disk may be too small for it.
+   * Creates up to `maxParts` missing parts. When one doesn't fit, a reserve that was whole before keeps the others. A
+   * reserve that never was whole is removed, because the disk may be too small for it.
    *
-   * @returns Whether it is whole.
+   * @returns Whether the reserve is whole.
    */
-  #fill(parts: number): boolean {
-    const { fileSystem } = this.#options;
+  #fill(maxParts: number): boolean {
+    const { fileSystem } = this.#deps;
     try {
-      for (let part = 1, made = 0; part <= this.#count && made < parts; part++) {
+      for (let part = 1, created = 0; part <= this.#count && created < maxParts; part++) {
         if (this.#parts.has(part)) continue;
         this.#write(part);
         this.#parts.add(part);
-        made++;
+        created++;
       }
     } catch (error) {
       for (const part of this.#mustRestore ? [] : this.#parts) {
@@ -251,9 +253,9 @@ export class Reserve {
     return this.#isWhole;
   }
 
-  /** Writes a part; what fails leaves none behind, if there was none. */
+  /** Writes a part. A part that can't be created is removed. */
   #write(part: number): void {
-    const { fileSystem, mayChange } = this.#options;
+    const { fileSystem, mayChange } = this.#deps;
     if (!mayChange()) return;
     const isNew = !this.#parts.has(part);
     const path = this.#pathOf(part);
@@ -283,11 +285,11 @@ export class Reserve {
 
   #warn(error: unknown): void {
     if (!(error instanceof FileSystemError)) throw error;
-    this.#options.onWarning(error);
+    this.#deps.onWarning(error);
   }
 }
 
-/** Whether more room would help; a limit on the size of files (EFBIG) is not a full disk. */
+/** Whether an error says that the disk or the quota is full. A limit on the size of files (EFBIG) is no such error. */
 export function isOutOfSpace(error: unknown): error is NoSpaceError {
   return error instanceof NoSpaceError && error.errno !== "EFBIG";
 }

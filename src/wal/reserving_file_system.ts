@@ -1,9 +1,9 @@
 /**
- * A file system in front of another one: where a call fails for want of space, it gives up a piece of the reserve and
- * makes the call once more. When, why, and what is never made again: see `reserve.ts`.
+ * A file system that falls back on the reserve: when a call fails for want of space, it releases a part of the reserve and
+ * repeats the call. Which calls, why, and which are never repeated: see `reserve.ts`.
  *
- * Guarantees: with no reserve the file system itself is used, and nothing stands between it and the log. A call that
- * fails in the end fails with its first error.
+ * Guarantees: without a reserve the underlying file system is used directly. A call that fails in the end throws its first
+ * error.
  *
  * @module
  */
@@ -13,13 +13,13 @@ import { isOutOfSpace, type Reserve } from "./reserve.ts";
 
 /** The file systems of one buffer. */
 export interface ReservingFileSystems {
-  /** For what must work on a full disk: recovery, the cursor. */
+  /** For recovery and the cursor: all calls work on a full disk. */
   readonly forCommits: FileSystem;
-  /** For the log: what it creates and writes must leave the reserve whole; the rest must work on a full disk. */
+  /** For the log: creating and writing segments needs a whole reserve; all other calls work on a full disk. */
   readonly forPuts: FileSystem;
 }
 
-/** Puts a reserve in front of a file system. */
+/** Wraps a file system so that its calls fall back on a reserve. */
 export function withReserve(fileSystem: FileSystem, reserve: Reserve): ReservingFileSystems {
   if (!reserve.isEnabled) return { forCommits: fileSystem, forPuts: fileSystem };
   return {
@@ -75,7 +75,7 @@ class ReservingFileSystem implements FileSystem {
     return syncOnce(this.#reserve, () => this.#fileSystem.syncDirectory(path));
   }
 
-  /** Without the reserve: whoever has no lock yet must not touch it. */
+  /** Not with the reserve, which belongs to the holder of the lock. */
   lock(path: string): FileLock {
     return this.#fileSystem.lock(path);
   }
@@ -86,9 +86,9 @@ class ReservingHandle implements FileHandle {
   readonly #handle: FileHandle;
   readonly #reserve: Reserve;
   readonly #isForPuts: boolean;
-  /** The most bytes that the file may have. */
-  #most: number;
-  /** Whether the last write was refused before it began. */
+  /** Upper bound of the file's size. */
+  #maxBytes: number;
+  /** Whether the last write was rejected before it reached the file. */
   #isRefused = false;
 
   constructor(handle: FileHandle, reserve: Reserve, { isForPuts, size }: { isForPuts: boolean; size: number }) {
@@ -96,7 +96,7 @@ class ReservingHandle implements FileHandle {
     if (handle.identify !== undefined) this.identify = () => handle.identify!();
     this.#reserve = reserve;
     this.#isForPuts = isForPuts;
-    this.#most = size;
+    this.#maxBytes = size;
   }
 
   size(): number {
@@ -112,24 +112,25 @@ class ReservingHandle implements FileHandle {
     this.#isRefused = true;
     this.#reserve.ensureWhole(bytes.length);
     this.#isRefused = false;
-    this.#most = Math.max(this.#most, position + bytes.length);
+    this.#maxBytes = Math.max(this.#maxBytes, position + bytes.length);
     this.#handle.write(bytes, position);
   }
 
   /**
-   * What a put has failed to write must be cut off on a full disk, too; making room for more is left to it. Of a write that
-   * was refused there is nothing to be cut off, which a full disk might not even allow.
+   * Shortening falls back on the reserve: the bytes of a failed write must be cut off on a full disk, too. Lengthening a
+   * segment doesn't, because puts never consume the reserve. After a write that was rejected there is nothing to cut off,
+   * and the call, which might fail on a full disk, is not made.
    */
   truncate(size: number): void {
     if (this.#isRefused) {
       this.#isRefused = false;
       return;
     }
-    const isCut = size < this.#most;
-    this.#most = Math.max(this.#most, size);
-    if (isCut || !this.#isForPuts) retryWithReserve(this.#reserve, () => this.#handle.truncate(size));
+    const isShorter = size < this.#maxBytes;
+    this.#maxBytes = Math.max(this.#maxBytes, size);
+    if (isShorter || !this.#isForPuts) retryWithReserve(this.#reserve, () => this.#handle.truncate(size));
     else this.#handle.truncate(size);
-    this.#most = size;
+    this.#maxBytes = size;
   }
 
   sync(): Promise<void> {
@@ -141,7 +142,7 @@ class ReservingHandle implements FileHandle {
   }
 }
 
-/** Makes a call, and again after each piece of the reserve that was given up for it. */
+/** Makes a call, and repeats it after each part of the reserve that was released for it. */
 function retryWithReserve<R>(reserve: Reserve, call: () => R): R {
   let first: unknown;
   for (;;) {
@@ -149,13 +150,13 @@ function retryWithReserve<R>(reserve: Reserve, call: () => R): R {
       return call();
     } catch (error) {
       first ??= error;
-      // What another attempt stumbles over otherwise is what the first has left.
+      // Any other error of a repeated call may come from what the first one has left, so the first error is thrown.
       if (!isOutOfSpace(error) || !reserve.release(error, { isAll: false })) throw first;
     }
   }
 }
 
-/** Makes a sync once; if there was no space, there is some for the next open(). */
+/** Makes a sync once. If it fails for want of space, the whole reserve is released, for the next open(). */
 async function syncOnce(reserve: Reserve, sync: () => Promise<void>): Promise<void> {
   try {
     await sync();

@@ -1,8 +1,8 @@
 /**
- * Segments from outside: which there are, whose they are, and what can be said of one by its header and its length.
+ * Segment files seen from outside: which there are, whose they are, and what header and length say about each.
  *
- * Guarantees: nothing is changed, and no frame is believed. Recovery, the reader of a buffer and the
- * command line judge by what stands here, and so they judge alike.
+ * Read-only, and no frame is trusted. Recovery, the reader of a buffer and the command line all use these functions, so
+ * they come to the same conclusions.
  *
  * @module
  */
@@ -10,20 +10,12 @@
 import { join } from "@std/path/join";
 import { withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
-import {
-  decodeSegmentHeader,
-  FRAME_HEADER_BYTES,
-  type FrameHeader,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  type SegmentHeaderResult,
-} from "./format.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, type SegmentHeaderResult } from "./format.ts";
 import { parseSegmentName } from "./names.ts";
 import type { CursorState } from "./position.ts";
 import { estimateMaxRecords, findFilledBytes } from "./unreadable_segment.ts";
 
-/** A segment by its name. */
+/** A segment, as its file name describes it. */
 export interface Segment {
   /** File name. */
   readonly name: string;
@@ -31,7 +23,7 @@ export interface Segment {
   readonly firstSequence: number;
 }
 
-/** Where segments are. */
+/** Where the files of a log are. */
 export interface LogLocation {
   readonly fileSystem: FileSystem;
   /** The buffer's directory. */
@@ -44,12 +36,12 @@ export function readSegmentHeader(handle: FileHandle): SegmentHeaderResult {
   return decodeSegmentHeader(bytes.subarray(0, handle.read(bytes, 0)));
 }
 
-/** Whether a header belongs to that buffer and to a file of that name. */
+/** Whether a header has the buffer's uuid and the first sequence in the file's name. */
 export function headerMatches(header: SegmentHeader, uuid: string, segment: Segment): boolean {
   return header.uuid === uuid && header.firstSequence === segment.firstSequence;
 }
 
-/** Opens a segment for a look into it. */
+/** Opens a segment for reading, and closes it when `use` has returned or thrown. */
 export function withSegment<R>(
   { fileSystem, directory }: LogLocation,
   { name }: Segment,
@@ -58,7 +50,7 @@ export function withSegment<R>(
   return withFile(fileSystem, join(directory, name), use);
 }
 
-/** The segments among the names in a directory, in order. */
+/** The segments among the names in a directory, ordered by their first sequence. */
 export function parseSegmentNames(names: readonly string[]): Segment[] {
   const segments: Segment[] = [];
   for (const name of names) {
@@ -69,17 +61,19 @@ export function parseSegmentNames(names: readonly string[]): Segment[] {
 }
 
 /**
- * Whose log this is. The cursor says so, if a segment at either end agrees; else the segments win, the newest first. A
- * single file that strayed in from elsewhere is outvoted. `undefined` if there is neither.
+ * Determines the uuid of a log. It is the cursor's, if the first or the last segment has the same, or neither can be read.
+ * Otherwise it is that of the last readable one of these two. So a single foreign file is outvoted.
+ *
+ * @returns `undefined` if neither the cursor nor a segment says it.
  */
 export function findUuid(
-  place: LogLocation,
+  location: LogLocation,
   segments: readonly Segment[],
   cursor: CursorState | undefined,
 ): string | undefined {
   const uuids = [segments.at(0), segments.at(-1)].map((segment) => {
     if (segment === undefined) return undefined;
-    const result = withSegment(place, segment, readSegmentHeader);
+    const result = withSegment(location, segment, readSegmentHeader);
     return result.kind === "header" ? result.header.uuid : undefined;
   });
   const [first, last] = uuids;
@@ -87,20 +81,21 @@ export function findUuid(
   return last ?? first;
 }
 
-/** What a file with the name of a segment is, before any frame of it is read. */
+/** What a file with the name of a segment is, going by its header and its length. */
 export type SegmentClass =
   | { readonly kind: "ours"; readonly header: SegmentHeader; readonly size: number }
-  /** Its creation was interrupted before anything could be written behind the header: at most space was set aside. */
+  /** Its creation was interrupted: nothing follows the header but preallocated zeros. */
   | { readonly kind: "empty"; readonly size: number }
+  /** It is of a newer version. */
   | { readonly kind: "version"; readonly version: number; readonly size: number }
-  /** Its header can't be read; `records`: so many it held at most. */
+  /** Both copies of its header are damaged. `records` is an upper bound on the number of records in it. */
   | { readonly kind: "bad"; readonly size: number; readonly records: number }
-  /** It is another buffer's, or belongs to another name. */
+  /** Its header is another buffer's, or that of a segment with another name. */
   | { readonly kind: "foreign"; readonly size: number };
 
-/** Looks at a segment's header and length. */
+/** Classifies a segment by its header and its length. */
 export function classifySegment(handle: FileHandle, segment: Segment, uuid: string): SegmentClass {
-  // In this order: beside a live writer, a file that has a header's length has all of the header, too.
+  // The size first: a live writer may be creating the file, and once it has the length of a header, the header is complete.
   const size = handle.size();
   const result = readSegmentHeader(handle);
   if (result.kind === "version") return { kind: "version", version: result.version, size };
@@ -116,12 +111,7 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
 }
 
-/** Sum of a frame's payloads. */
-export function payloadBytesOf(frame: Pick<FrameHeader, "length" | "count">): number {
-  return frame.length - FRAME_HEADER_BYTES - frame.count * RECORD_HEADER_BYTES;
-}
-
-/** Whether all bytes of a file from one offset to another are zero. */
+/** Whether all bytes of a file from one offset up to another are zero. */
 export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
   const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
   for (let at = from; at < end; at += chunk.length) {

@@ -1,12 +1,14 @@
 /**
- * Reads one segment, frame by frame, and tells good bytes from bad ones.
+ * Reads one segment frame by frame, and tells valid bytes from bad ones.
  *
- * Guarantees: every frame that is returned is valid (the five conditions of `format.ts`), whatever is in the file; bad
- * bytes are reported as a region, together with the place where valid frames go on, and never skipped silently;
- * a `putMany` that is not whole is bad as a whole. Memory: one chunk, or one frame if that is longer; nothing is
- * allocated on the word of a length that wasn't checked against the limit and the file.
+ * Guarantees:
+ * - Every frame that is returned is valid (the five conditions of `format.ts`), whatever the file contains.
+ * - Bad bytes are never skipped silently: they are reported as a region that ends where valid frames continue.
+ * - A `putMany` that isn't complete is bad as a whole.
+ * - Memory: one chunk, or one frame if that is longer. A length is checked against the record limit and the file before
+ *   anything is allocated for it.
  *
- * What to do about a bad region (cut it, set it aside, refuse) is for the caller to decide.
+ * What to do about a bad region (cut it off, quarantine it, refuse the log) is the caller's decision.
  *
  * @module
  */
@@ -20,27 +22,28 @@ import {
   type FrameHeader,
   isFrameIntact,
   maxFrameBytes,
-  RECORD_HEADER_BYTES,
+  maxRecordsIn,
+  MIN_FRAME_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "./format.ts";
 
-/** How much is read at a time: large enough that the calls don't count, small enough not to hold the loop up. */
+/** How much is read at a time: large enough to make the calls cheap, small enough not to block the event loop. */
 const CHUNK_BYTES = 256 * 1024;
 
 /**
- * A scan ends when checking what only looks like frames has cost so much. A payload full of frames, such as a log that is
- * stored in a record, costs its own length once; only one that is made for it, each header claiming all that follows,
- * gets further.
+ * The work after which the search for the next valid frame gives up: bytes checked for frames that turned out to be none. A
+ * payload full of frames, such as a log stored in a record, costs its own length once. Only a payload made for that
+ * purpose, in which each header claims all that follows, costs more.
  */
 const SCAN_BUDGET_BYTES = 256 * 1024 * 1024;
 const SCAN_BUDGET_FACTOR = 4;
 
-/** A valid frame. Its bytes are the reader's: they change with the next call. */
+/** A valid frame. Its bytes are in the reader's buffer, and change with the next call. */
 export interface Frame extends FrameHeader {
   /** Where it begins in the file. */
   readonly fileOffset: number;
-  /** Holds the frame. */
+  /** The buffer that holds the frame. */
   readonly bytes: Uint8Array;
   /** A view of all of `bytes`. */
   readonly view: DataView;
@@ -51,10 +54,11 @@ export interface Frame extends FrameHeader {
 /** What comes next in a segment. */
 export type SegmentItem =
   | { readonly kind: "frame"; readonly frame: Frame }
-  /** No byte is left, or only zeros are. `zeros` says how many. */
+  /** The end of the data: nothing follows but `zeros` zero bytes. */
   | { readonly kind: "end"; readonly zeros: number }
   /**
-   * `length` bad bytes; valid frames go on behind them, unless `last`. 0 bytes if frames are missing without a trace.
+   * `length` bad bytes. Valid frames follow them, unless `last`. The length is 0 where whole frames are missing without a
+   * trace.
    */
   | { readonly kind: "bad"; readonly offset: number; readonly length: number; readonly last: boolean };
 
@@ -64,22 +68,22 @@ export class SegmentReader {
   readonly #header: SegmentHeader;
   #buffer = new Uint8Array(0);
   #view = new DataView(this.#buffer.buffer);
-  /** The file offset of the buffer's first byte, and how many bytes of the file are in it. */
+  /** The file offset of the buffer's first byte, and how many bytes of the file the buffer holds. */
   #bufferAt = 0;
   #buffered = 0;
-  /** Where the next frame begins that was offered, and has never been on a disk; `Infinity` if there is none. */
+  /** The offset of the next frame that came by `offer` and was not read from the file; `Infinity` if there is none. */
   #offeredAt = Infinity;
-  /** Where the next frame should begin, and the sequence that it should have. */
+  /** The offset and the first sequence that the next frame should have. */
   #position: number;
   #expected: number;
-  /** Whether the frame before says that the next one belongs to it, or nothing is known about the frame before. */
+  /** Whether the next frame may be inside a `putMany`: the frame before it says so, or is unknown. */
   #mayContinue = false;
-  /** Bytes of what looked like frames and wasn't, since the scan began. */
+  /** Bytes that were checked in vain since the search for a valid frame began. */
   #refusedBytes = 0;
-  /** Up to here groups were found to be whole. */
+  /** The offset up to which each `putMany` is known to be complete. */
   #completeUpTo = 0;
 
-  /** Reads from `handle`, which stays the caller's, the segment with that header. */
+  /** Reads the segment with that header from `handle`, which stays the caller's. */
   constructor(handle: FileHandle, header: SegmentHeader) {
     this.#handle = handle;
     this.#header = header;
@@ -88,10 +92,10 @@ export class SegmentReader {
   }
 
   /**
-   * Takes over frames that were just written at `position`, if they follow what is in the buffer. They are the writer's
-   * own bytes, sealed a moment ago: conditions 3 and 4 need not be checked for them.
+   * Copies frames that were just written at `position` into the buffer, if they follow what is in it. They are the writer's
+   * own bytes, so conditions 3 and 4 are known to hold and not checked again.
    *
-   * @param isFree Whether no frame is in use any more.
+   * @param isFree Whether the caller has no frame of this reader in use, so that the buffer may be moved.
    */
   offer(position: number, bytes: Uint8Array, isFree: boolean): void {
     if (position !== this.#bufferAt + this.#buffered) return;
@@ -102,8 +106,8 @@ export class SegmentReader {
   }
 
   /**
-   * Moves what is not read yet to the front of the buffer; false if there is no room for `length` bytes even then, or if
-   * more would have to be moved than room is gained.
+   * Moves the unread bytes to the front of the buffer. Doesn't, and returns `false`, if that makes no room for `length`
+   * bytes or moves more bytes than it frees.
    */
   #makeRoom(length: number): boolean {
     const read = this.#position - this.#bufferAt;
@@ -122,19 +126,19 @@ export class SegmentReader {
     this.#view = new DataView(this.#buffer.buffer);
   }
 
-  /** File offset of the next frame. */
+  /** The file offset of the next frame. */
   get position(): number {
     return this.#position;
   }
 
-  /** The sequence that follows what was read. */
+  /** The sequence that follows the records read so far. */
   get expected(): number {
     return this.#expected;
   }
 
   /**
-   * Goes to the frame of the record `sequence`, which is said to be at `offset`; stays where it is if it isn't there. On
-   * the word of a cursor the frame may well be in the middle of a group.
+   * Moves to the frame at `offset` if that holds the record `sequence`, or if `offset` is the end of the data; otherwise
+   * stays. The frame may be inside a `putMany`.
    */
   seek(offset: number, sequence: number, end: number): void {
     const frame = this.#frameAt(offset, end);
@@ -147,9 +151,9 @@ export class SegmentReader {
   }
 
   /**
-   * Reads what follows.
+   * Reads the next frame, or what is there instead.
    *
-   * @param end Where the data of the segment ends: the file's size, or what is written so far.
+   * @param end Where the data of the segment ends: the file's size, or the end of what is written so far.
    */
   next(end: number): SegmentItem {
     const offset = this.#position;
@@ -157,7 +161,7 @@ export class SegmentReader {
     const frame = this.#frameAt(offset, end, offset === this.#offeredAt);
     if (frame !== undefined && this.#follows(frame) && this.#isPutManyComplete(frame, end)) {
       this.#advance(frame);
-      // Checking the group has moved the buffer on.
+      // Checking the rest of a `putMany` may have moved the buffer: then the frame is read again.
       return { kind: "frame", frame: this.#isBuffered(offset, frame.length) ? frame : this.#frameAt(offset, end)! };
     }
     if (frame !== undefined && this.#skipsAhead(frame)) {
@@ -168,25 +172,25 @@ export class SegmentReader {
     return this.#skipBad(offset, end);
   }
 
-  /** How many bytes there are from here to `end`; none if all of them are zero. */
+  /** The number of unread bytes before `end`; 0 if all of them are zero. */
   tailBytes(end: number): number {
     return this.#isZeroFrom(this.#position, end) ? 0 : end - this.#position;
   }
 
-  /** Condition 5 of a valid frame, and its place in a group. */
+  /** Whether a frame comes next: it meets condition 5, and is not the continuation of a `putMany` that began elsewhere. */
   #follows(frame: FrameHeader): boolean {
     return frame.firstSequence === this.#expected && ((frame.flags & FLAG_CONTINUED) === 0 || this.#mayContinue);
   }
 
   /**
-   * Whether whole frames are missing before `frame`. It stands right behind a valid frame, so it can't be a part of
-   * somebody's payload, and what it says may be believed.
+   * Whether whole frames are missing before `frame`. It directly follows a valid frame, so it is not a part of a payload,
+   * and its sequence can be trusted.
    */
   #skipsAhead(frame: FrameHeader): boolean {
     return frame.firstSequence > this.#expected && (frame.flags & FLAG_CONTINUED) === 0;
   }
 
-  /** Whether the group that `frame` opens is there whole. */
+  /** Whether the `putMany` that `frame` begins is complete; true for a frame that begins none. */
   #isPutManyComplete(frame: Frame, end: number): boolean {
     const opens = (frame.flags & (FLAG_CONTINUES | FLAG_CONTINUED)) === FLAG_CONTINUES;
     if (!opens || frame.fileOffset < this.#completeUpTo) return true;
@@ -206,7 +210,7 @@ export class SegmentReader {
 
   #advance(frame: Frame): void {
     this.#position = frame.fileOffset + frame.length;
-    // From one offered frame to the next: no other place may be taken for the beginning of one.
+    // From one offered frame to the next: only their beginnings are known to be valid frames.
     if (frame.fileOffset === this.#offeredAt) {
       this.#offeredAt = this.#position < this.#bufferAt + this.#buffered ? this.#position : Infinity;
     }
@@ -215,8 +219,8 @@ export class SegmentReader {
   }
 
   /**
-   * Finds where valid frames go on. First the frame that the bad one's own length points to, which is right whenever the
-   * damage is in a payload, and spares a look inside it; else every offset is tried.
+   * Finds where valid frames continue. The length field of the bad frame is tried first: it is right whenever the damage is
+   * in a payload, and spares a search of that payload. Otherwise every offset is tried.
    */
   #skipBad(offset: number, end: number): SegmentItem {
     const resumed = this.#findByLength(offset, end) ?? this.#findByScan(offset, end);
@@ -230,7 +234,10 @@ export class SegmentReader {
     return { kind: "bad", offset, length: resumed.fileOffset - offset, last: false };
   }
 
-  /** The frame that a bad one's header points to, if that frame is the very next one: then the header can be believed. */
+  /**
+   * The frame that the length of a bad frame points to, if its sequence follows the bad one's: then the length can be
+   * trusted.
+   */
   #findByLength(offset: number, end: number): Frame | undefined {
     const claimed = this.#headerAt(offset, end);
     if (claimed === undefined || claimed.firstSequence !== this.#expected) return undefined;
@@ -238,10 +245,10 @@ export class SegmentReader {
     return frame?.firstSequence === claimed.firstSequence + claimed.count ? frame : undefined;
   }
 
-  /** Tries every offset behind a bad one. */
+  /** Tries every offset after `offset`, within the budget. */
   #findByScan(offset: number, end: number): Frame | undefined {
     this.#refusedBytes = 0;
-    for (let at = offset + 1; at + FRAME_HEADER_BYTES + RECORD_HEADER_BYTES <= end; at++) {
+    for (let at = offset + 1; at + MIN_FRAME_BYTES <= end; at++) {
       const frame = this.#resumeAt(offset, at, end);
       if (frame !== undefined) return frame;
       if (this.#refusedBytes > SCAN_BUDGET_BYTES + SCAN_BUDGET_FACTOR * (at - offset)) return undefined;
@@ -249,23 +256,23 @@ export class SegmentReader {
     return undefined;
   }
 
-  /** The frame at `at` if reading can go on there, behind bad bytes that begin at `badFrom`. */
+  /** The frame at `at`, if reading can continue there after bad bytes that begin at `badFrom`. */
   #resumeAt(badFrom: number, at: number, end: number): Frame | undefined {
     const header = this.#headerAt(at, end);
     if (header === undefined || (header.flags & FLAG_CONTINUED) !== 0) return undefined;
-    const mostLost = Math.floor((at - badFrom) / RECORD_HEADER_BYTES);
+    const mostLost = maxRecordsIn(at - badFrom);
     if (header.firstSequence < this.#expected || header.firstSequence > this.#expected + mostLost) return undefined;
     const frame = this.#frameAt(at, end);
     return frame !== undefined && this.#isPutManyComplete(frame, end) ? frame : undefined;
   }
 
-  /** The header at `at`, conditions 1 and 2. */
+  /** The header at `at`, if it meets conditions 1 and 2. */
   #headerAt(at: number, end: number): FrameHeader | undefined {
     if (end - at < FRAME_HEADER_BYTES || !this.#fill(at, FRAME_HEADER_BYTES, end)) return undefined;
     return decodeFrameHeader(this.#view, at - this.#bufferAt, end - at, this.#header.recordLimit);
   }
 
-  /** The frame at `at`, conditions 1 to 4; of one that was offered, 3 and 4 are known. */
+  /** The frame at `at`, if it meets conditions 1 to 4; of an offered one, 3 and 4 are known to hold. */
   #frameAt(at: number, end: number, isOffered = false): Frame | undefined {
     const header = this.#headerAt(at, end);
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
@@ -283,7 +290,7 @@ export class SegmentReader {
     return at >= this.#bufferAt && at + length <= this.#bufferAt + this.#buffered;
   }
 
-  /** Gets `length` bytes from `at` into the buffer; false if the file doesn't have them. */
+  /** Makes sure that the buffer holds `length` bytes from `at` on; `false` if the file doesn't have them. */
   #fill(at: number, length: number, end: number): boolean {
     if (this.#isBuffered(at, length)) return true;
     const wanted = Math.max(length, Math.min(CHUNK_BYTES, end - at));
@@ -310,7 +317,7 @@ export class SegmentReader {
   }
 }
 
-/** Four bytes at a time: a megabyte of them may be set aside behind the last frame. */
+/** Compares four bytes at a time, because a megabyte of zeros may be preallocated after the last frame. */
 function isZeroFilled(view: DataView, from: number, length: number): boolean {
   const end = from + length;
   let at = from;

@@ -1,14 +1,17 @@
 /**
  * Appends frames to one segment.
  *
- * Guarantees: `write` leaves either all of the bytes behind, or none of them, or says by `broken` that it could not
- * undo a failed write; `sync` covers everything written before the call. The position is kept here, not in the
- * operating system (no O_APPEND: a file opened so ignores where a repair wants to write).
+ * Guarantees:
+ * - `write` is all or nothing: a failed write is cut off again. If that fails as well, `isBroken` is set.
+ * - `sync` covers everything that was written before the call.
+ * - The write position is kept here, not by the operating system. (No O_APPEND: on a file opened like that, a repair can't
+ *   choose where it writes.)
  *
- * Where every write is synced by itself, the file is made longer than what is in it, a piece at a time: then a write
- * doesn't change the file's size, and most syncs have no metadata to write, which takes a third off each on ext4. What
- * is set aside is a hole: it takes no space, reads as zeros, and so is a torn tail to whoever finds it after a crash. It is
- * cut off when the segment is retired. Zeros are not written in its place: that costs its length in bandwidth at once.
+ * Where each write is synced by itself, the file is preallocated, a piece at a time. A write within the preallocated length
+ * doesn't change the file's size, so most syncs have no metadata to write; on ext4 each takes a third less time. The
+ * preallocated range is a hole: it takes no space and reads as zeros, which count as a torn tail after a crash. It is cut
+ * off when the segment is retired. It isn't filled with zeros, because that would cost the bandwidth of its whole length at
+ * once.
  *
  * @module
  */
@@ -20,18 +23,18 @@ import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts"
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { segmentName } from "./names.ts";
 
-/** How much is set aside at a time: so little that recovery reads over it in a millisecond. */
+/** How much is preallocated at a time: little enough for recovery to read over it in a millisecond. */
 const PREALLOCATED_BYTES = 1024 * 1024;
 
-/** How a segment is begun. */
+/** How a segment is created. */
 export interface CreateSegmentOptions {
-  /** Whether the name may be taken by a segment without a record: it is removed then. */
+  /** Whether a segment without records may have that name already: it is removed then. */
   readonly mayExist: boolean;
-  /** Up to here its file may be made longer than what is in it; 0 if nothing is to be set aside. */
+  /** The most bytes that the file is preallocated to; 0 for no preallocation. */
   readonly preallocateUpTo: number;
 }
 
-/** The segment that is written to, or that was and still has to be synced. */
+/** A segment that is written to, or was written to and has to be synced. */
 export class SegmentWriter {
   /** File name. */
   readonly name: string;
@@ -40,10 +43,10 @@ export class SegmentWriter {
   #handle: FileHandle | undefined;
   #position: number = SEGMENT_HEADER_BYTES;
   #acknowledged: number = SEGMENT_HEADER_BYTES;
-  /** Up to where space may be set aside, and where what is set aside ends. */
+  /** The most bytes that the file is preallocated to, and how many it has been preallocated to. */
   #preallocateUpTo = 0;
   #fileBytes = 0;
-  /** How many writes and cuts there were, and how many of them are synced; the file's creation is the first. */
+  /** The number of changes to the file so far, its creation included, and how many of them are synced. */
   #changes = 1;
   #syncedChanges = 0;
   #broken = false;
@@ -58,7 +61,7 @@ export class SegmentWriter {
     this.#path = join(directory, name);
   }
 
-  /** Creates a segment. If that fails, nothing of it is left, as far as the file system lets us. */
+  /** Creates a segment. If that fails, the file is removed again, as far as the file system allows. */
   static create(
     fileSystem: FileSystem,
     directory: string,
@@ -67,7 +70,7 @@ export class SegmentWriter {
   ): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
     writer.#preallocateUpTo = preallocateUpTo;
-    // Never written over: whoever made it may still have it open.
+    // Removed, not overwritten: the process that created it may still have it open.
     if (mayExist) removeIfExists(fileSystem, writer.#path);
     writer.#handle = fileSystem.open(writer.#path, "create");
     try {
@@ -84,7 +87,7 @@ export class SegmentWriter {
     return writer;
   }
 
-  /** A segment that is only to be synced: an earlier process wrote it, and nobody knows whether it did that. */
+  /** A segment that an earlier process has written, and may not have synced: it is only synced here. */
   static inherit(fileSystem: FileSystem, directory: string, name: string): SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, name);
     writer.#isInherited = true;
@@ -92,7 +95,7 @@ export class SegmentWriter {
     return writer;
   }
 
-  /** Which file it is; `undefined` if the file system can't tell, or it isn't open. */
+  /** The identity of the file; `undefined` if the file system has none, or the file isn't open. */
   get identity(): FileIdentity | undefined {
     return this.#handle?.identify?.();
   }
@@ -102,12 +105,12 @@ export class SegmentWriter {
     return this.#position;
   }
 
-  /** Whether anything was done that a sync has not covered. */
+  /** Whether there are changes that no sync has covered. */
   get isDirty(): boolean {
     return this.#syncedChanges < this.#changes;
   }
 
-  /** Whether everything in it is synced, and has been acknowledged. */
+  /** Whether everything in it is synced and acknowledged. */
   get isSettled(): boolean {
     return !this.isDirty && this.#acknowledged >= this.#position;
   }
@@ -117,15 +120,15 @@ export class SegmentWriter {
     return this.#isRetired;
   }
 
-  /** Whether a failed write could not be undone: what is behind `position` is unknown. */
+  /** Whether a failed write could not be cut off: what follows `position` in the file is unknown. */
   get isBroken(): boolean {
     return this.#broken;
   }
 
   /**
-   * Writes frames behind what is there.
+   * Appends frames.
    *
-   * @throws what the file system throws; the position stays then, and the file is cut back to it unless `broken`.
+   * @throws what the file system throws. The position stays, and the file is cut back to it, unless `isBroken`.
    */
   write(bytes: Uint8Array): void {
     const handle = this.#handle!;
@@ -146,11 +149,11 @@ export class SegmentWriter {
     this.#position = end;
   }
 
-  /** Makes the file longer than `end`. Without it all is only slower: a limit for files is no reason to refuse a put. */
+  /** Makes the file longer than `end`. This is an optimisation: a limit on file sizes is no reason to reject a put. */
   #preallocate(handle: FileHandle, end: number): void {
     const size = Math.min(end + PREALLOCATED_BYTES, this.#preallocateUpTo);
     if (size <= end) return;
-    // Even if it fails: it may have been done all the same, and `trim` has to know.
+    // Also if the call fails: the file may have grown all the same, and `trim` has to cut that off.
     this.#fileBytes = size;
     try {
       handle.truncate(size);
@@ -160,7 +163,7 @@ export class SegmentWriter {
     }
   }
 
-  /** Syncs everything written so far; a segment that was removed meanwhile needs none. */
+  /** Syncs everything written so far. A segment that was removed meanwhile needs no sync. */
   async sync(): Promise<void> {
     const changes = this.#changes;
     this.#syncsUnderWay++;
@@ -183,14 +186,17 @@ export class SegmentWriter {
     }
   }
 
-  /** Everything before `position` is durable, and so is whatever it needs to be found: its records are acknowledged. */
+  /**
+   * Notes that all records before `position` are acknowledged: they are durable, and so is all that recovery needs to find
+   * them.
+   */
   acknowledge(position: number): void {
     this.#acknowledged = Math.max(this.#acknowledged, position);
   }
 
   /**
-   * After a failed sync: cuts off what was never acknowledged, so that it doesn't turn up later; a segment of which nothing
-   * was goes as a whole, so that its name doesn't speak of records that are gone. May throw.
+   * Cuts off what was never acknowledged, after a failed sync, so that it doesn't come back after a restart. A segment in
+   * which nothing was acknowledged is removed, so that its name doesn't stand for missing records. May throw.
    */
   truncateUnacknowledged(): void {
     if (this.#isInherited) return;
@@ -208,19 +214,19 @@ export class SegmentWriter {
     }
   }
 
-  /** Gives back what is set aside. That need not be durable: what is left are zeros, which nobody takes for records. */
+  /** Cuts off the preallocated zeros. That need not be durable, because zeros are never taken for records. */
   trim(): void {
     if (this.#fileBytes <= this.#position) return;
     this.#handle?.truncate(this.#position);
     this.#fileBytes = 0;
   }
 
-  /** Says that nothing more is written to it. */
+  /** Declares that nothing more is written to it. */
   retire(): void {
     this.#isRetired = true;
   }
 
-  /** Closes the file, after a sync that is under way; `sync` opens it again if it has to. */
+  /** Closes the file, after a sync that is under way. A later `sync` opens it again if necessary. */
   close(): void {
     this.#closesAfterSync = this.#syncsUnderWay > 0;
     if (this.#closesAfterSync) return;

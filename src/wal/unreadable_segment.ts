@@ -1,12 +1,12 @@
 /**
- * How many records a segment held at most whose header can't be read: so many sequences can't be given out again.
+ * Estimates how many records a segment with an unreadable header can have held, because their sequences must not be reused.
  *
- * Without the header there is no salt, and without the salt no frame can be checked. But as long as frames follow each
- * other, with the next sequence each, they say how many records they hold. Where they don't, what is left is reckoned by
- * its length: each record takes the bytes of its own length at least.
+ * Without the header there is no salt, and without the salt no frame's checksum can be verified. But frames that follow
+ * each other with consecutive sequences state how many records they hold. For the remaining bytes the bound comes from
+ * their length: each record takes at least the bytes of its own length field.
  *
- * Guarantees: pure but for reading; memory for one frame; frames that claim what isn't theirs cost a bounded amount of
- * work, and don't make the answer larger than what the bytes could hold.
+ * Guarantees: the estimate is an upper bound, and no higher than the bytes allow, whatever the frames claim; the work is
+ * bounded as well; memory for one frame; no side effect but reading.
  *
  * @module
  */
@@ -18,37 +18,36 @@ import {
   type FrameHeader,
   isFrameFilled,
   MAX_SHARED_FRAME_BYTES,
-  RECORD_HEADER_BYTES,
+  maxRecordsIn,
+  MIN_FRAME_BYTES,
+  NO_RECORD_LIMIT,
   SEGMENT_HEADER_BYTES,
 } from "./format.ts";
 
-/** Where no limit is known, the length of a payload is bounded by the data alone. */
-const NO_RECORD_LIMIT = 2 ** 32 - 1;
 /** How much is read at a time. */
 const CHUNK_BYTES = 64 * 1024;
-/** So many times its length may be read of a segment. */
+/** The most that is read of a segment to check frames, as a multiple of its length. */
 const READ_FACTOR = 4;
-/** The shortest frame. */
-const MIN_FRAME_BYTES: number = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
 
-/** A segment whose header can't be read. */
+/** A segment with an unreadable header. */
 export interface UnreadableSegment {
   readonly handle: FileHandle;
-  /** In its name. */
+  /** The first sequence in its name. */
   readonly firstSequence: number;
   readonly size: number;
   /** Where the last byte that isn't zero ends. */
   readonly filledBytes: number;
 }
 
-/** A frame by what it says of itself, and where it begins. */
+/** A frame whose checksum can't be verified. */
 interface UnverifiedFrame extends FrameHeader {
+  /** Where it begins in the file. */
   readonly offset: number;
-  /** Whether a part of it is missing. */
+  /** Whether its end is missing. */
   readonly isTorn: boolean;
 }
 
-/** Where the last byte that isn't zero ends in a file of `size` bytes. */
+/** Finds where the last byte that isn't zero ends in a file of `size` bytes. */
 export function findFilledBytes(handle: FileHandle, size: number): number {
   const chunk = new Uint8Array(CHUNK_BYTES);
   for (let end = size; end > 0;) {
@@ -61,7 +60,7 @@ export function findFilledBytes(handle: FileHandle, size: number): number {
   return 0;
 }
 
-/** How many records it held at most. */
+/** An upper bound on the number of records that a segment held. */
 export function estimateMaxRecords(segment: UnreadableSegment): number {
   const { firstSequence, size, filledBytes } = segment;
   const frames = new UnverifiedFrames(segment);
@@ -78,16 +77,16 @@ export function estimateMaxRecords(segment: UnreadableSegment): number {
   }
   const known = next - firstSequence;
   if (filledBytes - at < MIN_FRAME_BYTES) return known;
-  // Empty records at the end of a frame are zeros.
+  // The last frame may go on in the zeros that follow: empty records are zeros.
   return known + maxRecordsInFrame(Math.min(size, filledBytes + MAX_SHARED_FRAME_BYTES) - at);
 }
 
-/** How many records fit a frame of that length. */
+/** The most records that a frame of that length can hold. */
 function maxRecordsInFrame(length: number): number {
-  return Math.max(0, Math.floor((length - FRAME_HEADER_BYTES) / RECORD_HEADER_BYTES));
+  return maxRecordsIn(length - FRAME_HEADER_BYTES);
 }
 
-/** The frames of a segment, by what they say of themselves. */
+/** Finds frames by their headers and lengths, without their checksums. */
 class UnverifiedFrames {
   readonly #segment: UnreadableSegment;
   #leftBytes: number;
@@ -98,8 +97,8 @@ class UnverifiedFrames {
   }
 
   /**
-   * The first frame from `at` on with a sequence from `next` on that what is in between leaves possible, and that is whole
-   * or torn at the end of all that is there.
+   * The first frame at or after offset `at` that meets two conditions. Its first sequence is `next`, or higher by no more
+   * records than the skipped bytes can have held. And it is whole, or torn by the end of the data.
    */
   next(at: number, next: number): UnverifiedFrame | undefined {
     const { handle, filledBytes } = this.#segment;
@@ -112,7 +111,7 @@ class UnverifiedFrames {
         const offset = from + i;
         const header = decodeFrameHeader(view, i, Infinity, NO_RECORD_LIMIT);
         if (header === undefined || header.firstSequence < next) continue;
-        if (header.firstSequence > next + Math.floor((offset - at) / RECORD_HEADER_BYTES)) continue;
+        if (header.firstSequence > next + maxRecordsIn(offset - at)) continue;
         const isFilled = this.#isFilled(offset, header);
         if (!isFilled && offset + header.length < filledBytes) continue;
         return { ...header, offset, isTorn: !isFilled };
@@ -121,7 +120,10 @@ class UnverifiedFrames {
     return undefined;
   }
 
-  /** Condition 3. One record says its length twice, which is enough: the rest of it may be torn. */
+  /**
+   * Whether the records fill the frame exactly (condition 3 of `format.ts`). In a frame of one record, the two lengths have
+   * to agree; its payload may be torn.
+   */
   #isFilled(at: number, header: FrameHeader): boolean {
     const length = header.count === 1 ? MIN_FRAME_BYTES : header.length;
     this.#leftBytes -= length;

@@ -9,8 +9,6 @@ import {
   BatchMismatchError,
   BufferClosedError,
   BufferEmptyError,
-  BufferError,
-  type BufferErrorCode,
   BufferFailedError,
   BufferFullError,
   BufferLockedError,
@@ -18,7 +16,7 @@ import {
   DamagedLogError,
   DeliveryError,
   FileSystemError,
-  fileSystemError,
+  NoBatchBehindError,
   NoSpaceError,
   NotABufferError,
   OwnershipLostError,
@@ -26,14 +24,16 @@ import {
   ProducerClosedError,
   ProducerStoppedError,
   RecordTooLargeError,
+  SluiceError,
+  type SluiceErrorCode,
   UnsupportedVersionError,
 } from "../../src/errors/mod.ts";
 
 /** A class of error, whatever its constructor takes. */
-type ErrorClass<T extends BufferError = BufferError> = new (...args: never[]) => T;
+type ErrorClass<T extends SluiceError = SluiceError> = new (...args: never[]) => T;
 
 interface Row {
-  readonly error: BufferError;
+  readonly error: SluiceError;
   readonly type: ErrorClass;
   readonly message: string;
   readonly fields: Record<string, unknown>;
@@ -43,12 +43,12 @@ const cause = new Error("what the runtime threw");
 const write = { errno: "EIO", operation: "write", path: "b/1.wal" };
 
 /** One row a code: the type checker refuses a missing one, and a code that doesn't exist. */
-const ROWS: Record<BufferErrorCode, Row> = {
+const ROWS: Record<SluiceErrorCode, Row> = {
   BATCH_MISMATCH: {
-    error: new BatchMismatchError({ actual: "u-1-3", expected: "u-4-6" }),
+    error: new BatchMismatchError({ operation: "commit", actual: "u-1-3", expected: "u-4-6" }),
     type: BatchMismatchError,
     message: "Cannot commit batch u-1-3: batch u-4-6 is in flight",
-    fields: { actual: "u-1-3", expected: "u-4-6" },
+    fields: { operation: "commit", actual: "u-1-3", expected: "u-4-6" },
   },
   BUFFER_CLOSED: {
     error: new BufferClosedError("put a record"),
@@ -98,7 +98,7 @@ const ROWS: Record<BufferErrorCode, Row> = {
       retryable: false,
       retryAfterMs: 5,
       failed: [{ index: 1, retryable: true, reason: "busy" }],
-      isTooLarge: true,
+      tooLarge: true,
     }, { cause }),
     type: DeliveryError,
     message: "Cannot deliver: slow down",
@@ -106,7 +106,7 @@ const ROWS: Record<BufferErrorCode, Row> = {
       retryable: false,
       retryAfterMs: 5,
       failed: [{ index: 1, retryable: true, reason: "busy" }],
-      isTooLarge: true,
+      tooLarge: true,
       cause,
     },
   },
@@ -121,6 +121,12 @@ const ROWS: Record<BufferErrorCode, Row> = {
     type: NoSpaceError,
     message: 'Cannot write "b/1.wal": ENOSPC',
     fields: { ...write, errno: "ENOSPC", cause },
+  },
+  NO_BATCH_BEHIND: {
+    error: new NoBatchBehindError({ reason: "in-flight-limit", batchId: "u-1-3", inFlightBatches: 16 }),
+    type: NoBatchBehindError,
+    message: "Cannot emit the batch behind u-1-3: 16 batches are in flight, the most allowed",
+    fields: { reason: "in-flight-limit", batchId: "u-1-3", inFlightBatches: 16 },
   },
   NOT_A_BUFFER: {
     error: new NotABufferError("b", ["photo.jpg", "notes.txt"], { cause }),
@@ -169,14 +175,35 @@ const ROWS: Record<BufferErrorCode, Row> = {
 /** Errors of classes above with more or with less known. */
 const OTHERS: readonly Omit<Row, "type">[] = [
   {
-    error: new BatchMismatchError({ actual: undefined, expected: undefined }),
+    error: new BatchMismatchError({ operation: "commit", actual: undefined, expected: undefined }),
     message: "Cannot commit a batch: no batch is in flight",
-    fields: { actual: undefined, expected: undefined },
+    fields: { operation: "commit", actual: undefined, expected: undefined },
   },
   {
-    error: new BatchMismatchError({ actual: "u-1-3", expected: undefined }),
+    error: new BatchMismatchError({ operation: "commit", actual: "u-1-3", expected: undefined }),
     message: "Cannot commit batch u-1-3: no batch is in flight",
-    fields: { actual: "u-1-3", expected: undefined },
+    fields: { operation: "commit", actual: "u-1-3", expected: undefined },
+  },
+  {
+    error: new BatchMismatchError({ operation: "emit", actual: "u-1-3", expected: "u-4-6" }),
+    message: "Cannot emit the batch behind u-1-3: batch u-4-6 is in flight",
+    fields: { operation: "emit", actual: "u-1-3", expected: "u-4-6" },
+  },
+  {
+    error: new BatchMismatchError({ operation: "wait", actual: undefined, expected: undefined }),
+    message: "Cannot wait for the batch behind another: no batch is in flight",
+    fields: { operation: "wait", actual: undefined, expected: undefined },
+  },
+  {
+    error: new NoBatchBehindError({ reason: "no-records", batchId: "u-1-3", inFlightBatches: 1 }),
+    message: "Cannot emit the batch behind u-1-3: no record has been put behind it",
+    fields: { reason: "no-records", batchId: "u-1-3", inFlightBatches: 1 },
+  },
+  {
+    error: new NoBatchBehindError({ reason: "dropped-records", batchId: "u-1-3", inFlightBatches: 2 }),
+    message:
+      "Cannot emit the batch behind u-1-3: records behind it were dropped, so the batches in flight have to be committed first",
+    fields: { reason: "dropped-records", batchId: "u-1-3", inFlightBatches: 2 },
   },
   {
     error: new BufferLockedError("b", undefined),
@@ -196,7 +223,7 @@ const OTHERS: readonly Omit<Row, "type">[] = [
   {
     error: new DeliveryError({ reason: "the target is away" }),
     message: "Cannot deliver: the target is away",
-    fields: { retryable: true, retryAfterMs: undefined, failed: undefined, isTooLarge: false, cause: undefined },
+    fields: { retryable: true, retryAfterMs: undefined, failed: undefined, tooLarge: false, cause: undefined },
   },
   {
     error: new NotABufferError("b", []),
@@ -233,7 +260,7 @@ test("errors carry their code, class name, message and data", () => {
     assertEquals(row.error.code, code);
     assertEquals(row.error.name, row.type.name);
     assertInstanceOf(row.error, row.type);
-    assertInstanceOf(row.error, BufferError);
+    assertInstanceOf(row.error, SluiceError);
     assertInstanceOf(row.error, Error);
     assertData(row);
   }
@@ -261,7 +288,7 @@ test("errors show name and message when printed as text", () => {
 
 test("every exported error class has exactly one code", () => {
   const classes = Object.values<unknown>(module).filter((value) =>
-    typeof value === "function" && value.prototype instanceof BufferError
+    typeof value === "function" && value.prototype instanceof SluiceError
   );
   assertEquals(new Set(classes), new Set<unknown>(Object.values(ROWS).map(({ type }) => type)));
 });
@@ -273,7 +300,7 @@ test("NoSpaceError and PermissionError are caught as FileSystemError, others are
   assertEquals(caught.sort(), ["FILE_SYSTEM", "NO_SPACE", "PERMISSION"]);
 });
 
-test("fileSystemError() chooses the class by errno", () => {
+test("FileSystemError.from() chooses the class by errno", () => {
   const expected: readonly (readonly [errno: string, type: typeof FileSystemError])[] = [
     ["ENOSPC", NoSpaceError],
     ["EDQUOT", NoSpaceError],
@@ -288,20 +315,20 @@ test("fileSystemError() chooses the class by errno", () => {
     ["", FileSystemError],
   ];
   for (const [errno, type] of expected) {
-    const error = fileSystemError({ errno, operation: "sync", path: "p" }, cause);
+    const error = FileSystemError.from({ errno, operation: "sync", path: "p" }, cause);
     assertStrictEquals(error.constructor, type, errno);
     assertEquals([error.errno, error.operation, error.path], [errno, "sync", "p"]);
     assertStrictEquals(error.cause, cause);
   }
 });
 
-test("fileSystemError() names the missing flag and leaves out a missing cause", () => {
-  const error = fileSystemError({ errno: "EACCES", operation: "open", path: "p", flag: "--allow-read=p" });
+test("FileSystemError.from() names the missing flag and leaves out a missing cause", () => {
+  const error = FileSystemError.from({ errno: "EACCES", operation: "open", path: "p", flag: "--allow-read=p" });
   assertInstanceOf(error, PermissionError);
   assertEquals(error.flag, "--allow-read=p");
   assertEquals(error.message, 'Cannot open "p": EACCES, run again with --allow-read=p');
   assertEquals(Object.hasOwn(error, "cause"), false);
-  const other = fileSystemError({ errno: "EACCES", operation: "open", path: "p" });
+  const other = FileSystemError.from({ errno: "EACCES", operation: "open", path: "p" });
   assertInstanceOf(other, PermissionError);
   assertEquals(other.flag, undefined);
 });

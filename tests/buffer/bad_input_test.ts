@@ -11,8 +11,6 @@ import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, ass
 import { join } from "@std/path/join";
 import {
   BatchMismatchError,
-  type BufferError,
-  type BufferErrorCode,
   type BufferEvent,
   BufferFailedError,
   BufferLockedError,
@@ -27,6 +25,8 @@ import {
   NotABufferError,
   PermissionError,
   Producer,
+  type SluiceError,
+  type SluiceErrorCode,
   systemClock,
   textCodec,
   UnsupportedVersionError,
@@ -34,12 +34,8 @@ import {
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
-import {
-  CURSOR_SLOT_STRIDE,
-  FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-} from "../../src/wal/format.ts";
+import { CURSOR_SLOT_STRIDE } from "../../src/wal/cursor_format.ts";
+import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 import { drain } from "../support/logs.ts";
 
 const PATH = "/buffer";
@@ -487,6 +483,22 @@ test("FileBuffer rejects every call with the first cause when a sync has failed,
   await next.close();
 });
 
+test("FileBuffer.batches() rejects when the buffer fails during the pause before a batch comes again", async () => {
+  let isFailing = false;
+  const fileSystem = new MemoryFileSystem({
+    onOperation: ({ operation }) => isFailing && operation === "sync" ? { kind: "fail", errno: "EIO" } : undefined,
+  });
+  const buffer = await open(fileSystem, { clock: new ManualClock(), fsync: "always", maxRecords: 1 });
+  await buffer.put("a");
+  const batches = buffer.batches();
+  await batches.next();
+  const again = batches.next();
+  isFailing = true;
+  await assertRejects(() => buffer.put("b"), BufferFailedError);
+  await assertRejects(() => again, BufferFailedError);
+  await buffer.close();
+});
+
 test("FileBuffer.commit() rejects with BatchMismatchError when it is given something else", async () => {
   const buffer = await open(new MemoryFileSystem());
   await buffer.put("a");
@@ -536,7 +548,7 @@ async function stop(producer: Producer<string>): Promise<void> {
 }
 
 /** One way to each code; the type checker refuses a missing one. */
-const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
+const PROVOKED: Record<SluiceErrorCode, () => Promise<unknown>> = {
   BATCH_MISMATCH: () => withBuffer({}, (buffer) => buffer.commit()),
   BUFFER_CLOSED: () => withBuffer({}, (buffer) => buffer.close().then(() => buffer.put("a"))),
   BUFFER_EMPTY: () => withBuffer({}, (buffer) => buffer.emit()),
@@ -567,6 +579,11 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
       })
     ),
   FILE_SYSTEM: () => open(new MemoryFileSystem({ onOperation: () => ({ kind: "fail", errno: "EIO" }) })),
+  NO_BATCH_BEHIND: () =>
+    withBuffer({}, async (buffer) => {
+      await buffer.put("a");
+      await buffer.emit({ after: await buffer.emit() });
+    }),
   NO_SPACE: () =>
     withBuffer({}, (buffer, fileSystem) => {
       fileSystem.capacityBytes = 0;
@@ -589,17 +606,17 @@ const PROVOKED: Record<BufferErrorCode, () => Promise<unknown>> = {
 };
 
 for (const [code, provoke] of Object.entries(PROVOKED)) {
-  test(`BufferError: ${code} can be provoked`, async () => {
-    const error = await assertRejects(provoke) as BufferError;
+  test(`SluiceError: ${code} can be provoked`, async () => {
+    const error = await assertRejects(provoke) as SluiceError;
     assertEquals(error.code, code);
     assertMatch(error.message, /^Cannot .*[^.]$/);
     assertEquals(error.name, error.constructor.name);
   });
 }
 
-test("BufferError: every code of the source is provoked", () => {
+test("SluiceError: every code of the source is provoked", () => {
   const source = readFileSync(new URL("../../src/errors/base.ts", import.meta.url), "utf8");
-  const [, union] = /export type BufferErrorCode =([^;]*);/.exec(source)!;
+  const [, union] = /export type SluiceErrorCode =([^;]*);/.exec(source)!;
   const codes = Array.from(union.matchAll(/"([A-Z_]+)"/g), ([, code]) => code);
   assertEquals(Object.keys(PROVOKED).sort(), codes.sort());
 });

@@ -12,12 +12,12 @@
 import process from "node:process";
 import { text } from "node:stream/consumers";
 import {
-  BufferError,
   type BufferLockedError,
   bytesCodec,
   FileBuffer,
   type Fsync,
   type PermissionError,
+  SluiceError,
 } from "../../mod.ts";
 import { say } from "../support/children.ts";
 import { yieldToEventLoop } from "../support/event_loop.ts";
@@ -132,7 +132,7 @@ async function run([command, path, argument]: readonly string[]): Promise<void> 
 try {
   await run(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof BufferError)) throw error;
+  if (!(error instanceof SluiceError)) throw error;
   const { name, code, path, owner, flag } = error as BufferLockedError & PermissionError;
   say(JSON.stringify({ name, code, path, owner, flag }));
 }

@@ -32,6 +32,7 @@ import { isPending } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
 import { testFullBuffer } from "./full_conformance.ts";
 import { testInFlight } from "./in_flight_conformance.ts";
+import { testRedelivery } from "./redelivery_conformance.ts";
 import { contentOf, type Subject, type Suite, suiteOf, use } from "./subject.ts";
 
 /** Runs every test against `subject`. */
@@ -50,6 +51,7 @@ export function testRecordBuffer(subject: Subject): void {
   testBatch(suite, subject);
   testFullBuffer(suite, subject);
   testInFlight(suite, subject);
+  testRedelivery(suite);
 }
 
 function testPut(suite: Suite, subject: Subject): void {
@@ -677,7 +679,7 @@ function testBatches(suite: Suite): void {
   suite.text("batches() yields a batch again when it wasn't committed", { maxRecords: 1 }, async ({ buffer }) => {
     await buffer.putMany(["a", "b"]);
     const seen: [string, boolean][] = [];
-    for await (const batch of buffer.batches({ flush: true })) {
+    for await (const batch of buffer.batches({ flush: true, redelivery: { firstDelayMs: 0 } })) {
       seen.push([batch.records[0], batch.redelivered]);
       if (seen.length % 2 === 0) await buffer.commit(batch);
     }
@@ -1037,7 +1039,7 @@ function testStats(suite: Suite, subject: Subject): void {
       const dropped: string[] = [];
       const listen = (name: string) =>
         buffer.subscribe((event) => {
-          if (event.type !== "drop") return;
+          if (event.type !== "records-dropped") return;
           dropped.push(`${name}${event.sequences.first}`);
           throw new Error("from a listener");
         });

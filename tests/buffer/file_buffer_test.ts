@@ -470,7 +470,7 @@ test("FileBuffer.emit() reads from the disk, where nothing is kept in memory", a
   bytes[bytes.length - 1] ^= 1;
   fileSystem.writeFile(`${PATH}/${second}`, bytes);
   assertEquals(await drain(buffer), ["a".repeat(150), "c".repeat(150)]);
-  assertEquals(events.filter(({ type }) => type === "damage").length, 1);
+  assertEquals(events.filter(({ type }) => type === "damage-found").length, 1);
   await buffer.close();
 });
 

@@ -140,7 +140,10 @@ function testReject(suite: Suite, subject: Subject): void {
       assertEquals([code, neededBytes, backlogBytes, maxBacklogBytes], ["BUFFER_FULL", alone + 1, three, three]);
     }
     await assertRejects(() => buffer.putMany(["d", "e"]), BufferFullError);
-    assertEquals(events.filter(({ type }) => type === "full"), [{ type: "full", backlogBytes: three }]);
+    assertEquals(events.filter(({ type }) => type === "backlog-filled"), [{
+      type: "backlog-filled",
+      backlogBytes: three,
+    }]);
     const { rejected, puts, backlogBytes, pendingRecords } = buffer.stats();
     assertEquals([rejected, puts, backlogBytes, pendingRecords], [3, 3, three, 3]);
     const batch = await buffer.emit();
@@ -157,7 +160,7 @@ function testReject(suite: Suite, subject: Subject): void {
       await buffer.put("a");
       await assertRejects(() => buffer.put("b"), BufferFullError);
       await assertRejects(() => buffer.put("c"), BufferFullError);
-      assertEquals(events.filter(({ type }) => type === "full").length, round);
+      assertEquals(events.filter(({ type }) => type === "backlog-filled").length, round);
       await buffer.commit(await buffer.emit());
     }
   });
@@ -302,7 +305,7 @@ function testBlock(suite: Suite, subject: Subject): void {
     await buffer.commit(await buffer.emit());
     await second;
     const third = buffer.put("cc");
-    assertEquals(events.filter(({ type }) => type === "full").length, 2);
+    assertEquals(events.filter(({ type }) => type === "backlog-filled").length, 2);
     await buffer.commit(await buffer.emit());
     await third;
   });
@@ -341,13 +344,18 @@ function testBlock(suite: Suite, subject: Subject): void {
 function testDropOldest(suite: Suite, subject: Subject): void {
   const { alone } = subject.overheadBytes;
   const five: BufferOptions<string> = { maxBacklogBytes: 5 * (alone + 1), whenFull: "drop-oldest", maxRecords: 2 };
-  const dropsOf = (events: readonly BufferEvent[]) => events.filter(({ type }) => type === "drop");
+  const dropsOf = (events: readonly BufferEvent[]) => events.filter(({ type }) => type === "records-dropped");
 
   suite.text("put() drops the oldest whole batch when whenFull is drop-oldest", five, async ({ buffer, events }) => {
     for (const record of ["a", "b", "c", "d", "e"]) await buffer.put(record);
     assertEquals(buffer.stats().dropped, 0);
     assertEquals(await buffer.put("f"), 6);
-    assertEquals(dropsOf(events), [{ type: "drop", sequences: { first: 1, last: 2 }, records: 2, bytes: 2 }]);
+    assertEquals(dropsOf(events), [{
+      type: "records-dropped",
+      sequences: { first: 1, last: 2 },
+      records: 2,
+      bytes: 2,
+    }]);
     const { dropped, pendingRecords, pendingBytes, backlogBytes, rejected } = buffer.stats();
     assertEquals([dropped, pendingRecords, pendingBytes, backlogBytes, rejected], [2, 4, 4, 4 * (alone + 1), 0]);
     assertEquals(await drain(buffer), ["c", "d", "e", "f"]);
@@ -357,7 +365,12 @@ function testDropOldest(suite: Suite, subject: Subject): void {
     for (const record of ["a", "b", "c", "d", "e"]) await buffer.put(record);
     const batch = await buffer.emit();
     for (const record of ["f", "g"]) await buffer.put(record);
-    assertEquals(dropsOf(events), [{ type: "drop", sequences: { first: 3, last: 4 }, records: 2, bytes: 2 }]);
+    assertEquals(dropsOf(events), [{
+      type: "records-dropped",
+      sequences: { first: 3, last: 4 },
+      records: 2,
+      bytes: 2,
+    }]);
     const { pendingRecords, inFlightRecords, backlogBytes } = buffer.stats();
     assertEquals([pendingRecords, inFlightRecords, backlogBytes], [5, 2, 5 * (alone + 1)]);
     assertEquals((await buffer.emit()).records, ["a", "b"]);
@@ -462,7 +475,7 @@ function testTogether(suite: Suite, subject: Subject): void {
     };
     const delivered: [number, string][] = [];
     const consume = async (): Promise<void> => {
-      for await (const batch of buffer.batches()) {
+      for await (const batch of buffer.batches({ redelivery: { firstDelayMs: 0 } })) {
         if (random(4) === 0) continue;
         delivered.push(...batch.records.map((text, i): [number, string] => [batch.firstSequence + i, text]));
         await buffer.commit(batch);

@@ -3,12 +3,19 @@
  */
 
 import { test } from "node:test";
-import { assert, assertEquals, assertFalse, assertRejects, assertStrictEquals } from "@std/assert";
-import { type Batch, BatchMismatchError, BufferEmptyError, type RecordBuffer, textCodec } from "../../mod.ts";
+import { assert, assertEquals, assertFalse, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
+import {
+  type Batch,
+  BatchMismatchError,
+  BufferEmptyError,
+  NoBatchBehindError,
+  type RecordBuffer,
+  textCodec,
+} from "../../mod.ts";
+import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 import { isPending, settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
 import { seededRandom } from "../support/random.ts";
-import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 
 /** As many as may be in flight. */
 const MOST = 16;
@@ -52,15 +59,23 @@ function testEmitAfter(suite: Suite): void {
     assertEquals(buffer.stats().batchesEmitted, 4);
   });
 
-  suite.text("emit({ after }) rejects when nothing follows, and when so many are in flight as may be", {
+  suite.text("emit({ after }) says why nothing follows: no record, or too many batches in flight", {
     maxRecords: 1,
   }, async ({ buffer }) => {
     await putAll(buffer, "a");
     const [first] = await emitAll(buffer, 1);
-    await assertRejects(() => buffer.emit({ after: first }), BufferEmptyError);
+    const none = await assertRejects(() => buffer.emit({ after: first }), NoBatchBehindError);
+    assertEquals([none.reason, none.batchId, none.inFlightBatches], ["no-records", first!.id, 1]);
+    assertEquals(none.message, `Cannot emit the batch behind ${first!.id}: no record has been put behind it`);
     await putAll(buffer, "b".repeat(MOST));
     const rest = await emitAll(buffer, MOST - 1, first);
-    await assertRejects(() => buffer.emit({ after: rest.at(-1) }), BufferEmptyError);
+    const last = rest.at(-1)!;
+    const limit = await assertRejects(() => buffer.emit({ after: last }), NoBatchBehindError);
+    assertEquals([limit.reason, limit.batchId, limit.inFlightBatches], ["in-flight-limit", last.id, MOST]);
+    assertEquals(
+      limit.message,
+      `Cannot emit the batch behind ${last.id}: ${MOST} batches are in flight, the most allowed`,
+    );
     assertEquals(buffer.stats().inFlightRecords, MOST);
     await buffer.commit(first);
     assertEquals((await buffer.emit({ after: rest.at(-1) })).lastSequence, MOST + 1);
@@ -78,15 +93,20 @@ function testEmitAfter(suite: Suite): void {
     assertEquals(third.records, ["c"]);
     const foreign = { ...third, id: "foreign", lastSequence: 9 } as unknown as Batch<string>;
     const error = await assertRejects(() => buffer.emit({ after: foreign }), BatchMismatchError);
-    assertEquals([error.actual, error.expected], ["foreign", third.id]);
-    await assertRejects(() => buffer.waitUntilDue({ after: foreign }), BatchMismatchError);
+    assertEquals([error.operation, error.actual, error.expected], ["emit", "foreign", third.id]);
+    assertEquals(error.message, `Cannot emit the batch behind foreign: batch ${third.id} is in flight`);
+    const wait = await assertRejects(() => buffer.waitUntilDue({ after: foreign }), BatchMismatchError);
+    assertEquals(wait.message, `Cannot wait for the batch behind foreign: batch ${third.id} is in flight`);
+    await buffer.commit(third);
+    // With nothing in flight and nothing put it is the buffer that is empty.
+    await assertRejects(() => buffer.emit({ after: third }), BufferEmptyError);
   });
 
   suite.text("commit() takes only the oldest of several batches in flight", { maxRecords: 1 }, async ({ buffer }) => {
     await putAll(buffer, "abc");
     const [first, second, third] = await emitAll(buffer, 3);
     const error = await assertRejects(() => buffer.commit(second), BatchMismatchError);
-    assertEquals([error.actual, error.expected], [second!.id, first!.id]);
+    assertEquals([error.operation, error.actual, error.expected], ["commit", second!.id, first!.id]);
     await buffer.commit(first);
     assertEquals(buffer.stats().inFlightRecords, 2);
     await assertRejects(() => buffer.commit(first), BatchMismatchError);
@@ -179,7 +199,12 @@ function testDropped(suite: Suite, subject: Subject): void {
     // b goes, so that d fits: on disk no batch may begin behind the gap while a is in flight.
     await buffer.put("d");
     assertEquals(buffer.stats().dropped, 1);
-    await assertRejects(() => buffer.emit({ after: first }), BufferEmptyError);
+    const dropped = await assertRejects(() => buffer.emit({ after: first }), NoBatchBehindError);
+    assertEquals([dropped.reason, dropped.batchId, dropped.inFlightBatches], ["dropped-records", first.id, 1]);
+    assertMatch(
+      dropped.message,
+      /: records behind it were dropped, so the batches in flight have to be committed first$/,
+    );
     const waiting = buffer.waitUntilDue({ after: first });
     assert(await isPending(waiting));
     await buffer.commit(first);

@@ -15,6 +15,7 @@ import {
   RecordTooLargeError,
   textCodec,
 } from "../../mod.ts";
+import type { Complete } from "../../src/base/validation.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { seededRandom } from "../support/random.ts";
 import type { Subject } from "./subject.ts";
@@ -30,7 +31,7 @@ interface ModelRecord {
   readonly frameStart: number;
 }
 
-type Thresholds = Required<Pick<BufferOptions<string>, "maxRecords" | "maxBytes" | "maxAgeMs" | "maxBacklogBytes">>;
+type Thresholds = Complete<Pick<BufferOptions<string>, "maxRecords" | "maxBytes" | "maxAgeMs" | "maxBacklogBytes">>;
 
 /** What a call is expected to come to: a value, or an error. */
 type Outcome = { readonly value: unknown } | { readonly error: abstract new (...args: never[]) => Error };

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertGreater, assertLess, assertRejects, assertS
 import { type BufferEvent, BufferFullError, FileBuffer, type FileBufferOptions, textCodec } from "../../mod.ts";
 import { StatusFile } from "../../src/buffer/status_file.ts";
 import { type BufferStatus, encodeStatus, readStatus, STATUS_BYTES } from "../../src/buffer/status_format.ts";
-import { fileSystemError } from "../../src/errors/mod.ts";
+import { FileSystemError } from "../../src/errors/mod.ts";
 import type { FileHandle, FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
@@ -231,7 +231,7 @@ test("FileBuffer goes on, and tells nobody, whatever happens to status.json; and
       isBroken = true;
       await buffer.put("b");
       await buffer.close();
-      assertEquals(events.filter(({ type }) => type === "warning" || type === "failed"), []);
+      assertEquals(events.filter(({ type }) => type === "warned" || type === "failed"), []);
     }
   }
 });
@@ -337,9 +337,9 @@ test("status.json keeps ten kinds of problems, counts each, and cuts long messag
   const clock = new ManualClock(0);
   const { fileSystem, status } = startStatus(clock);
   for (let i = 0; i < 36; i++) {
-    const error = fileSystemError({ errno: "EIO", operation: "remove", path: "/p".repeat(500) });
+    const error = FileSystemError.from({ errno: "EIO", operation: "remove", path: "/p".repeat(500) });
     Object.defineProperty(error, "code", { value: `CODE_${i % 12}` });
-    status.note({ type: "warning", error });
+    status.note({ type: "warned", error });
     clock.advance(10);
   }
   status.close();

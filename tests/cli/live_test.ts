@@ -60,7 +60,7 @@ class Writer {
       whenFull: "drop-oldest",
       fsync: this.#random(2) === 0 ? "always" : "never",
       onEvent: (event) => {
-        if (event.type !== "drop") return;
+        if (event.type !== "records-dropped") return;
         for (let s = event.sequences.first; s <= event.sequences.last; s++) this.pending.delete(s);
       },
     });

@@ -7,8 +7,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
-import { ReportCollector } from "../../src/cli/report/collector.ts";
+import { ReportCollector, toReportPlan } from "../../src/cli/report/collector.ts";
 import type { ReportData } from "../../src/cli/report/data.ts";
+import type { RepairSteps } from "../../src/cli/shared/repair_plan.ts";
+import { planRepair } from "../../src/maintenance/repair.ts";
 import { scanLog } from "../../src/maintenance/scan.ts";
 import type { ScanItem } from "../../src/maintenance/scan_items.ts";
 import { type DirectorySnapshot, readDirectory } from "../../src/maintenance/snapshot.ts";
@@ -107,11 +109,12 @@ export function writeTo(fileSystem: MemoryFileSystem, directory: string): void {
 }
 
 /** The data of a report on a log in memory. */
-export function reportDataOf(fileSystem: MemoryFileSystem, now: number = NOW): ReportData {
+export async function reportDataOf(fileSystem: MemoryFileSystem, now: number = NOW): Promise<ReportData> {
   const snapshot = readDirectory(fileSystem, DIRECTORY);
   const collector = new ReportCollector(snapshot);
   for (const item of scanLog(fileSystem, DIRECTORY, { snapshot })) collector.add(item);
-  return collector.finish(now);
+  const { signal } = new AbortController();
+  return collector.finish(now, toReportPlan(await planRepair({ fileSystem, path: DIRECTORY, signal })));
 }
 
 /** An empty directory. */
@@ -126,11 +129,18 @@ const PICTURE: DirectorySnapshot = {
   quarantine: [],
 };
 
-/** The data of a report on made-up items. */
-export function tallied(items: Iterable<ScanItem>, snapshot: Partial<DirectorySnapshot> = {}): ReportData {
+/** Nothing is to be done. */
+const NO_STEPS: RepairSteps = { tail: undefined, regions: [], moved: [], removed: [], cursor: undefined, missing: [] };
+
+/** The data of a report on made-up items, and what is to be done about them. */
+export function tallied(
+  items: Iterable<ScanItem>,
+  snapshot: Partial<DirectorySnapshot> = {},
+  steps: RepairSteps = NO_STEPS,
+): ReportData {
   const collector = new ReportCollector({ ...PICTURE, ...snapshot });
   for (const item of items) collector.add(item);
-  return collector.finish(NOW);
+  return collector.finish(NOW, toReportPlan(steps));
 }
 
 /** A segment begins. */

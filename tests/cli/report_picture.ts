@@ -29,7 +29,7 @@ const scratch = mkdtempSync(join(tmpdir(), "sluice-picture-"));
 const { browser, close } = await startBrowser();
 try {
   const { fileSystem, clock } = await damagedLog();
-  const data = { ...reportDataOf(fileSystem, clock.now()), path: "/var/lib/shop/events.wal", uuid: UUID_A };
+  const data = { ...await reportDataOf(fileSystem, clock.now()), path: "/var/lib/shop/events.wal", uuid: UUID_A };
   const file = join(scratch, "report.html");
   writeFileSync(file, renderReport(data));
   const page = await browser.newPage({

@@ -255,6 +255,11 @@ const WRONG: readonly { readonly args: readonly string[]; readonly message: RegE
   { args: ["/a", "--to", "-", "--when-full", "wait"], message: /block, reject, drop-oldest/ },
   { args: ["/a", "--to", "-", "--resume", "--no-input"], message: /--resume/ },
   { args: ["/a", "--to", "-", "--dead-letters", "/a/."], message: /a directory of its own/ },
+  { args: ["/a", "--to", "-", "--when-undeliverable", "skip"], message: /one of stop, dead-letter/ },
+  {
+    args: ["/a", "--to", "-", "--when-undeliverable", "dead-letter"],
+    message: /=dead-letter: no --dead-letters is given/,
+  },
   { args: ["/a", "--to", "-", "--header", "a: b"], message: /for an HTTP server/ },
   { args: ["/a", "--to", "-", "--gzip"], message: /for an HTTP server/ },
   { args: ["/a", "--to", "http://host", "--header", "secret"], message: /--header="\.\.\.": it must be "Name: value"/ },

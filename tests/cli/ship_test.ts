@@ -550,6 +550,18 @@ test("ship ends when a server refuses for good, and says what it said; everythin
   });
 });
 
+for (const when of [[], ["--when-undeliverable", "dead-letter"], ["--when-undeliverable", "stop"]]) {
+  const stops = when[1] === "stop";
+  test(`ship --dead-letters ${when.join(" ")} ${stops ? "ends" : "goes on"} at what a server refuses for good`, async () => {
+    await withServer((_seen, response) => void response.writeHead(422).end(), async (url) => {
+      const args = ["/wal", ...NO_TIMEOUT, "--to", url, "--dead-letters", "/dead", ...when, "--json"];
+      const run = await ship(args, { input: inputOf("1\n") });
+      const { deadLetters, left } = run.summary;
+      assertEquals([run.code, deadLetters, left], stops ? [3, 0, 1] : [0, 1, 0]);
+    });
+  });
+}
+
 test("ship --dead-letters puts aside what a server refuses for good, and goes on", async () => {
   const answer = ({ body }: Seen, response: ServerResponse): void => {
     response.writeHead(body.toString().includes("bad") ? 422 : 200).end();

@@ -6,15 +6,8 @@
 import { test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import {
-  bar,
-  formatAge,
-  formatLatency,
-  formatMoment,
-  formatRate,
-  harmless,
-  sparkline,
-} from "../../src/cli/top/figures.ts";
+import { formatAge, formatLatency } from "../../src/cli/shared/text.ts";
+import { bar, formatMoment, formatRate, harmless, sparkline } from "../../src/cli/top/figures.ts";
 import { renderTop } from "../../src/cli/top/screen.ts";
 import type { TopView } from "../../src/cli/top/view.ts";
 import { BARE, BUSY, NOW, visible } from "./top_tools.ts";

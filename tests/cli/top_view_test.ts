@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import type { BufferStatus, StatusReading } from "../../src/buffer/status_format.ts";
 import { TopWatch } from "../../src/cli/top/view.ts";
-import { fileSystemError } from "../../src/errors/mod.ts";
+import { FileSystemError } from "../../src/errors/mod.ts";
 import type { SegmentHeader } from "../../src/wal/format.ts";
 import type { CursorState } from "../../src/wal/position.ts";
 import { NOW, readingOf, statusWith } from "./top_tools.ts";
@@ -190,7 +190,7 @@ test("TopWatch does without a cursor, a header and an owner", () => {
 });
 
 test("TopWatch says why the status file doesn't do", () => {
-  const error = fileSystemError({ errno: "EACCES", operation: "open", path: "/b/status.json" });
+  const error = FileSystemError.from({ errno: "EACCES", operation: "open", path: "/b/status.json" });
   const reasons: readonly (readonly [Exclude<StatusReading, { kind: "status" }>, string])[] = [
     [{ kind: "bad" }, "status.json is not whole"],
     [{ kind: "version", version: 7 }, "status.json is of a newer version, 7"],

@@ -8,7 +8,7 @@ import { DeliveryError, NoSpaceError } from "../../src/errors/mod.ts";
 import { ErrorTypeCounter, type FailedAttempt } from "../../src/metrics/error_type.ts";
 
 /** What decides on the reason. */
-type Failure = Pick<FailedAttempt, "error"> & Partial<Pick<FailedAttempt, "isTimeout" | "isAbandoned">>;
+type Failure = Pick<FailedAttempt, "error"> & Partial<Pick<FailedAttempt, "timedOut" | "abandoned">>;
 
 const failed = (failure: Failure): FailedAttempt => ({
   type: "attempt-failed",
@@ -17,8 +17,8 @@ const failed = (failure: Failure): FailedAttempt => ({
   attempt: 1,
   taken: 0,
   durationMs: 0,
-  isTimeout: false,
-  isAbandoned: false,
+  timedOut: false,
+  abandoned: false,
   ...failure,
 });
 
@@ -28,9 +28,9 @@ class HttpError extends Error {
 }
 
 const REASONS: readonly (readonly [string, Failure])[] = [
-  ["timeout", { error: coded("ECONNREFUSED"), isTimeout: true }],
-  ["abandoned", { error: new Error("no"), isTimeout: true, isAbandoned: true }],
-  ["too_large", { error: new DeliveryError({ reason: "413", isTooLarge: true, retryable: false }) }],
+  ["timeout", { error: coded("ECONNREFUSED"), timedOut: true }],
+  ["abandoned", { error: new Error("no"), timedOut: true, abandoned: true }],
+  ["too_large", { error: new DeliveryError({ reason: "413", tooLarge: true, retryable: false }) }],
   ["refused", { error: new DeliveryError({ reason: "422", retryable: false }) }],
   ["DELIVERY", { error: new DeliveryError({ reason: "503" }) }],
   ["ECONNRESET", { error: new DeliveryError({ reason: "gone" }, { cause: coded("ECONNRESET") }) }],
@@ -53,10 +53,10 @@ for (const [type, failure] of REASONS) {
   });
 }
 
-function describe({ error, isTimeout, isAbandoned }: Failure): string {
+function describe({ error, timedOut, abandoned }: Failure): string {
   const code = error instanceof Error && "code" in error ? ` ${error.code}` : "";
   const what = error instanceof Error ? `${error.name}${code}` : String(error);
-  return what + (isTimeout === true ? ", timeout" : "") + (isAbandoned === true ? ", abandoned" : "");
+  return what + (timedOut === true ? ", timeout" : "") + (abandoned === true ? ", abandoned" : "");
 }
 
 test("Failures.count() knows 20 reasons, whatever a target says, and others", () => {

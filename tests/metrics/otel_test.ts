@@ -164,7 +164,7 @@ test("instrument() records each sync and each attempt, in seconds, with buckets 
   instrument(buffer, { meter, name: "b" });
   instrument(producer, { meter, name: "p" });
   buffer.tell({ type: "synced", durationMs: 2 });
-  buffer.tell({ type: "full", backlogBytes: 10 });
+  buffer.tell({ type: "backlog-filled", backlogBytes: 10 });
   buffer.tell({ type: "synced", durationMs: 3_000 });
   producer.tell({ type: "delivered", id: "1", batchId: "1", records: 1, durationMs: 40 });
   producer.tell(failed(new Error("no"), 1));
@@ -188,8 +188,8 @@ test("instrument() counts what a buffer tells of, and has a line for its failure
   const errors = () => meter.collect().filter((line) => line.startsWith("sluice.buffer.error.reported{"));
   assertEquals(errors(), ["sluice.buffer.error.reported{error.type=BUFFER_FAILED} 0"]);
   const noSpace = new NoSpaceError({ operation: "write", path: "/a", errno: "ENOSPC" });
-  buffer.tell({ type: "warning", error: noSpace });
-  buffer.tell({ type: "warning", error: noSpace });
+  buffer.tell({ type: "warned", error: noSpace });
+  buffer.tell({ type: "warned", error: noSpace });
   buffer.tell({ type: "failed", error: new BufferFailedError("/a", noSpace) });
   assertEquals(errors(), [
     "sluice.buffer.error.reported{error.type=BUFFER_FAILED} 1",
@@ -218,8 +218,8 @@ const failed = (error: unknown, durationMs = 0): ProducerEvent => ({
   taken: 0,
   error,
   durationMs,
-  isTimeout: false,
-  isAbandoned: false,
+  timedOut: false,
+  abandoned: false,
 });
 
 function failures(meter: FakeMeter): string[] {

@@ -107,9 +107,9 @@ test("PROMETHEUS_CONTENT_TYPE names the version of the format", () => {
 
 const BAD: readonly (readonly [(stats: PrometheusSource["stats"]) => unknown, string])[] = [
   [() => ({}), "sources must be an array, got an object"],
-  [() => [undefined], "sources[0].stats must be what stats() gives, got undefined"],
-  [(stats) => [{ stats }, { stats: {} }], "sources[1].stats must be what stats() gives, got an object"],
-  [(stats) => [stats], "sources[0].stats must be what stats() gives, got undefined"],
+  [() => [undefined], "sources[0].stats must be what stats() returns, got undefined"],
+  [(stats) => [{ stats }, { stats: {} }], "sources[1].stats must be what stats() returns, got an object"],
+  [(stats) => [stats], "sources[0].stats must be what stats() returns, got undefined"],
   [(stats) => [{ stats, name: "" }], 'sources[0].name must be a string that isn\'t empty, got ""'],
   [(stats) => [{ stats, labels: "a" }], 'sources[0].labels must be an object, got "a"'],
   [(stats) => [{ stats, labels: { a: 1 } }], "sources[0].labels.a must be a string, got 1"],

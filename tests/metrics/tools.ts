@@ -137,7 +137,7 @@ export async function makeShipping(): Promise<{
   const dead = await MemoryBuffer.open<DeadLetter<string>>();
   const failures = [
     Object.assign(new Error("connect"), { code: "ECONNREFUSED" }),
-    new DeliveryError({ reason: "413", isTooLarge: true }),
+    new DeliveryError({ reason: "413", tooLarge: true }),
     new DeliveryError({ reason: "422", retryable: false }),
   ];
   const producer = new Producer<string>({
@@ -147,7 +147,7 @@ export async function makeShipping(): Promise<{
       if (failure !== undefined) throw failure;
     },
     retry: { firstDelayMs: 0 },
-    whenUndeliverable: dead,
+    deadLetters: dead,
   });
   const close = async () => {
     await producer.close();

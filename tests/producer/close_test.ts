@@ -150,7 +150,7 @@ benchTest("Producer.close() begins no second half, and no rest", { ...THREE, max
   const { buffer, target, make } = bench;
   const producer = make();
   const held = new Held();
-  target.will(fails(new DeliveryError({ reason: "too large", isTooLarge: true })), held.answer);
+  target.will(fails(new DeliveryError({ reason: "too large", tooLarge: true })), held.answer);
   await producer.putMany(["a", "b", "c", "d"]);
   await settle();
   assertEquals(target.records, ["abcd", "ab"]);
@@ -165,13 +165,13 @@ benchTest("Producer.close() begins no second half, and no rest", { ...THREE, max
 for (
   const [what, error] of [
     ["failed", new Error("away")],
-    ["is too large", new DeliveryError({ reason: "too large", isTooLarge: true })],
+    ["is too large", new DeliveryError({ reason: "too large", tooLarge: true })],
     ["is refused for good", new DeliveryError({ reason: "no", retryable: false })],
   ] as const
 ) {
   benchTest(`Producer.close() decides nothing about a delivery that ${what} meanwhile`, THREE, async (bench) => {
     const { buffer, target, deadLetters, make } = bench;
-    const producer = make({ whenUndeliverable: deadLetters });
+    const producer = make({ deadLetters });
     const held = new Held();
     target.will(held.answer);
     await producer.putMany(["a", "b", "c"]);
@@ -259,7 +259,7 @@ benchTest(
   "Producer.close() ends the wait for a dead-letter buffer without room, and leaves the batch",
   { ...THREE, forDeadLetters: { maxBacklogBytes: 500, whenFull: "block" } },
   async ({ clock, buffer, target, deadLetters, make }) => {
-    const producer = make({ whenUndeliverable: deadLetters, closeTimeoutMs: 2_000 });
+    const producer = make({ deadLetters, closeTimeoutMs: 2_000 });
     target.will(fails(new DeliveryError({ reason: "no", retryable: false })));
     await producer.putMany(["a", "b", "c"]);
     await settle();
@@ -279,7 +279,7 @@ benchTest("Producer.close() can be called by send(), by a listener, and in the t
   await atOnce.close();
   assertEquals(target.records, []);
 
-  const byListener = make({ onEvent: (event) => event.type === "attempt" && void byListener.close() });
+  const byListener = make({ onEvent: (event) => event.type === "attempt-started" && void byListener.close() });
   await settle();
   await byListener.close();
   assertEquals(target.records, ["a"]);

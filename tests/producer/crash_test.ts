@@ -103,7 +103,7 @@ class Life {
       buffer: this.buffer,
       send: (delivery, context) => this.#send(delivery, context),
       maxInFlight,
-      whenUndeliverable: deadLetters,
+      deadLetters,
       retry: { firstDelayMs: 10, maxDelayMs: 100 },
       timeoutMs: 50,
       closeTimeoutMs: 20,

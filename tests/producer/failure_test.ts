@@ -21,10 +21,10 @@ interface Row {
 const ROWS: readonly Row[] = [
   { title: "nothing more than that it failed", data: {}, verdict: { again: ALL } },
   { title: "not retryable", data: { retryable: false }, verdict: { lost: ALL } },
-  { title: "too large", data: { isTooLarge: true }, verdict: { again: ALL, isTooLarge: true } },
+  { title: "too large", data: { tooLarge: true }, verdict: { again: ALL, isTooLarge: true } },
   {
     title: "too large and not retryable: in parts it may be",
-    data: { isTooLarge: true, retryable: false },
+    data: { tooLarge: true, retryable: false },
     verdict: { again: ALL, isTooLarge: true },
   },
   { title: "a time", data: { retryAfterMs: 7 }, verdict: { again: ALL, retryAfterMs: 7 } },
@@ -39,7 +39,7 @@ const ROWS: readonly Row[] = [
   },
   {
     title: "some failed, too many of them at once",
-    data: { failed: [bad(0), busy(1), busy(2)], isTooLarge: true, retryAfterMs: 9 },
+    data: { failed: [bad(0), busy(1), busy(2)], tooLarge: true, retryAfterMs: 9 },
     verdict: { again: [1, 2], lost: [0], isTooLarge: true, retryAfterMs: 9 },
   },
 ];
@@ -80,7 +80,7 @@ for (const [title, failed] of NONSENSE) {
   });
 }
 
-test("judge() sends all again when the error isn't a DeliveryError, or no error", () => {
+test("classifyFailure() sends all again when the error isn't a DeliveryError, or no error", () => {
   for (const error of [new Error("x"), "text", undefined, null, 0, { failed: [bad(0)] }, Symbol("s")]) {
     const { again, undeliverable, isTooLarge, retryAfterMs } = classifyFailure(error, 2);
     assertEquals({ again, undeliverable, isTooLarge, retryAfterMs }, {
@@ -92,13 +92,13 @@ test("judge() sends all again when the error isn't a DeliveryError, or no error"
   }
 });
 
-test("judge() keeps what is said of single records", () => {
+test("classifyFailure() keeps what is said of single records", () => {
   const { reasons, undeliverable } = classifyFailure(new DeliveryError({ reason: "no", failed: [bad(1), busy(3)] }), 4);
   assertEquals([...reasons], [[3, "busy"]]);
   assertEquals(undeliverable.map(({ reason }) => reason), ["bad"]);
 });
 
-test("textOf() has a text of bounded length for whatever is thrown", () => {
+test("errorText() has a text of bounded length for whatever is thrown", () => {
   const thrown = [new Error("why"), new TypeError(), "text", 7, undefined, null, Symbol("s"), Object.create(null)];
   assertEquals(thrown.map(errorText), [
     "why",

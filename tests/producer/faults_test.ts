@@ -257,7 +257,7 @@ benchTest(
   "Producer puts aside a payload that doesn't decode, and sends the others",
   { ...NEVER_OLD, maxRecords: 4, codec: fussy },
   async ({ target, deadLetters, make }) => {
-    const producer = make({ whenUndeliverable: deadLetters });
+    const producer = make({ deadLetters });
     await producer.putMany(["a", "bad", "b", "bad too"]);
     await settle();
     // The first time it is the target's code that fails, before anything is sent.
@@ -284,7 +284,7 @@ for (const whenFull of ["reject", "block"] as const) {
     { ...THREE, forDeadLetters: { ...FULL, whenFull } },
     async (bench) => {
       const { clock, buffer, target, deadLetters, make } = bench;
-      const producer = make({ whenUndeliverable: deadLetters, timeoutMs: 1_000 });
+      const producer = make({ deadLetters, timeoutMs: 1_000 });
       target.will(hopeless());
       await producer.putMany(["a", "b", "c", "d", "e", "f"]);
       // It goes round for an hour, and nothing is lost or committed.
@@ -319,7 +319,7 @@ benchTest(
     await buffer.putMany(["a", "b", "c"]);
     for (const [deadLetters, code] of [[closed, "BUFFER_CLOSED"], [tiny, "RECORD_TOO_LARGE"]] as const) {
       target.will(hopeless());
-      const producer = make({ whenUndeliverable: deadLetters });
+      const producer = make({ deadLetters });
       const error = await assertRejects(() => producer.flush(), ProducerStoppedError);
       assertEquals((error.cause as { code: string }).code, code);
       assertEquals([error.batchId, error.sequences], [target.calls[0].batchId, [1, 2, 3]]);
@@ -342,7 +342,7 @@ benchTest("Producer puts only those letters again that were refused", THREE, asy
       return Promise.resolve(letters.length);
     },
   } as unknown as RecordBuffer<DeadLetter<string>>;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(hopeless());
   await producer.putMany(["a", "b", "c"]);
   await pass(clock, 100);
@@ -356,7 +356,7 @@ benchTest("Producer puts only those letters again that were refused", THREE, asy
 
 benchTest("Producer puts thousands of dead letters, in order", { ...NEVER_OLD, maxRecords: 2_500 }, async (bench) => {
   const { target, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(hopeless());
   const records = Array.from({ length: 2_500 }, (_, i) => `${i}`);
   await producer.putMany(records);

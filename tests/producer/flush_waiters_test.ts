@@ -78,7 +78,7 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
   }
 });
 
-test("Answers.all() resolves when all that were there are answered, whatever comes later", async () => {
+test("PromiseTracker.all() resolves when all that were there are answered, whatever comes later", async () => {
   const answers = new PromiseTracker();
   const ends: (() => void)[] = [];
   const track = (): void => void answers.track(new Promise<void>((resolve) => ends.push(resolve)));

@@ -47,7 +47,7 @@ export class ModelTarget {
   /** A delivery arrives; throws what the target answers, if it doesn't take all. */
   arrive({ id, records }: Arrival): void {
     const { maxRecords, random } = this.#rules;
-    if (records.length > maxRecords) throw this.#error({ reason: "too large", isTooLarge: true });
+    if (records.length > maxRecords) throw this.#error({ reason: "too large", tooLarge: true });
     let failed = this.#answers.get(id);
     const isKnown = failed !== undefined;
     if (isKnown) this.duplicates++;

@@ -13,6 +13,7 @@ import {
   Producer,
   type ProducerEvent,
   type ProducerOptions,
+  ProducerStoppedError,
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
@@ -332,7 +333,7 @@ benchTest(
     await flushed;
     await producer.flush();
     assertEquals(target.records, ["a", "b", "d"]);
-    assertEquals(typesOf(events).filter((type) => type === "gone").length, 2);
+    assertEquals(typesOf(events).filter((type) => type === "commit-skipped").length, 2);
     assertEquals(producer.stats().committedRecords, 1);
   },
 );
@@ -419,8 +420,8 @@ benchTest("Producer hands over a batch as a delivery that is the batch", THREE, 
 
 benchTest("Producer halves what is too large, down to one record", { ...THREE, maxRecords: 5 }, async (bench) => {
   const { target, deadLetters, events, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
-  const tooLarge = fails(new DeliveryError({ reason: "too large", isTooLarge: true, retryable: false }));
+  const producer = make({ deadLetters });
+  const tooLarge = fails(new DeliveryError({ reason: "too large", tooLarge: true, retryable: false }));
   // abcde, abc, ab, c (taken), de
   target.will(tooLarge, tooLarge, tooLarge, tooLarge);
   await producer.putMany(["a", "b", "c", "d", "e"]);
@@ -461,7 +462,7 @@ benchTest("Producer sends only those records again that failed", { ...THREE, max
 
 benchTest("Producer puts aside what no retry can mend, before the batch is committed", THREE, async (bench) => {
   const { clock, buffer, target, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(fails(
     new DeliveryError({
       reason: "some",
@@ -494,7 +495,7 @@ benchTest("Producer puts aside what no retry can mend, before the batch is commi
 
 benchTest("Producer puts aside all of a delivery that is refused for good", THREE, async (bench) => {
   const { target, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(fails(new DeliveryError({ reason: "bad request", retryable: false })));
   await producer.putMany(["a", "b", "c", "d"]);
   await producer.flush();
@@ -510,7 +511,7 @@ benchTest("Producer puts aside all of a delivery that is refused for good", THRE
 for (const [bound, attempts] of [[{ maxAttempts: 3 }, 3], [{ maxElapsedMs: 350 }, 4]] as const) {
   benchTest(`Producer gives up when the retries are used up: ${JSON.stringify(bound)}`, ONE, async (bench) => {
     const { clock, target, deadLetters, make } = bench;
-    const producer = make({ retry: { firstDelayMs: 100, ...bound }, whenUndeliverable: deadLetters });
+    const producer = make({ retry: { firstDelayMs: 100, ...bound }, deadLetters });
     target.will(...Array.from({ length: attempts }, () => fails()));
     await producer.putMany(["a", "b"]);
     for (let i = 0; i < 12; i++) await pass(clock, 50);
@@ -537,7 +538,7 @@ benchTest("Producer leaves the target alone for as long as it asks, and a random
 benchTest("Producer waits before it sends halves when the target asks for that", THREE, async (bench) => {
   const { clock, target, make } = bench;
   const producer = make({ retry: { firstDelayMs: 0, maxAttempts: 1 } });
-  target.will(fails(new DeliveryError({ reason: "too much", isTooLarge: true, retryAfterMs: 1_000 })));
+  target.will(fails(new DeliveryError({ reason: "too much", tooLarge: true, retryAfterMs: 1_000 })));
   await producer.putMany(["a", "b", "c"]);
   await pass(clock, 999);
   assertEquals(target.records, ["abc"]);
@@ -547,25 +548,32 @@ benchTest("Producer waits before it sends halves when the target asks for that",
 
 benchTest("Producer tells what happens, and adds it up", { ...THREE, maxRecords: 2 }, async (bench) => {
   const { clock, target, events, deadLetters, make } = bench;
-  const producer = make({ whenUndeliverable: deadLetters });
+  const producer = make({ deadLetters });
   target.will(
     fails(),
-    fails(new DeliveryError({ reason: "too large", isTooLarge: true })),
+    fails(new DeliveryError({ reason: "too large", tooLarge: true })),
     fails(new DeliveryError({ reason: "bad", retryable: false })),
   );
   await producer.putMany(["a", "b"]);
   await pass(clock, 100);
   await producer.close();
   assertEquals(typesOf(events), [
-    ...["attempt", "attempt-failed", "backoff"],
-    ...["attempt", "attempt-failed", "halved"],
-    ...["attempt", "attempt-failed", "dead-letter"],
-    ...["attempt", "delivered", "committed", "closed"],
+    ...["attempt-started", "attempt-failed", "backoff-started"],
+    ...["attempt-started", "attempt-failed", "halved"],
+    ...["attempt-started", "attempt-failed", "dead-lettered"],
+    ...["attempt-started", "delivered", "committed", "closed"],
   ]);
   const batchId = target.calls[0].id;
   const until = clock.now();
-  assertEquals(events[2], { type: "backoff", id: batchId, delayMs: 100, until });
-  assertEquals(events[6], { type: "attempt", id: `${batchId}.1`, batchId, records: 1, attempt: 1, isRetry: false });
+  assertEquals(events[2], { type: "backoff-started", id: batchId, delayMs: 100, until });
+  assertEquals(events[6], {
+    type: "attempt-started",
+    id: `${batchId}.1`,
+    batchId,
+    records: 1,
+    attempt: 1,
+    retry: false,
+  });
   assertEquals(events.at(-2), { type: "committed", batchId, records: 2 });
   assertEquals(producer.stats(), {
     state: "closed",
@@ -606,7 +614,7 @@ benchTest("Producer.subscribe() tells a listener until it leaves", ONE, async ({
   const leave = producer.subscribe((event) => types.push(event.type));
   await producer.put("a");
   await producer.flush();
-  assertEquals(types, ["attempt", "delivered", "committed"]);
+  assertEquals(types, ["attempt-started", "delivered", "committed"]);
   leave();
   await producer.put("b");
   await producer.flush();
@@ -625,7 +633,7 @@ test("Producer goes on after a restart with the same ids, of parts as well", asy
       buffer,
       send(delivery) {
         seen.push(delivery.id);
-        if (delivery.length > 1) throw new DeliveryError({ reason: "too large", isTooLarge: true });
+        if (delivery.length > 1) throw new DeliveryError({ reason: "too large", tooLarge: true });
         // The record in the middle can't be delivered in the first two lives.
         if (life < 2 && delivery.records[0] === "b") throw new DeliveryError({ reason: "no", retryable: false });
       },
@@ -640,6 +648,22 @@ test("Producer goes on after a restart with the same ids, of parts as well", asy
   assertEquals(ids[1], ids[0]);
   assertEquals(ids[2], [...ids[0], `${batchId}.3`]);
 });
+
+for (const whenUndeliverable of ["stop", "dead-letter", undefined] as const) {
+  const name = `Producer with a buffer for dead letters and whenUndeliverable ${whenUndeliverable ?? "by default"}`;
+  const stops = whenUndeliverable === "stop";
+  benchTest(`${name} ${stops ? "stops" : "goes on"}`, {}, async ({ buffer, target, deadLetters, make }) => {
+    const producer = make({ deadLetters, whenUndeliverable });
+    target.will(fails(new DeliveryError({ reason: "no such column", retryable: false })));
+    await producer.put("a");
+    const flushed = producer.flush();
+    if (stops) await assertRejects(() => flushed, ProducerStoppedError);
+    else await flushed;
+    await producer.close();
+    const kept = [deadLetters, buffer].map((one) => one.stats().pendingRecords);
+    assertEquals(kept, stops ? [0, 1] : [1, 0]);
+  });
+}
 
 /** Options that are refused, with a part of what is said. */
 const REFUSED: readonly (readonly [Record<string, unknown>, typeof TypeError | typeof RangeError, string])[] = [
@@ -659,9 +683,11 @@ const REFUSED: readonly (readonly [Record<string, unknown>, typeof TypeError | t
   [{ retry: { maxAttempts: 0 } }, RangeError, "retry.maxAttempts must be"],
   [{ retry: { maxElapsedMs: Number.NaN } }, RangeError, "retry.maxElapsedMs must be"],
   [{ retry: { attempts: 3 } }, TypeError, "unknown option retry.attempts"],
-  [{ whenUndeliverable: "drop" }, TypeError, 'whenUndeliverable must be "stop" or a buffer, got "drop"'],
-  [{ whenUndeliverable: null }, TypeError, 'whenUndeliverable must be "stop" or a buffer, got null'],
-  [{ whenUndeliverable: {} }, TypeError, "whenUndeliverable must have a method put()"],
+  [{ whenUndeliverable: "drop" }, TypeError, 'whenUndeliverable must be one of "stop", "dead-letter", got "drop"'],
+  [{ whenUndeliverable: null }, TypeError, 'whenUndeliverable must be one of "stop", "dead-letter", got null'],
+  [{ whenUndeliverable: "dead-letter" }, TypeError, 'whenUndeliverable is "dead-letter", but there is no deadLetters'],
+  [{ deadLetters: "stop" }, TypeError, 'deadLetters must have a method put(), got "stop"'],
+  [{ deadLetters: {} }, TypeError, "deadLetters must have a method put()"],
   [{ clock: {} }, TypeError, "clock must have a method now()"],
   [{ random: 0.5 }, TypeError, "random must be a function"],
   [{ onEvent: "log" }, TypeError, "onEvent must be a function"],
@@ -675,7 +701,7 @@ test("Producer refuses wrong options, and names them", async () => {
     const options = { ...good, ...wrong } as unknown as ProducerOptions<string>;
     assertThrows(() => new Producer(options), type, `Cannot make a producer: ${text}`);
   }
-  const toItself = { ...good, whenUndeliverable: buffer } as unknown as ProducerOptions<string>;
+  const toItself = { ...good, deadLetters: buffer } as unknown as ProducerOptions<string>;
   assertThrows(() => new Producer(toItself), TypeError, "another buffer");
   assertThrows(
     () => new Producer(undefined as unknown as ProducerOptions<string>),

@@ -10,7 +10,7 @@ import {
   BufferFullError,
   CodecError,
   DeliveryError,
-  fileSystemError,
+  FileSystemError,
   RecordTooLargeError,
 } from "../../src/errors/mod.ts";
 import { type Failure, mayPass, retryDelayMs, type RetryPolicy } from "../../src/producer/retry.ts";
@@ -74,9 +74,9 @@ test("mayPass() tells failures of a buffer that end from those that don't", () =
   const write = { errno: "EIO", operation: "write", path: "b" };
   const passing = [
     new BufferFullError({ neededBytes: 1, backlogBytes: 1, maxBacklogBytes: 1 }),
-    fileSystemError(write),
-    fileSystemError({ ...write, errno: "ENOSPC" }),
-    fileSystemError({ ...write, errno: "EACCES" }),
+    FileSystemError.from(write),
+    FileSystemError.from({ ...write, errno: "ENOSPC" }),
+    FileSystemError.from({ ...write, errno: "EACCES" }),
     new DeliveryError({ reason: "no answer" }),
     new Error("of a buffer of somebody else's"),
     "text",

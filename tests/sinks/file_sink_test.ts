@@ -212,7 +212,7 @@ test("fileSink() takes over a file of whole lines that has no journal, and no ot
   const other = newDisk();
   put(other, PATH, "half a li");
   const error = await assertRejects(() => open(other), DamagedLogError);
-  assertStringIncludes(error.message, "its last line has no end");
+  assertStringIncludes(error.message, "its last line has no line break");
   assertEquals(other.paths().filter((path) => path === JOURNAL), []);
 });
 

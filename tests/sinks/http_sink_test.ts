@@ -195,7 +195,7 @@ for (const [status, outcome] of STATUSES) {
           await httpSink<Click>({ url })(deliveryOf([{ n: 1 }]), contextOf());
         } catch (error) {
           assertInstanceOf(error, DeliveryError);
-          found = error.isTooLarge ? "too large" : error.retryable ? "retry" : "refuse";
+          found = error.tooLarge ? "too large" : error.retryable ? "retry" : "refuse";
           assertEquals(error.failed, undefined);
           assertStringIncludes(error.message, `the server answered ${status}`);
         }
@@ -257,7 +257,7 @@ for (const [where, cut] of Object.entries(CUTS)) {
   test(`httpSink() takes a connection that is cut ${where} for a failure to be retried`, async () => {
     for (const options of [{}, { failures: () => [] }]) {
       const error = await failureFor(cut, options);
-      assertEquals([error.retryable, error.isTooLarge, error.failed], [true, false, undefined]);
+      assertEquals([error.retryable, error.tooLarge, error.failed], [true, false, undefined]);
       assertStringIncludes(error.message, "the connection failed or was cut");
       assertInstanceOf(error.cause, Error);
     }
@@ -269,7 +269,7 @@ test("httpSink() takes a refusal as it is though the connection is cut behind it
     response.writeHead(413, { "content-length": "100" });
     response.write("too l", () => response.destroy());
   });
-  assertEquals(error.isTooLarge, true);
+  assertEquals(error.tooLarge, true);
 });
 
 test("httpSink() is rejected, to be retried, where nobody listens", async () => {

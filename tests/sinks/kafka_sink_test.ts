@@ -171,8 +171,8 @@ const ANSWERS: readonly (readonly [name: string, errorCode: number, outcome: str
   ["INVALID_RECORD", 87, "final"],
 ];
 
-const outcomeOf = ({ isTooLarge, retryable }: DeliveryError): string =>
-  isTooLarge ? "too large" : retryable ? "retry" : "final";
+const outcomeOf = ({ tooLarge, retryable }: DeliveryError): string =>
+  tooLarge ? "too large" : retryable ? "retry" : "final";
 
 for (const [name, errorCode, outcome] of ANSWERS) {
   test(`kafkaSink() answered ${name}: ${outcome}`, WITH_CLIENT, async () => {

@@ -137,7 +137,7 @@ testWithServer(
 
       const missing = postgresSink<number>(sql, { table: "nowhere" });
       const { message, ...refusal } = await refusalOf(missing, batchOf([1, 2], number));
-      assertEquals([refusal.retryable, refusal.failed, refusal.isTooLarge], [false, undefined, false]);
+      assertEquals([refusal.retryable, refusal.failed, refusal.tooLarge], [false, undefined, false]);
       assertStringIncludes(message, "42P01");
       const keyless = postgresSink<number>(sql, {
         table: "checked_friends",
@@ -233,7 +233,7 @@ for (
   const name = typeof error === "string" ? error : (error as Error & { code: string }).code;
   test(`postgresSink() says of ${name} that trying again ${retryable ? "may help" : "won't help"}`, async () => {
     const refusal = await refusalOf(postgresSink<number>(failing(error), { table: "a" }), batchOf([1, 2], number));
-    assertEquals([refusal.retryable, refusal.isTooLarge, refusal.failed], [retryable, isTooLarge, undefined]);
+    assertEquals([refusal.retryable, refusal.tooLarge, refusal.failed], [retryable, isTooLarge, undefined]);
   });
 }
 

@@ -167,7 +167,7 @@ export async function drainLog(fileSystem: MemoryFileSystem, options: TextBuffer
   assertEquals(buffer.stats().pendingBytes, 0, "bytes pending after everything was committed");
   const nextSequence = await buffer.put("one more");
   await buffer.close();
-  const regions = events.flatMap((event) => event.type === "damage" ? [event.region] : []);
+  const regions = events.flatMap((event) => event.type === "damage-found" ? [event.region] : []);
   return { records, batches, regions, report: buffer.recovery, nextSequence };
 }
 

@@ -72,7 +72,7 @@ test("FileBuffer.commit() tells of a segment that can't be removed, and tries ag
     await commitBatches(buffer, 1);
     await settle();
   }
-  const warnings = events.flatMap((event) => event.type === "warning" ? [event.error.code] : []);
+  const warnings = events.flatMap((event) => event.type === "warned" ? [event.error.code] : []);
   assertEquals(new Set(warnings), new Set(["PERMISSION"]));
   assert(warnings.length >= 2, `${warnings.length} warnings`);
   assertEquals([segmentsOf(disk.fileSystem).length, buffer.stats().segments], [5, 5]);
@@ -91,7 +91,7 @@ test("FileBuffer.commit() takes a segment that is gone already for removed", asy
   disk.fileSystem.remove(FIRST);
   await buffer.commit(batch);
   await settle();
-  assertEquals(events.filter(({ type }) => type === "warning"), []);
+  assertEquals(events.filter(({ type }) => type === "warned"), []);
   assertEquals(buffer.stats().segments, 2);
   await buffer.close();
 });

@@ -7,26 +7,36 @@ import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import {
-  acknowledgedBefore,
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
   CURSOR_SLOT_STRIDE,
   CURSOR_SLOTS,
   decodeCursor,
+  encodeCursor,
+  MAX_BOUNDARIES,
+  newCursorSlot,
+} from "../../src/wal/cursor_format.ts";
+import {
+  acknowledgedBefore,
   decodeFrameHeader,
   decodeSegmentHeader,
-  encodeCursor,
   encodeFrameHeader,
   encodeSegmentHeader,
   FRAME_HEADER_BYTES,
   isFrameIntact,
-  MAX_BOUNDARIES,
   MAX_SHARED_FRAME_BYTES,
   maxFrameBytes,
-  newCursorSlot,
+  maxRecordsIn,
+  payloadBytesIn,
+  payloadBytesOf,
+  payloadStart,
   RECORD_HEADER_BYTES,
+  recordBytes,
+  recordEnd,
+  recordEndIn,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  skipRecords,
   unacknowledgedBefore,
 } from "../../src/wal/format.ts";
 import { parseSegmentName, segmentName } from "../../src/wal/names.ts";
@@ -338,6 +348,28 @@ test("decodeFrameHeader() and isFrameIntact() refuse a frame that breaks one con
     ["5: its last sequence is one of 54 bits", sealed(set(8, 255, 255, 255, 255, 255, 255, 0x1f, 0))],
   ];
   for (const [condition, bytes, options] of rows) assert(!isValid(bytes, options), condition);
+});
+
+test("recordEnd(), recordEndIn() and skipRecords() go from record to record, and end where the frame ends", () => {
+  const payloads = ["abcd", "", "x".repeat(300), "é"].map(bytesOf);
+  const frame = concat(new Uint8Array(7), frameOf({ sequence: 7, payloads, salt: SALT }));
+  const view = viewOf(frame);
+  const first = 7 + FRAME_HEADER_BYTES;
+  let at = first;
+  payloads.forEach((payload, i) => {
+    assertEquals(skipRecords(view, first, i), at, `record ${i}`);
+    assertEquals(frame.subarray(payloadStart(at), recordEnd(view, at)), payload, `record ${i}`);
+    assertEquals(recordEndIn(frame, at), recordEnd(view, at), `record ${i}`);
+    assertEquals(recordEnd(view, at) - at, recordBytes(payload.length), `record ${i}`);
+    at = recordEnd(view, at);
+  });
+  const sum = payloads.reduce((all, { length }) => all + length, 0);
+  assertEquals([at, skipRecords(view, first, payloads.length)], [frame.length, frame.length]);
+  assertEquals(payloadBytesOf({ length: frame.length - 7, count: payloads.length }), sum);
+  assertEquals(payloadBytesIn(at - first, payloads.length), sum);
+  // A length of more than 31 bits is no negative one.
+  assertEquals(recordEndIn(Uint8Array.of(0xff, 0xff, 0xff, 0xff), 0), 4 + 0xffff_ffff);
+  assertEquals([-5, 0, 3, 4, 11, 12].map(maxRecordsIn), [0, 0, 0, 1, 2, 3]);
 });
 
 test("isFrameIntact() finds each single bit flip", () => {

@@ -133,17 +133,17 @@ test("FrameBuilder.undo() takes back everything since begin(), and nothing else"
   }
 });
 
-test("FrameBuilder.payloadsSinceBegin() copies the payloads that undo() would take back", () => {
+test("FrameBuilder.withdraw() takes back what was added since savepoint(), and copies the payloads", () => {
   const long = garbage(40_000, 1);
   for (const before of [[], ["one"], ["one", "two"]]) {
     const builder = new FrameBuilder();
     for (const record of before) builder.add(text, record);
     builder.savepoint();
-    assertEquals(builder.payloadsSinceBegin(), []);
+    assertEquals(builder.withdraw(), []);
     const records = [bytesOf("three"), new Uint8Array(), long, long, bytesOf("six")];
     for (const record of records) builder.add(bytes, record);
-    const payloads = builder.payloadsSinceBegin();
-    builder.rollback();
+    const payloads = builder.withdraw();
+    assertEquals(builder.records, before.length);
     builder.add(bytes, garbage(100_000, 2));
     assertEquals(payloads.length, records.length);
     payloads.forEach((payload, i) => assertSameBytes(payload, records[i]!, `record ${i} after ${before.length}`));

@@ -5,7 +5,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import { BufferError, bytesCodec, type Codec, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
+import { bytesCodec, type Codec, FileBuffer, jsonCodec, SluiceError, textCodec } from "../../mod.ts";
 import { drain } from "../support/logs.ts";
 
 /** How a log is opened to be dumped. */
@@ -53,7 +53,7 @@ export async function dump(path: string, { codec, maxRecords }: DumpOptions): Pr
     path,
     codec: CODECS[codec],
     maxRecords,
-    onEvent: (event) => event.type === "damage" && damage.push(event.region),
+    onEvent: (event) => event.type === "damage-found" && damage.push(event.region),
   });
   const { durationMs: _, ...recovery } = buffer.recovery;
   const known = damage.splice(0).length;
@@ -80,8 +80,8 @@ export async function refusal(path: string, { codec, maxRecords }: DumpOptions):
     await drain(buffer);
     return null;
   } catch (error) {
-    if (!(error instanceof BufferError)) throw error;
-    const { code, segment, offset, length, version } = error as BufferError & Partial<Refusal>;
+    if (!(error instanceof SluiceError)) throw error;
+    const { code, segment, offset, length, version } = error as SluiceError & Partial<Refusal>;
     return JSON.parse(
       JSON.stringify({ by: buffer === undefined ? "open" : "emit", code, segment, offset, length, version }),
     );

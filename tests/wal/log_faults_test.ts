@@ -5,7 +5,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { BufferError, BufferFailedError, FileSystemError } from "../../src/errors/mod.ts";
+import { BufferFailedError, FileSystemError, SluiceError } from "../../src/errors/mod.ts";
 import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import type { Fsync } from "../../src/wal/writer/log.ts";
 import { InstrumentedDisk, shortName, trackHandles } from "../support/disk.ts";
@@ -73,7 +73,7 @@ async function live(fileSystem: Parameters<typeof openLog>[0], life: Life, fsync
   await settle();
   await put("the last");
   await attempt(() => buffer.close());
-  for (const event of events) if (event.type === "warning" || event.type === "failed") life.warnings.push(event.error);
+  for (const event of events) if (event.type === "warned" || event.type === "failed") life.warnings.push(event.error);
   assertEquals(clock.timers, [], "timers left");
 }
 
@@ -164,7 +164,7 @@ function assertTold(
   life: Life,
   { at, operations, errno, note }: { at: number; operations: readonly MemoryOperation[]; errno: string; note: string },
 ): void {
-  for (const error of life.errors) assertInstanceOf(error, BufferError, note);
+  for (const error of life.errors) assertInstanceOf(error, SluiceError, note);
   const { operation, path } = operations[at]!;
   const isTold = [...life.errors, ...life.warnings].some((error) => {
     const cause = error instanceof BufferFailedError ? error.cause : error;

@@ -14,6 +14,8 @@ import { type CommitState, LOG_START, type LogPosition } from "../../src/wal/pos
 import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { Quarantine } from "../../src/wal/recovery/quarantine.ts";
 import type { SegmentWriter } from "../../src/wal/segment_writer.ts";
+import { LogEnds } from "../../src/wal/writer/log_ends.ts";
+import { LogHealth } from "../../src/wal/writer/log_health.ts";
 import { SegmentList } from "../../src/wal/writer/segment_list.ts";
 import { SyncQueue } from "../../src/wal/writer/sync_queue.ts";
 import { garbage } from "../support/bytes.ts";
@@ -53,7 +55,7 @@ function listOn(fileSystem: MemoryFileSystem, segments: CountedSegments["segment
     directory: DIRECTORY,
     uuid: UUID_A,
     quarantine,
-    confirm: () => {},
+    ownership: { verify: () => {} },
     report: () => {},
     inherited: undefined,
     segments,
@@ -134,13 +136,11 @@ function queueOn(fileSystem: MemoryFileSystem, inherited: CountedSegments["segme
     clock: new ManualClock(),
     cursor: Cursor.open(fileSystem, DIRECTORY, { uuid: UUID_A, place: 1, isSynced: false }),
     inherited,
-    written: () => LOG_START,
-    hasFailed: () => false,
-    confirm: () => {},
+    intervalMs: undefined,
+    ownership: { verify: () => {} },
+    health: new LogHealth(DIRECTORY, { isLost: false, isStillOwner: () => true }),
+    ends: new LogEnds(LOG_START, { isSynced: false }),
     onSynced: () => {},
-    onFailed: (error) => {
-      throw error;
-    },
   });
 }
 

@@ -6,7 +6,7 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { BufferError, FileBuffer, type Fsync, textCodec } from "../../mod.ts";
+import { FileBuffer, type Fsync, SluiceError, textCodec } from "../../mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import { say } from "../support/children.ts";
 
@@ -20,7 +20,7 @@ if (user !== undefined) {
 }
 
 function tell(error: unknown): void {
-  if (!(error instanceof BufferError)) throw error;
+  if (!(error instanceof SluiceError)) throw error;
   say(`err ${error.code} ${error.message}`);
 }
 

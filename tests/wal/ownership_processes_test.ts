@@ -67,7 +67,7 @@ async function drain(path: string): Promise<{ values: string[]; problem: string 
   const buffer = await FileBuffer.open<string>({
     path,
     codec: textCodec(),
-    onEvent: ({ type }) => isDamaged ||= type === "damage",
+    onEvent: ({ type }) => isDamaged ||= type === "damage-found",
   });
   for await (const batch of buffer.batches({ flush: true })) {
     values.push(...batch.records);

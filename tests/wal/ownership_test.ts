@@ -132,7 +132,7 @@ test("FileBuffer says which records another owner may have overlooked, and he se
   await drain(second);
   await second.flush();
   await settle();
-  const damage = seen.flatMap((event) => event.type === "damage" ? [event.region] : []);
+  const damage = seen.flatMap((event) => event.type === "damage-found" ? [event.region] : []);
   assertEquals(damage.map(({ missing, quarantined }) => [missing, quarantined]), [[undefined, true]]);
   const [copy] = fileSystem.paths().filter((path) => path.includes("/quarantine/"));
   const text = new TextDecoder("latin1").decode(fileSystem.readFile(copy!));
@@ -152,7 +152,7 @@ test("FileBuffer removes an old segment only after what a former owner wrote beh
   await second.flush();
   await settle();
   assertEquals(segmentsOf(fileSystem).length, 1);
-  assertEquals(events.filter((event) => event.type === "damage").length, 1);
+  assertEquals(events.filter((event) => event.type === "damage-found").length, 1);
   assert(fileSystem.paths().some((path) => path.includes("/quarantine/")));
   await Promise.allSettled([first.close(), second.close()]);
 });

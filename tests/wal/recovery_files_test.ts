@@ -6,7 +6,8 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { DamagedLogError, UnsupportedVersionError } from "../../src/errors/mod.ts";
-import { CURSOR_VERSION, SEGMENT_VERSION } from "../../src/wal/format.ts";
+import { CURSOR_VERSION } from "../../src/wal/cursor_format.ts";
+import { SEGMENT_VERSION } from "../../src/wal/format.ts";
 import {
   assertRows,
   hitHeader,

@@ -185,7 +185,7 @@ test("FileBuffer.open() brings the reserve to the size that is asked for, and re
     await buffer.put(RECORD);
     await buffer.close();
     assertEquals(reserveSize(fileSystem), reserveBytes);
-    assertEquals(eventsOf(events, "warning"), []);
+    assertEquals(eventsOf(events, "warned"), []);
   }
 });
 
@@ -232,7 +232,7 @@ test("FileBuffer.open() checks reserveBytes", async () => {
 test("FileBuffer takes puts of a new buffer for whose reserve there is no room, and refuses them when opened again", async () => {
   const fileSystem = new MemoryFileSystem({ copyOnWrite: true, capacityBytes: 200_000 });
   const { buffer, events } = await open(fileSystem);
-  assertEquals(eventsOf(events, "warning").length, 1);
+  assertEquals(eventsOf(events, "warned").length, 1);
   assertEquals(reserveSize(fileSystem), 0);
   await buffer.put(RECORD);
   await buffer.close();
@@ -368,7 +368,7 @@ test("FileBuffer goes on without a reserve that can't be made, and says so", asy
   await buffer.put(RECORD);
   await buffer.commit(await buffer.emit());
   await buffer.close();
-  assertEquals(eventsOf(events, "warning").map((event) => "error" in event && event.error.message), [
+  assertEquals(eventsOf(events, "warned").map((event) => "error" in event && event.error.message), [
     `Cannot write "${FIRST_PART}": EIO`,
   ]);
   assertEquals(reserveSize(fileSystem), 0);

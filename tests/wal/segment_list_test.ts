@@ -26,7 +26,7 @@ test("SegmentList.remove() never leaves a segment in the list whose file is move
   const [name] = fileSystem.list(DIRECTORY);
   const segment = { name: name!, firstSequence: 1 };
   const quarantine = new Quarantine(fileSystem, DIRECTORY);
-  const none = { confirm: () => {}, report: () => {}, inherited: undefined };
+  const none = { ownership: { verify: () => {} }, report: () => {}, inherited: undefined };
   const options = { fileSystem, directory: DIRECTORY, uuid: UUID_A, quarantine, ...none };
   const sizes = [{ segment, bytes: 200, logBytesBefore: undefined }];
   const end = { nextSequence: 2, payloadBytes: 0, logBytes: 0 };

@@ -1,8 +1,8 @@
 /**
- * How payloads are written out: as JSON, text, Base64 or as they are, in chunks.
+ * Writes payloads in chunks, as JSON, text, Base64 or raw bytes.
  *
- * Payloads that are known to be JSON are copied, not parsed: `JSON.stringify` leaves no line feed in them. Of others each
- * is checked, and line feeds in it, which JSON only allows between tokens, become spaces: a line stays a line.
+ * Payloads that are known to be JSON are copied, not parsed: `JSON.stringify` leaves no line feed in them. Others are checked one by
+ * one, and line feeds between their tokens become spaces, so that each payload stays one line.
  *
  * @module
  */
@@ -11,20 +11,20 @@ import { Buffer } from "node:buffer";
 import type { SequenceRange } from "../../base/sequences.ts";
 import { CodecError } from "../../errors/mod.ts";
 import type { ScannedFrame } from "../../maintenance/scan_items.ts";
-import { RECORD_HEADER_BYTES } from "../../wal/format.ts";
+import { payloadStart, recordEndIn } from "../../wal/format.ts";
 import type { Output } from "../shared/command.ts";
 
 /** The formats; the first one is the default. */
 export const DUMP_FORMATS = ["json", "text", "base64", "raw"] as const;
-/** The name of a format. */
+/** A format's name. */
 export type DumpFormat = typeof DUMP_FORMATS[number];
 
-/** So much is written at a time: large enough that the calls don't count. */
+/** Bytes per write: enough that the calls don't matter. */
 const CHUNK_BYTES = 256 * 1024;
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
-/** Fewer bytes are copied faster one by one. */
+/** Shorter payloads are copied faster byte by byte. */
 const COPY_FROM_BYTES = 40;
 const DIGIT_ZERO = 0x30;
 const DIGIT_NINE = 0x39;
@@ -34,17 +34,17 @@ const LINE_END = utf8.encode("\n");
 const OBJECT_END = utf8.encode("}\n");
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Writes records to an output. */
+/** Encodes records and writes them to an output. */
 export interface RecordEncoder {
-  /** Whether enough has gathered for a write. */
+  /** Whether there is enough for a write. */
   readonly isFull: boolean;
-  /** Takes over the records of a frame with these sequences. */
+  /** Adds the records of a frame with these sequences. */
   add(frame: ScannedFrame, sequences: SequenceRange): void;
-  /** Writes what has gathered; waits if the output does. */
+  /** Writes what was added; waits if the output does. */
   flush(): Promise<void>;
 }
 
-/** Makes one for a format, with sequence and put time or without. */
+/** Makes an encoder for a format, with or without sequence and put time. */
 export function createEncoder(
   { format, meta }: { readonly format: DumpFormat; readonly meta: boolean },
   output: Output,
@@ -58,7 +58,7 @@ export function createEncoder(
     flush: () => chunks.flush(),
     add(frame, sequences) {
       const records = recordsOf(frame, sequences);
-      // In a frame they stand as they do in this format.
+      // A frame has them in this very form.
       if (format === "raw") chunks.append(records);
       else if (metaText !== undefined) metaText.add(frame, records, sequences.first);
       else if (format === "text" || (format === "json" && frame.isJson)) addLines(chunks, records);
@@ -67,35 +67,39 @@ export function createEncoder(
   };
 }
 
-/** The records of a frame with these sequences, each behind its length. */
+/** The records of a frame with these sequences, each with its length before it. */
 function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Array {
   const body = frame.body();
   let from = 0;
-  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = behind(body, from);
+  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = recordEndIn(body, from);
   if (last === frame.firstSequence + frame.count - 1) return body.subarray(from);
   let to = from;
-  for (let sequence = first; sequence <= last; sequence++) to = behind(body, to);
+  for (let sequence = first; sequence <= last; sequence++) to = recordEndIn(body, to);
   return body.subarray(from, to);
 }
 
-/** Where the record that begins at `at` ends. */
-function behind(records: Uint8Array, at: number): number {
-  return at + RECORD_HEADER_BYTES + lengthAt(records, at);
-}
-
-/** Reads 4 bytes, little-endian; a view for each frame costs more. */
-function lengthAt(bytes: Uint8Array, at: number): number {
-  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
-}
-
 function addLines(chunks: Chunks, records: Uint8Array): void {
-  // A line feed takes less room than a length.
+  // A line feed is shorter than a length.
   chunks.stage(records, records.length);
   for (let at = 0; at < records.length;) {
-    const start = at + RECORD_HEADER_BYTES;
-    at = start + lengthAt(records, at);
+    const start = payloadStart(at);
+    at = recordEndIn(records, at);
     chunks.appendStaged(start, at);
     chunks.appendByte(LINE_FEED);
+  }
+}
+
+/** Calls `use` with each payload. Only where each is looked at anyway: a view of each costs more than a copy. */
+function forEachPayload(
+  records: Uint8Array,
+  first: number,
+  use: (payload: Uint8Array, sequence: number) => void,
+): void {
+  let sequence = first;
+  for (let at = 0; at < records.length; sequence++) {
+    const start = payloadStart(at);
+    at = recordEndIn(records, at);
+    use(records.subarray(start, at), sequence);
   }
 }
 
@@ -104,17 +108,14 @@ function addOneByOne(
   records: Uint8Array,
   { format, first }: { readonly format: DumpFormat; readonly first: number },
 ): void {
-  let sequence = first;
-  for (let at = 0; at < records.length; sequence++) {
-    const start = at + RECORD_HEADER_BYTES;
-    at = behind(records, at);
-    if (format === "base64") chunks.appendAscii(base64Of(records.subarray(start, at)));
-    else chunks.append(oneLine(records.subarray(start, at), sequence));
+  forEachPayload(records, first, (payload, sequence) => {
+    if (format === "base64") chunks.appendAscii(base64Of(payload));
+    else chunks.append(oneLine(payload, sequence));
     chunks.append(LINE_END);
-  }
+  });
 }
 
-/** Lines with sequence and put time. What is the same for all records of a frame is made once. */
+/** Lines with sequence and put time. The part that all records of a frame share is made once. */
 class MetaText {
   readonly #format: DumpFormat;
   readonly #chunks: Chunks;
@@ -131,37 +132,32 @@ class MetaText {
     this.#putTime = putTime;
     if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
     const chunks = this.#chunks;
-    let sequence = first;
-    for (let at = 0; at < records.length; sequence++) {
-      const start = at + RECORD_HEADER_BYTES;
-      at = behind(records, at);
-      const [name, text] = this.#format === "json"
-        ? asField(records.subarray(start, at))
-        : ["base64", undefined] as const;
+    forEachPayload(records, first, (payload, sequence) => {
+      const [name, text] = this.#format === "json" ? asField(payload) : ["base64", undefined] as const;
       chunks.append(this.#headOf(name, sequence).bytes);
-      if (text === undefined) chunks.appendAscii(base64Of(records.subarray(start, at)));
+      if (text === undefined) chunks.appendAscii(base64Of(payload));
       else chunks.append(text);
       chunks.append(this.#end);
-    }
+    });
   }
 
-  /** Lines around payloads as they are. */
+  /** Adds lines around payloads that are copied as they are. */
   #addCopied(records: Uint8Array, first: number): void {
     const chunks = this.#chunks;
     const end = this.#end;
     let head = this.#headOf("record", first);
     let sequence = first;
     for (let at = 0; at < records.length;) {
-      // For a while no sequence gets a digit more: they are staged together.
+      // Until a sequence has one digit more, all heads have one length and are staged together.
       const from = at;
       const stop = head.fits;
       let count = 0;
-      for (; at < records.length && count < stop; count++) at = behind(records, at);
+      for (; at < records.length && count < stop; count++) at = recordEndIn(records, at);
       const part = records.subarray(from, at);
       chunks.stage(part, part.length + count * (head.bytes.length + end.length));
       for (let partAt = 0; partAt < part.length;) {
-        const start = partAt + RECORD_HEADER_BYTES;
-        partAt = start + lengthAt(part, partAt);
+        const start = payloadStart(partAt);
+        partAt = recordEndIn(part, partAt);
         chunks.appendFitting(head.bytes);
         head.countUp();
         chunks.appendStaged(start, partAt);
@@ -183,10 +179,12 @@ class MetaText {
   }
 }
 
-/** What stands before a payload, with a sequence in it that counts up in place: a string for each would cost more than all else. */
+/**
+ * The start of a line, with a sequence that is incremented in place: a string for each would cost more than all else.
+ */
 class LineHead {
   readonly bytes: Uint8Array;
-  /** For so many sequences the digits suffice. */
+  /** How many sequences fit into the digits. */
   readonly fits: number;
   readonly #lastDigit: number;
 
@@ -204,13 +202,13 @@ class LineHead {
   }
 }
 
-/** By the platform's own way where it has one: Deno, Bun, Node from 25. */
+/** Uses the platform's own encoder where there is one: Deno, Bun, Node from 25. */
 function base64Of(bytes: Uint8Array): string {
   const { toBase64 } = bytes as { toBase64?: () => string };
   return toBase64?.call(bytes) ?? bufferOf(bytes).toString("base64");
 }
 
-/** A payload that may be JSON, or text, or neither. */
+/** A payload as JSON, else as text, else as Base64. */
 function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
   const json = asJson(payload);
   if (json !== undefined) return ["record", json];
@@ -220,8 +218,8 @@ function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", U
 }
 
 /**
- * Bytes that are gathered for a write. Records are staged behind the room for what is made of them, and moved from there one
- * by one: a view of each would cost more than all else.
+ * The bytes of the next write. Records are staged behind the room for their output, and moved from there one by one: a view of
+ * each would cost more than all else.
  */
 class Chunks {
   readonly #output: Output;
@@ -237,14 +235,14 @@ class Chunks {
     return this.#length >= CHUNK_BYTES;
   }
 
-  /** Gets records ready, and room for so many bytes to be made of them. */
+  /** Stages records, with room for that many bytes of output. */
   stage(records: Uint8Array, room: number): void {
     this.#reserve(room + records.length);
     this.#stagedAt = this.#bytes.length - records.length;
     this.#bytes.set(records, this.#stagedAt);
   }
 
-  /** Takes over a part of what is staged. */
+  /** Appends a part of what is staged. */
   appendStaged(start: number, end: number): void {
     const bytes = this.#bytes;
     const at = this.#length;
@@ -270,7 +268,7 @@ class Chunks {
     this.#length += utf8.encodeInto(text, this.#bytes.subarray(this.#length)).written;
   }
 
-  /** Bytes that there is room for. */
+  /** Appends bytes for which there is room. */
   appendFitting(some: Uint8Array): void {
     const bytes = this.#bytes;
     const at = this.#length;
@@ -279,7 +277,7 @@ class Chunks {
     this.#length = at + some.length;
   }
 
-  /** Makes room: what is in a frame goes out together, and a frame can be long. */
+  /** Makes room. A frame goes out in one piece, and can be long. */
   #reserve(length: number): void {
     const needed = this.#length + length;
     if (needed <= this.#bytes.length) return;
@@ -291,13 +289,13 @@ class Chunks {
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const bytes = this.#bytes.subarray(0, this.#length);
-    // Even if this fails: nothing is written twice.
+    // Before the write, so that a failed one isn't repeated.
     this.#length = 0;
     await this.#output.write(bytes);
   }
 }
 
-/** A payload that has to be JSON, in one line. */
+/** A payload that must be JSON, as one line. */
 function oneLine(payload: Uint8Array, sequence: number): Uint8Array {
   const line = asJson(payload);
   if (line !== undefined) return line;
@@ -305,7 +303,7 @@ function oneLine(payload: Uint8Array, sequence: number): Uint8Array {
   throw new CodecError({ operation: "decode", sequence, reason });
 }
 
-/** A payload as JSON in one line; `undefined` if it is no JSON. */
+/** A payload as JSON in one line; `undefined` if it isn't JSON. */
 function asJson(payload: Uint8Array): Uint8Array | undefined {
   try {
     JSON.parse(strictUtf8.decode(payload));
@@ -324,13 +322,13 @@ function asText(payload: Uint8Array): string | undefined {
   }
 }
 
-/** ISO 8601, in UTC; what no date can be is shown as a number. */
+/** ISO 8601 in UTC; a time out of a date's range is shown as a number. */
 function isoTime(time: number): string {
   const date = new Date(time);
   return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
 }
 
-/** The same bytes as what knows Base64. */
+/** The same bytes as a Buffer, which can encode Base64. */
 function bufferOf({ buffer, byteOffset, length }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, length);
 }

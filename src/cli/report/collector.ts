@@ -8,18 +8,21 @@
  * @module
  */
 
-import type { SequenceRange } from "../../base/sequences.ts";
+import { countSequences, type SequenceRange } from "../../base/sequences.ts";
 import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.ts";
 import type { ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
 import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 import { TotalsCheck } from "../../maintenance/totals_check.ts";
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../wal/format.ts";
-import type { BadRegion, ReportCounts, ReportData, StretchKind } from "./data.ts";
+import { FRAME_HEADER_BYTES, recordBytes } from "../../wal/format.ts";
+import type { RepairSteps } from "../shared/repair_plan.ts";
+import type { BadRegion, ReportCounts, ReportData, ReportPlan, StretchKind } from "./data.ts";
 import { SizeHistogram, TimeHistogram } from "./histograms.ts";
 import { ReportRows } from "./rows.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 60;
+/** Steps of each kind that a plan lists. */
+const MAX_STEPS = 60;
 /** Files of the quarantine that are listed. */
 export const MAX_QUARANTINE_FILES = 20;
 
@@ -89,7 +92,7 @@ export class ReportCollector {
           ...item,
           kind: item.length === 0 ? "missing" : "damaged",
           sequences: item.missing,
-          records: sizeOf(item.missing),
+          records: item.missing === undefined ? 0 : countSequences([item.missing]),
         });
         break;
       case "torn":
@@ -112,8 +115,8 @@ export class ReportCollector {
     }
   }
 
-  /** Everything that was taken in, as of `generatedAt`. */
-  finish(generatedAt: number): ReportData {
+  /** Everything that was taken in, as of `generatedAt`, and what is to be done about it. */
+  finish(generatedAt: number, plan: ReportData["plan"]): ReportData {
     this.#judge(this.#totals.end(this.#snapshot));
     const { path, uuid, cursorState: cursor, owner, quarantine } = this.#snapshot;
     const bytes = quarantine.reduce((sum, file) => sum + file.bytes, 0);
@@ -132,6 +135,7 @@ export class ReportCollector {
       times: { widthMs: this.#times.widthMs, bins: this.#times.bins() },
       regions: this.#regions,
       regionsInAll: this.#regionsInAll,
+      plan,
       quarantine: { files: quarantine.length, bytes, listed },
     };
   }
@@ -169,7 +173,7 @@ export class ReportCollector {
       const bytes = payloads[i]!.length;
       this.#sizes.add(bytes);
       payloadBytes += bytes;
-      length += RECORD_HEADER_BYTES + bytes;
+      length += recordBytes(bytes);
     }
     const end = frame.firstSequence + frame.count;
     length = frame.offset + frame.length - offset;
@@ -247,8 +251,20 @@ export class ReportCollector {
   }
 }
 
-function sizeOf(range: SequenceRange | undefined): number {
-  return range === undefined ? 0 : range.last - range.first + 1;
+/** A plan of any length, cut to what a report shows. */
+export function toReportPlan({ tail, regions, moved, removed, cursor, missing }: RepairSteps): ReportPlan {
+  const lists = [regions, moved, removed, missing];
+  return {
+    steps: {
+      tail,
+      regions: regions.slice(0, MAX_STEPS),
+      moved: moved.slice(0, MAX_STEPS),
+      removed: removed.slice(0, MAX_STEPS),
+      cursor,
+      missing: missing.slice(0, MAX_STEPS),
+    },
+    more: lists.reduce((sum, { length }) => sum + Math.max(0, length - MAX_STEPS), 0),
+  };
 }
 
 function emptyCounts(): ReportCounts {

@@ -10,6 +10,7 @@
 import type { SequenceRange } from "../../base/sequences.ts";
 import type { LockOwner } from "../../errors/mod.ts";
 import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
+import type { RepairSteps } from "../shared/repair_plan.ts";
 
 /** What a stretch of the log is; `pending` are records that are neither committed nor in flight. */
 export type StretchKind =
@@ -122,6 +123,14 @@ export interface ReportCounts {
   readonly contradictions: number;
 }
 
+/** What is to be done about a log, as `repair --dry-run` says it. */
+export interface ReportPlan {
+  /** The first of each kind. */
+  readonly steps: RepairSteps;
+  /** How many steps are left out. */
+  readonly more: number;
+}
+
 /** Everything that a report shows. */
 export interface ReportData {
   readonly path: string;
@@ -144,6 +153,8 @@ export interface ReportData {
   readonly regions: readonly BadRegion[];
   /** How many there are. */
   readonly regionsInAll: number;
+  /** `refusal`: why nothing can be planned. */
+  readonly plan: ReportPlan | { readonly refusal: string };
   readonly quarantine: {
     readonly files: number;
     readonly bytes: number;

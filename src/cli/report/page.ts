@@ -151,7 +151,8 @@ function charts(data: ReportData): string {
 
 function recovery(data: ReportData): string {
   const steps = recoverySteps(data).map((step) => `<li>${escapeHtml(step)}</li>`);
-  const note = "In the last segment when the buffer is opened, in the others when reading comes to them.";
+  const note =
+    "As repair --dry-run plans it. In the last segment when the buffer is opened, in the others when reading comes to them.";
   return section(
     "What recovery would do",
     `<p class="muted small">${note}</p><ul class="plain">${steps.join("\n")}</ul>`,

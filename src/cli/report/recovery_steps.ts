@@ -1,13 +1,14 @@
 /**
- * What recovery would do, in sentences: what it cuts, sets aside, removes and reports, and what is delivered then. In the
- * last segment it happens when the buffer is opened, in the others when reading comes to them.
+ * What is wrong with a log, and what recovery would do about it: the plan of `repair --dry-run`, what is left alone, and what
+ * is delivered then. In the last segment it happens when the buffer is opened, in the others when reading comes to them.
  *
  * @module
  */
 
 import { CURSOR_NAME } from "../../wal/names.ts";
-import type { BadRegion, ReportData } from "./data.ts";
-import { bytesText, durationText, numberText, plural, sequencesText } from "./words.ts";
+import { describeSteps } from "../shared/repair_plan.ts";
+import type { BadRegion, ReportData, ReportPlan } from "./data.ts";
+import { bytesText, durationText, numberText, plural, unbroken } from "./words.ts";
 
 /** What is wrong, in one line; empty if nothing is. */
 export function problemsOf({ counts, cursor, isSound }: ReportData): string {
@@ -26,47 +27,29 @@ export function problemsOf({ counts, cursor, isSound }: ReportData): string {
 
 /** What would be done about it, step by step, and what would be delivered then. */
 export function recoverySteps(data: ReportData): string[] {
-  const { counts, cursor, regions, regionsInAll } = data;
-  // A cursor that is missing or can't be read has a step of its own.
-  const steps = regions.filter(({ segment }) => cursor === "ok" || segment !== CURSOR_NAME).map(stepFor);
-  if (regionsInAll > regions.length) steps.push(`And ${numberText(regionsInAll - regions.length)} more of these.`);
-  if (counts.emptyFiles > 0) {
-    steps.push(`Remove ${plural(counts.emptyFiles, "segment")} without content, begun just before a crash.`);
+  const { plan, regions } = data;
+  const steps = "refusal" in plan ? [`Nothing: ${plan.refusal}.`] : planned(plan);
+  const isSetAside = ({ segment, offset, length }: BadRegion): boolean =>
+    !("refusal" in plan) &&
+    plan.steps.regions.some((one) => one.segment === segment && one.offset === offset && one.length === length);
+  for (const region of regions) {
+    const { kind, segment, offset, length, isPast, what } = region;
+    if (isPast && !isSetAside(region)) {
+      const bad = length === 0 ? "a gap" : plural(length, "damaged byte");
+      steps.push(`Leave ${bad} in ${segment} at offset ${numberText(offset)} alone: the records there are done with.`);
+    } else if (kind === "contradiction" && segment !== CURSOR_NAME) {
+      steps.push(`Believe what ${segment} says, though ${what}.`);
+    }
   }
-  if (counts.freeBytes > 0) {
-    steps.push(`Cut ${bytesText(counts.freeBytes)} of zeros, space that was set aside for records to come.`);
-  }
-  if (cursor !== "ok" && counts.segments > 0) {
-    const why = { missing: "there is none", damaged: "it is damaged", foreign: "it is another buffer's" }[cursor];
-    steps.push(`Write a new cursor, because ${why}: every record in the log is delivered again.`);
-  }
-  steps.push(deliveries(data));
-  return steps;
+  return [...steps, deliveries(data)];
 }
 
-function stepFor({ kind, segment, offset, length, missing, isPast, why, version, what }: BadRegion): string {
-  const where = `in ${segment} at offset ${numberText(offset)}`;
-  const lost = missing === undefined ? "" : `, and report ${sequencesText(missing)} as missing`;
-  if (isPast) {
-    const bad = length === 0 ? "a gap" : plural(length, "damaged byte");
-    return `Leave ${bad} ${where} alone: the records there are done with.`;
-  }
-  switch (kind) {
-    case "torn":
-      return `Cut ${plural(length, "torn byte")} ${where}, an unfinished write, after copying them to the quarantine.`;
-    case "damaged":
-      return `Set aside ${plural(length, "damaged byte")} ${where}${lost}.`;
-    case "missing":
-      return `Report ${missing === undefined ? "records" : sequencesText(missing)} as missing` +
-        `${segment === undefined ? "" : ` ${where}`}; there is nothing left to set aside.`;
-    case "contradiction":
-      return `Believe what ${segment} says, though ${what}.`;
-    case "unusable":
-      if (why === "version") return `Nothing can be read of ${segment}: it has format version ${version}, a newer one.`;
-      return `Move ${segment} (${bytesText(length)}) to the quarantine: ` +
-        (why === "foreign" ? "it is another buffer's" : "its header can't be read") +
-        `${missing === undefined ? "" : `; at most ${sequencesText(missing)} were in it`}.`;
-  }
+/** The plan, as `repair --dry-run` words it. */
+function planned({ steps, more }: ReportPlan): string[] {
+  const lines = describeSteps(steps).map(([what, how]) =>
+    unbroken(`${what[0]!.toUpperCase()}${what.slice(1)}: ${how}.`)
+  );
+  return more === 0 ? lines : [...lines, `And ${numberText(more)} more of these.`];
 }
 
 function deliveries({ counts, generatedAt }: ReportData): string {

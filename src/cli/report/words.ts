@@ -8,7 +8,7 @@
  */
 
 import type { SequenceRange } from "../../base/sequences.ts";
-import { formatBytes, formatDuration, formatNumber, formatTime } from "../shared/text.ts";
+import { formatBytes, formatCount, formatDuration, formatNumber, formatTime } from "../shared/text.ts";
 
 const ENTITIES: Readonly<Record<string, string>> = {
   "&": "&amp;",
@@ -29,17 +29,22 @@ export function escapeHtml(text: string): string {
 
 /** `1 234 567`, on one line. */
 export function numberText(n: number): string {
-  return formatNumber(n).replaceAll(" ", "\u202f");
+  return unbroken(formatNumber(n));
 }
 
 /** `1 record`, `1 234 records` */
-export function plural(n: number, one: string, many = `${one}s`): string {
-  return `${numberText(n)} ${n === 1 ? one : many}`;
+export function plural(n: number, one: string, many?: string): string {
+  return unbroken(formatCount(n, one, many));
+}
+
+/** Text of another command, each number in it on one line. */
+export function unbroken(text: string): string {
+  return text.replace(/(?<=\d) (?=\d{3}(?!\d))/g, "\u202f").replace(/(?<=\d) (?=[KMGT]?i?B\b)/g, "\xa0");
 }
 
 /** `999 B`, `1.5 KiB`, `16 MiB`, on one line. */
 export function bytesText(bytes: number): string {
-  return formatBytes(bytes).replaceAll(" ", "\xa0");
+  return unbroken(formatBytes(bytes));
 }
 
 /** `450 ms`, `12 s`, `3 h 12 min`, on one line. */

@@ -1,8 +1,8 @@
 /**
- * Takes a command line apart, and says in one line what is wrong with it.
+ * Parses a command line, and says in one line what is wrong with it.
  *
- * `parseArgs` of `node:util` does the taking apart; it is used in its lenient way, because its own errors differ from
- * runtime to runtime and don't say what was meant.
+ * It uses `parseArgs` of `node:util` in its lenient mode: the errors of the strict mode differ from runtime to runtime and don't say
+ * what was meant.
  *
  * @module
  */
@@ -22,9 +22,9 @@ export function optionsOf(command: Command): Record<string, CommandOption> {
 }
 
 /**
- * Takes the arguments behind a command's name apart.
+ * Parses the arguments behind a command's name.
  *
- * @throws {UsageError} for an option that the command doesn't have, or a value too few or too many.
+ * @throws {UsageError} for an option that the command doesn't have, a missing value or a superfluous one.
  */
 export function parseArguments(command: Command, args: readonly string[]): CommandArguments {
   const known = optionsOf(command);
@@ -51,7 +51,7 @@ export function parseArguments(command: Command, args: readonly string[]): Comma
     if (option.type === "boolean" && value !== undefined) {
       throw new UsageError(`Cannot use ${rawName}=${value}: ${rawName} takes no value`);
     }
-    // What looks like an option behind it is one, most likely: its value was forgotten.
+    // What looks like an option is most likely one, and this option's value was forgotten.
     if (option.type === "string" && (value === undefined || (!inlineValue && /^-./.test(value)))) {
       throw new UsageError(`Cannot use ${rawName}: it needs a value, ${rawName}=${option.value ?? "VALUE"}`);
     }
@@ -93,7 +93,7 @@ export function wholeNumberOf({ options }: CommandArguments, name: string, least
 /**
  * The value of an option that takes one of a few words.
  *
- * @throws {UsageError} if it is another.
+ * @throws {UsageError} if it is none of them.
  */
 export function choiceOf<W extends string>({ options }: CommandArguments, name: string, words: readonly W[]): W {
   const text = options[name] ?? words[0];
@@ -102,7 +102,7 @@ export function choiceOf<W extends string>({ options }: CommandArguments, name: 
   return word;
 }
 
-/** ", did you mean NAME?" for the name that is nearest to what was typed; nothing if none is near. */
+/** ", did you mean NAME?" for the known name most similar to what was typed; empty if none is similar. */
 export function suggest(typed: string, known: Readonly<Record<string, unknown>>): string {
   const dashes = /^-*/.exec(typed)![0];
   const text = typed.slice(dashes.length).toLowerCase();

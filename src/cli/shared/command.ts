@@ -1,8 +1,8 @@
 /**
- * What a command of the command line is: types, exit codes and how a command says that it can't go on.
+ * What a command of the command line is: types, exit codes and errors.
  *
- * A command gets everything it touches (file system, clock, streams) passed in, so that it is tested without a process,
- * and returns its exit code, so that nothing here ends a process.
+ * A command gets everything that it uses (file system, clock, streams) passed in, so that tests need no process, and returns its
+ * exit code, so that nothing here ends a process.
  *
  * @module
  */
@@ -10,40 +10,23 @@
 import type { Clock } from "../../base/clock.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 
-/** Done; for commands that judge: the log is sound. */
+/** Done; for commands that check the log: it is sound. */
 export const EXIT_OK = 0;
 /** Done, and something is wrong with the log: damage, missing records, something left to repair. */
 export const EXIT_UNSOUND = 1;
 /** The command line is wrong; nothing was done. */
 export const EXIT_USAGE = 2;
-/** It can't be done: no buffer there, newer version, no permission, locked, a failing disk or target. */
+/** It can't be done: no buffer there, a newer version, no permission, locked, a failing disk or target. */
 export const EXIT_FAILED = 3;
 
-/**
- * Options of {@linkcode Output.write}.
- *
- * @example An output that waits where it must, and gives up where it may
- * ```ts
- * import type { Output, WriteOptions } from "@sluice/buffer/cli";
- * import { assertEquals } from "@std/assert";
- *
- * const seen: string[] = [];
- * const output: Output = {
- *   columns: undefined,
- *   write: async (data, { untilTaken = false }: WriteOptions = {}) => void seen.push(`${data} ${untilTaken}`),
- * };
- * await output.write("a table");
- * await output.write("a record", { untilTaken: true });
- * assertEquals(seen, ["a table false", "a record true"]);
- * ```
- */
+/** Options of {@linkcode Output.write}. */
 export interface WriteOptions {
   /**
-   * Whether to wait for the reader even if the user wants the command to end: for what must not be written twice.
+   * Whether to wait for the reader even if the user interrupts the command: for what must not be written twice.
    *
    * @default {false}
    */
-  readonly untilTaken?: boolean;
+  readonly untilTaken?: boolean | undefined;
 }
 
 /**
@@ -78,58 +61,30 @@ export interface Output {
   /** Its height in rows; not given or `undefined` if it isn't known. */
   readonly rows?: number | undefined;
   /**
-   * Resolves when the system has taken it, so that nothing piles up; the bytes may be written over then.
+   * Writes to the stream. Resolves when the system has the data, so that nothing accumulates; the caller may then reuse the bytes.
    *
-   * @throws {OutputClosedError} (as a rejection) when nobody reads any more, as with `| head`.
+   * @param data Text or bytes.
+   * @param options Whether an interruption ends the wait.
+   * @throws {OutputClosedError} (as a rejection) when the reader is gone, as with `| head`.
    */
   write(data: string | Uint8Array, options?: WriteOptions): Promise<void>;
 }
 
-/** Nobody reads what a command writes: it ends, quietly. */
+/** The reader of the output is gone: the command ends quietly. */
 export class OutputClosedError extends Error {
   override readonly name = "OutputClosedError";
 }
 
-/** The command line is wrong; the message says how, and what is allowed. */
+/** The command line is wrong. The message says how, and what is allowed. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/**
- * What a command works with.
- *
- * @example A command on files in memory
- * ```ts
- * import { FileBuffer } from "@sluice/buffer";
- * import { type CommandContext, main } from "@sluice/buffer/cli";
- * import { ManualClock, MemoryFileSystem } from "@sluice/buffer/testing";
- * import { assertEquals } from "@std/assert";
- *
- * const fileSystem = new MemoryFileSystem();
- * const buffer = await FileBuffer.open<string>({ path: "/events.wal", fileSystem });
- * await buffer.putMany(["a", "b"]);
- * await buffer.close();
- *
- * let text = "";
- * const write = async (data: string | Uint8Array) => {
- *   text += typeof data === "string" ? data : new TextDecoder().decode(data);
- * };
- * const context: CommandContext = {
- *   fileSystem,
- *   clock: new ManualClock(),
- *   input: (async function* () {})(),
- *   output: { columns: undefined, write },
- *   errors: { columns: undefined, write },
- *   signal: new AbortController().signal,
- * };
- * assertEquals(await main(["dump", "/events.wal"], context), 0);
- * assertEquals(text, '"a"\n"b"\n');
- * ```
- */
+/** What a command works with. */
 export interface CommandContext {
   /** Where the files are. */
   readonly fileSystem: FileSystem;
-  /** What time it is, and how much of it a command takes. */
+  /** The time, for ages, intervals and durations. */
   readonly clock: Clock;
   /** Standard input, in chunks. */
   readonly input: AsyncIterable<Uint8Array>;
@@ -137,15 +92,15 @@ export interface CommandContext {
   readonly output: Output;
   /** Standard error: progress, warnings, errors. */
   readonly errors: Output;
-  /** Aborted when the user wants it to end (Ctrl+C, SIGTERM). */
+  /** Aborts when the user interrupts the command (Ctrl+C, SIGTERM). */
   readonly signal: AbortSignal;
 }
 
-/** An option of a command, as `parseArgs` of `node:util` takes it, and what it is. */
+/** An option of a command: its type, as `parseArgs` of `node:util` takes it, and its help. */
 export interface CommandOption {
   readonly type: "string" | "boolean";
   /**
-   * Whether it may be given several times, as `--header` may: then it is in {@linkcode CommandArguments.lists}.
+   * Whether it may be given several times, as `--header` may. Its values are in {@linkcode CommandArguments.lists}.
    *
    * @default {false}
    */
@@ -157,13 +112,13 @@ export interface CommandOption {
   readonly help: string;
 }
 
-/** The command line of one command, taken apart. */
+/** The parsed arguments of a command. */
 export interface CommandArguments {
-  /** What stands behind the command's name and is no option. */
+  /** The arguments that are no options. */
   readonly positionals: readonly string[];
   /** Options by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
-  /** Those that may be given several times, by name: what was given, in order. */
+  /** Options that may be given several times, by name: their values in order. */
   readonly lists?: Readonly<Record<string, readonly string[]>>;
 }
 
@@ -174,20 +129,14 @@ export interface Command {
   readonly usage: string;
   /** One line. */
   readonly summary: string;
-  /** What the help says besides: what it does, what it never does, examples, exit codes of its own. */
+  /** The rest of its help: what it does, what it never does, examples, its own exit codes. */
   readonly details: string;
   readonly options: Readonly<Record<string, CommandOption>>;
-  /** Does it, and resolves with the exit code. Throws a {@linkcode UsageError} before it has done anything. */
+  /** Runs it and resolves with the exit code. Throws a {@linkcode UsageError} before it has any effect. */
   run(args: CommandArguments, context: CommandContext): Promise<number>;
 }
 
-/**
- * A reason for `ship` to end that is no failure of the buffer.
- *
- * @module
- */
-
-/** Why it can't go on; the message says it all. */
+/** A reason for `ship` to end that is no failure of the buffer. The message says everything. */
 export class ShipError extends Error {
   override readonly name = "ShipError";
 }

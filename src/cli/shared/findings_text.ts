@@ -1,5 +1,5 @@
 /**
- * Findings in words: a line for each, or a table.
+ * Findings as text: a line each, or a table.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { type Finding, isAccepted, isUnproven } from "../../maintenance/findings
 import type { UnusableSegment } from "../../maintenance/scan_items.ts";
 import { type Column, formatBytes, formatRange, NO_CELL, table } from "./text.ts";
 
-/** A finding in a few words, without where it is. */
+/** A finding in a few words, without its place. */
 export function wordsFor(finding: Finding): string {
   if (isUnproven(finding)) return `${kindWords(finding)}, perhaps never acknowledged`;
   return isAccepted(finding) ? `${kindWords(finding)}, accepted by repair` : kindWords(finding);

@@ -1,5 +1,5 @@
 /**
- * The texts of `--help`, made from what the commands say about themselves.
+ * The texts of `--help`, made from the commands' own descriptions.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { optionsOf } from "./arguments.ts";
 import type { Command, CommandOption } from "./command.ts";
 import { wrap } from "./text.ts";
 
-/** What all commands are, in short. */
+/** The help for all commands, in short. */
 export function overview(commands: readonly Command[], width: number): string {
   const rows = commands.map(({ name, summary }) => [name, summary] as const);
   return [
@@ -36,12 +36,12 @@ export function overview(commands: readonly Command[], width: number): string {
   ].join("\n");
 }
 
-/** What one command is. */
+/** The help for one command. */
 export function helpOf(command: Command, width: number): string {
   const { name, usage, summary, details } = command;
   const rows = Object.entries(optionsOf(command)).map(([long, option]) => [flagOf(long, option), option.help] as const);
   const paragraphs = details.trim().split("\n").map((line) => {
-    // A term and its meaning; other lines that are set in are to be copied, and stay whole.
+    // A term and its meaning are wrapped. Other indented lines are meant to be copied, and stay whole.
     const term = /^ +\S+ {2,}(?=\S)/.exec(line)?.[0] ?? "";
     if (term !== "") {
       return term + wrap(line.slice(term.length), width - term.length).replaceAll("\n", `\n${" ".repeat(term.length)}`);
@@ -60,7 +60,7 @@ function flagOf(long: string, { short, value }: CommandOption): string {
   return `${short === undefined ? "    " : `-${short}, `}--${long}${value === undefined ? "" : `=${value}`}`;
 }
 
-/** Terms and what they mean; where there is little room, the meaning stands below its term. */
+/** Terms and their meanings. In a narrow terminal a meaning is below its term. */
 function definitions(rows: readonly (readonly [term: string, meaning: string])[], width: number): string {
   const indent = Math.max(0, ...rows.map(([term]) => term.length)) + 4;
   const isNarrow = width - indent < 24;

@@ -1,5 +1,5 @@
 /**
- * A progress bar on standard error: only if that is a terminal, and only when the work takes longer than a second.
+ * A progress bar on standard error, only if that is a terminal and the work takes longer than a second.
  *
  * @module
  */
@@ -9,14 +9,14 @@ import type { ScanRunOptions } from "../../maintenance/scan_run.ts";
 import type { CommandContext, Output } from "./command.ts";
 import { formatBytes } from "./text.ts";
 
-/** Before that nobody asks. */
+/** Shorter work needs no progress bar. */
 const SHOWN_AFTER_MS = 1000;
-/** More often nobody can see. */
+/** More frequent updates can't be seen. */
 const EVERY_MS = 100;
 const MAX_BAR_COLUMNS = 40;
 const ESCAPE = "\x1b[";
 
-/** What is under way. */
+/** Options of {@linkcode Progress}. */
 export interface ProgressOptions {
   /** Standard error. */
   readonly errors: Output;
@@ -25,7 +25,7 @@ export interface ProgressOptions {
   readonly label: string;
 }
 
-/** Runs `work` with a progress bar, which is gone when it ends, however that is. */
+/** Runs `work` with a progress bar, and clears the bar when the work ends or fails. */
 export async function withProgress<R>(
   { errors, clock, signal }: CommandContext,
   label: string,
@@ -39,20 +39,20 @@ export async function withProgress<R>(
   }
 }
 
-/** Shows how much of some work is done. */
+/** Shows how much of the work is done. */
 export class Progress {
   readonly #options: ProgressOptions;
   readonly #startedAt: number;
   #shownAt = -Infinity;
   #isShown = false;
 
-  /** The work begins now. */
+  /** Starts the clock: the work begins now. */
   constructor(options: ProgressOptions) {
     this.#options = options;
     this.#startedAt = options.clock.monotonic();
   }
 
-  /** Shows how many bytes are done, if it is time to. */
+  /** Shows how many bytes are done, if the last update was long enough ago. */
   update(doneBytes: number, totalBytes: number): void {
     const { errors, clock } = this.#options;
     if (errors.columns === undefined) return;
@@ -63,7 +63,7 @@ export class Progress {
     this.#write(this.#line({ doneBytes, totalBytes }, now - this.#startedAt, errors.columns));
   }
 
-  /** Takes the bar away: what follows begins on an empty line. */
+  /** Clears the bar: the next output begins on an empty line. */
   clear(): void {
     if (!this.#isShown) return;
     this.#isShown = false;
@@ -89,7 +89,7 @@ export class Progress {
   }
 
   #write(text: string): void {
-    // If nobody sees it, nothing is lost.
+    // If standard error is gone, the work still continues.
     this.#options.errors.write(text).catch(() => {});
   }
 }

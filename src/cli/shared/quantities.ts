@@ -1,15 +1,14 @@
 /**
- * Numbers, times and sizes as people write them on a command line.
+ * Parses numbers, times and sizes as people write them on a command line.
  *
- * Guarantees: each is checked against its range; what is refused is refused with the option's name, what was given, and what
- * is allowed.
+ * Guarantees: each value is checked against its range. An error names the option, what was given, and what is allowed.
  *
  * @module
  */
 
 import { UsageError } from "./command.ts";
 
-/** What is allowed. */
+/** The allowed values, both ends included. */
 export interface Range {
   readonly least: number;
   readonly most: number;
@@ -28,18 +27,18 @@ const BYTES_OF: Readonly<Record<string, number>> = {
   GiB: 1_024 ** 3,
 };
 
-/** A whole number. */
+/** Parses a whole number. */
 export function parseCount(option: string, text: string, range: Range): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN;
   return checked(option, text, value, range, "a whole number");
 }
 
-/** A time in milliseconds: `500ms`, `2s`, `5m`, `1h`, `1d`; a plain number is milliseconds. */
+/** Parses a time to milliseconds: `500ms`, `2s`, `5m`, `1h`, `1d`; a plain number is milliseconds. */
 export function parseDuration(option: string, text: string, range: Range): number {
   return checked(option, text, measured(text, MS_OF), range, "a time such as 500ms, 2s or 5m");
 }
 
-/** A size in bytes: `500000`, `500kB`, `1MiB`. */
+/** Parses a size to bytes: `500000`, `500kB`, `1MiB`. */
 export function parseBytes(option: string, text: string, range: Range): number {
   return checked(option, text, measured(text, BYTES_OF), range, "a size such as 500000, 500kB or 1MiB");
 }

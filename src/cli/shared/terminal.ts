@@ -1,10 +1,10 @@
 /**
  * The streams and signals of this process, as commands see them.
  *
- * Guarantees: a write resolves when the stream has taken it, so that nothing piles up; when nobody reads any more, it
- * rejects with an `OutputClosedError`, on every runtime; the first SIGINT or SIGTERM aborts the command, and
- * waiting for a reader ends, too; a second one ends the process at once, as the system does it. Nothing here
- * asks for an environment variable: on Deno that takes a permission, so there are no colours.
+ * Guarantees: a write resolves when the stream has the data, so that nothing accumulates. When the reader is gone, it rejects with
+ * an `OutputClosedError`, on every runtime. The first SIGINT or SIGTERM aborts the command and any wait for a reader; a second
+ * one ends the process at once, by the system's default. Nothing here reads an environment variable, which would take
+ * a permission on Deno; that is why there are no colours.
  *
  * @module
  */
@@ -23,20 +23,20 @@ const CLOSED_CODES: ReadonlySet<string | undefined> = new Set([
 ]);
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
 
-/** Why a command was aborted: somebody wants it to end. */
+/** A signal interrupted the command. */
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
-  /** What shells say of a process that a signal has ended: 130, 143. */
+  /** The code that shells report for a process that a signal ended: 130, 143. */
   readonly exitCode: number;
 
-  /** By that signal. */
+  /** Made when the signal arrives. */
   constructor(signal: keyof typeof SIGNAL_NUMBERS) {
     super(`Cannot go on: ${signal}`);
     this.exitCode = 128 + SIGNAL_NUMBERS[signal];
   }
 }
 
-/** What this process gives a command; `release` takes the listeners away again. */
+/** The context of a command in this process; `release` removes its signal listeners. */
 export function processContext(fileSystem: FileSystem): { context: CommandContext; release: () => void } {
   const controller = new AbortController();
   const { signal } = controller;
@@ -62,7 +62,7 @@ export function processContext(fileSystem: FileSystem): { context: CommandContex
   return { context, release };
 }
 
-/** Standard input. `return()` gives it up at once, also while a read is under way, which keeps the process alive. */
+/** Standard input. `return()` closes it at once, even during a read, which would keep the process alive. */
 function inputOf(input: Readable, signal: AbortSignal): AsyncIterator<Uint8Array> {
   const chunks = readInput(input, signal);
   return {
@@ -74,7 +74,7 @@ function inputOf(input: Readable, signal: AbortSignal): AsyncIterator<Uint8Array
   };
 }
 
-/** Chunks of standard input, up to its end or until the command is to end. */
+/** Chunks of standard input, up to its end or until the command is interrupted. */
 async function* readInput(input: Readable, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const stop = (): void => {
     input.destroy();
@@ -89,13 +89,13 @@ async function* readInput(input: Readable, signal: AbortSignal): AsyncGenerator<
   }
 }
 
-/** A stream to write to; also for one that isn't of this process. */
+/** An output to a stream, of this process or another. */
 export function outputTo(
   stream: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number },
   signal: AbortSignal,
 ): Output {
   let failure: Error | undefined;
-  // Errors come by events, too, and one that nobody listens for would end the process.
+  // Errors also arrive as events, and one without a listener would end the process.
   stream.on("error", (error: NodeJS.ErrnoException) => failure ??= translate(error));
   return {
     get columns() {
@@ -115,7 +115,7 @@ export function outputTo(
           stream.removeListener("error", fail);
           answer();
         };
-        // What is written after the abort is the last word: it isn't cut off.
+        // What is written after the abort is final output, which isn't aborted.
         if (!signal.aborted && !untilTaken) signal.addEventListener("abort", stop, { once: true });
         stream.on("error", fail);
         try {
@@ -124,7 +124,7 @@ export function outputTo(
             else settle(resolve);
           });
         } catch (error) {
-          // Deno writes at once, and throws what others tell later.
+          // Deno writes synchronously, and throws what the others report later.
           fail(error as NodeJS.ErrnoException);
         }
       }),

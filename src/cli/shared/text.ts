@@ -13,6 +13,9 @@ export const DEFAULT_COLUMNS = 100;
 const MIN_ROOM = 24;
 /** Less than this is taken for this. */
 const MIN_COLUMNS = 20;
+/** From here on a length of time has minutes: less would be rounded to 60.0 s. */
+const MINUTE_FROM_MS = 59_950;
+const YEAR_MS: number = 365 * 86_400_000;
 
 /** Columns to write in. */
 export function widthOf(output: { readonly columns: number | undefined }): number {
@@ -25,8 +28,8 @@ export function formatNumber(value: number): string {
 }
 
 /** A number and what it counts: `1 record`, `2 records`. */
-export function formatCount(value: number, noun: string): string {
-  return `${formatNumber(value)} ${noun}${value === 1 ? "" : "s"}`;
+export function formatCount(value: number, one: string, many = `${one}s`): string {
+  return `${formatNumber(value)} ${value === 1 ? one : many}`;
 }
 
 /** A size in bytes: `812 B`, `1.5 KiB`, `16 MiB`. */
@@ -45,13 +48,24 @@ export function formatBytes(bytes: number): string {
 /** A length of time in its two largest units: `3 d 4 h`, `5 min 2 s`, `1.5 s`, `20 ms`. */
 export function formatDuration(durationMs: number): string {
   if (durationMs < 1000) return `${Math.round(durationMs)} ms`;
-  if (durationMs < 59_950) return `${(durationMs / 1000).toFixed(1).replace(/\.0$/, "")} s`;
+  if (durationMs < MINUTE_FROM_MS) return `${(durationMs / 1000).toFixed(1).replace(/\.0$/, "")} s`;
   const seconds = Math.round(durationMs / 1000);
   const units = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]] as const;
   const first = units.findIndex(([, unit]) => seconds >= unit);
   const [[large, largeSeconds], [small, smallSeconds]] = [units[first], units[first + 1]];
   const rest = Math.floor((seconds % largeSeconds) / smallSeconds);
   return `${Math.floor(seconds / largeSeconds)} ${large}${rest === 0 ? "" : ` ${rest} ${small}`}`;
+}
+
+/** A length of time that may be short: `0.21 ms`, `14 ms`, `1.5 s`: two digits that count. */
+export function formatLatency(durationMs: number): string {
+  return durationMs < 99.5 ? `${Number(durationMs.toPrecision(2))} ms` : formatDuration(durationMs);
+}
+
+/** An age that a file tells that is written once a second: `0.4 s`, `3.0 s`, `5 min 2 s`. */
+export function formatAge(durationMs: number): string {
+  if (durationMs >= YEAR_MS) return "more than a year";
+  return durationMs < MINUTE_FROM_MS ? `${(Math.max(0, durationMs) / 1000).toFixed(1)} s` : formatDuration(durationMs);
 }
 
 /** A moment, in UTC: `2026-01-01 00:00:00.000Z`; what no date can be is shown as a number. */

@@ -1,8 +1,8 @@
 /**
- * The version of the package, for `--version`; a test holds it to `deno.json`.
+ * The package's version, for `--version`. A test compares it with `deno.json`.
  *
  * @module
  */
 
-/** As in `deno.json`. */
+/** The version in `deno.json`. */
 export const VERSION = "0.1.0";

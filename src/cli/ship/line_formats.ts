@@ -1,26 +1,26 @@
 /**
- * What a line of the input must be to become a record, and what the record is then: its bytes, unchanged.
+ * Which lines of the input are records. A record's payload is the line's bytes, unchanged.
  *
- * A buffer that is filled with lines is no different from one that a program fills with `textCodec()` or `jsonCodec()`:
- * either can open it, and deliver what the other has put.
+ * A buffer that is filled with lines is no different from one that a program fills with `textCodec()` or `jsonCodec()`: either can
+ * open it and deliver what the other put.
  *
  * @module
  */
 
 import { bytesCodec, type Codec } from "../../base/codec.ts";
 
-/** How the input is read. */
+/** The format of the input. */
 export type LineFormat = "lines" | "ndjson";
 
-/** What a line is: a record, nothing at all, or no record for a reason. */
+/** Whether a line is a record, blank, or bad, with the reason. */
 export type LineVerdict = "record" | "blank" | { readonly reason: string };
 
-/** Space, tab and carriage return: the white space of JSON, but for the line feed, which no line has in it. */
+/** Space, tab and carriage return: JSON's white space, except the line feed, which no line contains. */
 const WHITE_SPACE: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Judges a line. As `"lines"` everything is a record, the empty line, too, and bytes that are no UTF-8. */
+/** Checks a line. In the format `"lines"` every line is a record, also an empty one and one that isn't UTF-8. */
 export function checkLine(format: LineFormat, bytes: Uint8Array): LineVerdict {
   if (format === "lines") return "record";
   if (bytes.every((byte) => WHITE_SPACE.has(byte))) return "blank";
@@ -39,8 +39,8 @@ export function checkLine(format: LineFormat, bytes: Uint8Array): LineVerdict {
 }
 
 /**
- * Payloads are the lines as they are. Decoded, which happens for dead letters alone, they are text or JSON values; what is
- * neither doesn't decode, and goes there as bytes.
+ * The lines' codec: a payload is the line as it is. Only dead letters are decoded, to text or JSON values. A line that is neither
+ * fails to decode, and its dead letter has the bytes.
  */
 export function lineCodec(format: LineFormat): Codec<unknown> {
   return {

@@ -1,14 +1,13 @@
 /**
- * Reads lines and puts them: the way from standard input into the log.
+ * Reads lines from standard input and puts them into the log.
  *
  * Guarantees:
- * - Back-pressure: what was read is persisted before more is read. So what a kill takes is what the pipe still held, and
- *   at most one chunk of it that was read.
- * - A line is put whole or not at all, and in order: from a line that can't be put on, none is.
- * - Each line that is put takes one sequence, in order. So the log alone says how many lines were taken, also after a kill,
- *   and an input that is read again from its beginning is gone on with exactly there: `skipRecords` of the lines that would
- *   be put are passed over. No file beside the log could say so: it would be written before or after, and be wrong in
- *   between.
+ * - Back-pressure: what was read is persisted before more is read. So a kill loses only what the pipe still held, and at most
+ *   one chunk that was read.
+ * - A line is put whole or not at all, and in order: no line behind one that can't be put is put.
+ * - Each line takes one sequence, in order. So the log alone says how many lines were put, also after a kill, and an input that is
+ *   read again from its start continues exactly there: its first `skipRecords` records are skipped. A file beside the log
+ *   couldn't say so: written before or after the put, it would be wrong in between.
  *
  * @module
  */
@@ -19,76 +18,75 @@ import { ShipError } from "../shared/command.ts";
 import { checkLine, type LineFormat } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./line_splitter.ts";
 
-/** So many payload bytes are put as one unit: a frame of the log. */
+/** The most payload bytes that are put together: about a frame of the log. */
 const UNIT_BYTES: number = 60 * 1024;
-/** A unit takes no more than this part of the backlog: a larger one might never fit while a smaller one does. */
+/** The fewest units that fit into the backlog: a larger unit might never fit while a smaller one does. */
 const UNITS_IN_BACKLOG = 4;
 
-/** What is done about a line that can't become a record. */
+/** What to do about a line that can't become a record. */
 export type OnBadLine = "fail" | "skip";
 
 /**
- * What becomes of a last line that has no line break: it is put; or it is left, because it may be half of a line whose writer
- * was killed, or is still at it. Put, the half would count as the line when the input is read again.
+ * What to do about a last line without a line break: put it, or leave it, because it may be half of a line whose writer was killed
+ * or is still writing. If half a line were put, it would count as the whole line when the input is read again.
  */
 export type LastLine = "put" | "leave";
 
-/** How lines are read. */
+/** What a {@linkcode LineIngester} works with. */
 export interface LineIngesterDeps {
   readonly format: LineFormat;
   readonly onBadLine: OnBadLine;
   readonly lastLine: LastLine;
-  /** Longer lines are bad. */
+  /** A longer line is bad. */
   readonly maxLineBytes: number;
-  /** The most that a buffer takes. */
+  /** The buffer's `maxBacklogBytes`. */
   readonly maxBacklogBytes: number;
-  /** So many records of this input are in the log already. */
+  /** How many records of this input are in the log already. */
   readonly skipRecords: number;
   /** Persists lines, all of them or none. */
   readonly put: (lines: readonly Uint8Array[]) => Promise<unknown>;
-  /** Is told of a bad line that is skipped. */
+  /** Called for each bad line that is skipped. */
   readonly onSkipped: (line: number, reason: string) => void;
-  /** Is told that the last line is left. */
+  /** Called if the last line is left. */
   readonly onLeft: (line: number) => void;
 }
 
-/** What was read. */
+/** How many lines were read, and what became of them. */
 export interface LineCounts {
-  /** Lines that were read and taken care of: persisted now or earlier, blank, or skipped because they are bad. */
+  /** Lines that are done: persisted now or earlier, blank, or bad and skipped. */
   readonly lines: number;
-  /** Lines put, each a record. */
+  /** Lines that were put, one record each. */
   readonly records: number;
   /** Lines that were in the log already. */
   readonly resumed: number;
-  /** Lines of NDJSON with nothing in them. */
+  /** Blank lines of NDJSON. */
   readonly blank: number;
   /** Bad lines that were skipped. */
   readonly bad: number;
 }
 
-/** Takes lines from one input. */
+/** Puts the lines of one input. */
 export class LineIngester {
   readonly #options: LineIngesterDeps;
   readonly #unitBytes: number;
   #counts = { lines: 0, records: 0, resumed: 0, blank: 0, bad: 0 };
 
-  /** For one input. */
+  /** Makes an ingester for one input. */
   constructor(options: LineIngesterDeps) {
     this.#options = options;
     this.#unitBytes = Math.min(UNIT_BYTES, Math.floor(options.maxBacklogBytes / UNITS_IN_BACKLOG));
   }
 
-  /** The figures of now. */
+  /** The counts so far. */
   get counts(): LineCounts {
     return { ...this.#counts };
   }
 
   /**
-   * Takes all of the input. Aborted, it takes no more; a line without an end is left then, because the rest of it may be on
-   * its way.
+   * Puts all lines of the input. After an abort it puts no more; a line without an end is left then, because its rest may follow.
    *
-   * @throws {ShipError} at a bad line, if they are not to be skipped: the lines before it are put. Also if the input can't
-   * be read, or ends before all of it that is in the log.
+   * @throws {ShipError} at a bad line, if bad lines aren't skipped; the lines before it are put. Also if the input can't be read, or
+   * ends before the records of it that are in the log.
    * @throws What `put` throws, or the signal's reason.
    */
   async run(input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -105,7 +103,7 @@ export class LineIngester {
       if (last !== undefined && this.#options.lastLine === "leave") this.#options.onLeft(last.number);
       else if (last !== undefined) await this.#take([last]);
     } finally {
-      // Whoever writes is to learn that nobody reads. Not waited for: a read that is under way may never end.
+      // Tells the writer that the reader is gone. Not awaited: a pending read may never end.
       Promise.resolve(chunks.return?.()).catch(() => {});
     }
     const { resumed, lines } = this.#counts;
@@ -136,7 +134,7 @@ export class LineIngester {
       } else if (verdict === "resumed" || verdict === "blank") {
         this.#counts[verdict]++;
       } else {
-        // The lines before it come first, whatever becomes of this one.
+        // The lines before it are put first, in any case.
         await put();
         this.#skip(line.number, verdict.reason);
       }

@@ -1,12 +1,12 @@
 /**
- * Bytes, as they come, cut into lines.
+ * Splits chunks of bytes into lines.
  *
  * Guarantees:
- * - A line ends with LF or CRLF; the break is no part of it. All other bytes are, NULs and a lone CR among them: nothing
- *   is decoded, so nothing is changed.
- * - Behind the last break there is a line only if there are bytes.
- * - Never more than the limit is kept of a line, however long it is: of a longer one only its length is known.
- * - How the input falls into chunks makes no difference.
+ * - A line ends with LF or CRLF, which is not part of it. All other bytes are, including NULs and a lone CR. Nothing is decoded,
+ *   so nothing is changed.
+ * - Behind the last line break there is a line only if there are bytes.
+ * - It keeps at most the limit of a line. Of a longer line it keeps only the length.
+ * - The result doesn't depend on how the input is divided into chunks.
  *
  * @module
  */
@@ -16,30 +16,30 @@ const CARRIAGE_RETURN = 0x0d;
 
 /** A line of the input. */
 export interface InputLine {
-  /** Counts from 1. */
+  /** Its number, from 1. */
   readonly number: number;
   /** Without the line break; `undefined` if it is longer than the limit. */
   readonly bytes: Uint8Array | undefined;
-  /** How many bytes it has. */
+  /** Its length in bytes, without the line break. */
   readonly length: number;
 }
 
-/** Cuts one input into lines. */
+/** Splits one input into lines. */
 export class LineSplitter {
   readonly #maxBytes: number;
   #count = 0;
-  /** The line that has no end yet: its pieces, unless it is too long already, and their length. */
+  /** The pieces of the line that has no end yet, unless it is too long, and its length. */
   #pieces: Uint8Array[] = [];
   #length = 0;
   /** Its last byte. */
   #last = 0;
 
-  /** `maxBytes` is the limit of one line. */
+  /** Makes a splitter; `maxBytes` is the limit of one line. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** The lines that end in `chunk`. Their bytes may be views of it, so it must not be changed afterwards. */
+  /** Returns the lines that end in `chunk`. Their bytes may be views of it, so it must not change afterwards. */
   push(chunk: Uint8Array): InputLine[] {
     const lines: InputLine[] = [];
     let at = 0;
@@ -52,7 +52,7 @@ export class LineSplitter {
     return lines;
   }
 
-  /** The input has ended: the line that has no end, if there is one. */
+  /** Ends the input; returns the line without a line break, if there is one. */
   end(): InputLine | undefined {
     return this.#length === 0 ? undefined : this.#take();
   }
@@ -61,7 +61,7 @@ export class LineSplitter {
     if (piece.length === 0) return;
     this.#length += piece.length;
     this.#last = piece[piece.length - 1]!;
-    // One byte more than the limit may still be a CR that belongs to the break.
+    // One byte more than the limit may be a CR that belongs to the line break.
     if (this.#length > this.#maxBytes + 1) this.#pieces = [];
     else this.#pieces.push(piece);
   }

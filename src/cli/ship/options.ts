@@ -1,5 +1,5 @@
 /**
- * The command line of `ship`: its options, and what they add up to. Everything is checked before anything is done.
+ * The command line of `ship`. Everything is checked before anything is done.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import type { LineFormat } from "./line_formats.ts";
 import type { LastLine, OnBadLine } from "./line_ingester.ts";
 import { type Destination, parseDestination } from "./target.ts";
 
-/** What is to be done. */
+/** The parsed options. */
 export interface ShipOptions {
   /** The buffer's directory. */
   readonly path: string;
@@ -26,7 +26,7 @@ export interface ShipOptions {
   readonly lastLine: LastLine;
   /** Whether standard input is read. */
   readonly readsInput: boolean;
-  /** Whether the input is the one of earlier runs, from its beginning. */
+  /** Whether the input is that of earlier runs, from its start. */
   readonly resumes: boolean;
   readonly maxRecords: number;
   readonly maxBytes: number;
@@ -39,6 +39,8 @@ export interface ShipOptions {
   readonly retry: RetryOptions;
   /** Directory of the dead letters' buffer. */
   readonly deadLetters: string | undefined;
+  /** What to do with records that no retry can deliver. */
+  readonly whenUndeliverable: "stop" | "dead-letter";
   readonly headers: Headers;
   readonly gzip: boolean;
   readonly graceMs: number;
@@ -49,7 +51,7 @@ export interface ShipOptions {
 const MAX_MS: number = 2 ** 31 - 1;
 const ANY_MS: Range = { least: 0, most: MAX_MS };
 
-/** What stands behind the command's name. */
+/** The arguments behind the command's name. */
 export const SHIP_USAGE = "PATH --to URL|FILE|- [options]";
 
 /** The options, as the help shows them. */
@@ -85,7 +87,12 @@ export const SHIP_OPTIONS = {
   "dead-letters": {
     type: "string",
     value: "DIR",
-    help: "A buffer for what the target refuses for good (stop instead)",
+    help: "A buffer for what the target refuses for good",
+  },
+  "when-undeliverable": {
+    type: "string",
+    value: "W",
+    help: "Then: dead-letter, which goes on, or stop (dead-letter with --dead-letters, else stop)",
   },
   "header": { type: "string", value: "H", multiple: true, help: 'A header field for HTTP, "Name: value"; repeatable' },
   "gzip": { type: "boolean", help: "Compress what is sent by HTTP" },
@@ -97,9 +104,9 @@ export const SHIP_OPTIONS = {
 type OptionName = keyof typeof SHIP_OPTIONS;
 
 /**
- * Reads the command line.
+ * Parses the command line.
  *
- * @throws {UsageError} which names the option, what was given and what is allowed.
+ * @throws {UsageError} with the option, what was given and what is allowed.
  */
 export function parseShipOptions(args: CommandArguments): ShipOptions {
   const { options, lists = {} } = args;
@@ -143,6 +150,10 @@ export function parseShipOptions(args: CommandArguments): ShipOptions {
       maxAttempts: count("max-attempts", Infinity, { least: 1, most: Number.MAX_SAFE_INTEGER }),
     },
     deadLetters: read("dead-letters", undefined, (_option, text) => text),
+    whenUndeliverable: word(
+      "when-undeliverable",
+      options["dead-letters"] === undefined ? ["stop", "dead-letter"] : ["dead-letter", "stop"],
+    ),
     headers: parseHeaders(lists["header"] ?? []),
     gzip: flag("gzip"),
     graceMs: duration("grace", 5_000, ANY_MS),
@@ -175,7 +186,7 @@ function parseHeaders(given: readonly string[]): Headers {
   return headers;
 }
 
-/** What makes no sense together. */
+/** Throws for options that contradict each other. */
 function checkTogether(plan: ShipOptions): void {
   const { path, destination, deadLetters } = plan;
   if (destination.kind !== "http" && (plan.gzip || [...plan.headers].length > 0)) {
@@ -184,11 +195,16 @@ function checkTogether(plan: ShipOptions): void {
   if (!plan.readsInput && plan.resumes) {
     throw new UsageError("Cannot use --resume: with --no-input there is none to go on with");
   }
+  if (deadLetters === undefined && plan.whenUndeliverable === "dead-letter") {
+    throw new UsageError(
+      "Cannot use --when-undeliverable=dead-letter: no --dead-letters is given, the directory for them",
+    );
+  }
   const directories = [path, deadLetters ?? path].map((directory) => join(directory, "."));
   if (deadLetters !== undefined && (deadLetters === "" || directories[0] === directories[1])) {
     throw new UsageError(`Cannot use --dead-letters=${deadLetters}: it must be a directory of its own`);
   }
-  // A file there would make the directory something else than a buffer.
+  // With such a file, the directory would no longer be a buffer's own.
   if (destination.kind === "file" && directories.includes(join(dirname(destination.path), "."))) {
     throw new UsageError(`Cannot use --to=${destination.path}: it must not be in a buffer's directory`);
   }

@@ -1,8 +1,8 @@
 /**
- * What `ship` says on standard error while it runs and at its end: words for people, or NDJSON for programs.
+ * What `ship` prints on standard error while it runs and at its end: text for people, or NDJSON for programs.
  *
- * Guarantees: what repeats is said at once the first time, and then at most every ten seconds, so that an outage of a
- * night is not a gigabyte of log; what is not said is counted; that nobody reads it stops nothing.
+ * Guarantees: a repeated message is printed at once the first time, then at most every ten seconds, so that an outage of a night
+ * doesn't fill a disk with log. Suppressed messages are counted. Delivery continues when standard error is gone.
  *
  * @module
  */
@@ -17,14 +17,14 @@ import type { LineCounts } from "./line_ingester.ts";
 import type { ShipOptions } from "./options.ts";
 import { nameOf } from "./target.ts";
 
-/** The same thing is said again after so long. */
+/** The least time between two messages of one kind. */
 const REPEAT_MS = 10_000;
-/** How often a terminal, or a program, is told how far it is. */
+/** The time between two progress lines. */
 const PROGRESS_MS = 1_000;
-/** What stands in front of each line, so that it is known whose it is in a log of several. */
+/** Starts each line, to identify the program in a shared log. */
 const PREFIX = "ship: ";
 
-/** Where the figures are from, once there are any. */
+/** The statistics of a running shipment. */
 export interface ShipFigures {
   readonly ingester: LineCounts;
   readonly producer: ProducerStats;
@@ -32,29 +32,22 @@ export interface ShipFigures {
 }
 
 /** The sum of it all. */
-export interface ShipSummary {
+export interface ShipSummary extends Omit<LineCounts, "bad"> {
   readonly event: "summary";
   /** Why it ended: the input did, a signal, or a failure. */
   readonly ended: "done" | "interrupted" | "failed";
   /** What the failure was. */
   readonly error?: string;
-  /** Lines of the input that are taken care of; an input from its beginning goes on behind them. */
-  readonly lines: number;
-  /** Lines put, each a record. */
-  readonly records: number;
-  /** Lines passed over because they were in the log from earlier. */
-  readonly resumed: number;
-  readonly blank: number;
   /** Bad lines that were skipped. */
   readonly skipped: number;
-  /** Records that the target has taken, those from earlier included. */
+  /** Records that the target acknowledged, including those of earlier runs. */
   readonly delivered: number;
   readonly deadLetters: number;
   /** Attempts at records that were sent before. */
   readonly retries: number;
   /** Records that were dropped because the backlog was full. */
   readonly dropped: number;
-  /** Records that are left in the buffer, for the next run. */
+  /** Records left in the buffer for the next run. */
   readonly left: number;
   /** Sequence of the last record. */
   readonly lastSequence: number;
@@ -63,16 +56,16 @@ export interface ShipSummary {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Says what happens. */
+/** Prints what happens. */
 export class ShipOutput {
   readonly #plan: ShipOptions;
   readonly #context: Pick<CommandContext, "clock" | "errors">;
   readonly #startedAt: number;
-  /** What was said when, and how often it was kept back since. */
+  /** When each kind of message was printed last, and how many were suppressed since. */
   readonly #said = new Map<string, { at: number; unsaid: number }>();
   #figures: (() => ShipFigures) | undefined;
   #cancelTimer: (() => void) | undefined;
-  /** The last line on the terminal is the one that is written over. */
+  /** Whether the terminal's last line is a progress line, which the next output overwrites. */
   #hasStatus = false;
   #lastStatus = "";
   /** Since when the target fails. */
@@ -80,14 +73,14 @@ export class ShipOutput {
   #failures = 0;
   #writing: Promise<void> = Promise.resolve();
 
-  /** For one shipment. */
+  /** Makes the output of one shipment. */
   constructor(plan: ShipOptions, context: Pick<CommandContext, "clock" | "errors">) {
     this.#plan = plan;
     this.#context = context;
     this.#startedAt = context.clock.monotonic();
   }
 
-  /** Everything is open; `figures` can be asked from now on. */
+  /** Prints the start. Everything is open, and `figures` is available from now on. */
   start(buffer: RecordBuffer<unknown>, figures: () => ShipFigures): void {
     const { path, destination, readsInput } = this.#plan;
     const { pendingRecords, lastSequence } = buffer.stats();
@@ -98,55 +91,55 @@ export class ShipOutput {
     this.#say({ event: "start", path, to, waiting: pendingRecords, lastSequence }, `${from} to ${to}${waiting}`);
     this.#figures = figures;
     if (cursorLost) this.warn("cursor", "the commit position was lost: what is there is delivered again");
-    for (const region of damaged) this.onBufferEvent({ type: "damage", region });
+    for (const region of damaged) this.onBufferEvent({ type: "damage-found", region });
     this.#setTimer();
   }
 
-  /** A bad line is skipped. */
+  /** Reports a bad line that is skipped. */
   onSkipped(line: number, reason: string): void {
     this.#repeat("bad-line", { event: "bad-line", line, reason }, `line ${line} is skipped: ${reason}`);
   }
 
-  /** Something to know that doesn't end it. `kind` is what it is about. */
+  /** Reports something that doesn't end the shipment. Messages of one `kind` are limited together. */
   warn(kind: string, message: string): void {
     this.#repeat(kind, { event: "warning", kind, message }, message);
   }
 
-  /** What a buffer tells. */
+  /** Reports an event of the buffer. */
   onBufferEvent(event: BufferEvent): void {
-    if (event.type === "damage") {
-      // What open() met is told when it is open.
+    if (event.type === "damage-found") {
+      // Damage that open() met is reported by start().
       if (this.#figures === undefined) return;
       const { segment, offset, length } = event.region;
       this.warn("damage", `${length} bytes at offset ${offset} of ${segment} are damaged and set aside`);
-    } else if (event.type === "drop") {
+    } else if (event.type === "records-dropped") {
       const { first, last } = event.sequences;
       this.warn("drop", `the backlog is full: sequences ${first} to ${last} are dropped`);
-    } else if (event.type === "full" && this.#plan.whenFull === "block") {
+    } else if (event.type === "backlog-filled" && this.#plan.whenFull === "block") {
       this.warn("full", `the backlog is full: reading waits for the target`);
     } else if (event.type === "reserve-used") {
       this.warn("reserve", `the disk is full: ${event.bytesLeft} bytes of the reserve are left to deliver with`);
-    } else if (event.type === "warning") this.warn("buffer", errorText(event.error));
+    } else if (event.type === "warned") this.warn("buffer", errorText(event.error));
   }
 
-  /** What the producer tells. */
+  /** Reports an event of the producer. */
   onProducerEvent(event: ProducerEvent): void {
     switch (event.type) {
       case "attempt-failed":
         return this.#onFailure(event.error, event.attempt);
       case "delivered":
         return this.#onDelivered();
-      case "dead-letter": {
+      case "dead-lettered": {
         const { sequence, error } = event;
         const text = `sequence ${sequence} is a dead letter: ${error}`;
         return this.#repeat("dead-letter", { event: "dead-letter", sequence, error }, text);
       }
-      case "buffer-error":
+      case "buffer-call-failed":
         return this.warn("buffer", errorText(event.error));
     }
   }
 
-  /** It is over. Resolves when all is written. */
+  /** Prints the summary. Resolves when everything is written. */
   async end(ended: ShipSummary["ended"], error: unknown): Promise<void> {
     this.#cancelTimer?.();
     this.#clearStatus();
@@ -159,7 +152,7 @@ export class ShipOutput {
   }
 
   #onFailure(error: unknown, attempt: number): void {
-    // They end it, and are told then.
+    // These end the shipment, and are reported then.
     if (error instanceof OutputClosedError || error instanceof ShipError) return;
     this.#failingSince ??= this.#context.clock.monotonic();
     this.#failures++;
@@ -180,7 +173,7 @@ export class ShipOutput {
     this.#said.delete("failing");
   }
 
-  /** Says something that may happen often. */
+  /** Prints a message that may repeat often. */
   #repeat(kind: string, fields: Fields, text: string): void {
     const now = this.#context.clock.monotonic();
     const before = this.#said.get(kind);
@@ -229,7 +222,7 @@ export class ShipOutput {
   }
 
   #write(text: string): void {
-    // That nobody reads it is no reason to stop delivering.
+    // If standard error is gone, delivery still continues.
     this.#writing = this.#writing.then(() => this.#context.errors.write(text)).catch(() => {});
   }
 
@@ -261,16 +254,18 @@ function textOfSummary(summary: ShipSummary): string {
     [summary.blank, "blank"],
     [summary.skipped, "skipped"],
   ] as const;
-  const besides = extras.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`);
   const after = [
     [summary.deadLetters, "as dead letters"],
     [summary.dropped, "dropped"],
-    [summary.retries, summary.retries === 1 ? "retry" : "retries"],
+    [summary.retries, "retry", "retries"],
   ] as const;
+  const counted = (counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
+    counts.filter(([count]) => count > 0).map(([count, one, many = one]) => formatCount(count, one, many));
+  const besides = counted(extras);
   return [
     formatCount(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
     `${formatNumber(summary.delivered)} delivered`,
-    ...after.filter(([count]) => count > 0).map(([count, what]) => `${formatNumber(count)} ${what}`),
+    ...counted(after),
     `${formatNumber(summary.left)} left`,
     `in ${formatDuration(summary.durationMs)}`,
   ].join(", ").replace(", in ", " in ");

@@ -1,9 +1,9 @@
 /**
- * One shipment: buffer, target, producer and ingester, put together, run to an end, and closed.
+ * One shipment: opens buffer, target, producer and ingester, runs them to the end, and closes them.
  *
- * How it ends: the input does, and everything is delivered, however long that takes. Or it is cut short, by a signal, by a
- * line that can't be put, by a target that refuses for good: then nothing more is read, and what can be delivered has a
- * grace time. Either way all that was read and isn't delivered is on disk, and whatever was opened is closed.
+ * It ends when the input has ended and everything is delivered, however long that takes. A signal, a line that can't be put, or a
+ * permanent failure of the target ends it early: reading stops, and deliveries get a grace time. In either case all
+ * undelivered records that were read are on disk, and everything that was opened is closed.
  *
  * @module
  */
@@ -21,28 +21,28 @@ import type { ShipOptions } from "./options.ts";
 import type { ShipOutput } from "./output.ts";
 import { openTarget, type Target } from "./target.ts";
 
-/** Timers take 31 bits: as good as no limit. */
+/** The longest timer, 31 bits: as good as no limit. */
 const NO_TIMEOUT_MS: number = 2 ** 31 - 1;
-/** A full disk is asked again so often. */
+/** The time between two attempts to write to a full disk. */
 const SPACE_CHECK_MS = 1_000;
-/** The longest payload that a buffer takes by default. */
+/** A buffer's default for the longest payload. */
 const MIN_RECORD_LIMIT_BYTES: number = 16 * 2 ** 20;
 
-/** How a shipment has ended. */
+/** How a shipment ended. */
 export type End =
   | { readonly kind: "done" }
-  /** `reason` is that of the context's signal. */
+  /** `reason` is the reason of the context's signal. */
   | { readonly kind: "interrupted"; readonly reason: unknown }
   | { readonly kind: "failed"; readonly error: unknown };
 
-/** What a shipment needs of its surroundings. */
-type Surroundings = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
+/** What a shipment uses of a command's context. */
+type ShipmentContext = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
 
-/** What is open, and to be closed in the end: the last one first. */
+/** What is open. It is closed in reverse order. */
 type Opened = { close(): Promise<void> }[];
 
-/** Ships, and says in `report` what happens. Never rejects. */
-export async function runShipment(plan: ShipOptions, context: Surroundings, report: ShipOutput): Promise<End> {
+/** Runs a shipment and reports to `report`. Never rejects. */
+export async function runShipment(plan: ShipOptions, context: ShipmentContext, report: ShipOutput): Promise<End> {
   const opened: Opened = [];
   let end: End;
   try {
@@ -61,29 +61,29 @@ export async function runShipment(plan: ShipOptions, context: Surroundings, repo
   return end;
 }
 
-/** What a {@linkcode Shipment} is made from. */
+/** What a {@linkcode Shipment} works with. */
 interface ShipmentDeps {
   readonly buffer: FileBuffer<unknown>;
   readonly target: Target;
   readonly deadLetters: FileBuffer<DeadLetter<unknown>> | undefined;
-  /** Aborted when nothing can be delivered any more, with the reason. */
+  /** Aborts, with the reason, when nothing can be delivered any more. */
   readonly broken: AbortController;
 }
 
 class Shipment {
   readonly #plan: ShipOptions;
-  readonly #context: Surroundings;
+  readonly #context: ShipmentContext;
   readonly #report: ShipOutput;
   readonly #broken: AbortSignal;
-  /** Aborted when no more is to be read. */
+  /** Aborts when reading must stop. */
   readonly #stopping: AbortSignal;
   readonly #producer: Producer<unknown>;
   readonly #ingester: LineIngester;
-  /** Settles when no more is read, and all that was is persisted or refused. */
+  /** Settles when reading has stopped and every line that was read is persisted or refused. */
   #reading: Promise<void> = Promise.resolve();
 
-  private constructor(plan: ShipOptions, context: Surroundings, report: ShipOutput, parts: ShipmentDeps) {
-    const { buffer, target, deadLetters, broken } = parts;
+  private constructor(plan: ShipOptions, context: ShipmentContext, report: ShipOutput, deps: ShipmentDeps) {
+    const { buffer, target, deadLetters, broken } = deps;
     this.#plan = plan;
     this.#context = context;
     this.#report = report;
@@ -102,9 +102,10 @@ class Shipment {
       send: target.send,
       maxInFlight: plan.maxInFlight,
       retry: plan.retry,
-      // Whoever reads standard output may take any time, and a second copy would be no help.
+      // A reader of standard output may take any time, and a second copy would not help.
       timeoutMs: plan.destination.kind === "output" ? NO_TIMEOUT_MS : plan.timeoutMs,
-      whenUndeliverable: deadLetters ?? "stop",
+      deadLetters,
+      whenUndeliverable: plan.whenUndeliverable,
       closeTimeoutMs: plan.graceMs,
       clock: context.clock,
       onEvent(event) {
@@ -119,8 +120,13 @@ class Shipment {
     }));
   }
 
-  /** Opens all that it takes; what is to be closed again is in `opened`, also if this fails half way. */
-  static async open(plan: ShipOptions, context: Surroundings, report: ShipOutput, opened: Opened): Promise<Shipment> {
+  /** Opens everything. What must be closed again is in `opened`, also if this fails halfway. */
+  static async open(
+    plan: ShipOptions,
+    context: ShipmentContext,
+    report: ShipOutput,
+    opened: Opened,
+  ): Promise<Shipment> {
     const { fileSystem, clock } = context;
     const { fsync } = plan;
     if (!plan.readsInput) checkBuffer(plan.path, context);
@@ -142,7 +148,7 @@ class Shipment {
     const broken = new AbortController();
     const target = await openTarget(plan.destination, { ...plan, onBroken: (error) => broken.abort(error) }, context);
     opened.push(target);
-    const deadLetters = plan.deadLetters === undefined
+    const deadLetters = plan.deadLetters === undefined || plan.whenUndeliverable === "stop"
       ? undefined
       : await FileBuffer.open<DeadLetter<unknown>>({ path: plan.deadLetters, fileSystem, clock, fsync });
     if (deadLetters !== undefined) opened.push(deadLetters);
@@ -161,16 +167,16 @@ class Shipment {
     return end;
   }
 
-  /** Ends attempts that still run, which had their time, and puts that wait for space. */
+  /** Ends attempts that are still running after the grace time, and puts that wait for space. */
   async close(): Promise<void> {
     await this.#producer.close(this.#broken.aborted ? {} : { signal: AbortSignal.abort() });
-    // What it counts is told afterwards.
+    // Its counts are reported afterwards.
     await this.#reading.catch(() => {});
   }
 
   /**
-   * Persists lines. A full disk is waited for like a full backlog: what is in the pipe would be lost otherwise. A signal
-   * doesn't end the wait for room, because they were read; the end of the producer does.
+   * Persists lines. It waits for space on a full disk as for a full backlog, because the pipe's content would be lost otherwise. A
+   * signal doesn't end the wait, because the lines were read; the end of the producer does.
    */
   async #put(lines: readonly Uint8Array[]): Promise<void> {
     for (;;) {
@@ -185,7 +191,7 @@ class Shipment {
     }
   }
 
-  /** What has ended `work`. */
+  /** How `work` ended. */
   async #endOf(work: Promise<void>): Promise<End> {
     try {
       await work;
@@ -198,15 +204,15 @@ class Shipment {
   }
 
   /**
-   * Persists the lines that were read and delivers what can be delivered, within a time. What isn't delivered stays in the
-   * buffer, so a failure changes nothing.
+   * Persists the lines that were read and delivers what it can, within `ms` milliseconds. What isn't delivered stays in the buffer, so
+   * a failure changes nothing.
    */
   async #wrapUp(ms: number): Promise<void> {
     const over = new AbortController();
     const cancelTimer = this.#context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
     const signal = AbortSignal.any([over.signal, this.#broken]);
     const flush = (): Promise<void> => this.#producer.flush({ signal }).catch(() => {});
-    // The first makes room for lines that wait, the second delivers them.
+    // The first flush makes room for waiting lines, the second delivers them.
     await flush();
     await abortable(this.#reading, signal).catch(() => {});
     await flush();
@@ -232,7 +238,7 @@ class Shipment {
   }
 }
 
-/** Without an input, a path without a buffer is a mistake: it would be made, and nothing delivered. */
+/** Without an input, a path without a buffer is a mistake: a buffer would be created and nothing delivered. */
 function checkBuffer(path: string, { fileSystem }: Pick<CommandContext, "fileSystem">): void {
   const names = ifExists(() => fileSystem.list(path)) ?? [];
   if (names.length > 0) return;

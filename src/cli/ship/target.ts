@@ -1,9 +1,8 @@
 /**
  * Where `ship` delivers to: an HTTP server, a file, or standard output.
  *
- * What each guarantees is said at its sink. Two failures are none of the target's, and no record may become a dead letter
- * because of them: standard output that nobody reads any more, and a sandbox that doesn't let a request out. They end the
- * whole shipment, by `onBroken`.
+ * Each sink documents its guarantees. Two failures are not the target's, and no record may become a dead letter because of them: a
+ * standard output without a reader, and a sandbox that blocks requests. They end the whole shipment, by `onBroken`.
  *
  * @module
  */
@@ -16,34 +15,34 @@ import { appendSink } from "../../sinks/stream.ts";
 import { type CommandContext, OutputClosedError, ShipError, UsageError } from "../shared/command.ts";
 import type { LineFormat } from "./line_formats.ts";
 
-/** What `--to` says. */
+/** The parsed `--to`. */
 export type Destination =
   | { readonly kind: "http"; readonly url: URL }
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "output" };
 
-/** A target that is open. */
+/** An open target. */
 export interface Target {
   readonly send: Send<unknown>;
   readonly close: () => Promise<void>;
 }
 
-/** What a target is opened with. */
+/** Options of {@linkcode openTarget}. */
 export interface TargetOptions {
   readonly format: LineFormat;
   readonly headers: Headers;
   readonly gzip: boolean;
-  /** Is told why no attempt can succeed in this process. */
+  /** Called, with the reason, when no attempt can succeed in this process. */
   readonly onBroken: (error: Error) => void;
 }
 
-/** What Deno calls a refusal of its sandbox. */
+/** The names of Deno's errors when its sandbox refuses. */
 const SANDBOX_ERRORS: ReadonlySet<string> = new Set(["NotCapable", "PermissionDenied"]);
 
 /**
- * Reads `--to`.
+ * Parses `--to`.
  *
- * @throws {UsageError} for a URL that is none of http or https, or malformed.
+ * @throws {UsageError} for a URL that is malformed or neither http nor https.
  */
 export function parseDestination(to: string): Destination {
   if (to === "-") return { kind: "output" };
@@ -56,19 +55,19 @@ export function parseDestination(to: string): Destination {
   if (!URL.canParse(to)) refuse(to, "is no URL");
   const url = new URL(to);
   if (url.username !== "" || url.password !== "") {
-    // Not shown: it holds a password.
+    // The URL is not shown: it has a password.
     throw new UsageError(`Cannot use --to: it must not hold a name or a password; --header "Authorization: ..." does`);
   }
   return { kind: "http", url };
 }
 
-/** What it is, for messages: without a URL's query, which may hold a token. */
+/** The target's name for messages: a URL without its query, which may have a token. */
 export function nameOf(destination: Destination): string {
   if (destination.kind === "output") return "standard output";
   return destination.kind === "file" ? destination.path : destination.url.origin + destination.url.pathname;
 }
 
-/** Opens a target. Throws what the sink throws: a file may be locked, damaged, or in a directory that isn't there. */
+/** Opens a target. Throws what the sink throws: a file may be locked, damaged, or in a missing directory. */
 export async function openTarget(
   destination: Destination,
   options: TargetOptions,
@@ -93,7 +92,7 @@ export async function openTarget(
   }
 }
 
-/** Tells which failures aren't the target's. */
+/** Passes failures that aren't the target's to `onBroken`. */
 function guarded(send: Send<unknown>, onBroken: (error: Error) => void): Send<unknown> {
   return async (delivery, context) => {
     try {

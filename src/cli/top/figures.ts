@@ -1,30 +1,18 @@
 /**
- * Figures that only a live view needs: rates, small times, moments of today, bars and small charts. Pure.
+ * Figures that only a live view needs: rates, short times, bars and small charts. Pure.
  *
  * @module
  */
 
-import { formatDuration, formatNumber } from "../shared/text.ts";
+import { formatNumber } from "../shared/text.ts";
 
 /** Eighths of a cell, from empty to full. */
 const EIGHTHS_WIDE = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const EIGHTHS_HIGH = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
-const YEAR_MS: number = 365 * 86_400_000;
 
-/** "12 410": whole numbers, with one digit more where they are small. */
+/** "12 410": whole numbers, with one decimal where they are small. */
 export function formatRate(perSecond: number): string {
   return perSecond > 0 && perSecond < 9.95 ? perSecond.toFixed(1) : formatNumber(Math.round(perSecond));
-}
-
-/** "0.21 ms", "14 ms", "1.5 s": two digits that count. */
-export function formatLatency(ms: number): string {
-  return ms < 99.5 ? `${Number(ms.toPrecision(2))} ms` : formatDuration(ms);
-}
-
-/** "0.4 s", "3.2 s", "5 min 2 s": as far as a file tells that is written once a second. */
-export function formatAge(ms: number): string {
-  if (ms >= YEAR_MS) return "more than a year";
-  return ms < 59_950 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : formatDuration(ms);
 }
 
 /** "21:14:03", in UTC. */
@@ -42,13 +30,13 @@ export function formatMoment(at: number, now: number): string {
 export function bar(share: number, columns: number): { readonly full: string; readonly rest: string } {
   const all = 8 * columns;
   const exact = Math.round(Math.min(1, Math.max(0, share)) * all);
-  // A little is never shown as nothing, nor almost all as all.
+  // A little is never shown as nothing, nor almost everything as full.
   const shown = share <= 0 ? 0 : share >= 1 ? all : Math.min(all - 1, Math.max(1, exact));
   const full = "█".repeat(shown >> 3) + EIGHTHS_WIDE[shown & 7];
   return { full, rest: "░".repeat(columns - full.length) };
 }
 
-/** One cell a value, the newest last, at most `columns` of them; `top` is as high as a cell. */
+/** One cell per value, the newest last, at most `columns` of them. `top` is the value of a full cell. */
 export function sparkline(values: readonly number[], top: number, columns: number): string {
   return values.slice(-columns).map((value) => {
     if (value <= 0 || top <= 0) return " ";
@@ -56,7 +44,7 @@ export function sparkline(values: readonly number[], top: number, columns: numbe
   }).join("");
 }
 
-/** Text from outside, harmless for a terminal: what could move the cursor or turn the direction round is a mark. */
+/** Makes foreign text safe for a terminal: characters that move the cursor or reverse the direction are replaced. */
 export function harmless(text: string): string {
   return text.replace(/\s+/gu, " ").replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, "\u{fffd}");
 }

@@ -1,49 +1,40 @@
 /**
- * The screen of `top`: pure, from a view to lines.
+ * Renders the screen of `top`: pure, from a view to lines.
  *
- * Guarantees: no line is wider than asked for, and there are never more lines than asked for; where there is less room, the
- * same figures break into more lines, and where there are too few lines, those go first that matter least, the backlog
- * last. Colours only repeat what the words say. What comes from outside (paths, messages) can't act on the terminal.
+ * Guarantees: no line is wider than the given width, and there are never more lines than given. In a narrow terminal the same
+ * figures break into more lines; in a low one, the least important lines are dropped first, the backlog last. Colours only repeat
+ * what the text says. Foreign text (paths, messages) has no effect on the terminal.
  *
  * @module
  */
 
-import { formatBytes, formatCount, formatNumber } from "../shared/text.ts";
-import {
-  bar,
-  formatAge,
-  formatClock,
-  formatLatency,
-  formatMoment,
-  formatRate,
-  harmless,
-  sparkline,
-} from "./figures.ts";
+import { formatAge, formatBytes, formatCount, formatLatency, formatNumber } from "../shared/text.ts";
+import { bar, formatClock, formatMoment, formatRate, harmless, sparkline } from "./figures.ts";
 import type { TopRate, TopView } from "./view.ts";
 
-/** Where values begin. */
+/** The column where values start. */
 const LABEL_COLUMNS = 11;
-/** Narrower than this nothing can be said. */
+/** A narrower screen can't show anything. */
 const MIN_COLUMNS = 24;
-/** A bar or a small chart shorter than this says nothing. */
+/** The shortest useful bar or chart. */
 const MIN_CHART_COLUMNS = 8;
-/** A record that is so much later than it should be deserves a look. */
+/** A record that is late by more than this is highlighted. */
 const LATE_MS = 10_000;
 /** Room for "999 999" and for "1023 KiB". */
 const RATE_COLUMNS = 7;
 const SIZE_COLUMNS = 8;
-/** A chart of fewer readings says nothing. */
+/** A chart needs at least these readings. */
 const MIN_READINGS = 3;
-/** A chart longer than this is more restless than it tells. */
+/** A longer chart is restless. */
 const MAX_CHART_COLUMNS = 60;
-/** Shares of the backlog from which on it deserves a look. */
+/** From this share on, the backlog is highlighted. */
 const HIGH_SHARE = 0.6;
 const CRITICAL_SHARE = 0.85;
 
-/** How large the screen is, and what it can do. */
+/** The screen's size and abilities. */
 export interface ScreenSize {
   readonly columns: number;
-  /** `undefined`: as many as it takes. */
+  /** `undefined` for as many as needed. */
   readonly rows: number | undefined;
   /** Whether it shows colours. */
   readonly hasColours: boolean;
@@ -51,7 +42,7 @@ export interface ScreenSize {
 
 type Style = "plain" | "strong" | "faint" | "good" | "high" | "bad" | "chart";
 
-/** Colours that the terminal's owner has chosen, by their numbers (ECMA-48, SGR). */
+/** Colours by number, so that the terminal's theme chooses them (ECMA-48, SGR). */
 const SGR: Readonly<Record<Style, string>> = {
   plain: "",
   strong: "1",
@@ -70,7 +61,7 @@ interface Span {
 
 type Line = readonly Span[];
 
-/** Lines that belong together. The higher its rank, the sooner it goes when there is too little room. */
+/** Lines that belong together. A higher rank is dropped sooner when there is too little room. */
 interface Block {
   readonly rank: number;
   readonly lines: readonly Line[];
@@ -80,7 +71,7 @@ interface Block {
 export function renderTop(view: TopView, { columns, rows, hasColours }: ScreenSize): string {
   const width = Math.max(MIN_COLUMNS, columns);
   const lines = fit(blocksOf(view, width), rows);
-  // A terminal narrower than we can write for: it shows the left part.
+  // A terminal narrower than MIN_COLUMNS shows the left part.
   return lines.map((line) => paint(cut(line, columns), hasColours)).join("\n");
 }
 
@@ -166,7 +157,7 @@ function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): L
   return [label, span(full, style), faint(rest), span(percent, style), span(behind)];
 }
 
-/** Whether the sizes stand behind the bar: else they are among the items below it. */
+/** Whether the sizes are beside the bar; otherwise they are among the items below it. */
 function hasSizesAtBar(width: number): boolean {
   return width >= 60;
 }
@@ -189,7 +180,7 @@ function backlogItems({ backlog, trend }: TopView, width: number): Span[] {
   return items;
 }
 
-/** A rate and what it was before, both rates on one scale. */
+/** A rate and its history, both rates on one scale. */
 function rateLines(
   label: string,
   rate: TopRate | undefined,
@@ -201,7 +192,7 @@ function rateLines(
     const isMeasured = source === "status" ? state !== "closed" : label === "committed";
     return [[labelSpan(label), faint(isMeasured ? "measuring" : source === "status" ? "nothing" : "not known")]];
   }
-  // Below each other, and in the same place the next time.
+  // Padded, so that they are aligned and stay in place.
   const records = `${formatRate(rate.records).padStart(RATE_COLUMNS)} records/s`;
   const bytes = `${formatBytes(rate.payloadBytes).padStart(SIZE_COLUMNS)}/s`;
   const text = `${records}  ${bytes}`;
@@ -223,14 +214,14 @@ function oldestItems({ oldestAgeMs, maxAgeMs, source, backlog }: TopView): Span[
   const lateMs = oldestAgeMs - maxAgeMs;
   const age = span(formatAge(oldestAgeMs));
   if (lateMs <= 0) return [age, faint(`due after ${formatAge(maxAgeMs)}`)];
-  // Whoever takes batches one after the other is a little late all the time.
+  // A consumer that takes one batch after the other is always a little late.
   return [age, span(`overdue by ${formatAge(lateMs)}`, lateMs > maxAgeMs + LATE_MS ? "high" : "plain")];
 }
 
 function inFlightItems({ batches, records }: NonNullable<TopView["inFlight"]>): Span[] {
   if (batches === 0) return [faint("nothing")];
   return [
-    span(`${formatNumber(batches)} ${batches === 1 ? "batch" : "batches"}`),
+    span(formatCount(batches, "batch", "batches")),
     span(formatCount(records, "record")),
   ];
 }
@@ -257,7 +248,7 @@ function syncItems({ count, meanMs, p50Ms, p99Ms, maxMs }: NonNullable<TopView["
   return [span(formatNumber(count)), ...times.map(([name, ms]) => span(`${name} ${formatLatency(ms)}`))];
 }
 
-/** The newest come first, and go last. */
+/** The newest problems come first, and are dropped last. */
 function problemBlocks({ problems, now, source }: TopView, isKnown: boolean, width: number): Block[] {
   if (problems === undefined || !isKnown) {
     return source === "directory" ? [{ rank: 9, lines: flow("problems", [faint("not known")], width) }] : [];
@@ -271,7 +262,7 @@ function problemBlocks({ problems, now, source }: TopView, isKnown: boolean, wid
   });
 }
 
-/** A label and items behind it, broken between items where they don't fit, or else between words. */
+/** A label and its items, with line breaks between items, or else between words. */
 function flow(label: string, items: readonly Span[], width: number): Line[] {
   const room = width - LABEL_COLUMNS;
   const lines: Span[][] = [[]];
@@ -298,7 +289,7 @@ function flow(label: string, items: readonly Span[], width: number): Line[] {
 
 const SEPARATOR: Span = { text: " · ", style: "faint" };
 
-/** Breaks a text between words, and a word that is longer than a line anywhere; `first`: room on the first line. */
+/** Breaks a text between words, or within a word longer than a line. `first` is the room on the first line. */
 function wrap(text: string, room: number, first: number): string[] {
   const lines: string[] = [];
   let line = "";
@@ -321,7 +312,7 @@ function wrap(text: string, room: number, first: number): string[] {
   return [...lines, line];
 }
 
-/** As many lines as there are rows, by leaving out what matters least, or the end of it. */
+/** Fits blocks into the rows: drops the least important ones, or their ends. */
 function fit(blocks: readonly Block[], rows = Infinity): Line[] {
   let left = blocks;
   for (;;) {
@@ -358,7 +349,7 @@ function cut(line: Line, columns: number): Line {
   });
 }
 
-/** The right part of a text: of a path, it says the most. */
+/** The right part of a text: the most informative part of a path. */
 function shortenLeft(text: string, room: number): string {
   const characters = [...text];
   if (characters.length <= room) return text;

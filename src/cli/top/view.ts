@@ -1,9 +1,9 @@
 /**
- * What `top` shows, worked out of what it has read: pure, no I/O and no clock.
+ * What `top` shows, computed from what it has read: pure, no I/O and no clock.
  *
- * Guarantees: a figure that isn't known is `undefined`, never a guess and never 0; rates are measured between two
- * readings, by positions in the log, so that nothing that went by in between is missed; nothing here claims that a process
- * lives, because nobody can tell without its lock.
+ * Guarantees: an unknown figure is `undefined`, never a guess and never 0. Rates are measured between two readings, by positions in
+ * the log, so that they include everything in between. Nothing here claims that a process is alive, because that can't be known
+ * without its lock.
  *
  * @module
  */
@@ -13,17 +13,17 @@ import type { LockOwner } from "../../errors/mod.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
 import type { CursorState, LogPosition } from "../../wal/position.ts";
 
-/** Readings that a trend is measured over: long enough to even out batches, short enough to turn in time. */
+/** Readings over which a trend is measured: enough to even out batches, few enough to react in time. */
 const TREND_READINGS = 16;
-/** Readings whose rates are kept, for the small charts. */
+/** Readings whose rates are kept for the small charts. */
 const HISTORY_READINGS = 120;
-/** A status file is due every `statusMs`; one that is later by this factor says that nothing happens, or nobody is there. */
+/** A status file is due every `statusMs`. If it is late by this factor, nothing happens, or the writer is gone. */
 const LATE_FACTOR = 2.5;
-/** However often it is due, a pause as short as this is none. */
+/** A shorter pause is never late. */
 const MIN_LATE_MS = 2_500;
-/** A backlog that changes by less than this share, over all readings of a trend, is steady. */
+/** A backlog that changes by a smaller share over all readings of a trend is steady. */
 const STEADY_SHARE = 0.01;
-/** What is there for so short a time is always there: batches come and go. */
+/** A backlog that empties within this time is normal: batches come and go. */
 const MIN_EMPTY_MS = 2_000;
 
 /** What was read at one time. */
@@ -34,7 +34,7 @@ export interface TopReading {
   readonly directory: TopDirectory;
 }
 
-/** What the directory alone tells. */
+/** What the directory alone says. */
 export interface TopDirectory {
   readonly owner: LockOwner | undefined;
   readonly cursor: CursorState | undefined;
@@ -44,17 +44,17 @@ export interface TopDirectory {
   readonly lastHeader: SegmentHeader | undefined;
 }
 
-/** Something per second. */
+/** Amounts per second. */
 export interface TopRate {
   readonly records: number;
   readonly payloadBytes: number;
 }
 
-/** What the buffer is, as far as it can be known. */
+/** The buffer's state, as far as it can be known. */
 export type TopState =
-  /** It was open, and not long ago. */
+  /** Open, according to a recent status. */
   | "open"
-  /** It was open when it was seen last, and that is a while ago: it has nothing to do, or its process is gone. */
+  /** Open, according to an old status: it is idle, or its process is gone. */
   | "silent"
   | "failed"
   | "closed"
@@ -64,9 +64,9 @@ export type TopState =
 export interface TopView {
   readonly path: string;
   readonly now: number;
-  /** Where the figures come from. */
+  /** The source of the figures. */
   readonly source: "status" | "directory";
-  /** Why it isn't the status file. */
+  /** Why the source isn't the status file. */
   readonly note: string | undefined;
   readonly state: TopState;
   /** When the status file was written. */
@@ -74,7 +74,7 @@ export interface TopView {
   /** Who opened the buffer last. */
   readonly owner: { readonly pid: number; readonly runtime: string; readonly openedAt: number } | undefined;
   readonly backlog: {
-    /** If not, there are so many records at least, and so many bytes at most. */
+    /** If not, `records` is a lower bound, and the bytes are upper bounds. */
     readonly isExact: boolean;
     /** Not committed, in flight included. */
     readonly records: number | undefined;
@@ -83,7 +83,7 @@ export interface TopView {
     readonly bytes: number | undefined;
     readonly maxBytes: number | undefined;
   };
-  /** Where the backlog goes; `undefined` if that can't be said. */
+  /** Where the backlog is heading; `undefined` if that is unknown. */
   readonly trend: { readonly kind: "full" | "empty" | "steady"; readonly inMs: number } | undefined;
   readonly put: TopRate | undefined;
   readonly committed: TopRate | undefined;
@@ -101,7 +101,7 @@ export interface TopView {
   readonly history: { readonly put: readonly number[]; readonly committed: readonly number[] };
 }
 
-/** Syncs since the buffer was opened, and how long the last of them took. */
+/** Syncs since the buffer was opened, and their recent durations. */
 export interface TopSyncs {
   readonly count: number;
   readonly meanMs: number;
@@ -111,7 +111,7 @@ export interface TopSyncs {
   readonly maxMs: number;
 }
 
-/** A moment that rates are measured from. */
+/** A point from which rates are measured. */
 interface Mark {
   readonly at: number;
   readonly end: StatusPosition | undefined;
@@ -128,26 +128,26 @@ interface Rates {
 const UNKNOWN_RATES: Rates = { put: undefined, committed: undefined };
 const NO_RATE: TopRate = { records: 0, payloadBytes: 0 };
 
-/** Takes readings in order and says what to show. */
+/** Turns readings, in order, into views. */
 export class TopWatch {
   readonly #path: string;
-  /** What the marks are of: one process that has the buffer open, or the directory. */
+  /** What the marks belong to: one process that has the buffer open, or the directory. */
   #subject = "";
   #marks: Mark[] = [];
   #rates: Rates = UNKNOWN_RATES;
   #put: number[] = [];
   #committed: number[] = [];
 
-  /** For one buffer. */
+  /** Makes a watch of one buffer. */
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** The view of a reading. */
+  /** Adds a reading and returns its view. */
   add(reading: TopReading): TopView {
     const found = statusOf(reading);
     const view = typeof found === "string" ? this.#fromDirectory(reading, found) : this.#fromStatus(reading, found);
-    // Side by side, so that what stands below each other on the screen was at the same time.
+    // Both at once, so that values below each other on the screen are of the same time.
     if (view.put !== undefined || view.committed !== undefined) {
       this.#put = withLast(this.#put, view.put?.records ?? 0);
       this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
@@ -187,7 +187,7 @@ export class TopWatch {
       put: isOpen ? this.#rates.put : undefined,
       committed: isOpen ? this.#rates.committed : undefined,
       inFlight: { batches: status.inFlightBatches, records: stats.inFlightRecords },
-      // Where nothing is written any more nothing has happened to it, so it has grown older.
+      // If the status is old, nothing has happened to the record since, so it has aged.
       oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + (state === "open" ? 0 : Math.max(0, now - at)) : undefined,
       maxAgeMs: limits.maxAgeMs,
       batches: {
@@ -247,7 +247,7 @@ export class TopWatch {
     };
   }
 
-  /** Measures the rates from the mark before, if both are of the same subject. */
+  /** Measures the rates since the previous mark, if both have the same subject. */
   #mark(subject: string, mark: Mark, isLate: boolean): void {
     if (subject !== this.#subject) {
       this.#subject = subject;
@@ -256,7 +256,7 @@ export class TopWatch {
     }
     const last = this.#marks.at(-1);
     if (last !== undefined && mark.at > last.at) this.#rates = ratesBetween(last, mark);
-    // Nothing was written since: the rates still stand, unless that has been so for too long.
+    // Nothing was written since: the rates stay valid until the status is late.
     else if (isLate) this.#rates = { put: NO_RATE, committed: NO_RATE };
     if (last === undefined || mark.at > last.at) this.#marks = [...this.#marks, mark].slice(-TREND_READINGS);
   }
@@ -276,7 +276,7 @@ export class TopWatch {
   }
 }
 
-/** The status, if it is that of whoever opened the buffer last; else why there is none. */
+/** The status, if it is of the latest owner; otherwise why there is none. */
 function statusOf({ status: reading, directory }: TopReading): BufferStatus | string {
   switch (reading.kind) {
     case "status": {
@@ -300,20 +300,20 @@ function ratesBetween(from: Mark, to: Mark): Rates {
   const dropped = Math.max(0, to.dropped - from.dropped);
   const rate = (a: StatusPosition | undefined, b: StatusPosition | undefined, without: number): TopRate | undefined =>
     a && b && {
-      // Dropped records leave the log at another time than they are counted.
+      // Dropped records are counted and leave the log at different times.
       records: Math.max(0, b.nextSequence - a.nextSequence - without) / seconds,
       payloadBytes: Math.max(0, b.payloadBytes - a.payloadBytes) / seconds,
     };
   return { put: rate(from.end, to.end, 0), committed: rate(from.committed, to.committed, dropped) };
 }
 
-/** Up to the highest sequence that the small files know of; what was put since is in the last segment only. */
+/** Up to the highest sequence in the small files. Later puts are in the last segment only. */
 function leastRecords({ committed, resume, lastSequence }: CursorState, header: SegmentHeader | undefined): number {
   const next = Math.max(lastSequence + 1, resume.nextSequence, header?.firstSequence ?? 0);
   return Math.max(0, next - committed.nextSequence);
 }
 
-/** Up to the end of the last file, as if nothing in it were only set aside. */
+/** Up to the end of the last file, as if none of it were preallocated. */
 function mostBytes(committed: LogPosition, { logBytesBefore }: SegmentHeader, segmentBytes: number): number {
   return Math.max(0, logBytesBefore + segmentBytes - SEGMENT_HEADER_BYTES - committed.logBytes);
 }

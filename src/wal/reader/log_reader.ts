@@ -1,95 +1,62 @@
 /**
- * Reads the log from a position on, across segments, a batch at a time.
+ * Reads batches out of a log: the records from any position on, across segments.
  *
- * Guarantees: records come in order, each once, never one that isn't acknowledged yet; what can't be read is set aside and
+ * Guarantees: the answer depends on the position and on the log, never on what was read before. Records come in order,
+ * each once, never one that isn't acknowledged yet; what can't be read is set aside and
  * reported before anything behind it is given out, or refused, as `onDamage` says. A gap ends a batch, so that the
- * sequences in a batch are consecutive, and so does a change of the codec's version. Memory: the batch that is being
- * read and the segment reader's chunk. A long batch gives the event loop a turn every MiB, and every 16 segments that it
- * opens.
+ * sequences in a batch are consecutive, and so does a change of the codec's version. A long batch gives the event loop a
+ * turn every MiB, and every 16 segments that it opens.
  *
- * If a read fails, nothing has moved: the next call starts again where this one did.
+ * Reading on where the last batch ended costs no search: its place in the file is kept. Memory: the batch that is being
+ * read and the segment reader's chunk.
  *
  * @module
  */
 
-import { join } from "@std/path/join";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import type { MaybePromise } from "../../base/maybe_promise.ts";
-import { overlapsRanges } from "../../base/sequences.ts";
-import { UnsupportedVersionError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/file_helpers.ts";
-import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
-import {
-  addFrameChecksum,
-  FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
-  SEGMENT_HEADER_BYTES,
-  SEGMENT_VERSION,
-  type SegmentHeader,
-} from "../format.ts";
-import { segmentName } from "../names.ts";
+import { andThen, type MaybePromise } from "../../base/maybe_promise.ts";
+import { addFrameChecksum, RECORD_HEADER_BYTES } from "../format.ts";
 import { clampPosition, type LogPosition } from "../position.ts";
-import { headerMatches, readSegmentHeader, type Segment } from "../segment_files.ts";
-import { type Frame, SegmentReader } from "../segment_reader.ts";
+import type { LostSequences } from "../recovery/lost_sequences.ts";
 import { BatchArena, BatchBuilder } from "./batch_builder.ts";
-import type { LogView, ReadBatch, ReadLimits } from "./log_view.ts";
-import { type SkippedRegion, SkippedRegions, type SkippedRegionsDeps } from "./skipped_regions.ts";
+import { FrameSource, type FrameSourceDeps } from "./frame_source.ts";
+import type { ReadBatch, ReadLimits, ReadResult } from "./log_view.ts";
+import { SkippedRegions, type SkippedRegionsDeps } from "./skipped_regions.ts";
 
-/** After so many bytes the event loop gets a turn. */
+/** After this many bytes the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;
-/** What a segment, however short, counts besides: to open one costs as much as to read so much. */
+/** What a segment, however short, counts in addition: to open one costs as much as to read this much. */
 const COST_OF_SEGMENT_BYTES = 64 * 1024;
-/** What a batch, however small, counts besides. */
+/** What a batch, however small, counts in addition. */
 const COST_OF_BATCH_BYTES = 4096;
 /** A batch's memory to begin with: at least, and at most; it grows if that isn't enough. */
 const MIN_BATCH_BYTES = 64;
 const MAX_GUESSED_BYTES = 256 * 1024;
 
 /** What a {@linkcode LogReader} is made with. */
-export interface LogReaderDeps extends SkippedRegionsDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
-  readonly uuid: string;
-  readonly view: LogView;
-  /** Throws if the directory isn't ours any more. */
-  readonly confirm: () => void;
+export interface LogReaderDeps extends SkippedRegionsDeps, FrameSourceDeps {
+  /** What recovery found to be missing. */
+  readonly lost: LostSequences;
 }
 
-/** A segment that is being read. */
-interface OpenSegment {
-  readonly segment: Segment;
-  readonly handle: FileHandle;
-  readonly header: SegmentHeader;
-  readonly reader: SegmentReader;
-  /** Where the segment behind begins; `undefined` as long as there is none. */
-  next: number | undefined;
-}
-
-/** Reads batches. One call at a time. */
+/** Reads batches. Calls that overlap are answered one after the other. */
 export class LogReader {
-  readonly #options: LogReaderDeps;
-  #position: LogPosition;
-  #open: OpenSegment | undefined;
-  /** The frame that holds the next record, and the next record in it: its number, and where its length stands. */
-  #frame: Frame | undefined;
-  #index = 0;
-  #offset = 0;
+  readonly #deps: LogReaderDeps;
   readonly #skipped: SkippedRegions;
+  readonly #frames: FrameSource;
+  /** Where `#frames` is: what is asked for at this position needs no search. Meaningless while nothing is open. */
+  #position: LogPosition;
+  /** Settles when the read that is under way has ended; never rejects. `undefined` if there is none. */
+  #reading: Promise<void> | undefined;
   readonly #arena = new BatchArena();
   readonly #budget = new YieldBudget(TURN_BYTES);
-  /** Segments opened since the last turn was asked for. */
-  #opened = 0;
 
-  /** Starts at `position`. */
-  constructor(options: LogReaderDeps, position: LogPosition) {
-    this.#options = options;
-    this.#position = position;
-    this.#skipped = new SkippedRegions(options);
-  }
-
-  /** Where the next batch begins. */
-  get position(): LogPosition {
-    return this.#position;
+  /** Reads a log. */
+  constructor(deps: LogReaderDeps) {
+    this.#deps = deps;
+    this.#position = deps.view.ends.acknowledged;
+    this.#skipped = new SkippedRegions(deps);
+    this.#frames = new FrameSource(deps, this.#skipped);
   }
 
   /**
@@ -97,36 +64,72 @@ export class LogReader {
    * needs no call to read it back.
    */
   offer(name: string, position: number, bytes: Uint8Array): void {
-    if (this.#open?.segment.name === name) this.#open.reader.offer(position, bytes, this.#frame === undefined);
-  }
-
-  /** Goes to a position; keeps its place in the file if it is there already. */
-  seek(position: LogPosition): void {
-    if (position.nextSequence !== this.#position.nextSequence) this.close();
-    this.#position = position;
+    this.#frames.offer(name, position, bytes);
   }
 
   /** Lets go of the file; the next call opens it again. */
   close(): void {
-    closeQuietly(this.#open?.handle);
-    this.#open = undefined;
-    this.#frame = undefined;
+    this.#frames.close();
     this.#skipped.clear();
   }
 
+  /** How many of the sequences from `next` on, and below `before`, are known to be missing. */
+  missingFrom(next: number, before = Infinity): number {
+    const { lost } = this.#deps;
+    return lost.countFrom(next) - (before === Infinity ? 0 : lost.countFrom(before));
+  }
+
   /**
-   * Reads the records that follow, as many as the limits and the gaps allow; at least one, however long, if there is
+   * Reads the records from a position on, as many as the limits and the gaps allow; at least one, however long, if there is
    * one.
    *
-   * @returns `undefined` if there is none.
    * @throws {DamagedLogError} if what follows is damaged and is to be refused.
    */
-  read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    const { view } = this.#options;
-    const before = Math.min(limits.before, view.end.nextSequence);
+  read(from: LogPosition, limits: ReadLimits): MaybePromise<ReadResult> {
+    if (this.#reading !== undefined) return this.#reading.then(() => this.read(from, limits));
+    this.#goTo(from);
+    const batch = this.#read(limits);
+    if (batch instanceof Promise) this.#reading = this.#settled(batch);
+    return andThen(batch, (found) => ({ batch: found, next: this.#position }));
+  }
+
+  /** When the record at a position was put, or `undefined` if there is none or it can't be read. */
+  putTimeAt(position: LogPosition): MaybePromise<number | undefined> {
+    if (this.#reading !== undefined) return this.#reading.then(() => this.putTimeAt(position));
+    this.#goTo(position);
+    const { acknowledged } = this.#deps.view.ends;
+    try {
+      if (this.#frames.frame === undefined && position.nextSequence < acknowledged.nextSequence) {
+        this.#frames.advance(position);
+      }
+    } catch {
+      // The read that follows meets the same error, and reports it.
+      this.close();
+    }
+    return this.#frames.frame?.putTime;
+  }
+
+  /** Goes to a position; keeps its place in the file if it is there already. */
+  #goTo(position: LogPosition): void {
+    if (position.nextSequence !== this.#position.nextSequence) this.close();
+    this.#position = position;
+  }
+
+  async #settled(reading: Promise<unknown>): Promise<void> {
+    try {
+      await reading;
+    } catch {
+      // For the one who reads.
+    }
+    this.#reading = undefined;
+  }
+
+  #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
+    const { view } = this.#deps;
+    const before = Math.min(limits.before, view.ends.acknowledged.nextSequence);
     try {
       if (this.#position.nextSequence >= before) return undefined;
-      if (this.#frame === undefined) this.#advance();
+      if (this.#frames.frame === undefined) this.#frames.advance(this.#position);
       const { maxRecords, maxBytes, mayEndEarly } = limits;
       const bounded = { maxRecords, maxBytes, before, mayEndEarly };
       const batch = this.#hasPassed() ? this.#readBehindPassed(bounded) : this.#readHere(bounded);
@@ -142,39 +145,27 @@ export class LogReader {
   }
 
   async #readBehindPassed(limits: ReadLimits): Promise<ReadBatch | undefined> {
-    await this.#settlePassed(this.#options.view.end);
+    await this.#settlePassed();
     return await this.#readHere(limits);
   }
 
   #readHere(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    if (this.#frame === undefined || this.#position.nextSequence >= limits.before) return undefined;
+    if (this.#frames.frame === undefined || this.#position.nextSequence >= limits.before) return undefined;
     this.#correctTotals();
-    const { codecVersion, isJson } = this.#open!.header;
+    const { codecVersion, isJson } = this.#frames.header;
     const start = { start: this.#position, codecVersion, isJson };
     return this.#gather(new BatchBuilder(start, this.#guessBytes(limits), this.#arena), limits);
   }
 
-  /** When the next record was put, or `undefined` if there is none or it can't be read. */
-  nextPutTime(): number | undefined {
-    try {
-      if (this.#frame === undefined && this.#position.nextSequence < this.#options.view.end.nextSequence) {
-        this.#advance();
-      }
-    } catch {
-      // The read that follows meets the same error, and reports it.
-      this.close();
-    }
-    return this.#frame?.putTime;
-  }
-
   /** Collects records until a limit, a gap or the end; without a promise as long as nothing has to be waited for. */
   #gather(builder: BatchBuilder, limits: ReadLimits): MaybePromise<ReadBatch> {
+    const frames = this.#frames;
     for (;;) {
       const bytes = this.#take(builder, limits);
       const { sequence } = builder;
-      if (this.#frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
+      if (frames.frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
       // A batch that has its end already goes on past what is no part of it.
-      if (!limits.mayEndEarly && !this.#skipped.isEmpty && this.#frame!.firstSequence <= sequence) {
+      if (!limits.mayEndEarly && !this.#skipped.isEmpty && this.#firstAhead <= sequence) {
         return this.#gatherBehindPassed(builder, limits);
       }
       if (!this.#joins(builder)) break;
@@ -187,13 +178,11 @@ export class LogReader {
 
   /** What the segments count that were opened since the last call. */
   #costOfOpened(): number {
-    const bytes = this.#opened * COST_OF_SEGMENT_BYTES;
-    this.#opened = 0;
-    return bytes;
+    return this.#frames.takeOpened() * COST_OF_SEGMENT_BYTES;
   }
 
   async #gatherBehindPassed(builder: BatchBuilder, limits: ReadLimits): Promise<ReadBatch> {
-    await this.#settlePassed(this.#options.view.end);
+    await this.#settlePassed();
     return await (this.#joins(builder) ? this.#gather(builder, limits) : this.#finish(builder));
   }
 
@@ -211,17 +200,17 @@ export class LogReader {
 
   /** How much memory the batch is going to need if its records are as long as all that follow, or a little longer. */
   #guessBytes({ maxRecords }: ReadLimits): number {
-    const { end } = this.#options.view;
+    const { acknowledged: end } = this.#deps.view.ends;
     const records = end.nextSequence - this.#position.nextSequence;
     const bytes = end.payloadBytes - this.#position.payloadBytes + records * RECORD_HEADER_BYTES;
     const share = Math.min(1, 1.1 * maxRecords / records);
     return Math.min(MAX_GUESSED_BYTES, Math.max(MIN_BATCH_BYTES, Math.ceil(bytes * share) + 1));
   }
 
-  /** As `#advance`, but what fails there may be left to the next read: the records before it can be delivered. */
+  /** As `advance`, but what fails there may be left to the next read: the records before it can be delivered. */
   #lookAhead(mayFail: boolean): boolean {
     try {
-      return this.#advance();
+      return this.#frames.advance(this.#position);
     } catch (error) {
       if (!mayFail) throw error;
       this.close();
@@ -231,20 +220,20 @@ export class LogReader {
 
   /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. Never goes back. */
   #correctTotals(): void {
-    if (this.#index > 0 || this.#frame!.fileOffset > SEGMENT_HEADER_BYTES) return;
-    const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#open!.header;
+    if (!this.#frames.isAtSegmentStart) return;
+    const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#frames.header;
     this.#moveTo({ ...this.#position, payloadBytes, logBytes });
   }
 
   /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
   #moveTo(position: LogPosition): void {
-    this.#position = clampPosition(position, this.#position, this.#options.view.end);
+    this.#position = clampPosition(position, this.#position, this.#deps.view.ends.acknowledged);
   }
 
   /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
   #joins(builder: BatchBuilder): boolean {
-    const { header } = this.#open!;
-    const isNext = this.#skipped.isEmpty && this.#frame!.firstSequence <= builder.sequence;
+    const { header } = this.#frames;
+    const isNext = this.#skipped.isEmpty && this.#firstAhead <= builder.sequence;
     if (!isNext || header.codecVersion !== builder.codecVersion) return false;
     builder.isJson &&= header.isJson;
     const from = this.#position;
@@ -258,14 +247,14 @@ export class LogReader {
    * bytes that were.
    */
   #take(builder: BatchBuilder, limits: ReadLimits): number {
-    const frame = this.#frame!;
-    const from = this.#offset;
+    const frame = this.#frames.frame!;
+    const { offset: from, index: first } = this.#frames;
     const isFirst = builder.records === 0;
-    const most = this.#index + limits.maxRecords - builder.records;
+    const most = first + limits.maxRecords - builder.records;
     const last = Math.min(frame.count, most, limits.before - frame.firstSequence);
     const { payloadBytes: before } = builder;
     let at = from;
-    let index = this.#index;
+    let index = first;
     while (index < last) {
       const length = frame.view.getUint32(at, true);
       const isAlone = isFirst && at === from;
@@ -277,9 +266,7 @@ export class LogReader {
     if (at === from) return 0;
     builder.copy(frame.bytes, from, at);
     builder.checksum = addFrameChecksum(builder.checksum, frame.view, frame.offset);
-    this.#index = index;
-    this.#offset = at;
-    if (index === frame.count) this.#frame = undefined;
+    this.#frames.use(index, at);
     const payloadBytes = this.#position.payloadBytes + builder.payloadBytes - before;
     this.#moveTo(this.#positionAt(builder.sequence, payloadBytes));
     return at - from;
@@ -289,188 +276,35 @@ export class LogReader {
    * The position before `sequence`, which is in the current frame, or else begins the next one. Behind the last record
    * it is the log's own, whatever was lost on the way there.
    */
-  #positionAt(sequence: number, payloadBytes: number): LogPosition {
-    const { end } = this.#options.view;
-    if (sequence === end.nextSequence) return end;
-    const { header, reader } = this.#open!;
-    const fileOffset = this.#frame?.fileOffset ?? reader.position;
-    return {
-      nextSequence: sequence,
-      payloadBytes,
-      logBytes: header.logBytesBefore + fileOffset - SEGMENT_HEADER_BYTES,
-    };
-  }
-
-  /** Makes the frame of the next record current, past whatever can't be read; false at the end of the log. */
-  #advance(): boolean {
-    while (this.#open !== undefined || this.#openAt()) {
-      const { segment, reader } = this.#open!;
-      if (reader.expected >= this.#nextOf(this.#open!)) {
-        this.#passRest(this.#open!);
-        if (!this.#openBehind(segment.firstSequence)) return false;
-        continue;
-      }
-      const item = reader.next(this.#endOf(this.#open!));
-      if (item.kind === "frame") {
-        if (item.frame.firstSequence + item.frame.count <= this.#position.nextSequence) continue;
-        if (this.#isNamedMissing(item.frame)) continue;
-        this.#enter(item.frame);
-        return true;
-      }
-      if (item.kind === "bad") {
-        this.#skipped.add({ segment: segment.name, offset: item.offset, length: item.length });
-        continue;
-      }
-      // Zeros that fill a file up may be a hole.
-      if (item.zeros > 0) this.#noteSize(this.#open!, reader.position);
-      if (!this.#openBehind(segment.firstSequence)) return false;
-    }
-    return false;
-  }
-
-  /**
-   * Whether records of `frame` that would come next were named missing before, when they were looked for in another way:
-   * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
-   */
-  #isNamedMissing({ firstSequence, count }: Frame): boolean {
-    const { reportedMissing } = this.#options.quarantine;
-    if (reportedMissing.length === 0) return false;
-    const first = Math.max(firstSequence, this.#position.nextSequence);
-    return overlapsRanges({ first, last: firstSequence + count - 1 }, reportedMissing);
-  }
-
-  /** Makes `frame` current, at the next record. */
-  #enter(frame: Frame): void {
-    this.#frame = frame;
-    this.#index = 0;
-    this.#offset = frame.offset + FRAME_HEADER_BYTES;
-    while (frame.firstSequence + this.#index < this.#position.nextSequence) {
-      this.#offset += RECORD_HEADER_BYTES + frame.view.getUint32(this.#offset, true);
-      this.#index++;
-    }
-  }
-
-  /**
-   * What is left in a segment behind which the next one goes on. No record is missing: it is garbage, or was cut off by
-   * whoever began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
-   */
-  #passRest(open: OpenSegment): void {
-    const { segment, reader } = open;
-    this.#skipped.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
-  }
-
-  #noteSize({ segment, header: { logBytesBefore } }: OpenSegment, bytes: number): void {
-    this.#options.view.note({ segment, bytes, logBytesBefore });
-  }
-
-  /** Where the segment behind begins, if there is one by now. */
-  #nextOf(open: OpenSegment): number {
-    const { view } = this.#options;
-    if (open.next === undefined && view.lastSegment?.name !== open.segment.name) {
-      open.next = view.nextAfter(open.segment);
-    }
-    return open.next ?? Infinity;
-  }
-
-  /** Where the data of the segment ends. */
-  #endOf(open: OpenSegment): number {
-    const { active } = this.#options.view;
-    return active?.name === open.segment.name ? active.position : open.handle.size();
-  }
-
-  /** Opens the segment that holds the position, going by names and headers, or else the first one behind it. */
-  #openAt(): boolean {
-    const { nextSequence, logBytes } = this.#position;
-    const { view } = this.#options;
-    let segment = view.segmentUpTo(nextSequence);
-    while (segment !== undefined && this.#open === undefined) {
-      this.#open = this.#openSegment(segment);
-      segment = view.segmentUpTo(segment.firstSequence - 1);
-    }
-    if (this.#open === undefined && !this.#openBehind(nextSequence)) return false;
-    // The position's word for where its frame is saves reading the segment up to there; it need not be true.
-    const { header, reader } = this.#open!;
-    const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;
-    const end = this.#endOf(this.#open!);
-    // Not at the end: there is something to be read, or we weren't here.
-    if (offset > SEGMENT_HEADER_BYTES && offset < end) reader.seek(offset, nextSequence, end);
-    return true;
-  }
-
-  /** Opens the first segment that begins behind `sequence` and can be read; false, with nothing changed, if there is none. */
-  #openBehind(sequence: number): boolean {
-    const { view } = this.#options;
-    let segment = view.segmentBehind(sequence);
-    while (segment !== undefined) {
-      const opened = this.#openSegment(segment);
-      if (opened !== undefined) {
-        closeQuietly(this.#open?.handle);
-        this.#open = opened;
-        return true;
-      }
-      segment = view.segmentBehind(segment.firstSequence);
-    }
-    return false;
-  }
-
-  /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
-  #openSegment(segment: Segment): OpenSegment | undefined {
-    const { fileSystem, directory, uuid, view, confirm } = this.#options;
-    const path = join(directory, segment.name);
-    confirm();
-    const handle = fileSystem.open(path, "read");
-    this.#opened++;
-    let isKept = false;
-    try {
-      const result = readSegmentHeader(handle);
-      if (result.kind === "version") {
-        throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
-      }
-      const bytes = handle.size();
-      if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
-        isKept = true;
-        view.note({ segment, bytes, logBytesBefore: result.header.logBytesBefore });
-        return {
-          segment,
-          handle,
-          header: result.header,
-          reader: new SegmentReader(handle, result.header),
-          next: undefined,
-        };
-      }
-      view.note({ segment, bytes, logBytesBefore: undefined });
-      this.#skipped.add({ segment: segment.name, offset: 0, length: bytes });
-      return undefined;
-    } finally {
-      if (!isKept) closeQuietly(handle);
-    }
+  #positionAt(nextSequence: number, payloadBytes: number): LogPosition {
+    const { acknowledged: end } = this.#deps.view.ends;
+    if (nextSequence === end.nextSequence) return end;
+    return { nextSequence, payloadBytes, logBytes: this.#frames.logBytes };
   }
 
   /**
    * Deals with what was passed on the way to the current frame, or to the end of the log: refuses it, or sets it aside
    * and goes on behind it.
    */
-  async #settlePassed(end: LogPosition): Promise<void> {
+  async #settlePassed(): Promise<void> {
+    const { acknowledged: end } = this.#deps.view.ends;
     if (!this.#hasPassed()) return;
-    const next = this.#frame?.firstSequence ?? end.nextSequence;
+    const next = this.#firstAhead;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
-    await this.#skipped.settle(missing, this.#gapHere());
+    await this.#skipped.settle(missing, this.#frames.gapAt(this.#position));
     // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
-    if (this.#frame === undefined) this.#position = end;
+    if (this.#frames.frame === undefined) this.#position = end;
     else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
   }
 
   /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
   #hasPassed(): boolean {
-    const next = this.#frame?.firstSequence ?? this.#options.view.end.nextSequence;
-    return !this.#skipped.isEmpty || next > this.#position.nextSequence;
+    return !this.#skipped.isEmpty || this.#firstAhead > this.#position.nextSequence;
   }
 
-  /** Where records are missing without a trace. */
-  #gapHere(): SkippedRegion {
-    if (this.#open === undefined) return { segment: segmentName(this.#position.nextSequence), offset: 0, length: 0 };
-    const { segment, reader } = this.#open;
-    return { segment: segment.name, offset: this.#frame?.fileOffset ?? reader.position, length: 0 };
+  /** The first sequence of the current frame, or else the one behind the end of the log. */
+  get #firstAhead(): number {
+    return this.#frames.frame?.firstSequence ?? this.#deps.view.ends.acknowledged.nextSequence;
   }
 }

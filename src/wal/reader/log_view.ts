@@ -11,19 +11,24 @@ import type { Segment } from "../segment_files.ts";
 
 /** What the reader must know of the log: changes while it reads. */
 export interface LogView {
-  /** The segment behind all others; those in front may go when they are committed. */
-  readonly lastSegment: Segment | undefined;
+  readonly segments: SegmentsView;
+  /** Behind the last record that may be given out. */
+  readonly ends: { readonly acknowledged: LogPosition };
   /** The segment that is written to, if there is one, and where its data ends. */
   readonly active: { readonly name: string; readonly position: number } | undefined;
-  /** Behind the last record that may be given out. */
-  readonly end: LogPosition;
+}
+
+/** The segments of a log, in order; those in front may go when they are committed. */
+export interface SegmentsView {
+  /** The segment behind all others. */
+  readonly last: Segment | undefined;
   /** The last segment that begins at `sequence` or before, going by its name. */
-  segmentUpTo(sequence: number): Segment | undefined;
+  upTo(sequence: number): Segment | undefined;
   /** The first segment that begins behind `sequence`, going by its name. */
-  segmentBehind(sequence: number): Segment | undefined;
+  behind(sequence: number): Segment | undefined;
   /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
   nextAfter(segment: Segment): number | undefined;
-  /** Is told of a segment that was looked at. */
+  /** Takes the size of a segment that was opened. */
   note(size: SegmentSize): void;
 }
 
@@ -38,6 +43,14 @@ export interface ReadLimits {
    * its end.
    */
   readonly mayEndEarly: boolean;
+}
+
+/** What was read at a position. */
+export interface ReadResult {
+  /** `undefined` if there is nothing to be read. */
+  readonly batch: ReadBatch | undefined;
+  /** Where to read on: behind the batch, and behind what turned out to be missing if there is none. */
+  readonly next: LogPosition;
 }
 
 /** Consecutive records that were read. */

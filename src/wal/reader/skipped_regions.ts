@@ -10,8 +10,7 @@
 
 import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
-import type { DamagedRegion, OnDamage } from "../recovery/damage.ts";
-import { describeDamage } from "../recovery/recovery_plan.ts";
+import { type DamagedRegion, describeDamage, type OnDamage } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 
 /** Bad bytes; none of them where whole frames are missing without a trace. */

@@ -1,35 +1,45 @@
 /**
- * Where a cursor's positions are in a segment that is read through: by the place that the cursor names, if the frame is there.
+ * Tracks the cursor's positions while a segment is read through, and takes their totals from the frames.
  *
- * A reader that begins in the middle of a segment goes by that place (`SegmentReader.seek`), so whoever judges the segment
- * before him must go by it, too. What the frames say of the totals then replaces what the cursor says: where frames before a
- * position are bad, the two don't agree, and what is pending is the difference of two positions.
+ * A reader that begins in the middle of a segment goes to the offset that the cursor gives (`SegmentReader.seek`), if the
+ * frame is there. A scan of the segment has to begin at the same frame, to see what that reader sees. The totals of the
+ * frames then replace those of the cursor: after bad frames the two differ, and the backlog is the difference of two
+ * positions.
  *
  * @module
  */
 
-import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../format.ts";
+import {
+  FRAME_HEADER_BYTES,
+  payloadBytesIn,
+  payloadBytesOf,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  skipRecords,
+} from "../format.ts";
 import type { CursorState, LogPosition } from "../position.ts";
-import { payloadBytesOf } from "../segment_files.ts";
 import type { Frame, SegmentReader } from "../segment_reader.ts";
 
-/** Before the first frame of a segment. */
+/** The position before the first frame of a segment. */
 export function headerPosition(header: SegmentHeader): LogPosition {
   const { firstSequence, payloadBytesBefore, logBytesBefore } = header;
   return { nextSequence: firstSequence, payloadBytes: payloadBytesBefore, logBytes: logBytesBefore };
 }
 
-/** The positions of a cursor in one segment, while that is read. */
+/** The positions of a cursor in one segment. */
 export class CursorPositionTracker {
   readonly #header: SegmentHeader;
-  /** Where reading begins: what is in flight, and what was never handed over, unless that follows right behind. */
+  /**
+   * Where readers begin: at what is in flight; at what was never handed over, unless that directly follows what is in
+   * flight.
+   */
   readonly #starts: LogPosition[];
-  /** Positions that weren't passed yet. */
+  /** The positions ahead, ascending. */
   readonly #positions: LogPosition[];
   readonly #found = new Map<number, LogPosition>();
   #payloadBytes: number;
 
-  /** Those of `cursor` in the segment with that header. */
+  /** For the positions of `cursor` in the segment with that header. */
   constructor(header: SegmentHeader, cursor: CursorState | undefined) {
     this.#header = header;
     this.#payloadBytes = header.payloadBytesBefore;
@@ -47,12 +57,12 @@ export class CursorPositionTracker {
     this.#starts = starts.filter((start) => isHere(start) && this.#offsetOf(start) > SEGMENT_HEADER_BYTES);
   }
 
-  /** What the frames say of the positions, by their sequences. */
+  /** The positions reached so far, by sequence, with totals taken from the frames. */
   get positions(): ReadonlyMap<number, LogPosition> {
     return this.#found;
   }
 
-  /** If reading begins right here, `reader` does so, too. */
+  /** Makes `reader` begin here as a reader of the log does, if one begins exactly here. */
   seekToStart(reader: SegmentReader, size: number): void {
     while (this.#starts.length > 0 && this.#offsetOf(this.#starts[0]) <= reader.position) {
       const start = this.#starts.shift()!;
@@ -62,9 +72,9 @@ export class CursorPositionTracker {
   }
 
   /**
-   * If reading begins among the bytes from `from` to `to`, which `reader` couldn't make anything of, it goes there.
+   * Moves `reader` to where a reader of the log begins, if that is within the bad bytes from `from` to `to`.
    *
-   * @returns The place, or `undefined` if there is none.
+   * @returns The offset it moved to; `undefined` if it didn't.
    */
   seekToStartWithin(
     reader: SegmentReader,
@@ -72,15 +82,15 @@ export class CursorPositionTracker {
   ): number | undefined {
     const [start] = this.#starts;
     if (start === undefined) return undefined;
-    const place = this.#offsetOf(start);
-    if (place <= from || place >= to) return undefined;
-    reader.seek(place, start.nextSequence, size);
-    if (reader.position !== place) return undefined;
+    const offset = this.#offsetOf(start);
+    if (offset <= from || offset >= to) return undefined;
+    reader.seek(offset, start.nextSequence, size);
+    if (reader.position !== offset) return undefined;
     this.#starts.shift();
-    return place;
+    return offset;
   }
 
-  /** A frame was read. */
+  /** Adds the next frame. */
   addFrame(frame: Frame): void {
     const { firstSequence, count, fileOffset } = frame;
     const logBytes = this.#header.logBytesBefore + fileOffset - SEGMENT_HEADER_BYTES;
@@ -93,7 +103,7 @@ export class CursorPositionTracker {
     this.#payloadBytes += payloadBytesOf(frame);
   }
 
-  /** No frame follows; returns the payload bytes before `expected`, the sequence that comes next. */
+  /** Ends the segment: no frame follows. Returns the payload bytes before `expected`, the sequence that comes next. */
   finish(expected: number): number {
     for (const { nextSequence, payloadBytes } of this.#positions) {
       if (nextSequence <= expected) this.#payloadBytes = Math.max(this.#payloadBytes, payloadBytes);
@@ -106,14 +116,8 @@ export class CursorPositionTracker {
   }
 }
 
-/** Sum of the first `records` payloads of a frame. */
+/** The bytes of the first `records` payloads of a frame. */
 function sumFirstPayloads(frame: Frame, records: number): number {
-  let at = frame.offset + FRAME_HEADER_BYTES;
-  let bytes = 0;
-  for (let i = 0; i < records; i++) {
-    const length = frame.view.getUint32(at, true);
-    bytes += length;
-    at += RECORD_HEADER_BYTES + length;
-  }
-  return bytes;
+  const first = frame.offset + FRAME_HEADER_BYTES;
+  return payloadBytesIn(skipRecords(frame.view, first, records) - first, records);
 }

@@ -1,8 +1,8 @@
 /**
- * What `open()` learns of segments that it doesn't read: where the log begins, and how large some of them are.
+ * Where a log begins, and the sizes of segments that recovery doesn't read: one header is read instead of each segment.
  *
- * Guarantees: of a healthy log one segment is looked at, the oldest, whatever the backlog; two more where records behind a
- * batch in flight were dropped, because there the running totals count segments that are gone.
+ * Guarantees: in a healthy log one segment is opened, the oldest, whatever the backlog. If records after a batch in flight
+ * were dropped, two more are opened, because the running totals between them count segments that were removed.
  *
  * @module
  */
@@ -11,51 +11,51 @@ import type { SegmentSize } from "../disk_usage.ts";
 import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
 import { headerMatches, type LogLocation, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
 
-/** Where a log begins. */
+/** The start of a log. */
 export interface LogStart {
-  /** Before the first record of the oldest segment. */
+  /** The position before the first record of the oldest segment. */
   readonly start: LogPosition;
-  /** That segment, and those before it that can't be read. */
+  /** The sizes of the segments that were opened for it. */
   readonly sizes: readonly SegmentSize[];
 }
 
-/** Looks at the oldest segments, until one is of this log; `otherwise` says what is before the last, if none is. */
+/** Opens segments, the oldest first, until the header of one can be read; takes the totals of `fallback` if none can. */
 export function findLogStart(
-  place: LogLocation,
+  location: LogLocation,
   segments: readonly Segment[],
-  { uuid, otherwise }: { uuid: string; otherwise: LogPosition },
+  { uuid, fallback }: { uuid: string; fallback: LogPosition },
 ): LogStart {
   const sizes: SegmentSize[] = [];
   if (segments.length === 0) return { start: LOG_START, sizes };
   const { firstSequence: nextSequence } = segments[0];
   for (const segment of segments) {
-    const size = measureSegment(place, segment, uuid);
+    const size = measureSegment(location, segment, uuid);
     sizes.push(size);
     if (size.logBytesBefore === undefined) continue;
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = size;
     return { start: { nextSequence, payloadBytes, logBytes }, sizes };
   }
-  return { start: { ...otherwise, nextSequence }, sizes };
+  return { start: { ...fallback, nextSequence }, sizes };
 }
 
-/** The sizes of the two segments between which others were dropped, if records behind a batch in flight were. */
+/** Measures the two segments between which others were dropped, if records after a batch in flight were dropped. */
 export function measureAroundDropped(
-  place: LogLocation,
+  location: LogLocation,
   segments: readonly Segment[],
   { uuid, state: { boundaries, resume } }: { uuid: string; state: Pick<CursorState, "boundaries" | "resume"> },
 ): SegmentSize[] {
   const last = boundaries.at(-1)?.nextSequence ?? Infinity;
   if (last >= resume.nextSequence) return [];
-  const behind = segments.findIndex(({ firstSequence }) => firstSequence >= last);
-  return segments.slice(Math.max(0, behind - 1), behind + 1).map((segment) => measureSegment(place, segment, uuid));
+  const next = segments.findIndex(({ firstSequence }) => firstSequence >= last);
+  return segments.slice(Math.max(0, next - 1), next + 1).map((segment) => measureSegment(location, segment, uuid));
 }
 
 interface MeasuredSegment extends SegmentSize {
   readonly payloadBytesBefore: number;
 }
 
-function measureSegment(place: LogLocation, segment: Segment, uuid: string): MeasuredSegment {
-  return withSegment(place, segment, (handle) => {
+function measureSegment(location: LogLocation, segment: Segment, uuid: string): MeasuredSegment {
+  return withSegment(location, segment, (handle) => {
     const result = readSegmentHeader(handle);
     const header = result.kind === "header" && headerMatches(result.header, uuid, segment) ? result.header : undefined;
     return {

@@ -1,21 +1,21 @@
 /**
- * The sequences that recovery knows not to be there.
+ * Counts the sequences that recovery has found missing.
  *
- * Guarantees: none counts twice, whatever overlaps; a question costs about as many steps as the number of runs has binary
- * digits, because it is asked with every put and every batch.
+ * Guarantees: ranges may overlap, and no sequence counts twice; `countFrom` is a binary search, because it is called for
+ * every put and every batch.
  *
  * @module
  */
 
 import { findRangeIndex, mergeRanges, type SequenceRange } from "../../base/sequences.ts";
 
-/** Runs of lost sequences. */
+/** A set of lost sequences. */
 export class LostSequences {
   readonly #ranges: readonly SequenceRange[];
-  /** How many sequences there are in each run and those behind it. */
+  /** The number of sequences in each range and all later ones. */
   readonly #counts: Float64Array;
 
-  /** These, in any order. */
+  /** Of these ranges, in any order. */
   constructor(ranges: readonly SequenceRange[]) {
     this.#ranges = mergeRanges(ranges);
     this.#counts = new Float64Array(this.#ranges.length + 1);
@@ -27,8 +27,8 @@ export class LostSequences {
 
   /** How many of the sequences from `next` on are lost. */
   countFrom(next: number): number {
-    const place = findRangeIndex(next, this.#ranges);
-    const range = this.#ranges.at(place);
-    return range === undefined ? 0 : this.#counts[place] - Math.max(0, next - range.first);
+    const index = findRangeIndex(next, this.#ranges);
+    const range = this.#ranges.at(index);
+    return range === undefined ? 0 : this.#counts[index] - Math.max(0, next - range.first);
   }
 }

@@ -1,9 +1,12 @@
 /**
- * The quarantine: bad bytes are set aside here before anything happens to them, never deleted.
+ * The quarantine: damaged bytes are copied here before they are cut off or skipped. Nothing in it is ever deleted.
  *
- * Guarantees: a copy is synced, and so is its name, before it counts as made; the same region is copied once, however
- * often it is met; the directory never grows past its limit, and an unmade copy is reported as such. Setting aside never
- * fails a caller: a full disk must not keep good records from being delivered.
+ * Guarantees:
+ * - A copy counts as made only when its content and its name are synced.
+ * - A region is copied once, however often it is met.
+ * - The copies never exceed the size limit. A copy that was not made is reported as such.
+ * - No file system error reaches a caller, but for {@linkcode Quarantine.recordLosses}: a full disk must not keep valid
+ *   records from being delivered.
  *
  * @module
  */
@@ -26,12 +29,12 @@ export interface QuarantineOptions {
   readonly verifyOwnership?: () => void;
 }
 
-/** What the copy of a region is called. */
+/** The file name of the copy of a region. */
 function copyName(segment: string, offset: number, length: number): string {
   return `${segment}-${offset}-${length}.bad`;
 }
 
-/** Copies bad regions of segments into `quarantine/`. */
+/** The quarantine of one buffer: the directory `quarantine/`. */
 export class Quarantine {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
@@ -46,9 +49,9 @@ export class Quarantine {
   #failure: FileSystemError | undefined;
 
   /**
-   * Of the buffer in `directory`; nothing is created before it is needed.
+   * Of the buffer in `directory`. Creates nothing before it is needed.
    *
-   * @param options Copies stop at `maxBytes`; `confirm` throws if the directory isn't ours any more.
+   * @param options `maxBytes` limits the copies; `verifyOwnership` throws if the directory isn't ours any more.
    */
   constructor(
     fileSystem: FileSystem,
@@ -62,17 +65,17 @@ export class Quarantine {
     this.#confirm = verifyOwnership;
   }
 
-  /** Bytes copied by this object. */
+  /** The bytes copied by this object. */
   get copiedBytes(): number {
     return this.#copiedBytes;
   }
 
-  /** Why the last copy or move that was not made failed; `undefined` if there was no room for it. */
+  /** Why the last copy or move failed; `undefined` if none failed, or the limit was reached. */
   get failure(): FileSystemError | undefined {
     return this.#failure;
   }
 
-  /** What is known to be lost: nothing, if it can't be read. */
+  /** The recorded losses; none if they can't be read. */
   get losses(): KnownLosses {
     try {
       return this.#readLosses();
@@ -83,21 +86,21 @@ export class Quarantine {
   }
 
   /**
-   * Sequences that were named missing, by this process or by an earlier one whose word was read: they must not be delivered
-   * any more. In order, without overlaps.
+   * Sequences that were reported missing, by this process or an earlier one: they must not be delivered any more.
+   * Ascending, without overlaps.
    */
   get reportedMissing(): readonly SequenceRange[] {
     return this.#reportedMissing;
   }
 
-  /** Read once, when it is first asked for. */
+  /** Reads them at the first call. */
   #readLosses(): KnownLosses {
     return this.#losses ??= KnownLosses.read(this.#fileSystem, this.#path);
   }
 
   /**
-   * Writes down that sequences are lost, and what of it is unproven, before anything is done that makes it harder to see.
-   * Where that fails, it is known at least as long as this object is.
+   * Records which sequences are lost because of these regions, and which of them are unproven. This precedes every step
+   * that makes the losses harder to see. If it fails, they are known as long as this object lives.
    */
   async recordRegions(regions: readonly Omit<DamagedRegion, "quarantined">[]): Promise<void> {
     const lost = regions.flatMap(({ missing }) => missing ?? []);
@@ -117,13 +120,16 @@ export class Quarantine {
     }
   }
 
-  /** Sequences were named missing; the highest ones are remembered, because nobody reads the others any more. */
+  /**
+   * Adds sequences that were reported missing. Only the highest ranges are kept, because the log is read in ascending
+   * order.
+   */
   addReportedMissing(lost: readonly SequenceRange[]): void {
     this.#reportedMissing = mergeRanges([...this.#reportedMissing, ...lost]).slice(-MAX_LOST_RANGES);
   }
 
   /**
-   * Writes losses down, durably, unless they are known already.
+   * Records losses durably, unless they are recorded already.
    *
    * @throws {FileSystemError} if that fails.
    */
@@ -137,7 +143,7 @@ export class Quarantine {
     this.#isSaved = true;
   }
 
-  /** Whether a whole copy of a region of a segment is there. */
+  /** Whether there is a complete copy of a region of a segment. */
   has({ segment, offset, length }: { segment: string; offset: number; length: number }): boolean {
     const path = join(this.#path, copyName(segment, offset, length));
     try {
@@ -150,7 +156,7 @@ export class Quarantine {
   /**
    * Copies a region of a segment.
    *
-   * @returns Whether a whole copy is there now, made by this call or an earlier one.
+   * @returns Whether there is a complete copy now, made by this call or an earlier one.
    */
   async copy(region: { segment: string; offset: number; length: number }): Promise<boolean> {
     const name = copyName(region.segment, region.offset, region.length);
@@ -173,7 +179,9 @@ export class Quarantine {
     }
   }
 
-  /** Moves a whole file of the buffer into the quarantine: it takes no space that it didn't take before. */
+  /**
+   * Moves a file of the buffer into the quarantine. It is not subject to the limit, because it takes no additional space.
+   */
   async move(name: string): Promise<boolean> {
     try {
       await this.#prepare();
@@ -186,20 +194,20 @@ export class Quarantine {
     }
   }
 
-  /** A name that no file in the quarantine has: nothing is replaced. */
+  /** A name that no file in the quarantine has, so that none is replaced. */
   #freeName(name: string): string {
     let free = name;
     for (let i = 2; this.#sizeOf(join(this.#path, free)) !== undefined; i++) free = `${name}-${i}`;
     return free;
   }
 
-  /** Makes the directory, durably, and counts what is in it. */
+  /** Creates the directory durably, and adds up the copies in it. */
   async #prepare(): Promise<void> {
     this.#confirm();
     if (this.#usedBytes !== undefined) return;
     this.#fileSystem.makeDirectory(this.#path);
     await this.#fileSystem.syncDirectory(this.#directory);
-    // What an earlier process has made counts as made, also if it could not sync the names any more.
+    // A copy that an earlier process has made counts as made, so its name is synced here if that process could not do it.
     await this.#fileSystem.syncDirectory(this.#path);
     let used = 0;
     for (const name of this.#fileSystem.list(this.#path)) {
@@ -208,7 +216,7 @@ export class Quarantine {
     this.#usedBytes = used;
   }
 
-  /** A file system that refuses is no reason to fail a caller. */
+  /** Keeps a file system error instead of throwing it. */
   #fail(error: unknown): false {
     if (!(error instanceof FileSystemError)) throw error;
     this.#failure = error;

@@ -1,35 +1,19 @@
 /**
- * What a start has to do: reads the log and the cursor, changes nothing, and says what recovery would change.
+ * The plan of a recovery: reads a log, changes nothing, and says what recovery would change.
  *
- * `recovery.ts` carries the plan out; the command line shows it.
+ * `recovery.ts` applies the plan; `repair --dry-run` shows it.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
-import {
-  clipRange,
-  clipRanges,
-  countSequences,
-  mergeRanges,
-  type SequenceRange,
-  subtractRanges,
-} from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import type { FileHandle } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
-import type { SegmentSize } from "../disk_usage.ts";
-import { SEGMENT_HEADER_BYTES, SEGMENT_VERSION } from "../format.ts";
-import { CURSOR_NAME, parseSegmentName, QUARANTINE_NAME, segmentName } from "../names.ts";
-import { type CursorOrigin, findCursorOrigin } from "../owner_file.ts";
-import {
-  clampPosition,
-  type CommitState,
-  type CursorPositions,
-  type CursorState,
-  LOG_START,
-  type LogPosition,
-} from "../position.ts";
+import { SEGMENT_VERSION } from "../format.ts";
+import { QUARANTINE_NAME } from "../names.ts";
+import { findCursorOrigin } from "../owner_file.ts";
+import type { CursorState } from "../position.ts";
 import {
   classifySegment,
   findUuid,
@@ -38,270 +22,82 @@ import {
   type Segment,
   withSegment,
 } from "../segment_files.ts";
-import { headerPosition } from "./cursor_position_tracker.ts";
-import { findLogStart, measureAroundDropped } from "./log_start.ts";
 import { Quarantine } from "./quarantine.ts";
+import { type LogReadings, reconcile, type Reconciliation } from "./reconcile.ts";
 import { type RecoveryFinding, scanSegment, type SegmentScan } from "./segment_scan.ts";
-import {
-  collectFindings,
-  findLossesOfUnusable,
-  findProvenBound,
-  markRecordedUnproven,
-  splitByProof,
-} from "./unproven_losses.ts";
 
-/** Why the cursor isn't as the last owner left it, as `RecoveryReport` explains it. */
-export type CursorProblem = Exclude<CursorOrigin, "own"> | "shared";
-
-/** What has to be done, nothing of it done yet. */
-export interface RecoveryPlan {
-  readonly uuid: string;
-  readonly segments: Segment[];
-  /** Segments that a crash left without content: removed. */
-  readonly empty: readonly Segment[];
-  /** Segments that can't be read at all, or are another buffer's: moved to the quarantine. */
-  readonly unusable: readonly RecoveryFinding[];
-  readonly scan: SegmentScan | undefined;
-  readonly cursor: CursorPositions;
-  readonly isCursorChanged: boolean;
-  readonly isCursorLost: boolean;
-  readonly cursorProblem: CursorProblem | undefined;
-  /** What the cursor file said, whether it was believed or not. */
-  readonly foundCursor: CursorState | undefined;
-  readonly end: LogPosition;
-  readonly lost: readonly SequenceRange[];
-  readonly sizes: readonly SegmentSize[];
-  readonly findings: readonly RecoveryFinding[];
-  /** The records below this sequence are proven to have been acknowledged; of those behind, nothing is known. */
-  readonly provenBefore: number;
-  /** Whether that goes for a segment that can't be read as well: its owner acknowledged nothing before a sync. */
-  readonly isSynced: boolean;
-  /** The segments with records that nobody may have synced, because they were not acknowledged yet. */
-  readonly unsynced: readonly Segment[];
-}
-
-/** Why a region is refused, in words. */
-export function describeDamage(finding: { length: number; missing: SequenceRange | undefined }): string {
-  const { length, missing } = finding;
-  const what = missing === undefined ? "" : `sequences ${missing.first} to ${missing.last} are missing`;
-  return length === 0 ? what : `${length} bytes are damaged${what === "" ? "" : `, ${what}`}`;
-}
+/** What was found in a directory, and what recovery has to do about it. */
+export interface RecoveryPlan extends Omit<LogReadings, "unusable">, Reconciliation {}
 
 /**
- * The part that only reads: it needs no lock, as long as nobody relies on what it found.
+ * Plans the recovery of a log. Needs no lock, as long as nothing is changed on the strength of the plan.
  *
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
-export function planRecovery(options: LogLocation): RecoveryPlan {
-  const { fileSystem, directory } = options;
+export function planRecovery(location: LogLocation): RecoveryPlan {
+  const { fileSystem, directory } = location;
   const names = fileSystem.list(directory);
   const segments = parseSegmentNames(names);
   const foundCursor = Cursor.read(fileSystem, directory);
-  const origin = foundCursor === undefined ? "own" : findCursorOrigin(foundCursor, options);
-  // A copy of this log may have gone on with it: what it has committed was not delivered from here.
-  const cursor = origin === "foreign" ? undefined : foundCursor;
-  const uuid = findUuid(options, segments, cursor) ?? crypto.randomUUID();
+  const cursorOrigin = foundCursor === undefined ? "own" : findCursorOrigin(foundCursor, location);
+  // The cursor of a copy of this directory says what was delivered from the copy, not from here.
+  const ownCursor = cursorOrigin === "foreign" ? undefined : foundCursor;
+  const uuid = findUuid(location, segments, ownCursor) ?? crypto.randomUUID();
+  const cursor = ownCursor?.uuid === uuid ? ownCursor : undefined;
+  const newest = readNewestSegments(location, segments, { uuid, cursor });
+  const recordedLost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];
+  const readings = { uuid, segments, ...newest, validCursor: cursor, foundCursor, cursorOrigin, recordedLost };
+  return { ...readings, ...reconcile(location, readings) };
+}
+
+/** Reads segments from the newest one back to the first usable one; takes those that aren't usable out of `segments`. */
+function readNewestSegments(
+  location: LogLocation,
+  segments: Segment[],
+  log: { readonly uuid: string; readonly cursor: CursorState | undefined },
+): Pick<LogReadings, "empty" | "unusable" | "scan"> {
   const empty: Segment[] = [];
   const unusable: RecoveryFinding[] = [];
   let scan: SegmentScan | undefined;
-  // Where the segment behind begins: an unreadable one can't have held more.
+  // Where the next segment begins: an unreadable one can't have held more.
   let before = Infinity;
   while (scan === undefined && segments.length > 0) {
     const segment = segments[segments.length - 1];
-    const result = withSegment(
-      options,
-      segment,
-      (handle) => scanLastSegment(handle, { segment, uuid, directory, before, cursor }),
-    );
+    const result = withSegment(location, segment, (handle) => {
+      return readSegment(handle, { segment, before, directory: location.directory, ...log });
+    });
     before = segment.firstSequence;
     if (result === "empty") empty.push(segment);
     else if ("header" in result) scan = result;
     else unusable.push(result);
     if (scan === undefined) segments.pop();
   }
-  const lost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];
-  return reconcile({ options, uuid, segments, empty, unusable, scan, cursor, foundCursor, origin, lost });
+  return { empty, unusable, scan };
 }
 
-/** Reads the newest segment through, or says why it can't be gone on with. */
-export function scanLastSegment(
+/** Reads a segment through, or says why the log can't be continued with it. */
+function readSegment(
   handle: FileHandle,
-  { segment, uuid, directory, before, cursor }: {
-    segment: Segment;
-    uuid: string;
-    directory: string;
-    before: number;
-    cursor: CursorState | undefined;
+  { segment, before, directory, uuid, cursor }: {
+    readonly segment: Segment;
+    readonly before: number;
+    readonly directory: string;
+    readonly uuid: string;
+    readonly cursor: CursorState | undefined;
   },
 ): SegmentScan | RecoveryFinding | "empty" {
-  const judgement = classifySegment(handle, segment, uuid);
-  const { kind, size } = judgement;
-  if (kind === "version") {
+  const found = classifySegment(handle, segment, uuid);
+  if (found.kind === "version") {
     const path = join(directory, segment.name);
-    throw new UnsupportedVersionError({ path, version: judgement.version, supported: SEGMENT_VERSION });
+    throw new UnsupportedVersionError({ path, version: found.version, supported: SEGMENT_VERSION });
   }
-  if (kind === "ours") {
-    const known = cursor?.uuid === uuid ? cursor : undefined;
-    return scanSegment(handle, { segment, header: judgement.header, cursor: known });
-  }
-  if (kind === "empty") return "empty";
-  // Another buffer's records aren't missing here; of our own, nobody knows how many there were.
-  const most = kind === "foreign" ? 0 : judgement.records;
-  const missing = most < 1
+  if (found.kind === "ours") return scanSegment(handle, { segment, header: found.header, cursor });
+  if (found.kind === "empty") return "empty";
+  // Another buffer's records aren't missing here. Of an unreadable segment, only a bound is known.
+  const records = found.kind === "foreign" ? 0 : found.records;
+  const { name, firstSequence } = segment;
+  const missing = records < 1
     ? undefined
-    : { first: segment.firstSequence, last: Math.min(segment.firstSequence + most, before) - 1 };
-  return { segment: segment.name, offset: 0, length: size, missing };
-}
-
-/** In front of every position. */
-export const MIN_POSITION: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
-
-/** Brings cursor and log together. */
-export function reconcile(
-  found: Pick<RecoveryPlan, "uuid" | "segments" | "empty" | "unusable" | "scan"> & {
-    options: LogLocation;
-    cursor: CursorState | undefined;
-    /** Named missing by an earlier process. */
-    lost: readonly SequenceRange[];
-    foundCursor: CursorState | undefined;
-    origin: CursorOrigin;
-  },
-): RecoveryPlan {
-  const { options, uuid, segments, empty, scan } = found;
-  const cursor = found.cursor?.uuid === uuid ? found.cursor : undefined;
-  const isCursorLost = cursor === undefined &&
-    (segments.length > 0 || found.unusable.length > 0 || found.foundCursor !== undefined);
-  const { start, sizes } = findLogStart(options, segments, { uuid, otherwise: scan?.end ?? LOG_START });
-  const known = cursor ?? { lastSequence: 0, isSynced: false, committed: start, resume: start, boundaries: [] };
-  const { isSynced } = known;
-  const { provenBefore, earlier } = findProvenBound(options, { uuid, segments, scan, cursor });
-  const findings = collectFindings(options, { uuid, earlier, scan, provenBefore });
-
-  const resumesAt = Math.max(start.nextSequence, known.resume.nextSequence);
-  const logEnd = scan?.end ?? { ...known.resume, nextSequence: resumesAt };
-  const place = scan && { segment: scan.segment.name, offset: scan.position };
-  const isUnproven = ({ segment }: RecoveryFinding): boolean => isSynced && parseSegmentName(segment)! >= provenBefore;
-  const { unusable, gaps } = findLossesOfUnusable(found.unusable, logEnd, { resume: known.resume, place, isUnproven });
-  findings.push(...gaps);
-  const unread = unusable.reduce((most, { missing }) => Math.max(most, missing?.last ?? 0), 0);
-  // Without a cursor, the name of a segment that was just begun is all that says what was given out before it.
-  const begun = cursor === undefined ? empty.reduce((most, segment) => Math.max(most, segment.firstSequence), 0) : 0;
-  const next = Math.max(logEnd.nextSequence, known.lastSequence + 1, known.resume.nextSequence, unread + 1, begun);
-  const end: LogPosition = { ...logEnd, nextSequence: next };
-  const lastKnown = Math.max(known.lastSequence, known.resume.nextSequence - 1);
-  const from = Math.max(logEnd.nextSequence, known.resume.nextSequence, unread + 1);
-  if (from <= lastKnown) {
-    const { segment, offset } = place ?? { segment: segmentName(from), offset: 0 };
-    findings.push({ segment, offset, length: 0, missing: { first: from, last: lastKnown } });
-  }
-  for (const finding of findMissingAtStart(segments, unusable, known)) {
-    findings.unshift(...splitByProof(provenBefore, { finding, expected: finding.missing.first }));
-  }
-  const { committed, boundaries, resume: resumed } = alignPositions(known, scan, { logEnd, end });
-  const told = mergeRanges([...collectMissing([...unusable, ...findings], committed.nextSequence), ...found.lost]);
-  const all = clipRanges(told, committed.nextSequence);
-  const missing = clipRanges(told, known.resume.nextSequence);
-  // If nothing that can be read is left, there is nothing to go on with either.
-  const isAllLost = countSequences(missing) === end.nextSequence - known.resume.nextSequence;
-  const [resume, lost] = isAllLost ? [end, subtractRanges(all, missing)] : [resumed, all];
-  // A segment without a record may be removed again, and with it the word for how many were given out before.
-  const isNameAll = scan?.position === SEGMENT_HEADER_BYTES && lastKnown < next - 1;
-  const isCursorChanged = cursor === undefined || unusable.length > 0 || lastKnown >= logEnd.nextSequence || isNameAll;
-  // Otherwise the log itself knows, and the cursor doesn't vouch for what nobody has synced.
-  const lastSequence = isCursorChanged ? next - 1 : known.lastSequence;
-  return {
-    uuid,
-    segments,
-    empty,
-    unusable: markRecordedUnproven(options, clipCommitted(unusable, committed)),
-    scan,
-    cursor: { lastSequence, committed: boundaries.length === 0 ? resume : committed, resume, boundaries },
-    isCursorChanged,
-    isCursorLost,
-    cursorProblem: found.origin === "own" ? detectSharedCursor(options, cursor) : found.origin,
-    foundCursor: found.foundCursor,
-    end,
-    lost,
-    sizes: replaceLastSize(scan, [...sizes, ...measureAroundDropped(options, segments, { uuid, state: known })]),
-    findings: markRecordedUnproven(options, clipCommitted(findings, committed)),
-    provenBefore,
-    isSynced,
-    unsynced: isSynced && logEnd.nextSequence > provenBefore
-      ? segments.slice(segments.length - earlier.length - 1)
-      : [],
-  };
-}
-
-/** The cursor's positions as the frames have them, in order. */
-export function alignPositions(
-  known: CommitState,
-  scan: SegmentScan | undefined,
-  { logEnd, end }: { logEnd: LogPosition; end: LogPosition },
-): CommitState {
-  const isBehindStart = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
-  const first = isBehindStart ? headerPosition(scan!.header) : MIN_POSITION;
-  const place = (position: LogPosition): LogPosition => {
-    const found = scan?.positions.get(position.nextSequence) ?? position;
-    return position.nextSequence < logEnd.nextSequence ? found : { ...end, nextSequence: position.nextSequence };
-  };
-  // From behind, because the log wins: what is before can't count more than what is behind.
-  const resume = clampPosition(place(known.resume), first, end);
-  const boundaries: LogPosition[] = [];
-  let bound = resume;
-  for (const boundary of known.boundaries.toReversed()) {
-    if (boundary.nextSequence <= known.committed.nextSequence) continue;
-    boundaries.unshift(bound = clampPosition(place(boundary), first, bound));
-  }
-  return { committed: clampPosition(place(known.committed), first, bound), boundaries, resume };
-}
-
-/** Nobody misses what is committed. */
-export function clipCommitted(findings: readonly RecoveryFinding[], { nextSequence }: LogPosition): RecoveryFinding[] {
-  return findings.map((finding) => ({ ...finding, missing: clipRange(finding.missing, nextSequence) }));
-}
-
-/** What is missing where the segments begin, those included that can't be used. */
-export function findMissingAtStart(
-  segments: readonly Segment[],
-  unusable: readonly RecoveryFinding[],
-  known: CommitState,
-): (RecoveryFinding & { readonly missing: SequenceRange })[] {
-  const begins = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
-  const first = segments.at(0);
-  return findNeededBefore(first?.firstSequence ?? begins, known)
-    // Where no segment is left, what is missing before the unusable ones was found with them.
-    .filter((missing) => first !== undefined || missing.first < known.resume.nextSequence)
-    .map((missing) => ({ segment: first?.name ?? segmentName(missing.first), offset: 0, length: 0, missing }));
-}
-
-/** What is in flight, or comes behind that, and would stand before `first`, where the segments begin. */
-export function findNeededBefore(first: number, { committed, resume, boundaries }: CommitState): SequenceRange[] {
-  const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
-  const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
-  return [rest, inFlight].filter(({ first, last }) => first <= last);
-}
-
-/** The sizes of segments, and that of the last one, which is known best. */
-export function replaceLastSize(scan: SegmentScan | undefined, sizes: readonly SegmentSize[]): SegmentSize[] {
-  return scan === undefined ? [...sizes] : [...sizes.filter(({ segment }) => segment !== scan.segment), sizeOf(scan)];
-}
-
-/** The last segment, without its tail. */
-export function sizeOf({ segment, header: { logBytesBefore }, position }: SegmentScan): SegmentSize {
-  return { segment, bytes: position, logBytesBefore };
-}
-
-/** Whether a copy of the directory, made of hard links, has the cursor as well. */
-export function detectSharedCursor(
-  { fileSystem, directory }: LogLocation,
-  cursor: CursorState | undefined,
-): "shared" | undefined {
-  if (cursor === undefined) return undefined;
-  const links = fileSystem.identify?.(join(directory, CURSOR_NAME)).links ?? 1;
-  return links > 1 ? "shared" : undefined;
-}
-
-/** The sequences from `next` on that are missing. */
-export function collectMissing(findings: readonly RecoveryFinding[], next: number): SequenceRange[] {
-  return clipRanges(findings.flatMap(({ missing }) => missing ?? []), next);
+    : { first: firstSequence, last: Math.min(firstSequence + records, before) - 1 };
+  return { segment: name, offset: 0, length: found.size, missing };
 }

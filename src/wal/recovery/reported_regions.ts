@@ -1,8 +1,8 @@
 /**
- * The damage that recovery has reported, for whoever meets it again.
+ * The damage that recovery has reported, so that a reader that meets it again doesn't report it twice.
  *
- * Guarantees: a region is known if all of it was reported, its bytes and the sequences that are missing; a question costs as
- * much for thousands of regions as for one, because a reader asks it for each that it meets.
+ * Guarantees: a region counts as reported only if all of it was, its bytes and its missing sequences; the cost of a lookup
+ * doesn't grow with the number of regions, because a reader makes one for each region that it meets.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import { isWithinRanges, mergeRanges, type SequenceRange } from "../../base/sequ
 import type { DamagedRegion } from "./damage.ts";
 import { keyOf } from "./known_losses.ts";
 
-/** Regions that were reported. */
+/** The regions that recovery has reported. */
 export class ReportedRegions {
   readonly #bytes: ReadonlySet<string>;
   readonly #allMissing: readonly SequenceRange[];
 
-  /** These. */
+  /** Of these regions. */
   constructor(regions: readonly DamagedRegion[]) {
     this.#bytes = new Set(regions.map(keyOf));
     this.#allMissing = mergeRanges(regions.flatMap(({ missing }) => missing ?? []));
   }
 
-  /** Whether all of a region was reported; one without bytes, where whole frames are missing, by its sequences. */
+  /** Whether all of a region was reported. A region without bytes (missing frames) is identified by its sequences. */
   has(region: DamagedRegion): boolean {
     const { length, missing } = region;
     if (length === 0) return missing === undefined || isWithinRanges(missing, this.#allMissing);

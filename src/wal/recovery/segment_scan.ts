@@ -1,10 +1,12 @@
 /**
- * Reads segments through for recovery: what is good, what is bad, and what their headers prove about the records before.
+ * Reads segments through for recovery: valid frames, bad regions, and which records are proven to have been acknowledged.
  *
- * **What is proven.** Where a put is acknowledged only after a sync, a power cut may take a record and keep one behind it,
- * both of which nobody was promised. Records below the highest `acknowledgedBefore` of all that can be read (see
- * `format.ts`) and below what the cursor knows of are *promised*: what is missing of them is damage. Of those from there on
- * nothing proves that they were acknowledged, and nothing that they weren't.
+ * **Proven and unproven records.** Where a put is acknowledged only after a sync, a power cut may take one record and keep
+ * a later one, neither of which was acknowledged. So a missing record is not always a broken promise. A record is *proven*
+ * to have been acknowledged if its sequence is below `acknowledgedBefore` of any readable frame or header (see
+ * `format.ts`), or was known to the cursor. All other records are *unproven*: nothing shows that they were acknowledged,
+ * and nothing that they were not. The loss of a proven record is damage. The loss of an unproven record is reported as
+ * `unproven`, and never refused.
  *
  * @module
  */
@@ -18,36 +20,39 @@ import { CursorPositionTracker } from "./cursor_position_tracker.ts";
 import type { DamagedRegion } from "./damage.ts";
 import type { Region } from "./known_losses.ts";
 
-/** A bad region, not set aside yet. */
+/** A bad region or missing sequences, before anything is copied to the quarantine. */
 export type RecoveryFinding = Omit<DamagedRegion, "quarantined">;
 
-/** A bad region, and the sequence that should have followed there; 0 if bytes are bad and no record is missing. */
+/** A finding, and the sequence that was expected there; 0 if bytes are bad and no record is missing. */
 export interface ScanFinding {
   readonly finding: RecoveryFinding;
   readonly expected: number;
 }
 
-/** The last segment, read through. */
+/** The result of reading the last segment through. */
 export interface SegmentScan {
   readonly segment: Segment;
   readonly header: SegmentHeader;
-  /** Behind its last good frame: in the file, and in the log. */
+  /** The offset in the file after its last valid frame. */
   readonly position: number;
+  /** The position in the log after its last valid frame. */
   readonly end: LogPosition;
-  /** The cursor's positions in it, by their sequences, with what the frames say of them. */
+  /** The cursor's positions in this segment, by sequence, with totals taken from the frames. */
   readonly positions: ReadonlyMap<number, LogPosition>;
   readonly findings: readonly ScanFinding[];
-  /** Bytes behind `position`, and whether they are more than zeros. */
+  /** The number of bytes after `position`, and whether all of them are zero. */
   readonly tailBytes: number;
   readonly tailIsZero: boolean;
-  /** The records below this sequence were acknowledged, going by its headers. */
+  /** Records below this sequence are proven, going by this segment. */
   readonly provenBefore: number;
 }
 
 /**
- * Reads a segment from its first frame to the last good one. Where somebody is going to read on from the middle, it is read
- * as he will: what he finds there counts, not what stands before it. What is said to be missing and what is delivered would
- * not agree otherwise where frames have changed tracker, or the beginning of a `putMany` is damaged.
+ * Reads a segment from its first frame to the last valid one.
+ *
+ * Where the reader of the log is going to begin in the middle of the segment, this scan begins there as well, so that both
+ * find the same frames. Otherwise, what is reported missing and what is delivered would contradict each other where frames
+ * have changed places, or the beginning of a `putMany` is damaged.
  */
 export function scanSegment(
   handle: FileHandle,
@@ -74,11 +79,11 @@ export function scanSegment(
     const [offset, length] = item.kind === "end" ? [reader.position, item.zeros] : [item.offset, item.length];
     const entered = tracker.seekToStartWithin(reader, { from: offset, to: offset + length, size });
     if (entered !== undefined) {
-      // What was there is committed or dropped.
+      // The bytes before the reader's beginning are committed or dropped.
       const finding = { segment: segment.name, offset, length: entered - offset, missing: undefined };
       findings.push({ finding, expected: 0 });
     } else if (!isLast) {
-      // A writer leaves no room between two frames: where all records are there, no power cut has made those bytes.
+      // A writer leaves no gap between frames: where no record is missing, no power cut has left these bytes.
       const missing = reader.expected > expected ? { first: expected, last: reader.expected - 1 } : undefined;
       const finding = { segment: segment.name, offset, length, missing };
       findings.push({ finding, expected: missing === undefined ? 0 : expected });
@@ -97,34 +102,35 @@ export function scanSegment(
   return { segment, header, position, end, positions, findings, tailBytes, tailIsZero, provenBefore };
 }
 
-/** Segments before the last one. */
+/** Segments before the last one, to be scanned. */
 export interface EarlierSegments {
   /** In order. */
   readonly segments: readonly Segment[];
-  /** Where the last one begins. */
+  /** The last one. */
   readonly next: Segment;
   readonly uuid: string;
 }
 
-/** What was met in them, and what their headers prove. */
+/** The result of reading them through. */
 export interface EarlierScan {
   readonly findings: readonly ScanFinding[];
   readonly provenBefore: number;
 }
 
 /**
- * Reads segments as the reader of a log does, up to where the last one begins. What is none of this log is left to that
+ * Reads segments like the reader of a log, up to the beginning of the last one. Segments of other logs are left to that
  * reader.
  */
-export function scanEarlierSegments(place: LogLocation, { segments, next, uuid }: EarlierSegments): EarlierScan {
+export function scanEarlierSegments(location: LogLocation, { segments, next, uuid }: EarlierSegments): EarlierScan {
   const scan = new EarlierSegmentsScanner(segments[0]?.firstSequence ?? next.firstSequence);
   segments.forEach((segment, i) => {
-    const behind = segments.slice(i + 1).find((other) => readHeaderIfOurs(place, other, uuid) !== undefined) ?? next;
-    withSegment(place, segment, (handle) => {
+    const following = segments.slice(i + 1).find((other) => readHeaderIfOurs(location, other, uuid) !== undefined) ??
+      next;
+    withSegment(location, segment, (handle) => {
       const result = readSegmentHeader(handle);
       if (result.kind === "bad") scan.addBadRegion({ segment: segment.name, offset: 0, length: handle.size() });
       if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
-        scan.readSegment(handle, { segment, header: result.header, next: behind.firstSequence });
+        scan.readSegment(handle, { segment, header: result.header, next: following.firstSequence });
       }
     });
   });
@@ -132,13 +138,13 @@ export function scanEarlierSegments(place: LogLocation, { segments, next, uuid }
   return scan;
 }
 
-/** The header of a segment of this log. */
-export function readHeaderIfOurs(place: LogLocation, segment: Segment, uuid: string): SegmentHeader | undefined {
-  const result = withSegment(place, segment, readSegmentHeader);
+/** Reads the header of a segment; `undefined` if it is none of this log. */
+export function readHeaderIfOurs(location: LogLocation, segment: Segment, uuid: string): SegmentHeader | undefined {
+  const result = withSegment(location, segment, readSegmentHeader);
   return result.kind === "header" && headerMatches(result.header, uuid, segment) ? result.header : undefined;
 }
 
-/** Bad regions are gathered until good bytes follow: then it is known which sequences are missing because of them. */
+/** Collects bad regions until a valid frame follows: its sequence says which records are missing because of them. */
 class EarlierSegmentsScanner implements EarlierScan {
   readonly findings: ScanFinding[] = [];
   provenBefore = 0;
@@ -149,14 +155,16 @@ class EarlierSegmentsScanner implements EarlierScan {
     this.#expected = expected;
   }
 
+  /** Adds a bad region whose missing sequences are not known yet. */
   addBadRegion(region: Region): void {
     if (region.length > 0) this.#regions.push(region);
   }
 
-  closeGap(next: number, place: Region): void {
+  /** Attributes the sequences missing before `next` to the collected regions, or to `at` if there are none. */
+  closeGap(next: number, at: Region): void {
     const expected = this.#expected;
     const missing = next > expected ? { first: expected, last: next - 1 } : undefined;
-    const regions = this.#regions.length > 0 || missing === undefined ? this.#regions : [place];
+    const regions = this.#regions.length > 0 || missing === undefined ? this.#regions : [at];
     regions.forEach((region, i) => {
       const finding = { ...region, missing: i === regions.length - 1 ? missing : undefined };
       this.findings.push({ finding, expected });
@@ -172,16 +180,16 @@ class EarlierSegmentsScanner implements EarlierScan {
     const size = handle.size();
     const reader = new SegmentReader(handle, header);
     this.closeGap(firstSequence, { segment: name, offset: SEGMENT_HEADER_BYTES, length: 0 });
-    this.#prove(acknowledgedBefore(header));
+    this.#raiseProven(acknowledgedBefore(header));
     while (reader.expected < next) {
       const item = reader.next(size);
       if (item.kind === "frame") {
         const { fileOffset, firstSequence, count } = item.frame;
-        // As in the last segment: such bytes are for the reader of the log.
+        // No record is missing because of these bytes: they are left to the reader of the log, as in the last segment.
         if (firstSequence <= this.#expected) this.#regions = [];
         this.closeGap(firstSequence, { segment: name, offset: fileOffset, length: 0 });
         this.#expected = firstSequence + count;
-        this.#prove(acknowledgedBefore(item.frame));
+        this.#raiseProven(acknowledgedBefore(item.frame));
         continue;
       }
       if (item.kind === "bad") this.addBadRegion({ segment: name, offset: item.offset, length: item.length });
@@ -190,7 +198,7 @@ class EarlierSegmentsScanner implements EarlierScan {
     this.addBadRegion({ segment: name, offset: reader.position, length: reader.tailBytes(size) });
   }
 
-  #prove(acknowledged: number): void {
+  #raiseProven(acknowledged: number): void {
     this.provenBefore = Math.max(this.provenBefore, acknowledged);
   }
 }

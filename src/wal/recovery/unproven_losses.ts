@@ -1,8 +1,8 @@
 /**
- * What of the losses that recovery finds is proven to be one, and what isn't: the first is damage, the second may be what a
- * power cut took of records that nobody was provenBefore. What proves it is said at the head of `segment_scan.ts`.
+ * Tells proven losses from unproven ones among what recovery finds. A proven loss is damage. An unproven one may be what a
+ * power cut took of records that were never acknowledged. `segment_scan.ts` defines the terms.
  *
- * Pure but for reading segments and what is known of earlier losses.
+ * Pure, but for reading segments and the losses that earlier runs have recorded.
  *
  * @module
  */
@@ -21,19 +21,24 @@ import {
   type SegmentScan,
 } from "./segment_scan.ts";
 
-/** What is read of a log before anything is concluded. */
+/** What shows which records were acknowledged. */
 export interface LogEvidence {
   readonly uuid: string;
-  /** Those that can be read, in order. */
+  /** The segments up to the last usable one, in order. */
   readonly segments: readonly Segment[];
-  /** The last of them. */
+  /** The last of them, read through. */
   readonly scan: SegmentScan | undefined;
   readonly cursor: CursorState | undefined;
 }
 
-/** What is provenBefore, and the segments before the last one that hold records of which that isn't known. */
+/**
+ * Finds the sequence below which all records are proven, and the segments before the last one that hold unproven records.
+ *
+ * Headers are read from the newest segment back, until one begins within the proven records: these are the few segments
+ * that one sync would have covered.
+ */
 export function findProvenBound(
-  place: LogLocation,
+  location: LogLocation,
   { uuid, segments, scan, cursor }: LogEvidence,
 ): { provenBefore: number; earlier: Segment[] } {
   const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
@@ -41,7 +46,7 @@ export function findProvenBound(
   if (scan === undefined) return { provenBefore, earlier: [] };
   let first = segments.length - 1;
   for (let isFound = scan.segment.firstSequence <= provenBefore; !isFound && first > 0;) {
-    const header = readHeaderIfOurs(place, segments[--first], uuid);
+    const header = readHeaderIfOurs(location, segments[--first], uuid);
     if (header === undefined) continue;
     provenBefore = Math.max(provenBefore, acknowledgedBefore(header));
     isFound = header.firstSequence <= provenBefore;
@@ -49,12 +54,15 @@ export function findProvenBound(
   return { provenBefore, earlier: segments.slice(first, -1) };
 }
 
-/** A loss of which nothing proves that it is one. */
+/** Marks a loss as unproven. */
 function markUnproven(finding: RecoveryFinding): RecoveryFinding {
   return { ...finding, unproven: true };
 }
 
-/** Also what was found before, and said to be unproven: by now the cursor vouches for it. */
+/**
+ * Marks losses that an earlier run has recorded as unproven. By now they lie below what the cursor knows, and would seem
+ * proven.
+ */
 export function markRecordedUnproven(
   { fileSystem, directory }: LogLocation,
   findings: readonly RecoveryFinding[],
@@ -64,7 +72,7 @@ export function markRecordedUnproven(
   return findings.map((finding) => losses.isUnproven(finding.missing) ? markUnproven(finding) : finding);
 }
 
-/** What was met, as what is provenBefore and what isn't: a loss may be a part of both. */
+/** Splits a finding into its proven and its unproven part. */
 export function splitByProof(provenBefore: number, { finding, expected }: ScanFinding): RecoveryFinding[] {
   const { segment, offset, missing } = finding;
   if (expected >= provenBefore) return [markUnproven(finding)];
@@ -80,9 +88,12 @@ export function splitByProof(provenBefore: number, { finding, expected }: ScanFi
   ];
 }
 
-/** What is bad in the last segment; and in the earlier ones where nothing is provenBefore: the rest is for who reads them. */
+/**
+ * The findings in the last segment, and the unproven ones in the segments before it. Proven losses in those are found
+ * when the log is read.
+ */
 export function collectFindings(
-  place: LogLocation,
+  location: LogLocation,
   { uuid, earlier, scan, provenBefore }: {
     uuid: string;
     earlier: readonly Segment[];
@@ -91,21 +102,24 @@ export function collectFindings(
   },
 ): RecoveryFinding[] {
   if (scan === undefined) return [];
-  const { findings } = scanEarlierSegments(place, { segments: earlier, next: scan.segment, uuid });
+  const { findings } = scanEarlierSegments(location, { segments: earlier, next: scan.segment, uuid });
   const split = (one: ScanFinding): RecoveryFinding[] => splitByProof(provenBefore, one);
   return [...findings.flatMap(split).filter((finding) => finding.unproven === true), ...scan.findings.flatMap(split)];
 }
 
 /**
- * The segments behind the end of the log that can't be used, the newest first, and the sequences that are missing before
- * each of them: its name says that they were given out. What can be read in front of one can't be in it.
+ * Determines which sequences are missing because of the unusable segments after the end of the log, and before each of
+ * them: its name says that these were assigned. Sequences that can be read from earlier segments are not missing.
+ *
+ * @param found The unusable segments, the newest first.
  */
 export function findLossesOfUnusable(
   found: readonly RecoveryFinding[],
   { nextSequence }: LogPosition,
-  { resume, place, isUnproven }: {
+  { resume, tail, isUnproven }: {
     resume: LogPosition;
-    place: Pick<RecoveryFinding, "segment" | "offset"> | undefined;
+    /** Where the log ends in its last segment. */
+    tail: Pick<RecoveryFinding, "segment" | "offset"> | undefined;
     isUnproven: (finding: RecoveryFinding) => boolean;
   },
 ): { unusable: RecoveryFinding[]; gaps: RecoveryFinding[] } {
@@ -118,7 +132,7 @@ export function findLossesOfUnusable(
     unusable.unshift(mark({ ...one, missing }));
     if (missing === undefined) continue;
     if (next < missing.first) {
-      const { segment, offset } = place ?? { segment: segmentName(next), offset: 0 };
+      const { segment, offset } = tail ?? { segment: segmentName(next), offset: 0 };
       gaps.push(mark({ segment, offset, length: 0, missing: { first: next, last: missing.first - 1 } }));
     }
     next = Math.max(next, missing.last + 1);

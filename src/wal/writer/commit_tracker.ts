@@ -17,15 +17,19 @@
  */
 
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import { type BufferFailedError, FileSystemError } from "../../errors/mod.ts";
+import type { MaybePromise } from "../../base/maybe_promise.ts";
+import { FileSystemError } from "../../errors/mod.ts";
 import type { Cursor } from "../cursor.ts";
+import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
+import type { LogEnds } from "./log_ends.ts";
+import type { LogHealth } from "./log_health.ts";
 import type { SegmentList } from "./segment_list.ts";
 
 /** After so many removed segments the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
 
-/** What {@linkcode CommitTracker} needs of the log. */
+/** What a {@linkcode CommitTracker} is made with. */
 export interface CommitTrackerDeps {
   readonly cursor: Cursor;
   readonly list: SegmentList;
@@ -33,15 +37,9 @@ export interface CommitTrackerDeps {
   readonly state: CommitState;
   /** Whether a state must be on stable storage before it counts. */
   readonly isSynced: boolean;
-  /** The highest sequence given out. */
-  readonly lastSequence: () => number;
-  /** Whether the log has failed. */
-  readonly hasFailed: () => boolean;
-  /** Throws if the directory isn't ours any more, exactly, or as exactly as a write of the cursor needs it. */
-  readonly confirm: () => void;
-  readonly confirmInTurn: () => void;
-  /** The log fails; returns what to throw. */
-  readonly fail: (error: unknown) => BufferFailedError;
+  readonly ownership: Pick<Ownership, "verify" | "verifyThrottled">;
+  readonly health: LogHealth;
+  readonly ends: LogEnds;
   readonly onRemoved: (name: string) => void;
   readonly onWarning: (error: FileSystemError) => void;
 }
@@ -68,10 +66,11 @@ export class CommitTracker {
 
   /**
    * Makes a state durable: in the operating system, or on stable storage. If it throws or rejects, the state before
-   * stands, in memory and on disk. `undefined` if there is nothing to wait for.
+   * stands, in memory and on disk. Without a promise if there is nothing to wait for.
    */
-  save(state: CommitState): Promise<void> | undefined {
-    const { isSynced } = this.#options;
+  save(state: CommitState): MaybePromise<void> {
+    const { isSynced, health } = this.#options;
+    if (health.failure !== undefined) throw health.failure;
     this.#write(state);
     if (isSynced) return this.#sync(state);
     this.#apply(state);
@@ -79,11 +78,12 @@ export class CommitTracker {
   }
 
   async #sync(state: CommitState): Promise<void> {
+    const { cursor, ownership, health } = this.#options;
     try {
-      await this.#options.cursor.sync();
-      this.#options.confirm();
+      await cursor.sync();
+      ownership.verify();
     } catch (error) {
-      throw this.#options.fail(error);
+      throw health.fail(error);
     }
     this.#apply(state);
   }
@@ -95,8 +95,8 @@ export class CommitTracker {
 
   /** Starts to remove segments that hold nothing but committed or dropped records. */
   drop(): void {
-    const { list, hasFailed } = this.#options;
-    if (this.#isDropping || hasFailed() || !list.mayDrop(this.#state)) return;
+    const { list, health } = this.#options;
+    if (this.#isDropping || health.failure !== undefined || !list.mayDrop(this.#state)) return;
     this.#isDropping = true;
     this.#dropping = this.#dropLoop();
   }
@@ -107,9 +107,9 @@ export class CommitTracker {
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, lastSequence, confirmInTurn } = this.#options;
-    confirmInTurn();
-    cursor.write({ lastSequence: lastSequence(), committed, resume, boundaries });
+    const { cursor, ends, ownership } = this.#options;
+    ownership.verifyThrottled();
+    cursor.write({ lastSequence: ends.acknowledged.nextSequence - 1, committed, resume, boundaries });
   }
 
   /** Resolves when nothing is being removed any more, and nothing will be. */
@@ -125,15 +125,15 @@ export class CommitTracker {
    * commits can keep it going, but only by making more segments removable.
    */
   async #dropLoop(): Promise<void> {
-    const { cursor, list, hasFailed, fail, onWarning } = this.#options;
+    const { cursor, list, health, onWarning } = this.#options;
     try {
       for (;;) {
         const state = this.#state;
-        if (list.nextDroppable(state, -1) === undefined || this.#isClosed || hasFailed()) return;
+        if (list.nextDroppable(state, -1) === undefined || !this.#mayRemove) return;
         try {
           await cursor.sync();
         } catch (error) {
-          fail(error);
+          health.fail(error);
           return;
         }
         await this.#removeAll(state);
@@ -141,18 +141,22 @@ export class CommitTracker {
     } catch (error) {
       // Tried again with the next commit; not if the directory isn't ours any more, which has failed the log.
       if (error instanceof FileSystemError) onWarning(error);
-      else if (!hasFailed()) throw error;
+      else if (health.failure === undefined) throw error;
     } finally {
       // In the same breath as the last look: a commit that comes next starts anew.
       this.#isDropping = false;
     }
   }
 
+  get #mayRemove(): boolean {
+    return !this.#isClosed && this.#options.health.failure === undefined;
+  }
+
   /** Removes the segments that `state` has done with, which is on stable storage. */
   async #removeAll(state: CommitState): Promise<void> {
-    const { list, hasFailed, onRemoved } = this.#options;
+    const { list, onRemoved } = this.#options;
     let segment = list.nextDroppable(state, -1);
-    while (segment !== undefined && !this.#isClosed && !hasFailed()) {
+    while (segment !== undefined && this.#mayRemove) {
       await list.remove(segment);
       onRemoved(segment.name);
       if (this.#budget.spend(1)) await yieldToEventLoop();

@@ -17,7 +17,9 @@ import {
   FLAG_CONTINUES,
   FRAME_HEADER_BYTES,
   MAX_SHARED_FRAME_BYTES,
+  payloadStart,
   RECORD_HEADER_BYTES,
+  recordEnd,
   unacknowledgedBefore,
 } from "../format.ts";
 
@@ -34,7 +36,7 @@ const CACHED_VIEWS = 4096;
 /** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
 const ENCODE_ROOM_BYTES = 64 * 1024;
 /** Where the payload of the first record stands. */
-const FIRST_RECORD = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
+const FIRST_RECORD = payloadStart(FRAME_HEADER_BYTES);
 
 /** What is known of frames when they are written. */
 export interface SealOptions {
@@ -77,7 +79,7 @@ export class FrameBuilder {
   #mayShare = false;
   /** The number of the first frame of the group that is open, if one is. */
   #groupFrom: number | undefined;
-  /** Where `undo` goes back to. */
+  /** Where `rollback` goes back to. */
   #begunUsed = 0;
   #begunFrames = 0;
   #begunCount = 0;
@@ -173,7 +175,7 @@ export class FrameBuilder {
     this.#begunMayShare = this.#mayShare;
   }
 
-  /** Takes back everything added since `begin`. */
+  /** Takes back everything added since `savepoint`. */
   rollback(): void {
     this.#used = this.#begunUsed;
     this.#frameCount = this.#begunFrames;
@@ -184,15 +186,21 @@ export class FrameBuilder {
     this.#groupFrom = undefined;
   }
 
-  /** Copies of the payloads added since `begin`. */
-  payloadsSinceBegin(): Uint8Array[] {
+  /** Takes back everything added since `savepoint`, and returns copies of the payloads. */
+  withdraw(): Uint8Array[] {
+    const payloads = this.#payloadsSinceSavepoint();
+    this.rollback();
+    return payloads;
+  }
+
+  #payloadsSinceSavepoint(): Uint8Array[] {
     const payloads: Uint8Array[] = [];
     for (let i = Math.max(0, this.#begunFrames - 1); i < this.#frameCount; i++) {
       const { start, count } = this.#frames[i];
       let at = start + FRAME_HEADER_BYTES;
       for (let record = 0; record < count; record++) {
-        const end = at + RECORD_HEADER_BYTES + this.#view.getUint32(at, true);
-        if (at >= this.#begunUsed) payloads.push(this.#bytes.slice(at + RECORD_HEADER_BYTES, end));
+        const end = recordEnd(this.#view, at);
+        if (at >= this.#begunUsed) payloads.push(this.#bytes.slice(payloadStart(at), end));
         at = end;
       }
     }

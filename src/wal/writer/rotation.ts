@@ -22,9 +22,11 @@ import { fileSize, ifExists, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
 import { segmentName } from "../names.ts";
+import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
 import { classifySegment, withSegment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
+import type { LogEnds } from "./log_ends.ts";
 import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
@@ -54,12 +56,10 @@ export interface RotationDeps {
   readonly segmentBytes: number;
   /** What all headers have in common. */
   readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "isJson" | "recordLimit">;
-  /** The records below this sequence are acknowledged; `Infinity` where each is as soon as it is written. */
-  readonly acknowledged: () => number;
+  readonly ends: LogEnds;
   /** Whether the name of the first segment is taken by one that a process left without a record. */
   readonly hasEmptySegment: boolean;
-  /** Throws if the directory isn't ours any more. */
-  readonly confirm: () => void;
+  readonly ownership: Pick<Ownership, "verify">;
   /** A segment was begun. */
   readonly onBegun: (name: string) => void;
 }
@@ -115,14 +115,14 @@ export class Rotation {
   }
 
   #headerAt({ nextSequence, payloadBytes, logBytes }: LogPosition): SegmentHeader {
-    const { clock, header, acknowledged } = this.#options;
+    const { clock, header, ends } = this.#options;
     return {
       ...header,
       firstSequence: nextSequence,
       payloadBytesBefore: payloadBytes,
       logBytesBefore: logBytes,
       createdAt: Math.max(0, Math.floor(clock.now())),
-      unacknowledged: unacknowledgedBefore(nextSequence, acknowledged()),
+      unacknowledged: unacknowledgedBefore(nextSequence, ends.vouchedSequence),
       salt: crypto.getRandomValues(new Uint32Array(1))[0],
     };
   }
@@ -135,13 +135,13 @@ export class Rotation {
 
   /** Creates a segment, in place of one that is there without a record. */
   #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
-    const { confirm } = this.#options;
-    confirm();
+    const { ownership } = this.#options;
+    ownership.verify();
     let writer: SegmentWriter | undefined;
     try {
       writer = this.#createFile(header);
       const { identity } = writer;
-      confirm();
+      ownership.verify();
       this.#hasEmptySegment = false;
       this.#leftover = undefined;
       return { writer, identity };

@@ -15,6 +15,7 @@ import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
 import { SEGMENT_HEADER_BYTES } from "../format.ts";
 import { OrderedSegments } from "../ordered_segments.ts";
+import type { Ownership } from "../ownership.ts";
 import type { CommitState, LogPosition } from "../position.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
@@ -26,8 +27,7 @@ export interface SegmentListDeps {
   readonly directory: string;
   readonly uuid: string;
   readonly quarantine: Quarantine;
-  /** Throws if the directory isn't ours any more. */
-  readonly confirm: () => void;
+  readonly ownership: Pick<Ownership, "verify">;
   /** Is told of bytes that turned up behind the end of a segment that an earlier process left. */
   readonly report: (region: DamagedRegion) => void;
   /** The segment that the process before wrote to last, and where its last frame ends. */
@@ -146,9 +146,9 @@ export class SegmentList {
 
   /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
   async remove(segment: Segment): Promise<void> {
-    const { fileSystem, directory, quarantine, confirm } = this.#options;
+    const { fileSystem, directory, quarantine, ownership } = this.#options;
     const path = join(directory, segment.name);
-    confirm();
+    ownership.verify();
     try {
       const { length, isOurs } = withFile(fileSystem, path, (handle) => {
         return { length: handle.size(), isOurs: this.#isStillOurs(segment, handle) };
@@ -156,7 +156,7 @@ export class SegmentList {
       if (isOurs) this.#checkOurs(segment);
       await this.#setRestAside(segment, length);
       const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
-      confirm();
+      ownership.verify();
       if (isSafe) fileSystem.remove(path);
       // In the same breath, or before: a reader must not look for it when it isn't there any more.
       this.#forget(segment);

@@ -15,8 +15,8 @@
  * ours: what was written before that is found by an owner that comes after it.
  *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
- * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and its owner is
- * told.
+ * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and the log has
+ * failed.
  *
  * **Segments of earlier processes** are synced beside all that, one after the other, each once: who waits for a sync of what
  * this process has written doesn't wait for theirs, however many they are.
@@ -30,17 +30,18 @@ import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 import type { Cursor } from "../cursor.ts";
+import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
 import type { Segment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
+import type { LogEnds } from "./log_ends.ts";
+import type { LogHealth } from "./log_health.ts";
 
 /** A device takes its time, which the event loop has; a file system in memory doesn't. */
 const SYNCS_A_TURN = 100;
 
 /** Somebody who waits for a sync: puts that are not acknowledged yet, or a flush. */
 export interface Waiter {
-  /** How many puts it stands for. */
-  readonly puts: number;
   /** What it waited for has come. */
   resolve(): void;
   /** It won't come. */
@@ -55,16 +56,13 @@ export interface SyncQueueDeps {
   readonly cursor: Cursor;
   /** Segments of earlier processes, which may not have synced them; in order. */
   readonly inherited: readonly Segment[];
-  /** Behind the last record written. */
-  readonly written: () => LogPosition;
-  /** Whether the log has failed, for whatever reason. */
-  readonly hasFailed: () => boolean;
-  /** Throws if the directory isn't ours any more. */
-  readonly confirm: () => void;
-  /** Everything up to `end` is on stable storage, after so long. Called before the waiters are woken. */
+  /** What is dirty is synced at most this much later; `undefined` if nobody but a waiter starts a sync. */
+  readonly intervalMs: number | undefined;
+  readonly ownership: Pick<Ownership, "verify">;
+  readonly health: LogHealth;
+  readonly ends: LogEnds;
+  /** Everything up to `end` is on stable storage, after `durationMs`. Called before the waiters are woken. */
   readonly onSynced: (end: LogPosition, durationMs: number) => void;
-  /** A sync failed, or something else has meanwhile; `waiters` are those that it would have woken. */
-  readonly onFailed: (error: unknown, waiters: readonly Waiter[]) => void;
 }
 
 /** Knows what is dirty, and syncs it. */
@@ -85,6 +83,7 @@ export class SyncQueue {
   #isWanted = false;
   readonly #budget = new YieldBudget(SYNCS_A_TURN);
   #running: Promise<void> | undefined;
+  #cancelTimer: (() => void) | undefined;
   #syncs = 0;
   #syncMs = 0;
 
@@ -165,8 +164,42 @@ export class SyncQueue {
     this.#running = this.#run();
   }
 
-  /** Takes out everybody who waits. */
-  takeWaiters(): readonly Waiter[] {
+  /** With an interval, sees to it that what is dirty now is synced in time. Armed only while there is something. */
+  schedule(): void {
+    const { clock, intervalMs, health } = this.#options;
+    if (intervalMs === undefined || this.#cancelTimer !== undefined) return;
+    this.#cancelTimer = clock.setTimer(() => {
+      this.#cancelTimer = undefined;
+      if (health.failure !== undefined) return;
+      this.start();
+      void this.startInherited();
+    }, intervalMs);
+  }
+
+  /** Starts no sync by itself any more. */
+  cancel(): void {
+    this.#cancelTimer?.();
+  }
+
+  /** Resolves when everything that this process wrote so far is on stable storage. */
+  sync(): Promise<void> {
+    const { health, ownership } = this.#options;
+    if (health.failure !== undefined) return Promise.reject(health.failure);
+    if (this.isDirty) return new Promise((resolve, reject) => this.wait({ resolve, reject }));
+    try {
+      ownership.verify();
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(health.fail(error));
+    }
+  }
+
+  /** Rejects everybody who waits: the log has failed. */
+  rejectAll(failure: unknown): void {
+    for (const waiter of this.#takeWaiters()) waiter.reject(failure);
+  }
+
+  #takeWaiters(): readonly Waiter[] {
     const waiters = this.#waiters;
     this.#waiters = [];
     return waiters;
@@ -182,14 +215,14 @@ export class SyncQueue {
   /** Starts to sync the segments of earlier processes, unless that is under way; resolves when it has ended, or failed. */
   startInherited(): Promise<void> {
     return this.#inheriting ??= this.syncInherited(Infinity)
-      .catch((error) => this.#options.onFailed(error, []))
+      .catch((error) => void this.#options.health.fail(error))
       .finally(() => this.#inheriting = undefined);
   }
 
   /** Syncs those segments of earlier processes that hold records below `next` and are not synced yet; the oldest first. */
   async syncInherited(next: number): Promise<void> {
-    const { fileSystem, directory, inherited, hasFailed } = this.#options;
-    while (this.hasInherited && !hasFailed()) {
+    const { fileSystem, directory, inherited, health } = this.#options;
+    while (this.hasInherited && health.failure === undefined) {
       const index = this.#settledInherited;
       const { name, firstSequence } = inherited[index];
       if (firstSequence >= next) return;
@@ -202,21 +235,20 @@ export class SyncQueue {
 
   /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
   async #run(): Promise<void> {
-    const { clock, written, hasFailed, onSynced, onFailed } = this.#options;
+    const { clock, ends, health, onSynced } = this.#options;
     do {
       this.#isWanted = false;
-      const waiters = this.takeWaiters();
-      const end = written();
+      const waiters = this.#takeWaiters();
+      const end = ends.written;
       const startedAt = clock.monotonic();
       try {
         await this.#syncFiles();
+        // If the log has failed meanwhile, what these waiters wrote may have been cut off.
+        if (health.failure !== undefined) throw health.failure;
       } catch (error) {
-        onFailed(error, waiters);
-        break;
-      }
-      if (hasFailed()) {
-        // What these waiters wrote may have been cut off since.
-        onFailed(undefined, waiters);
+        // These waiters first, then those who came meanwhile.
+        this.#waiters = [...waiters, ...this.#waiters];
+        this.rejectAll(health.fail(error));
         break;
       }
       this.#syncs++;
@@ -225,14 +257,14 @@ export class SyncQueue {
       onSynced(end, durationMs);
       for (const waiter of waiters) waiter.resolve();
       if (this.#budget.spend(1)) await yieldToEventLoop();
-    } while (this.#isWanted && !hasFailed());
+    } while (this.#isWanted && health.failure === undefined);
     // In the same breath as the look whether more is wanted: whoever comes next starts a new run.
     this.#isRunning = false;
   }
 
   /** Segments in order, then the names, then the cursor, which speaks of both. */
   async #syncFiles(): Promise<void> {
-    const { fileSystem, directory, cursor, confirm } = this.#options;
+    const { fileSystem, directory, cursor, ownership } = this.#options;
     const writers = [...this.#dirtyWriters.values()];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
@@ -242,7 +274,7 @@ export class SyncQueue {
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
-    confirm();
+    ownership.verify();
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;

@@ -12,7 +12,7 @@
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { type BufferError, FileSystemError, type Fsync } from "../../../mod.ts";
+import { FileSystemError, type Fsync, type SluiceError } from "../../../mod.ts";
 import type { Fault, MemoryFileSystem, MemoryOperation } from "../../../src/testing/mod.ts";
 import { OWNER_NAME, STATUS_NAME } from "../../../src/wal/names.ts";
 import { PATH, type Plan } from "../simulation/disk.ts";
@@ -347,5 +347,5 @@ async function failAt(scenario: Scenario, fsync: Fsync, last: number, failing: n
 /** Whether an error is the injected one, or was caused by it. */
 function isOurs(error: unknown): boolean {
   if (error instanceof FileSystemError && error.errno === "EIO") return true;
-  return error instanceof Error && isOurs((error as BufferError).cause);
+  return error instanceof Error && isOurs((error as SluiceError).cause);
 }

@@ -10,7 +10,7 @@
  */
 
 import process from "node:process";
-import { BufferError, FileBuffer, type FileSystem, type Fsync, textCodec } from "../../../mod.ts";
+import { FileBuffer, type FileSystem, type Fsync, SluiceError, textCodec } from "../../../mod.ts";
 import { detectFileSystem } from "../../../src/fs/detect.ts";
 import { say } from "../../support/children.ts";
 import { yieldToEventLoop } from "../../support/event_loop.ts";
@@ -73,7 +73,7 @@ async function openWhenFree(path: string, fileSystem: FileSystem, fsync: Fsync):
         statusMs: 0,
       });
     } catch (error) {
-      if (!(error instanceof BufferError) || error.code !== "BUFFER_LOCKED") throw error;
+      if (!(error instanceof SluiceError) || error.code !== "BUFFER_LOCKED") throw error;
       if (!isTold) say("locked");
       await yieldToEventLoop();
     }
@@ -144,7 +144,7 @@ async function puts(path: string, [count, bytes, options]: readonly string[]): P
 
 /** Code and errno of an error of the package, the errno that of its cause if it has none. */
 function describe(error: unknown): string {
-  if (!(error instanceof BufferError)) throw error;
+  if (!(error instanceof SluiceError)) throw error;
   const { errno } = error as { errno?: string };
   return `${error.code} ${errno ?? (error.cause as { errno?: string } | undefined)?.errno}`;
 }

@@ -112,7 +112,8 @@ export class SimulatedConsumer {
 
   /** Takes batches out by `batches({ flush: true })`, at most so many, and commits each. */
   async drain(most: number): Promise<void> {
-    const batches = this.#host.buffer.batches({ flush: true });
+    // A commit may fail, and no time passes in here that would end a pause.
+    const batches = this.#host.buffer.batches({ flush: true, redelivery: { firstDelayMs: 0 } });
     const next = async () => {
       const { done, value } = await batches.next();
       return done === true ? undefined : value;
@@ -193,8 +194,9 @@ export class SimulatedConsumer {
       isHanded = true;
     }, (error) => {
       trace(() => `${name}: ${describeError(error)}`);
-      const code = codeOf(error, after === undefined ? ["BUFFER_EMPTY"] : ["BUFFER_EMPTY", "BATCH_MISMATCH"]);
-      if (code === "BUFFER_EMPTY" && !disk.isDead) return this.#onEmpty(request);
+      const known = after === undefined ? ["BUFFER_EMPTY"] : ["BUFFER_EMPTY", "NO_BATCH_BEHIND", "BATCH_MISMATCH"];
+      const code = codeOf(error, known);
+      if ((code === "BUFFER_EMPTY" || code === "NO_BATCH_BEHIND") && !disk.isDead) return this.#onEmpty(request);
       model.ended(attempt, { isKnown: code === "BATCH_MISMATCH" && !disk.isDead });
       if (code !== "BATCH_MISMATCH" || disk.isDead) return;
       const isKnown = [...this.#handed, ...this.#done].some(({ id }) => id === after!.id);

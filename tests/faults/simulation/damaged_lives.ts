@@ -13,7 +13,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { Batch, BufferStats, SequenceRange } from "../../../mod.ts";
-import { BufferEmptyError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
+import { BufferEmptyError, NoBatchBehindError, UnsupportedVersionError } from "../../../src/errors/mod.ts";
 import type { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
 import { parseSegmentName } from "../../../src/wal/names.ts";
 import { KnownLosses } from "../../../src/wal/recovery/known_losses.ts";
@@ -92,7 +92,7 @@ class DamagedLives {
       return false;
     }
     const batch = await buffer.emit({ after: this.#inFlight.at(-1) }).catch((error) => {
-      if (error instanceof BufferEmptyError) return undefined;
+      if (error instanceof BufferEmptyError || error instanceof NoBatchBehindError) return undefined;
       throw error;
     });
     if (batch !== undefined) {
@@ -105,7 +105,7 @@ class DamagedLives {
 
   #look({ buffer, events }: OpenLog, after: string): void {
     for (const event of events.slice(this.#heard)) {
-      if (event.type === "damage") this.#miss(event.region.missing, "an event");
+      if (event.type === "damage-found") this.#miss(event.region.missing, "an event");
     }
     this.#heard = events.length;
     const { lost } = KnownLosses.read(this.#files, `${DIRECTORY}/quarantine`);

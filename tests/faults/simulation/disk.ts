@@ -18,7 +18,7 @@ import {
   type MemoryOperation,
   type OpenMode,
 } from "../../../src/testing/mod.ts";
-import { CURSOR_FILE_BYTES } from "../../../src/wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
 import { parseSegmentName, reserveName } from "../../../src/wal/names.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { filledBytes } from "../../support/bytes.ts";

@@ -7,7 +7,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { BufferError, type BufferEvent, FileBuffer } from "../../../mod.ts";
+import { type BufferEvent, FileBuffer, SluiceError } from "../../../mod.ts";
 import { yieldToEventLoop } from "../../support/event_loop.ts";
 import { checkAtRest, type Counts } from "./checks.ts";
 import { SimulatedConsumer } from "./consumer.ts";
@@ -102,7 +102,7 @@ export class Life {
       for (const event of early) life.#onEvent(event);
       return life;
     } catch (error) {
-      if (!(error instanceof BufferError)) throw error;
+      if (!(error instanceof SluiceError)) throw error;
       world.told.push(error);
       trace(() => `open: ${describeError(error)}`);
       const isReason = disk.isDead || disk.faults > 0 || (error.code === "NO_SPACE" && !needsNoSpace(disk.files));
@@ -161,7 +161,7 @@ export class Life {
       this.#counts.rejected++;
       trace(() => `put ${values.join(" ")}: ${describeError(error)}`);
       // A drop for it may be under way, or have failed.
-      const isFull = error instanceof BufferError && error.code === "BUFFER_FULL" && !disk.isDead;
+      const isFull = error instanceof SluiceError && error.code === "BUFFER_FULL" && !disk.isDead;
       if (drop !== undefined) model.ended(drop, { isKnown: isFull });
       this.#onPutRejected(put, error, { isLate, isLimited: isLimited || disk.resizes > resizes });
     }));
@@ -179,7 +179,7 @@ export class Life {
     if (abort.signal.aborted && error === abort.signal.reason) return model.refuse(entries, { isSafe: true });
     const code = this.#codeOf(error, ["BUFFER_FULL", "RECORD_TOO_LARGE", ...(isLimited ? ["NO_SPACE"] : [])]);
     if (code === "BUFFER_FULL") {
-      const { neededBytes, backlogBytes, maxBacklogBytes } = error as BufferError & Record<string, number>;
+      const { neededBytes, backlogBytes, maxBacklogBytes } = error as SluiceError & Record<string, number>;
       const isFull = neededBytes! + backlogBytes! > maxBacklogBytes!;
       assert(isFull || whenFull === "drop-oldest", `full: ${backlogBytes} + ${neededBytes} of ${maxBacklogBytes}`);
       assert(
@@ -288,7 +288,7 @@ export class Life {
 
   /** The code of an error, which must have a reason. */
   #codeOf(error: unknown, allowed: readonly string[]): string {
-    if (!(error instanceof BufferError)) throw error;
+    if (!(error instanceof SluiceError)) throw error;
     this.#world.told.push(error);
     const { isDead, faults } = this.#world.disk;
     const { code } = error;
@@ -303,13 +303,13 @@ export class Life {
     const { model, trace, disk } = this.#world;
     if ("error" in event) this.#world.told.push(event.error);
     // A drop that was made durable is one, whatever came then.
-    if (disk.isDead && event.type !== "drop") return;
+    if (disk.isDead && event.type !== "records-dropped") return;
     switch (event.type) {
-      case "damage":
+      case "damage-found":
         trace(() => `damage: ${JSON.stringify(event.region)}`);
         if (event.region.missing !== undefined) model.miss(event.region.missing);
         break;
-      case "drop":
+      case "records-dropped":
         trace(() => `drop ${event.sequences.first}-${event.sequences.last}`);
         assertEquals(event.records, event.sequences.last - event.sequences.first + 1, "dropped records");
         model.drop({ ...event.sequences, isSafe: this.options.fsync === "always" });
@@ -320,7 +320,7 @@ export class Life {
         trace(() => `failed: ${describeError(event.error)}`);
         this.#hasFailed = true;
         break;
-      case "warning": {
+      case "warned": {
         trace(() => `warning: ${describeError(event.error)}`);
         // There may be no room for the reserve.
         const isReason = disk.faults > 0 || (disk.copiesOnWrite && disk.isLimited && event.error.code === "NO_SPACE");

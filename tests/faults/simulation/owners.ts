@@ -19,11 +19,11 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   type Batch,
-  BufferError,
   FileBuffer,
   type FileSystem,
   type Fsync,
   OwnershipLostError,
+  SluiceError,
   textCodec,
 } from "../../../mod.ts";
 import { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
@@ -308,8 +308,8 @@ class OwnersRun {
   }
 
   #onError(owner: Owner, error: unknown): void {
-    this.#trace(`owner ${owner.name}: ${error instanceof BufferError ? error.code : error}`);
-    if (!(error instanceof BufferError)) throw error;
+    this.#trace(`owner ${owner.name}: ${error instanceof SluiceError ? error.code : error}`);
+    if (!(error instanceof SluiceError)) throw error;
     if (error instanceof OwnershipLostError) owner.error ??= error;
     const isLost = error.code === "OWNERSHIP_LOST" && owner.isContested;
     assert(isLost || ["BUFFER_EMPTY", "BATCH_MISMATCH"].includes(error.code), `owner ${owner.name}: ${error}`);

@@ -100,7 +100,7 @@ async function openImage(image: MemoryFileSystem, { acknowledged, put }: Told, n
   await buffer.close();
   for (const [sequence, record] of acknowledged) assertEquals(delivered.get(sequence), record, note);
   for (const [sequence, record] of delivered) assertEquals(record, put.get(sequence), note);
-  return { next, regions: events.flatMap((e) => e.type === "damage" ? [e.region] : []) };
+  return { next, regions: events.flatMap((e) => e.type === "damage-found" ? [e.region] : []) };
 }
 
 /** What different power cuts leave, each once. */

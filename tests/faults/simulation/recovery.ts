@@ -15,10 +15,17 @@
 
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
-import { type Batch, BufferEmptyError, type DamagedRegion, FileBuffer, type OnDamage } from "../../../mod.ts";
+import {
+  type Batch,
+  BufferEmptyError,
+  type DamagedRegion,
+  FileBuffer,
+  NoBatchBehindError,
+  type OnDamage,
+} from "../../../mod.ts";
 import type { ManualClock, MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { Cursor } from "../../../src/wal/cursor.ts";
-import { CURSOR_FILE_BYTES } from "../../../src/wal/format.ts";
+import { CURSOR_FILE_BYTES } from "../../../src/wal/cursor_format.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { yieldToEventLoop } from "../../support/event_loop.ts";
 import { copyOf, needsNoSpace, PATH, segmentsIn } from "./disk.ts";
@@ -145,7 +152,7 @@ async function openCopy(
     statusMs: 0,
     onDamage,
     onEvent(event) {
-      if (event.type === "damage") damaged.push(event.region);
+      if (event.type === "damage-found") damaged.push(event.region);
     },
   });
   return { buffer, damaged };
@@ -211,7 +218,7 @@ async function emitBehind(
   try {
     return await buffer.emit({ after });
   } catch (error) {
-    if (error instanceof BufferEmptyError) return undefined;
+    if (error instanceof BufferEmptyError || error instanceof NoBatchBehindError) return undefined;
     throw error;
   }
 }

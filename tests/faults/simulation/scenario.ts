@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Batch, BufferError, FileBuffer } from "../../../mod.ts";
+import { type Batch, FileBuffer, SluiceError } from "../../../mod.ts";
 import type { Fault, MemoryOperation } from "../../../src/testing/mod.ts";
 import { RESERVE_PART_BYTES } from "../../../src/wal/reserve.ts";
 import { PATH, type Plan } from "./disk.ts";
@@ -249,7 +249,7 @@ export class Actor {
     await this.#busy;
     trace(() => "open again");
     const second = FileBuffer.open({ path: PATH, fileSystem: disk.processFiles, clock });
-    const error = await assertRejects(() => second, BufferError);
+    const error = await assertRejects(() => second, SluiceError);
     if (!disk.isDead && disk.faults === 0) assertEquals(error.code, "BUFFER_LOCKED");
   }
 }

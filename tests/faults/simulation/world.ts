@@ -3,7 +3,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Batch, BufferError, type Codec, type Fsync, type OnDamage, type WhenFull } from "../../../mod.ts";
+import { type Batch, type Codec, type Fsync, type OnDamage, SluiceError, type WhenFull } from "../../../mod.ts";
 import type { ManualClock } from "../../../src/testing/mod.ts";
 import type { SimulationDisk } from "./disk.ts";
 import type { Model } from "./model.ts";
@@ -67,7 +67,7 @@ export function short(id: string): string {
 
 /** An error in a line, without uuids and checksums: they are others each time. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof BufferError)) return String(error);
-  const what = error.cause instanceof BufferError ? `(${error.cause.message})` : error.message;
+  if (!(error instanceof SluiceError)) return String(error);
+  const what = error.cause instanceof SluiceError ? `(${error.cause.message})` : error.message;
   return `${error.code} ${what.replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{8}-/g, "")}`;
 }

@@ -1,0 +1,212 @@
+/**
+ * The end of a log that records are added to: accepts them, writes them, and acknowledges them.
+ *
+ * - **One write a tick.** `accept` only takes a sequence; at the end of the tick one call writes what has gathered. Until then
+ *   nothing is acknowledged, so nothing is promised that isn't written.
+ * - **A failed write leaves nothing.** The segment writer cuts the file back; the sequences are given back, too, which is
+ *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
+ * - **A sync per put** (`isSynced`): a write is acknowledged by the first sync that begins behind it; see `sync_queue.ts`.
+ *
+ * @module
+ */
+
+import { PacedReplies } from "../../base/event_loop.ts";
+import type { MaybePromise } from "../../base/maybe_promise.ts";
+import type { Ownership } from "../ownership.ts";
+import type { LogPosition } from "../position.ts";
+import { FrameBuilder } from "./frame_builder.ts";
+import type { LogEnds } from "./log_ends.ts";
+import type { LogListener } from "./log_events.ts";
+import type { LogHealth } from "./log_health.ts";
+import { PutGroup } from "./put_group.ts";
+import type { Rotation } from "./rotation.ts";
+import type { SegmentList } from "./segment_list.ts";
+import type { SyncQueue } from "./sync_queue.ts";
+
+/** This many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
+const WRITES_A_TURN = 2000;
+/** What a put's answer is chained to: it comes as soon as the tick has ended. */
+const TICK: Promise<void> = Promise.resolve();
+
+/** What a {@linkcode LogAppender} is made with. */
+export interface LogAppenderDeps {
+  /** The time that puts are stamped with: wall time at the start, then monotonic. */
+  readonly time: () => number;
+  /** Whether a put is acknowledged only after a sync. */
+  readonly isSynced: boolean;
+  /** How long ago the directory may have been confirmed to be ours when a write is acknowledged without a sync. */
+  readonly maxUnconfirmedMs: number;
+  readonly ownership: Pick<Ownership, "verify">;
+  readonly health: LogHealth;
+  readonly ends: LogEnds;
+  readonly segments: SegmentList;
+  readonly rotation: Rotation;
+  readonly syncs: SyncQueue;
+}
+
+/** Appends to one log. */
+export class LogAppender {
+  /** Records are added here, and become part of the log by `accept`. */
+  readonly builder: FrameBuilder = new FrameBuilder();
+  readonly #deps: LogAppenderDeps;
+  readonly #ends: LogEnds;
+  #listener: LogListener | undefined;
+  /** The sequence that the next record gets. */
+  #next: number;
+  /** The puts that were accepted in this tick and are not written; `undefined` if there are none. */
+  #group: PutGroup | undefined;
+  readonly #replies = new PacedReplies(WRITES_A_TURN);
+  /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with `isSynced`. */
+  #unsynced: { readonly first: number; readonly putTime: number }[] = [];
+  /** When the directory was last confirmed to be ours before a write, on the log's own clock. */
+  #confirmedAt: number;
+
+  /** Goes on at the ends of a log. */
+  constructor(deps: LogAppenderDeps) {
+    this.#deps = deps;
+    this.#ends = deps.ends;
+    this.#next = deps.ends.written.nextSequence;
+    this.#confirmedAt = deps.time();
+  }
+
+  /** Tells `listener` what becomes of the records from now on. */
+  listen(listener: LogListener): void {
+    this.#listener = listener;
+  }
+
+  /** Bytes of frames accepted so far, from the start of the log, and of what was added since. */
+  get acceptedLogBytes(): number {
+    return this.#ends.written.logBytes + this.builder.length;
+  }
+
+  /**
+   * Makes the last `count` records added to the builder part of the log.
+   *
+   * @returns Resolves with the sequence of the first of them when they are persisted; rejects when they are not, and
+   * then they are nowhere.
+   */
+  accept(count: number): Promise<number> {
+    const firstSequence = this.#next;
+    this.#next += count;
+    const group = this.#group ??= new PutGroup();
+    group.puts++;
+    return TICK.then(() => {
+      // The first one to come here writes for all.
+      if (group === this.#group) this.writeAccepted();
+      return group.answer(firstSequence);
+    });
+  }
+
+  /** Writes what was accepted, if the end of the tick hasn't come yet; returns where that ends. */
+  writeAccepted(): LogPosition {
+    const group = this.#group;
+    if (group === undefined) return this.#ends.written;
+    this.#group = undefined;
+    const { time, isSynced, syncs } = this.#deps;
+    const putTime = time();
+    const first = this.#ends.written.nextSequence;
+    try {
+      this.#confirmInTime(putTime);
+      this.#write(putTime);
+    } catch (error) {
+      this.#undoWrite(error, group);
+      return this.#ends.written;
+    }
+    if (isSynced) {
+      this.#unsynced.push({ first, putTime });
+      syncs.wait({ resolve: () => group.resolve(), reject: (failure) => this.#reject(group, failure) });
+      return this.#ends.written;
+    }
+    this.#ends.acknowledged = this.#ends.written;
+    if (this.#replies.mustHold()) this.#replies.hold(group);
+    else group.resolve();
+    syncs.schedule();
+    this.#listener?.onVisible(putTime);
+    return this.#ends.written;
+  }
+
+  /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
+  awaitAcknowledged(): MaybePromise<void> {
+    const { acknowledged, written } = this.#ends;
+    if (acknowledged.nextSequence >= written.nextSequence) return undefined;
+    this.writeAccepted();
+    return this.#deps.syncs.sync();
+  }
+
+  /** Everything up to `end` is on stable storage: it is acknowledged, if it wasn't before. */
+  onSynced(end: LogPosition): void {
+    if (end.nextSequence <= this.#ends.acknowledged.nextSequence) return;
+    const putTime = this.#unsynced[0]?.putTime ?? this.#deps.time();
+    this.#unsynced = this.#unsynced.filter(({ first }) => first >= end.nextSequence);
+    this.#ends.acknowledged = end;
+    this.#listener?.onVisible(putTime);
+  }
+
+  /** Gives the answers that wait for the event loop. */
+  close(): void {
+    this.#replies.flush();
+  }
+
+  /**
+   * Makes sure that the directory was ours a short time ago: at most the interval of syncs, each of which confirms it as well.
+   * With `isSynced` every put waits for one.
+   */
+  #confirmInTime(now: number): void {
+    if (now - this.#confirmedAt < this.#deps.maxUnconfirmedMs) return;
+    this.#deps.ownership.verify();
+    this.#confirmedAt = now;
+  }
+
+  /** Writes the builder's frames to the active segment, or to a new one. */
+  #write(putTime: number): void {
+    const { health, rotation, segments, syncs } = this.#deps;
+    if (health.failure !== undefined) throw health.failure;
+    const { written, vouchedSequence: acknowledged } = this.#ends;
+    const { length, records, payloadBytes } = this.builder;
+    const { writer, header } = rotation.segmentFor(length, written);
+    this.builder.seal({ sequence: written.nextSequence, putTime, salt: header.salt, acknowledged });
+    const { bytes } = this.builder;
+    const { position } = writer;
+    writer.write(bytes);
+    this.#listener?.onWritten(writer.name, position, bytes);
+    segments.grew(length);
+    syncs.touched(writer);
+    this.#ends.written = {
+      nextSequence: written.nextSequence + records,
+      payloadBytes: written.payloadBytes + payloadBytes,
+      logBytes: written.logBytes + length,
+    };
+    this.builder.reset();
+  }
+
+  /** After a failed write: takes everything back and rejects those whose records it would have written. */
+  #undoWrite(error: unknown, group: PutGroup): void {
+    const { health, rotation, syncs, isSynced } = this.#deps;
+    const writer = rotation.active?.writer;
+    this.builder.reset();
+    this.#next = this.#ends.written.nextSequence;
+    if (writer?.isBroken) health.fail(error);
+    const reason = health.failure ?? error;
+    if (writer === undefined || health.failure !== undefined || !writer.isDirty) {
+      this.#reject(group, reason);
+      return;
+    }
+    // The cut must become as durable as a put would have, or a power cut could undo it.
+    syncs.touched(writer);
+    if (!isSynced) {
+      syncs.schedule();
+      this.#reject(group, reason);
+      return;
+    }
+    syncs.wait({
+      resolve: () => this.#reject(group, reason),
+      // Whether the cut is there for good is not known then.
+      reject: (failure) => this.#reject(group, failure),
+    });
+  }
+
+  #reject(group: PutGroup, error: unknown): void {
+    group.reject(error);
+    this.#listener?.onRejected(group.puts);
+  }
+}
