@@ -28,7 +28,7 @@ export function checkInteger(
   }
 }
 
-/** Throws unless `value` is one of the strings; `doing` is what can't be done with it. */
+/** Throws unless `value` is one of the strings. `doing` completes "Cannot ..." in the message. */
 export function checkOneOf(name: string, value: unknown, allowed: readonly string[], doing = "open buffer"): void {
   if (typeof value === "string" && allowed.includes(value)) return;
   const list = allowed.map((one) => `"${one}"`).join(", ");

@@ -148,7 +148,7 @@ export class BufferFullError extends SluiceError {
 /**
  * Thrown by every call on a closed buffer, and to those who still wait when it closes.
  *
- * @example Who still waits for space is told, too
+ * @example A put that still waits for space is rejected
  * ```ts
  * import { BufferClosedError, MemoryBuffer } from "@sluice/buffer";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -288,7 +288,7 @@ export class BufferFailedError extends SluiceError {
 /**
  * The buffer's directory isn't this owner's any more: another program has opened the buffer although it was locked, or the
  * directory was moved, removed or replaced. The buffer has failed: nothing is acknowledged, created or removed after it was
- * noticed. What was acknowledged before is in the directory's log, and is delivered by whoever has it, but perhaps for
+ * noticed. What was acknowledged before is in the directory's log, and is delivered by the directory's next owner, perhaps except
  * {@linkcode OwnershipLostError.unconfirmed}.
  *
  * @example Stop, and say what another owner may have overlooked

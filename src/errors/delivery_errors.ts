@@ -163,7 +163,7 @@ export class ProducerClosedError extends SluiceError {
 
 /**
  * Thrown by every call on a producer that has stopped by itself, and to those who wait. `cause` is the reason: what the
- * target said of records that no retry can mend, or how the buffer failed. What isn't delivered stays in the buffer.
+ * target said about undeliverable records, or how the buffer failed. What isn't delivered stays in the buffer.
  *
  * @example Find out why, and get past it
  * ```ts

@@ -7,14 +7,14 @@
  *
  * | `code` | class | when | fields |
  * |---|---|---|---|
- * | `BUFFER_EMPTY` | `BufferEmptyError` | `emit()` without an uncommitted record | |
- * | `NO_BATCH_BEHIND` | `NoBatchBehindError` | `emit({ after })` without a batch to hand over behind that one | `reason`, `batchId`, `inFlightBatches` |
+ * | `BUFFER_EMPTY` | `BufferEmptyError` | `emit()` when every record is committed | |
+ * | `NO_BATCH_BEHIND` | `NoBatchBehindError` | `emit({ after })` when none can be handed over yet | `reason`, `batchId`, `inFlightBatches` |
  * | `BUFFER_FULL` | `BufferFullError` | the backlog is at `maxBacklogBytes` | `neededBytes`, `backlogBytes`, `maxBacklogBytes` |
  * | `BUFFER_CLOSED` | `BufferClosedError` | a call after `close()` | |
  * | `BUFFER_LOCKED` | `BufferLockedError` | somebody has the path open | `path`, `owner` |
  * | `BUFFER_FAILED` | `BufferFailedError` | a write could not be undone, or a sync failed | `path`, `cause` |
  * | `OWNERSHIP_LOST` | `OwnershipLostError` | another owner has come, or the directory was moved | `path`, `unconfirmed` |
- * | `BATCH_MISMATCH` | `BatchMismatchError` | a call with a batch that isn't the one in question | `operation`, `actual`, `expected` |
+ * | `BATCH_MISMATCH` | `BatchMismatchError` | `commit()`, `emit()` or `waitUntilDue()` with a wrong batch | `operation`, `actual`, `expected` |
  * | `RECORD_TOO_LARGE` | `RecordTooLargeError` | a payload beyond `maxRecordBytes` or `maxBytes` | `payloadBytes`, `limitBytes`, `index` |
  * | `CODEC` | `CodecError` | a record that can't be encoded, a payload that can't be decoded | `operation`, `sequence`, `index`, `cause` |
  * | `DAMAGED_LOG` | `DamagedLogError` | damage, with `onDamage: "fail"` | `segment`, `offset`, `length` |

@@ -8,8 +8,8 @@
  * Reads, writes and everything about names are synchronous: they go to the page cache, where a call costs about a microsecond,
  * against 15 to 40 for a trip through a thread pool. Only syncs wait for the device, so only they are asynchronous.
  *
- * Every method fails by throwing (or rejecting with) the error that `FileSystemError.from()` makes: the errno is the POSIX name on
- * every runtime and platform. A call that a signal interrupted (EINTR) is repeated and never reported.
+ * Every method fails by throwing (or rejecting with) the error that `FileSystemError.from()` makes: the errno is the POSIX
+ * name on every runtime and platform. A call that a signal interrupted (EINTR) is repeated and never reported.
  *
  * @module
  */

@@ -9,7 +9,7 @@ import type { Reporter } from "./events.ts";
 import { retryDelayMs, type RetryPolicy } from "./retry.ts";
 import type { Shutdown } from "./shutdown.ts";
 
-/** What a {@linkcode Backoff} is made from. */
+/** Collaborators of a {@linkcode Backoff}. */
 export interface BackoffDeps {
   readonly clock: Clock;
   readonly random: () => number;

@@ -1,13 +1,13 @@
 /**
- * Brings one batch to the target: attempts, retries, halves, rests, dead letters.
+ * Delivers one batch: attempts, retries, splitting, partial resends, dead letters.
  *
  * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is
  * persisted as a dead letter, so that the batch may be committed. What belongs to one batch is sent one after the
  * other, in order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery
  * only if the target said that it has it, or never will.
  *
- * Nothing is kept between batches, nor over the end of the process: a batch that was delivered in parts begins anew, as
- * a whole, with the ids that it had.
+ * Nothing is kept between batches or after the process: a batch that was delivered in parts is sent as a whole again, with
+ * the same ids.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import type { Reporter } from "./events.ts";
 import { classifyFailure, type FailureOutcome, toFailureOutcome, type Undeliverable } from "./failure.ts";
 import type { Shutdown } from "./shutdown.ts";
 
-/** What a {@linkcode BatchSender} is made from. */
+/** Collaborators of a {@linkcode BatchSender}. */
 export interface BatchSenderDeps<T> {
   readonly send: Send<T>;
   readonly clock: Clock;
@@ -105,7 +105,7 @@ export class BatchSender<T> {
     return shutdown.stopping.aborted ? undefined : await this.#goOn(pending, error, failure);
   }
 
-  /** What a failure means. That a payload doesn't decode is no failure of the target, and no attempt mends it. */
+  /** What a failure means. A payload that doesn't decode is no failure of the target, and no retry helps. */
   #classify(part: BatchPart<T>, error: unknown): FailureOutcome {
     const undeliverable = error instanceof CodecError && error.operation === "decode" ? findUndecodable(part) : [];
     if (undeliverable.length === 0) return classifyFailure(error, part.length);
@@ -114,7 +114,7 @@ export class BatchSender<T> {
     return toFailureOutcome({ again, undeliverable });
   }
 
-  /** Puts aside what no retry can mend, waits, and says what is to be sent next. */
+  /** Sets undeliverable records aside, waits, and returns what is to be sent next. */
   async #goOn(
     pending: PendingPart<T>,
     error: unknown,
@@ -151,7 +151,7 @@ export class BatchSender<T> {
     return backoff.delayMs({ tries, elapsedMs: now - (startedAt ?? now), retryAfterMs });
   }
 
-  /** Two parts instead of one that was too large. They count anew: as a whole the target never looked at them. */
+  /** Two parts instead of one that was too large. Their attempts count from one: the target never looked at the whole. */
   async #halve(part: BatchPart<T>, retryAfterMs: number | undefined): Promise<readonly PendingPart<T>[] | undefined> {
     const halves = part.halves();
     for (const half of halves) half.redelivered = true;
@@ -164,7 +164,7 @@ export class BatchSender<T> {
     return halves.map(firstPart);
   }
 
-  /** Takes care of records that no retry can mend; false if the producer ends before. */
+  /** Sets undeliverable records aside; false if the producer ends before. */
   async #putAside(pending: PendingPart<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
     if (undeliverable.length === 0) return true;
     const { part, tries } = pending;

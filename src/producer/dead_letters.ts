@@ -1,5 +1,5 @@
 /**
- * Where records go that no retry can mend: into another buffer, with what is known about them.
+ * Dead letters: undeliverable records, kept in another buffer with the reason.
  *
  * Guarantees: a letter is in that buffer, as durably as it promises, before the record's batch is committed. If the
  * process dies in between, the batch comes again and so does the letter: at least once, with the same key each time. A
@@ -47,10 +47,10 @@ export interface DeadLetter<T> {
   readonly time: number;
 }
 
-/** So many letters are put at a time: they share writes and syncs, and a full buffer makes only few be put again. */
+/** The most letters put at a time: they share writes and syncs, and a full buffer makes only few be put again. */
 const LETTERS_AT_A_TIME = 100;
 
-/** What {@linkcode DeadLetters} are made from. */
+/** Collaborators of {@linkcode DeadLetters}. */
 export interface DeadLettersDeps {
   readonly clock: Clock;
   readonly timeoutMs: number;

@@ -1,6 +1,5 @@
 /**
- * What stands between a producer and its target: what is handed over, and what the target's side may answer. Types
- * only; `mod.ts` has the error that says more than "it failed".
+ * The contract between a producer and its target. Types only; `DeliveryError` is how a target says more than "it failed".
  *
  * A {@linkcode Send} sees a {@linkcode Delivery}, not the batch itself, because a batch may have to go in parts: halved,
  * if it is too large for the target, or only those of its records that failed before. Each part has an id of its own.
@@ -39,9 +38,9 @@ export interface Delivery<T> extends Iterable<T> {
   readonly redelivered: boolean;
 }
 
-/** What a {@linkcode Send} is told besides. */
+/** The attempt that a {@linkcode Send} is called for. */
 export interface SendContext {
-  /** Ends the attempt: it has taken too long, or the producer is being closed. Hand it on to whatever waits. */
+  /** Aborted when the attempt has taken too long, or the producer is closed. Pass it on to every wait, such as `fetch()`. */
   readonly signal: AbortSignal;
   /** Counts the attempts at this delivery, from 1. */
   readonly attempt: number;

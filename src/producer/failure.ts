@@ -12,7 +12,7 @@
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
-/** A record that no retry can mend. */
+/** A record that no retry can deliver. */
 export interface Undeliverable {
   /** Its position in the delivery, from 0. */
   readonly index: number;
@@ -35,7 +35,7 @@ export interface FailureOutcome {
 }
 
 /**
- * Judges what a `Send` has thrown.
+ * Classifies what a `Send` has thrown.
  *
  * @param error Anything: a {@linkcode DeliveryError} says more, all else means that all of it is to be sent again.
  * @param length Number of records in the delivery.

@@ -1,8 +1,8 @@
 /**
- * Who waits for everything put so far to be committed, and how much of that is left.
+ * Waiters for a flush: each waits until everything put before it is committed.
  *
  * A buffer that is put into all the time is never empty, so a flush waits for a number of records: those that were
- * pending when it was asked for. As batches are committed in order, they are the first so many. Records that go
+ * pending when it was asked for. As batches are committed in order, these are the first ones. Records that go
  * another way (dropped, cleared, damaged) count as well: what a flush waits for is never more than what is pending.
  *
  * Guarantee: a commit costs as much as it resolves flushes, not as many as wait. They wait in groups, each for a total of
@@ -109,7 +109,7 @@ export class FlushWaiters {
     this.#limit(group.until);
   }
 
-  /** So many records were committed. */
+  /** `records` records were committed. */
   onCommitted(records: number): void {
     if (this.#requests.size === 0) return;
     this.#committed += records;

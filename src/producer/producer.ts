@@ -11,7 +11,7 @@
  * - Nothing polls: the loop is woken by what it waits for (records, age, an answer, the end of a backoff, `flush()`,
  *   `close()`). While records wait to be delivered it keeps the process alive; with none to deliver it doesn't.
  * - It ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun,
- *   what runs may finish for a limited time, and whoever waits is told.
+ *   running attempts may finish for a limited time, and all waits are rejected.
  *
  * @module
  */
@@ -147,11 +147,11 @@ export class Producer<T> implements AsyncDisposable {
   #stopped: ProducerStoppedError | undefined;
   #closing: Promise<void> | undefined;
   #isClosed = false;
-  /** Something has happened since the loop has last looked round. */
+  /** Something has happened since the loop's last round. */
   #hasChanged = false;
   /** Ends the loop's wait. */
   #onChange: (() => void) | undefined;
-  /** While somebody waits for a flush: nothing was left to take when the loop has last looked. */
+  /** While a flush waits: nothing was left to take in the loop's last round. */
   #isDry = false;
   /** How often in a row the buffer could not do its part. */
   #bufferFailures = 0;
@@ -272,7 +272,7 @@ export class Producer<T> implements AsyncDisposable {
   writable(): WritableStream<T> {
     const { stopping } = this.#shutdown;
     const writer = this.#buffer.writable().getWriter();
-    // That it is errored then is told to whoever writes.
+    // A write reports the error.
     writer.closed.catch(() => {});
     const onEnding = (): void => {
       writer.abort(stopping.reason).catch(() => {});
@@ -494,7 +494,7 @@ export class Producer<T> implements AsyncDisposable {
     return options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
   }
 
-  /** Something has happened: the loop is to look round. */
+  /** Something has happened: starts another round of the loop. */
   #wake(): void {
     this.#hasChanged = true;
     this.#onChange?.();

@@ -77,7 +77,7 @@ const PASSING: ReadonlySet<SluiceErrorCode> = new Set([
 /**
  * How long to wait before the next try.
  *
- * What the other side asks for is the least; the random time comes on top of it, because all who are told the same
+ * What the other side asks for is the least. The random time is added to it, because all clients that got the same answer
  * would come back at the same moment.
  *
  * @returns Milliseconds, or `undefined` to give up.

@@ -1,5 +1,5 @@
 /**
- * How a producer ends, and how whoever works for it learns of that.
+ * The end of a producer: two signals for everything that runs in it.
  *
  * Two steps: from `end()` on nothing new is begun; what runs may finish within a grace time, then `aborting` tells it
  * to end as well. Nothing is waited for without a limit, so that a producer can always be closed.

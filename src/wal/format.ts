@@ -380,7 +380,7 @@ export function payloadBytesOf({ length, count }: Pick<FrameHeader, "length" | "
   return payloadBytesIn(length - FRAME_HEADER_BYTES, count);
 }
 
-/** How many records fit so many bytes at most: empty ones. */
+/** The most records that fit a number of bytes: empty ones. */
 export function maxRecordsIn(bytes: number): number {
   return Math.max(0, Math.floor(bytes / RECORD_HEADER_BYTES));
 }

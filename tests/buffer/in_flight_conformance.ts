@@ -12,10 +12,10 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
-import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 import { isPending, settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
 import { seededRandom } from "../support/random.ts";
+import { contentOf, type Subject, type Suite, use } from "./subject.ts";
 
 /** As many as may be in flight. */
 const MOST = 16;

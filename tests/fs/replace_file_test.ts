@@ -1,5 +1,5 @@
 /**
- * `replaceFile()` and whoever calls it: whatever fails, and whatever fails in cleaning up after it, the caller hears of the
+ * `replaceFile()` and its callers: whatever fails, and whatever fails in cleaning up after it, the caller hears of the
  * first failure, the old file or the new one is there, whole, and the next attempt works.
  */
 

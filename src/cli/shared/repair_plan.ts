@@ -14,7 +14,7 @@ import { formatBytes, formatCount, formatNumber, formatRange } from "./text.ts";
 /** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
 const MAX_LOOKS = 4;
 
-/** The part of a plan that a user is told. */
+/** The part of a plan that a user sees. */
 export type RepairSteps = Pick<RepairPlan, "tail" | "regions" | "moved" | "removed" | "cursor" | "missing">;
 
 /**

@@ -15,10 +15,10 @@ import { closeQuietly } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import {
   FRAME_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   type SegmentHeader,
+  skipRecords,
 } from "../format.ts";
 import { segmentName } from "../names.ts";
 import type { Ownership } from "../ownership.ts";
@@ -171,12 +171,8 @@ export class FrameSource {
   /** Makes `frame` current, at the record at `position`. */
   #enter(frame: Frame, { nextSequence }: LogPosition): void {
     this.#frame = frame;
-    this.#index = 0;
-    this.#offset = frame.offset + FRAME_HEADER_BYTES;
-    while (frame.firstSequence + this.#index < nextSequence) {
-      this.#offset += RECORD_HEADER_BYTES + frame.view.getUint32(this.#offset, true);
-      this.#index++;
-    }
+    this.#index = Math.max(0, nextSequence - frame.firstSequence);
+    this.#offset = skipRecords(frame.view, frame.offset + FRAME_HEADER_BYTES, this.#index);
   }
 
   /**

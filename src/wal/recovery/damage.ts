@@ -6,14 +6,10 @@
 
 import type { SequenceRange } from "../../base/sequences.ts";
 
-/**
- * What to do about damage: quarantine the bad bytes and deliver the rest, or refuse the log.
- */
+/** What to do about damage: quarantine the bad bytes and deliver the rest, or refuse the log. */
 export type OnDamage = "quarantine" | "fail";
 
-/**
- * A part of the log that can't be read.
- */
+/** A part of the log that can't be read. */
 export interface DamagedRegion {
   /** File name of the segment. */
   readonly segment: string;
