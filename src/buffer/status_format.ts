@@ -1,12 +1,14 @@
 /**
- * The file `status.json`: what a buffer that is open says about itself, for whoever looks at it from outside.
+ * The file `status.json`: what an open buffer says about itself, for programs that watch it from outside.
  *
- * Guarantees: it is one block of {@linkcode STATUS_BYTES} that is overwritten in place, so that it needs no space after
- * its creation and goes on telling when the disk is full; a checksum over all of it tells a whole one from one that is
- * half written. Nothing is decided by it, and nothing is lost with it: it isn't synced, and may be deleted at any time.
+ * Guarantees:
+ * - It is one block of {@linkcode STATUS_BYTES} that is overwritten in place. So it needs no disk space after its
+ *   creation, and is still updated when the disk is full.
+ * - A checksum over the whole block tells a complete file from a half-written one.
+ * - It is information only: no decision depends on it. It isn't synced, and may be deleted at any time without loss.
  *
- * It can't say whether the process lives. One that was killed leaves it as it was, and one that has nothing to do leaves it
- * alone: all that can be known is when it was written.
+ * It can't say whether the process is alive. A process that was killed leaves it as it was, and an idle process doesn't
+ * write it either. Only the time of the last write is known.
  *
  * ```text
  * {"crc32":"xxxxxxxx","version":1, ... }      JSON, then spaces, then a line feed: 4096 bytes
@@ -25,73 +27,74 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { STATUS_NAME } from "../wal/names.ts";
 import type { Fsync } from "../wal/writer/log.ts";
 import type { BufferStats } from "./events.ts";
-/** Its length, always. */
+
+/** The length of the file, which never changes. */
 export const STATUS_BYTES = 4096;
-/** The version that is written, and the newest that is read. */
+/** The format version that is written, and the newest that is read. */
 export const STATUS_VERSION = 1;
 
-/** What stands before the bytes that the checksum covers. */
+/** The bytes before those that the checksum covers. */
 const HEAD_BYTES: number = '{"crc32":"'.length + 8 + '",'.length;
-/** Reads of a file that is being written: a write takes microseconds, so the next one finds it whole. */
+/** The most reads of a file that is being written. A write takes microseconds, so the next read finds it complete. */
 const READ_ATTEMPTS = 3;
 
-/** A place in the log, counted from its start: what two of them differ by went by between two reads. */
+/** A position in the log, counted from its start. The difference of two is what passed between two reads. */
 export interface StatusPosition {
-  /** Sequence of the record that follows. */
+  /** The sequence of the record that follows. */
   readonly nextSequence: number;
   /** Payload bytes of all records before it. */
   readonly payloadBytes: number;
 }
 
-/** Something that went wrong, or did so several times. */
+/** Something that went wrong, once or several times. */
 export interface StatusProblem {
-  /** What it is about. Words of this format, which stay when events are renamed. */
+  /** The kind of problem. These names belong to the file format, and stay when events are renamed. */
   readonly type: "warning" | "failed" | "damage" | "drop" | "full" | "reserve-used";
-  /** Code of the error, if the event has one. */
+  /** The code of the error, if the event has one. */
   readonly code?: string;
-  /** The last time's message, shortened. */
+  /** The message of the last occurrence, shortened. */
   readonly message: string;
-  /** The last time: milliseconds since 1970. */
+  /** The last occurrence: milliseconds since 1970. */
   readonly at: number;
-  /** How often since `open()`. */
+  /** How often it occurred since `open()`. */
   readonly count: number;
 }
 
-/** What `status.json` says. Times are milliseconds since 1970. */
+/** The content of `status.json`. Times are milliseconds since 1970. */
 export interface BufferStatus {
-  /** Version of the file's format. */
+  /** The version of the file's format. */
   readonly version: number;
-  /** `"failed"`: the buffer is open and can't go on; see {@linkcode BufferStatus.problems}. */
+  /** `"failed"`: the buffer is open, but can't continue; see {@linkcode BufferStatus.problems}. */
   readonly state: "open" | "failed" | "closed";
   /** The buffer's uuid. */
   readonly uuid: string;
-  /** Process id, in the process's own namespace. */
+  /** The process id, in the namespace of the process. */
   readonly pid: number;
   /** `"deno"`, `"bun"`, `"node"`. */
   readonly runtime: string;
   /** When the process opened the buffer. */
   readonly openedAt: number;
-  /** When this was written. */
+  /** When this status was written. */
   readonly at: number;
-  /** The option `statusMs`: while something changes, the next one follows so long after. */
+  /** The option `statusMs`: while something changes, the next status follows after this time. */
   readonly statusMs: number;
-  /** Options that say what the figures mean. */
+  /** The options that are needed to interpret the figures. */
   readonly limits: StatusLimits;
   /** The figures. */
   readonly stats: BufferStats;
-  /** Behind the last record that was acknowledged. */
+  /** The position after the last acknowledged record. */
   readonly end: StatusPosition;
-  /** Behind the last record that was committed or dropped. */
+  /** The position after the last record that was committed or dropped. */
   readonly committed: StatusPosition;
-  /** Batches in flight. */
+  /** The number of batches in flight. */
   readonly inFlightBatches: number;
-  /** How long syncs took. */
+  /** How long the last syncs took. */
   readonly sync: SyncTimes;
-  /** The last kinds of problems, the newest first. */
+  /** The most recent problems, one of each kind, newest first. */
   readonly problems: readonly StatusProblem[];
 }
 
-/** Options of the buffer that say what its figures mean. */
+/** The options of the buffer that are needed to interpret its figures. */
 export interface StatusLimits {
   /** The option of that name. */
   readonly maxRecords: number;
@@ -105,13 +108,13 @@ export interface StatusLimits {
   readonly fsync: Fsync;
 }
 
-/** How long the last syncs took, in milliseconds. All 0 if there was none. */
+/** How long the last syncs took, in milliseconds; all 0 before the first sync. */
 export interface SyncTimes {
-  /** How many these are about. */
+  /** How many syncs these figures cover. */
   readonly samples: number;
   /** The last one. */
   readonly lastMs: number;
-  /** Half of them took no longer. */
+  /** The median: half of them took no longer. */
   readonly p50Ms: number;
   /** 99 of 100 took no longer. */
   readonly p99Ms: number;
@@ -119,21 +122,21 @@ export interface SyncTimes {
   readonly maxMs: number;
 }
 
-/** What {@linkcode decodeStatus} found. */
+/** The result of {@linkcode decodeStatus}. */
 export type StatusResult =
   | { readonly kind: "status"; readonly status: BufferStatus }
-  /** Written by a version that is not known here. */
+  /** Written by an unknown version. */
   | { readonly kind: "version"; readonly version: number }
-  /** Half written, or something else. */
+  /** Half written, or not a status file. */
   | { readonly kind: "bad" };
 
-/** What {@linkcode readStatus} found. */
+/** The result of {@linkcode readStatus}. */
 export type StatusReading =
   | StatusResult
   | { readonly kind: "missing" }
   | { readonly kind: "unreadable"; readonly error: FileSystemError };
 
-/** The bytes of the file. Of the problems there are as many as fit, the newest. */
+/** Encodes the file, with as many problems as fit, newest first. */
 export function encodeStatus(status: BufferStatus): Uint8Array {
   for (let count = status.problems.length;; count--) {
     const json = JSON.stringify({ ...status, problems: status.problems.slice(0, count) });
@@ -142,25 +145,25 @@ export function encodeStatus(status: BufferStatus): Uint8Array {
     const file = new Uint8Array(STATUS_BYTES).fill(0x20);
     file.set(bytes.subarray(0, STATUS_BYTES - 1));
     file[STATUS_BYTES - 1] = 0x0a;
-    // The head ends where the brace was.
+    // The head replaces the spaces and the opening brace.
     file.set(new TextEncoder().encode(headOf(file)));
     return file;
   }
 }
 
-/** What the bytes of a file say. */
+/** Decodes the bytes of a file. */
 export function decodeStatus(bytes: Uint8Array): StatusResult {
   if (bytes.length < STATUS_BYTES) return { kind: "bad" };
   const file = bytes.subarray(0, STATUS_BYTES);
   const text = new TextDecoder().decode(file);
   if (!text.startsWith(headOf(file))) return { kind: "bad" };
-  // What has the checksum is what one of us has written: it needn't be looked at field by field.
+  // The right checksum proves that Sluice wrote it, so the fields need no check of their own.
   const { crc32: _, ...status }: BufferStatus & { readonly crc32: string } = JSON.parse(text);
   if (status.version !== STATUS_VERSION) return { kind: "version", version: status.version };
   return { kind: "status", status };
 }
 
-/** Reads the file of the buffer in `directory`, without changing anything. Never throws for what is on the disk. */
+/** Reads the file of the buffer in `directory`. Read-only; errors of the file system are returned, not thrown. */
 export function readStatus(fileSystem: FileSystem, directory: string): StatusReading {
   let result: StatusReading = { kind: "bad" };
   for (let i = 0; i < READ_ATTEMPTS && result.kind === "bad"; i++) result = readOnce(fileSystem, directory);

@@ -1,16 +1,18 @@
 /**
- * Reads a log from its first segment to its last, frame by frame, without its lock and without changing anything.
+ * Scans a log from its first segment to its last, frame by frame. Read-only, and without the lock.
  *
  * Guarantees:
- * - What it judges is what recovery and the reader of a buffer would judge: the same frames, the same bad regions, the
- *   same torn tail, because the same code looks at headers and frames.
- * - It is safe beside a live writer that appends, rotates, commits and removes segments. What is there when the scan
- *   begins is what is scanned; a segment that is gone when its turn comes is "gone", never an error; sequences
- *   count as missing only if the cursor, read again, doesn't say that they are done with; and bad bytes in the
- *   segment that may be written to count only if a second look finds them, too: the first may have met a write halfway.
+ * - It finds what recovery and the reader of a buffer would find: the same frames, the same bad regions, the same torn
+ *   tail. All three use the same code for headers and frames.
+ * - It is safe beside a live writer that appends, rotates, commits and removes segments:
+ *   - What exists when the scan begins is what is scanned.
+ *   - A segment that is removed before its turn is "gone", never an error.
+ *   - Missing sequences are reported only if the cursor, read again, says that the consumer still needs them.
+ *   - Bad bytes in the last segment, which may be written to, are read again, and count if a second read finds the same
+ *     bytes: the first may have met an unfinished write.
  * - Memory: one chunk of a segment, or one frame if that is longer.
  *
- * Whoever runs it should give the event loop a turn now and then, between two items.
+ * The caller should yield to the event loop now and then, between two items.
  *
  * @module
  */
@@ -28,21 +30,21 @@ import type { DamagedBytes, MissingRecords, ScanItem, UnusableSegment } from "./
 import { toScannedFrame } from "./scanned_frame.ts";
 import { type DirectorySnapshot, readCursor, readDirectory, type SnapshotSegment } from "./snapshot.ts";
 
-/** Bad bytes that look different each time are being written: then the last look counts. */
+/** The most reads of bad bytes. If each read finds others, because they are being written, then the last one counts. */
 const MAX_READ_ATTEMPTS = 4;
 
 /** What to scan. */
 export interface ScanOptions {
-  /** The directory as it was seen before; by default it is looked at now. */
+  /** A snapshot of the directory that was taken before; by default one is taken now. */
   readonly snapshot?: DirectorySnapshot | undefined;
   /**
-   * Frames with no sequence from this one on are left out, and segments that hold none aren't read.
+   * The first sequence wanted. Frames that end before it are left out, and segments that end before it are not read.
    *
    * @default {1}
    */
   readonly from?: number | undefined;
   /**
-   * The scan ends behind this sequence.
+   * The last sequence wanted. The scan ends after it.
    *
    * @default {Infinity}
    */
@@ -52,14 +54,14 @@ export interface ScanOptions {
 /**
  * Scans the log in the directory `path`.
  *
- * @throws what {@linkcode readDirectory} does, and what reading fails with; never because a segment is gone.
+ * @throws what {@linkcode readDirectory} throws, and what reading fails with; a segment that is gone is no failure.
  */
 export function scanLog(fileSystem: FileSystem, path: string, options: ScanOptions = {}): Generator<ScanItem> {
   const { snapshot = readDirectory(fileSystem, path), from = 1, to = Infinity } = options;
   return new LogScan(fileSystem, snapshot, { from, to }).run();
 }
 
-/** What a look at a segment's header says; `"gone"` if it is not there any more. */
+/** What a segment's header says; `"gone"` if the segment doesn't exist any more. */
 type FoundSegment = SegmentClass | { readonly kind: "gone" };
 
 /** A segment that is being read. */
@@ -67,11 +69,11 @@ interface OpenSegment {
   readonly segment: SnapshotSegment;
   readonly handle: FileHandle;
   readonly header: SegmentHeader;
-  /** Read once: what is appended later is not looked at. */
+  /** Read once: what is appended later is not scanned. */
   readonly size: number;
-  /** Where the next segment of this log begins; `Infinity` behind the last. */
+  /** The first sequence of the next segment of this log; `Infinity` after the last segment. */
   readonly next: number;
-  /** Whether a file stands between the two that is none of this log. */
+  /** Whether a file that is not part of this log lies between this segment and the next. */
   readonly hasStray: boolean;
 }
 
@@ -82,11 +84,11 @@ class LogScan {
   readonly #from: number;
   readonly #to: number;
   readonly #found = new Map<number, FoundSegment>();
-  /** From where on, up to the segment before it, the one at `index` is the next of ours. */
+  /** Caches `#nextOurs`: the result is `index` for each segment from `from` to the one before `index`. */
   #ours: { readonly from: number; readonly index: number } | undefined;
   #cursor: CursorState | undefined;
   readonly #losses: LossAssessor;
-  /** Behind the last sequence that was accounted for: met, or reported as missing. */
+  /** The sequence after the last one accounted for: found, or reported as missing. */
   #next: number | undefined;
 
   constructor(fileSystem: FileSystem, snapshot: DirectorySnapshot, { from, to }: { from: number; to: number }) {
@@ -105,20 +107,20 @@ class LogScan {
     for (let i = this.#firstIndex(); i < segments.length; i++) {
       const segment = segments[i];
       if (segment.firstSequence > this.#to) {
-        // If there is a segment behind, then all sequences before it were given out.
+        // A later segment proves that all sequences before it were assigned.
         if (this.#nextOurs(i - 1) !== undefined) known = Math.max(known, this.#to);
         break;
       }
-      const look = this.#classify(i);
+      const found = this.#classify(i);
       this.#found.delete(i);
-      if (look.kind === "gone") {
+      if (found.kind === "gone") {
         yield { kind: "gone", segment: segment.name };
-      } else if (look.kind === "ours") {
-        if (yield* this.#scanSegment(i, look)) return;
+      } else if (found.kind === "ours") {
+        if (yield* this.#scanSegment(i, found)) return;
       } else {
-        const item = this.#unusable(i, look);
+        const item = this.#unusable(i, found);
         if (item.mayHold !== undefined) {
-          // Its name says that all sequences before it were given out.
+          // Its name proves that all sequences before it were assigned.
           const first = Math.max(this.#next ?? this.#firstNeeded(), unread + 1);
           yield* this.#missing(first, item.mayHold.first - 1, this.#losses.provenBefore(segment.firstSequence));
           unread = item.mayHold.last;
@@ -129,7 +131,7 @@ class LogScan {
     yield* this.#missing(Math.max(this.#next ?? this.#firstNeeded(), unread + 1), known);
   }
 
-  /** Where to begin: at the last segment of ours that begins at or before the first sequence wanted. */
+  /** Where to begin: at the last segment of this log that begins at or before the first sequence wanted. */
   #firstIndex(): number {
     const { segments } = this.#snapshot;
     for (let i = segments.length - 1; i > 0 && this.#from > 1; i--) {
@@ -141,9 +143,9 @@ class LogScan {
   #classify(i: number): FoundSegment {
     const known = this.#found.get(i);
     if (known !== undefined) return known;
-    const look = this.#classifyNow(this.#snapshot.segments[i]);
-    this.#found.set(i, look);
-    return look;
+    const found = this.#classifyNow(this.#snapshot.segments[i]);
+    this.#found.set(i, found);
+    return found;
   }
 
   #classifyNow(segment: SnapshotSegment): FoundSegment {
@@ -160,40 +162,40 @@ class LogScan {
     return openIfExists(this.#fileSystem, join(this.#snapshot.path, segment.name), "read");
   }
 
-  /** The next segment of ours behind the one at `i`. */
+  /** The next segment of this log after the one at `i`. */
   #nextOurs(i: number): number | undefined {
     const { segments } = this.#snapshot;
     let next = i + 1;
-    // Asked for each of many files in a row that are none of ours, it is found once.
+    // Many unusable files in a row have the same next segment: it is searched for once.
     if (this.#ours !== undefined && this.#ours.from <= i && i < this.#ours.index) next = this.#ours.index;
     while (next < segments.length && this.#classify(next).kind !== "ours") next++;
     this.#ours = { from: i, index: next };
     return next < segments.length ? next : undefined;
   }
 
-  #unusable(i: number, look: Exclude<FoundSegment, { readonly kind: "gone" | "ours" }>): UnusableSegment {
+  #unusable(i: number, found: Exclude<FoundSegment, { readonly kind: "gone" | "ours" }>): UnusableSegment {
     const { name, firstSequence } = this.#snapshot.segments[i];
-    const most = look.kind === "bad" && this.#nextOurs(i) === undefined ? look.records : 0;
+    const most = found.kind === "bad" && this.#nextOurs(i) === undefined ? found.records : 0;
     const before = this.#snapshot.segments[i + 1]?.firstSequence ?? Infinity;
     const first = Math.max(firstSequence, this.#next ?? 1);
     const last = Math.min(firstSequence + most, before) - 1;
-    const isUnproven = look.kind === "bad" && firstSequence >= this.#losses.provenBefore(firstSequence);
+    const isUnproven = found.kind === "bad" && firstSequence >= this.#losses.provenBefore(firstSequence);
     return {
       kind: "unusable",
       segment: name,
-      bytes: look.size,
-      why: look.kind === "bad" ? "header" : look.kind,
-      version: look.kind === "version" ? look.version : undefined,
+      bytes: found.size,
+      why: found.kind === "bad" ? "header" : found.kind,
+      version: found.kind === "version" ? found.version : undefined,
       mayHold: most > 0 && first <= last ? { first, last } : undefined,
       ...isUnproven ? { isUnproven } : {},
     };
   }
 
-  /** Scans a segment of ours; returns whether the last sequence wanted is behind us. */
-  *#scanSegment(i: number, look: FoundSegment & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
+  /** Scans a segment of this log. Returns whether the scan is past the last sequence wanted. */
+  *#scanSegment(i: number, found: FoundSegment & { readonly kind: "ours" }): Generator<ScanItem, boolean> {
     const { segments } = this.#snapshot;
     const segment = segments[i];
-    const { header } = look;
+    const { header } = found;
     const next = this.#nextOurs(i);
     const handle = this.#open(segment);
     if (handle === undefined) {
@@ -219,7 +221,7 @@ class LogScan {
     }
   }
 
-  /** The first sequence that must be there, going by the cursor; without one, nobody knows. */
+  /** The first sequence that the log must have, going by the cursor; `otherwise` without a cursor. */
   #firstNeeded(otherwise = 1): number {
     return this.#cursor?.committed.nextSequence ?? otherwise;
   }
@@ -234,7 +236,7 @@ class LogScan {
     let lastGood: Frame | undefined;
     for (;;) {
       if (reader.expected >= next) {
-        // The next segment goes on here. What is left was never acknowledged, or cut off; no frame of it may be believed.
+        // The next segment continues here. What is left was never acknowledged or was cut off: it is not trusted.
         const length = reader.tailBytes(size);
         const { position: offset } = reader;
         if (length > 0) yield this.#assess(damaged(segment, { offset, length }, undefined), reader.expected);
@@ -273,20 +275,20 @@ class LogScan {
     return this.#losses.assess(loss, { cursor: this.#cursor, expected, provenBefore });
   }
 
-  /** A segment ends, and there are more: what is bad at its end is damage. */
+  /** Handles the end of a segment that is not the last one: bad bytes there are damage. */
   *#endBefore(
     { segment, next, hasStray }: OpenSegment,
     { offset, length, isZero }: { offset: number; length: number; isZero: boolean },
     expected: number,
   ): Generator<ScanItem> {
-    // With another file in between, nobody knows which of the two they were in: they are reported behind it.
+    // With another file in between, it is unknown which of the two held them: they are reported after that file.
     const missing = hasStray ? undefined : rangeOf(expected, next - 1);
     if (length === 0 || (isZero && missing === undefined)) return;
     if (missing !== undefined) this.#account(next);
     yield this.#assess(damaged(segment, { offset, length }, missing), expected);
   }
 
-  /** A reader at the first frame wanted, if the cursor knows where that is; else at the first of the segment. */
+  /** Creates a reader at the first frame wanted, if the cursor knows its offset; else at the first of the segment. */
   #readerOf({ handle, header, size }: OpenSegment): SegmentReader {
     const reader = new SegmentReader(handle, header);
     if (this.#from <= header.firstSequence || this.#cursor === undefined) return reader;
@@ -297,12 +299,12 @@ class LogScan {
     return reader;
   }
 
-  /** Those of the sequences from `first` to `last` that are missing: wanted, and not done with. */
+  /** Reports as missing what is wanted of the sequences from `first` to `last`, and neither committed nor dropped. */
   *#missing(first: number, last: number, provenBefore?: number): Generator<ScanItem> {
     const [from, to] = [Math.max(first, this.#from), Math.min(last, this.#to)];
     if (from > to || this.#snapshot.isSingleFile) return;
     if (notDone({ first: from, last: to }, this.#cursor).length === 0) return;
-    // Removed since: then it was committed first.
+    // A segment that was removed during the scan was committed first: the cursor, read again, says so.
     const cursor = readCursor(this.#fileSystem, this.#snapshot.path);
     if (cursor !== undefined && cursor.uuid === this.#snapshot.uuid) this.#cursor = cursor;
     for (const missing of notDone({ first: from, last: to }, this.#cursor)) {
@@ -312,8 +314,8 @@ class LogScan {
 }
 
 /**
- * Looks at bad bytes again: beside a live writer the first look may have met them half written. What is found twice is
- * there.
+ * Reads bad bytes again, because the first read may have met a live writer's unfinished write. They are bad if two
+ * reads in a row find the same bytes.
  */
 function rereadBadBytes(
   { handle, header, size }: OpenSegment,
@@ -321,12 +323,12 @@ function rereadBadBytes(
   lastGood: Frame | undefined,
 ): { reader: SegmentReader; item: SegmentItem } {
   let { reader, item } = first;
-  for (let look = 1; look < MAX_READ_ATTEMPTS && item.kind === "bad"; look++) {
+  for (let attempt = 1; attempt < MAX_READ_ATTEMPTS && item.kind === "bad"; attempt++) {
     const before = item;
     reader = new SegmentReader(handle, header);
     if (lastGood !== undefined) {
       reader.seek(lastGood.fileOffset, lastGood.firstSequence, size);
-      // A failed write was cut off: that is the end.
+      // The last good frame is gone, too: its write failed and was cut off. The data ends here.
       if (reader.position !== lastGood.fileOffset) return { reader, item: { kind: "end", zeros: 0 } };
       reader.next(size);
     }

@@ -2,18 +2,19 @@
  * The cursor file: how far the log is committed, and where the batches in flight end.
  *
  * Guarantees:
- * - A write spares the newest state, so that a process that dies in the middle of it loses nothing.
- * - A write spares the newest state that was synced, and the one that a sync under way is making durable. So when a sync has
- *   ended, a power cut leaves what was written before that sync began, or something newer, however many writes came since.
- * - `sync` ends: it waits for the sync under way, which may have begun too early, and for one of its own. Writes that come
- *   meanwhile are not waited for.
- * - Each owner has a file of its own: {@linkcode Cursor.replace} makes a new one and renames it over the old one. A former
- *   owner that still writes, or a hard link to the old file in somebody's copy of the directory, changes nothing here.
- * - A write needs no disk space.
+ * - A write preserves the newest state, so a process that dies in the middle of a write loses nothing.
+ * - A write preserves the newest synced state, and the state that a running sync is making durable. So after a sync, a
+ *   power cut leaves the newest state written before that sync began, or a newer one, however many writes came since.
+ * - `sync` takes bounded time: it waits for the running sync, which may have begun before the write, and for one more.
+ *   It ignores later writes.
+ * - Each owner has its own file: {@linkcode Cursor.replace} creates a new file and renames it over the old one. So the
+ *   file can't be changed by a former owner that still writes, or through a hard link to the old file in a copy of the
+ *   directory.
+ * - A write needs no additional disk space.
  *
- * Losing the cursor loses no record: the log wins, and everything in it is delivered again.
+ * Losing the cursor loses no record: the log alone decides then, and everything in it is delivered again.
  *
- * The scheme is that of LMDB's meta pages, with two slots more because not every write is synced here.
+ * The scheme is that of LMDB's meta pages, with two more slots because not every write is synced here.
  *
  * @module
  */
@@ -36,25 +37,26 @@ import {
 } from "./cursor_format.ts";
 import { CURSOR_NAME, NEW_CURSOR_NAME } from "./names.ts";
 import { type CursorOwner, type CursorPositions, type CursorState, isSameState } from "./position.ts";
+
 /**
- * Where a new file has no room, the old one is gone on with, this many generations further: so no write of a former owner
- * can be taken for a newer one.
+ * Where there is no room for a new file, an owner continues with the old one, this many generations later. So a write
+ * of a former owner never counts as newer.
  */
 const GENERATIONS_PER_OWNER: number = 2 ** 20;
 
-/** A valid slot and its number. */
+/** A valid slot: its state and its number. */
 interface SlotState {
   readonly state: CursorState;
   readonly slot: number;
 }
 
-/** What a cursor begins with. */
+/** The state that a cursor begins with. */
 interface Beginning {
   readonly owner: CursorOwner;
   readonly generation: number;
-  /** How many slots fit the file. */
+  /** How many slots fit into the file. */
   readonly slots: number;
-  /** The slot of the newest state, and of the newest that may have been synced; -1 if there is none. */
+  /** The slots of the newest state and of the newest state that may have been synced; -1 for none. */
   readonly newest: number;
   readonly synced: number;
 }
@@ -64,16 +66,16 @@ export class Cursor {
   #handle: FileHandle;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  /** The bytes that count, by the number of boundaries: there are few, and a view costs as much as encoding. */
+  /** The used part of `#bytes`, by number of boundaries. Kept, because making a view costs as much as encoding. */
   readonly #views: Uint8Array[] = [];
   readonly #slots: number;
   #generation: number;
-  /** The generation that is on stable storage; below all until the first sync, as nobody knows what was synced before. */
+  /** The newest generation on stable storage; -1 until the first sync: what was synced before is unknown. */
   #syncedGeneration = -1;
-  /** The slot of the newest state, and of the newest that was synced; -1 if there is none. */
+  /** The slots of the newest state and of the newest synced state; -1 for none. */
   #newest: number;
   #synced: number;
-  /** The slot that the sync under way makes durable; -1 if there is none. */
+  /** The slot that the running sync makes durable; -1 if no sync is running. */
   #syncing = -1;
   #running: Promise<void> | undefined;
 
@@ -88,10 +90,10 @@ export class Cursor {
   }
 
   /**
-   * Reads the cursor file of a directory without changing anything.
+   * Reads the cursor file of a directory. Read-only.
    *
-   * @returns `undefined` if there is none, or no valid slot in it.
-   * @throws {UnsupportedVersionError} if it was written by a newer version.
+   * @returns The newest state; `undefined` if there is no file, or no valid slot in it.
+   * @throws {UnsupportedVersionError} if a newer version wrote it.
    */
   static read(fileSystem: FileSystem, directory: string): CursorState | undefined {
     const path = join(directory, CURSOR_NAME);
@@ -105,12 +107,12 @@ export class Cursor {
   }
 
   /**
-   * Makes a new cursor file in place of the one that is there, and syncs it; its name is to be synced by the caller. Where
-   * there is no room for it, the old file is gone on with, unless other directories share it.
+   * Replaces the cursor file with a new one, and syncs its content; the caller syncs its name. Where there is no room
+   * for a new file, the old one stays in use, unless it has a hard link in another directory.
    *
-   * @param state What it says. Where that is what the old file says, the two are alike to the last byte once a file has been
-   * replaced: to open a buffer again changes nothing.
-   * @throws {NoSpaceError} if there is no room, and no file to go on with.
+   * @param state The first state of the new file. If the old file was created in this way, and nothing was written to
+   * it since, then the same state makes both equal byte for byte: reopening a buffer changes nothing.
+   * @throws {NoSpaceError} if there is no room, and no old file that can stay in use.
    */
   static async replace(
     fileSystem: FileSystem,
@@ -142,10 +144,10 @@ export class Cursor {
   ): Promise<Cursor> {
     const found = Cursor.read(fileSystem, directory);
     const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
-    // The state is written twice.
+    // The first write below counts as two, because it goes to two slots.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
     const cursor = await replaceFile(fileSystem, join(directory, CURSOR_NAME), (handle) => {
-      // Zeros are written, not left as a hole, because a hole needs space later.
+      // The zeros are written, because a hole would need space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
       const made = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
       made.write(state);
@@ -162,8 +164,8 @@ export class Cursor {
   }
 
   /**
-   * Opens the cursor file that is there for writing, created or brought to its full length if need be; after that, no write
-   * to it needs disk space. It should be synced before it is written to.
+   * Opens the present cursor file for writing; creates it, or extends it to its full length, if necessary. After that,
+   * no write to it needs additional disk space. The caller should sync it before writing to it.
    */
   static open(fileSystem: FileSystem, directory: string, owner: CursorOwner): Cursor {
     const path = join(directory, CURSOR_NAME);
@@ -175,7 +177,7 @@ export class Cursor {
         generation: (newest?.state.generation ?? 0) + GENERATIONS_PER_OWNER,
         slots: makeRoomForSlots(handle),
         newest: newest?.slot ?? -1,
-        // Nobody knows what the process before has synced, until the first sync.
+        // Until the first sync, nothing shows that the newest state was synced: the one before must survive, too.
         synced: second?.slot ?? newest?.slot ?? -1,
       });
     } catch (error) {
@@ -184,7 +186,7 @@ export class Cursor {
     }
   }
 
-  /** Opens the file by its name, which is the one that errors tell from then on; not if it is another owner's already. */
+  /** Reopens the file by its final name, so that errors state that name; unless it is another owner's file by now. */
   #openByName(fileSystem: FileSystem, directory: string): void {
     const handle = fileSystem.open(join(directory, CURSOR_NAME), "write");
     let other = handle;
@@ -197,17 +199,17 @@ export class Cursor {
     }
   }
 
-  /** Counts the writes: that of the newest state. */
+  /** The generation of the newest state: each write adds 1. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** Whether something was written that no sync has covered. */
+  /** Whether the newest state still needs a sync. */
   get isDirty(): boolean {
     return this.#syncedGeneration < this.#generation;
   }
 
-  /** Writes a state to the operating system. If it throws, the state before still stands. */
+  /** Writes a state to the operating system. If it throws, the state before remains the newest. */
   write(state: CursorPositions): void {
     const isFirst = this.#newest < 0;
     const generation = this.#generation + 1;
@@ -217,13 +219,13 @@ export class Cursor {
     this.#handle.write(bytes, slot * CURSOR_SLOT_STRIDE);
     this.#generation = generation;
     this.#newest = slot;
-    // From the start there are two valid slots, so that one bad bit never leaves none.
+    // There are two valid slots from the start, so that one remains after a bad bit.
     if (isFirst) this.write(state);
   }
 
   /**
-   * A slot that nothing rests on. Of four there always is one. A file of version 1 on a disk without room for a fourth slot
-   * has three: then, while a sync runs, it is the newest state that is written over, as what is synced must stay.
+   * A slot that may be overwritten. Of four slots, one always is free. A file of version 1 on a disk without room for a
+   * fourth slot has three: while a sync runs there, the newest state is overwritten, to keep the synced states.
    */
   #freeSlot(): number {
     for (let slot = 0; slot < this.#slots; slot++) {
@@ -233,14 +235,14 @@ export class Cursor {
   }
 
   /**
-   * Resolves when the last state written before the call is on stable storage; nothing is done if it is. One sync at a
-   * time: the system reports an error to one of those who wait, and it must reach them all. Bound: the sync under way and
-   * one more.
+   * Resolves when the last state written before the call is on stable storage; does nothing if it is already. Syncs run
+   * one at a time: the system reports an error to only one of several concurrent syncs, and all callers must get it.
+   * Bound: the running sync and one more.
    */
   async sync(): Promise<void> {
     const wanted = this.#generation;
     while (this.#syncedGeneration < wanted) {
-      // One that is under way may have begun before the write; the one after it covers what is wanted, whoever begins it.
+      // A running sync may have begun before the write. The next one covers it, no matter which call begins it.
       this.#running ??= this.#syncOnce();
       await this.#running;
     }
@@ -269,13 +271,13 @@ export class Cursor {
   }
 }
 
-/** Whether two states say the same, whatever their generation. */
+/** Whether two states are equal, apart from their generation. */
 function isEqual(one: CursorOwner & CursorPositions, other: CursorOwner & CursorPositions): boolean {
   const isOfOneOwner = one.uuid === other.uuid && one.place === other.place && one.isSynced === other.isSynced;
   return isOfOneOwner && isSameState(one, other);
 }
 
-/** Brings a file to its full length, if the disk has the room; returns how many slots fit it. */
+/** Extends a file to its full length, if the disk has room. Returns how many slots fit into it. */
 function makeRoomForSlots(handle: FileHandle): number {
   const size = handle.size();
   if (size >= CURSOR_FILE_BYTES) return CURSOR_SLOTS;
@@ -289,14 +291,14 @@ function makeRoomForSlots(handle: FileHandle): number {
   }
 }
 
-/** Whether the file at `path` is there, and in no other directory as well, as far as the file system can tell. */
+/** Whether the file at `path` exists and has no other hard link, as far as the file system can tell. */
 function isUnshared(fileSystem: FileSystem, path: string): boolean {
   const handle = openIfExists(fileSystem, path, "read");
   closeQuietly(handle);
   return handle !== undefined && (fileSystem.identify?.(path).links ?? 1) === 1;
 }
 
-/** The valid slots, the newest first. A newer version counts only if no slot is ours. */
+/** Reads the valid slots, newest first. A slot of a newer version is an error only if there is no valid one. */
 function readSlots(handle: FileHandle, path: string): SlotState[] {
   const slots: SlotState[] = [];
   let version: number | undefined;

@@ -1,34 +1,39 @@
 /**
- * The bytes of the cursor on disk, versions 1 and 2. Pure: no I/O, no state. Nothing else in Sluice knows an offset in it.
+ * The on-disk format of the cursor, versions 1 and 2. Pure: no I/O, no state. All offsets in the cursor are known to
+ * this file only.
  *
- * Version 2. Four slots of 512 bytes at offsets 0, 4096, 8192 and 12288. A write goes to one that holds neither the newest
- * state, nor the newest that was synced, nor the one that a sync under way is making durable. So a write that is torn by the
- * end of the process leaves the newest state; a power cut leaves at least what the last finished sync covered, however many
- * writes came during that sync and since; and both hold on a device that writes whole pages. The file has its full length
- * from the start: a commit needs no space.
+ * Version 2 has four slots of 512 bytes, at the offsets 0, 4096, 8192 and 12288. A write goes to a slot that holds none
+ * of these: the newest state, the newest synced state, the state that a running sync is making durable. So:
+ *
+ * - A write that is torn by the end of the process leaves the newest state.
+ * - A power cut leaves at least what the last finished sync covered, however many writes came during that sync and
+ *   since.
+ * - Both hold on a device that writes whole pages, too.
+ *
+ * The file has its full length from the start, so a commit needs no additional disk space.
  *
  * ```text
- *           0  CRC              4   CRC-32 of all that follows, up to the last boundary
+ *           0  CRC              4   CRC-32 of everything after it, up to the last boundary
  *           4  magic            4   "SLCR"
  *           8  version          4
  *          12  count            4   number of boundaries, at most 16
- *          16  generation       8   the valid slot with the highest one counts
+ *          16  generation       8   the valid slot with the highest generation counts
  *          24  buffer uuid     16   as in the segments
- *          40  last sequence    8   highest one acknowledged when the slot was written: none is given out twice, even if
- *                                   the end of the log is lost
- *          48  committed       24   position behind the last committed record
- *          72  resume          24   position from which the next batch is cut: behind what is in flight or dropped
- *          96  place            8   of the directory that this cursor belongs to; 0 if it is not known. See `ownership.ts`
+ *          40  last sequence    8   the highest one acknowledged when the slot was written: no sequence is assigned
+ *                                   twice, even if the end of the log is lost
+ *          48  committed       24   position after the last committed record
+ *          72  resume          24   position where the next batch begins: after what is in flight or dropped
+ *          96  place            8   id of the directory that this cursor belongs to; 0 if unknown. See `ownership.ts`
  *         104  flags            4   1: a put is acknowledged only after a sync ("always")
- *         108  boundaries   n * 24  position behind each batch in flight, oldest first
+ *         108  boundaries   n * 24  position after each batch in flight, oldest first
  *
  * position: 0  next sequence    8   of the record that follows
  *           8  payload bytes    8   of all records ever put before it
- *          16  log bytes        8   where its frame begins in the log, counted over all segments without headers
+ *          16  log bytes        8   where its frame begins: bytes of all frames before that one, without headers
  * ```
  *
- * Version 1 has three slots, no place and no flags; its boundaries, at most 17, begin at 96. A slot of either version is
- * read; version 2 is written.
+ * Version 1 has three slots, no place and no flags. Its boundaries, at most 17, begin at offset 96. Slots of both
+ * versions are read; version 2 is written.
  *
  * @module
  */
@@ -37,33 +42,33 @@ import { crc32 } from "../base/crc32.ts";
 import { bytesToUuid, getUint64, isNewer, setUint64, uuidToBytes } from "./encoding.ts";
 import type { CursorOwner, CursorPositions, CursorState, LogPosition } from "./position.ts";
 
-/** The version of the cursor that is written, and the newest that is read; every one before is read, too. */
+/** The cursor version that is written, and the newest that is read. All earlier versions are read, too. */
 export const CURSOR_VERSION = 2;
 
-/** Bytes of one cursor slot, at most. */
+/** The most bytes of a cursor slot. */
 export const CURSOR_SLOT_BYTES = 512;
-/** Number of slots. */
+/** The number of slots. */
 export const CURSOR_SLOTS = 4;
-/** Distance of the slots: at least the page of any device. */
+/** The distance between two slots: at least the page of any device. */
 export const CURSOR_SLOT_STRIDE = 4096;
-/** Length of the cursor file. */
+/** The length of the cursor file. */
 export const CURSOR_FILE_BYTES: number = cursorFileBytes(CURSOR_SLOTS);
 
-/** Length of a cursor file with that many slots. */
+/** The length of a cursor file with that many slots. */
 export function cursorFileBytes(slots: number): number {
   return (slots - 1) * CURSOR_SLOT_STRIDE + CURSOR_SLOT_BYTES;
 }
 
 const CURSOR_MAGIC = 0x52434c53;
-/** Where the boundaries begin in a slot: in version 1, and since. */
+/** Where the boundaries begin in a slot: in version 1, and in version 2. */
 const CURSOR_FIXED_BYTES_V1 = 4 + 4 + 4 + 4 + 8 + 16 + 8 + 24 + 24;
 const CURSOR_FIXED_BYTES: number = CURSOR_FIXED_BYTES_V1 + 8 + 4;
 const CURSOR_FLAG_SYNCED = 1;
 const POSITION_BYTES = 8 + 8 + 8;
-/** The most boundaries that fit one slot, which is how many batches can be in flight. */
+/** The most boundaries that fit into a slot, and so the most batches that can be in flight. */
 export const MAX_BOUNDARIES: number = Math.floor((CURSOR_SLOT_BYTES - CURSOR_FIXED_BYTES) / POSITION_BYTES);
 
-/** A slot's worth of bytes, with what never changes in place. */
+/** Creates the bytes of a slot, and fills in what never changes. */
 export function newCursorSlot({ uuid, place, isSynced }: CursorOwner): Uint8Array {
   const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
   const view = new DataView(bytes.buffer);
@@ -74,9 +79,10 @@ export function newCursorSlot({ uuid, place, isSynced }: CursorOwner): Uint8Arra
 }
 
 /**
- * Writes a cursor's state into a slot made by {@linkcode newCursorSlot} and returns how many bytes count.
+ * Encodes a cursor's state into a slot created by {@linkcode newCursorSlot}.
  *
  * @param view A view of all of `bytes`.
+ * @returns How many bytes of the slot are used.
  */
 export function encodeCursor(bytes: Uint8Array, view: DataView, generation: number, state: CursorPositions): number {
   const length = CURSOR_FIXED_BYTES + state.boundaries.length * POSITION_BYTES;
@@ -94,13 +100,13 @@ export function encodeCursor(bytes: Uint8Array, view: DataView, generation: numb
   return length;
 }
 
-/** What is in a cursor slot: its state, the version of a newer format, or nothing valid. */
+/** The result of {@linkcode decodeCursor}: a state, the version of a newer format, or nothing valid. */
 export type CursorResult =
   | { readonly kind: "cursor"; readonly state: CursorState }
   | { readonly kind: "version"; readonly version: number }
   | { readonly kind: "bad" };
 
-/** Reads a cursor slot from the `CURSOR_SLOT_BYTES` in `bytes`. */
+/** Decodes a cursor slot from `bytes`, which may be fewer than `CURSOR_SLOT_BYTES`. */
 export function decodeCursor(bytes: Uint8Array): CursorResult {
   if (bytes.length < CURSOR_FIXED_BYTES_V1) return { kind: "bad" };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,9 +1,9 @@
 /**
- * The bytes of a segment on disk, versions 1 and 2. Pure: no I/O, no state. Nothing else in Sluice knows an offset in a
- * segment or in a frame; those of the cursor are in `cursor_format.ts`.
+ * The on-disk format of a segment, versions 1 and 2. Pure: no I/O, no state. All offsets in a segment and in a frame
+ * are known to this file only; those in the cursor are in `cursor_format.ts`.
  *
  * A log is a directory of segments, each named after the first sequence it may hold. All numbers are little-endian and
- * of fixed width; sequences and byte counts are 64 bits wide, of which 53 are used (JavaScript's safe integers).
+ * of fixed width. Sequences and byte counts are 64 bits wide, of which 53 are used (JavaScript's safe integers).
  *
  * ## Segment
  *
@@ -13,76 +13,79 @@
  * +--------------------+--------------------+---------+---------+---
  *
  * header:   0  magic            8   89 53 4C 55 49 43 45 0A ("\x89SLUICE\n"): not text, not another format
- *           8  version          4   2; checked before anything behind it is believed
+ *           8  version          4   2; checked before the fields after it are trusted
  *          12  codec version    4   of all payloads in the segment: which migration they need
- *          16  buffer uuid     16   a segment of another buffer is never taken for ours
+ *          16  buffer uuid     16   tells this buffer's segments from those of another
  *          32  first sequence   8   as in the file name, which could be changed by accident
  *          40  payload bytes    8   of all records ever put before this segment
  *          48  log bytes        8   of all frames ever written before this segment
  *          56  created          6   milliseconds since 1970, for people
  *          62  unacknowledged   2   how many records right before this segment were not acknowledged yet: see below
  *          64  salt             4   random; seeds the CRC of every frame of this segment
- *          68  record limit     4   no payload is longer: bounds every length in the segment
- *          72  encoding         4   1: each payload is the text of one JSON value, in UTF-8; 0: not known
+ *          68  record limit     4   the longest payload allowed: bounds every length in the segment
+ *          72  encoding         4   1: each payload is the text of one JSON value, in UTF-8; 0: unknown
  *          76  header CRC       4   CRC-32 of the 76 bytes before
  * ```
  *
- * Behind the last frame of the last segment there may be zeros: space that is set aside for the frames to come.
+ * After the last frame of the last segment there may be zeros: space preallocated for later frames.
  *
- * The header stands twice, because without the salt nothing in the segment can be checked: one bad bit must not cost
+ * The header is stored twice, because nothing in the segment can be checked without the salt: one bad bit must not cost
  * 16 MiB. The two running totals make it possible to open a log without reading it: what is pending is the total at the
- * end less the total at the cursor.
+ * end minus the total at the cursor.
  *
  * ## Frame
  *
- * What was written together: the records of one tick, or a part of a `putMany`.
+ * The records that were written together: those of one turn of the event loop, or a part of a `putMany`.
  *
  * ```text
  *           0  length           4   of the whole frame, this field included
  *           4  CRC              4   CRC-32 over length and everything after this field, seeded with the salt
- *           8  first sequence   8   of its first record; the others follow
+ *           8  first sequence   8   of its first record; the sequences of the others follow
  *          16  put time         6   milliseconds since 1970, of its first record: the age of a batch starts here
- *          22  kind             1   1: records. 0 is invalid, so that zeros never look like a frame
+ *          22  kind             1   1: records. 0 is invalid, so zeros are never a valid frame
  *          23  flags            1   1: the next frame belongs to the same putMany; 2: the frame before does
  *          24  count            2   number of records, at least 1
  *          26  unacknowledged   2   how many records right before this frame were not acknowledged yet: see below
  *          28  records              each: payload length (4), payload
  * ```
  *
- * A frame is *valid* if and only if all of this holds:
+ * A frame is *valid* if and only if all of these conditions hold:
  *
  * 1. kind is 1, flags has no unknown bit, count is at least 1;
- * 2. length covers at least the frame's header and count empty records, is at most 64 KiB or, for a single record, at
- *    most what the record limit allows, and doesn't reach behind the end of the data;
- * 3. the records' lengths fill the frame exactly and none exceeds the record limit;
+ * 2. length is at least that of a frame with count empty records; at most 64 KiB or, for a single record, at most what
+ *    the record limit allows; and the frame ends within the data;
+ * 3. the records' lengths fill the frame exactly, and none exceeds the record limit;
  * 4. the CRC is right;
- * 5. its first sequence is the one that follows the frame before (or the segment's first sequence). Behind bad bytes
- *    it may be higher, but by no more than the bad bytes could have held.
+ * 5. its first sequence follows the last sequence of the frame before; for the first frame, it is the segment's first
+ *    sequence. After bad bytes it may be higher, by at most the number of records that the bad bytes could have held.
  *
- * The salt is why 4 proves that a frame belongs to *this* segment: bytes left over in a recycled file, and frames inside
- * somebody's payload (a log can be a record, too), were made with another salt, and a CRC started from another value
- * never comes out equal over the same bytes. A copy of this very segment's frames inside a payload passes 4,
- * but not 5, because it was written after them. The idea is SQLite's (`wal.c`, salt-1 and salt-2); seeding
- * instead of storing saves the field.
+ * The salt is why condition 4 proves that a frame belongs to *this* segment. Bytes left over in a recycled file were
+ * made with another salt, and so were frames inside a payload (a log can be stored in a record). From two different
+ * seeds, the CRC of the same bytes never comes out equal. A copy of this very segment's frames inside a payload meets
+ * condition 4, but not condition 5, because it was written after them. The idea is SQLite's (`wal.c`, salt-1 and
+ * salt-2). Seeding the CRC, instead of storing the salt in each frame, saves the field.
  *
  * ## What was acknowledged
  *
- * Where a put is acknowledged only after a sync, a power cut may keep a frame and take one before it that was written,
- * and never acknowledged. The frame behind tells the two cases apart: `unacknowledged` counts the records right before
- * it that were written when it was, but not acknowledged; 65,535 stands for "that many or more". So
+ * Where a put is acknowledged only after a sync, a power cut may keep a frame and take an earlier one that was written,
+ * but never acknowledged. The field `unacknowledged` of the later frame tells that case from the loss of an
+ * acknowledged record: it is the number of records right before the frame that were written, but not acknowledged, when
+ * the frame was written. 65,535 means "that many or more". So:
  *
- * 1. every record with a sequence below *first sequence - unacknowledged* had been acknowledged when the frame, or the
- *    header of the segment, was written; nothing follows from 65,535;
- * 2. of the records from there on it says nothing: they may have been acknowledged later, together with it;
- * 3. where a put is acknowledged once it is written, whatever becomes of it, the count is 0, also among the frames of one
- *    write;
- * 4. the first segment of a process says 0 as well: recovery has made durable whatever it found.
+ * 1. Every record with a sequence below *first sequence - unacknowledged* had been acknowledged when the frame, or the
+ *    header of the segment, was written. The value 65,535 proves nothing.
+ * 2. Of the records from that sequence on, the field says nothing: they may have been acknowledged later, together
+ *    with the frame.
+ * 3. Where a put is acknowledged as soon as it is written, synced or not, the field is 0, also between the frames of a
+ *    single write.
+ * 4. It is also 0 in the header of the first segment that a process writes, because recovery has made durable all that
+ *    it found.
  *
  * ## Version 1
  *
- * It differs in two fields, which were wider: *created* had 8 bytes, *count* 4. Both were never so large that the upper
- * 2 bytes weren't zero; so a frame is read in the same way, whatever its version, and one of version 1 says that nothing
- * was unacknowledged.
+ * Two fields were wider in version 1: *created* had 8 bytes, *count* 4. Their values never needed the upper 2 bytes,
+ * which are always zero; version 2 has *unacknowledged* there. So a frame is read in the same way, whatever its
+ * version, and a frame of version 1 says that nothing was unacknowledged.
  *
  * @module
  */
@@ -91,25 +94,25 @@ import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../base/crc32.ts";
 import type { SeedSolver } from "../base/crc32_seed.ts";
 import { bytesToUuid, getUint48, getUint64, isNewer, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
 
-/** The version of segments that is written, and the newest that is read; every one before is read, too. */
+/** The segment version that is written, and the newest that is read. All earlier versions are read, too. */
 export const SEGMENT_VERSION = 2;
 
 /** Bytes of one copy of a segment's header: magic, 2 x u32, uuid, 3 x u64, u48, u16, 4 x u32. */
 const HEADER_COPY_BYTES = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 6 + 2 + 4 + 4 + 4 + 4;
-/** Where a segment's first frame begins: behind both copies of the header. */
+/** Where a segment's first frame begins: after both copies of the header. */
 export const SEGMENT_HEADER_BYTES: number = 2 * HEADER_COPY_BYTES;
 
 /** Bytes of a frame's header: length, CRC, sequence, put time, kind, flags, count, unacknowledged. */
 export const FRAME_HEADER_BYTES: number = 4 + 4 + 8 + 6 + 1 + 1 + 2 + 2;
-/** Bytes before each payload: its length. */
+/** Bytes before each payload: the length of the payload. */
 export const RECORD_HEADER_BYTES = 4;
 /** The shortest frame: one empty record. */
 export const MIN_FRAME_BYTES: number = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
-/** As a record limit, where none is known: the length of a payload is bounded by the data alone. */
+/** The record limit to use where none is known: then only the data bounds the length of a payload. */
 export const NO_RECORD_LIMIT: number = 2 ** 32 - 1;
-/** No frame of several records is longer, so that one bad bit costs little. */
+/** The longest frame of several records: short, so that one bad bit costs little. */
 export const MAX_SHARED_FRAME_BYTES: number = 64 * 1024;
-/** As a number of unacknowledged records: that many or more. */
+/** The value of `unacknowledged` that means "that many or more". */
 export const MAX_UNACKNOWLEDGED = 0xffff;
 /** Flag: the next frame belongs to the same `putMany`. */
 export const FLAG_CONTINUES = 1;
@@ -120,7 +123,8 @@ const MAGIC = Uint8Array.of(0x89, 0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0a);
 const ENCODING_JSON = 1;
 const KIND_RECORDS = 1;
 const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
-/** What a segment's header says. */
+
+/** The content of a segment's header. */
 export interface SegmentHeader {
   /** Version of the payloads' codec. */
   readonly codecVersion: number;
@@ -134,53 +138,53 @@ export interface SegmentHeader {
   readonly logBytesBefore: number;
   /** Creation time, milliseconds since 1970. */
   readonly createdAt: number;
-  /** How many records right before it were not acknowledged when it was begun, at most {@linkcode MAX_UNACKNOWLEDGED}. */
+  /** How many records right before it were unacknowledged when it was created: see {@linkcode MAX_UNACKNOWLEDGED}. */
   readonly unacknowledged: number;
   /** Seeds the CRC of its frames. */
   readonly salt: number;
-  /** Payloads are at most this long. */
+  /** The longest payload allowed, in bytes. */
   readonly recordLimit: number;
   /** Whether each payload is known to be the text of one JSON value. */
   readonly isJson: boolean;
 }
 
-/** What {@linkcode decodeSegmentHeader} found. */
+/** The result of {@linkcode decodeSegmentHeader}. */
 export type SegmentHeaderResult =
   | { readonly kind: "header"; readonly version: number; readonly header: SegmentHeader }
-  /** A header of a version that is not known here; nothing else in it is believed. */
+  /** A header of an unknown version: nothing else in it is trusted. */
   | { readonly kind: "version"; readonly version: number }
   | { readonly kind: "bad" };
 
-/** What a frame's header says, conditions 1 and 2 checked. */
+/** The content of a frame's header that meets conditions 1 and 2. */
 export interface FrameHeader {
   /** Bytes of the whole frame. */
   readonly length: number;
   /** Sequence of its first record. */
   readonly firstSequence: number;
-  /** When it was put: milliseconds since 1970. */
+  /** When its first record was put: milliseconds since 1970. */
   readonly putTime: number;
-  /** `FLAG_CONTINUES`, `FLAG_CONTINUED`. */
+  /** `FLAG_CONTINUES`, `FLAG_CONTINUED`, both or 0. */
   readonly flags: number;
   /** Number of records. */
   readonly count: number;
-  /** How many records right before it were not acknowledged when it was written, at most {@linkcode MAX_UNACKNOWLEDGED}. */
+  /** How many records right before it were unacknowledged when it was written: see {@linkcode MAX_UNACKNOWLEDGED}. */
   readonly unacknowledged: number;
 }
 
-/** What a header says about the records before it. */
+/** The part of a header that says which records before it were acknowledged. */
 export type Acknowledgement = Pick<FrameHeader, "firstSequence" | "unacknowledged">;
 
-/** The records below this sequence had been acknowledged when that header was written; 0 if it says nothing of any. */
+/** All records below this sequence had been acknowledged when the header was written; 0 if it proves nothing. */
 export function acknowledgedBefore({ firstSequence, unacknowledged }: Acknowledgement): number {
   return unacknowledged < MAX_UNACKNOWLEDGED ? firstSequence - unacknowledged : 0;
 }
 
-/** How many records before `firstSequence` are not acknowledged, as a header says it, if those below `acknowledged` are. */
+/** The field `unacknowledged` of a header at `firstSequence`, if the records below `acknowledged` are acknowledged. */
 export function unacknowledgedBefore(firstSequence: number, acknowledged: number): number {
   return Math.min(MAX_UNACKNOWLEDGED, Math.max(0, firstSequence - acknowledged));
 }
 
-/** The bytes at the start of a segment: the header, twice. */
+/** Encodes the start of a segment: the header, twice. */
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
   const view = new DataView(bytes.buffer);
@@ -201,7 +205,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   return bytes;
 }
 
-/** Reads a segment's header from its first bytes, of which there may be too few: either copy will do. */
+/** Decodes a segment's header from the first bytes of the file, which may be too few. One valid copy is enough. */
 export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   const first = decodeHeaderCopy(bytes, 0);
   if (first.kind === "header") return first;
@@ -238,8 +242,8 @@ function headerFields(view: DataView): SegmentHeader {
 }
 
 /**
- * What the copies of a header say that begin as one does, although no checksum vouches for it: for whoever can prove it in
- * another way.
+ * Reads each copy of a header that begins with the magic, without checking its version or its checksum. The caller must
+ * prove the content in another way.
  */
 export function unprovenHeaders(bytes: Uint8Array): SegmentHeader[] {
   if (bytes.length < SEGMENT_HEADER_BYTES) return [];
@@ -247,17 +251,18 @@ export function unprovenHeaders(bytes: Uint8Array): SegmentHeader[] {
     .map((at) => headerFields(new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_COPY_BYTES)));
 }
 
-/** The longest frame that a segment with that record limit may hold. */
+/** The longest frame allowed in a segment with that record limit. */
 export function maxFrameBytes(recordLimit: number): number {
   return Math.max(MAX_SHARED_FRAME_BYTES, MIN_FRAME_BYTES + recordLimit);
 }
 
 /**
- * Writes a frame's header, checksum last, around records that are in place already.
+ * Writes a frame's header around records that are already in place. The checksum comes last, because it covers the
+ * rest.
  *
  * @param view A view of all of `bytes`.
  * @param offset Where the frame begins.
- * @param checked What {@linkcode checkedPart} gives for the frame, if it is there already.
+ * @param checked The result of {@linkcode checkedPart} for the frame, if the caller has it already.
  */
 export function encodeFrameHeader(
   bytes: Uint8Array,
@@ -277,17 +282,17 @@ export function encodeFrameHeader(
   view.setUint32(offset + 4, frameCrc(bytes, view, offset, checked, salt), true);
 }
 
-/** The part of a frame that its checksum covers besides the length field. */
+/** The part of a frame that its checksum covers, apart from the length field. */
 export function checkedPart(bytes: Uint8Array, offset: number, length: number): Uint8Array {
   return bytes.subarray(offset + 8, offset + length);
 }
 
 /**
- * Reads the header of a frame at `offset`, where at least `FRAME_HEADER_BYTES` must be in `view`, and checks
- * conditions 1 and 2.
+ * Decodes the header of a frame at `offset`, and checks conditions 1 and 2. From `offset` on, `view` must hold at least
+ * `FRAME_HEADER_BYTES`.
  *
- * @param availableBytes From `offset` to the end of the data, which may lie behind the end of `view`.
- * @returns `undefined` if there is no valid frame.
+ * @param availableBytes The bytes from `offset` to the end of the data, which may lie after the end of `view`.
+ * @returns `undefined` if a condition doesn't hold.
  */
 export function decodeFrameHeader(
   view: DataView,
@@ -311,7 +316,7 @@ export function decodeFrameHeader(
   return { length, firstSequence, putTime, flags, count, unacknowledged: view.getUint16(offset + 26, true) };
 }
 
-/** Checks conditions 3 and 4 for a frame that is in `bytes` whole. */
+/** Checks conditions 3 and 4 for a frame that `bytes` holds completely. */
 export function isFrameIntact(
   bytes: Uint8Array,
   view: DataView,
@@ -324,7 +329,7 @@ export function isFrameIntact(
   return view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, checked, segment.salt);
 }
 
-/** Checks condition 3 for a frame that is in `view` whole. */
+/** Checks condition 3 for a frame that `view` holds completely. */
 export function isFrameFilled(
   view: DataView,
   offset: number,
@@ -348,44 +353,44 @@ export function payloadStart(at: number): number {
   return at + RECORD_HEADER_BYTES;
 }
 
-/** Where the record at `at` ends, and its payload: there the next record begins, or the frame ends. */
+/** Where the record at `at` ends: the next record begins there, or the frame ends. */
 export function recordEnd(view: DataView, at: number): number {
   return at + RECORD_HEADER_BYTES + view.getUint32(at, true);
 }
 
-/** The same without a view, which would cost more than a short frame's records. */
+/** Like {@linkcode recordEnd}, without a view: making one costs more than reading the records of a short frame. */
 export function recordEndIn(bytes: Uint8Array, at: number): number {
   const length = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
   return at + RECORD_HEADER_BYTES + (length >>> 0);
 }
 
-/** Where the record begins that is `count` records behind the one at `at`. */
+/** Where the record begins that is `count` records after the one at `at`. */
 export function skipRecords(view: DataView, at: number, count: number): number {
   for (let i = 0; i < count; i++) at = recordEnd(view, at);
   return at;
 }
 
-/** Bytes of a record with a payload of that length. */
+/** The bytes of a record with a payload of that length. */
 export function recordBytes(payloadBytes: number): number {
   return RECORD_HEADER_BYTES + payloadBytes;
 }
 
-/** The payload bytes of `count` records that take `bytes` bytes together. */
+/** The payload bytes of `count` records that take `bytes` bytes in all. */
 export function payloadBytesIn(bytes: number, count: number): number {
   return bytes - count * RECORD_HEADER_BYTES;
 }
 
-/** Sum of a frame's payloads. */
+/** The payload bytes of all records of a frame. */
 export function payloadBytesOf({ length, count }: Pick<FrameHeader, "length" | "count">): number {
   return payloadBytesIn(length - FRAME_HEADER_BYTES, count);
 }
 
-/** The most records that fit a number of bytes: empty ones. */
+/** The most records that fit into that many bytes: empty ones. */
 export function maxRecordsIn(bytes: number): number {
   return Math.max(0, Math.floor(bytes / RECORD_HEADER_BYTES));
 }
 
-/** CRC-32 over the length field and everything behind the CRC field, started from the salt. */
+/** CRC-32 over the length field and everything after the CRC field, seeded with the salt. */
 function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Uint8Array, salt: number): number {
   const lengthCrc = crc32OfWord(view.getUint32(offset, true), salt);
   return checked.length < NATIVE_FROM_BYTES
@@ -393,7 +398,7 @@ function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Ui
     : crc32(checked, lengthCrc);
 }
 
-/** The salt with which the checksum of a frame at `offset` is right: there is always one, so it proves nothing yet. */
+/** The salt with which the CRC of a frame at `offset` is right. There always is one, so it proves nothing by itself. */
 export function saltOf(
   bytes: Uint8Array,
   view: DataView,
@@ -405,7 +410,7 @@ export function saltOf(
   return solve(bytes, lengthCrc, offset, offset + 4);
 }
 
-/** Adds the checksum of a frame that begins at `offset` to `sum`, which is 0 at first: another CRC-32, over CRC-32s. */
+/** Adds the CRC of the frame at `offset` to `sum`, which starts at 0: `sum` is a CRC-32 over the frames' CRC-32s. */
 export function addFrameChecksum(sum: number, view: DataView, offset: number): number {
   return crc32OfWord(view.getUint32(offset + 4, true), sum);
 }

@@ -1,12 +1,12 @@
 /**
- * The file `owner.json`: who opened the buffer last, and what that owner knew of the directory and of its cursor.
+ * The file `owner.json`: who opened the buffer last, and what that owner knew about the directory and its cursor.
  *
- * Its content is for people (process, runtime, time) and for the next `open()`, which holds the cursor against it. Its
- * *identity*, the inode, is what `ownership.ts` rests on: each owner puts a new file there, so that whoever finds another
- * file under the name isn't the owner any more.
+ * Its content is for people (process, runtime, time) and for the next `open()`, which checks the cursor against it. Its
+ * *identity*, the inode, is the fencing token of `ownership.ts`: each owner puts a new file there, so an owner that
+ * finds another file under the name has lost the buffer.
  *
- * Guarantees: it is replaced in one step; nothing is synced; a file that is missing, torn or somebody else's says that
- * nothing is known, and never keeps a buffer from opening.
+ * Guarantees: the file is replaced atomically. It is never synced. A file that is missing, torn or not ours counts as
+ * no information, and never keeps a buffer from opening.
  *
  * @module
  */
@@ -18,25 +18,26 @@ import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
-/** Its length, always the same, so that it can be rewritten in place. */
+
+/** The length of the file: constant, so that it can be rewritten in place. */
 const OWNER_BYTES = 512;
-/** More than this was not written by us. */
+/** The most bytes that are read: a longer file is not ours. */
 const MAX_OWNER_BYTES = 1024;
 
-/** What an owner knew of the place it worked in, when it had opened the buffer and when it closed it. */
+/** What an owner knew about its directory: noted once it has opened the buffer, and when it closes it. */
 export interface DirectoryNotes {
-  /** What the cursor calls this directory. */
+  /** The id of this directory in the cursor. */
   readonly place: number;
-  /** The directory's inode: in a copy of the directory it is another one. */
+  /** The directory's inode: a copy of the directory has another one. */
   readonly inode: number;
-  /** The generation of the cursor; a valid cursor of this directory has no lower one. */
+  /** The generation of the cursor. A valid cursor of this directory has this one or a higher one. */
   readonly generation: number;
 }
 
-/** What the file says. */
+/** The content of the file. */
 export interface OwnerNotes extends LockOwner, Partial<DirectoryNotes> {}
 
-/** Who is said to own the buffer; `undefined` when the file isn't there, can't be read, or isn't (yet) whole. */
+/** Reads who owns the buffer, going by the file; `undefined` if it is missing, unreadable, or not (yet) complete. */
 export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
   try {
     const notes = readOwnerNotes(fileSystem, directory);
@@ -48,9 +49,10 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
 }
 
 /**
- * All that the last owner has noted.
+ * Reads everything that the last owner noted.
  *
- * @throws {FileSystemError} if the file is there and can't be read.
+ * @returns `undefined` if the file is missing, torn or not ours.
+ * @throws {FileSystemError} if the file exists and can't be read.
  */
 export function readOwnerNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
   const bytes = ifExists(() => readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES));
@@ -65,31 +67,31 @@ export function readOwnerNotes(fileSystem: FileSystem, directory: string): Owner
   }
 }
 
-/** Whose a cursor is, going by what the last owner has noted. */
+/** Where a cursor comes from, going by the notes of the last owner. */
 export type CursorOrigin =
-  /** This directory's own, as the last owner left it or newer; or nothing speaks against it. */
+  /** From this directory, as the last owner left it or newer; or nothing contradicts that. */
   | "own"
-  /** Of another directory: a copy of this one, most likely. */
+  /** From another directory: most likely a copy of this one. */
   | "foreign"
-  /** This directory's, but older than the last owner left it. */
+  /** From this directory, but older than the last owner left it. */
   | "older";
 
-/** Whose a cursor is that was found in `directory`. */
+/** Determines where a cursor comes from that was found in `directory`. */
 export function findCursorOrigin(
   { place, generation }: Pick<CursorState, "place" | "generation">,
   { fileSystem, directory }: { readonly fileSystem: FileSystem; readonly directory: string },
 ): CursorOrigin {
   const notes = readOwnerNotes(fileSystem, directory);
-  // Notes that came here with a copy of another directory say nothing about this one.
+  // Notes that were copied along with another directory say nothing about this one.
   if (notes?.place === undefined || notes.inode !== fileSystem.identify?.(directory).inode) return "own";
   if (place !== notes.place) return "foreign";
   return generation < notes.generation! ? "older" : "own";
 }
 
 /**
- * Puts a new file there. Where there is no room for one, the old one is taken over; where there is none either, nothing is.
+ * Puts a new file in place. Where there is no room for one, the old file stays in use.
  *
- * @returns The file, open for {@linkcode writeOwnerNotes}.
+ * @returns The file, open for {@linkcode writeOwnerNotes}; `undefined` if there is no room and no old file.
  */
 export async function createOwnerFile(fileSystem: FileSystem, directory: string): Promise<FileHandle | undefined> {
   const path = join(directory, OWNER_NAME);
@@ -102,7 +104,7 @@ export async function createOwnerFile(fileSystem: FileSystem, directory: string)
   return openIfExists(fileSystem, path, "write");
 }
 
-/** Writes what it says. On a full disk it says nothing. */
+/** Writes the notes into the file. On a full disk it stays as it is. */
 export function writeOwnerNotes(handle: FileHandle, notes: OwnerNotes): void {
   const bytes = new Uint8Array(OWNER_BYTES).fill(0x20);
   bytes[OWNER_BYTES - 1] = 0x0a;

@@ -1,8 +1,8 @@
 /**
  * The drawings of a report as SVG: the rows of the log, and two histograms.
  *
- * Places are percentages and heights are pixels, so that a drawing fits any width and text keeps its size. Each mark has
- * a title; `script.ts` makes a hover of it, and the arrow keys go from mark to mark.
+ * Positions are percentages and heights are pixels. So a drawing fits any width, and its text keeps its size. Each mark
+ * has a title, which `script.ts` shows as a tooltip; the arrow keys move from mark to mark.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import {
   timeText,
 } from "./words.ts";
 
-/** What a kind of stretch is called, and what it means, in the order of the legend. */
+/** The kinds of stretches and their names, in the order of the legend. */
 export const KINDS: readonly (readonly [kind: StretchKind, name: string])[] = [
   ["committed", "committed"],
   ["inFlight", "in flight"],
@@ -35,11 +35,11 @@ export const KINDS: readonly (readonly [kind: StretchKind, name: string])[] = [
 
 const BAR = 18;
 const MISSING_WIDTH = 3;
-/** A single bar is not as wide as the chart. */
+/** The fewest slots of a histogram, so that a single bar is narrower than the chart. */
 const MIN_SLOTS = 8;
 const CHART = { top: 8, height: 120, foot: 34 };
 
-/** The patterns, once for the page. Strokes are as far apart as a bar of 2 pixels still shows one. */
+/** The patterns, defined once for the page. Strokes are close enough for a bar of 2 pixels to show one. */
 export const PATTERNS: string = [
   pattern("in-flight", 6, "--in-flight", stripe("--in-flight-2", 6, 2)),
   pattern("dropped", 5, "--track", stripe("--dropped", 5, 2)),
@@ -48,7 +48,7 @@ export const PATTERNS: string = [
   pattern("unusable", 8, "--bad", stripe("--bad-2", 8, 3)),
 ].join("");
 
-/** What the patterns need besides the style sheet. */
+/** The style rules of the patterns, added to the style sheet. */
 export const PATTERN_STYLE: string = [
   ["--in-flight", "--in-flight-2", "--track", "--dropped", "--torn", "--bad", "--bad-2"].map((name) =>
     `.f${name} { fill: var(${name}); } .s${name} { stroke: var(${name}); }`
@@ -65,7 +65,7 @@ function stripe(colour: string, size: number, width: number): string {
   return `<path d="M${size / 2} 0V${size}" class="s${colour}" stroke-width="${width}"/>`;
 }
 
-/** The legend: kinds that are there, and those that every log may have. */
+/** The legend of the kinds of stretches that the rows contain. */
 export function legendOf({ rows }: ReportData): string {
   const there = new Set(rows.flatMap(({ stretches }) => stretches.map(({ kind }) => kind)));
   const items = KINDS.filter(([kind]) => there.has(kind)).map(([kind, name]) =>
@@ -97,21 +97,21 @@ function logRow(row: ReportRow, longest: number): string {
 }
 
 function labelOf({ segments, first, last }: ReportRow): string {
-  // A segment's name is its first sequence; in front of it are only zeros.
+  // A segment's name is its first sequence, padded with zeros.
   const short = (name: string): string => numberText(Number.parseInt(name, 10));
   return segments === 1 ? short(first) : `${short(first)} to ${short(last)} (${segments})`;
 }
 
 function mark(stretch: Stretch, x: number, width: number): string {
   const { kind } = stretch;
-  // Where nothing is but something should be: a line across the bar.
+  // Records that are missing without a trace take no bytes: they are a line across the bar.
   const place = kind === "missing" && stretch.length === 0
     ? `x="${percent(x)}" y="-2" width="${MISSING_WIDTH}" height="${BAR + 4}"`
     : `x="${percent(x)}" width="${percent(width)}" height="${BAR}"`;
   return `<rect class="m ${kind}" ${place}><title>${escapeHtml(describe(stretch).join("\n"))}</title></rect>`;
 }
 
-/** What the hover says, line by line. */
+/** The text of a mark's tooltip, line by line. */
 export function describe(stretch: Stretch): string[] {
   const { kind, segment, offset, length, sequences, records, putFrom, putTo, joined } = stretch;
   const name = KINDS.find(([one]) => one === kind)![1];
@@ -130,7 +130,7 @@ export function describe(stretch: Stretch): string[] {
   return lines;
 }
 
-/** How many records there are of which size. */
+/** The histogram of records by payload size. */
 export function sizeChart({ sizes }: ReportData): string {
   const all = sizes.reduce((sum, { records }) => sum + records, 0);
   return histogram({
@@ -155,7 +155,7 @@ function share(part: number, all: number): string {
   return percent < 1 ? "less than 1 %" : percent === 100 ? "all" : `${Math.min(99, Math.round(percent))} %`;
 }
 
-/** How many records were put when. */
+/** The histogram of records by put time. */
 export function timeChart({ times: { widthMs, bins } }: ReportData): string {
   const start = bins[0]?.from ?? 0;
   const end = (bins.at(-1)?.from ?? 0) + widthMs;
@@ -180,14 +180,14 @@ export function timeChart({ times: { widthMs, bins } }: ReportData): string {
 interface Histogram {
   readonly title: string;
   readonly bars: readonly { readonly at: number; readonly records: number; readonly title: string }[];
-  /** Places for bars. */
+  /** The number of places for bars. */
   readonly slots: number;
   /** Labels below the left edges of bars. */
   readonly ticks: readonly { readonly at: number; readonly text: string }[];
   readonly axis: string;
 }
 
-/** Left of the bars is room for the numbers of the axis. */
+/** The room left of the bars for the numbers of the axis, in percent of the width. */
 const LEFT = 12;
 
 function histogram({ title, bars, slots, ticks, axis }: Histogram): string {
@@ -215,7 +215,7 @@ function histogram({ title, bars, slots, ticks, axis }: Histogram): string {
     `<text x="${LEFT}%" y="${bottom + 30}">${axis}</text></svg>`;
 }
 
-/** `1,500`, `20k`, `5M`: short enough to stand beside an axis. */
+/** `1,500`, `20k`, `5M`: short enough to fit beside an axis. */
 function countText(n: number): string {
   if (n < 10_000) return numberText(n);
   return n < 1e6 ? `${n / 1e3}k` : n < 1e9 ? `${n / 1e6}M` : `${n / 1e9}G`;

@@ -1,8 +1,9 @@
 /**
  * What `ship` prints on standard error while it runs and at its end: text for people, or NDJSON for programs.
  *
- * Guarantees: a repeated message is printed at once the first time, then at most every ten seconds, so that an outage of a night
- * doesn't fill a disk with log. Suppressed messages are counted. Delivery continues when standard error is gone.
+ * Guarantees: a repeated message is printed at once the first time, then at most every ten seconds. So an outage of a
+ * whole night doesn't fill a disk with log. Suppressed messages are counted. Delivery continues when standard error is
+ * gone.
  *
  * @module
  */
@@ -31,12 +32,12 @@ export interface ShipFigures {
   readonly buffer: BufferStats;
 }
 
-/** The sum of it all. */
+/** The totals of a shipment. */
 export interface ShipSummary extends Omit<LineCounts, "bad"> {
   readonly event: "summary";
   /** Why it ended: the input did, a signal, or a failure. */
   readonly ended: "done" | "interrupted" | "failed";
-  /** What the failure was. */
+  /** The message of the failure. */
   readonly error?: string;
   /** Bad lines that were skipped. */
   readonly skipped: number;
@@ -261,9 +262,9 @@ function textOfSummary(summary: ShipSummary): string {
   ] as const;
   const counted = (counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
     counts.filter(([count]) => count > 0).map(([count, one, many = one]) => formatCount(count, one, many));
-  const besides = counted(extras);
+  const details = counted(extras);
   return [
-    formatCount(summary.lines, "line") + (besides.length === 0 ? "" : ` (${besides.join(", ")})`),
+    formatCount(summary.lines, "line") + (details.length === 0 ? "" : ` (${details.join(", ")})`),
     `${formatNumber(summary.delivered)} delivered`,
     ...counted(after),
     `${formatNumber(summary.left)} left`,

@@ -1,18 +1,22 @@
 /**
- * What is known to be lost: the file `quarantine/losses.json`, beside the bytes that were set aside.
+ * Known losses: the file `quarantine/losses.json`, beside the quarantined bytes.
  *
- * It holds three things:
- * - *Lost sequences.* Whoever passes bad bytes, recovery or a reader, writes down which sequences can't be delivered
- *   because of them. Later the cursor is past them as if they had been; so only this says whether a record that is found
- *   in the quarantine was ever delivered.
- * - *Accepted losses*, bytes and sequences, written by `repair`. Bad bytes that are set aside stay in their segment, and
- *   sequences that are lost stay lost, until the consumer is past them. With `onDamage: "fail"` they would be refused for
- *   ever; what somebody has looked at and accepted is not.
- * - *Unproven losses*: sequences of which nothing proved that they had been acknowledged when they were found to be missing
- *   (see `segment_scan.ts`). They count as accepted; and nobody who comes later can know that any more.
+ * It holds three lists:
+ * - *Lost sequences*: those that can't be delivered because of bad bytes. Recovery or a reader writes them down when it
+ *   skips the bytes. Later the cursor is past them, as if they had been delivered. So only this list says whether a
+ *   record that is found in the quarantine was ever delivered.
+ * - *Accepted losses*: bytes and sequences, written down by `repair`. Quarantined bytes stay in their segment, and lost
+ *   sequences stay lost, until the consumer is past them. With `onDamage: "fail"` they would be refused forever. What
+ *   somebody has examined and accepted is not refused.
+ * - *Unproven losses*: sequences that nothing proved to have been acknowledged when they were found missing (see
+ *   `segment_scan.ts`). They count as accepted. They are written down because a later start can no longer
+ *   tell them from proven losses.
  *
- * Guarantees: the file is replaced in one step and synced, its name, too; one that is missing or can't be read says that
- * nothing is known; a log that is damaged all over doesn't make it grow without end. Pure but for reading and saving it.
+ * Guarantees:
+ * - The file is replaced atomically, and synced together with its name.
+ * - A file that is missing or has no valid content counts as empty.
+ * - Damage all over a log doesn't make the file grow without bound.
+ * - Pure, apart from reading and saving the file.
  *
  * @module
  */
@@ -25,15 +29,15 @@ import { replaceFile } from "../../fs/replace_file.ts";
 import { LOSSES_NAME } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
 
-/** More than this was not written by us. */
+/** The most bytes that are read: a longer file is not ours. */
 const MAX_FILE_BYTES: number = 64 * 1024 * 1024;
-/** So many runs of lost sequences are written down, the first ones; each is a write and a sync. */
+/** The most ranges of lost sequences that are written down: the first ones. Each costs a write and a sync. */
 export const MAX_LOST_RANGES = 4096;
 
-/** Bad bytes of a segment. */
+/** Bad bytes in a segment. */
 export type Region = Pick<DamagedRegion, "segment" | "offset" | "length">;
 
-/** What {@linkcode KnownLosses} are made of. */
+/** The content of {@linkcode KnownLosses}. */
 export interface Losses {
   /** Sequences that were not delivered, and won't be. */
   readonly lost: readonly SequenceRange[];
@@ -41,20 +45,20 @@ export interface Losses {
   readonly acceptedRegions: readonly Region[];
   /** Sequences whose loss was accepted. */
   readonly acceptedSequences: readonly SequenceRange[];
-  /** Those of them that nobody may have been promised. */
+  /** Those of them that nothing proves to have been acknowledged. */
   readonly unprovenSequences: readonly SequenceRange[];
 }
 
-/** What is known to be lost; the ranges in order, without overlaps. */
+/** The known losses of a log. Ranges are in order, without overlaps. */
 export class KnownLosses implements Losses {
   readonly lost: readonly SequenceRange[];
   readonly acceptedRegions: readonly Region[];
   readonly acceptedSequences: readonly SequenceRange[];
   readonly unprovenSequences: readonly SequenceRange[];
-  /** Made when it is first asked for. */
+  /** Created when first needed. */
   #acceptedKeys: ReadonlySet<string> | undefined;
 
-  /** These; by default none. */
+  /** With these losses; by default none. */
   constructor(losses: Partial<Losses> = {}) {
     const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
     this.lost = mergeRanges(lost).slice(0, MAX_LOST_RANGES);
@@ -63,7 +67,7 @@ export class KnownLosses implements Losses {
     this.unprovenSequences = mergeRanges(unprovenSequences);
   }
 
-  /** Those of the quarantine at `path`. */
+  /** Reads the losses of the quarantine at `path`. */
   static read(fileSystem: FileSystem, path: string): KnownLosses {
     const text = readText(fileSystem, join(path, LOSSES_NAME));
     try {
@@ -79,25 +83,25 @@ export class KnownLosses implements Losses {
     }
   }
 
-  /** Whether all of a loss was accepted: its bytes, if there are any, and its sequences, if any are missing. */
+  /** Whether a whole loss is accepted: its bytes, if there are any, and its missing sequences, if there are any. */
   isAccepted({ segment, offset, length, missing }: Region & { readonly missing: SequenceRange | undefined }): boolean {
     this.#acceptedKeys ??= new Set(this.acceptedRegions.map(keyOf));
     const isKnown = length === 0 || this.#acceptedKeys.has(keyOf({ segment, offset, length }));
     return isKnown && (missing === undefined || isWithinRanges(missing, this.acceptedSequences));
   }
 
-  /** Whether sequences are missing, and none of them may have been promised. */
+  /** Whether sequences are missing, and all of them are unproven. */
   isUnproven(missing: SequenceRange | undefined): boolean {
     return missing !== undefined && isWithinRanges(missing, this.unprovenSequences);
   }
 
-  /** Whether to write down that a run of sequences is lost changes nothing: it is known, or there are too many before it. */
+  /** Whether writing down this lost range would change nothing: it is known, or the list is full of earlier ones. */
   hasRecorded(lost: SequenceRange): boolean {
     const isFull = this.lost.length === MAX_LOST_RANGES && lost.first > this.lost[MAX_LOST_RANGES - 1].last + 1;
     return isFull || isWithinRanges(lost, this.lost);
   }
 
-  /** These and others. */
+  /** The union of these losses and others. */
   with(losses: Partial<Losses>): KnownLosses {
     const { lost = [], acceptedRegions = [], acceptedSequences = [], unprovenSequences = [] } = losses;
     const others = acceptedRegions.filter((region) => !this.isAccepted({ ...region, missing: undefined }));
@@ -107,12 +111,12 @@ export class KnownLosses implements Losses {
       acceptedSequences: [...this.acceptedSequences, ...acceptedSequences],
       unprovenSequences: [...this.unprovenSequences, ...unprovenSequences],
     });
-    // A reader asks for each region, and notes each loss: the keys need not be made again in between.
+    // The keys are reused: a reader looks up each region and notes each loss, mostly without a new accepted region.
     if (others.length === 0) all.#acceptedKeys = this.#acceptedKeys;
     return all;
   }
 
-  /** Whether these are the same. */
+  /** Whether both hold the same losses. */
   equals(other: KnownLosses): boolean {
     return this.#toText() === other.#toText();
   }
@@ -123,14 +127,14 @@ export class KnownLosses implements Losses {
     return JSON.stringify({ lost, acceptedRegions, acceptedSequences, unprovenSequences }, undefined, 2) + "\n";
   }
 
-  /** Writes them to the quarantine at `path`, which is there. */
+  /** Writes the losses to the quarantine at `path`, which must exist. */
   async save(fileSystem: FileSystem, path: string): Promise<void> {
     const bytes = new TextEncoder().encode(this.#toText());
     await replaceFile(fileSystem, join(path, LOSSES_NAME), (handle) => handle.write(bytes, 0));
   }
 }
 
-/** A region as one text. */
+/** A region as the key of a set. */
 export function keyOf({ segment, offset, length }: Region): string {
   return `${segment}-${offset}-${length}`;
 }

@@ -36,7 +36,7 @@ import { SyncQueue } from "./sync_queue.ts";
 /** A put that no sync precedes is acknowledged only if the directory was confirmed to be ours less than this long ago. */
 const MAX_UNCONFIRMED_MS = 1_000;
 
-/** When written bytes are synced: before a put is acknowledged, every so many milliseconds, or on demand only. */
+/** When written bytes are synced: before a put is acknowledged, at an interval in milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 
 /** What a {@linkcode Log} is made with. */
