@@ -1,5 +1,5 @@
 /**
- * What stands below the machine that all buffers share: something that keeps records in order. Types only.
+ * The store below a buffer: it keeps records in order. Types only.
  *
  * Two implementations: the log on disk (`file_store.ts`) and an array (`memory_store.ts`). A log that is elsewhere fits as
  * well: whatever may need an answer from there may give a promise, and everything else is known here. What may give a
@@ -46,7 +46,7 @@ export interface RecordAppender {
    */
   accept(count: number): Promise<number>;
   /**
-   * Sends what was accepted on its way now, not at the end of the tick.
+   * Starts writing what was accepted now, not at the end of the tick.
    *
    * @returns Behind the last record accepted by now; all before it are acknowledged or rejected when `awaitAcknowledged`
    * resolves.
