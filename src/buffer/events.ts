@@ -74,7 +74,10 @@ export interface BufferStats {
   readonly pendingRecords: number;
   /** Payload bytes of those records. */
   readonly pendingBytes: number;
-  /** Bytes that they take of `maxBacklogBytes`: payloads and framing. */
+  /**
+   * Bytes that they take of `maxBacklogBytes`: payloads and framing. Records that a power cut took count until a batch passes
+   * the place where they were.
+   */
   readonly backlogBytes: number;
   /** The option `maxBacklogBytes`, in bytes. */
   readonly maxBacklogBytes: number;
