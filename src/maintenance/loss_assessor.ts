@@ -15,8 +15,8 @@ import { isNoSuchFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { awaitedSequences, type CursorState } from "../wal/position.ts";
 import type { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import { Quarantine } from "../wal/recovery/quarantine.ts";
+import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import type { DamagedBytes, MissingRecords } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 

@@ -29,13 +29,13 @@ import {
   ProducerStoppedError,
 } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
-import { PromiseTracker } from "./promise_tracker.ts";
 import { Backoff } from "./backoff.ts";
 import { BatchSender } from "./batch_sender.ts";
 import { DeadLetters } from "./dead_letters.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
 import { FlushWaiters } from "./flush_waiters.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
+import { PromiseTracker } from "./promise_tracker.ts";
 import { mayPass } from "./retry.ts";
 import { Shutdown } from "./shutdown.ts";
 

@@ -6,9 +6,9 @@ import { test } from "node:test";
 import { assert, assertEquals, assertFalse, assertRejects, assertStrictEquals } from "@std/assert";
 import { BufferEmptyError, type BufferOptions, textCodec } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { AsyncBuffer, type RemoteLog, remoteLogFor } from "./async_store.ts";
 import { isPending, settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
+import { AsyncBuffer, type RemoteLog, remoteLogFor } from "./async_store.ts";
 
 const codec = textCodec();
 

@@ -11,10 +11,10 @@ import { FileBuffer, type Fsync, jsonCodec, MemoryBuffer } from "../../mod.ts";
 import { detectFileSystem } from "../../src/fs/detect.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES } from "../../src/wal/format.ts";
+import { isQuick } from "../support/extent.ts";
 import { AsyncBuffer, type RemoteLog, remoteLogFor } from "./async_store.ts";
 import { testRecordBuffer } from "./conformance.ts";
 import { compareWithModel } from "./model.ts";
-import { isQuick } from "../support/extent.ts";
 import type { Subject } from "./subject.ts";
 
 const native = await detectFileSystem();

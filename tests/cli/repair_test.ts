@@ -8,7 +8,6 @@ import { crc32 } from "node:zlib";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
-import { type Base, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
 import {
   assertSameBytes,
   concat,
@@ -21,6 +20,7 @@ import {
   swapBlocks,
   zeroRange,
 } from "../support/bytes.ts";
+import { type Base, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
 import { InstrumentedDisk, trackHandles } from "../support/disk.ts";
 import { framesOf } from "../support/frames.ts";
 import {

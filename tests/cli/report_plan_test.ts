@@ -6,8 +6,8 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import { type Base, hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
 import { concat, cut, garbage } from "../support/bytes.ts";
+import { type Base, hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
 import { copyOf, CURSOR_PATH, DIRECTORY, type Files, segmentPath } from "../support/logs.ts";
 import { runCli } from "./tools.ts";
 

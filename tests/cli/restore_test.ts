@@ -13,9 +13,9 @@ import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/wal/format.ts";
+import { assertSameBytes, concat, duplicateBlock, flipBit, garbage, swapBlocks, zeroRange } from "../support/bytes.ts";
 import { runChild } from "../support/children.ts";
 import { frameBytes, hitFrame, hitHeader, makeBase, makeForeign, SMALL } from "../support/damaged_logs.ts";
-import { assertSameBytes, concat, duplicateBlock, flipBit, garbage, swapBlocks, zeroRange } from "../support/bytes.ts";
 import { framesOf } from "../support/frames.ts";
 import {
   commitBatches,

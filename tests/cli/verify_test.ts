@@ -5,8 +5,8 @@
 
 import { test } from "node:test";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
 import { overwrite, uint32 } from "../support/bytes.ts";
+import { hitFrame, hitHeader, makeBase, makeForeign } from "../support/damaged_logs.ts";
 import { frameOf, headerOf, segmentOf } from "../support/frames.ts";
 import { copyOf, CURSOR_PATH, type Files, segmentPath } from "../support/logs.ts";
 import { linesOf, type ReadingOptions, readUnchanged } from "./reading.ts";

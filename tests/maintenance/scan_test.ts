@@ -13,9 +13,9 @@ import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { readOnly } from "../cli/reading.ts";
 import { allCases, type Case, count, makeBases } from "../faults/corruption/cases.ts";
+import { concat, cut, overwrite, uint32, viewOf } from "../support/bytes.ts";
 import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
-import { concat, cut, overwrite, uint32, viewOf } from "../support/bytes.ts";
 import { frameOf, framesOf } from "../support/frames.ts";
 import { copyOf, CURSOR_PATH, DIRECTORY, drainCopy, type Drained } from "../support/logs.ts";
 

@@ -59,7 +59,7 @@ function describe({ error, timedOut, abandoned }: Failure): string {
   return what + (timedOut === true ? ", timeout" : "") + (abandoned === true ? ", abandoned" : "");
 }
 
-test("Failures.count() knows 20 reasons, whatever a target says, and others", () => {
+test("ErrorTypeCounter.count() knows 20 reasons, whatever a target says, and others", () => {
   const failures = new ErrorTypeCounter();
   const types = Array.from({ length: 1_000 }, (_, n) => failures.count(failed({ error: coded(`E${n}`) })));
   assertEquals(types.slice(18, 22), ["E18", "E19", "_OTHER", "_OTHER"]);

@@ -4,10 +4,10 @@
  * pages have none.
  */
 
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { readFileSync } from "node:fs";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { assert, assertEquals } from "@std/assert";
 import { docCommentsOf, documentedFiles } from "./doc_examples.ts";
 import { anchorsOf, checkoutFiles, faultOf, type Files, globPattern, linksOf, pageFiles, REPOSITORY } from "./pages.ts";
 

@@ -3,9 +3,9 @@
  * the code itself, so that one that is added, renamed or removed is found missing here.
  */
 
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { readFileSync } from "node:fs";
 import { MemoryBuffer, Producer } from "../../mod.ts";
 import * as errors from "../../src/errors/mod.ts";
 import { ATTEMPT_DURATION, BUFFER_METRICS, PRODUCER_METRICS, SYNC_DURATION } from "../../src/metrics/definitions.ts";

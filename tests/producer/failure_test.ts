@@ -45,7 +45,7 @@ const ROWS: readonly Row[] = [
 ];
 
 for (const { title, data, verdict } of ROWS) {
-  test(`judge() understands: ${title}`, () => {
+  test(`classifyFailure() understands: ${title}`, () => {
     const judged = classifyFailure(new DeliveryError({ reason: "no", ...data }), 4);
     const { again = [], lost = [], isTooLarge = false, retryAfterMs } = verdict;
     assertEquals(judged.again, again);
@@ -73,7 +73,7 @@ const NONSENSE: readonly (readonly [string, unknown])[] = [
 ];
 
 for (const [title, failed] of NONSENSE) {
-  test(`judge() takes all for failed when the failed records can't be: ${title}`, () => {
+  test(`classifyFailure() takes all for failed when the failed records can't be: ${title}`, () => {
     const data = { reason: "no", failed } as DeliveryErrorData;
     assertEquals(classifyFailure(new DeliveryError(data), 4).again, ALL);
     assertEquals(classifyFailure(new DeliveryError({ ...data, retryable: false }), 4).undeliverable.length, 4);

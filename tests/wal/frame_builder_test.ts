@@ -101,7 +101,7 @@ test("FrameBuilder.endGroup() keeps a group in frames of its own, tied together 
   assertSameBytes(sealed(builder), expected);
 });
 
-test("FrameBuilder.undo() takes back everything since begin(), and nothing else", () => {
+test("FrameBuilder.rollback() takes back everything since savepoint(), and nothing else", () => {
   const actions: [name: string, act: (builder: FrameBuilder) => void][] = [
     ["a record", (builder) => builder.add(text, "gone")],
     ["a record in a frame of its own", (builder) => builder.add(bytes, garbage(SHARED_BYTES, 1))],

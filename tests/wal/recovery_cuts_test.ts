@@ -5,8 +5,8 @@
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { sampleOf } from "../support/extent.ts";
 import { concat, cut, garbage, zeroRange } from "../support/bytes.ts";
+import { sampleOf } from "../support/extent.ts";
 import { type FrameFound, framesOf, HEADER_BYTES } from "../support/frames.ts";
 import {
   assertRecovers,

@@ -10,6 +10,7 @@ import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { Cursor } from "../../src/wal/cursor.ts";
 import { assertSameBytes, concat, cut, flipBit, garbage } from "../support/bytes.ts";
 import { InstrumentedDisk, trackHandles } from "../support/disk.ts";
+import { sampleOf } from "../support/extent.ts";
 import { framesOf } from "../support/frames.ts";
 import {
   assertSound,
@@ -27,7 +28,6 @@ import {
   snapshot,
   texts,
 } from "../support/logs.ts";
-import { sampleOf } from "../support/extent.ts";
 
 /** On Deno every operation is tried, the three others share them. */
 const SAMPLE = sampleOf({ elsewhere: 3 });

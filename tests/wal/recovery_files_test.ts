@@ -8,6 +8,7 @@ import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/
 import { DamagedLogError, UnsupportedVersionError } from "../../src/errors/mod.ts";
 import { CURSOR_VERSION } from "../../src/wal/cursor_format.ts";
 import { SEGMENT_VERSION } from "../../src/wal/format.ts";
+import { assertSameBytes, cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
 import {
   assertRows,
   hitHeader,
@@ -18,7 +19,6 @@ import {
   type Row,
   SMALL,
 } from "../support/damaged_logs.ts";
-import { assertSameBytes, cut, flipBit, garbage, overwrite, uint32 } from "../support/bytes.ts";
 import {
   assertRecovers,
   commitBatches,

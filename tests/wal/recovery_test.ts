@@ -8,6 +8,17 @@ import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import type { Codec } from "../../src/base/codec.ts";
 import { DamagedLogError } from "../../src/errors/mod.ts";
 import {
+  concat,
+  cut,
+  duplicateBlock,
+  flipBit,
+  garbage,
+  overwrite,
+  removeRange,
+  swapBlocks,
+  zeroRange,
+} from "../support/bytes.ts";
+import {
   assertRows,
   assertSetAside,
   frameBytes,
@@ -20,17 +31,6 @@ import {
   type Row,
   SMALL,
 } from "../support/damaged_logs.ts";
-import {
-  concat,
-  cut,
-  duplicateBlock,
-  flipBit,
-  garbage,
-  overwrite,
-  removeRange,
-  swapBlocks,
-  zeroRange,
-} from "../support/bytes.ts";
 import { framesOf, HEADER_BYTES } from "../support/frames.ts";
 import {
   assertRecovers,

@@ -8,8 +8,8 @@
 
 import { test } from "node:test";
 import { assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
-import { sampled, sampleOf } from "../../support/extent.ts";
 import { flipBit } from "../../support/bytes.ts";
+import { sampled, sampleOf } from "../../support/extent.ts";
 import {
   blocks,
   type Case,

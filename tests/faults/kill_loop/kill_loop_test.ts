@@ -20,8 +20,8 @@ import { test } from "node:test";
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, textCodec } from "../../../mod.ts";
-import { availableRuntimes, currentRuntime, type Runtime, startChild } from "../../support/children.ts";
 import { garbage } from "../../support/bytes.ts";
+import { availableRuntimes, currentRuntime, type Runtime, startChild } from "../../support/children.ts";
 import { seededRandom } from "../../support/random.ts";
 import { Ledger } from "./ledger.ts";
 

@@ -8,12 +8,12 @@
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { yieldToEventLoop } from "../../support/event_loop.ts";
-import { sampleOf } from "../../support/extent.ts";
 import { DamagedLogError, type DamagedRegion, type FileBuffer } from "../../../mod.ts";
 import { MemoryFileSystem } from "../../../src/testing/mod.ts";
 import { runCli } from "../../cli/tools.ts";
 import { filledBytes, flipBit } from "../../support/bytes.ts";
+import { yieldToEventLoop } from "../../support/event_loop.ts";
+import { sampleOf } from "../../support/extent.ts";
 import { framesOf } from "../../support/frames.ts";
 import { copyOf, DIRECTORY, drain, openLog, segmentPath, segmentsOf } from "../../support/logs.ts";
 
