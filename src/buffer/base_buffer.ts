@@ -262,8 +262,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   #backlogBytes(): number {
-    const { resume } = this.#store.commitState;
-    return this.#store.appender.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes;
+    const { appender, commitState: { resume }, maxHeldLogBytes } = this.#store;
+    return Math.min(appender.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes, maxHeldLogBytes);
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {

@@ -75,8 +75,8 @@ export interface BufferStats {
   /** Payload bytes of those records. */
   readonly pendingBytes: number;
   /**
-   * Bytes that they take of `maxBacklogBytes`: payloads and framing. Records that a power cut took count until a batch passes
-   * the place where they were.
+   * Bytes that they take of `maxBacklogBytes`: payloads and framing. Records that a power cut took out of the
+   * middle count until a batch passes the place where they were.
    */
   readonly backlogBytes: number;
   /** The option `maxBacklogBytes`, in bytes. */

@@ -160,6 +160,10 @@ export class FileStore implements RecordStore {
     return this.#log.commitState;
   }
 
+  get maxHeldLogBytes(): number {
+    return this.#log.segments.diskBytes + this.#log.appender.builder.length;
+  }
+
   listen({ onVisible, onRejected, onFailed }: StoreEvents): void {
     const { log, reader } = this.#parts;
     log.health.listen(onFailed);

@@ -49,6 +49,7 @@ export class MemoryStore implements RecordStore {
     durationMs: 0,
   };
   readonly health = { failure: undefined };
+  readonly maxHeldLogBytes = Infinity;
   readonly appender: RecordAppender;
   readonly reader: RecordReader;
   readonly #entries = new Entries();

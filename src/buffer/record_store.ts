@@ -99,6 +99,8 @@ export interface RecordStore {
   readonly ends: StoreEnds;
   /** The commit state that was saved last. */
   readonly commitState: CommitState;
+  /** The most bytes of log it can hold: positions also count what a power cut took. `Infinity` if that can't be. */
+  readonly maxHeldLogBytes: number;
   /** Tells `events` what happens from now on. */
   listen(events: StoreEvents): void;
   /** Makes the records below a sequence as durable as the buffer promises, before they are handed over. */

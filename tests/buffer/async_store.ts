@@ -204,6 +204,7 @@ export class AsyncStore implements RecordStore {
   readonly uuid: string;
   readonly recovery: RecoveryReport;
   readonly health = { failure: undefined };
+  readonly maxHeldLogBytes = Infinity;
   readonly appender: AsyncAppender;
   readonly reader: RecordReader;
   readonly ends: { readonly acknowledged: LogPosition };

@@ -15,6 +15,7 @@ import {
   assertFalse,
   assertGreater,
   assertLess,
+  assertLessOrEqual,
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
@@ -35,6 +36,7 @@ import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { MemoryFileSystemOptions, MemoryOperation } from "../../src/testing/memory_process.ts";
+import { SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 import { filledBytes } from "../support/bytes.ts";
 import { isPending, settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
@@ -433,6 +435,30 @@ test("FileBuffer.open() costs the same number of file operations however many se
   }
   assertEquals(costs[0].operations, costs[1].operations);
   assertEquals(costs[0].bytesRead, costs[1].bytesRead);
+});
+
+test("FileBuffer.stats() has no more backlog than the disk when every segment has lost its records", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const options: Options<string> = { maxRecords: 1, segmentBytes: 1500 };
+  const buffer = await open(fileSystem, options);
+  for (let i = 0; i < 10; i++) await buffer.put("x".repeat(300));
+  await buffer.commit(await buffer.emit());
+  await buffer.close();
+  const segments = fileSystem.list(PATH).filter((name) => name.endsWith(".wal")).map((name) => join(PATH, name));
+  assertEquals(segments.length, 3);
+  for (const path of segments) {
+    const file = fileSystem.open(path, "write");
+    file.truncate(SEGMENT_HEADER_BYTES);
+    file.close();
+  }
+  // The cursor says where the log ended, so its positions go on from there.
+  const reopened = await open(fileSystem, options);
+  const bytes = segments.reduce((sum, path) => sum + fileSystem.readFile(path).length, 0);
+  assertLessOrEqual(reopened.stats().backlogBytes, bytes);
+  for (let i = 0; i < 10; i++) await reopened.put("y".repeat(300));
+  assertEquals((await drain(reopened)).length, 10);
+  assertEquals(reopened.stats().backlogBytes, 0);
+  await reopened.close();
 });
 
 test("FileBuffer.stats() and shouldEmit() make no file operation", async () => {
