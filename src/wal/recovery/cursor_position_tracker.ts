@@ -1,10 +1,8 @@
 /**
  * Tracks the cursor's positions while a segment is read through, and takes their totals from the frames.
  *
- * A reader that begins in the middle of a segment goes to the offset that the cursor gives (`SegmentReader.seek`), if the
- * frame is there. A scan of the segment has to begin at the same frame, to see what that reader sees. The totals of the
- * frames then replace those of the cursor: after bad frames the two differ, and the backlog is the difference of two
- * positions.
+ * After bad frames the totals of the frames differ from those of the cursor, and the backlog is the difference of two positions:
+ * the frames' own replace the cursor's.
  *
  * @module
  */
@@ -18,7 +16,7 @@ import {
   skipRecords,
 } from "../format.ts";
 import type { CursorState, LogPosition } from "../position.ts";
-import type { Frame, SegmentReader } from "../segment_reader.ts";
+import type { Frame } from "../segment_reader.ts";
 
 /** The position before the first frame of a segment. */
 export function headerPosition(header: SegmentHeader): LogPosition {
@@ -29,11 +27,6 @@ export function headerPosition(header: SegmentHeader): LogPosition {
 /** The positions of a cursor in one segment. */
 export class CursorPositionTracker {
   readonly #header: SegmentHeader;
-  /**
-   * Where readers begin: at what is in flight; at what was never handed over, unless that directly follows what is in
-   * flight.
-   */
-  readonly #starts: LogPosition[];
   /** The positions ahead, ascending. */
   readonly #positions: LogPosition[];
   readonly #found = new Map<number, LogPosition>();
@@ -43,51 +36,14 @@ export class CursorPositionTracker {
   constructor(header: SegmentHeader, cursor: CursorState | undefined) {
     this.#header = header;
     this.#payloadBytes = header.payloadBytesBefore;
-    const positions: LogPosition[] = [];
-    const starts: LogPosition[] = [];
-    if (cursor !== undefined) {
-      const { committed, resume, boundaries } = cursor;
-      const last = boundaries.at(-1);
-      if (last !== undefined) starts.push(committed);
-      if (last === undefined || last.nextSequence < resume.nextSequence) starts.push(resume);
-      positions.push(committed, ...boundaries, resume);
-    }
-    const isHere = ({ nextSequence }: LogPosition) => nextSequence >= header.firstSequence;
-    this.#positions = positions.filter(isHere).sort((a, b) => a.nextSequence - b.nextSequence);
-    this.#starts = starts.filter((start) => isHere(start) && this.#offsetOf(start) > SEGMENT_HEADER_BYTES);
+    const positions = cursor === undefined ? [] : [cursor.committed, ...cursor.boundaries, cursor.resume];
+    this.#positions = positions.filter(({ nextSequence }) => nextSequence >= header.firstSequence)
+      .sort((a, b) => a.nextSequence - b.nextSequence);
   }
 
   /** The positions reached so far, by sequence, with totals taken from the frames. */
   get positions(): ReadonlyMap<number, LogPosition> {
     return this.#found;
-  }
-
-  /** Makes `reader` begin here as a reader of the log does, if one begins exactly here. */
-  seekToStart(reader: SegmentReader, size: number): void {
-    while (this.#starts.length > 0 && this.#offsetOf(this.#starts[0]) <= reader.position) {
-      const start = this.#starts.shift()!;
-      const isHere = this.#offsetOf(start) === reader.position && reader.position < size;
-      if (isHere) reader.seek(reader.position, start.nextSequence, size);
-    }
-  }
-
-  /**
-   * Moves `reader` to where a reader of the log begins, if that is within the bad bytes from `from` to `to`.
-   *
-   * @returns The offset it moved to; `undefined` if it didn't.
-   */
-  seekToStartWithin(
-    reader: SegmentReader,
-    { from, to, size }: { from: number; to: number; size: number },
-  ): number | undefined {
-    const [start] = this.#starts;
-    if (start === undefined) return undefined;
-    const offset = this.#offsetOf(start);
-    if (offset <= from || offset >= to) return undefined;
-    reader.seek(offset, start.nextSequence, size);
-    if (reader.position !== offset) return undefined;
-    this.#starts.shift();
-    return offset;
   }
 
   /** Adds the next frame. */
@@ -109,10 +65,6 @@ export class CursorPositionTracker {
       if (nextSequence <= expected) this.#payloadBytes = Math.max(this.#payloadBytes, payloadBytes);
     }
     return this.#payloadBytes;
-  }
-
-  #offsetOf({ logBytes }: LogPosition): number {
-    return SEGMENT_HEADER_BYTES + logBytes - this.#header.logBytesBefore;
   }
 }
 

@@ -19,6 +19,7 @@ import { SegmentReader } from "../segment_reader.ts";
 import { CursorPositionTracker } from "./cursor_position_tracker.ts";
 import type { DamagedRegion } from "./damage.ts";
 import type { Region } from "./known_losses.ts";
+import { ReaderStarts } from "./reader_starts.ts";
 
 /** A bad region or missing sequences, before anything is copied to the quarantine. */
 export type RecoveryFinding = Omit<DamagedRegion, "quarantined">;
@@ -47,13 +48,7 @@ export interface SegmentScan {
   readonly provenBefore: number;
 }
 
-/**
- * Reads a segment from its first frame to the last valid one.
- *
- * Where the reader of the log is going to begin in the middle of the segment, this scan begins there as well, so that both
- * find the same frames. Otherwise, what is reported missing and what is delivered would contradict each other where frames
- * have changed places, or the beginning of a `putMany` is damaged.
- */
+/** Reads a segment from its first frame to the last valid one, and finds what a reader of the log finds. */
 export function scanSegment(
   handle: FileHandle,
   { segment, header, cursor }: { segment: Segment; header: SegmentHeader; cursor: CursorState | undefined },
@@ -61,30 +56,33 @@ export function scanSegment(
   const size = handle.size();
   const reader = new SegmentReader(handle, header);
   const tracker = new CursorPositionTracker(header, cursor);
+  const starts = new ReaderStarts({ handle, header, size }, cursor);
   const findings: ScanFinding[] = [];
   let provenBefore = acknowledgedBefore(header);
   let position = SEGMENT_HEADER_BYTES;
   let tailIsZero = true;
   for (;;) {
-    tracker.seekToStart(reader, size);
+    starts.seek(reader);
     const expected = reader.expected;
     const item = reader.next(size);
     if (item.kind === "frame") {
-      tracker.addFrame(item.frame);
+      const end = item.frame.firstSequence + item.frame.count;
+      if (end <= starts.limitFor(end)) tracker.addFrame(item.frame);
       position = reader.position;
       provenBefore = Math.max(provenBefore, acknowledgedBefore(item.frame));
       continue;
     }
     const isLast = item.kind === "end" || item.last;
     const [offset, length] = item.kind === "end" ? [reader.position, item.zeros] : [item.offset, item.length];
-    const entered = tracker.seekToStartWithin(reader, { from: offset, to: offset + length, size });
+    const entered = starts.seekWithin(reader, { from: offset, to: offset + length });
     if (entered !== undefined) {
       // The bytes before the reader's beginning are committed or dropped.
       const finding = { segment: segment.name, offset, length: entered - offset, missing: undefined };
       findings.push({ finding, expected: 0 });
     } else if (!isLast) {
       // A writer leaves no gap between frames: where no record is missing, no power cut has left these bytes.
-      const missing = reader.expected > expected ? { first: expected, last: reader.expected - 1 } : undefined;
+      const next = Math.min(reader.expected, starts.limitFor(reader.expected));
+      const missing = next > expected ? { first: expected, last: next - 1 } : undefined;
       const finding = { segment: segment.name, offset, length, missing };
       findings.push({ finding, expected: missing === undefined ? 0 : expected });
     } else {
