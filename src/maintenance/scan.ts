@@ -24,7 +24,8 @@ import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import type { CursorState } from "../wal/position.ts";
 import { classifySegment, type SegmentClass } from "../wal/segment_files.ts";
-import { type Frame, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
+import { type Frame, type ReaderPlace, type SegmentItem, SegmentReader } from "../wal/segment_reader.ts";
+import { ReaderStarts } from "../wal/recovery/reader_starts.ts";
 import { LossAssessor, notDone } from "./loss_assessor.ts";
 import type { DamagedBytes, MissingRecords, ScanItem, UnusableSegment } from "./scan_items.ts";
 import { toScannedFrame } from "./scanned_frame.ts";
@@ -230,33 +231,47 @@ class LogScan {
     this.#next = Math.max(this.#next ?? next, next);
   }
 
+  *#skipTo(next: number): Generator<ScanItem> {
+    yield* this.#missing(this.#next!, next - 1);
+    this.#account(next);
+  }
+
   *#scanFrames(open: OpenSegment): Generator<ScanItem, boolean> {
     const { segment, header, size, next } = open;
-    let reader = this.#readerOf(open);
+    const reader = this.#readerOf(open);
+    const starts = new ReaderStarts(open, this.#cursor);
     let lastGood: Frame | undefined;
     for (;;) {
-      if (reader.expected >= next) {
+      if (starts.seek(reader)) yield* this.#skipTo(reader.expected);
+      const { expected, place } = reader;
+      const isFromBehind = expected > starts.limitFor(expected);
+      if (!isFromBehind && expected >= next) {
         // The next segment continues here. What is left was never acknowledged or was cut off: it is not trusted.
         const length = reader.tailBytes(size);
         const { position: offset } = reader;
-        if (length > 0) yield this.#assess(damaged(segment, { offset, length }, undefined), reader.expected);
+        if (length > 0) yield this.#assess(damaged(segment, { offset, length }, undefined), expected);
         return false;
       }
-      const { expected } = reader;
-      if (expected > this.#to) return true;
+      if (!isFromBehind && expected > this.#to) return true;
       let item = reader.next(size);
-      if (item.kind === "bad" && next === Infinity) {
-        ({ reader, item } = rereadBadBytes(open, { reader, item }, lastGood));
-      }
-      if (item.kind === "frame") {
+      if (item.kind === "bad" && next === Infinity) item = rereadBadBytes(open, reader, { place, item, lastGood });
+      const entered = item.kind === "bad"
+        ? starts.seekWithin(reader, { from: item.offset, to: item.offset + item.length })
+        : undefined;
+      if (item.kind === "bad" && entered !== undefined) {
+        // What lies before a reader's beginning is committed or dropped.
+        yield this.#assess(damaged(segment, { offset: item.offset, length: entered - item.offset }, undefined));
+        yield* this.#skipTo(reader.expected);
+      } else if (item.kind === "frame") {
         const { frame } = item;
         lastGood = frame;
-        const end = frame.firstSequence + frame.count;
-        const known = this.#next!;
+        const first = this.#next!;
+        const behind = frame.firstSequence + frame.count;
+        const end = Math.min(behind, starts.limitFor(behind));
         this.#account(end);
-        if (end > known && end > this.#from) yield toScannedFrame(segment.name, header, frame, known);
+        if (end > first && end > this.#from) yield toScannedFrame(segment.name, header, frame, { first, end });
       } else if (item.kind === "bad" && !item.last) {
-        const missing = rangeOf(expected, Math.min(reader.expected, next) - 1);
+        const missing = rangeOf(expected, Math.min(reader.expected, starts.limitFor(reader.expected), next) - 1);
         if (missing !== undefined) this.#account(missing.last + 1);
         if ((missing?.last ?? reader.expected) >= this.#from) yield this.#assess(damaged(segment, item, missing));
       } else {
@@ -319,23 +334,24 @@ class LogScan {
  */
 function rereadBadBytes(
   { handle, header, size }: OpenSegment,
-  first: { readonly reader: SegmentReader; readonly item: SegmentItem },
-  lastGood: Frame | undefined,
-): { reader: SegmentReader; item: SegmentItem } {
-  let { reader, item } = first;
+  reader: SegmentReader,
+  first: { readonly place: ReaderPlace; readonly item: SegmentItem; readonly lastGood: Frame | undefined },
+): SegmentItem {
+  const { place, lastGood } = first;
+  let { item } = first;
   for (let attempt = 1; attempt < MAX_READ_ATTEMPTS && item.kind === "bad"; attempt++) {
     const before = item;
-    reader = new SegmentReader(handle, header);
     if (lastGood !== undefined) {
-      reader.seek(lastGood.fileOffset, lastGood.firstSequence, size);
+      const probe = new SegmentReader(handle, header);
+      probe.seek(lastGood.fileOffset, lastGood.firstSequence, size);
       // The last good frame is gone, too: its write failed and was cut off. The data ends here.
-      if (reader.position !== lastGood.fileOffset) return { reader, item: { kind: "end", zeros: 0 } };
-      reader.next(size);
+      if (probe.position !== lastGood.fileOffset) return { kind: "end", zeros: 0 };
     }
+    reader.reread(place);
     item = reader.next(size);
     if (item.kind === "bad" && item.offset === before.offset && item.length === before.length) break;
   }
-  return { reader, item };
+  return item;
 }
 
 function rangeOf(first: number, last: number): SequenceRange | undefined {

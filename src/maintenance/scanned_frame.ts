@@ -1,5 +1,5 @@
 /**
- * A frame as a scan yields it: without records that an earlier segment has as well, and with its payloads as views.
+ * A frame as a scan yields it: without records that don't belong there, and with its payloads as views.
  *
  * @module
  */
@@ -8,37 +8,36 @@ import { FRAME_HEADER_BYTES, payloadStart, recordEnd, type SegmentHeader, skipRe
 import type { Frame } from "../wal/segment_reader.ts";
 import type { ScannedFrame } from "./scan_items.ts";
 
-/** Makes a scan item of a frame, without the records below `known`, which an earlier segment has as well. */
-export function toScannedFrame(segment: string, header: SegmentHeader, frame: Frame, known: number): ScannedFrame {
-  const skipped = Math.max(0, known - frame.firstSequence);
+/** Makes a scan item of a frame's records from `first` up to, and without, `end`. */
+export function toScannedFrame(
+  segment: string,
+  header: SegmentHeader,
+  frame: Frame,
+  { first, end }: { readonly first: number; readonly end: number },
+): ScannedFrame {
+  const from = Math.max(0, first - frame.firstSequence);
+  const to = end - frame.firstSequence;
+  const start = skipRecords(frame.view, frame.offset + FRAME_HEADER_BYTES, from);
   return {
     kind: "frame",
     segment,
     offset: frame.fileOffset,
     length: frame.length,
-    firstSequence: frame.firstSequence + skipped,
-    count: frame.count - skipped,
+    firstSequence: frame.firstSequence + from,
+    count: to - from,
     putTime: frame.putTime,
-    payloads: () => payloadsOf(frame, skipped),
-    body: () => frame.bytes.subarray(bodyStart(frame, skipped), frame.offset + frame.length),
+    payloads: () => payloadsOf(frame, start, to - from),
+    body: () => frame.bytes.subarray(start, skipRecords(frame.view, start, to - from)),
     codecVersion: header.codecVersion,
     isJson: header.isJson,
   };
 }
 
-/** Where the records of a frame begin, without the first `skipped` ones. */
-function bodyStart({ view, offset }: Frame, skipped: number): number {
-  return skipRecords(view, offset + FRAME_HEADER_BYTES, skipped);
-}
-
-/** The payloads of a frame without its first `skipped` ones, views of the reader's bytes. */
-function payloadsOf(frame: Frame, skipped: number): Uint8Array[] {
-  const payloads: Uint8Array[] = [];
-  let at = bodyStart(frame, skipped);
-  for (let i = skipped; i < frame.count; i++) {
-    const end = recordEnd(frame.view, at);
-    payloads.push(frame.bytes.subarray(payloadStart(at), end));
-    at = end;
-  }
-  return payloads;
+/** The payloads of `count` records, views of the reader's bytes; the length of the first one is at `at`. */
+function payloadsOf({ bytes, view }: Frame, at: number, count: number): Uint8Array[] {
+  return Array.from({ length: count }, () => {
+    const payload = bytes.subarray(payloadStart(at), recordEnd(view, at));
+    at = recordEnd(view, at);
+    return payload;
+  });
 }

@@ -62,6 +62,13 @@ export type SegmentItem =
    */
   | { readonly kind: "bad"; readonly offset: number; readonly length: number; readonly last: boolean };
 
+/** A place in a segment, as a reader has reached it. */
+export interface ReaderPlace {
+  readonly position: number;
+  readonly expected: number;
+  readonly mayContinue: boolean;
+}
+
 /** Reads the frames of one segment in order. */
 export class SegmentReader {
   readonly #handle: FileHandle;
@@ -124,6 +131,24 @@ export class SegmentReader {
   #setBuffer(size: number): void {
     this.#buffer = new Uint8Array(size);
     this.#view = new DataView(this.#buffer.buffer);
+  }
+
+  /** Where it is, for {@linkcode SegmentReader.reread}. */
+  get place(): ReaderPlace {
+    return { position: this.#position, expected: this.#expected, mayContinue: this.#mayContinue };
+  }
+
+  /** Goes back to a place where it was, and reads the file again from there. */
+  reread({ position, expected, mayContinue }: ReaderPlace): void {
+    this.#position = position;
+    this.#expected = expected;
+    this.#mayContinue = mayContinue;
+    this.#bufferAt =
+      this.#buffered =
+      this.#completeUpTo =
+      this.#refusedBytes =
+        0;
+    this.#offeredAt = Infinity;
   }
 
   /** The file offset of the next frame. */

@@ -12,7 +12,7 @@ import type { ScanItem } from "../../src/maintenance/scan_items.ts";
 import { readDirectory } from "../../src/maintenance/snapshot.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { readOnly } from "../cli/reading.ts";
-import { allCases, type Case, count, makeBases } from "../faults/corruption/cases.ts";
+import { allCases, type Case, count, frames, makeBases } from "../faults/corruption/cases.ts";
 import { concat, cut, overwrite, uint32, viewOf } from "../support/bytes.ts";
 import { currentRuntime } from "../support/children.ts";
 import { hitFrame, hitHeader, makeBase, makeForeign, range } from "../support/damaged_logs.ts";
@@ -93,6 +93,26 @@ async function assertAgrees(one: Case): Promise<boolean> {
   return true;
 }
 
+/**
+ * Whether a scan says the same of a region: no byte of it is left that isn't damaged. A reader that finds no frame where its
+ * position says begins at the segment's first one again, and may pass frames that it has delivered, together with what is
+ * damaged before and behind them.
+ */
+function isCovered({ segment, offset, length }: Drained["regions"][number], items: readonly ScanItem[]): boolean {
+  const places = items.flatMap((item) => {
+    if (!("segment" in item) || item.segment !== segment) return [];
+    if (item.kind === "unusable") return [{ offset: 0, length: item.bytes, isDamaged: true }];
+    return item.kind === "damaged" || item.kind === "frame" ? [{ ...item, isDamaged: item.kind === "damaged" }] : [];
+  }).filter((place) => place.offset < offset + length && place.offset + place.length > offset);
+  const end = places.sort((a, b) => a.offset - b.offset)
+    .reduce((at, place) => place.offset <= at ? Math.max(at, place.offset + place.length) : at, offset);
+  if (length === 0) return true;
+  if (places.every(({ isDamaged }) => isDamaged)) {
+    return places.some((place) => place.offset === offset && place.length === length);
+  }
+  return end >= offset + length && places.some(({ isDamaged }) => isDamaged);
+}
+
 /** Every place that a buffer reports is one that the scan reports, and the other way round for what isn't committed. */
 function assertRegions(items: readonly ScanItem[], drained: Drained, note: string): void {
   const missing = items.flatMap((item): SequenceRange[] => {
@@ -108,13 +128,8 @@ function assertRegions(items: readonly ScanItem[], drained: Drained, note: strin
     const there = sequencesOf(items).find((sequence) => first <= sequence && sequence <= last);
     assertEquals(there, undefined, `${note}: there, and missing`);
   }
-  for (const { segment, offset, length } of drained.regions) {
-    if (length === 0) continue;
-    const isThere = items.some((item) =>
-      (item.kind === "damaged" && item.segment === segment && item.offset === offset && item.length === length) ||
-      (item.kind === "unusable" && item.segment === segment && item.bytes === length)
-    );
-    assert(isThere, `${note}: ${length} bytes at ${offset} of ${segment}`);
+  for (const region of drained.regions) {
+    assert(isCovered(region, items), `${note}: ${region.length} bytes at ${region.offset} of ${region.segment}`);
   }
   const torn = items.reduce((sum, item) => sum + (item.kind === "torn" ? item.length : 0), 0);
   assertEquals(torn, drained.report.truncatedBytes, `${note}: torn bytes`);
@@ -130,6 +145,15 @@ test("scanLog() finds the records and the places that a buffer finds, however a 
   }
   console.log(`${tried} of ${i} logs, ${newer} of a newer version`);
   assertGreater(tried, 200);
+});
+
+test("scanLog() finds the records and the places that a buffer finds where frames have moved", SLOW, async () => {
+  const cases = [...bases.inside, ...bases.blocks].flatMap((base) => [...frames(base)]);
+  // In some of these, a frame that skips ahead begins a `putMany` whose rest is elsewhere.
+  const first = cases.filter(({ name }) => name.endsWith("frames 1 and 2 swapped"));
+  assertGreater(first.length, 2);
+  const others = cases.filter((_, i) => i % Math.ceil(STEP / 8) === 0);
+  for (const one of [...first, ...others]) await assertAgrees(one);
 });
 
 test("scanLog() gives the frames of a whole log in order, and nothing else", () => {
