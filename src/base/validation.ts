@@ -1,5 +1,5 @@
 /**
- * Checks of arguments: whole numbers in a range, one of several strings, objects with certain methods.
+ * Checks of arguments.
  *
  * Each error names the option, what it must be, and what was given.
  *
@@ -12,7 +12,7 @@ export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 /** Options with every default filled in: no member is missing or `undefined`. */
 export type Complete<O> = { readonly [K in keyof O]-?: Exclude<O[K], undefined> };
 
-/** Throws unless `value` is a whole number in the range. `doing` completes "Cannot ..." in the message. */
+/** Throws unless `value` is a whole number in the range. Here and below, `doing` completes "Cannot ..." in the message. */
 export function checkInteger(
   name: string,
   value: unknown,
@@ -20,22 +20,19 @@ export function checkInteger(
   most: number,
   doing = "open buffer",
 ): asserts value is number {
-  if (typeof value !== "number") {
-    throw new TypeError(`Cannot ${doing}: ${name} must be a number, got ${describe(value)}`);
-  }
+  if (typeof value !== "number") throw wrongType(name, "a number", value, doing);
   if (!Number.isInteger(value) || value < least || value > most) {
     throw new RangeError(`Cannot ${doing}: ${name} must be a whole number from ${least} to ${most}, got ${value}`);
   }
 }
 
-/** Throws unless `value` is one of the strings. `doing` completes "Cannot ..." in the message. */
+/** Throws unless `value` is one of the strings. */
 export function checkOneOf(name: string, value: unknown, allowed: readonly string[], doing = "open buffer"): void {
   if (typeof value === "string" && allowed.includes(value)) return;
-  const list = allowed.map((one) => `"${one}"`).join(", ");
-  throw new TypeError(`Cannot ${doing}: ${name} must be one of ${list}, got ${describe(value)}`);
+  throw wrongType(name, `one of ${allowed.map((one) => `"${one}"`).join(", ")}`, value, doing);
 }
 
-/** Throws unless `value` is an object with these methods. `doing` completes "Cannot ..." in the message. */
+/** Throws unless `value` is an object with these methods. */
 export function checkMethods(name: string, value: unknown, methods: readonly string[], doing = "open buffer"): void {
   for (const method of methods) {
     const found = typeof value === "object" && value !== null ? Reflect.get(value, method) : undefined;
@@ -43,6 +40,29 @@ export function checkMethods(name: string, value: unknown, methods: readonly str
       throw new TypeError(`Cannot ${doing}: ${name} must have a method ${method}(), got ${describe(value)}`);
     }
   }
+}
+
+/** Throws unless `value` is a function. */
+export function checkFunction(name: string, value: unknown, doing = "open buffer"): void {
+  if (typeof value !== "function") throw wrongType(name, "a function", value, doing);
+}
+
+/** Throws unless `value` is an object. */
+export function checkObject(name: string, value: unknown, doing = "open buffer"): void {
+  if (typeof value !== "object" || value === null) throw wrongType(name, "an object", value, doing);
+}
+
+/** Throws unless `value` is an object with no members but the known ones. `name` is "options", or that of the option. */
+export function checkOptions(name: string, value: object, known: readonly string[], doing = "open buffer"): void {
+  checkObject(name, value, doing);
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  const prefix = name === "options" ? "" : `${name}.`;
+  if (unknown !== undefined) throw new TypeError(`Cannot ${doing}: unknown option ${prefix}${unknown}`);
+}
+
+/** The error about a value that isn't what it must be. */
+export function wrongType(name: string, expected: string, value: unknown, doing: string): TypeError {
+  return new TypeError(`Cannot ${doing}: ${name} must be ${expected}, got ${describe(value)}`);
 }
 
 /** Describes a value in a message. */

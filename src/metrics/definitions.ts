@@ -20,6 +20,7 @@
  * @module
  */
 
+import { wrongType } from "../base/validation.ts";
 import type { BufferStats } from "../buffer/events.ts";
 import type { ProducerStats } from "../producer/events.ts";
 
@@ -81,82 +82,39 @@ export interface MetricSet<S> {
 }
 
 /** The metrics of a buffer. */
-export const BUFFER_METRICS: MetricSet<BufferFigures> = {
-  nameAttribute: "sluice.buffer.name",
-  metrics: [
-    upDown(
-      "sluice.buffer.queue.size",
-      "{record}",
-      "Records accepted and not yet committed, in flight included",
-      (stats) => stats.pendingRecords,
-    ),
-    upDown(
-      "sluice.buffer.queue.payload.size",
-      "By",
-      "Payload bytes of the records not yet committed",
-      (stats) => stats.pendingBytes,
-    ),
-    gauge(
-      "sluice.buffer.queue.age",
-      "Age of the oldest record that is not in flight; 0 without one",
-      (stats) => stats.oldestAgeMs / 1_000,
-    ),
-    upDown(
-      "sluice.buffer.record.inflight",
-      "{record}",
-      "Records handed over and not yet committed",
-      (stats) => stats.inFlightRecords,
-    ),
-    upDown(
-      "sluice.buffer.backlog.size",
-      "By",
-      "What uncommitted records take of the backlog, payloads and framing",
-      (stats) => stats.backlogBytes,
-    ),
-    upDown(
-      "sluice.buffer.backlog.capacity",
-      "By",
-      "The most that uncommitted records may take",
-      (stats) => stats.maxBacklogBytes,
-    ),
-    upDown("sluice.buffer.segment.live", "{segment}", "Segments on disk", (stats) => stats.segments),
-    upDown("sluice.buffer.disk.size", "By", "Bytes of all segments on disk", (stats) => stats.diskBytes),
-    gauge(
-      "sluice.buffer.idle.time",
-      "Time since the last put, emit or commit that succeeded, or since the start",
-      (stats, now) => Math.max(0, now - stats.lastProgressAt) / 1_000,
-    ),
-    counter("sluice.buffer.record.put", "{record}", "Records accepted", (stats) => stats.puts),
-    counter("sluice.buffer.put.rejected", "{put}", "Puts rejected, for whatever reason", (stats) => stats.rejected),
-    counter(
-      "sluice.buffer.record.dropped",
-      "{record}",
-      "Records dropped to make room for newer ones",
-      (stats) => stats.dropped,
-    ),
-    counter(
-      "sluice.buffer.batch.emitted",
-      "{batch}",
-      "Batches handed over for the first time",
-      (stats) => stats.batchesEmitted,
-    ),
-    counter(
-      "sluice.buffer.batch.redelivered",
-      "{batch}",
-      "Batches handed over again",
-      (stats) => stats.batchesRedelivered,
-    ),
-    counter("sluice.buffer.batch.committed", "{batch}", "Batches committed", (stats) => stats.batchesCommitted),
-    counter("sluice.buffer.quarantined", "By", "Damaged bytes that were set aside", (stats) => stats.quarantinedBytes),
-    {
-      name: "sluice.buffer.error.reported",
-      kind: "counter",
-      unit: "{error}",
-      description: "Errors that the buffer has told of: that it has failed, and warnings",
-      samples: ({ errors }) => toSamples(errors ?? new Map()),
-    },
-  ],
-};
+export const BUFFER_METRICS: MetricSet<BufferFigures> = metricSet("sluice.buffer", [
+  upDown("queue.size", "{record}", "Records accepted and not yet committed, in flight included", "pendingRecords"),
+  upDown("queue.payload.size", "By", "Payload bytes of the records not yet committed", "pendingBytes"),
+  gauge(
+    "queue.age",
+    "Age of the oldest record that is not in flight; 0 without one",
+    ({ oldestAgeMs }) => oldestAgeMs,
+  ),
+  upDown("record.inflight", "{record}", "Records handed over and not yet committed", "inFlightRecords"),
+  upDown("backlog.size", "By", "What uncommitted records take of the backlog, payloads and framing", "backlogBytes"),
+  upDown("backlog.capacity", "By", "The most that uncommitted records may take", "maxBacklogBytes"),
+  upDown("segment.live", "{segment}", "Segments on disk", "segments"),
+  upDown("disk.size", "By", "Bytes of all segments on disk", "diskBytes"),
+  gauge(
+    "idle.time",
+    "Time since the last put, emit or commit that succeeded, or since the start",
+    ({ lastProgressAt }, now) => Math.max(0, now - lastProgressAt),
+  ),
+  counter("record.put", "{record}", "Records accepted", "puts"),
+  counter("put.rejected", "{put}", "Puts rejected, for whatever reason", "rejected"),
+  counter("record.dropped", "{record}", "Records dropped to make room for newer ones", "dropped"),
+  counter("batch.emitted", "{batch}", "Batches handed over for the first time", "batchesEmitted"),
+  counter("batch.redelivered", "{batch}", "Batches handed over again", "batchesRedelivered"),
+  counter("batch.committed", "{batch}", "Batches committed", "batchesCommitted"),
+  counter("quarantined", "By", "Damaged bytes that were set aside", "quarantinedBytes"),
+  {
+    name: "error.reported",
+    kind: "counter",
+    unit: "{error}",
+    description: "Errors that the buffer has told of: that it has failed, and warnings",
+    samples: ({ errors }) => toSamples(errors ?? new Map()),
+  },
+]);
 
 /** The durations of a buffer's syncs. Their number is `stats().syncs`, their sum `syncMs`. */
 export const SYNC_DURATION: DurationMetric = {
@@ -168,80 +126,37 @@ export const SYNC_DURATION: DurationMetric = {
 };
 
 /** The metrics of a producer. */
-export const PRODUCER_METRICS: MetricSet<ProducerFigures> = {
-  nameAttribute: "sluice.producer.name",
-  metrics: [
-    {
-      name: "sluice.producer.status",
-      kind: "up-down-counter",
-      unit: "{producer}",
-      description: "1 for the state that the producer is in, 0 for the others",
-      samples: ({ state }) => STATES.map((one) => ({ value: one === state ? 1 : 0, attributes: { [STATE]: one } })),
-    },
-    upDown(
-      "sluice.producer.batch.inflight",
-      "{batch}",
-      "Batches handed over by the buffer and not yet committed",
-      (stats) => stats.inFlightBatches,
-    ),
-    gauge(
-      "sluice.producer.backoff.remaining",
-      "Time until something that waits is tried again; 0 if nothing waits",
-      ({ backoffUntil }, now) => backoffUntil === undefined ? 0 : Math.max(0, backoffUntil - now) / 1_000,
-    ),
-    counter("sluice.producer.attempt.started", "{attempt}", "Deliveries sent", (stats) => stats.attempts),
-    counter(
-      "sluice.producer.attempt.repeated",
-      "{attempt}",
-      "Attempts at records that were sent before",
-      (stats) => stats.retries,
-    ),
-    {
-      name: "sluice.producer.attempt.failed",
-      kind: "counter",
-      unit: "{attempt}",
-      description: "Attempts that failed, in part or as a whole",
-      samples: failedAttempts,
-    },
-    counter(
-      "sluice.producer.attempt.timed_out",
-      "{attempt}",
-      "Attempts that took longer than they may",
-      (stats) => stats.timeouts,
-    ),
-    counter(
-      "sluice.producer.attempt.abandoned",
-      "{attempt}",
-      "Attempts that did not answer their signal either",
-      (stats) => stats.abandoned,
-    ),
-    counter(
-      "sluice.producer.delivery.halved",
-      "{delivery}",
-      "Deliveries halved because they were too large",
-      (stats) => stats.halved,
-    ),
-    counter(
-      "sluice.producer.record.delivered",
-      "{record}",
-      "Records that the target has taken",
-      (stats) => stats.deliveredRecords,
-    ),
-    counter(
-      "sluice.producer.record.dead_lettered",
-      "{record}",
-      "Records put into the dead-letter buffer",
-      (stats) => stats.deadLetters,
-    ),
-    counter("sluice.producer.batch.committed", "{batch}", "Batches committed", (stats) => stats.committedBatches),
-    counter(
-      "sluice.producer.record.committed",
-      "{record}",
-      "Records in batches committed",
-      (stats) => stats.committedRecords,
-    ),
-  ],
-};
+export const PRODUCER_METRICS: MetricSet<ProducerFigures> = metricSet("sluice.producer", [
+  {
+    name: "status",
+    kind: "up-down-counter",
+    unit: "{producer}",
+    description: "1 for the state that the producer is in, 0 for the others",
+    samples: ({ state }) => STATES.map((one) => ({ value: one === state ? 1 : 0, attributes: { [STATE]: one } })),
+  },
+  upDown("batch.inflight", "{batch}", "Batches handed over by the buffer and not yet committed", "inFlightBatches"),
+  gauge(
+    "backoff.remaining",
+    "Time until something that waits is tried again; 0 if nothing waits",
+    ({ backoffUntil }, now) => Math.max(0, (backoffUntil ?? now) - now),
+  ),
+  counter("attempt.started", "{attempt}", "Deliveries sent", "attempts"),
+  counter("attempt.repeated", "{attempt}", "Attempts at records that were sent before", "retries"),
+  {
+    name: "attempt.failed",
+    kind: "counter",
+    unit: "{attempt}",
+    description: "Attempts that failed, in part or as a whole",
+    samples: failedAttempts,
+  },
+  counter("attempt.timed_out", "{attempt}", "Attempts that took longer than they may", "timeouts"),
+  counter("attempt.abandoned", "{attempt}", "Attempts that did not answer their signal either", "abandoned"),
+  counter("delivery.halved", "{delivery}", "Deliveries halved because they were too large", "halved"),
+  counter("record.delivered", "{record}", "Records that the target has taken", "deliveredRecords"),
+  counter("record.dead_lettered", "{record}", "Records put into the dead-letter buffer", "deadLetters"),
+  counter("batch.committed", "{batch}", "Batches committed", "committedBatches"),
+  counter("record.committed", "{record}", "Records in batches committed", "committedRecords"),
+]);
 
 /** The durations of a producer's attempts, with the reason if they failed. */
 export const ATTEMPT_DURATION: DurationMetric = {
@@ -266,27 +181,43 @@ function toSamples(counts: ReadonlyMap<string, number>): readonly Sample[] {
   return Array.from(counts, ([type, value]) => ({ value, attributes: { [ERROR_TYPE]: type } }));
 }
 
-/** How one number follows from the statistics. */
-type Read<S> = (stats: S, now: number) => number;
-
-function counter<S>(name: string, unit: string, description: string, read: Read<S>): Metric<S> {
-  return single({ name, kind: "counter", unit, description }, read);
+/** The metrics of one kind of source; their names begin with `prefix`. */
+function metricSet<S>(prefix: string, metrics: readonly Metric<S>[]): MetricSet<S> {
+  return {
+    nameAttribute: `${prefix}.name`,
+    metrics: metrics.map((metric) => ({ ...metric, name: `${prefix}.${metric.name}` })),
+  };
 }
 
-function upDown<S>(name: string, unit: string, description: string, read: Read<S>): Metric<S> {
-  return single({ name, kind: "up-down-counter", unit, description }, read);
+/** The statistics that are numbers. */
+type Count<S> = { [K in keyof S]: S[K] extends number ? K : never }[keyof S];
+
+function counter<S>(name: string, unit: string, description: string, count: Count<S>): Metric<S> {
+  return { name, kind: "counter", unit, description, samples: (stats) => [{ value: Number(stats[count]) }] };
 }
 
-/** All gauges are times. */
-function gauge<S>(name: string, description: string, read: Read<S>): Metric<S> {
-  return single({ name, kind: "gauge", unit: "s", description }, read);
+function upDown<S>(name: string, unit: string, description: string, count: Count<S>): Metric<S> {
+  return { ...counter(name, unit, description, count), kind: "up-down-counter" };
 }
 
-function single<S>(metric: Omit<Metric<S>, "samples">, read: Read<S>): Metric<S> {
-  return { ...metric, samples: (stats, now) => [{ value: read(stats, now) }] };
+/** All gauges are times; `readMs` gives milliseconds. */
+function gauge<S>(name: string, description: string, readMs: (stats: S, now: number) => number): Metric<S> {
+  return {
+    name,
+    kind: "gauge",
+    unit: "s",
+    description,
+    samples: (stats, now) => [{ value: readMs(stats, now) / 1_000 }],
+  };
 }
 
 /** Whether statistics are a producer's. */
 export function isProducerStats(stats: BufferStats | ProducerStats): stats is ProducerStats {
   return "failedAttempts" in stats;
+}
+
+/** Throws unless the name of a source is a string that isn't empty, or missing. */
+export function checkName(what: string, name: unknown, doing: string): void {
+  if (name === undefined || (typeof name === "string" && name !== "")) return;
+  throw wrongType(what, "a string that isn't empty", name, doing);
 }

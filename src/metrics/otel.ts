@@ -98,7 +98,7 @@
  */
 
 import { systemClock } from "../base/clock.ts";
-import { checkMethods, describe } from "../base/validation.ts";
+import { checkMethods, checkObject, checkOptions, wrongType } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { SluiceErrorCode } from "../errors/mod.ts";
 import type { Producer } from "../producer/producer.ts";
@@ -106,6 +106,7 @@ import {
   ATTEMPT_DURATION,
   BUFFER_METRICS,
   type BufferFigures,
+  checkName,
   type DurationMetric,
   ERROR_TYPE,
   isProducerStats,
@@ -216,7 +217,7 @@ export function instrument(
   options: InstrumentOptions,
 ): () => void {
   checkMethods("the buffer or producer", source, ["stats", "subscribe"], INSTRUMENT);
-  checkOptions(options);
+  checkInstrumentOptions(options);
   const ends = isProducer(source) ? instrumentProducer(source, options) : instrumentBuffer(source, options);
   return () => {
     for (const end of ends.splice(0)) end();
@@ -301,25 +302,14 @@ function mergeAttributes<S>(
   return { ...attributes, ...(name === undefined ? {} : { [nameAttribute]: name }) };
 }
 
-function checkOptions(options: InstrumentOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`Cannot ${INSTRUMENT}: options must be an object, got ${describe(options)}`);
-  }
-  for (const option of Object.keys(options)) {
-    if (!OPTIONS.includes(option)) throw new TypeError(`Cannot ${INSTRUMENT}: unknown option ${option}`);
-  }
+function checkInstrumentOptions(options: InstrumentOptions): void {
+  checkOptions("options", options, OPTIONS, INSTRUMENT);
   const { meter, name, attributes = {} } = options;
   checkMethods("meter", meter, METER_METHODS, INSTRUMENT);
-  if (name !== undefined && (typeof name !== "string" || name === "")) {
-    throw new TypeError(`Cannot ${INSTRUMENT}: name must be a string that isn't empty, got ${describe(name)}`);
-  }
-  if (typeof attributes !== "object" || attributes === null) {
-    throw new TypeError(`Cannot ${INSTRUMENT}: attributes must be an object, got ${describe(attributes)}`);
-  }
+  checkName("name", name, INSTRUMENT);
+  checkObject("attributes", attributes, INSTRUMENT);
   for (const [key, value] of Object.entries(attributes)) {
     if (["string", "number", "boolean"].includes(typeof value)) continue;
-    throw new TypeError(
-      `Cannot ${INSTRUMENT}: attributes.${key} must be a string, a number or a boolean, got ${describe(value)}`,
-    );
+    throw wrongType(`attributes.${key}`, "a string, a number or a boolean", value, INSTRUMENT);
   }
 }

@@ -77,11 +77,12 @@
  */
 
 import { systemClock } from "../base/clock.ts";
-import { describe } from "../base/validation.ts";
+import { checkObject, wrongType } from "../base/validation.ts";
 import type { BufferStats } from "../buffer/events.ts";
 import type { ProducerStats } from "../producer/events.ts";
 import {
   BUFFER_METRICS,
+  checkName,
   isProducerStats,
   type Metric,
   type MetricSet,
@@ -176,9 +177,7 @@ const LABEL_NAME = /^(?!__|sluice_)[a-zA-Z_][a-zA-Z0-9_]*$/;
  */
 export function prometheusText(sources: readonly PrometheusSource[], options: PrometheusOptions = {}): string {
   const { now = systemClock.now() } = options;
-  if (!Array.isArray(sources)) {
-    throw new TypeError(`Cannot ${RENDER}: sources must be an array, got ${describe(sources)}`);
-  }
+  if (!Array.isArray(sources)) throw wrongType("sources", "an array", sources, RENDER);
   const buffers: Labelled<BufferStats>[] = [];
   const producers: Labelled<ProducerStats>[] = [];
   sources.forEach((source, i) => {
@@ -245,18 +244,13 @@ function checkSource(source: PrometheusSource, what: string): PrometheusSource {
   const { stats, name, labels = {} } = source ?? {};
   const figures = typeof stats === "object" && stats !== null ? stats : {};
   if (!("pendingRecords" in figures || "failedAttempts" in figures)) {
-    throw new TypeError(`Cannot ${RENDER}: ${what}.stats must be what stats() returns, got ${describe(stats)}`);
+    throw wrongType(`${what}.stats`, "what stats() returns", stats, RENDER);
   }
-  if (name !== undefined && (typeof name !== "string" || name === "")) {
-    throw new TypeError(`Cannot ${RENDER}: ${what}.name must be a string that isn't empty, got ${describe(name)}`);
-  }
-  if (typeof labels !== "object" || labels === null) {
-    throw new TypeError(`Cannot ${RENDER}: ${what}.labels must be an object, got ${describe(labels)}`);
-  }
+  checkName(`${what}.name`, name, RENDER);
+  checkObject(`${what}.labels`, labels, RENDER);
   for (const [key, value] of Object.entries(labels)) {
     if (!LABEL_NAME.test(key)) throw new TypeError(`Cannot ${RENDER}: ${what}.labels must not have the name "${key}"`);
-    if (typeof value === "string") continue;
-    throw new TypeError(`Cannot ${RENDER}: ${what}.labels.${key} must be a string, got ${describe(value)}`);
+    if (typeof value !== "string") throw wrongType(`${what}.labels.${key}`, "a string", value, RENDER);
   }
   return source;
 }

@@ -6,7 +6,15 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
-import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  checkOneOf,
+  checkOptions,
+  type Complete,
+  MAX_TIMER_MS,
+} from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
@@ -145,7 +153,7 @@ const RETRY_OPTIONS: readonly (keyof RetryOptions | string)[] = [
  * @throws {RangeError} for a number out of range.
  */
 export function resolveProducerOptions<T>(options: ProducerOptions<T>): ResolvedProducerOptions<T> {
-  checkObject("options", options, OPTIONS);
+  checkOptions("options", options, OPTIONS, MAKE);
   const {
     buffer,
     send,
@@ -160,13 +168,13 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
     onEvent,
   } = options;
   checkMethods("buffer", buffer, BUFFER_METHODS, MAKE);
-  checkFunction("send", send);
+  checkFunction("send", send, MAKE);
   checkInteger("maxInFlight", maxInFlight, 1, MAX_IN_FLIGHT, MAKE);
   checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS, MAKE);
   checkInteger("closeTimeoutMs", closeTimeoutMs, 0, MAX_TIMER_MS, MAKE);
   checkMethods("clock", clock, ["now", "monotonic", "setTimer"], MAKE);
-  checkFunction("random", random);
-  if (onEvent !== undefined) checkFunction("onEvent", onEvent);
+  checkFunction("random", random, MAKE);
+  if (onEvent !== undefined) checkFunction("onEvent", onEvent, MAKE);
   checkOneOf("whenUndeliverable", whenUndeliverable, ["stop", "dead-letter"], MAKE);
   checkDeadLetters(options, whenUndeliverable);
   return {
@@ -184,7 +192,7 @@ export function resolveProducerOptions<T>(options: ProducerOptions<T>): Resolved
 }
 
 function resolveRetry(options: RetryOptions = {}): RetryPolicy {
-  checkObject("retry", options, RETRY_OPTIONS);
+  checkOptions("retry", options, RETRY_OPTIONS, MAKE);
   const {
     firstDelayMs = DEFAULT_FIRST_DELAY_MS,
     maxDelayMs = DEFAULT_MAX_DELAY_MS,
@@ -198,7 +206,7 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
   return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };
 }
 
-/** Where undeliverable records go has to exist, and be another buffer. */
+/** Dead letters need a buffer, other than the one to be delivered. */
 function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUndeliverable: string): void {
   if (deadLetters === undefined) {
     if (whenUndeliverable === "stop") return;
@@ -208,18 +216,4 @@ function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUn
   if ((deadLetters as unknown) === buffer) {
     throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
-}
-
-function checkObject(name: string, value: unknown, known: readonly string[]): void {
-  if (typeof value !== "object" || value === null) {
-    throw new TypeError(`Cannot ${MAKE}: ${name} must be an object, got ${describe(value)}`);
-  }
-  const prefix = name === "options" ? "" : `${name}.`;
-  const unknown = Object.keys(value).find((key) => !known.includes(key));
-  if (unknown !== undefined) throw new TypeError(`Cannot ${MAKE}: unknown option ${prefix}${unknown}`);
-}
-
-function checkFunction(name: string, value: unknown): void {
-  if (typeof value === "function") return;
-  throw new TypeError(`Cannot ${MAKE}: ${name} must be a function, got ${describe(value)}`);
 }
