@@ -187,13 +187,10 @@ export class DirectoryNode {
 /** What a name leads to. */
 export type TreeNode = FileNode | DirectoryNode;
 
-/** One name of a directory set to a node, or removed. */
-export interface NameChange {
-  /** The directory. */
+/** One name of a directory: set to a node, or removed. */
+interface NameChange {
   readonly directory: DirectoryNode;
-  /** The name in it. */
   readonly name: string;
-  /** What it leads to from now on, if anything. */
   readonly node: TreeNode | undefined;
 }
 
@@ -218,13 +215,11 @@ export class Disk {
     return this.#mark;
   }
 
-  /** The inode number of a node. Numbers are never reused. */
-  inodeOf(node: TreeNode): number {
-    const known = this.#inodes.get(node);
-    if (known !== undefined) return known;
-    const inode = this.#inodes.size + 1;
+  /** Identifies a node, whatever its names. Inode numbers are never reused. */
+  identify(node: TreeNode): FileIdentity {
+    const inode = this.#inodes.get(node) ?? this.#inodes.size + 1;
     this.#inodes.set(node, inode);
-    return inode;
+    return { device: 1, inode, links: node instanceof FileNode ? node.links : 1 };
   }
 
   /** Changes names, in one step. */
@@ -300,14 +295,14 @@ export class Disk {
   }
 }
 
-/** Where a path leads. `name` is missing for the root, `node` if nothing is there. */
-export interface Found {
+/** Where a path leads. */
+interface Found {
   /** The directory that has the name, or would have it. */
   readonly directory: DirectoryNode;
   /** The directories from the root down to that one. */
   readonly ancestors: readonly DirectoryNode[];
-  /** The last name of the path. */
-  readonly name: string | undefined;
+  /** The last name of the path; empty for the root. */
+  readonly name: string;
   /** What is there. */
   readonly node: TreeNode | undefined;
 }
@@ -315,38 +310,52 @@ export interface Found {
 /** Follows a path. ENOENT if a directory on the way is missing, ENOTDIR if it is a file. */
 export function find(disk: Disk, operation: string, path: string): Found {
   const names = split(path);
-  const name = names.pop();
+  const name = names.pop() ?? "";
   const ancestors = [disk.root];
   let directory = disk.root;
   for (const parent of names) {
     const node = directory.entries.get(parent);
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
-    if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
+    if (node === undefined) throw refusal("ENOENT", operation, path);
+    if (node instanceof FileNode) throw refusal("ENOTDIR", operation, path);
     ancestors.push(directory = node);
   }
-  if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation, path });
-  return { directory, ancestors, name, node: name === undefined ? directory : directory.entries.get(name) };
+  if (path === "") throw refusal("ENOENT", operation, path);
+  return { directory, ancestors, name, node: name === "" ? directory : directory.entries.get(name) };
+}
+
+/** Follows a path to a file or directory, which must be there. */
+export function findNode(disk: Disk, operation: string, path: string): TreeNode {
+  const { node } = find(disk, operation, path);
+  if (node === undefined) throw refusal("ENOENT", operation, path);
+  return node;
+}
+
+/** Follows a path to a file. */
+export function findFile(disk: Disk, operation: string, path: string): FileNode {
+  const node = findNode(disk, operation, path);
+  if (node instanceof DirectoryNode) throw refusal("EISDIR", operation, path);
+  return node;
 }
 
 /** Follows a path to a directory. */
 export function findDirectory(disk: Disk, operation: string, path: string): DirectoryNode {
-  const { node } = find(disk, operation, path);
-  if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation, path });
-  if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation, path });
+  const node = findNode(disk, operation, path);
+  if (node instanceof FileNode) throw refusal("ENOTDIR", operation, path);
   return node;
 }
 
-/** Creates a file at a path where `find()` found none. */
-export function createFile(
-  disk: Disk,
-  operation: string,
-  path: string,
-  { directory, name, node: taken }: Found,
-): FileNode {
-  if (taken !== undefined || name === undefined) throw FileSystemError.from({ errno: "EEXIST", operation, path });
+/** Creates a file where there is nothing. */
+export function createFile(disk: Disk, operation: string, path: string): FileNode {
+  const { directory, name, node: taken } = find(disk, operation, path);
+  if (taken !== undefined) throw refusal("EEXIST", operation, path);
   const node = new FileNode();
   disk.change({ directory, name, node });
   return node;
+}
+
+/** The error of an operation that the system refuses. */
+export function refusal(errno: string, operation: string, path: string): FileSystemError {
+  return FileSystemError.from({ errno, operation, path });
 }
 
 /** The names of a path from the root down, with `.` and `..` resolved. */
@@ -357,11 +366,6 @@ export function split(path: string): string[] {
     else if (name !== "" && name !== ".") names.push(name);
   }
   return names;
-}
-
-/** Identifies a node, whatever its names. */
-export function identityOf(disk: Disk, node: TreeNode): FileIdentity {
-  return { device: 1, inode: disk.inodeOf(node), links: node instanceof FileNode ? node.links : 1 };
 }
 
 /** Takes a name from a file. */

@@ -32,7 +32,6 @@
  * @module
  */
 
-import { FileSystemError } from "../errors/mod.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 import {
   createFile,
@@ -41,8 +40,10 @@ import {
   FileNode,
   find,
   findDirectory,
-  identityOf,
+  findFile,
+  findNode,
   mulberry32,
+  refusal,
   split,
   unlink,
 } from "./memory_disk.ts";
@@ -137,78 +138,63 @@ export class MemoryFileSystem implements FileSystem {
   /** Opens a file; see {@linkcode FileSystem.open}. */
   open(path: string, mode: OpenMode): FileHandle {
     const process = this.#process;
-    const fault = process.begin("open", path, { mode });
-    const found = find(process.disk, "open", path);
-    const node = mode === "create" ? createFile(process.disk, "open", path, found) : found.node;
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "open", path });
-    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
-    process.end(fault, "open", path);
+    const findOrCreate = mode === "create" ? createFile : findFile;
+    const node = process.run("open", path, { mode }, () => findOrCreate(process.disk, "open", path));
     return new MemoryFileHandle(process, node, path, mode !== "read");
   }
 
   /** Lists a directory; see {@linkcode FileSystem.list}. */
   list(path: string): string[] {
-    const fault = this.#process.begin("list", path);
-    const names = [...findDirectory(this.#process.disk, "list", path).entries.keys()];
-    this.#process.end(fault, "list", path);
-    return names;
+    const { disk } = this.#process;
+    return this.#process.run("list", path, {}, () => [...findDirectory(disk, "list", path).entries.keys()]);
   }
 
   /** Makes a directory and its parents; see {@linkcode FileSystem.makeDirectory}. */
   makeDirectory(path: string): void {
     const { disk } = this.#process;
-    const fault = this.#process.begin("makeDirectory", path);
-    if (path === "") throw FileSystemError.from({ errno: "ENOENT", operation: "makeDirectory", path });
-    const names = split(path);
-    let directory = disk.root;
-    names.forEach((name, i) => {
-      let node = directory.entries.get(name);
-      if (node instanceof FileNode) {
-        const errno = i === names.length - 1 ? "EEXIST" : "ENOTDIR";
-        throw FileSystemError.from({ errno, operation: "makeDirectory", path });
-      }
-      if (node === undefined) disk.change({ directory, name, node: node = new DirectoryNode() });
-      directory = node;
+    this.#process.run("makeDirectory", path, {}, () => {
+      if (path === "") throw refusal("ENOENT", "makeDirectory", path);
+      const names = split(path);
+      let directory = disk.root;
+      names.forEach((name, i) => {
+        let node = directory.entries.get(name);
+        if (node instanceof FileNode) {
+          throw refusal(i === names.length - 1 ? "EEXIST" : "ENOTDIR", "makeDirectory", path);
+        }
+        if (node === undefined) disk.change({ directory, name, node: node = new DirectoryNode() });
+        directory = node;
+      });
     });
-    this.#process.end(fault, "makeDirectory", path);
   }
 
   /** Renames a file or a directory; see {@linkcode FileSystem.rename}. */
   rename(from: string, to: string): void {
     const { disk } = this.#process;
-    const fault = this.#process.begin("rename", from, { to });
-    const source = find(disk, "rename", from);
-    const target = find(disk, "rename", to);
-    const { node } = source;
-    const refuse = (errno: string) => FileSystemError.from({ errno, operation: "rename", path: from });
-    if (node === undefined) throw refuse("ENOENT");
-    if (source.name === undefined || target.name === undefined) throw refuse("EBUSY");
-    if (node !== target.node) {
+    this.#process.run("rename", from, { to }, () => {
+      const { node, directory, name } = find(disk, "rename", from);
+      const target = find(disk, "rename", to);
+      const refuse = (errno: string) => refusal(errno, "rename", from);
+      if (node === undefined) throw refuse("ENOENT");
+      if (name === "" || target.name === "") throw refuse("EBUSY");
+      if (node === target.node) return;
       if (node instanceof FileNode && target.node instanceof DirectoryNode) throw refuse("EISDIR");
       if (node instanceof DirectoryNode && target.node instanceof FileNode) throw refuse("ENOTDIR");
       if (target.node instanceof DirectoryNode && target.node.entries.size > 0) throw refuse("ENOTEMPTY");
       if (node instanceof DirectoryNode && target.ancestors.includes(node)) throw refuse("EINVAL");
-      disk.change(
-        { directory: source.directory, name: source.name, node: undefined },
-        { directory: target.directory, name: target.name, node },
-      );
+      disk.change({ directory, name, node: undefined }, { directory: target.directory, name: target.name, node });
       if (target.node instanceof FileNode) unlink(disk, target.node);
-    }
-    this.#process.end(fault, "rename", from);
+    });
   }
 
   /** Removes a file; see {@linkcode FileSystem.remove}. */
   remove(path: string): void {
     const { disk } = this.#process;
-    const fault = this.#process.begin("remove", path);
-    const { directory, name, node } = find(disk, "remove", path);
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "remove", path });
-    if (node instanceof DirectoryNode || name === undefined) {
-      throw FileSystemError.from({ errno: "EISDIR", operation: "remove", path });
-    }
-    disk.change({ directory, name, node: undefined });
-    unlink(disk, node);
-    this.#process.end(fault, "remove", path);
+    this.#process.run("remove", path, {}, () => {
+      const node = findFile(disk, "remove", path);
+      const { directory, name } = find(disk, "remove", path);
+      disk.change({ directory, name, node: undefined });
+      unlink(disk, node);
+    });
   }
 
   /** Syncs the names in a directory; see {@linkcode FileSystem.syncDirectory}. */
@@ -224,40 +210,32 @@ export class MemoryFileSystem implements FileSystem {
 
   /** Locks a file; see {@linkcode FileSystem.lock}. As with POSIX locks, closing a handle of the file releases it. */
   lock(path: string): FileLock {
-    const process = this.#process;
-    const fault = process.begin("lock", path);
-    const found = find(process.disk, "lock", path);
-    const node = found.node ?? createFile(process.disk, "lock", path, found);
-    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "lock", path });
-    if (node.lock !== undefined) throw FileSystemError.from({ errno: "EBUSY", operation: "lock", path });
-    process.end(fault, "lock", path);
+    const { disk, locks } = this.#process;
+    const node = this.#process.run("lock", path, {}, () => {
+      const isThere = find(disk, "lock", path).node !== undefined;
+      const file = isThere ? findFile(disk, "lock", path) : createFile(disk, "lock", path);
+      if (file.lock !== undefined) throw refusal("EBUSY", "lock", path);
+      return file;
+    });
     const owner = {};
     node.lock = owner;
     const release = () => {
-      process.locks.delete(release);
+      locks.delete(release);
       if (node.lock === owner) node.lock = undefined;
     };
-    process.locks.add(release);
+    locks.add(release);
     return { release };
   }
 
   /** Identifies a file or directory; see {@linkcode FileSystem.identify}. */
   identify(path: string): FileIdentity {
-    const process = this.#process;
-    const fault = process.begin("identify", path);
-    const { node } = find(process.disk, "identify", path);
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "identify", path });
-    process.end(fault, "identify", path);
-    return identityOf(process.disk, node);
+    const { disk } = this.#process;
+    return this.#process.run("identify", path, {}, () => disk.identify(findNode(disk, "identify", path)));
   }
 
   /** The absolute form of a path; see {@linkcode FileSystem.resolve}. */
   resolve(path: string): string {
-    const process = this.#process;
-    const fault = process.begin("resolve", path);
-    const { node } = find(process.disk, "resolve", path);
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "resolve", path });
-    process.end(fault, "resolve", path);
+    this.#process.run("resolve", path, {}, () => findNode(this.#process.disk, "resolve", path));
     return `/${split(path).join("/")}`;
   }
 
@@ -336,10 +314,7 @@ export class MemoryFileSystem implements FileSystem {
    * ```
    */
   readFile(path: string): Uint8Array {
-    const { node } = find(this.#process.disk, "readFile", path);
-    if (node === undefined) throw FileSystemError.from({ errno: "ENOENT", operation: "readFile", path });
-    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "readFile", path });
-    return node.cache.view().slice();
+    return findFile(this.#process.disk, "readFile", path).cache.view().slice();
   }
 
   /**
@@ -365,16 +340,16 @@ export class MemoryFileSystem implements FileSystem {
     let directory = disk.root;
     const names = split(path);
     const last = names.pop();
-    if (last === undefined) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
+    if (last === undefined) throw refusal("EISDIR", "writeFile", path);
     for (const name of names) {
       const node = directory.entries.get(name) ?? new DirectoryNode();
-      if (node instanceof FileNode) throw FileSystemError.from({ errno: "ENOTDIR", operation: "writeFile", path });
+      if (node instanceof FileNode) throw refusal("ENOTDIR", "writeFile", path);
       disk.change({ directory, name, node });
       disk.settle(directory, disk.mark);
       directory = node;
     }
     const node = directory.entries.get(last) ?? new FileNode();
-    if (node instanceof DirectoryNode) throw FileSystemError.from({ errno: "EISDIR", operation: "writeFile", path });
+    if (node instanceof DirectoryNode) throw refusal("EISDIR", "writeFile", path);
     disk.usedBytes += bytes.length - node.cache.size - node.dropCopies({ size: 0 });
     node.truncate(0);
     node.write(bytes, 0);
@@ -406,10 +381,8 @@ export class MemoryFileSystem implements FileSystem {
     const { disk } = this.#process;
     const { node } = find(disk, "link", from);
     const { directory, name, node: taken } = find(disk, "link", to);
-    if (!(node instanceof FileNode)) throw FileSystemError.from({ errno: "ENOENT", operation: "link", path: from });
-    if (taken !== undefined || name === undefined) {
-      throw FileSystemError.from({ errno: "EEXIST", operation: "link", path: to });
-    }
+    if (!(node instanceof FileNode)) throw refusal("ENOENT", "link", from);
+    if (taken !== undefined) throw refusal("EEXIST", "link", to);
     node.links++;
     disk.change({ directory, name, node });
     disk.settle(directory, disk.mark);

@@ -7,10 +7,9 @@
  * @module
  */
 
-import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, OpenMode } from "../fs/file_system.ts";
-import { BLOCK_BYTES, type Disk, type FileNode, free, identityOf } from "./memory_disk.ts";
+import { BLOCK_BYTES, type Disk, type FileNode, free, refusal } from "./memory_disk.ts";
 
 /** The operations into which a fault can be injected: all methods of the file system and of its handles. */
 export type MemoryOperationName =
@@ -49,7 +48,7 @@ export interface MemoryOperation {
 }
 
 /** The details of an operation, apart from its name and path. */
-export type OperationDetails = Omit<MemoryOperation, "operation" | "path" | "index">;
+type OperationDetails = Omit<MemoryOperation, "operation" | "path" | "index">;
 
 /**
  * How an operation fails. `errno` is the POSIX name of its error.
@@ -113,6 +112,19 @@ export class MemoryProcess {
     if (options.copyOnWrite !== undefined) disk.copiesOnWrite = options.copyOnWrite;
   }
 
+  /** Carries out an operation: announces it, and has it fail as its fault says. */
+  run<R>(
+    operation: MemoryOperationName,
+    path: string,
+    details: OperationDetails,
+    carryOut: (fault: Fault | undefined) => R,
+  ): R {
+    const fault = this.begin(operation, path, details);
+    const result = carryOut(fault);
+    this.end(fault, operation, path);
+    return result;
+  }
+
   /** Announces an operation. Throws if it fails without effect; otherwise its fault goes to {@linkcode end}. */
   begin(operation: MemoryOperationName, path: string, details?: OperationDetails): Fault | undefined {
     this.checkAlive(operation, path);
@@ -125,14 +137,14 @@ export class MemoryProcess {
       throw new TypeError(`Cannot inject a "${fault.kind}" fault into "${operation}"`);
     }
     if (fault.kind === "fail" && operation !== "close") {
-      throw FileSystemError.from({ errno: fault.errno, operation, path });
+      throw refusal(fault.errno, operation, path);
     }
     return fault;
   }
 
   /** Throws the error of an operation that took effect, or a part of it, and is to be reported as failed. */
   end(fault: Fault | undefined, operation: MemoryOperationName, path: string): void {
-    if (fault !== undefined) throw FileSystemError.from({ errno: fault.errno, operation, path });
+    if (fault !== undefined) throw refusal(fault.errno, operation, path);
   }
 
   /** Waits as long as a sync takes. */
@@ -143,7 +155,7 @@ export class MemoryProcess {
 
   /** Throws EBADF if the process is dead. */
   checkAlive(operation: MemoryOperationName, path: string): void {
-    if (!this.#alive) throw FileSystemError.from({ errno: "EBADF", operation, path });
+    if (!this.#alive) throw refusal("EBADF", operation, path);
   }
 
   /** Ends the process, with its handles and locks. */
@@ -174,55 +186,53 @@ export class MemoryFileHandle implements FileHandle {
 
   /** See {@linkcode FileHandle.size}. */
   size(): number {
-    const fault = this.#begin("size", undefined, 0);
-    this.#process.end(fault, "size", this.#path);
-    return this.#node.cache.size;
+    return this.#run("size", {}, () => this.#node.cache.size);
   }
 
   /** See {@linkcode FileHandle.read}. */
   read(into: Uint8Array, position: number): number {
-    const fault = this.#begin("read", { position, length: into.length }, position);
-    const { bytes, size } = this.#node.cache;
-    const length = Math.max(0, Math.min(into.length, size - position));
-    if (length > 0) into.set(bytes.subarray(position, position + length));
-    this.#process.end(fault, "read", this.#path);
-    return length;
+    return this.#run("read", { position, length: into.length }, () => {
+      const { bytes, size } = this.#node.cache;
+      const length = Math.max(0, Math.min(into.length, size - position));
+      if (length > 0) into.set(bytes.subarray(position, position + length));
+      return length;
+    });
   }
 
   /** See {@linkcode FileHandle.write}. */
   write(bytes: Uint8Array, position: number): void {
-    const fault = this.#begin("write", { position, length: bytes.length }, position);
-    if (!this.#writable) throw FileSystemError.from({ errno: "EBADF", operation: "write", path: this.#path });
-    const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
-    const length = this.#roomFor(position, wanted);
-    if (length > 0) this.#countSpace(() => this.#node.write(bytes.subarray(0, length), position));
-    if (length < wanted) throw FileSystemError.from({ errno: "ENOSPC", operation: "write", path: this.#path });
-    this.#process.end(fault, "write", this.#path);
+    this.#run("write", { position, length: bytes.length }, (fault) => {
+      if (!this.#writable) throw refusal("EBADF", "write", this.#path);
+      const wanted = fault?.kind === "torn" ? Math.min(fault.bytes, bytes.length) : bytes.length;
+      const length = this.#roomFor(position, wanted);
+      if (length > 0) this.#countSpace(() => this.#node.write(bytes.subarray(0, length), position));
+      if (length < wanted) throw refusal("ENOSPC", "write", this.#path);
+    });
   }
 
   /** See {@linkcode FileHandle.truncate}. */
   truncate(size: number): void {
-    const fault = this.#begin("truncate", { length: size }, size);
-    if (!this.#writable) throw FileSystemError.from({ errno: "EINVAL", operation: "truncate", path: this.#path });
-    const { disk } = this.#process;
-    const border = size - size % BLOCK_BYTES;
-    // A cut in the middle of a block overwrites its rest with zeros.
-    if (size < this.#node.cache.filled && this.#copy(border, size) < size) {
-      throw FileSystemError.from({ errno: "ENOSPC", operation: "truncate", path: this.#path });
-    }
-    // What a truncate adds is a hole, which takes no space.
-    if (size !== this.#node.cache.size) this.#countSpace(() => this.#node.truncate(size));
-    disk.usedBytes -= this.#node.dropCopies({ size });
-    this.#process.end(fault, "truncate", this.#path);
+    this.#run("truncate", { length: size }, () => {
+      if (!this.#writable) throw refusal("EINVAL", "truncate", this.#path);
+      const border = size - size % BLOCK_BYTES;
+      // A cut in the middle of a block overwrites its rest with zeros.
+      if (size < this.#node.cache.filled && this.#copy(border, size) < size) {
+        throw refusal("ENOSPC", "truncate", this.#path);
+      }
+      // What a truncate adds is a hole, which takes no space.
+      if (size !== this.#node.cache.size) this.#countSpace(() => this.#node.truncate(size));
+      this.#process.disk.usedBytes -= this.#node.dropCopies({ size });
+    });
   }
 
   /** See {@linkcode FileHandle.sync}. */
   async sync(): Promise<void> {
-    const fault = this.#begin("sync", undefined, 0);
+    this.#checkOpen("sync");
+    const fault = this.#process.begin("sync", this.#path);
     const { mark } = this.#node;
     if (fault?.kind === "lost") this.#node.settle(mark, "lost");
     await this.#process.whileSyncing("sync", this.#path);
-    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation: "sync", path: this.#path });
+    this.#checkOpen("sync");
     this.#node.settle(mark, "stable");
     this.#process.disk.usedBytes -= this.#node.dropCopies({ mark });
     this.#process.end(fault, "sync", this.#path);
@@ -230,9 +240,7 @@ export class MemoryFileHandle implements FileHandle {
 
   /** See {@linkcode FileHandle.identify}. */
   identify(): FileIdentity {
-    const fault = this.#begin("identify", undefined, 0);
-    this.#process.end(fault, "identify", this.#path);
-    return identityOf(this.#process.disk, this.#node);
+    return this.#run("identify", {}, () => this.#process.disk.identify(this.#node));
   }
 
   /** See {@linkcode FileHandle.close}. */
@@ -258,10 +266,15 @@ export class MemoryFileHandle implements FileHandle {
     free(this.#process.disk, this.#node);
   }
 
-  #begin(operation: MemoryOperationName, details: OperationDetails | undefined, number: number): Fault | undefined {
-    checkPosition(number);
-    if (!this.#open) throw FileSystemError.from({ errno: "EBADF", operation, path: this.#path });
-    return this.#process.begin(operation, this.#path, details);
+  #run<R>(operation: MemoryOperationName, details: OperationDetails, carryOut: (fault: Fault | undefined) => R): R {
+    const { position, length = 0 } = details;
+    checkPosition(position ?? length);
+    this.#checkOpen(operation);
+    return this.#process.run(operation, this.#path, details, carryOut);
+  }
+
+  #checkOpen(operation: MemoryOperationName): void {
+    if (!this.#open) throw refusal("EBADF", operation, this.#path);
   }
 
   /**
