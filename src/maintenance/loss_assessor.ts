@@ -23,7 +23,7 @@ import type { DirectorySnapshot } from "./snapshot.ts";
 type Proof = Pick<RecoveryPlan, "provenBefore" | "isSynced">;
 
 /** The circumstances of a loss. */
-export interface LossContext {
+interface LossContext {
   readonly cursor: CursorState | undefined;
   /**
    * The sequence that was expected there, if a power cut can have caused the loss.
@@ -42,7 +42,6 @@ export class LossAssessor {
   #losses: KnownLosses | undefined;
   #proof: Proof | undefined;
 
-  /** For the log in that directory. */
   constructor(fileSystem: FileSystem, snapshot: DirectorySnapshot) {
     this.#fileSystem = fileSystem;
     this.#snapshot = snapshot;
@@ -80,7 +79,6 @@ export class LossAssessor {
     return unreadable === undefined || isSynced ? provenBefore : Infinity;
   }
 
-  /** Asks recovery's plan. */
   #findProof(): Proof {
     const { path, isSingleFile } = this.#snapshot;
     const none = { provenBefore: Infinity, isSynced: false };

@@ -10,19 +10,12 @@
  */
 
 import { join } from "@std/path/join";
-import { UnsupportedVersionError } from "../errors/mod.ts";
 import { ifExists, readFile } from "../fs/file_helpers.ts";
-import type { FileSystem } from "../fs/file_system.ts";
-import {
-  decodeSegmentHeader,
-  NO_RECORD_LIMIT,
-  SEGMENT_HEADER_BYTES,
-  SEGMENT_VERSION,
-  unprovenHeaders,
-} from "../wal/format.ts";
+import { decodeSegmentHeader, NO_RECORD_LIMIT, SEGMENT_HEADER_BYTES, unprovenHeaders } from "../wal/format.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
 import { findSoundFrames, solveSalt, type SoundFrame } from "./salvage.ts";
+import { headerOf, quarantineNames } from "./snapshot.ts";
 
 /** Suffix of a new segment that is going to be moved into the log. */
 export const RESTORING_SUFFIX = ".restoring";
@@ -61,9 +54,9 @@ export interface QuarantinedContent extends QuarantinedFile {
 }
 
 /** The files in the quarantine, in the order of the log. */
-export function listQuarantined({ fileSystem, directory }: LogLocation): QuarantinedFile[] {
+export function listQuarantined(place: LogLocation): QuarantinedFile[] {
   const files: QuarantinedFile[] = [];
-  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
+  for (const name of quarantineNames(place)) {
     const region = REGION.exec(name);
     const whole = region === null ? SEGMENT.exec(name) : null;
     if (region !== null) {
@@ -77,11 +70,6 @@ export function listQuarantined({ fileSystem, directory }: LogLocation): Quarant
   );
 }
 
-/** The names in the quarantine at `path`; none if there is no quarantine. */
-export function listIfExists(fileSystem: FileSystem, path: string): string[] {
-  return ifExists(() => fileSystem.list(path)) ?? [];
-}
-
 /**
  * Reads a file of the quarantine, and finds its sound frames.
  *
@@ -92,56 +80,42 @@ export function readQuarantined(
   file: QuarantinedFile,
   files: readonly QuarantinedFile[],
 ): QuarantinedContent {
-  const bytes = readFile(place.fileSystem, join(place.directory, QUARANTINE_NAME, file.name));
-  const from = file.offset === 0 ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
-  const facts = findFacts(place, { file, bytes, from, files });
+  const path = join(place.directory, QUARANTINE_NAME, file.name);
+  const bytes = readFile(place.fileSystem, path);
+  const isHead = file.offset === 0;
+  const from = isHead ? Math.min(bytes.length, SEGMENT_HEADER_BYTES) : 0;
+  const heads = isHead ? [bytes] : readSegmentHeads(place, file, files);
+  const facts = findHeaderFacts(heads, path) ?? solveFacts(heads, bytes, from);
   const frames = facts === undefined ? [] : findSoundFrames(bytes, { ...facts, recordLimit: NO_RECORD_LIMIT }, from);
   return { ...file, bytes, facts, frames };
 }
 
-function findFacts(
-  place: LogLocation,
-  { file, bytes, from, files }: {
-    file: QuarantinedFile;
-    bytes: Uint8Array;
-    from: number;
-    files: readonly QuarantinedFile[];
-  },
-): SegmentFacts | undefined {
-  const path = join(place.directory, QUARANTINE_NAME, file.name);
-  const own = file.offset === 0 ? readHeaderFacts(bytes, path) : undefined;
-  if (own !== undefined) return own;
-  const heads = file.offset === 0 ? [bytes] : readSegmentHeads(place, file, files);
+/** What the first header says that can be read. */
+function findHeaderFacts(heads: readonly Uint8Array[], path: string): SegmentFacts | undefined {
   for (const head of heads) {
-    const facts = readHeaderFacts(head, path);
-    if (facts !== undefined) return facts;
+    const header = headerOf(decodeSegmentHeader(head), path);
+    if (header !== undefined) return { ...header, from: "header" };
   }
-  // The salt in the remains of the header, if one frame proves it; otherwise the salt that two frames agree on.
+  return undefined;
+}
+
+/** What the frames prove, and the remains of the headers agree on. */
+function solveFacts(heads: readonly Uint8Array[], bytes: Uint8Array, from: number): SegmentFacts | undefined {
   const unproven = heads.flatMap((head) => unprovenHeaders(head));
+  // The salt in the remains of a header, if one frame proves it; otherwise the salt that two frames agree on.
   const salt = solveSalt(bytes, unproven.map((header) => header.salt), from);
   if (salt === undefined) return undefined;
-  const isAgreed = <F>(field: (header: typeof unproven[0]) => F): F | undefined => {
+  const agreed = <F>(field: (header: typeof unproven[0]) => F): F | undefined => {
     const values = new Set(unproven.map(field));
     return values.size === 1 ? [...values][0] : undefined;
   };
   return {
-    uuid: isAgreed(({ uuid }) => uuid),
+    uuid: agreed(({ uuid }) => uuid),
     salt,
-    codecVersion: isAgreed(({ codecVersion }) => codecVersion),
-    isJson: isAgreed(({ isJson }) => isJson) ?? false,
+    codecVersion: agreed(({ codecVersion }) => codecVersion),
+    isJson: agreed(({ isJson }) => isJson) ?? false,
     from: "frames",
   };
-}
-
-/** Reads a segment's header; `undefined` if neither of its copies can be read. */
-function readHeaderFacts(bytes: Uint8Array, path: string): SegmentFacts | undefined {
-  const result = decodeSegmentHeader(bytes);
-  if (result.kind === "version") {
-    throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
-  }
-  if (result.kind === "bad") return undefined;
-  const { uuid, salt, codecVersion, isJson } = result.header;
-  return { uuid, salt, codecVersion, isJson, from: "header" };
 }
 
 /** Reads the beginning of a region's segment wherever there is one: in the log first, then in the quarantine. */

@@ -119,6 +119,11 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   const { scan, unusable, findings, empty } = recovery;
   const lost = [...unusable, ...findings].flatMap(({ missing }) => missing ?? []);
   const regions = [...contents.regions, ...findings].filter((region) => region.length > 0);
+  const present = mergeRanges(contents.present);
+  const { cursor, end } = recovery;
+  const uncommitted = { first: cursor.committed.nextSequence, last: end.nextSequence - 1 };
+  // What a reader would miss: uncommitted, not dropped, and not in the log.
+  const awaited = awaitedSequences(cursor, uncommitted);
   const movedFiles = new Set(contents.moved.map(({ segment }) => segment));
   return {
     recovery,
@@ -131,17 +136,19 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
     regions: uniqueRegions(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
     moved: [
       ...contents.moved,
-      ...unusable.filter(({ segment }) => !movedFiles.has(segment)).map(
-        ({ segment, length, missing }): UnusableFile => {
-          return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
-        },
-      ),
+      ...unusable.filter(({ segment }) => !movedFiles.has(segment)).map((
+        { segment, length, missing },
+      ): UnusableFile => ({
+        segment,
+        bytes: length,
+        why: missing === undefined ? "foreign" : "header",
+      })),
     ],
     removed: empty.map(({ name }) => name),
     cursor: planCursor({ fileSystem, directory: path }, recovery),
-    missing: subtractRanges(mergeRanges([...findMissing(recovery, contents), ...lost]), known.acceptedSequences),
-    absent: mergeRanges([...findAbsent(recovery, contents), ...lost]),
-    present: mergeRanges(contents.present),
+    missing: subtractRanges(mergeRanges([...subtractRanges(awaited, present), ...lost]), known.acceptedSequences),
+    absent: mergeRanges([...subtractRanges([uncommitted], present), ...lost]),
+    present,
   };
 }
 
@@ -168,61 +175,28 @@ interface LogContents {
   readonly present: { readonly first: number; last: number }[];
 }
 
-/** The sequences that a reader would miss: uncommitted, not dropped, and not in the log. */
-function findMissing({ cursor, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
-  const awaited = awaitedSequences(cursor, { first: 1, last: end.nextSequence - 1 });
-  return subtractRanges(awaited, mergeRanges(contents.present));
-}
-
-function findAbsent({ cursor: { committed }, end }: RecoveryPlan, contents: LogContents): SequenceRange[] {
-  const all = { first: committed.nextSequence, last: end.nextSequence - 1 };
-  return all.first > all.last ? [] : subtractRanges([all], mergeRanges(contents.present));
-}
-
 /** Scans the log as its buffer would read it, from the first uncommitted record on. */
-async function scanUncommitted(
-  options: RepairOptions,
-  { cursor, segments, empty }: RecoveryPlan,
-): Promise<LogContents> {
+async function scanUncommitted(options: RepairOptions, recovery: RecoveryPlan): Promise<LogContents> {
+  const { cursor, segments, empty } = recovery;
   const { fileSystem, path } = options;
   const snapshot = readDirectory(fileSystem, path);
   const from = cursor.committed.nextSequence;
   const contents: LogContents = { regions: [], moved: [], present: [] };
-  const log: LogEnd = { path, last: segments.at(-1)?.name, empty: empty.map(({ name }) => name) };
+  const last = segments.at(-1)?.name;
+  const add = (item: ScanItem): void => {
+    if (item.kind === "frame") addPresent(contents, item);
+    else if (item.kind === "unusable") addUnusable(contents, item, { path, empty });
+    // Recovery's plan has those of the last segment.
+    else if (item.kind === "damaged" && item.segment !== last && item.length > 0) contents.regions.push(item);
+  };
   // A reader that doesn't find its first frame begins at the segment's first one, and meets the damage before it.
   const first = snapshot.segments.findLast(({ firstSequence }) => firstSequence <= from)?.firstSequence ?? from;
   for (const item of scanLog(fileSystem, path, { snapshot, from: first, to: from - 1 })) {
-    if (item.kind === "damaged") addItem(contents, item, log);
+    if (item.kind === "damaged") add(item);
   }
   const scan = scanLog(fileSystem, path, { snapshot, from });
-  await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, (item) => {
-    addItem(contents, item, log);
-  });
+  await runScan(scan, { ...options, totalBytes: segmentBytesOf(snapshot) }, add);
   return contents;
-}
-
-/** How a log ends: what recovery takes care of. */
-interface LogEnd {
-  readonly path: string;
-  /** The last usable segment. */
-  readonly last: string | undefined;
-  /** Segments without a frame, which recovery removes. */
-  readonly empty: readonly string[];
-}
-
-function addItem(contents: LogContents, item: ScanItem, log: LogEnd): void {
-  switch (item.kind) {
-    case "frame":
-      addPresent(contents, item);
-      break;
-    case "damaged":
-      // Recovery's plan has those of the last segment.
-      if (item.segment !== log.last && item.length > 0) contents.regions.push(item);
-      break;
-    case "unusable":
-      addUnusable(contents, item, log);
-      break;
-  }
 }
 
 function addPresent({ present }: LogContents, { firstSequence, count }: ScannedFrame): void {
@@ -235,7 +209,7 @@ function addPresent({ present }: LogContents, { firstSequence, count }: ScannedF
 function addUnusable(
   contents: LogContents,
   { segment, bytes, why, version }: UnusableSegment,
-  { path, empty }: Pick<LogEnd, "path" | "empty">,
+  { path, empty }: { readonly path: string; readonly empty: RecoveryPlan["empty"] },
 ): void {
   // A newer version of this program can do better.
   if (why === "version") {
@@ -243,7 +217,9 @@ function addUnusable(
   }
   // Recovery removes the newest ones if they are empty. To a reader, the others are bytes that it can't read.
   if (why !== "empty") contents.moved.push({ segment, bytes, why });
-  else if (bytes > 0 && !empty.includes(segment)) contents.moved.push({ segment, bytes, why: "header" });
+  else if (bytes > 0 && !empty.some(({ name }) => name === segment)) {
+    contents.moved.push({ segment, bytes, why: "header" });
+  }
 }
 
 /**

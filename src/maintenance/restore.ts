@@ -39,10 +39,11 @@ import {
 import { QUARANTINE_NAME, RESTORED_SUFFIX, segmentName } from "../wal/names.ts";
 import type { LogPosition } from "../wal/position.ts";
 import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
-import { headerMatches, type LogLocation } from "../wal/segment_files.ts";
-import { listIfExists, RESTORING_SUFFIX } from "./quarantine_files.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
+import { RESTORING_SUFFIX } from "./quarantine_files.ts";
 import type { Piece } from "./restore_planner.ts";
 import { findSoundFrames } from "./salvage.ts";
+import { quarantineNames } from "./snapshot.ts";
 
 /** How much is written at a time. */
 const CHUNK_BYTES = 256 * 1024;
@@ -57,12 +58,9 @@ export interface RestoreTarget extends LogLocation {
 }
 
 /** The records to restore, and what the new segment's header says about them. */
-export interface RestoreSource {
+export interface RestoreSource extends Pick<SegmentHeader, "codecVersion" | "isJson" | "recordLimit"> {
   readonly bytes: Uint8Array;
   readonly pieces: readonly Piece[];
-  readonly codecVersion: number;
-  readonly isJson: boolean;
-  readonly recordLimit: number;
 }
 
 /** What was restored from one file. */
@@ -97,8 +95,8 @@ export async function restoreFile(
 
 /** Renames the file if one of its name was restored before, so that nothing is replaced and step 2 stays unambiguous. */
 async function ensureUniqueName(target: RestoreTarget, name: string): Promise<string> {
-  const { fileSystem, directory } = target;
-  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
+  const { fileSystem } = target;
+  const names = quarantineNames(target);
   let own = name;
   for (let i = 2; names.includes(own + RESTORED_SUFFIX) || (own !== name && names.includes(own)); i++) {
     own = `${name}-${i}`;
@@ -110,8 +108,8 @@ async function ensureUniqueName(target: RestoreTarget, name: string): Promise<st
 }
 
 /** The names of files whose restore was committed, but not finished. */
-export function findInterruptedRestores({ fileSystem, directory }: LogLocation): string[] {
-  const names = listIfExists(fileSystem, join(directory, QUARANTINE_NAME));
+export function findInterruptedRestores(location: LogLocation): string[] {
+  const names = quarantineNames(location);
   return names.filter((name) => name.endsWith(RESTORING_SUFFIX))
     .map((name) => name.slice(0, -RESTORING_SUFFIX.length))
     .filter((name) => names.includes(name + RESTORED_SUFFIX))
@@ -124,17 +122,13 @@ export function findInterruptedRestores({ fileSystem, directory }: LogLocation):
  * @throws {Error} if the new segment of a committed restore is damaged.
  */
 export async function finishRestores(target: RestoreTarget, end: LogPosition): Promise<RestoredFile[]> {
-  const { fileSystem, directory } = target;
   const decided = findInterruptedRestores(target);
   const finished: RestoredFile[] = [];
-  for (const name of listIfExists(fileSystem, join(directory, QUARANTINE_NAME))) {
+  for (const name of quarantineNames(target)) {
     const isUndecided = name.endsWith(RESTORING_SUFFIX) && !decided.includes(name.slice(0, -RESTORING_SUFFIX.length));
-    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) fileSystem.remove(pathOf(target, name));
+    if (isUndecided || name.endsWith(RESTORING_SUFFIX + NEW_SUFFIX)) target.fileSystem.remove(pathOf(target, name));
   }
-  for (const name of decided) {
-    const restored = await finishRestore(target, name, finished.at(-1)?.end ?? end);
-    finished.push(restored);
-  }
+  for (const name of decided) finished.push(await finishRestore(target, name, finished.at(-1)?.end ?? end));
   return finished;
 }
 
@@ -152,11 +146,10 @@ async function finishRestore(target: RestoreTarget, name: string, end: LogPositi
         `remove it and rename ${name}${RESTORED_SUFFIX} to ${name} to start over`,
     );
   }
-  let behind = computeEnd(header, frames);
-  if (!continuesLog(header, { uuid, end })) {
+  let behind = frames.reduce(advance, headerPosition(header));
+  if (header.uuid !== uuid || !isSamePosition(headerPosition(header), end)) {
     const pieces = frames.map((frame): Piece => ({ frame, index: 0, count: frame.count, isTied: true }));
-    const { codecVersion, isJson, recordLimit } = header;
-    const source = { bytes, pieces, codecVersion, isJson, recordLimit };
+    const source = { ...header, bytes, pieces };
     const newPath = staged + NEW_SUFFIX;
     behind = await replaceFile(fileSystem, staged, (handle) => writeSegment(handle, target, source, end), { newPath });
   }
@@ -164,15 +157,9 @@ async function finishRestore(target: RestoreTarget, name: string, end: LogPositi
   return { name, records: behind.nextSequence - end.nextSequence, firstSequence: end.nextSequence, end: behind };
 }
 
-/** Whether a segment continues this log at its present end. */
-function continuesLog(header: SegmentHeader, { uuid, end }: { uuid: string; end: LogPosition }): boolean {
-  const { nextSequence: firstSequence, payloadBytes, logBytes } = end;
-  return headerMatches(header, uuid, { name: segmentName(firstSequence), firstSequence }) &&
-    header.payloadBytesBefore === payloadBytes && header.logBytesBefore === logBytes;
-}
-
-function computeEnd(header: SegmentHeader, frames: readonly { length: number; count: number }[]): LogPosition {
-  return frames.reduce<LogPosition>((end, frame) => advance(end, frame), headerPosition(header));
+function isSamePosition(one: LogPosition, other: LogPosition): boolean {
+  return one.nextSequence === other.nextSequence && one.payloadBytes === other.payloadBytes &&
+    one.logBytes === other.logBytes;
 }
 
 function advance(end: LogPosition, frame: { length: number; count: number }): LogPosition {
@@ -263,10 +250,7 @@ class ChunkWriter {
 
   append(bytes: Uint8Array): void {
     if (this.#used + bytes.length > CHUNK_BYTES) this.flush();
-    if (bytes.length > CHUNK_BYTES) {
-      this.#write(bytes);
-      return;
-    }
+    if (bytes.length > CHUNK_BYTES) return this.#write(bytes);
     this.#chunk.set(bytes, this.#used);
     this.#used += bytes.length;
   }

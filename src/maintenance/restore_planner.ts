@@ -15,7 +15,7 @@
  */
 
 import { countSequences, mergeRanges, type SequenceRange, subtractRanges } from "../base/sequences.ts";
-import type { QuarantinedContent, SegmentFacts } from "./quarantine_files.ts";
+import type { QuarantinedContent } from "./quarantine_files.ts";
 import type { SoundFrame } from "./salvage.ts";
 
 /** Why a record is not restored. */
@@ -32,12 +32,8 @@ export interface Piece {
 }
 
 /** What is restored from one file, and what is not. */
-export interface FilePlan {
-  readonly name: string;
-  readonly segment: string;
-  readonly offset: number;
+export interface FilePlan extends Pick<QuarantinedContent, "name" | "segment" | "offset" | "facts"> {
   readonly bytes: number;
-  readonly facts: SegmentFacts | undefined;
   readonly frames: number;
   /** The sequences of its sound records. */
   readonly sound: readonly SequenceRange[];
@@ -67,7 +63,6 @@ export class RestorePlanner {
   /** The sequences restored so far, by buffer. */
   readonly #taken = new Map<string, SequenceRange[]>();
 
-  /** For one log; `isAll` waives the last three conditions. */
   constructor(log: LogFacts, isAll: boolean) {
     this.#log = log;
     this.#isAll = isAll;

@@ -22,21 +22,22 @@ import {
   MIN_FRAME_BYTES,
   NO_RECORD_LIMIT,
   saltOf,
+  type SegmentHeader,
 } from "../wal/format.ts";
 
 /** The bytes that are checked in vain before the search gives up. */
 const BUDGET_BYTES = 1024 * 1024 * 1024;
 
 /** What has to be known about a segment to check its frames. */
-export interface FrameSeal {
-  readonly salt: number;
-  readonly recordLimit: number;
+type FrameSeal = Pick<SegmentHeader, "salt" | "recordLimit">;
+
+interface FoundFrame extends FrameHeader {
+  /** Its offset in the bytes. */
+  readonly offset: number;
 }
 
 /** A sound frame. */
-export interface SoundFrame extends FrameHeader {
-  /** Its offset in the bytes. */
-  readonly offset: number;
+export interface SoundFrame extends FoundFrame {
   /** Identifies its `putMany` among these frames; a frame of its own has a number of its own. */
   readonly group: number;
   /** Whether that `putMany` is complete. */
@@ -46,7 +47,7 @@ export interface SoundFrame extends FrameHeader {
 /** Finds the sound frames in `bytes`, in the order of their offsets. */
 export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): SoundFrame[] {
   const view = viewOf(bytes);
-  const found: (FrameHeader & { offset: number })[] = [];
+  const found: FoundFrame[] = [];
   let refusedBytes = 0;
   for (let at = from; at + MIN_FRAME_BYTES <= bytes.length && refusedBytes < BUDGET_BYTES;) {
     const header = decodeFrameHeader(view, at, bytes.length - at, seal.recordLimit);
@@ -62,7 +63,7 @@ export function findSoundFrames(bytes: Uint8Array, seal: FrameSeal, from = 0): S
 }
 
 /** Groups frames by their `putMany`, and determines whether each is complete. */
-function groupFrames(found: readonly (FrameHeader & { readonly offset: number })[]): SoundFrame[] {
+function groupFrames(found: readonly FoundFrame[]): SoundFrame[] {
   const frames: SoundFrame[] = [];
   for (let i = 0; i < found.length;) {
     let end = i + 1;
@@ -76,7 +77,7 @@ function groupFrames(found: readonly (FrameHeader & { readonly offset: number })
 }
 
 /** Whether `next` is the frame of the same `putMany` that follows `frame`. */
-function continues(frame: FrameHeader & { offset: number }, next: FrameHeader & { offset: number }): boolean {
+function continues(frame: FoundFrame, next: FoundFrame): boolean {
   return (frame.flags & FLAG_CONTINUES) !== 0 && (next.flags & FLAG_CONTINUED) !== 0 &&
     next.offset === frame.offset + frame.length && next.firstSequence === frame.firstSequence + frame.count;
 }

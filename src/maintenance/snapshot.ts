@@ -16,11 +16,17 @@ import { FileSystemError, type LockOwner, SluiceError, UnsupportedVersionError }
 import { fileSize, ifExists, isNoSuchFile, withFile } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { Cursor } from "../wal/cursor.ts";
-import { SEGMENT_VERSION, type SegmentHeader } from "../wal/format.ts";
+import { SEGMENT_VERSION, type SegmentHeader, type SegmentHeaderResult } from "../wal/format.ts";
 import { CURSOR_NAME, LOCK_NAME, OWNER_NAME, parseSegmentName, QUARANTINE_NAME, STATUS_NAME } from "../wal/names.ts";
 import { readOwner } from "../wal/owner_file.ts";
 import type { CursorState } from "../wal/position.ts";
-import { findUuid, parseSegmentNames, readSegmentHeader, type Segment } from "../wal/segment_files.ts";
+import {
+  findUuid,
+  type LogLocation,
+  parseSegmentNames,
+  readSegmentHeader,
+  type Segment,
+} from "../wal/segment_files.ts";
 
 /** How often a snapshot is attempted while a live writer removes segments. */
 const MAX_SNAPSHOT_ATTEMPTS = 50;
@@ -29,10 +35,8 @@ const MAX_CURSOR_READS = 5;
 /** The most names of foreign files that an error mentions. */
 const MAX_NAMES = 5;
 
-/** A segment, as its name describes it, and the length of its file. */
-export interface SnapshotSegment {
-  readonly name: string;
-  readonly firstSequence: number;
+/** A segment, and the length of its file. */
+export interface SnapshotSegment extends Segment {
   readonly bytes: number;
 }
 
@@ -114,14 +118,14 @@ function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { r
   const cursor = readCursor(fileSystem, path);
   const names = fileSystem.list(path);
   const named = parseSegmentNames(names);
-  const found = measureSegments(fileSystem, path, named);
+  // The newest is measured first, because it is removed last.
+  const found = measure(fileSystem, path, named.toReversed()).reverse();
   const last = found.at(-1);
-  const newest = last && readHeader(fileSystem, join(path, last.name));
-  if (newest?.kind === "version") {
-    const { version } = newest;
-    throw new UnsupportedVersionError({ path: join(path, last!.name), version, supported: SEGMENT_VERSION });
-  }
-  const uuid = findUuid({ fileSystem, directory: path }, found, cursor);
+  // Throws if it is of a newer version.
+  if (last !== undefined) readHeader(fileSystem, join(path, last.name));
+  const location = { fileSystem, directory: path };
+  const uuid = findUuid(location, found, cursor);
+  const quarantined = quarantineNames(location).sort().map((name) => ({ name }));
   const isOurs = cursor !== undefined && cursor.uuid === uuid;
   const isThere = names.includes(CURSOR_NAME);
   return {
@@ -133,16 +137,20 @@ function readOnce(fileSystem: FileSystem, path: string): DirectorySnapshot & { r
     owner: readOwner(fileSystem, path),
     segments: found,
     hasNames: named.length > 0,
-    quarantine: listQuarantine(fileSystem, path),
+    quarantine: measure(fileSystem, join(path, QUARANTINE_NAME), quarantined),
   };
 }
 
-/** The sizes of the segments that are still there. The newest is measured first, because it is removed last. */
-function measureSegments(fileSystem: FileSystem, path: string, segments: readonly Segment[]): SnapshotSegment[] {
-  return segments.toReversed().flatMap(({ name, firstSequence }) => {
-    const bytes = ifExists(() => fileSize(fileSystem, join(path, name)));
-    return bytes === undefined ? [] : [{ name, firstSequence, bytes }];
-  }).reverse();
+/** The files that are still there, with their sizes. */
+function measure<F extends { readonly name: string }>(
+  fileSystem: FileSystem,
+  directory: string,
+  files: readonly F[],
+): (F & { readonly bytes: number })[] {
+  return files.flatMap((file) => {
+    const bytes = ifExists(() => fileSize(fileSystem, join(directory, file.name)));
+    return bytes === undefined ? [] : [{ ...file, bytes }];
+  });
 }
 
 function listDirectory(fileSystem: FileSystem, path: string): string[] {
@@ -171,11 +179,7 @@ function checkNames(path: string, names: readonly string[]): void {
 /** Reads the header of a segment's file; `undefined` if `path` is no such file. */
 function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
   try {
-    const result = readHeader(fileSystem, path);
-    if (result.kind === "version") {
-      throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
-    }
-    return result.kind === "header" ? result.header : undefined;
+    return readHeader(fileSystem, path);
   } catch (error) {
     // It is a directory, or missing: reading it as a directory says which.
     if (error instanceof FileSystemError) return undefined;
@@ -183,15 +187,19 @@ function readSegmentFile(fileSystem: FileSystem, path: string): SegmentHeader | 
   }
 }
 
-function readHeader(fileSystem: FileSystem, path: string): ReturnType<typeof readSegmentHeader> {
-  return withFile(fileSystem, path, readSegmentHeader);
+function readHeader(fileSystem: FileSystem, path: string): SegmentHeader | undefined {
+  return withFile(fileSystem, path, (handle) => headerOf(readSegmentHeader(handle), path));
 }
 
-function listQuarantine(fileSystem: FileSystem, path: string): { name: string; bytes: number }[] {
-  const directory = join(path, QUARANTINE_NAME);
-  const names = ifExists(() => fileSystem.list(directory)) ?? [];
-  return names.sort().flatMap((name) => {
-    const bytes = ifExists(() => fileSize(fileSystem, join(directory, name)));
-    return bytes === undefined ? [] : [{ name, bytes }];
-  });
+/** A header that was read from `path`; `undefined` if it is damaged, an error if it is of a newer version. */
+export function headerOf(result: SegmentHeaderResult, path: string): SegmentHeader | undefined {
+  if (result.kind === "version") {
+    throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
+  }
+  return result.kind === "header" ? result.header : undefined;
+}
+
+/** The names in the quarantine; none if there is no quarantine. */
+export function quarantineNames({ fileSystem, directory }: LogLocation): string[] {
+  return ifExists(() => fileSystem.list(join(directory, QUARANTINE_NAME))) ?? [];
 }

@@ -11,19 +11,15 @@
 import { payloadBytesOf, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../wal/format.ts";
 import { CURSOR_NAME } from "../wal/names.ts";
 import type { CursorState, LogPosition } from "../wal/position.ts";
+import { headerPosition } from "../wal/recovery/cursor_position_tracker.ts";
 import type { Contradiction } from "./findings.ts";
 import type { ScanItem, ScannedFrame, SegmentBegin } from "./scan_items.ts";
 import type { DirectorySnapshot } from "./snapshot.ts";
 
 /** The sums over one segment. */
-export interface SegmentSums {
+export interface SegmentSums extends Pick<SegmentHeader, "codecVersion" | "isJson" | "createdAt" | "firstSequence"> {
   readonly name: string;
   readonly bytes: number;
-  readonly codecVersion: number;
-  readonly isJson: boolean;
-  /** Milliseconds since 1970. */
-  readonly createdAt: number;
-  readonly firstSequence: number;
   /** `undefined` if it holds no record. */
   lastSequence: number | undefined;
   frames: number;
@@ -48,7 +44,7 @@ export class TotalsCheck {
   /** The position after the last frame; `undefined` after damage in this segment. */
   #end: LogPosition | undefined;
 
-  /** With the cursor as it was at the beginning of the scan. */
+  /** `cursor`: as it was at the beginning of the scan. */
   constructor(cursor: CursorState | undefined) {
     this.#cursor = cursor;
     this.#positions = positionsOf(cursor);
@@ -56,17 +52,10 @@ export class TotalsCheck {
 
   /** Adds the next item of the scan, and returns the contradictions found with it. */
   add(item: ScanItem): Contradiction[] {
-    switch (item.kind) {
-      case "segment":
-        return this.#begin(item);
-      case "frame":
-        return this.#addFrame(item);
-      case "torn":
-        return [];
-      default:
-        this.#end = undefined;
-        return [];
-    }
+    if (item.kind === "segment") return this.#begin(item);
+    if (item.kind === "frame") return this.#addFrame(item);
+    if (item.kind !== "torn") this.#end = undefined;
+    return [];
   }
 
   /** Ends the scan, and returns the remaining contradictions, which are about the cursor. */
@@ -100,11 +89,7 @@ export class TotalsCheck {
       payloadBytes: 0,
     });
     const before = this.#end;
-    const start: LogPosition = {
-      nextSequence: firstSequence,
-      payloadBytes: header.payloadBytesBefore,
-      logBytes: header.logBytesBefore,
-    };
+    const start = headerPosition(header);
     this.#header = header;
     this.#end = start;
     // Where segments in between were removed, the right totals are unknown.
