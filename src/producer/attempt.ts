@@ -1,11 +1,11 @@
 /**
  * One attempt at something that the user's code does, within a time.
  *
- * Guarantees: an attempt always ends. When its time is over, or the producer is to end, its signal is aborted, and then
- * its answer is still waited for, since two attempts at one delivery must not run at the same time: the target could
- * get the later one first. An answer that comes late counts, success as well as failure. Only an attempt that doesn't
- * answer its signal either is left alone, after a second wait: it may still be running when the next one begins, and
- * whatever becomes of it isn't seen any more.
+ * Guarantees: an attempt always ends. When its time is over, or the producer is to end, its signal is aborted. Then its
+ * answer is still waited for, because two attempts at one delivery must not run at the same time: the target could get the
+ * later one first. An answer that comes late counts, success as well as failure. Only an attempt that doesn't answer its
+ * signal either is abandoned, after a second wait: it may still be running when the next one begins, and what becomes of
+ * it isn't seen any more.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { Clock } from "../base/clock.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import type { Shutdown } from "./shutdown.ts";
 
-/** How long what was aborted because the producer ends may take to answer: a socket is closed in far less. */
+/** How long an attempt that was aborted because the producer ends may take to answer: a socket is closed in far less. */
 const ABORT_GRACE_MS = 1_000;
 
 /** How an attempt went. */
@@ -27,11 +27,9 @@ export type Outcome =
 
 /** What limits an attempt. */
 export interface AttemptLimits {
-  /** Time and timers. */
   readonly clock: Clock;
   /** Milliseconds before its signal is aborted; as long again before it is abandoned. */
   readonly timeoutMs: number;
-  /** The producer's end. */
   readonly shutdown: Shutdown;
 }
 
@@ -52,7 +50,7 @@ export function runAttempt(
       shutdown.aborting.removeEventListener("abort", onAborting);
       resolve(outcome);
     };
-    /** Tells the attempt to end, and gives it so long to do so. */
+    /** Tells the attempt to end within `graceMs`. */
     const abort = (reason: unknown, graceMs: number): void => {
       cancelTimer();
       setTimer(() => settle({ kind: "abandoned", error: reason }), graceMs);

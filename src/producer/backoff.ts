@@ -20,13 +20,12 @@ export interface BackoffDeps {
 
 /** All waits of one producer. */
 export class Backoff {
-  readonly #parts: BackoffDeps;
+  readonly #deps: BackoffDeps;
   /** Ends of those that are under way, in wall time; one object each. */
   readonly #waits = new Set<{ readonly until: number }>();
 
-  /** For one producer. */
-  constructor(parts: BackoffDeps) {
-    this.#parts = parts;
+  constructor(deps: BackoffDeps) {
+    this.#deps = deps;
   }
 
   /** When the first of the waits that are under way ends, in wall time. */
@@ -37,19 +36,19 @@ export class Backoff {
 
   /** How long to wait after the failure of a delivery; `undefined` to give up. */
   delayMs(failure: { tries: number; elapsedMs: number; retryAfterMs: number | undefined }): number | undefined {
-    return retryDelayMs(this.#parts.retry, { ...failure, random: this.#parts.random() });
+    return retryDelayMs(this.#deps.retry, { ...failure, random: this.#deps.random() });
   }
 
   /** How long to wait for the `tries`-th time for something that is never given up. */
   endlessDelayMs(tries: number, retryAfterMs?: number | undefined): number {
-    const { retry, random } = this.#parts;
+    const { retry, random } = this.#deps;
     const endless = { ...retry, maxAttempts: Infinity, maxElapsedMs: Infinity };
     return retryDelayMs(endless, { tries, elapsedMs: 0, retryAfterMs, random: random() }) ?? 0;
   }
 
   /** Waits; false if the producer ends before. `id` is the delivery that waits. */
   async wait(delayMs: number, id?: string): Promise<boolean> {
-    const { clock, shutdown, reporter } = this.#parts;
+    const { clock, shutdown, reporter } = this.#deps;
     const wait = { until: clock.now() + delayMs };
     reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
     this.#waits.add(wait);

@@ -1,9 +1,8 @@
 /**
- * What is really sent: a batch, one of its halves, or some of its records, as a `Delivery`.
+ * What is sent: a batch, one of its halves, or some of its records, as a `Delivery`.
  *
- * Guarantee: the id is a function of the batch's id and of which of its records these are, and of nothing else. So the
- * same part has the same id after a crash, however it came about, and another part another one. All records of a batch
- * together are the batch, with its id.
+ * Guarantee: the id depends only on the batch's id and on which of its records these are. So the same part has the same id
+ * after a crash, however it came about, and another part has another one. All records of a batch have the batch's id.
  *
  * @module
  */
@@ -21,11 +20,9 @@ const HASH_CHARACTERS = 32;
 
 /** Some records of a batch. */
 export class BatchPart<T> implements Delivery<T> {
-  /** See {@linkcode Delivery.id}. */
   readonly id: string;
-  /** See {@linkcode Delivery.length}. */
   readonly length: number;
-  /** See {@linkcode Delivery.redelivered}; set before each attempt. */
+  /** Set before each attempt. */
   redelivered: boolean;
   readonly #batch: Batch<T>;
   /** Positions in the batch, ascending; `undefined` for all of them. */
@@ -34,11 +31,7 @@ export class BatchPart<T> implements Delivery<T> {
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
 
-  /**
-   * Makes a part of a batch.
-   *
-   * @param positions In the batch, from 0, ascending; without them all of it.
-   */
+  /** `positions` are those of its records in the batch, from 0, ascending; without them it is all of the batch. */
   constructor(batch: Batch<T>, positions?: readonly number[]) {
     this.#batch = batch;
     this.#positions = positions?.length === batch.length ? undefined : positions;
@@ -47,36 +40,30 @@ export class BatchPart<T> implements Delivery<T> {
     this.id = this.#positions === undefined ? batch.id : `${batch.id}.${nameOf(this.sequences)}`;
   }
 
-  /** See {@linkcode Delivery.batchId}. */
   get batchId(): string {
     return this.#batch.id;
   }
 
-  /** See {@linkcode Delivery.sequences}. */
   get sequences(): readonly number[] {
     return this.#sequences ??= this.#collect((position) => this.#batch.firstSequence + position);
   }
 
-  /** See {@linkcode Delivery.records}. */
   get records(): readonly T[] {
     if (this.#positions === undefined) return this.#batch.records;
     // One by one: a payload that does not decode spoils only the parts that it is in.
     return this.#records ??= this.#collect((position) => this.#batch.decode(position));
   }
 
-  /** See {@linkcode Delivery.payloads}. */
   get payloads(): readonly Uint8Array[] {
     if (this.#positions === undefined) return this.#batch.payloads;
     return this.#payloads ??= this.#collect((position) => this.#batch.payloads[position]);
   }
 
-  /** See {@linkcode Delivery.byteLength}. */
   get byteLength(): number {
     if (this.#positions === undefined) return this.#batch.byteLength;
     return this.payloads.reduce((sum, payload) => sum + payload.length, 0);
   }
 
-  /** Iterates over the records. */
   [Symbol.iterator](): IterableIterator<T> {
     return this.records[Symbol.iterator]();
   }

@@ -2,35 +2,30 @@
  * Delivers one batch: attempts, retries, splitting, partial resends, dead letters.
  *
  * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is
- * persisted as a dead letter, so that the batch may be committed. What belongs to one batch is sent one after the
- * other, in order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery
- * only if the target said that it has it, or never will.
+ * persisted as a dead letter, so that the batch may be committed. The parts of a batch are sent one after the other, in
+ * order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery only if the
+ * target said that it has it, or never will.
  *
- * Nothing is kept between batches or after the process: a batch that was delivered in parts is sent as a whole again, with
- * the same ids.
+ * Nothing is kept after a batch or the process: a batch that was delivered in parts is sent again as a whole, with the same
+ * ids.
  *
  * @module
  */
 
-import type { Clock } from "../base/clock.ts";
 import type { Batch } from "../buffer/batch.ts";
 import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
-import { runAttempt } from "./attempt.ts";
+import { type AttemptLimits, runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
 import { BatchPart } from "./batch_part.ts";
 import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
 import type { Reporter } from "./events.ts";
 import { classifyFailure, type FailureOutcome, toFailureOutcome, type Undeliverable } from "./failure.ts";
-import type { Shutdown } from "./shutdown.ts";
 
 /** Collaborators of a {@linkcode BatchSender}. */
-export interface BatchSenderDeps<T> {
+export interface BatchSenderDeps<T> extends AttemptLimits {
   readonly send: Send<T>;
-  readonly clock: Clock;
-  readonly timeoutMs: number;
-  readonly shutdown: Shutdown;
   readonly backoff: Backoff;
   readonly reporter: Reporter;
   /** Where undeliverable records go; without it they stop the producer. */
@@ -50,23 +45,20 @@ interface PendingPart<T> {
 
 /** Delivers the batches of one producer. */
 export class BatchSender<T> {
-  readonly #parts: BatchSenderDeps<T>;
+  readonly #deps: BatchSenderDeps<T>;
 
-  /** For one producer. */
-  constructor(parts: BatchSenderDeps<T>) {
-    this.#parts = parts;
+  constructor(deps: BatchSenderDeps<T>) {
+    this.#deps = deps;
   }
 
   /**
-   * Delivers a batch.
-   *
    * @returns True when all of it is taken care of, false if the producer ends before.
    * @throws {ProducerStoppedError} for a record that can be neither delivered nor put aside.
    */
   async deliver(batch: Batch<T>): Promise<boolean> {
     let parts: readonly PendingPart<T>[] = [firstPart(new BatchPart(batch))];
     while (parts.length > 0) {
-      if (this.#parts.shutdown.stopping.aborted) return false;
+      if (this.#deps.shutdown.stopping.aborted) return false;
       const [pending, ...rest] = parts;
       const left = await this.#run(pending);
       if (left === undefined) return false;
@@ -79,7 +71,7 @@ export class BatchSender<T> {
    * Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known.
    */
   async #run({ part, ...before }: PendingPart<T>): Promise<readonly PendingPart<T>[] | undefined> {
-    const { send, clock, shutdown, reporter } = this.#parts;
+    const { send, clock, shutdown, reporter } = this.#deps;
     const { id, batchId, length } = part;
     const attempt = before.attempts + 1;
     const beganAt = clock.monotonic();
@@ -90,7 +82,7 @@ export class BatchSender<T> {
       startedAt: before.startedAt ?? beganAt,
     };
     reporter.tell({ type: "attempt-started", id, batchId, records: length, attempt, retry: before.tries > 0 });
-    const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#parts);
+    const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#deps);
     const durationMs = clock.monotonic() - beganAt;
     if (outcome.kind === "done") {
       reporter.tell({ type: "delivered", id, batchId, records: length, durationMs });
@@ -133,7 +125,7 @@ export class BatchSender<T> {
     const undeliverable = [...failure.undeliverable, ...hopeless].sort((a, b) => a.index - b.index);
     if (!await this.#putAside(pending, error, undeliverable)) return undefined;
     if (rest === undefined || isHopeless) return [];
-    if (delayMs > 0 && !await this.#parts.backoff.wait(delayMs, rest.id)) return undefined;
+    if (delayMs > 0 && !await this.#deps.backoff.wait(delayMs, rest.id)) return undefined;
     rest.redelivered = true;
     const attempts = rest.id === part.id ? pending.attempts : 0;
     return [{ part: rest, attempts, tries, startedAt: pending.startedAt }];
@@ -146,20 +138,20 @@ export class BatchSender<T> {
     { undeliverable, retryAfterMs }: FailureOutcome,
   ): number | undefined {
     if (error instanceof CodecError && undeliverable.length > 0) return 0;
-    const { clock, backoff } = this.#parts;
+    const { clock, backoff } = this.#deps;
     const now = clock.monotonic();
     return backoff.delayMs({ tries, elapsedMs: now - (startedAt ?? now), retryAfterMs });
   }
 
-  /** Two parts instead of one that was too large. Their attempts count from one: the target never looked at the whole. */
+  /** Two parts instead of one that was too large. Their attempts count from one: the target never judged the whole. */
   async #halve(part: BatchPart<T>, retryAfterMs: number | undefined): Promise<readonly PendingPart<T>[] | undefined> {
     const halves = part.halves();
     for (const half of halves) half.redelivered = true;
-    this.#parts.reporter.tell({ type: "halved", id: part.id, halves: [halves[0].id, halves[1].id] });
+    this.#deps.reporter.tell({ type: "halved", id: part.id, halves: [halves[0].id, halves[1].id] });
     if (retryAfterMs !== undefined) {
       // Halves are no retries: no bound of those ends them.
-      const delayMs = this.#parts.backoff.endlessDelayMs(1, retryAfterMs);
-      if (!await this.#parts.backoff.wait(delayMs, halves[0].id)) return undefined;
+      const delayMs = this.#deps.backoff.endlessDelayMs(1, retryAfterMs);
+      if (!await this.#deps.backoff.wait(delayMs, halves[0].id)) return undefined;
     }
     return halves.map(firstPart);
   }
@@ -168,7 +160,7 @@ export class BatchSender<T> {
   async #putAside(pending: PendingPart<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
     if (undeliverable.length === 0) return true;
     const { part, tries } = pending;
-    const { deadLetters } = this.#parts;
+    const { deadLetters } = this.#deps;
     if (deadLetters !== undefined) return await deadLetters.put(part, undeliverable, tries);
     const { batchId } = part;
     const sequences = undeliverable.map(({ index }) => part.sequences[index]);

@@ -110,14 +110,16 @@ export interface ProducerStats {
 }
 
 /** The stats that events add up to. */
-type Counts = Omit<ProducerStats, "state" | "inFlightBatches" | "backoffUntil">;
+type Counts = {
+  -readonly [K in Exclude<keyof ProducerStats, "state" | "inFlightBatches" | "backoffUntil">]: ProducerStats[K];
+};
 
 /** Reports events, and adds them up. */
 export class Reporter {
   readonly #clock: Clock;
-  /** Listeners for events. */
   readonly listeners: Listeners<ProducerEvent>;
-  #counts: Counts = {
+  /** The counts until now. */
+  readonly counts: Counts = {
     attempts: 0,
     retries: 0,
     failedAttempts: 0,
@@ -137,50 +139,46 @@ export class Reporter {
     this.listeners = new Listeners(onEvent);
   }
 
-  /** The figures of now. */
-  get counts(): Counts {
-    return this.#counts;
-  }
-
-  /** Counts and tells. */
+  /** Counts an event, and sends it to the listeners. */
   tell(event: ProducerEvent): void {
-    this.#counts = { ...this.#counts, ...countsAfter(this.#counts, event, this.#clock.now()) };
+    this.#count(event);
     this.listeners.tell(event);
   }
-}
 
-/** The figures that an event changes. */
-function countsAfter(counts: Counts, event: ProducerEvent, now: number): Partial<Counts> {
-  switch (event.type) {
-    case "attempt-started":
-      return { attempts: counts.attempts + 1, retries: counts.retries + (event.retry ? 1 : 0) };
-    case "delivered":
-      return { deliveredRecords: counts.deliveredRecords + event.records };
-    case "attempt-failed":
-      return {
-        failedAttempts: counts.failedAttempts + 1,
-        timeouts: counts.timeouts + (event.timedOut ? 1 : 0),
-        abandoned: counts.abandoned + (event.abandoned ? 1 : 0),
-        deliveredRecords: counts.deliveredRecords + event.taken,
-        lastError: errorAt(event.error, now),
-      };
-    case "halved":
-      return { halved: counts.halved + 1 };
-    case "dead-lettered":
-      return { deadLetters: counts.deadLetters + 1 };
-    case "committed":
-      return {
-        committedBatches: counts.committedBatches + 1,
-        committedRecords: counts.committedRecords + event.records,
-      };
-    case "buffer-call-failed":
-    case "stopped":
-      return { lastError: errorAt(event.error, now) };
-    default:
-      return {};
+  #count(event: ProducerEvent): void {
+    const { counts } = this;
+    switch (event.type) {
+      case "attempt-started":
+        counts.attempts++;
+        if (event.retry) counts.retries++;
+        break;
+      case "delivered":
+        counts.deliveredRecords += event.records;
+        break;
+      case "attempt-failed":
+        counts.failedAttempts++;
+        if (event.timedOut) counts.timeouts++;
+        if (event.abandoned) counts.abandoned++;
+        counts.deliveredRecords += event.taken;
+        this.#noteError(event.error);
+        break;
+      case "halved":
+        counts.halved++;
+        break;
+      case "dead-lettered":
+        counts.deadLetters++;
+        break;
+      case "committed":
+        counts.committedBatches++;
+        counts.committedRecords += event.records;
+        break;
+      case "buffer-call-failed":
+      case "stopped":
+        this.#noteError(event.error);
+    }
   }
-}
 
-function errorAt(error: unknown, at: number): { readonly message: string; readonly at: number } {
-  return { message: errorText(error), at };
+  #noteError(error: unknown): void {
+    this.counts.lastError = { message: errorText(error), at: this.#clock.now() };
+  }
 }

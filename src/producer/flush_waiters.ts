@@ -5,60 +5,59 @@
  * pending when it was asked for. As batches are committed in order, these are the first ones. Records that go
  * another way (dropped, cleared, damaged) count as well: what a flush waits for is never more than what is pending.
  *
- * Guarantee: a commit costs as much as it resolves flushes, not as many as wait. They wait in groups, each for a total of
- * records committed; the groups are in order, because who asks later waits for as many or more.
+ * Guarantee: the cost of a commit depends on how many flushes it resolves, not on how many wait. They wait in groups, each
+ * for a total of records committed. The groups are in order, because a later flush waits for as many records or more.
  *
  * @module
  */
 
 import { AbortCalls } from "../base/abort_calls.ts";
 
-/** One who waits. */
+/** A flush that waits. */
 interface Request {
-  /** The group that it waits in; `undefined` while its records have not been counted. */
+  /** `undefined` while its records have not been counted. */
   group: Group | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Those who wait for the same. */
+/** Flushes that wait for the same. */
 interface Group {
   /** How many records have to be committed in all. */
   until: number;
-  /** The look that was begun last when the last of them was counted. */
-  look: number;
+  /** How many probes had begun when the last of them was counted. */
+  probes: number;
   requests: Set<Request>;
 }
 
-/** Those who wait, in one producer. */
+/** The flushes that wait, of one producer. */
 export class FlushWaiters {
   readonly #pendingRecords: () => number;
   readonly #requests = new Set<Request>();
   readonly #aborts = new AbortCalls();
-  /** Those whose puts have all been answered, what they put is pending now, or never; not counted yet. */
+  /** Not counted yet, although their puts have all been answered: what they put is pending by now, or never will be. */
   #answered: Request[] = [];
   /** In order; those before `#head` are gone. */
   #groups: Group[] = [];
   #head = 0;
   #committed = 0;
-  #looks = 0;
+  #probes = 0;
 
   /** `pendingRecords` says how many records of the buffer are not committed. */
   constructor(pendingRecords: () => number) {
     this.#pendingRecords = pendingRecords;
   }
 
-  /** Whether nobody waits. */
+  /** Whether no flush waits. */
   get isEmpty(): boolean {
     return this.#requests.size === 0;
   }
 
   /**
-   * Waits.
+   * Waits until all that was put before is committed; rejects when `signal` aborts.
    *
    * @param answered Resolves when all puts made before have been answered.
-   * @param onAnswered Is called then: it is time to count.
-   * @param signal Ends the wait.
+   * @param onAnswered Called then: it is time to count.
    */
   wait(answered: Promise<unknown>, onAnswered: () => void, signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
@@ -91,8 +90,8 @@ export class FlushWaiters {
   }
 
   /**
-   * Counts what there is to wait for. Not to be called while a commit is under way: nobody could say whether its
-   * records are among those counted, and `onCommitted` would take them off twice.
+   * Counts what there is to wait for. Not to be called while a commit is under way: its records might be among those
+   * counted, and `onCommitted` would take them off twice.
    */
   count(): void {
     if (this.#answered.length === 0) return;
@@ -103,7 +102,7 @@ export class FlushWaiters {
       for (const request of requests) request.resolve();
       return;
     }
-    const group = { until: this.#committed + pending, look: this.#looks, requests: new Set(requests) };
+    const group = { until: this.#committed + pending, probes: this.#probes, requests: new Set(requests) };
     for (const request of requests) request.group = group;
     this.#groups.push(group);
     this.#limit(group.until);
@@ -117,18 +116,18 @@ export class FlushWaiters {
     this.#resolveFirst(({ until }) => until <= this.#committed);
   }
 
-  /** Begins to look whether the buffer is empty: if it turns out to be, call what is returned. */
-  beginLook(): () => void {
-    const look = this.#looks++;
-    return () => this.#resolveFirst((group) => group.look <= look);
+  /** Begins a probe, which finds out whether the buffer is empty: if it is, call what is returned. */
+  beginProbe(): () => void {
+    const before = this.#probes++;
+    return () => this.#resolveFirst(({ probes }) => probes <= before);
   }
 
-  /** Nobody's records will be committed any more. */
+  /** Nothing more will be committed. */
   rejectAll(error: unknown): void {
     for (const request of [...this.#requests]) request.reject(error);
   }
 
-  /** Nobody waits for more than `until`: the last groups that do become one, and so do those that wait for the same. */
+  /** No flush waits for more than `until`: the last groups that do become one, as do those that wait for the same. */
   #limit(until: number): void {
     let last = this.#groups.at(-1);
     if (last === undefined || this.#head === this.#groups.length) return;
@@ -142,7 +141,7 @@ export class FlushWaiters {
     }
   }
 
-  /** Resolves those of the first groups, as long as `isDone` says so. */
+  /** Resolves the first groups for which `isDone` holds. */
   #resolveFirst(isDone: (group: Group) => boolean): void {
     while (this.#head < this.#groups.length && isDone(this.#groups[this.#head])) {
       const { requests } = this.#groups[this.#head++];
@@ -156,13 +155,13 @@ export class FlushWaiters {
 
 /** Two groups as one, which waits for what the later one does. */
 function join(group: Group, later: Group): Group {
-  // The few move to the many, so that nobody moves often.
+  // The few move to the many, so that none moves often.
   const [from, to] = group.requests.size < later.requests.size ? [group, later] : [later, group];
   for (const request of from.requests) {
     request.group = to;
     to.requests.add(request);
   }
   to.until = later.until;
-  to.look = later.look;
+  to.probes = later.probes;
   return to;
 }

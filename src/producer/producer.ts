@@ -1,16 +1,11 @@
 /**
  * `Producer`: put records, and know that they arrive.
  *
- * A loop takes due batches from a buffer, sends them, and commits those that the target has. It keeps nothing of its
- * own that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches with the
- * same ids.
- *
- * Guarantees, and how:
- * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter, and
- *   when all batches before it are committed.
- * - Nothing polls: the loop is woken by what it waits for (records, age, an answer, the end of a backoff, `flush()`,
- *   `close()`). While records wait to be delivered it keeps the process alive; with none to deliver it doesn't.
- * - It ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun,
+ * Guarantees:
+ * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter.
+ * - Nothing is kept that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches
+ *   with the same ids.
+ * - A producer ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun,
  *   running attempts may finish for a limited time, and all waits are rejected.
  *
  * @module
@@ -18,33 +13,16 @@
 
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
-import type { Batch } from "../buffer/batch.ts";
 import type { PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
-import {
-  BatchMismatchError,
-  BufferClosedError,
-  BufferEmptyError,
-  NoBatchBehindError,
-  ProducerClosedError,
-  ProducerStoppedError,
-} from "../errors/mod.ts";
-import { errorText } from "../errors/text.ts";
+import { ProducerClosedError } from "../errors/mod.ts";
 import { Backoff } from "./backoff.ts";
 import { BatchSender } from "./batch_sender.ts";
 import { DeadLetters } from "./dead_letters.ts";
+import { DeliveryLoop } from "./delivery_loop.ts";
 import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
-import { FlushWaiters } from "./flush_waiters.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { PromiseTracker } from "./promise_tracker.ts";
-import { mayPass } from "./retry.ts";
 import { Shutdown } from "./shutdown.ts";
-
-/** A batch between the buffer and the target. */
-interface InFlightBatch<T> {
-  readonly batch: Batch<T>;
-  /** `"left"`: the producer ends before all of it is delivered. */
-  state: "running" | "done" | "left";
-}
 
 /**
  * Delivers what is put into a buffer.
@@ -133,28 +111,14 @@ interface InFlightBatch<T> {
  */
 export class Producer<T> implements AsyncDisposable {
   readonly #buffer: RecordBuffer<T>;
-  readonly #maxInFlight: number;
   readonly #shutdown: Shutdown;
   readonly #reporter: Reporter;
   readonly #backoff: Backoff;
-  readonly #sender: BatchSender<T>;
-  readonly #flushWaiters: FlushWaiters;
+  readonly #loop: DeliveryLoop<T>;
+  readonly #ended: Promise<void>;
   /** Puts that have not been answered yet. */
   readonly #puts = new PromiseTracker();
-  /** In the order of the buffer. */
-  readonly #inFlight: InFlightBatch<T>[] = [];
-  readonly #loop: Promise<void>;
-  #stopped: ProducerStoppedError | undefined;
-  #closing: Promise<void> | undefined;
-  #isClosed = false;
-  /** Something has happened since the loop's last round. */
-  #hasChanged = false;
-  /** Ends the loop's wait. */
-  #onChange: (() => void) | undefined;
-  /** While a flush waits: nothing was left to take in the loop's last round. */
-  #isDry = false;
-  /** How often in a row the buffer could not do its part. */
-  #bufferFailures = 0;
+  #closing: "closing" | "closed" | undefined;
 
   /**
    * Makes a producer. It starts at once with what is in the buffer.
@@ -165,23 +129,18 @@ export class Producer<T> implements AsyncDisposable {
    */
   constructor(options: ProducerOptions<T>) {
     const resolved = resolveProducerOptions(options);
-    const { buffer, clock, retry, random, timeoutMs, deadLetters } = resolved;
+    const { buffer, clock, deadLetters } = resolved;
     const shutdown = new Shutdown(clock, resolved.closeTimeoutMs);
     const reporter = new Reporter(clock, resolved.onEvent);
-    const backoff = new Backoff({ clock, random, retry, shutdown, reporter });
-    const parts = { clock, timeoutMs, shutdown, backoff, reporter };
+    const backoff = new Backoff({ ...resolved, shutdown, reporter });
+    const deps = { ...resolved, shutdown, backoff, reporter };
+    const sender = new BatchSender({ ...deps, deadLetters: deadLetters && new DeadLetters(deadLetters, deps) });
     this.#buffer = buffer;
-    this.#maxInFlight = resolved.maxInFlight;
     this.#shutdown = shutdown;
     this.#reporter = reporter;
     this.#backoff = backoff;
-    this.#sender = new BatchSender({
-      ...parts,
-      send: resolved.send,
-      deadLetters: deadLetters && new DeadLetters(deadLetters, parts),
-    });
-    this.#flushWaiters = new FlushWaiters(() => buffer.stats().pendingRecords);
-    this.#loop = this.#run().catch((error) => this.#stop(error)).then(() => this.#onEnd());
+    this.#loop = new DeliveryLoop({ ...deps, sender });
+    this.#ended = this.#loop.run();
   }
 
   /**
@@ -211,7 +170,7 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   put(record: T, options?: PutOptions): Promise<number> {
-    const refusal = this.#refusal("put");
+    const refusal = this.#shutdown.refusal("put");
     if (refusal !== undefined) return Promise.reject(refusal);
     return this.#puts.track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
   }
@@ -242,7 +201,7 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
-    const refusal = this.#refusal("put");
+    const refusal = this.#shutdown.refusal("put");
     if (refusal !== undefined) return Promise.reject(refusal);
     return this.#puts.track(this.#buffer.putMany(records, { signal: this.#putSignal(options) }));
   }
@@ -281,7 +240,7 @@ export class Producer<T> implements AsyncDisposable {
     const detach = (): void => stopping.removeEventListener("abort", onEnding);
     return new WritableStream<T>({
       write: async (record) => {
-        const refusal = this.#refusal("put");
+        const refusal = this.#shutdown.refusal("put");
         if (refusal !== undefined) throw refusal;
         await this.#puts.track(writer.write(record));
       },
@@ -326,12 +285,9 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   flush({ signal }: FlushOptions = {}): Promise<void> {
-    const refusal = this.#refusal("flush");
+    const refusal = this.#shutdown.refusal("flush");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const flushed = this.#flushWaiters.wait(this.#puts.all(), () => this.#look(), signal);
-    // Puts that wait for space are answered only when what is there goes, due or not.
-    this.#look();
-    return flushed;
+    return this.#loop.flush(this.#puts.all(), signal);
   }
 
   /**
@@ -366,8 +322,8 @@ export class Producer<T> implements AsyncDisposable {
    */
   stats(): ProducerStats {
     return {
-      state: this.#state(),
-      inFlightBatches: this.#inFlight.length,
+      state: this.#closing ?? (this.#shutdown.stopping.aborted ? "stopped" : "running"),
+      inFlightBatches: this.#loop.inFlightBatches,
       backoffUntil: this.#backoff.until,
       ...this.#reporter.counts,
     };
@@ -458,15 +414,15 @@ export class Producer<T> implements AsyncDisposable {
    */
   async close({ signal }: CloseOptions = {}): Promise<void> {
     const hurry = (): void => this.#shutdown.abort();
-    this.#closing ??= this.#loop;
+    this.#closing ??= "closing";
     this.#shutdown.stop(new ProducerClosedError("put"));
     if (signal?.aborted) hurry();
     signal?.addEventListener("abort", hurry, { once: true });
-    this.#wake();
-    await this.#closing;
+    this.#loop.wake();
+    await this.#ended;
     signal?.removeEventListener("abort", hurry);
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+    if (this.#closing === "closed") return;
+    this.#closing = "closed";
     this.#reporter.tell({ type: "closed" });
   }
 
@@ -475,151 +431,11 @@ export class Producer<T> implements AsyncDisposable {
     return this.close();
   }
 
-  #state(): ProducerStats["state"] {
-    if (this.#isClosed) return "closed";
-    if (this.#closing !== undefined) return "closing";
-    return this.#stopped === undefined ? "running" : "stopped";
-  }
-
-  /** Why nothing can be done any more, if so. */
-  #refusal(verb: string): Error | undefined {
-    return this.#stopped ?? (this.#closing === undefined ? undefined : new ProducerClosedError(verb));
-  }
-
   /**
    * Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then.
    */
   #putSignal(options: PutOptions | undefined): AbortSignal {
     const { stopping } = this.#shutdown;
     return options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
-  }
-
-  /** Something has happened: starts another round of the loop. */
-  #wake(): void {
-    this.#hasChanged = true;
-    this.#onChange?.();
-  }
-
-  /** There may be something to take that is not due. */
-  #look(): void {
-    this.#isDry = false;
-    this.#wake();
-  }
-
-  /**
-   * The loop: commits what is delivered, takes what is due. All that it decides on is looked at without a pause between
-   * that and the wait, and whatever changes later ends the wait, so that no change is missed.
-   */
-  async #run(): Promise<void> {
-    for (;;) {
-      this.#hasChanged = false;
-      this.#flushWaiters.count();
-      const head = this.#inFlight.at(0);
-      if (head?.state === "done") await this.#commit(head);
-      else if (this.#shutdown.stopping.aborted) {
-        if (!this.#inFlight.some(({ state }) => state === "running")) return;
-        await this.#nextChange();
-      } else if (this.#inFlight.length < this.#maxInFlight) await this.#take();
-      else await this.#nextChange();
-    }
-  }
-
-  #nextChange(): Promise<void> {
-    if (this.#hasChanged) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#onChange = resolve;
-    });
-  }
-
-  /** Takes the next batch if there is one, or waits for it or for a change. */
-  async #take(): Promise<void> {
-    const after = this.#inFlight.at(-1)?.batch;
-    const onEmpty = !this.#flushWaiters.isEmpty && !this.#isDry ? this.#flushWaiters.beginLook() : undefined;
-    try {
-      if (onEmpty === undefined && !await this.#waitUntilDue(after)) return;
-      this.#begin(await this.#buffer.emit({ after }));
-      this.#bufferFailures = 0;
-    } catch (error) {
-      const isNoBatch = error instanceof BufferEmptyError || error instanceof NoBatchBehindError;
-      if (!isNoBatch) return await this.#onBufferError("emit", error);
-      if (onEmpty === undefined) return;
-      if (this.#inFlight.length === 0) onEmpty();
-      // What a change has brought meanwhile wasn't looked at.
-      this.#isDry = !this.#hasChanged;
-    }
-  }
-
-  /** Waits; true when the next batch is due, false after a change. */
-  async #waitUntilDue(after: Batch<T> | undefined): Promise<boolean> {
-    const wait = new AbortController();
-    this.#onChange = () => wait.abort();
-    try {
-      if (await this.#buffer.waitUntilDue({ after, signal: wait.signal })) return true;
-    } catch (error) {
-      if (!wait.signal.aborted) throw error;
-      return false;
-    } finally {
-      this.#onChange = undefined;
-    }
-    throw new BufferClosedError("go on delivering");
-  }
-
-  /** Sends a batch. */
-  #begin(batch: Batch<T>): void {
-    const sending: InFlightBatch<T> = { batch, state: "running" };
-    this.#inFlight.push(sending);
-    this.#sender.deliver(batch).then(
-      (isDelivered) => sending.state = isDelivered ? "done" : "left",
-      (error) => {
-        sending.state = "left";
-        this.#stop(error);
-      },
-    ).then(() => this.#wake());
-  }
-
-  /** Commits the oldest batch, which is delivered. */
-  async #commit(sending: InFlightBatch<T>): Promise<void> {
-    const { batch } = sending;
-    try {
-      await this.#buffer.commit(batch);
-      this.#reporter.tell({ type: "committed", batchId: batch.id, records: batch.length });
-    } catch (error) {
-      if (!(error instanceof BatchMismatchError)) {
-        await this.#onBufferError("commit", error);
-        // It isn't committed, so none behind it can be.
-        if (this.#shutdown.stopping.aborted) sending.state = "left";
-        return;
-      }
-      this.#reporter.tell({ type: "commit-skipped", batchId: batch.id });
-    }
-    this.#bufferFailures = 0;
-    this.#inFlight.shift();
-    this.#flushWaiters.onCommitted(batch.length);
-    this.#isDry = false;
-  }
-
-  /** The buffer could not do its part: it is asked again later, or the producer stops. */
-  async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
-    if (this.#shutdown.stopping.aborted) return;
-    if (!mayPass(error)) return this.#stop(error);
-    this.#reporter.tell({ type: "buffer-call-failed", what, error });
-    await this.#backoff.waitForBuffer(++this.#bufferFailures);
-  }
-
-  /** Stops: the first reason counts. */
-  #stop(cause: unknown): void {
-    if (this.#stopped !== undefined || this.#shutdown.stopping.aborted) return;
-    this.#stopped = cause instanceof ProducerStoppedError
-      ? cause
-      : new ProducerStoppedError({ reason: errorText(cause) }, { cause });
-    this.#shutdown.stop(this.#stopped);
-    this.#reporter.tell({ type: "stopped", error: this.#stopped });
-    this.#wake();
-  }
-
-  /** Nothing runs any more. */
-  #onEnd(): void {
-    this.#shutdown.dispose();
-    this.#flushWaiters.rejectAll(this.#stopped ?? new ProducerClosedError("flush"));
   }
 }

@@ -1,15 +1,14 @@
 /**
- * Which promises have been answered: whether all that there were at a time have.
+ * Tells when all promises added until now are answered.
  *
- * Guarantee: to track one, and to ask for all, costs the same, however many are open and however often is asked. They are
- * counted in generations, each from one question to the next; one generation is over when it and all before it are.
+ * Guarantee: adding one, and asking for all, costs the same, however many are open and however often is asked. They are
+ * counted in generations, each from one question to the next. A generation is over when it and all before it are answered.
  *
  * @module
  */
 
-/** The promises between two questions. */
 interface Generation {
-  /** How many of them are not answered. */
+  /** How many of its promises are not answered. */
   open: number;
   /** Resolves when these and all before are answered. */
   readonly over: Promise<void>;
@@ -23,13 +22,13 @@ function newGeneration(): Generation {
   return { open: 0, over, end, next: undefined };
 }
 
-/** Promises that are to be answered. */
+/** Tracks promises. */
 export class PromiseTracker {
-  /** The oldest one that isn't over; the one that is being added to. */
+  /** The oldest that isn't over, and the one that promises are added to. */
   #oldest: Generation = newGeneration();
   #newest: Generation = this.#oldest;
 
-  /** Adds one; gives it back. */
+  /** Adds a promise, and returns it. */
   track<R>(promise: Promise<R>): Promise<R> {
     const generation = this.#newest;
     generation.open++;
@@ -41,7 +40,7 @@ export class PromiseTracker {
     return promise;
   }
 
-  /** Resolves when all that were added so far are answered, one way or the other. */
+  /** Resolves when all that were added until now are settled. */
   all(): Promise<void> {
     const generation = this.#newest;
     this.#newest = generation.next = newGeneration();
@@ -49,7 +48,7 @@ export class PromiseTracker {
     return generation.over;
   }
 
-  /** Ends those that are over. The newest one is never: more may come. */
+  /** Ends the generations that are over. The newest never is: more may come. */
   #advance(): void {
     while (this.#oldest.open === 0 && this.#oldest.next !== undefined) {
       this.#oldest.end();

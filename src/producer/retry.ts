@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Complete } from "../base/validation.ts";
+import { type Complete, MAX_TIMER_MS } from "../base/validation.ts";
 import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
 
 /** When, and for how long, a delivery that failed is sent again. */
@@ -56,11 +56,8 @@ export interface Failure {
   readonly random: number;
 }
 
-/** A target that asks for more is asked again after this: a day. Nobody means more, and a wrong date is soon a year. */
+/** A day: the longest pause that a target may ask for. More is a mistake, such as a wrong date. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
-
-/** Timers of all runtimes take 31 bits. */
-const MAX_MS: number = 2 ** 31 - 1;
 
 /**
  * Failures of a buffer that may be over the next time; what else a {@linkcode SluiceError} says stays as it is. The one
@@ -93,7 +90,7 @@ export function retryDelayMs(
   // 2^31 times anything is longer than any delay, and still a number.
   const bound = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** Math.min(tries - 1, 31));
   const jitter = bound * (random >= 0 && random <= 1 ? random : 1);
-  return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MAX_MS);
+  return Math.min(Math.floor(asked + jitter), Math.ceil(leftMs), MAX_TIMER_MS);
 }
 
 /** Whether a buffer that failed in this way may succeed later. */

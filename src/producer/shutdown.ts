@@ -8,6 +8,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { ProducerClosedError, ProducerStoppedError } from "../errors/mod.ts";
 
 /** The two steps to the end of one producer, as signals. */
 export class Shutdown {
@@ -34,6 +35,13 @@ export class Shutdown {
     if (this.stopping.aborted) return;
     this.#cancelTimer = this.#clock.setTimer(() => this.abort(), this.#graceMs, { keepAlive: true });
     this.#ending.abort(reason);
+  }
+
+  /** Why nothing can be done any more; `undefined` before the end. `verb` is what was asked for. */
+  refusal(verb: string): Error | undefined {
+    const { aborted, reason } = this.stopping;
+    if (!aborted) return undefined;
+    return reason instanceof ProducerStoppedError ? reason : new ProducerClosedError(verb);
   }
 
   /** The second step, without waiting for the time to be over. */

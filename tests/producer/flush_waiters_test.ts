@@ -27,7 +27,7 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
     let pending = 0;
     const flushes = new FlushWaiters(() => pending);
     let waiting: Modelled[] = [];
-    let look: { readonly end: () => void; readonly counted: Modelled[]; isUndisturbed: boolean } | undefined;
+    let probe: { readonly end: () => void; readonly counted: Modelled[]; isUndisturbed: boolean } | undefined;
     for (let step = 0; step < 120; step++) {
       const counted = waiting.filter(({ left }) => left !== undefined);
       const what = random(8);
@@ -40,7 +40,7 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
         // Nobody who was counted before can wait for more than is pending.
         if (pending > 0) { for (const one of counted) one.left = Math.min(one.left!, pending); }
         waiting.push({ watched, abort, left: pending, isDone: pending === 0 });
-        if (look !== undefined) look.isUndisturbed = false;
+        if (probe !== undefined) probe.isUndisturbed = false;
       } else if (what === 4) {
         // Records that go another way.
         pending -= random(pending + 1);
@@ -56,13 +56,13 @@ test("FlushWaiters resolve when as many records are committed as were pending, o
         waiting = waiting.filter((other) => other !== one);
         await settle();
         if (one !== undefined) assertEquals(one.watched.state, one.isDone ? "resolved" : "rejected");
-      } else if (look === undefined) look = { end: flushes.beginLook(), counted, isUndisturbed: true };
+      } else if (probe === undefined) probe = { end: flushes.beginProbe(), counted, isUndisturbed: true };
       else {
-        const { end, counted, isUndisturbed } = look;
-        look = undefined;
+        const { end, counted, isUndisturbed } = probe;
+        probe = undefined;
         end();
         await settle();
-        // Who was counted in between waits for another look, or for commits, and so may who waits for the same.
+        // Who was counted in between waits for another probe, or for commits, and so may who waits for the same.
         for (const one of counted) one.isDone ||= isUndisturbed || one.watched.state === "resolved";
       }
       await settle();
