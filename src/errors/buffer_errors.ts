@@ -1,5 +1,5 @@
 /**
- * Errors of a buffer's calls: it is empty, full, closed or somebody else's, or what it was given can't be taken.
+ * Errors of a buffer's calls: it is empty, full, closed or locked, or can't take what it was given.
  *
  * @module
  */
@@ -83,11 +83,7 @@ export class NoBatchBehindError extends SluiceError {
    *
    * @param data The reason, the id of the last batch in flight, and how many are in flight.
    */
-  constructor(data: {
-    reason: "no-records" | "in-flight-limit" | "dropped-records";
-    batchId: string | undefined;
-    inFlightBatches: number;
-  }) {
+  constructor(data: Pick<NoBatchBehindError, "reason" | "batchId" | "inFlightBatches">) {
     const why = {
       "no-records": "no record has been put behind it",
       "in-flight-limit": `${data.inFlightBatches} batches are in flight, the most allowed`,
@@ -146,7 +142,7 @@ export class BufferFullError extends SluiceError {
 }
 
 /**
- * Thrown by every call on a closed buffer, and to those who still wait when it closes.
+ * Thrown by every call on a closed buffer, and by calls that still wait when it closes.
  *
  * @example A put that still waits for space is rejected
  * ```ts
@@ -328,13 +324,7 @@ export class OwnershipLostError extends BufferFailedError {
    * @param path The buffer's directory.
    * @param data What was noticed, and the acknowledged sequences that another owner may have missed.
    */
-  constructor(
-    path: string,
-    data: {
-      readonly reason: string;
-      readonly unconfirmed: { readonly first: number; readonly last: number } | undefined;
-    },
-  ) {
+  constructor(path: string, data: { readonly reason: string } & Pick<OwnershipLostError, "unconfirmed">) {
     super(path, undefined, data.reason);
     this.unconfirmed = data.unconfirmed;
   }
@@ -376,9 +366,7 @@ export class BatchMismatchError extends SluiceError {
    *
    * @param data The call, the id that was given, and the one that would have been right.
    */
-  constructor(
-    data: { operation: "commit" | "emit" | "wait"; actual: string | undefined; expected: string | undefined },
-  ) {
+  constructor(data: Pick<BatchMismatchError, "operation" | "actual" | "expected">) {
     const { operation, actual, expected } = data;
     const what = operation === "commit"
       ? `commit ${actual === undefined ? "a batch" : `batch ${actual}`}`

@@ -28,7 +28,7 @@ export interface DeliveryErrorData {
   readonly retryable?: boolean | undefined;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
-  /** The records that were not taken; all others were. Without it: none was, or nobody knows. */
+  /** The records that were not taken; all others were. Without it: none was, or that is unknown. */
   readonly failed?: readonly FailedRecord[] | undefined;
   /**
    * Whether it was too much at once: sent again, it has to be in smaller parts.
@@ -110,7 +110,7 @@ export class DeliveryError extends SluiceError {
   readonly retryable: boolean;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs: number | undefined;
-  /** The records that were not taken; all others were. `undefined`: none was, or nobody knows. */
+  /** The records that were not taken; all others were. `undefined`: none was, or that is unknown. */
   readonly failed: readonly FailedRecord[] | undefined;
   /** Whether it was too much at once. */
   readonly tooLarge: boolean;
@@ -131,7 +131,7 @@ export class DeliveryError extends SluiceError {
 }
 
 /**
- * Thrown by every call on a closed producer, and to those who still wait when it closes.
+ * Thrown by every call on a closed producer, and by calls that still wait when it closes.
  *
  * @example What comes too late is refused; what was put is safe in the buffer
  * ```ts
@@ -162,7 +162,7 @@ export class ProducerClosedError extends SluiceError {
 }
 
 /**
- * Thrown by every call on a producer that has stopped by itself, and to those who wait. `cause` is the reason: what the
+ * Thrown by every call on a producer that has stopped by itself, and by calls that wait. `cause` is the reason: what the
  * target said about undeliverable records, or how the buffer failed. What isn't delivered stays in the buffer.
  *
  * @example Find out why, and get past it

@@ -1,5 +1,5 @@
 /**
- * Errors about files: what a file system has refused, and files that aren't what they should be.
+ * Errors about files: what a file system refuses, and files that aren't what they should be.
  *
  * @module
  */
@@ -227,7 +227,7 @@ export class FileSystemError extends SluiceError implements FileSystemErrorData 
    * ```
    */
   static from(
-    data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
+    data: FileSystemErrorData & Partial<Pick<PermissionError, "flag" | "advice">>,
     cause?: unknown,
   ): FileSystemError {
     const options = cause === undefined ? undefined : { cause };
@@ -297,10 +297,7 @@ export class PermissionError extends FileSystemError {
    * @param data What failed, the flag that Deno would have to be started with, and advice that completes the message.
    * @param options The cause: what the runtime threw.
    */
-  constructor(
-    data: FileSystemErrorData & { readonly flag?: string | undefined; readonly advice?: string | undefined },
-    options?: ErrorOptions,
-  ) {
+  constructor(data: FileSystemErrorData & Partial<Pick<PermissionError, "flag" | "advice">>, options?: ErrorOptions) {
     super(data, options);
     this.flag = data.flag;
     this.advice = data.advice;

@@ -11,7 +11,7 @@
  * | `NO_BATCH_BEHIND` | `NoBatchBehindError` | `emit({ after })` when none can be handed over yet | `reason`, `batchId`, `inFlightBatches` |
  * | `BUFFER_FULL` | `BufferFullError` | the backlog is at `maxBacklogBytes` | `neededBytes`, `backlogBytes`, `maxBacklogBytes` |
  * | `BUFFER_CLOSED` | `BufferClosedError` | a call after `close()` | |
- * | `BUFFER_LOCKED` | `BufferLockedError` | somebody has the path open | `path`, `owner` |
+ * | `BUFFER_LOCKED` | `BufferLockedError` | another owner has the path open | `path`, `owner` |
  * | `BUFFER_FAILED` | `BufferFailedError` | a write could not be undone, or a sync failed | `path`, `cause` |
  * | `OWNERSHIP_LOST` | `OwnershipLostError` | another owner has come, or the directory was moved | `path`, `unconfirmed` |
  * | `BATCH_MISMATCH` | `BatchMismatchError` | `commit()`, `emit()` or `waitUntilDue()` with a wrong batch | `operation`, `actual`, `expected` |

@@ -4,10 +4,10 @@
  * @module
  */
 
-/** Longest text of an error that is kept: targets have been seen to answer with whole web pages. */
+/** The longest text of an error that is kept: some targets answer with whole web pages. */
 export const MAX_REASON_CHARACTERS = 1_000;
 
-/** What an error says, cut to a bounded length; of anything that can be thrown. */
+/** What an error says, or any other value that was thrown, cut to a bounded length. */
 export function errorText(error: unknown): string {
   let text: string;
   try {

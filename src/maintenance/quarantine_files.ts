@@ -20,8 +20,8 @@ import { headerOf, quarantineNames } from "./snapshot.ts";
 /** Suffix of a new segment that is going to be moved into the log. */
 export const RESTORING_SUFFIX = ".restoring";
 
-const REGION = /^(\d{20}\.wal)-(\d+)-(\d+)\.bad(?:-\d+)?(\.restored)?$/;
-const SEGMENT = /^(\d{20}\.wal)(?:-\d+)?(\.restored)?$/;
+/** A whole segment, or a region of one with its offset and length; numbered if there are several. */
+const QUARANTINED = /^(\d{20}\.wal)(?:-(\d+)-\d+\.bad)?(?:-\d+)?(\.restored)?$/;
 
 /** A file in the quarantine, as its name describes it. */
 export interface QuarantinedFile {
@@ -55,16 +55,12 @@ export interface QuarantinedContent extends QuarantinedFile {
 
 /** The files in the quarantine, in the order of the log. */
 export function listQuarantined(place: LogLocation): QuarantinedFile[] {
-  const files: QuarantinedFile[] = [];
-  for (const name of quarantineNames(place)) {
-    const region = REGION.exec(name);
-    const whole = region === null ? SEGMENT.exec(name) : null;
-    if (region !== null) {
-      files.push({ name, segment: region[1], offset: Number(region[2]), isRestored: region[4] !== undefined });
-    } else if (whole !== null) {
-      files.push({ name, segment: whole[1], offset: 0, isRestored: whole[2] !== undefined });
-    }
-  }
+  const files = quarantineNames(place).flatMap((name): QuarantinedFile[] => {
+    const match = QUARANTINED.exec(name);
+    if (match === null) return [];
+    const [, segment, offset = 0, restored] = match;
+    return [{ name, segment, offset: Number(offset), isRestored: restored !== undefined }];
+  });
   return files.sort((a, b) =>
     a.segment < b.segment ? -1 : a.segment > b.segment ? 1 : a.offset - b.offset || (a.name < b.name ? -1 : 1)
   );

@@ -63,8 +63,8 @@ export function runAttempt(
     const onAborting = (): void => abort(shutdown.aborting.reason, ABORT_GRACE_MS);
     const onError = (error: unknown): void => {
       // "Aborted" is an echo of the timeout; what the target has said is more.
-      const told = timeout === undefined || error instanceof DeliveryError ? error : timeout;
-      settle({ kind: "failed", error: told, isTimeout: timeout !== undefined });
+      const cause = timeout === undefined || error instanceof DeliveryError ? error : timeout;
+      settle({ kind: "failed", error: cause, isTimeout: timeout !== undefined });
     };
     setTimer(onTimeout, timeoutMs);
     shutdown.aborting.addEventListener("abort", onAborting, { once: true });

@@ -1,8 +1,8 @@
 /**
  * The end of a producer: two signals for everything that runs in it.
  *
- * Two steps: from `end()` on nothing new is begun; what runs may finish within a grace time, then `aborting` tells it
- * to end as well. Nothing is waited for without a limit, so that a producer can always be closed.
+ * Two steps: from `stop()` on nothing new is begun. What runs may finish within a grace time, then `aborting` ends it as
+ * well. No wait is without a limit, so that a producer can always be closed.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { ProducerClosedError, ProducerStoppedError } from "../errors/mod.ts";
 
 /** The two steps to the end of one producer, as signals. */
 export class Shutdown {
-  /** Nothing new is to be begun. Its reason is the error for those who want something. */
+  /** Nothing new is to be begun. Its reason is the error for calls that wait. */
   readonly stopping: AbortSignal;
   /** What runs is to end now. */
   readonly aborting: AbortSignal;
@@ -22,7 +22,7 @@ export class Shutdown {
   readonly #aborting = new AbortController();
   #cancelTimer: (() => void) | undefined;
 
-  /** What runs may go on for `graceMs` milliseconds. */
+  /** `graceMs`: how long what runs may go on. */
   constructor(clock: Clock, graceMs: number) {
     this.#clock = clock;
     this.#graceMs = graceMs;
@@ -44,7 +44,7 @@ export class Shutdown {
     return reason instanceof ProducerStoppedError ? reason : new ProducerClosedError(verb);
   }
 
-  /** The second step, without waiting for the time to be over. */
+  /** The second step, before the grace time is over. */
   abort(): void {
     this.dispose();
     this.#aborting.abort(this.stopping.reason);
