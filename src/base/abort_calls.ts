@@ -8,13 +8,12 @@
  * @module
  */
 
-/** The calls of one signal. */
+/** The calls of one signal, and how to stop listening to it. */
 interface Calls {
   readonly calls: Set<() => void>;
-  readonly listener: () => void;
+  readonly forget: () => void;
 }
 
-/** Calls by signal. */
 export class AbortCalls {
   readonly #bySignal = new Map<AbortSignal, Calls>();
 
@@ -24,34 +23,30 @@ export class AbortCalls {
    * @returns Removes the call; does nothing after it has run.
    */
   add(signal: AbortSignal, call: () => void): () => void {
-    const { calls } = this.#bySignal.get(signal) ?? this.#listenTo(signal);
+    const { calls, forget } = this.#bySignal.get(signal) ?? this.#listenTo(signal);
     // A function of our own: the same one may be added twice.
     const added = (): void => call();
     calls.add(added);
     return () => {
-      if (calls.delete(added) && calls.size === 0) this.#forget(signal);
+      if (calls.delete(added) && calls.size === 0) forget();
     };
   }
 
   #listenTo(signal: AbortSignal): Calls {
     const calls = new Set<() => void>();
-    const listener = (): void => {
+    const forget = (): void => {
       this.#bySignal.delete(signal);
+      signal.removeEventListener("abort", onAbort);
+    };
+    const onAbort = (): void => {
+      forget();
       for (const call of calls) {
         calls.delete(call);
         call();
       }
     };
-    signal.addEventListener("abort", listener, { once: true });
-    const entry = { calls, listener };
-    this.#bySignal.set(signal, entry);
-    return entry;
-  }
-
-  #forget(signal: AbortSignal): void {
-    const entry = this.#bySignal.get(signal);
-    if (entry === undefined) return;
-    this.#bySignal.delete(signal);
-    signal.removeEventListener("abort", entry.listener);
+    signal.addEventListener("abort", onAbort);
+    this.#bySignal.set(signal, { calls, forget });
+    return { calls, forget };
   }
 }

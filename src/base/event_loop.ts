@@ -38,7 +38,6 @@ export function yieldToEventLoop(): Promise<void> {
 
 /** A promise that may be resolved later: what a caller waits for. */
 export interface Reply {
-  /** Resolves it. */
   resolve(): void;
 }
 

@@ -7,12 +7,10 @@
  * @module
  */
 
-/** Listeners of one kind of event. */
 export class Listeners<E> {
   // Replaced at every change: an event that is being sent reaches the listeners that were there when it was sent.
   #listeners: readonly ((event: E) => void)[];
 
-  /** Starts with `first`, if it is given. */
   constructor(first: ((event: E) => void) | undefined) {
     this.#listeners = first === undefined ? [] : [first];
   }

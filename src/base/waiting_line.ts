@@ -6,7 +6,6 @@
  * @module
  */
 
-/** A place in the queue. */
 interface Place<E> {
   readonly entry: E;
   before: Place<E> | undefined;

@@ -72,7 +72,6 @@ export interface RepairPlan {
   readonly missing: readonly SequenceRange[];
   /** All uncommitted sequences that the log doesn't have: lost or dropped. A region may cover both. */
   readonly absent: readonly SequenceRange[];
-  /** The uncommitted sequences that the log has. */
   readonly present: readonly SequenceRange[];
 }
 

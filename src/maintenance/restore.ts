@@ -68,7 +68,6 @@ export interface RestoredFile {
   /** The file in the quarantine that the records are from. */
   readonly name: string;
   readonly records: number;
-  /** The new sequence of the first one. */
   readonly firstSequence: number;
   /** The end of the log after them. */
   readonly end: LogPosition;

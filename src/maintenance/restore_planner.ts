@@ -44,10 +44,8 @@ export interface FilePlan extends Pick<QuarantinedContent, "name" | "segment" | 
   readonly left: readonly { readonly reason: LeftReason; readonly sequences: readonly SequenceRange[] }[];
 }
 
-/** The state of the log. */
 export interface LogFacts {
   readonly uuid: string;
-  /** Sequences that the log has. */
   readonly present: readonly SequenceRange[];
   /** Sequences that are committed or dropped. */
   readonly done: readonly SequenceRange[];

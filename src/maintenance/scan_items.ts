@@ -17,7 +17,6 @@ export type ScanItem =
   | UnusableSegment
   | GoneSegment;
 
-/** A segment begins. */
 export interface SegmentBegin {
   readonly kind: "segment";
   readonly segment: string;

@@ -58,9 +58,7 @@ export interface DirectorySnapshot {
 
 /** Thrown for a path that is no buffer. */
 export class NoBufferError extends SluiceError {
-  /** Always `"NOT_A_BUFFER"`. */
   readonly code = "NOT_A_BUFFER";
-  /** The path that was given. */
   readonly path: string;
 
   /** Creates the error; `state` completes the message. */

@@ -32,10 +32,6 @@ export const OTHER_ERROR = "_OTHER";
 const STATE = "sluice.producer.state";
 const STATES: readonly ProducerStats["state"][] = ["running", "stopped", "closing", "closed"];
 
-/** A `"counter"` only grows. An `"up-down-counter"` can be summed over several sources, a `"gauge"` can't. */
-export type MetricKind = "counter" | "up-down-counter" | "gauge";
-
-/** One value of a metric. */
 export interface Sample {
   readonly value: number;
   /** Distinguishes it from the metric's other values of the same source. */
@@ -45,7 +41,8 @@ export interface Sample {
 /** A metric that follows from statistics of type `S`. */
 export interface Metric<S> {
   readonly name: string;
-  readonly kind: MetricKind;
+  /** A `"counter"` only grows. An `"up-down-counter"` can be summed over several sources, a `"gauge"` can't. */
+  readonly kind: "counter" | "up-down-counter" | "gauge";
   /** In UCUM's case-sensitive notation. */
   readonly unit: string;
   readonly description: string;
@@ -54,34 +51,27 @@ export interface Metric<S> {
 }
 
 /** A distribution of durations in seconds, recorded from events. */
-export interface DurationMetric {
-  readonly name: string;
-  readonly unit: "s";
-  readonly description: string;
+export interface DurationMetric extends Pick<Metric<never>, "name" | "unit" | "description"> {
   /** Upper bounds of its buckets, except the last. */
   readonly boundaries: readonly number[];
 }
 
 /** A buffer's statistics, and its errors if a listener has counted them. */
 export type BufferFigures = BufferStats & {
-  /** Reported errors by code. */
   readonly errors?: ReadonlyMap<string, number>;
 };
 
 /** A producer's statistics, and the reasons of failed attempts if a listener has counted them. */
 export type ProducerFigures = ProducerStats & {
-  /** Failed attempts by reason. */
   readonly failures?: ReadonlyMap<string, number>;
 };
 
 /** The metrics of one kind of source. */
 export interface MetricSet<S> {
-  /** The attribute with the source's name. */
   readonly nameAttribute: string;
   readonly metrics: readonly Metric<S>[];
 }
 
-/** The metrics of a buffer. */
 export const BUFFER_METRICS: MetricSet<BufferFigures> = metricSet("sluice.buffer", [
   upDown("queue.size", "{record}", "Records accepted and not yet committed, in flight included", "pendingRecords"),
   upDown("queue.payload.size", "By", "Payload bytes of the records not yet committed", "pendingBytes"),
@@ -125,7 +115,6 @@ export const SYNC_DURATION: DurationMetric = {
   boundaries: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
 };
 
-/** The metrics of a producer. */
 export const PRODUCER_METRICS: MetricSet<ProducerFigures> = metricSet("sluice.producer", [
   {
     name: "status",

@@ -22,23 +22,17 @@ const CODE = /^[A-Z][A-Z0-9_]{1,39}$/;
 /** The name of a class. */
 const CLASS = /^[A-Za-z_][A-Za-z0-9_.]{0,59}$/;
 
-/** The event of a failed attempt. */
 export type FailedAttempt = Extract<ProducerEvent, { type: "attempt-failed" }>;
 
 /** Counts failed attempts of one producer by reason. */
 export class ErrorTypeCounter {
   readonly #counts = new Map<string, number>();
 
-  /** The number of failed attempts by reason. */
   get counts(): ReadonlyMap<string, number> {
     return this.#counts;
   }
 
-  /**
-   * Counts a failed attempt.
-   *
-   * @returns Its reason.
-   */
+  /** Counts a failed attempt, and returns its reason. */
   count(attempt: FailedAttempt): string {
     const precise = classifyAttempt(attempt);
     const isRoom = this.#counts.size < MAX_TYPES || this.#counts.has(precise);

@@ -111,7 +111,6 @@ import {
   ERROR_TYPE,
   isProducerStats,
   type Metric,
-  type MetricSet,
   PRODUCER_METRICS,
   type ProducerFigures,
   SYNC_DURATION,
@@ -229,7 +228,7 @@ function isProducer(source: MeasuredBuffer | MeasuredProducer): source is Measur
 }
 
 function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (() => void)[] {
-  const attributes = mergeAttributes(options, BUFFER_METRICS);
+  const attributes = mergeAttributes(options, BUFFER_METRICS.nameAttribute);
   const syncs = createHistogram(options.meter, SYNC_DURATION);
   // The code to alert on is there from the start: a series that begins with 1 has no increase.
   const errors = new Map<SluiceErrorCode, number>([["BUFFER_FAILED", 0]]);
@@ -244,7 +243,7 @@ function instrumentBuffer(buffer: MeasuredBuffer, options: InstrumentOptions): (
 }
 
 function instrumentProducer(producer: MeasuredProducer, options: InstrumentOptions): (() => void)[] {
-  const attributes = mergeAttributes(options, PRODUCER_METRICS);
+  const attributes = mergeAttributes(options, PRODUCER_METRICS.nameAttribute);
   const failures = new ErrorTypeCounter();
   const attempts = createHistogram(options.meter, ATTEMPT_DURATION);
   const leave = producer.subscribe((event) => {
@@ -295,10 +294,7 @@ function createHistogram(meter: MetricsMeter, metric: DurationMetric): ReturnTyp
 }
 
 /** The attributes of each value. The name comes last, so that no other attribute replaces it. */
-function mergeAttributes<S>(
-  { name, attributes }: InstrumentOptions,
-  { nameAttribute }: MetricSet<S>,
-): MetricAttributes {
+function mergeAttributes({ name, attributes }: InstrumentOptions, nameAttribute: string): MetricAttributes {
   return { ...attributes, ...(name === undefined ? {} : { [nameAttribute]: name }) };
 }
 

@@ -85,7 +85,6 @@ import {
   checkName,
   isProducerStats,
   type Metric,
-  type MetricSet,
   PRODUCER_METRICS,
   SYNC_DURATION,
 } from "./definitions.ts";
@@ -140,14 +139,6 @@ interface Labelled<S> {
   readonly labels: string;
 }
 
-/** A metric with all its lines: a family, in Prometheus's term. */
-interface Family {
-  readonly name: string;
-  readonly type: "counter" | "gauge" | "summary";
-  readonly help: string;
-  readonly lines: readonly string[];
-}
-
 const RENDER = "render metrics";
 /** The suffix for a unit; a unit in braces has none. */
 const UNIT_SUFFIXES: Readonly<Record<string, string>> = { s: "_seconds", By: "_bytes" };
@@ -182,42 +173,42 @@ export function prometheusText(sources: readonly PrometheusSource[], options: Pr
   const producers: Labelled<ProducerStats>[] = [];
   sources.forEach((source, i) => {
     const { stats } = checkSource(source, `sources[${i}]`);
-    if (isProducerStats(stats)) producers.push({ stats, labels: renderLabels(source, PRODUCER_METRICS) });
-    else buffers.push({ stats, labels: renderLabels(source, BUFFER_METRICS) });
+    if (isProducerStats(stats)) producers.push({ stats, labels: renderLabels(source, PRODUCER_METRICS.nameAttribute) });
+    else buffers.push({ stats, labels: renderLabels(source, BUFFER_METRICS.nameAttribute) });
   });
   checkDistinct("buffers", buffers);
   checkDistinct("producers", producers);
   return [
-    ...BUFFER_METRICS.metrics.map((metric) => toFamily(metric, buffers, now)),
-    toSyncFamily(buffers),
-    ...PRODUCER_METRICS.metrics.map((metric) => toFamily(metric, producers, now)),
-  ].map(renderFamily).join("");
+    ...BUFFER_METRICS.metrics.map((metric) => renderMetric(metric, buffers, now)),
+    renderSyncs(buffers),
+    ...PRODUCER_METRICS.metrics.map((metric) => renderMetric(metric, producers, now)),
+  ].join("");
 }
 
-function toFamily<S>(metric: Metric<S>, sources: readonly Labelled<S>[], now: number): Family {
-  const isCounter = metric.kind === "counter";
-  const name = toPrometheusName(metric) + (isCounter ? "_total" : "");
+function renderMetric<S>(metric: Metric<S>, sources: readonly Labelled<S>[], now: number): string {
+  const [type, suffix] = metric.kind === "counter" ? ["counter", "_total"] : ["gauge", ""];
+  const name = toPrometheusName(metric) + suffix;
   const lines = sources.flatMap(({ stats, labels }) =>
     metric.samples(stats, now).map(({ value, attributes = {} }) =>
       renderLine(name, [labels, ...Object.entries(attributes).map(renderLabel)], value)
     )
   );
-  return { name, type: isCounter ? "counter" : "gauge", help: metric.description, lines };
+  return renderFamily(`${name} ${metric.description}`, `${name} ${type}`, lines);
 }
 
 /** A summary without quantiles: its two lines have the names of a histogram's. */
-function toSyncFamily(buffers: readonly Labelled<BufferStats>[]): Family {
+function renderSyncs(buffers: readonly Labelled<BufferStats>[]): string {
   const name = toPrometheusName(SYNC_DURATION);
   const lines = buffers.flatMap(({ stats, labels }) => [
     renderLine(`${name}_sum`, [labels], stats.syncMs / 1_000),
     renderLine(`${name}_count`, [labels], stats.syncs),
   ]);
-  return { name, type: "summary", help: SYNC_DURATION.description, lines };
+  return renderFamily(`${name} ${SYNC_DURATION.description}`, `${name} summary`, lines);
 }
 
-function renderFamily({ name, type, help, lines }: Family): string {
-  if (lines.length === 0) return "";
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
+/** A metric with all its lines: a family, in Prometheus's term. */
+function renderFamily(help: string, type: string, lines: readonly string[]): string {
+  return lines.length === 0 ? "" : `# HELP ${help}\n# TYPE ${type}\n${lines.join("")}`;
 }
 
 function toPrometheusName({ name, unit }: { readonly name: string; readonly unit: string }): string {
@@ -229,7 +220,7 @@ function renderLine(name: string, labels: readonly string[], value: number): str
   return `${name}${list === "" ? "" : `{${list}}`} ${value}\n`;
 }
 
-function renderLabels<S>({ name, labels = {} }: PrometheusSource, { nameAttribute }: MetricSet<S>): string {
+function renderLabels({ name, labels = {} }: PrometheusSource, nameAttribute: string): string {
   const named: [string, string][] = name === undefined ? [] : [[nameAttribute, name]];
   // Sorted, so that the same labels give the same text.
   return [...named, ...Object.entries(labels).sort()].map(renderLabel).join(",");

@@ -118,7 +118,6 @@ type Counts = {
 export class Reporter {
   readonly #clock: Clock;
   readonly listeners: Listeners<ProducerEvent>;
-  /** The counts until now. */
   readonly counts: Counts = {
     attempts: 0,
     retries: 0,

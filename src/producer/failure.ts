@@ -16,7 +16,6 @@ import { errorText } from "../errors/text.ts";
 export interface Undeliverable {
   /** Its position in the delivery, from 0. */
   readonly index: number;
-  /** Why. */
   readonly reason: string;
 }
 

@@ -103,7 +103,9 @@ export class ManualClock implements Clock {
     const end = this.#monotonic + ms;
     for (;;) {
       const due = this.#timers.filter(({ dueAt }) => dueAt <= end).sort((a, b) => a.dueAt - b.dueAt)[0];
-      this.#moveTo(Math.max(this.#monotonic, due?.dueAt ?? end));
+      const now = Math.max(this.#monotonic, due?.dueAt ?? end);
+      this.#wall += now - this.#monotonic;
+      this.#monotonic = now;
       if (due === undefined) return;
       this.#timers = this.#timers.filter((one) => one !== due);
       due.callback();
@@ -132,10 +134,5 @@ export class ManualClock implements Clock {
    */
   setWall(ms: number): void {
     this.#wall = ms;
-  }
-
-  #moveTo(monotonic: number): void {
-    this.#wall += monotonic - this.#monotonic;
-    this.#monotonic = monotonic;
   }
 }

@@ -70,9 +70,7 @@ export class FileNode {
   readonly cache: Content = new Content();
   /** What is on stable storage. */
   readonly stable: Content = new Content();
-  /** How many names it has. */
   links: number = 1;
-  /** How many handles of it are open. */
   handles: number = 0;
   /** The holder of the lock on it. */
   lock: object | undefined;
@@ -88,14 +86,12 @@ export class FileNode {
     return this.#settled + this.#changes.length;
   }
 
-  /** Writes to the cache. */
   write(bytes: Uint8Array, position: number): void {
     this.cache.put(bytes, position);
     this.#written.put(bytes, this.#written.size);
     this.#changes.push({ position, length: bytes.length });
   }
 
-  /** Truncates in the cache. */
   truncate(size: number): void {
     this.cache.resize(size);
     this.#changes.push({ position: size, length: undefined });
@@ -176,7 +172,6 @@ export class FileNode {
   }
 }
 
-/** A directory. */
 export class DirectoryNode {
   /** The names as the system shows them. */
   readonly entries: Map<string, TreeNode> = new Map();
@@ -196,7 +191,6 @@ interface NameChange {
 
 /** A tree of directories and files, with its unsynced changes. */
 export class Disk {
-  /** The top of the tree, always there. */
   readonly root: DirectoryNode = new DirectoryNode();
   /** How many bytes the files may have together. */
   capacityBytes: number = Infinity;
@@ -303,7 +297,6 @@ interface Found {
   readonly ancestors: readonly DirectoryNode[];
   /** The last name of the path; empty for the root. */
   readonly name: string;
-  /** What is there. */
   readonly node: TreeNode | undefined;
 }
 

@@ -94,17 +94,13 @@ export interface MemoryFileSystemOptions {
 
 /** One process that uses a disk; `kill()` ends it. */
 export class MemoryProcess {
-  /** Its disk. */
   readonly disk: Disk;
-  /** Its open files. */
   readonly handles: Set<MemoryFileHandle> = new Set();
-  /** Releases its locks. */
   readonly locks: Set<() => void> = new Set();
   readonly #options: MemoryFileSystemOptions;
   #alive = true;
   #count = 0;
 
-  /** Starts the process. */
   constructor(disk: Disk, options: MemoryFileSystemOptions) {
     this.disk = disk;
     this.#options = options;
@@ -174,7 +170,6 @@ export class MemoryFileHandle implements FileHandle {
   readonly #writable: boolean;
   #open = true;
 
-  /** Opens the file. */
   constructor(process: MemoryProcess, node: FileNode, path: string, writable: boolean) {
     this.#process = process;
     this.#node = node;
@@ -184,12 +179,10 @@ export class MemoryFileHandle implements FileHandle {
     process.handles.add(this);
   }
 
-  /** See {@linkcode FileHandle.size}. */
   size(): number {
     return this.#run("size", {}, () => this.#node.cache.size);
   }
 
-  /** See {@linkcode FileHandle.read}. */
   read(into: Uint8Array, position: number): number {
     return this.#run("read", { position, length: into.length }, () => {
       const { bytes, size } = this.#node.cache;
@@ -199,7 +192,6 @@ export class MemoryFileHandle implements FileHandle {
     });
   }
 
-  /** See {@linkcode FileHandle.write}. */
   write(bytes: Uint8Array, position: number): void {
     this.#run("write", { position, length: bytes.length }, (fault) => {
       if (!this.#writable) throw refusal("EBADF", "write", this.#path);
@@ -210,7 +202,6 @@ export class MemoryFileHandle implements FileHandle {
     });
   }
 
-  /** See {@linkcode FileHandle.truncate}. */
   truncate(size: number): void {
     this.#run("truncate", { length: size }, () => {
       if (!this.#writable) throw refusal("EINVAL", "truncate", this.#path);
@@ -225,7 +216,6 @@ export class MemoryFileHandle implements FileHandle {
     });
   }
 
-  /** See {@linkcode FileHandle.sync}. */
   async sync(): Promise<void> {
     this.#checkOpen("sync");
     const fault = this.#process.begin("sync", this.#path);
@@ -238,12 +228,10 @@ export class MemoryFileHandle implements FileHandle {
     this.#process.end(fault, "sync", this.#path);
   }
 
-  /** See {@linkcode FileHandle.identify}. */
   identify(): FileIdentity {
     return this.#run("identify", {}, () => this.#process.disk.identify(this.#node));
   }
 
-  /** See {@linkcode FileHandle.close}. */
   close(): void {
     if (!this.#open) return;
     // The descriptor is free in any case.
