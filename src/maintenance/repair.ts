@@ -34,7 +34,7 @@ import { applyRecovery } from "../wal/recovery/recovery.ts";
 import { planRecovery, type RecoveryPlan } from "../wal/recovery/recovery_plan.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
 import { scanLog } from "./scan.ts";
-import type { ScanItem, ScannedFrame, UnusableSegment } from "./scan_items.ts";
+import type { ScanItem, ScannedFrame, TornTail, UnusableSegment } from "./scan_items.ts";
 import { runScan, type ScanRunOptions, segmentBytesOf } from "./scan_run.ts";
 import { readDirectory } from "./snapshot.ts";
 
@@ -49,11 +49,8 @@ export interface UnusableFile {
   readonly why: "header" | "foreign";
 }
 
-/** The torn tail: bytes after the last record. */
-export interface Tail extends Region {
-  /** Whether they are all zero: preallocated space. */
-  readonly isZero: boolean;
-}
+/** The torn tail: bytes after the last record, or (`isZero`) preallocated space. */
+export type Tail = Omit<TornTail, "kind">;
 
 /** What a repair is going to do. */
 export interface RepairPlan {
@@ -123,7 +120,8 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
   const uncommitted = { first: cursor.committed.nextSequence, last: end.nextSequence - 1 };
   // What a reader would miss: uncommitted, not dropped, and not in the log.
   const awaited = awaitedSequences(cursor, uncommitted);
-  const movedFiles = new Set(contents.moved.map(({ segment }) => segment));
+  const scanned = new Set(contents.moved.map(({ segment }) => segment));
+  const others = unusable.filter(({ segment }) => !scanned.has(segment));
   return {
     recovery,
     tail: scan === undefined || scan.tailBytes === 0 ? undefined : {
@@ -133,16 +131,7 @@ async function tryPlanRepair(options: RepairOptions): Promise<RepairPlan> {
       isZero: scan.tailIsZero,
     },
     regions: uniqueRegions(regions).filter((region) => !known.isAccepted({ ...region, missing: undefined })),
-    moved: [
-      ...contents.moved,
-      ...unusable.filter(({ segment }) => !movedFiles.has(segment)).map((
-        { segment, length, missing },
-      ): UnusableFile => ({
-        segment,
-        bytes: length,
-        why: missing === undefined ? "foreign" : "header",
-      })),
-    ],
+    moved: [...contents.moved, ...others.map(toUnusableFile)],
     removed: empty.map(({ name }) => name),
     cursor: planCursor({ fileSystem, directory: path }, recovery),
     missing: subtractRanges(mergeRanges([...subtractRanges(awaited, present), ...lost]), known.acceptedSequences),
@@ -159,6 +148,10 @@ function planCursor({ fileSystem, directory }: LogLocation, plan: RecoveryPlan):
   // There never was a cursor, nor a segment: the buffer was locked once, and nothing else.
   if (now === undefined) return undefined;
   return isSameState(now, plan.cursor) ? undefined : "behind";
+}
+
+function toUnusableFile({ segment, length, missing }: RecoveryPlan["unusable"][number]): UnusableFile {
+  return { segment, bytes: length, why: missing === undefined ? "foreign" : "header" };
 }
 
 function uniqueRegions(regions: readonly Region[]): Region[] {

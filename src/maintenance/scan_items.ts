@@ -5,7 +5,8 @@
  */
 
 import type { SequenceRange } from "../base/sequences.ts";
-import type { SegmentHeader } from "../wal/format.ts";
+import type { FrameHeader, SegmentHeader } from "../wal/format.ts";
+import type { Region } from "../wal/recovery/known_losses.ts";
 
 /** What a scan yields, in the order of the log. */
 export type ScanItem =
@@ -27,61 +28,48 @@ export interface SegmentBegin {
 }
 
 /** A valid frame. */
-export interface ScannedFrame {
+export interface ScannedFrame
+  extends
+    Region,
+    Pick<FrameHeader, "firstSequence" | "count" | "putTime">,
+    Pick<SegmentHeader, "codecVersion" | "isJson"> {
   readonly kind: "frame";
-  readonly segment: string;
-  readonly offset: number;
-  readonly length: number;
-  readonly firstSequence: number;
-  readonly count: number;
-  /** Milliseconds since 1970. */
-  readonly putTime: number;
   /** The payloads. They are views, valid until the next item. */
   readonly payloads: () => Uint8Array[];
   /**
    * The payloads as encoded in the frame, each after its length (4 bytes, little-endian). Much cheaper for many records.
    */
   readonly body: () => Uint8Array;
-  readonly codecVersion: number;
-  readonly isJson: boolean;
 }
 
-/** Bad bytes with valid frames after them, or (length 0) frames that are missing without a trace. */
-export interface DamagedBytes {
-  readonly kind: "damaged";
-  readonly segment: string;
-  readonly offset: number;
-  readonly length: number;
-  readonly missing: SequenceRange | undefined;
-  /**
-   * Present if `repair` has quarantined the bytes and accepted the loss: a buffer reads past it, whatever `onDamage` is.
-   */
+/** What is known about a loss. */
+interface Loss {
+  /** Present if `repair` has accepted the loss: a buffer reads past it, whatever `onDamage` is. */
   readonly isAccepted?: true;
   /** Present if nothing proves that any of it was ever acknowledged: a buffer reads past it, too. */
   readonly isUnproven?: true;
 }
 
+/** Bad bytes with valid frames after them, or (length 0) frames that are missing without a trace. */
+export interface DamagedBytes extends Region, Loss {
+  readonly kind: "damaged";
+  readonly missing: SequenceRange | undefined;
+}
+
 /** Bad bytes at the end of the last segment: an unfinished write, or (`isZero`) preallocated space. */
-export interface TornTail {
+export interface TornTail extends Region {
   readonly kind: "torn";
-  readonly segment: string;
-  readonly offset: number;
-  readonly length: number;
   readonly isZero: boolean;
 }
 
 /** Sequences that no segment has: between two segments, or after the last one (going by the cursor). */
-export interface MissingRecords {
+export interface MissingRecords extends Loss {
   readonly kind: "missing";
   readonly missing: SequenceRange;
-  /** As with {@linkcode DamagedBytes}. */
-  readonly isAccepted?: true;
-  /** As with {@linkcode DamagedBytes}. */
-  readonly isUnproven?: true;
 }
 
 /** A whole file that can't be used as a part of this log. */
-export interface UnusableSegment {
+export interface UnusableSegment extends Pick<Loss, "isUnproven"> {
   readonly kind: "unusable";
   readonly segment: string;
   readonly bytes: number;
@@ -93,8 +81,6 @@ export interface UnusableSegment {
    * MissingRecords} says exactly what is missing.
    */
   readonly mayHold: SequenceRange | undefined;
-  /** As with {@linkcode DamagedBytes}. */
-  readonly isUnproven?: true;
 }
 
 /** A segment that the writer removed during the scan: its records are committed. */
