@@ -1,12 +1,12 @@
 /**
- * Waits before something is tried again, and says until when.
+ * Pauses before something is tried again.
  *
  * @module
  */
 
 import type { Clock } from "../base/clock.ts";
 import type { Reporter } from "./events.ts";
-import { retryDelayMs, type RetryPolicy } from "./retry.ts";
+import { type Failure, retryDelayMs, type RetryPolicy } from "./retry.ts";
 import type { Shutdown } from "./shutdown.ts";
 
 /** Collaborators of a {@linkcode Backoff}. */
@@ -18,24 +18,24 @@ export interface BackoffDeps {
   readonly reporter: Reporter;
 }
 
-/** All waits of one producer. */
+/** The pauses of one producer. */
 export class Backoff {
   readonly #deps: BackoffDeps;
-  /** Ends of those that are under way, in wall time; one object each. */
+  /** The pauses under way; their ends in wall time. */
   readonly #waits = new Set<{ readonly until: number }>();
 
   constructor(deps: BackoffDeps) {
     this.#deps = deps;
   }
 
-  /** When the first of the waits that are under way ends, in wall time. */
+  /** When the first of the pauses under way ends, in wall time. */
   get until(): number | undefined {
     if (this.#waits.size === 0) return undefined;
     return Math.min(...Array.from(this.#waits, ({ until }) => until));
   }
 
   /** How long to wait after the failure of a delivery; `undefined` to give up. */
-  delayMs(failure: { tries: number; elapsedMs: number; retryAfterMs: number | undefined }): number | undefined {
+  delayMs(failure: Omit<Failure, "random">): number | undefined {
     return retryDelayMs(this.#deps.retry, { ...failure, random: this.#deps.random() });
   }
 

@@ -1,10 +1,10 @@
 /**
- * What an answer of the target means for the records of a delivery: which are to be sent again, which never will be
- * taken, whether it was too much at once. Pure.
+ * Classifies failures of a delivery: which of its records are sent again, which will never be taken, and whether there were
+ * too many at once. Pure.
  *
- * An answer comes from the outside, so nothing in it is believed unchecked. Where it makes no sense (records that the
- * delivery doesn't have, or one of them twice), all of the delivery counts as not taken: sent again it may arrive
- * twice, which a target that deduplicates doesn't mind, while a record that is left out is lost.
+ * An answer comes from the outside, so all of it is checked. Where it makes no sense (records that the delivery doesn't
+ * have, or one of them twice), all of the delivery counts as not taken. Sent again it may arrive twice, which a target that
+ * deduplicates ignores, while a record that is left out is lost.
  *
  * @module
  */
@@ -12,20 +12,16 @@
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
-/** A record that no retry can deliver. */
-export interface Undeliverable {
-  /** Its position in the delivery, from 0. */
-  readonly index: number;
-  readonly reason: string;
-}
+/** A record that no retry can deliver: its position in the delivery, from 0, and why. */
+export type Undeliverable = Pick<FailedRecord, "index" | "reason">;
 
 /** What is to become of a delivery that failed. */
 export interface FailureOutcome {
   /** Positions of the records to be sent again, ascending. */
   readonly again: readonly number[];
-  /** What the target has said of single ones among them. */
+  /** What the target said about them, by position; about some of them, or none. */
   readonly reasons: ReadonlyMap<number, string>;
-  /** The records that will never be taken, ascending. All that stand in neither list were taken. */
+  /** The records that will never be taken, ascending. All that are in neither list were taken. */
   readonly undeliverable: readonly Undeliverable[];
   /** Whether those to be sent again have to be fewer at a time. */
   readonly isTooLarge: boolean;
@@ -59,14 +55,14 @@ export function classifyFailure(error: unknown, length: number): FailureOutcome 
   return toFailureOutcome({ undeliverable: range(length).map((index) => ({ index, reason })) });
 }
 
-/** A verdict of which only this much is to be said. */
+/** Completes an outcome: what isn't given is empty. */
 export function toFailureOutcome(known: Partial<FailureOutcome>): FailureOutcome {
   return { again: [], reasons: new Map(), undeliverable: [], isTooLarge: false, retryAfterMs: undefined, ...known };
 }
 
-/** The failed records in order, or `undefined` if what is said of them can't be. */
+/** The failed records in order, or `undefined` if the list makes no sense. */
 function checkFailed(failed: unknown, length: number): FailedRecord[] | undefined {
-  // An empty list says that all were taken, and the error that they were not.
+  // An empty list says that all were taken, and the error says that they were not.
   if (!Array.isArray(failed) || failed.length === 0 || failed.length > length) return undefined;
   const seen = new Set<number>();
   const checked: FailedRecord[] = [];

@@ -1,5 +1,5 @@
 /**
- * When something that failed is tried again: pure, time and chance are passed in.
+ * When something that failed is tried again. Pure: time and random numbers are passed in.
  *
  * Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" of the AWS Architecture Blog (Marc
  * Brooker, 2015, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random time between
@@ -44,25 +44,22 @@ export interface RetryOptions {
 /** {@linkcode RetryOptions}, complete. */
 export type RetryPolicy = Complete<RetryOptions>;
 
-/** What is known when something has failed. */
+/** A failure, for {@linkcode retryDelayMs}. */
 export interface Failure {
   /** How often it was tried, from 1. */
   readonly tries: number;
   /** Milliseconds since the first try began. */
   readonly elapsedMs: number;
-  /** How long the other side asks to be left alone. */
+  /** The pause that the target asks for. */
   readonly retryAfterMs?: number | undefined;
-  /** Chance: at least 0 and below 1. */
+  /** A random number: at least 0 and below 1. */
   readonly random: number;
 }
 
 /** A day: the longest pause that a target may ask for. More is a mistake, such as a wrong date. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 
-/**
- * Failures of a buffer that may be over the next time; what else a {@linkcode SluiceError} says stays as it is. The one
- * of a delivery is for a put that took too long.
- */
+/** Failures of a buffer that may pass; all others last. `DELIVERY` is that of a put that took too long. */
 const PASSING: ReadonlySet<SluiceErrorCode> = new Set([
   "BUFFER_FULL",
   "DELIVERY",
@@ -74,8 +71,8 @@ const PASSING: ReadonlySet<SluiceErrorCode> = new Set([
 /**
  * How long to wait before the next try.
  *
- * What the other side asks for is the least. The random time is added to it, because all clients that got the same answer
- * would come back at the same moment.
+ * The pause that the target asks for is the least. The random time is added to it, because all clients that got the same
+ * answer would come back at the same moment.
  *
  * @returns Milliseconds, or `undefined` to give up.
  */
@@ -98,7 +95,7 @@ export function mayPass(error: unknown): boolean {
   return !(error instanceof SluiceError) || PASSING.has(error.code);
 }
 
-/** What was asked for, made usable: it comes from the outside. */
+/** The pause that was asked for, checked: it comes from the outside. */
 function askedMs(retryAfterMs: unknown): number {
   if (typeof retryAfterMs !== "number" || !(retryAfterMs > 0)) return 0;
   return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS);
