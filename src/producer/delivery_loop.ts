@@ -20,20 +20,14 @@ import {
   ProducerStoppedError,
 } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
-import type { Backoff } from "./backoff.ts";
-import type { BatchSender } from "./batch_sender.ts";
-import type { Reporter } from "./events.ts";
+import type { BatchSender, BatchSenderDeps } from "./batch_sender.ts";
 import { FlushWaiters } from "./flush_waiters.ts";
 import { mayPass } from "./retry.ts";
-import type { Shutdown } from "./shutdown.ts";
 
 /** Collaborators of a {@linkcode DeliveryLoop}. */
-export interface DeliveryLoopDeps<T> {
+export interface DeliveryLoopDeps<T> extends Pick<BatchSenderDeps<T>, "backoff" | "reporter" | "shutdown"> {
   readonly buffer: RecordBuffer<T>;
   readonly sender: BatchSender<T>;
-  readonly backoff: Backoff;
-  readonly shutdown: Shutdown;
-  readonly reporter: Reporter;
   readonly maxInFlight: number;
 }
 
