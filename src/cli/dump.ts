@@ -8,11 +8,9 @@
  */
 
 import { type Finding, isAccepted, isFinding, isHarmless, isUnproven, toJson } from "../maintenance/findings.ts";
-import { scanLog } from "../maintenance/scan.ts";
-import type { ScanItem, ScannedFrame } from "../maintenance/scan_items.ts";
-import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
+import type { ScannedFrame } from "../maintenance/scan_items.ts";
 import { type DirectorySnapshot, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
-import { createEncoder, DUMP_FORMATS, type DumpFormat, type RecordEncoder } from "./dump/record_encoder.ts";
+import { DUMP_FORMATS, RecordEncoder } from "./dump/record_encoder.ts";
 import { choiceOf, pathOf, wholeNumberOf } from "./shared/arguments.ts";
 import {
   type Command,
@@ -23,7 +21,7 @@ import {
   UsageError,
 } from "./shared/command.ts";
 import { lineFor } from "./shared/findings_text.ts";
-import { withProgress } from "./shared/progress.ts";
+import { scanWithProgress } from "./shared/progress.ts";
 
 /** The command `dump`. */
 export const dumpCommand: Command = {
@@ -55,21 +53,13 @@ Examples:
     format: { type: "string", value: "FORMAT", help: "json (default), text, base64 or raw" },
     meta: { type: "boolean", help: "Write sequence and put time, too" },
   },
-  run,
+  run: (args, context) => dump(parse(args), context),
 };
 
 /** What to write, and how. */
-interface DumpOptions {
-  readonly path: string;
-  readonly from: number | undefined;
-  readonly to: number;
-  readonly all: boolean;
-  readonly format: DumpFormat;
-  readonly meta: boolean;
-  readonly json: boolean;
-}
+type DumpOptions = ReturnType<typeof parse>;
 
-function parse(args: CommandArguments): DumpOptions {
+function parse(args: CommandArguments) {
   const path = pathOf(args, dumpCommand);
   const json = args.options["json"] === true;
   const format = choiceOf(args, "format", DUMP_FORMATS);
@@ -78,27 +68,17 @@ function parse(args: CommandArguments): DumpOptions {
     throw new UsageError("Cannot use --meta with --format=raw: raw has no place for it");
   }
   if (json && format !== "json") throw new UsageError(`Cannot use --json with --format=${format}: take --meta`);
-  const from = wholeNumberOf(args, "from", 1);
-  const to = wholeNumberOf(args, "to", 1) ?? Infinity;
+  const from = wholeNumberOf(args, "from");
+  const to = wholeNumberOf(args, "to") ?? Infinity;
   if (from !== undefined && from > to) throw new UsageError(`Cannot dump from ${from} to ${to}: nothing is in between`);
   return { path, from, to, all: args.options["all"] === true, format, meta, json };
 }
 
-/** The sequences to write: all of them, or those in flight and those that wait. */
-interface Wanted {
-  readonly from: number;
-  readonly to: number;
-  /** The end of the batches in flight, and the start of what waits. Records in between were dropped. */
-  readonly inFlightEnd: number;
-  readonly resume: number;
-}
-
-async function run(args: CommandArguments, context: CommandContext): Promise<number> {
-  const options = parse(args);
+async function dump(options: DumpOptions, context: CommandContext): Promise<number> {
   const { fileSystem, output, errors } = context;
   const snapshot = readDirectoryOrSegment(fileSystem, options.path);
   const wanted = wantedOf(options, snapshot);
-  const encoder = createEncoder(options, output);
+  const encoder = new RecordEncoder(options, output);
   let isSound = true;
   const tell = async (finding: Finding): Promise<void> => {
     isSound &&= isHarmless(finding);
@@ -109,15 +89,12 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
     await encoder.flush();
     await errors.write(options.json ? `${JSON.stringify(toJson(finding))}\n` : `sluice: ${lineFor(finding)}\n`);
   };
-  const visit = (item: ScanItem): Promise<void> | void => {
-    if (item.kind === "frame") return writeFrame(item, wanted, encoder);
-    if (isFinding(item)) return tell(item);
-  };
   const { from, to } = wanted;
-  const totalBytes = segmentBytesOf(snapshot);
   try {
-    const scan = scanLog(fileSystem, options.path, { snapshot, from, to });
-    await withProgress(context, "dump", (run) => runScan(scan, { ...run, totalBytes }, visit));
+    await scanWithProgress(context, "dump", { snapshot, from, to }, (item) => {
+      if (item.kind === "frame") return writeFrame(item, wanted, encoder);
+      if (isFinding(item)) return tell(item);
+    });
   } finally {
     // Also before an error: what was read is valid.
     await encoder.flush();
@@ -125,7 +102,11 @@ async function run(args: CommandArguments, context: CommandContext): Promise<num
   return isSound ? EXIT_OK : EXIT_UNSOUND;
 }
 
-function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot): Wanted {
+/**
+ * The sequences to write: all of them, or those in flight and those that wait. Records between `inFlightEnd` and `resume` were
+ * dropped.
+ */
+function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot) {
   if (cursor === undefined || all || from !== undefined) {
     return { from: from ?? 1, to, inFlightEnd: Infinity, resume: Infinity };
   }
@@ -136,7 +117,11 @@ function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot)
 }
 
 /** Writes the wanted records of a frame. */
-function writeFrame(frame: ScannedFrame, wanted: Wanted, encoder: RecordEncoder): Promise<void> | void {
+function writeFrame(
+  frame: ScannedFrame,
+  wanted: ReturnType<typeof wantedOf>,
+  encoder: RecordEncoder,
+): Promise<void> | void {
   const { firstSequence, count } = frame;
   const first = Math.max(firstSequence, wanted.from);
   const last = Math.min(firstSequence + count - 1, wanted.to);

@@ -11,9 +11,10 @@ import { applyRepair, hasWork, type RepairPlan } from "../maintenance/repair.ts"
 import { readDirectory } from "../maintenance/snapshot.ts";
 import { Ownership } from "../wal/ownership.ts";
 import { pathOf } from "./shared/arguments.ts";
-import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
+import { type Command, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { describeSteps, foreseeRepair, planWithProgress, toJson } from "./shared/repair_plan.ts";
-import { fields, formatBytes, formatNumber, widthOf, wrap } from "./shared/text.ts";
+import { writeResult } from "./shared/result.ts";
+import { fields, formatBytes, formatNumber, wrap } from "./shared/text.ts";
 
 /** One loss may hide another. More rounds than this were never needed. */
 const MAX_ROUNDS = 3;
@@ -38,20 +39,15 @@ Examples:
   options: {
     "dry-run": { type: "boolean", help: "Only say what would be done" },
   },
-  run,
+  async run(args, context) {
+    const path = pathOf(args, repairCommand);
+    const isDryRun = args.options["dry-run"] === true;
+    const plan = isDryRun ? await foreseeRepair(path, context, "repair") : await repair(path, context);
+    const json = { path, dryRun: isDryRun, nothingToDo: !hasWork(plan), ...toJson(plan) };
+    await writeResult(args, context, json, (width) => describe(plan, { isDryRun, width }));
+    return isDryRun && hasWork(plan) ? EXIT_UNSOUND : EXIT_OK;
+  },
 };
-
-async function run(args: CommandArguments, context: CommandContext): Promise<number> {
-  const path = pathOf(args, repairCommand);
-  const isDryRun = args.options["dry-run"] === true;
-  const plan = isDryRun ? await foreseeRepair(path, context, "repair") : await repair(path, context);
-  const { output } = context;
-  const text = args.options["json"] === true
-    ? `${JSON.stringify({ path, dryRun: isDryRun, nothingToDo: !hasWork(plan), ...toJson(plan) })}\n`
-    : describe(plan, { isDryRun, width: widthOf(output) });
-  await output.write(text);
-  return isDryRun && hasWork(plan) ? EXIT_UNSOUND : EXIT_OK;
-}
 
 async function repair(path: string, context: CommandContext): Promise<RepairPlan> {
   const { fileSystem, clock } = context;

@@ -10,8 +10,6 @@
 import { UnsupportedVersionError } from "../errors/mod.ts";
 import { isNoSuchFile } from "../fs/file_helpers.ts";
 import { isTaken, writeNewFile } from "../fs/replace_file.ts";
-import { scanLog } from "../maintenance/scan.ts";
-import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
 import { readDirectory } from "../maintenance/snapshot.ts";
 import { ReportCollector, toReportPlan } from "./report/collector.ts";
 import type { ReportData } from "./report/data.ts";
@@ -26,7 +24,7 @@ import {
   EXIT_UNSOUND,
   UsageError,
 } from "./shared/command.ts";
-import { withProgress } from "./shared/progress.ts";
+import { scanWithProgress } from "./shared/progress.ts";
 import { foreseeRepair } from "./shared/repair_plan.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
 
@@ -56,47 +54,36 @@ Exit code 1 says that the page is written and the log is not sound.`,
     const target = targetOf(args);
     const { fileSystem, output, clock } = context;
     const isForced = args.options["force"] === true;
-    const isFile = target !== undefined && target !== "-";
-    if (isFile && !isForced && isTaken(fileSystem, target)) {
+    if (target !== undefined && !isForced && isTaken(fileSystem, target)) {
       throw new UsageError(`Cannot write "${target}": it is there already, --force replaces it`);
     }
-    const collector = await collect(path, context);
+    const snapshot = readDirectory(fileSystem, path);
+    const collector = new ReportCollector(snapshot);
+    await scanWithProgress(context, "report", { snapshot }, (item) => collector.add(item));
     const data = collector.finish(clock.now(), await plan(path, context));
+    const isJson = args.options["json"] === true;
     if (target !== undefined) {
       const page = new TextEncoder().encode(renderReport(data));
-      if (isFile) await writeNewFile(fileSystem, target, page, isForced);
-      else await output.write(page);
-      if (isFile && args.options["json"] !== true) await output.write(`${summaryOf(data, target, page.length)}\n`);
-    }
-    if (args.options["json"] === true) await output.write(`${JSON.stringify(data, undefined, 2)}\n`);
+      await writeNewFile(fileSystem, target, page, isForced);
+      if (!isJson) await output.write(`${summaryOf(data, target, page.length)}\n`);
+    } else if (!isJson) await output.write(renderReport(data));
+    if (isJson) await output.write(`${JSON.stringify(data, undefined, 2)}\n`);
     return data.isSound ? EXIT_OK : EXIT_UNSOUND;
   },
 };
 
-/** Where the page goes; `undefined` if only JSON is wanted. */
+/** The page's file; `undefined` if it goes to standard output, or only JSON is wanted. */
 function targetOf({ options }: CommandArguments): string | undefined {
   const { out, json } = options;
   if (out === undefined && json === true) return undefined;
   if (typeof out !== "string" || out === "") throw new UsageError("Cannot report: say where to, with --out=FILE.html");
   if (out === "-") {
     if (json === true) throw new UsageError("Cannot use --out=- with --json: both are for standard output");
-    return out;
+    return undefined;
   }
   // No file of a buffer has such a name, so none is ever replaced, and no page is taken for one.
   if (!/\.html?$/i.test(out)) throw new UsageError(`Cannot write "${out}": the name of a page ends in .html`);
   return out;
-}
-
-/** Scans the log. */
-async function collect(path: string, context: CommandContext): Promise<ReportCollector> {
-  const { fileSystem } = context;
-  const snapshot = readDirectory(fileSystem, path);
-  const collector = new ReportCollector(snapshot);
-  const totalBytes = segmentBytesOf(snapshot);
-  await withProgress(context, "report", (options) => {
-    return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => collector.add(item));
-  });
-  return collector;
 }
 
 /** What `repair --dry-run` would say. */

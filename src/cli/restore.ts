@@ -26,16 +26,10 @@ import { QUARANTINE_NAME } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
 import { pathOf } from "./shared/arguments.ts";
-import {
-  type Command,
-  type CommandArguments,
-  type CommandContext,
-  EXIT_OK,
-  EXIT_UNSOUND,
-  UsageError,
-} from "./shared/command.ts";
+import { type Command, type CommandContext, EXIT_OK, EXIT_UNSOUND, UsageError } from "./shared/command.ts";
 import { planWithProgress } from "./shared/repair_plan.ts";
-import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
+import { writeResult } from "./shared/result.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange } from "./shared/text.ts";
 
 /** The smallest record limit that a new segment's header states: a buffer's default. */
 const MIN_RECORD_LIMIT: number = 16 * 2 ** 20;
@@ -69,7 +63,18 @@ Examples:
     all: { type: "boolean", help: "Also what may have been delivered, is not whole, or is another buffer's" },
     "dry-run": { type: "boolean", help: "Only say what would be done" },
   },
-  run,
+  async run(args, context) {
+    const request = {
+      path: pathOf(args, restoreCommand),
+      from: args.lists?.["from"] ?? [],
+      isAll: args.options["all"] === true,
+      isDryRun: args.options["dry-run"] === true,
+    };
+    const outcome = request.isDryRun ? await foresee(request, context) : await restore(request, context);
+    await writeResult(args, context, toJson(outcome, request), (width) => describe(outcome, request, width));
+    const isLeft = outcome.finished.length > 0 || outcome.files.some(({ pieces }) => pieces.length > 0);
+    return request.isDryRun && isLeft ? EXIT_UNSOUND : EXIT_OK;
+  },
 };
 
 /** What the user asked for. */
@@ -82,50 +87,24 @@ interface Request {
 
 /** What was found and done. */
 interface Outcome {
-  readonly files: readonly (FilePlan & { readonly restored: RestoredFile | undefined })[];
+  readonly files: (FilePlan & { readonly restored: RestoredFile | undefined })[];
   /** Files whose earlier restore was interrupted: what was done now, or only the names. */
   readonly finished: readonly (Pick<RestoredFile, "name"> & Partial<RestoredFile>)[];
 }
 
-async function run(args: CommandArguments, context: CommandContext): Promise<number> {
-  const request: Request = {
-    path: pathOf(args, restoreCommand),
-    from: args.lists?.["from"] ?? [],
-    isAll: args.options["all"] === true,
-    isDryRun: args.options["dry-run"] === true,
-  };
-  const outcome = request.isDryRun ? await foresee(request, context) : await restore(request, context);
-  const { output } = context;
-  const text = args.options["json"] === true
-    ? `${JSON.stringify(toJson(outcome, request))}\n`
-    : describe(outcome, request, widthOf(output));
-  await output.write(text);
-  const isLeft = outcome.finished.length > 0 || outcome.files.some(({ pieces }) => pieces.length > 0);
-  return request.isDryRun && isLeft ? EXIT_UNSOUND : EXIT_OK;
-}
-
 async function foresee(request: Request, context: CommandContext): Promise<Outcome> {
-  const { path } = request;
-  const { fileSystem } = context;
-  const place = { fileSystem, directory: path };
-  readDirectory(fileSystem, path);
+  const place = { fileSystem: context.fileSystem, directory: request.path };
+  readDirectory(place.fileSystem, request.path);
   chosen(listQuarantined(place), request);
-  const log = await soundLog(path, context);
-  const files: FilePlan[] = [];
-  for (const { plan } of plans(request, context, log)) {
-    files.push(plan);
-    await yieldToEventLoop();
-    context.signal.throwIfAborted();
-  }
-  return {
-    files: files.map((plan) => ({ ...plan, restored: undefined })),
-    finished: findInterruptedRestores(place).map((name) => ({ name })),
-  };
+  const log = await soundLog(request.path, context);
+  const files: Outcome["files"] = [];
+  for await (const { plan } of plans(request, context, log)) files.push({ ...plan, restored: undefined });
+  return { files, finished: findInterruptedRestores(place).map((name) => ({ name })) };
 }
 
 async function restore(request: Request, context: CommandContext): Promise<Outcome> {
   const { path } = request;
-  const { fileSystem, clock, signal } = context;
+  const { fileSystem, clock } = context;
   // First, so that no lock file is created in a foreign directory, or for a mistaken argument.
   readDirectory(fileSystem, path);
   chosen(listQuarantined({ fileSystem, directory: path }), request);
@@ -136,10 +115,8 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     const target: RestoreTarget = { fileSystem, directory: path, uuid, now: clock.now() };
     const finished = await finishRestores(target, log.recovery.end);
     let end = finished.at(-1)?.end ?? log.recovery.end;
-    const files: Outcome["files"][number][] = [];
-    for (const { plan, bytes } of plans(request, context, log)) {
-      await yieldToEventLoop();
-      signal.throwIfAborted();
+    const files: Outcome["files"] = [];
+    for await (const { plan, bytes } of plans(request, context, log)) {
       let restored: RestoredFile | undefined;
       if (plan.pieces.length > 0) {
         const source = sourceOf(plan, bytes, scan?.header.codecVersion ?? 0);
@@ -169,11 +146,11 @@ class NotSoundError extends Error {
 }
 
 /** Reads and plans one file after the other. */
-function* plans(
+async function* plans(
   { path, from, isAll }: Request,
-  { fileSystem }: CommandContext,
+  { fileSystem, signal }: CommandContext,
   { recovery, present }: RepairPlan,
-): Generator<{ readonly plan: FilePlan; readonly bytes: Uint8Array }> {
+): AsyncGenerator<{ readonly plan: FilePlan; readonly bytes: Uint8Array }> {
   const place = { fileSystem, directory: path };
   const all = listQuarantined(place);
   const wanted = chosen(all, { path, from });
@@ -188,7 +165,10 @@ function* plans(
   for (const file of all) if (file.isRestored) planner.addRestored(readQuarantined(place, file, all));
   for (const file of wanted) {
     const read = readQuarantined(place, file, all);
-    yield { plan: planner.plan(read), bytes: read.bytes };
+    const plan = planner.plan(read);
+    await yieldToEventLoop();
+    signal.throwIfAborted();
+    yield { plan, bytes: read.bytes };
   }
 }
 
@@ -249,7 +229,7 @@ function toJson({ files, finished }: Outcome, { path, isDryRun, isAll }: Request
         ? null
         : { records: restored.records, firstSequence: restored.firstSequence, lastSequence: lastOf(restored) },
     })),
-    restoreRecords: files.reduce((sum, { restore }) => sum + countSequences(restore), 0),
+    restoreRecords: countSequences(files.flatMap(({ restore }) => restore)),
   };
 }
 
@@ -265,7 +245,7 @@ function describe({ files, finished }: Outcome, { isDryRun }: Request, width: nu
     return `${name}\n${fields([["  restored", what]], width)}`;
   });
   for (const file of files) parts.push(`${file.name}\n${fields(rowsOf(file, isDryRun), width)}`);
-  const records = files.reduce((sum, { restore }) => sum + countSequences(restore), 0);
+  const records = countSequences(files.flatMap(({ restore }) => restore));
   const verb = isDryRun ? "would be restored" : "restored";
   const sum = records === 0 ? "Nothing to restore." : `${formatCount(records, "record")} ${verb}.`;
   return [...parts, `${sum}\n`].join("\n");
@@ -275,29 +255,26 @@ function rowsOf(
   { bytes, facts, frames, sound, restore, left, restored }: Outcome["files"][number],
   isDryRun: boolean,
 ): (readonly [string, string])[] {
-  const rows: (readonly [string, string])[] = [];
-  const records = `${formatCount(countSequences(sound), "sound record")} in ${formatCount(frames, "frame")}`;
-  const holds = countSequences(sound) === 0 ? "no sound record" : `${records}, ${describeRanges(sound)}`;
-  rows.push(["  holds", `${formatBytes(bytes)}, ${holds}`]);
+  const soundRecords = countSequences(sound);
+  const holds = soundRecords === 0
+    ? "no sound record"
+    : `${formatCount(soundRecords, "sound record")} in ${formatCount(frames, "frame")}, ${describeRanges(sound)}`;
+  const rows: (readonly [string, string])[] = [["  holds", `${formatBytes(bytes)}, ${holds}`]];
   if (facts === undefined) {
     rows.push(["  header", "lost, and no two frames in a row are left to compute what their checksums start from"]);
   } else if (facts.from === "frames") {
     rows.push(["  header", "lost; what the checksums start from was computed from the frames"]);
   }
   if (countSequences(restore) > 0) {
-    const as = restored === undefined
-      ? ""
-      : ` as ${formatRange({ first: restored.firstSequence, last: lastOf(restored) })}`;
-    const what = `${formatCount(countSequences(restore), "record")}, ${describeRanges(restore)}${as}`;
-    rows.push([isDryRun ? "  to restore" : "  restored", what]);
+    const as = restored && ` as ${formatRange({ first: restored.firstSequence, last: lastOf(restored) })}`;
+    rows.push([isDryRun ? "  to restore" : "  restored", describeRecords(restore) + (as ?? "")]);
   }
-  for (const { reason, sequences } of left) {
-    rows.push([
-      "  left",
-      `${formatCount(countSequences(sequences), "record")}, ${describeRanges(sequences)}: ${REASONS[reason]}`,
-    ]);
-  }
+  for (const { reason, sequences } of left) rows.push(["  left", `${describeRecords(sequences)}: ${REASONS[reason]}`]);
   return rows;
+}
+
+function describeRecords(ranges: readonly SequenceRange[]): string {
+  return `${formatCount(countSequences(ranges), "record")}, ${describeRanges(ranges)}`;
 }
 
 function describeRanges(ranges: readonly SequenceRange[]): string {

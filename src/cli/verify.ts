@@ -11,43 +11,17 @@
 
 import { countSequences } from "../base/sequences.ts";
 import { type Finding, isFinding, isHarmless, toJson } from "../maintenance/findings.ts";
-import { scanLog } from "../maintenance/scan.ts";
-import { runScan, segmentBytesOf } from "../maintenance/scan_run.ts";
-import { type DirectorySnapshot, readDirectoryOrSegment } from "../maintenance/snapshot.ts";
-import { type SegmentSums, TotalsCheck } from "../maintenance/totals_check.ts";
-import type { CursorState } from "../wal/position.ts";
+import { readDirectoryOrSegment } from "../maintenance/snapshot.ts";
+import { TotalsCheck } from "../maintenance/totals_check.ts";
 import { pathOf } from "./shared/arguments.ts";
-import { type Command, type CommandArguments, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
+import { type Command, type CommandContext, EXIT_OK, EXIT_UNSOUND } from "./shared/command.ts";
 import { findingsTable } from "./shared/findings_text.ts";
-import { withProgress } from "./shared/progress.ts";
-import { fields, formatBytes, formatCount, formatNumber, formatRange, widthOf } from "./shared/text.ts";
+import { scanWithProgress } from "./shared/progress.ts";
+import { writeResult } from "./shared/result.ts";
+import { fields, formatBytes, formatCount, formatNumber, formatRange } from "./shared/text.ts";
 
 /** How often a log is read again of which no segment was left. */
-const MAX_LOOKS = 5;
-
-/** The result of `verify`. */
-interface Verdict {
-  readonly path: string;
-  readonly sound: boolean;
-  /** Whether PATH is the file of a single segment, which has no cursor. */
-  readonly isSingleFile: boolean;
-  readonly uuid: string | undefined;
-  readonly cursorState: DirectorySnapshot["cursorState"];
-  readonly cursor: CursorState | undefined;
-  readonly totals: {
-    readonly segments: number;
-    readonly bytes: number;
-    readonly frames: number;
-    readonly records: number;
-    readonly payloadBytes: number;
-    readonly damagedBytes: number;
-    readonly tornBytes: number;
-    /** Sequences known to be missing. */
-    readonly missingRecords: number;
-  };
-  readonly segments: readonly SegmentSums[];
-  readonly findings: readonly Finding[];
-}
+const MAX_READS = 5;
 
 /** The command `verify`. */
 export const verifyCommand: Command = {
@@ -66,54 +40,50 @@ Exit codes: 0 sound, 1 not sound.
 Example:
   sluice verify ./events.wal || echo "look at it"`,
   options: {},
-  run,
+  async run(args, context) {
+    const path = pathOf(args, verifyCommand);
+    let verdict = await verify(path, context);
+    // A fast writer may have removed every segment before it could be opened: then there are others.
+    for (let i = 1; i < MAX_READS && isAllGone(verdict); i++) verdict = await verify(path, context);
+    const json = { ...verdict, findings: verdict.findings.map(toJson) };
+    await writeResult(args, context, json, (width) => describe(verdict, width));
+    return verdict.sound ? EXIT_OK : EXIT_UNSOUND;
+  },
 };
 
-async function run(args: CommandArguments, context: CommandContext): Promise<number> {
-  const path = pathOf(args, verifyCommand);
-  let verdict = await verify(path, context);
-  // A fast writer may have removed every segment before it could be opened: then there are others.
-  for (let look = 1; look < MAX_LOOKS && isAllGone(verdict); look++) verdict = await verify(path, context);
-  const { output } = context;
-  if (args.options["json"] === true) {
-    const { findings, ...rest } = verdict;
-    await output.write(`${JSON.stringify({ ...rest, findings: findings.map(toJson) })}\n`);
-  } else {
-    await output.write(describe(verdict, widthOf(output)));
-  }
-  return verdict.sound ? EXIT_OK : EXIT_UNSOUND;
-}
+/** The result of `verify`, as `--json` prints it but for the findings. */
+type Verdict = Awaited<ReturnType<typeof verify>>;
 
 function isAllGone({ totals, findings }: Verdict): boolean {
   return totals.segments === 0 && findings.some(({ kind }) => kind === "gone");
 }
 
-async function verify(path: string, context: CommandContext): Promise<Verdict> {
-  const { fileSystem } = context;
-  const snapshot = readDirectoryOrSegment(fileSystem, path);
-  const totals = new TotalsCheck(snapshot.cursor);
+async function verify(path: string, context: CommandContext) {
+  const snapshot = readDirectoryOrSegment(context.fileSystem, path);
+  const { isSingleFile, uuid, cursorState, cursor } = snapshot;
+  const totals = new TotalsCheck(cursor);
   const findings: Finding[] = [];
-  const totalBytes = segmentBytesOf(snapshot);
-  await withProgress(context, "verify", (options) => {
-    return runScan(scanLog(fileSystem, path, { snapshot }), { ...options, totalBytes }, (item) => {
-      findings.push(...totals.add(item));
-      if (isFinding(item)) findings.push(item);
-    });
+  await scanWithProgress(context, "verify", { snapshot }, (item) => {
+    findings.push(...totals.add(item));
+    if (isFinding(item)) findings.push(item);
   });
   findings.push(...totals.end(snapshot));
   const { segments } = totals;
   const sum = (key: "bytes" | "frames" | "records" | "payloadBytes"): number =>
     segments.reduce((total, segment) => total + segment[key], 0);
+  // Zeros behind the last frame are preallocated space, not a torn write.
   const lengthOf = (kind: "damaged" | "torn"): number =>
-    findings.reduce((total, one) => total + (one.kind === kind && !isSetAside(one) ? one.length : 0), 0);
-  const missing = findings.flatMap((one) => "missing" in one && one.missing !== undefined ? [one.missing] : []);
+    findings.reduce(
+      (total, one) => one.kind === kind && !("isZero" in one && one.isZero) ? total + one.length : total,
+      0,
+    );
   return {
     path,
     sound: findings.every(isHarmless),
-    isSingleFile: snapshot.isSingleFile,
-    uuid: snapshot.uuid,
-    cursorState: snapshot.cursorState,
-    cursor: snapshot.cursor,
+    isSingleFile,
+    uuid,
+    cursorState,
+    cursor,
     totals: {
       segments: segments.length,
       bytes: sum("bytes"),
@@ -122,16 +92,12 @@ async function verify(path: string, context: CommandContext): Promise<Verdict> {
       payloadBytes: sum("payloadBytes"),
       damagedBytes: lengthOf("damaged"),
       tornBytes: lengthOf("torn"),
-      missingRecords: countSequences(missing),
+      /** Sequences known to be missing. */
+      missingRecords: countSequences(findings.flatMap((one) => "missing" in one && one.missing ? [one.missing] : [])),
     },
     segments,
     findings,
   };
-}
-
-/** Zeros behind the last frame: preallocated space, not a torn write. */
-function isSetAside(finding: Finding): boolean {
-  return finding.kind === "torn" && finding.isZero;
 }
 
 function describe(verdict: Verdict, width: number): string {

@@ -16,8 +16,7 @@ import type { Output } from "../shared/command.ts";
 
 /** The formats; the first one is the default. */
 export const DUMP_FORMATS = ["json", "text", "base64", "raw"] as const;
-/** A format's name. */
-export type DumpFormat = typeof DUMP_FORMATS[number];
+type DumpFormat = typeof DUMP_FORMATS[number];
 
 /** Bytes per write: enough that the calls don't matter. */
 const CHUNK_BYTES = 256 * 1024;
@@ -34,125 +33,76 @@ const LINE_END = utf8.encode("\n");
 const OBJECT_END = utf8.encode("}\n");
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Encodes records and writes them to an output. */
-export interface RecordEncoder {
-  /** Whether there is enough for a write. */
-  readonly isFull: boolean;
-  /** Adds the records of a frame with these sequences. */
-  add(frame: ScannedFrame, sequences: SequenceRange): void;
-  /** Writes what was added; waits if the output does. */
-  flush(): Promise<void>;
-}
-
-/** Makes an encoder for a format, with or without sequence and put time. */
-export function createEncoder(
-  { format, meta }: { readonly format: DumpFormat; readonly meta: boolean },
-  output: Output,
-): RecordEncoder {
-  const chunks = new Chunks(output);
-  const metaText = meta ? new MetaText(format, chunks) : undefined;
-  return {
-    get isFull() {
-      return chunks.isFull;
-    },
-    flush: () => chunks.flush(),
-    add(frame, sequences) {
-      const records = recordsOf(frame, sequences);
-      // A frame has them in this very form.
-      if (format === "raw") chunks.append(records);
-      else if (metaText !== undefined) metaText.add(frame, records, sequences.first);
-      else if (format === "text" || (format === "json" && frame.isJson)) addLines(chunks, records);
-      else addOneByOne(chunks, records, { format, first: sequences.first });
-    },
-  };
-}
-
-/** The records of a frame with these sequences, each with its length before it. */
-function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Array {
-  const body = frame.body();
-  let from = 0;
-  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = recordEndIn(body, from);
-  if (last === frame.firstSequence + frame.count - 1) return body.subarray(from);
-  let to = from;
-  for (let sequence = first; sequence <= last; sequence++) to = recordEndIn(body, to);
-  return body.subarray(from, to);
-}
-
-function addLines(chunks: Chunks, records: Uint8Array): void {
-  // A line feed is shorter than a length.
-  chunks.stage(records, records.length);
-  for (let at = 0; at < records.length;) {
-    const start = payloadStart(at);
-    at = recordEndIn(records, at);
-    chunks.appendStaged(start, at);
-    chunks.appendByte(LINE_FEED);
-  }
-}
-
-/** Calls `use` with each payload. Only where each is looked at anyway: a view of each costs more than a copy. */
-function forEachPayload(
-  records: Uint8Array,
-  first: number,
-  use: (payload: Uint8Array, sequence: number) => void,
-): void {
-  let sequence = first;
-  for (let at = 0; at < records.length; sequence++) {
-    const start = payloadStart(at);
-    at = recordEndIn(records, at);
-    use(records.subarray(start, at), sequence);
-  }
-}
-
-function addOneByOne(
-  chunks: Chunks,
-  records: Uint8Array,
-  { format, first }: { readonly format: DumpFormat; readonly first: number },
-): void {
-  forEachPayload(records, first, (payload, sequence) => {
-    if (format === "base64") chunks.appendAscii(base64Of(payload));
-    else chunks.append(oneLine(payload, sequence));
-    chunks.append(LINE_END);
-  });
-}
-
-/** Lines with sequence and put time. The part that all records of a frame share is made once. */
-class MetaText {
+/** Encodes records, with or without sequence and put time, and writes them to an output. */
+export class RecordEncoder {
   readonly #format: DumpFormat;
+  readonly #hasMeta: boolean;
+  /** What ends a record. */
+  readonly #end: Uint8Array;
   readonly #chunks: Chunks;
+  /** The put time of the last frame, and its text: all records of a frame share it. */
   #putTime = -1;
   #time = "";
 
-  constructor(format: DumpFormat, chunks: Chunks) {
+  /** Creates an encoder for one format. */
+  constructor({ format, meta }: { readonly format: DumpFormat; readonly meta: boolean }, output: Output) {
     this.#format = format;
-    this.#chunks = chunks;
+    this.#hasMeta = meta;
+    this.#end = meta && format === "json" ? OBJECT_END : LINE_END;
+    this.#chunks = new Chunks(output);
   }
 
-  add({ putTime, isJson }: ScannedFrame, records: Uint8Array, first: number): void {
-    if (putTime !== this.#putTime) this.#time = isoTime(putTime);
-    this.#putTime = putTime;
-    if (this.#format === "text" || (this.#format === "json" && isJson)) return this.#addCopied(records, first);
+  /** Whether there is enough for a write. */
+  get isFull(): boolean {
+    return this.#chunks.isFull;
+  }
+
+  /** Writes what was added; waits if the output does. */
+  flush(): Promise<void> {
+    return this.#chunks.flush();
+  }
+
+  /** Adds the records of a frame with these sequences. */
+  add(frame: ScannedFrame, sequences: SequenceRange): void {
+    const { putTime, isJson } = frame;
+    const records = recordsOf(frame, sequences);
+    // A frame has them in this very form.
+    if (this.#format === "raw") return this.#chunks.append(records);
+    if (putTime !== this.#putTime && this.#hasMeta) {
+      const date = new Date(putTime);
+      // A time out of a date's range is shown as a number.
+      this.#time = Number.isNaN(date.getTime()) ? String(putTime) : date.toISOString();
+      this.#putTime = putTime;
+    }
+    if (this.#format === "base64" || (this.#format === "json" && !isJson)) this.#addOneByOne(records, sequences.first);
+    else if (this.#hasMeta) this.#addCopied(records, sequences.first);
+    else this.#addLines(records);
+  }
+
+  /** Adds payloads that are copied as they are, a line each. */
+  #addLines(records: Uint8Array): void {
     const chunks = this.#chunks;
-    forEachPayload(records, first, (payload, sequence) => {
-      const [name, text] = this.#format === "json" ? asField(payload) : ["base64", undefined] as const;
-      chunks.append(this.#headOf(name, sequence).bytes);
-      if (text === undefined) chunks.appendAscii(base64Of(payload));
-      else chunks.append(text);
-      chunks.append(this.#end);
-    });
+    // A line feed is shorter than a length.
+    chunks.stage(records, records.length);
+    for (let at = 0; at < records.length;) {
+      const start = payloadStart(at);
+      at = recordEndIn(records, at);
+      chunks.appendStaged(start, at);
+      chunks.appendByte(LINE_FEED);
+    }
   }
 
-  /** Adds lines around payloads that are copied as they are. */
+  /** Adds lines with sequence and put time around payloads that are copied as they are. */
   #addCopied(records: Uint8Array, first: number): void {
     const chunks = this.#chunks;
     const end = this.#end;
-    let head = this.#headOf("record", first);
     let sequence = first;
     for (let at = 0; at < records.length;) {
       // Until a sequence has one digit more, all heads have one length and are staged together.
+      const head = this.#headOf("record", sequence);
       const from = at;
-      const stop = head.fits;
       let count = 0;
-      for (; at < records.length && count < stop; count++) at = recordEndIn(records, at);
+      for (; at < records.length && count < head.fits; count++) at = recordEndIn(records, at);
       const part = records.subarray(from, at);
       chunks.stage(part, part.length + count * (head.bytes.length + end.length));
       for (let partAt = 0; partAt < part.length;) {
@@ -164,12 +114,27 @@ class MetaText {
         chunks.appendFitting(end);
       }
       sequence += count;
-      head = this.#headOf("record", sequence);
     }
   }
 
-  get #end(): Uint8Array {
-    return this.#format === "json" ? OBJECT_END : LINE_END;
+  /** Adds payloads that each are checked or encoded. A view of each costs more than a copy. */
+  #addOneByOne(records: Uint8Array, first: number): void {
+    const chunks = this.#chunks;
+    let sequence = first;
+    for (let at = 0; at < records.length; sequence++) {
+      const start = payloadStart(at);
+      at = recordEndIn(records, at);
+      const payload = records.subarray(start, at);
+      const [name, text] = this.#format === "json" ? asField(payload) : ["base64", undefined] as const;
+      if (this.#hasMeta) chunks.append(this.#headOf(name, sequence).bytes);
+      else if (this.#format === "json" && name !== "record") {
+        const reason = "it is no JSON text, take --meta, --format=text, base64 or raw";
+        throw new CodecError({ operation: "decode", sequence, reason });
+      }
+      if (text === undefined) chunks.appendAscii(base64Of(payload));
+      else chunks.append(text);
+      chunks.append(this.#end);
+    }
   }
 
   #headOf(name: "record" | "text" | "base64", sequence: number): LineHead {
@@ -177,6 +142,17 @@ class MetaText {
       ? new LineHead(`{"sequence":`, sequence, `,"putTime":${JSON.stringify(this.#time)},"${name}":`)
       : new LineHead("", sequence, `\t${this.#time}\t`);
   }
+}
+
+/** The records of a frame with these sequences, each with its length before it. */
+function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Array {
+  const body = frame.body();
+  let from = 0;
+  for (let sequence = frame.firstSequence; sequence < first; sequence++) from = recordEndIn(body, from);
+  if (last === frame.firstSequence + frame.count - 1) return body.subarray(from);
+  let to = from;
+  for (let sequence = first; sequence <= last; sequence++) to = recordEndIn(body, to);
+  return body.subarray(from, to);
 }
 
 /**
@@ -200,21 +176,6 @@ class LineHead {
     for (; this.bytes[at] === DIGIT_NINE; at--) this.bytes[at] = DIGIT_ZERO;
     this.bytes[at]++;
   }
-}
-
-/** Uses the platform's own encoder where there is one: Deno, Bun, Node from 25. */
-function base64Of(bytes: Uint8Array): string {
-  const { toBase64 } = bytes as { toBase64?: () => string };
-  return toBase64?.call(bytes) ?? bufferOf(bytes).toString("base64");
-}
-
-/** A payload as JSON, else as text, else as Base64. */
-function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
-  const json = asJson(payload);
-  if (json !== undefined) return ["record", json];
-  const text = asText(payload);
-  if (text !== undefined) return ["text", utf8.encode(JSON.stringify(text))];
-  return ["base64", utf8.encode(`"${base64Of(payload)}"`)];
 }
 
 /**
@@ -295,40 +256,25 @@ class Chunks {
   }
 }
 
-/** A payload that must be JSON, as one line. */
-function oneLine(payload: Uint8Array, sequence: number): Uint8Array {
-  const line = asJson(payload);
-  if (line !== undefined) return line;
-  const reason = "it is no JSON text, take --meta, --format=text, base64 or raw";
-  throw new CodecError({ operation: "decode", sequence, reason });
-}
-
-/** A payload as JSON in one line; `undefined` if it isn't JSON. */
-function asJson(payload: Uint8Array): Uint8Array | undefined {
+/** A payload as JSON in one line, else as text, else as Base64. */
+function asField(payload: Uint8Array): readonly ["record" | "text" | "base64", Uint8Array] {
+  let text: string;
   try {
-    JSON.parse(strictUtf8.decode(payload));
+    text = strictUtf8.decode(payload);
   } catch {
-    return undefined;
+    return ["base64", utf8.encode(`"${base64Of(payload)}"`)];
   }
-  if (!payload.includes(LINE_FEED) && !payload.includes(CARRIAGE_RETURN)) return payload;
-  return payload.map((byte) => byte === LINE_FEED || byte === CARRIAGE_RETURN ? SPACE : byte);
-}
-
-function asText(payload: Uint8Array): string | undefined {
   try {
-    return strictUtf8.decode(payload);
+    JSON.parse(text);
   } catch {
-    return undefined;
+    return ["text", utf8.encode(JSON.stringify(text))];
   }
+  if (!payload.includes(LINE_FEED) && !payload.includes(CARRIAGE_RETURN)) return ["record", payload];
+  return ["record", payload.map((byte) => byte === LINE_FEED || byte === CARRIAGE_RETURN ? SPACE : byte)];
 }
 
-/** ISO 8601 in UTC; a time out of a date's range is shown as a number. */
-function isoTime(time: number): string {
-  const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
-}
-
-/** The same bytes as a Buffer, which can encode Base64. */
-function bufferOf({ buffer, byteOffset, length }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, length);
+/** Uses the platform's own encoder where there is one: Deno, Bun, Node from 25. */
+function base64Of(bytes: Uint8Array): string {
+  const { toBase64 } = bytes as { toBase64?: () => string };
+  return toBase64?.call(bytes) ?? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
 }

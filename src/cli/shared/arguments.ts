@@ -80,14 +80,14 @@ export function pathOf({ positionals }: CommandArguments, { name, usage }: Pick<
 /**
  * The value of an option that takes a whole number.
  *
- * @throws {UsageError} if it is none, or below `least`.
+ * @throws {UsageError} if it is none, or 0.
  */
-export function wholeNumberOf({ options }: CommandArguments, name: string, least = 0): number | undefined {
+export function wholeNumberOf({ options }: CommandArguments, name: string): number | undefined {
   const text = options[name];
   if (text === undefined) return undefined;
   const value = /^\d+$/.test(String(text)) ? Number(text) : NaN;
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new UsageError(`Cannot use --${name}=${text}: it must be a whole number from ${least}`);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new UsageError(`Cannot use --${name}=${text}: it must be a whole number from 1`);
 }
 
 /**

@@ -8,13 +8,34 @@ import { type Finding, isAccepted, isUnproven } from "../../maintenance/findings
 import type { UnusableSegment } from "../../maintenance/scan_items.ts";
 import { type Column, formatBytes, formatRange, NO_CELL, table } from "./text.ts";
 
+const COLUMNS: readonly Column[] = [
+  { title: "segment" },
+  { title: "offset", isNumber: true },
+  { title: "length", isNumber: true },
+  { title: "sequences" },
+  { title: "what" },
+];
+
+/** A table of findings. */
+export function findingsTable(findings: readonly Finding[], width: number): string {
+  const rows = findings.map((finding) => [...placeOf(finding), wordsFor(finding)].map((cell) => cell || NO_CELL));
+  return table(COLUMNS, rows, width);
+}
+
+/** A finding in one line. */
+export function lineFor(finding: Finding): string {
+  const [segment, offset, length, sequences] = placeOf(finding);
+  return wordsFor(finding) + (segment && ` in ${segment}`) + (offset && ` at offset ${offset}`) +
+    (length && `, ${length}`) + (sequences && `, sequences ${sequences}`);
+}
+
 /** A finding in a few words, without its place. */
-export function wordsFor(finding: Finding): string {
+function wordsFor(finding: Finding): string {
   if (isUnproven(finding)) return `${kindWords(finding)}, perhaps never acknowledged`;
   return isAccepted(finding) ? `${kindWords(finding)}, accepted by repair` : kindWords(finding);
 }
 
-export function kindWords(finding: Finding): string {
+function kindWords(finding: Finding): string {
   switch (finding.kind) {
     case "damaged":
       return finding.length === 0 ? "frames missing without a trace" : "damaged bytes";
@@ -27,11 +48,11 @@ export function kindWords(finding: Finding): string {
     case "contradiction":
       return finding.what;
     case "unusable":
-      return wordsForUnusable(finding);
+      return unusableWords(finding);
   }
 }
 
-export function wordsForUnusable({ why, version, mayHold }: UnusableSegment): string {
+function unusableWords({ why, version, mayHold }: UnusableSegment): string {
   switch (why) {
     case "empty":
       return "segment without content";
@@ -44,46 +65,16 @@ export function wordsForUnusable({ why, version, mayHold }: UnusableSegment): st
   }
 }
 
-/** A finding in one line. */
-export function lineFor(finding: Finding): string {
-  const { segment, offset, length, sequences } = placeOf(finding);
-  const at = offset === "" ? "" : ` at offset ${offset}`;
-  const size = length === "" ? "" : `, ${length}`;
-  const which = sequences === "" ? "" : `, sequences ${sequences}`;
-  return `${wordsFor(finding)}${segment === "" ? "" : ` in ${segment}`}${at}${size}${which}`;
-}
-
-export const COLUMNS: readonly Column[] = [
-  { title: "segment" },
-  { title: "offset", isNumber: true },
-  { title: "length", isNumber: true },
-  { title: "sequences" },
-  { title: "what" },
-];
-
-/** A table of findings. */
-export function findingsTable(findings: readonly Finding[], width: number): string {
-  const rows = findings.map((finding) => {
-    const { segment, offset, length, sequences } = placeOf(finding);
-    return [segment, offset, length, sequences, wordsFor(finding)].map((cell) => cell || NO_CELL);
-  });
-  return table(COLUMNS, rows, width);
-}
-
-export function placeOf(finding: Finding): { segment: string; offset: string; length: string; sequences: string } {
-  const segment = "segment" in finding ? finding.segment : "";
+/** Where a finding is; empty text for what it doesn't say. */
+function placeOf(finding: Finding): readonly [segment: string, offset: string, length: string, sequences: string] {
   const isPlace = finding.kind === "damaged" || finding.kind === "torn";
   const bytes = isPlace ? finding.length : finding.kind === "unusable" ? finding.bytes : undefined;
   const missing = "missing" in finding ? finding.missing : undefined;
   const mayHold = finding.kind === "unusable" ? finding.mayHold : undefined;
-  return {
-    segment,
-    offset: isPlace ? String(finding.offset) : "",
-    length: bytes === undefined ? "" : formatBytes(bytes),
-    sequences: missing !== undefined
-      ? formatRange(missing)
-      : mayHold !== undefined
-      ? `at most ${formatRange(mayHold)}`
-      : "",
-  };
+  return [
+    "segment" in finding ? finding.segment : "",
+    isPlace ? String(finding.offset) : "",
+    bytes === undefined ? "" : formatBytes(bytes),
+    missing !== undefined ? formatRange(missing) : mayHold !== undefined ? `at most ${formatRange(mayHold)}` : "",
+  ];
 }

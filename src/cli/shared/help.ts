@@ -6,7 +6,7 @@
 
 import { optionsOf } from "./arguments.ts";
 import type { Command, CommandOption } from "./command.ts";
-import { wrap } from "./text.ts";
+import { fields, indented, wrap } from "./text.ts";
 
 /** The help for all commands, in short. */
 export function overview(commands: readonly Command[], width: number): string {
@@ -43,9 +43,7 @@ export function helpOf(command: Command, width: number): string {
   const paragraphs = details.trim().split("\n").map((line) => {
     // A term and its meaning are wrapped. Other indented lines are meant to be copied, and stay whole.
     const term = /^ +\S+ {2,}(?=\S)/.exec(line)?.[0] ?? "";
-    if (term !== "") {
-      return term + wrap(line.slice(term.length), width - term.length).replaceAll("\n", `\n${" ".repeat(term.length)}`);
-    }
+    if (term !== "") return term + indented(line.slice(term.length), width - term.length, term.length);
     return line.startsWith(" ") ? line : wrap(line, width);
   });
   return [
@@ -62,11 +60,5 @@ function flagOf(long: string, { short, value }: CommandOption): string {
 
 /** Terms and their meanings. In a narrow terminal a meaning is below its term. */
 function definitions(rows: readonly (readonly [term: string, meaning: string])[], width: number): string {
-  const indent = Math.max(0, ...rows.map(([term]) => term.length)) + 4;
-  const isNarrow = width - indent < 24;
-  return rows.map(([term, meaning]) =>
-    isNarrow
-      ? `  ${term}\n      ${wrap(meaning, width - 6).replaceAll("\n", "\n      ")}\n`
-      : `  ${term.padEnd(indent - 2)}${wrap(meaning, width - indent).replaceAll("\n", `\n${" ".repeat(indent)}`)}\n`
-  ).join("");
+  return fields(rows.map(([term, meaning]) => [`  ${term}`, meaning]), width, 6);
 }

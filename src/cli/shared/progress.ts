@@ -4,9 +4,11 @@
  * @module
  */
 
-import type { Clock } from "../../base/clock.ts";
-import type { ScanRunOptions } from "../../maintenance/scan_run.ts";
-import type { CommandContext, Output } from "./command.ts";
+import { scanLog, type ScanOptions } from "../../maintenance/scan.ts";
+import type { ScanItem } from "../../maintenance/scan_items.ts";
+import { runScan, type ScanRunOptions, segmentBytesOf } from "../../maintenance/scan_run.ts";
+import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
+import type { CommandContext } from "./command.ts";
 import { formatBytes } from "./text.ts";
 
 /** Shorter work needs no progress bar. */
@@ -14,82 +16,50 @@ const SHOWN_AFTER_MS = 1000;
 /** More frequent updates can't be seen. */
 const EVERY_MS = 100;
 const MAX_BAR_COLUMNS = 40;
-const ESCAPE = "\x1b[";
 
-/** Options of {@linkcode Progress}. */
-export interface ProgressOptions {
-  /** Standard error. */
-  readonly errors: Output;
-  readonly clock: Clock;
-  /** One word: "verify". */
-  readonly label: string;
-}
-
-/** Runs `work` with a progress bar, and clears the bar when the work ends or fails. */
+/** Runs `work` with a progress bar, and clears the bar when the work ends or fails. `label` is one word: "verify". */
 export async function withProgress<R>(
   { errors, clock, signal }: CommandContext,
   label: string,
   work: (options: ScanRunOptions) => Promise<R>,
 ): Promise<R> {
-  const progress = new Progress({ errors, clock, label });
-  try {
-    return await work({ signal, onProgress: (doneBytes, totalBytes) => progress.update(doneBytes, totalBytes) });
-  } finally {
-    progress.clear();
-  }
-}
-
-/** Shows how much of the work is done. */
-export class Progress {
-  readonly #options: ProgressOptions;
-  readonly #startedAt: number;
-  #shownAt = -Infinity;
-  #isShown = false;
-
-  /** Starts the clock: the work begins now. */
-  constructor(options: ProgressOptions) {
-    this.#options = options;
-    this.#startedAt = options.clock.monotonic();
-  }
-
-  /** Shows how many bytes are done, if the last update was long enough ago. */
-  update(doneBytes: number, totalBytes: number): void {
-    const { errors, clock } = this.#options;
+  const startedAt = clock.monotonic();
+  let shownAt = -Infinity;
+  const write = (line: string): void => {
+    // If standard error is gone, the work still continues.
+    errors.write(`\r${line}\x1b[K`).catch(() => {});
+  };
+  const onProgress = (doneBytes: number, totalBytes: number): void => {
     if (errors.columns === undefined) return;
     const now = clock.monotonic();
-    if (now - this.#startedAt < SHOWN_AFTER_MS || now - this.#shownAt < EVERY_MS) return;
-    this.#shownAt = now;
-    this.#isShown = true;
-    this.#write(this.#line({ doneBytes, totalBytes }, now - this.#startedAt, errors.columns));
-  }
-
-  /** Clears the bar: the next output begins on an empty line. */
-  clear(): void {
-    if (!this.#isShown) return;
-    this.#isShown = false;
-    this.#shownAt = -Infinity;
-    this.#write(`\r${ESCAPE}K`);
-  }
-
-  #line(
-    { doneBytes, totalBytes }: { doneBytes: number; totalBytes: number },
-    elapsedMs: number,
-    columns: number,
-  ): string {
-    const { label } = this.#options;
+    if (now - startedAt < SHOWN_AFTER_MS || now - shownAt < EVERY_MS) return;
+    shownAt = now;
     const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
-    const rate = formatBytes(doneBytes / (elapsedMs / 1000));
     const text = `${label} ${String(Math.floor(share * 100)).padStart(3)} %`;
+    const rate = formatBytes(doneBytes / ((now - startedAt) / 1000));
     const rest = `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}, ${rate}/s`;
-    const room = Math.min(MAX_BAR_COLUMNS, columns - text.length - rest.length - 7);
+    const room = Math.min(MAX_BAR_COLUMNS, errors.columns - text.length - rest.length - 7);
     const filled = Math.round(share * room);
     const bar = room < 5 ? "" : ` [${"#".repeat(filled)}${"-".repeat(room - filled)}]`;
     const line = `${text}${bar}  ${rest}`;
-    return `\r${line.length < columns ? line : text}${ESCAPE}K`;
+    write(line.length < errors.columns ? line : text);
+  };
+  try {
+    return await work({ signal, onProgress });
+  } finally {
+    if (shownAt > -Infinity) write("");
   }
+}
 
-  #write(text: string): void {
-    // If standard error is gone, the work still continues.
-    this.#options.errors.write(text).catch(() => {});
-  }
+/** Scans a log with a progress bar, and calls `visit` for each item. */
+export function scanWithProgress(
+  context: CommandContext,
+  label: string,
+  options: ScanOptions & { readonly snapshot: DirectorySnapshot },
+  visit: (item: ScanItem) => Promise<void> | void,
+): Promise<void> {
+  const { snapshot } = options;
+  const scan = scanLog(context.fileSystem, snapshot.path, options);
+  const totalBytes = segmentBytesOf(snapshot);
+  return withProgress(context, label, (run) => runScan(scan, { ...run, totalBytes }, visit));
 }

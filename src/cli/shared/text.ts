@@ -97,14 +97,23 @@ export function wrap(text: string, columns: number, indent = 0): string {
 }
 
 /** Names and values, a line each, values below each other; where there isn't room for one, it stands below its name. */
-export function fields(rows: readonly (readonly [name: string, value: string])[], columns: number): string {
+export function fields(
+  rows: readonly (readonly [name: string, value: string])[],
+  columns: number,
+  indentBelow = 2,
+): string {
   const indent = Math.max(0, ...rows.map(([name]) => name.length)) + 2;
   const room = columns - indent;
   return rows.map(([name, value]) => {
     const longest = Math.max(...value.split(" ").map(({ length }) => length));
-    if (room < MIN_ROOM || longest > room) return `${name}\n  ${wrap(value, columns - 2).replaceAll("\n", "\n  ")}\n`;
-    return `${name.padEnd(indent)}${wrap(value, room).replaceAll("\n", `\n${" ".repeat(indent)}`)}\n`;
+    if (room >= MIN_ROOM && longest <= room) return `${name.padEnd(indent)}${indented(value, room, indent)}\n`;
+    return `${name}\n${" ".repeat(indentBelow)}${indented(value, columns - indentBelow, indentBelow)}\n`;
   }).join("");
+}
+
+/** Wraps text at `columns`, then puts `indent` spaces before each line after the first. */
+export function indented(text: string, columns: number, indent: number): string {
+  return wrap(text, columns).replaceAll("\n", `\n${" ".repeat(indent)}`);
 }
 
 /** A column of a table. */
