@@ -22,7 +22,7 @@ import { DEFAULT_COLUMNS } from "./shared/text.ts";
 import { renderTop } from "./top/screen.ts";
 import { type TopReading, type TopView, TopWatch } from "./top/view.ts";
 
-const DEFAULT_INTERVAL_MS = 1_000;
+const DEFAULT_INTERVAL = "1s";
 /** Shorter can't be read, longer isn't live. */
 const MIN_INTERVAL_MS = 100;
 const MAX_INTERVAL_MS = 3_600_000;
@@ -65,36 +65,44 @@ one block follows the other; with --json, one object a line.`,
   async run(args, context) {
     const path = pathOf(args, topCommand);
     const intervalMs = intervalOf(args.options["interval"]);
-    const flags = { isOnce: args.options["once"] === true, isPlain: args.options["plain"] === true };
-    if (args.options["json"] === true) return await watch(path, intervalMs, flags, context, showJson(context));
-    const isDrawn = context.output.columns !== undefined && !flags.isPlain && !flags.isOnce;
-    if (!isDrawn) return await watch(path, intervalMs, flags, context, showBlock(context, flags.isPlain));
+    const isOnce = args.options["once"] === true;
+    const isPlain = args.options["plain"] === true;
+    const { output } = context;
+    const start = (show: Show): Promise<number> => watch({ path, intervalMs, isOnce }, context, show);
+    if (args.options["json"] === true) {
+      return await start(({ history: _, ...view }) => output.write(`${JSON.stringify(view)}\n`));
+    }
+    if (output.columns === undefined || isPlain || isOnce) return await start(showBlock(output, isPlain));
     // Before the terminal is changed, so that an error appears on the normal screen.
     readAll(context.fileSystem, path, 0);
-    return await onOtherScreen(context, () => watch(path, intervalMs, flags, context, showScreen(context)));
+    try {
+      await output.write(ENTER);
+      return await start(showScreen(output));
+    } finally {
+      // If the terminal is gone, there is nothing to restore. An earlier error takes precedence.
+      await output.write(LEAVE).catch(() => {});
+    }
   },
 };
 
 /** Reads and shows repeatedly until the user ends it. */
 async function watch(
-  path: string,
-  intervalMs: number,
-  { isOnce }: { readonly isOnce: boolean },
+  { path, intervalMs, isOnce }: { readonly path: string; readonly intervalMs: number; readonly isOnce: boolean },
   { fileSystem, clock, signal }: CommandContext,
   show: Show,
 ): Promise<number> {
   const topWatch = new TopWatch(path);
-  const look = (): TopReading => readAll(fileSystem, path, clock.now());
+  const read = (): TopReading => readAll(fileSystem, path, clock.now());
   try {
     if (isOnce) {
-      const first = look();
+      const first = read();
       topWatch.add(first);
-      await sleep(clock, msToSecondLook(first, intervalMs), signal);
-      if (!signal.aborted) await show(topWatch.add(look()));
+      await sleep(clock, msToSecondReading(first, intervalMs), signal);
+      if (!signal.aborted) await show(topWatch.add(read()));
       return EXIT_OK;
     }
     while (!signal.aborted) {
-      await show(topWatch.add(look()));
+      await show(topWatch.add(read()));
       await sleep(clock, intervalMs, signal);
     }
   } catch (error) {
@@ -105,7 +113,7 @@ async function watch(
 }
 
 /** Long enough for the writer to write another status file, if it has anything to report. */
-function msToSecondLook({ status: reading }: TopReading, intervalMs: number): number {
+function msToSecondReading({ status: reading }: TopReading, intervalMs: number): number {
   const statusMs = reading.kind === "status" && reading.status.state !== "closed" ? reading.status.statusMs : 0;
   return Math.max(intervalMs, Math.min(MAX_INTERVAL_MS, STATUS_SLACK * statusMs));
 }
@@ -129,49 +137,28 @@ function headerOf(fileSystem: FileSystem, path: string): SegmentHeader | undefin
   }
 }
 
-function showJson({ output }: CommandContext): Show {
-  return ({ history: _, ...view }) => output.write(`${JSON.stringify(view)}\n`);
-}
-
-function showBlock({ output }: CommandContext, isPlain: boolean): Show {
-  let isFirst = true;
+function showBlock(output: Output, isPlain: boolean): Show {
+  let gap = "";
   return (view) => {
     const { columns } = output;
-    const size = { columns: columns ?? DEFAULT_COLUMNS, rows: undefined };
-    const text = renderTop(view, { ...size, hasColours: columns !== undefined && !isPlain });
-    const gap = isFirst ? "" : "\n";
-    isFirst = false;
-    return output.write(`${gap}${text}\n`);
+    const hasColours = columns !== undefined && !isPlain;
+    const text = renderTop(view, { columns: columns ?? DEFAULT_COLUMNS, rows: undefined, hasColours });
+    const block = `${gap}${text}\n`;
+    gap = "\n";
+    return output.write(block);
   };
 }
 
 /** Overwrites the screen line by line, in one write, so that nothing flickers. */
-function showScreen({ output }: CommandContext): Show {
+function showScreen(output: Output): Show {
+  // To the start of a row, counted from 1.
+  const goTo = (row: number): string => `\x1b[${row};1H`;
   return (view) => {
     const { columns = DEFAULT_COLUMNS, rows = DEFAULT_ROWS } = output;
     const lines = renderTop(view, { columns, rows, hasColours: true }).split("\n");
     const drawn = lines.map((line, i) => `${goTo(i + 1)}${CLEAR_LINE}${line}`).join("");
     return output.write(drawn + (lines.length < rows ? `${goTo(lines.length + 1)}${CLEAR_BELOW}` : ""));
   };
-}
-
-/** Moves the cursor to the start of a row, counted from 1. */
-function goTo(row: number): string {
-  return `\x1b[${row};1H`;
-}
-
-/** Runs `body` on the terminal's alternate screen, and restores the normal one. */
-async function onOtherScreen(
-  { output }: { readonly output: Output },
-  body: () => Promise<number>,
-): Promise<number> {
-  try {
-    await output.write(ENTER);
-    return await body();
-  } finally {
-    // If the terminal is gone, there is nothing to restore. An error of `body` takes precedence.
-    await output.write(LEAVE).catch(() => {});
-  }
 }
 
 /** Resolves after `ms` milliseconds, or when the signal aborts. */
@@ -189,8 +176,7 @@ function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Parses `--interval` to milliseconds. */
-function intervalOf(option: string | boolean | undefined): number {
-  if (option === undefined) return DEFAULT_INTERVAL_MS;
+function intervalOf(option: string | boolean = DEFAULT_INTERVAL): number {
   const [, digits, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(option)) ?? [];
   const ms = Math.round(Number(digits) * UNIT_MS[unit]);
   if (ms >= MIN_INTERVAL_MS && ms <= MAX_INTERVAL_MS) return ms;

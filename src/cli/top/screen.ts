@@ -27,6 +27,8 @@ const SIZE_COLUMNS = 8;
 const MIN_READINGS = 3;
 /** A longer chart is restless. */
 const MAX_CHART_COLUMNS = 60;
+/** From this width on, the sizes are beside the bar; otherwise they are among the items below it. */
+const SIZES_COLUMNS = 60;
 /** From this share on, the backlog is highlighted. */
 const HIGH_SHARE = 0.6;
 const CRITICAL_SHARE = 0.85;
@@ -77,28 +79,28 @@ export function renderTop(view: TopView, { columns, rows, hasColours }: ScreenSi
 
 function blocksOf(view: TopView, width: number): Block[] {
   const { backlog, inFlight, batches, puts, syncs, disk, quarantine, note } = view;
-  const row = (rank: number, label: string, items: readonly Span[]): Block => {
+  const row = (rank: number, label: string, items: readonly Span[] = [faint("not known")]): Block => {
     return { rank, lines: flow(label, items, width) };
   };
-  const unknown = faint("not known");
+  const blank: Block = { rank: 20, lines: [[]] };
   return [
     { rank: 1, lines: [titleOf(view, width)] },
     row(2, "state", stateOf(view)),
     ...(note === undefined
       ? []
       : [row(5, "note", [span(`${harmless(note)}: this is what the directory alone tells`)])]),
-    blank(),
+    blank,
     { rank: 0, lines: [backlogBar(view, width)] },
     row(1, "", backlogItems(view, width)),
-    blank(),
+    blank,
     { rank: 3, lines: rateLines("put", view.put, view.history.put, view, width) },
     { rank: 3, lines: rateLines("committed", view.committed, view.history.committed, view, width) },
-    blank(),
+    blank,
     row(4, "oldest", oldestItems(view)),
-    row(6, "in flight", inFlight ? inFlightItems(inFlight) : [unknown]),
-    row(7, "batches", batches ? batchItems(batches) : [unknown]),
-    row(6, "puts", puts ? putItems(puts) : [unknown]),
-    row(7, "syncs", syncs ? syncItems(syncs) : [unknown]),
+    row(6, "in flight", inFlight && inFlightItems(inFlight)),
+    row(7, "batches", batches && counts(batches, { redelivered: "high" })),
+    row(6, "puts", puts && counts(puts, { rejected: "high", dropped: "bad" })),
+    row(7, "syncs", syncs && syncItems(syncs)),
     row(8, "disk", [
       span(formatCount(disk.segments, "segment")),
       span(formatBytes(disk.bytes)),
@@ -106,7 +108,7 @@ function blocksOf(view: TopView, width: number): Block[] {
         ? faint("nothing in quarantine")
         : span(`${formatBytes(quarantine.bytes)} in quarantine`, "high"),
     ]),
-    blank(),
+    blank,
     ...problemBlocks(view, backlog.bytes !== undefined, width),
   ];
 }
@@ -122,7 +124,8 @@ function titleOf({ path, now }: TopView, width: number): Line {
 function stateOf({ state, seenAt = 0, now, owner }: TopView): Span[] {
   const who = owner === undefined ? [] : [span(`${harmless(owner.runtime)} ${owner.pid}`)];
   const openedAt = owner?.openedAt ?? now;
-  const seen = faint(`seen ${formatAge(now - seenAt)} ago`);
+  const ago = (at: number): string => `${formatAge(now - at)} ago`;
+  const seen = faint(`seen ${ago(seenAt)}`);
   switch (state) {
     case "open":
       return [span(`open for ${formatAge(now - openedAt)}`, "good"), ...who, seen];
@@ -131,15 +134,9 @@ function stateOf({ state, seenAt = 0, now, owner }: TopView): Span[] {
     case "failed":
       return [span("failed", "bad"), span("has to be closed and opened again"), ...who, seen];
     case "closed":
-      return [
-        span(`closed ${formatAge(now - seenAt)} ago`),
-        ...who,
-        faint(`was open for ${formatAge(seenAt - openedAt)}`),
-      ];
+      return [span(`closed ${ago(seenAt)}`), ...who, faint(`was open for ${formatAge(seenAt - openedAt)}`)];
     case "unknown":
-      return owner === undefined
-        ? [faint("not known")]
-        : [faint("not known"), span(`opened ${formatAge(now - openedAt)} ago`), ...who];
+      return [faint("not known"), ...(owner === undefined ? [] : [span(`opened ${ago(openedAt)}`)]), ...who];
   }
 }
 
@@ -152,14 +149,9 @@ function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): L
   const style = share >= CRITICAL_SHARE ? "bad" : share >= HIGH_SHARE ? "high" : "good";
   const percent = `${(share * 100).toFixed(1)} %`.padStart(8);
   const room = width - LABEL_COLUMNS - percent.length;
-  const behind = hasSizesAtBar(width) ? `  ${sizesOf(bytes, maxBytes)}` : "";
+  const behind = width >= SIZES_COLUMNS ? `  ${sizesOf(bytes, maxBytes)}` : "";
   const { full, rest } = bar(share, Math.max(0, Math.min(MAX_CHART_COLUMNS, room - behind.length)));
   return [label, span(full, style), faint(rest), span(percent, style), span(behind)];
-}
-
-/** Whether the sizes are beside the bar; otherwise they are among the items below it. */
-function hasSizesAtBar(width: number): boolean {
-  return width >= 60;
 }
 
 function sizesOf(bytes: number, maxBytes: number): string {
@@ -170,13 +162,12 @@ function backlogItems({ backlog, trend }: TopView, width: number): Span[] {
   const { records, isExact, payloadBytes, bytes = 0, maxBytes } = backlog;
   const items: Span[] = [];
   if (records !== undefined) items.push(span((isExact ? "" : "at least ") + formatCount(records, "record"), "strong"));
-  if (maxBytes !== undefined && !hasSizesAtBar(width)) items.push(span(sizesOf(bytes, maxBytes)));
+  if (maxBytes !== undefined && width < SIZES_COLUMNS) items.push(span(sizesOf(bytes, maxBytes)));
   if (payloadBytes !== undefined) items.push(span(`payloads ${formatBytes(payloadBytes)}`));
   if (trend?.kind === "steady") items.push(span(bytes === 0 ? "empty" : "steady"));
   if (trend?.kind === "full") items.push(span(`full in ${formatAge(trend.inMs)} at this rate`, "high"));
   if (trend?.kind === "empty") items.push(span(`empty in ${formatAge(trend.inMs)} at this rate`, "good"));
-  const isFull = maxBytes !== undefined && bytes >= CRITICAL_SHARE * maxBytes;
-  if (isFull) items.push(span("nearly full", "bad"));
+  if (maxBytes !== undefined && bytes >= CRITICAL_SHARE * maxBytes) items.push(span("nearly full", "bad"));
   return items;
 }
 
@@ -220,32 +211,20 @@ function oldestItems({ oldestAgeMs, maxAgeMs, source, backlog }: TopView): Span[
 
 function inFlightItems({ batches, records }: NonNullable<TopView["inFlight"]>): Span[] {
   if (batches === 0) return [faint("nothing")];
-  return [
-    span(formatCount(batches, "batch", "batches")),
-    span(formatCount(records, "record")),
-  ];
-}
-
-function batchItems({ emitted, committed, redelivered }: NonNullable<TopView["batches"]>): Span[] {
-  return [
-    span(`${formatNumber(emitted)} emitted`),
-    span(`${formatNumber(committed)} committed`),
-    span(`${formatNumber(redelivered)} redelivered`, redelivered > 0 ? "high" : "plain"),
-  ];
-}
-
-function putItems({ accepted, rejected, dropped }: NonNullable<TopView["puts"]>): Span[] {
-  return [
-    span(`${formatNumber(accepted)} accepted`),
-    span(`${formatNumber(rejected)} rejected`, rejected > 0 ? "high" : "plain"),
-    span(`${formatNumber(dropped)} dropped`, dropped > 0 ? "bad" : "plain"),
-  ];
+  return [span(formatCount(batches, "batch", "batches")), span(formatCount(records, "record"))];
 }
 
 function syncItems({ count, meanMs, p50Ms, p99Ms, maxMs }: NonNullable<TopView["syncs"]>): Span[] {
   if (count === 0) return [faint("none yet")];
   const times = [["mean", meanMs], ["p50", p50Ms], ["p99", p99Ms], ["max", maxMs]] as const;
   return [span(formatNumber(count)), ...times.map(([name, ms]) => span(`${name} ${formatLatency(ms)}`))];
+}
+
+/** Counts with their names. Where there is a style for a name, a count that isn't 0 has it. */
+function counts(amounts: Readonly<Record<string, number>>, styles: Readonly<Record<string, Style>>): Span[] {
+  return Object.entries(amounts).map(([name, count]) => {
+    return span(`${formatNumber(count)} ${name}`, count > 0 ? styles[name] : "plain");
+  });
 }
 
 /** The newest problems come first, and are dropped last. */
@@ -314,29 +293,21 @@ function wrap(text: string, room: number, first: number): string[] {
 
 /** Fits blocks into the rows: drops the least important ones, or their ends. */
 function fit(blocks: readonly Block[], rows = Infinity): Line[] {
-  let left = blocks;
+  const left = [...blocks];
   for (;;) {
     const excess = left.reduce((sum, { lines }) => sum + lines.length, 0) - rows;
     if (excess <= 0) return left.flatMap(({ lines }) => lines);
     const highest = Math.max(...left.map(({ rank }) => rank));
     const last = left.findLastIndex(({ rank }) => rank === highest);
-    left = left.flatMap((block, i) => {
-      if (i !== last) return [block];
-      const { rank, lines } = block;
-      return lines.length > excess ? [{ rank, lines: lines.slice(0, -excess) }] : [];
-    });
+    const [{ rank, lines }] = left.splice(last, 1);
+    if (lines.length > excess) left.splice(last, 0, { rank, lines: lines.slice(0, -excess) });
   }
 }
 
-function blank(): Block {
-  return { rank: 20, lines: [[]] };
-}
-
 function paint(line: Line, hasColours: boolean): string {
-  const text = line.map(({ text, style }) => {
+  return line.map(({ text, style }) => {
     return hasColours && style !== "plain" && text !== "" ? `\x1b[${SGR[style]}m${text}\x1b[0m` : text;
-  }).join("");
-  return text.trimEnd();
+  }).join("").trimEnd();
 }
 
 /** The left part of a line. */

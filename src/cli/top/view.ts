@@ -8,7 +8,13 @@
  * @module
  */
 
-import type { BufferStatus, StatusPosition, StatusProblem, StatusReading } from "../../buffer/status_format.ts";
+import type {
+  BufferStatus,
+  StatusPosition,
+  StatusProblem,
+  StatusReading,
+  SyncTimes,
+} from "../../buffer/status_format.ts";
 import type { LockOwner } from "../../errors/mod.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
 import type { CursorState, LogPosition } from "../../wal/position.ts";
@@ -70,7 +76,7 @@ export interface TopView {
   readonly note: string | undefined;
   readonly state: TopState;
   /** When the status file was written. */
-  readonly seenAt: number | undefined;
+  readonly seenAt?: number | undefined;
   /** Who opened the buffer last. */
   readonly owner: { readonly pid: number; readonly runtime: string; readonly openedAt: number } | undefined;
   readonly backlog: {
@@ -78,37 +84,28 @@ export interface TopView {
     readonly isExact: boolean;
     /** Not committed, in flight included. */
     readonly records: number | undefined;
-    readonly payloadBytes: number | undefined;
+    readonly payloadBytes?: number | undefined;
     /** Payloads and framing, what counts against `maxBytes`. */
     readonly bytes: number | undefined;
-    readonly maxBytes: number | undefined;
+    readonly maxBytes?: number | undefined;
   };
   /** Where the backlog is heading; `undefined` if that is unknown. */
-  readonly trend: { readonly kind: "full" | "empty" | "steady"; readonly inMs: number } | undefined;
-  readonly put: TopRate | undefined;
-  readonly committed: TopRate | undefined;
+  readonly trend?: { readonly kind: "full" | "empty" | "steady"; readonly inMs: number } | undefined;
+  readonly put?: TopRate | undefined;
+  readonly committed?: TopRate | undefined;
   readonly inFlight: { readonly batches: number; readonly records: number } | undefined;
   /** Of the oldest record that is not in flight; `undefined` if there is none, or it isn't known. */
-  readonly oldestAgeMs: number | undefined;
-  readonly maxAgeMs: number | undefined;
-  readonly batches: { readonly emitted: number; readonly committed: number; readonly redelivered: number } | undefined;
-  readonly puts: { readonly accepted: number; readonly rejected: number; readonly dropped: number } | undefined;
-  readonly syncs: TopSyncs | undefined;
+  readonly oldestAgeMs?: number | undefined;
+  readonly maxAgeMs?: number | undefined;
+  readonly batches?: { readonly emitted: number; readonly committed: number; readonly redelivered: number } | undefined;
+  readonly puts?: { readonly accepted: number; readonly rejected: number; readonly dropped: number } | undefined;
+  /** Syncs since the buffer was opened, and their recent durations. */
+  readonly syncs?: Omit<SyncTimes, "samples"> & { readonly count: number; readonly meanMs: number } | undefined;
   readonly disk: { readonly segments: number; readonly bytes: number };
   readonly quarantine: { readonly files: number; readonly bytes: number };
-  readonly problems: readonly StatusProblem[] | undefined;
+  readonly problems?: readonly StatusProblem[] | undefined;
   /** Rates of the readings so far, records per second, the newest last. */
   readonly history: { readonly put: readonly number[]; readonly committed: readonly number[] };
-}
-
-/** Syncs since the buffer was opened, and their recent durations. */
-export interface TopSyncs {
-  readonly count: number;
-  readonly meanMs: number;
-  readonly lastMs: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly maxMs: number;
 }
 
 /** A point from which rates are measured. */
@@ -120,12 +117,11 @@ interface Mark {
   readonly backlogBytes: number | undefined;
 }
 
-interface Rates {
-  readonly put: TopRate | undefined;
-  readonly committed: TopRate | undefined;
-}
+type Rates = Pick<TopView, "put" | "committed">;
+/** What one reading says, without its place among others. */
+type Figures = Omit<TopView, "path" | "now" | "history">;
 
-const UNKNOWN_RATES: Rates = { put: undefined, committed: undefined };
+const UNKNOWN_RATES: Rates = {};
 const NO_RATE: TopRate = { records: 0, payloadBytes: 0 };
 
 /** Turns readings, in order, into views. */
@@ -152,11 +148,12 @@ export class TopWatch {
       this.#put = withLast(this.#put, view.put?.records ?? 0);
       this.#committed = withLast(this.#committed, view.committed?.records ?? 0);
     }
-    return { ...view, history: { put: this.#put, committed: this.#committed } };
+    const history = { put: this.#put, committed: this.#committed };
+    return { path: this.#path, now: reading.now, ...view, history };
   }
 
-  #fromStatus({ now, directory }: TopReading, status: BufferStatus): TopView {
-    const { stats, at, limits, sync } = status;
+  #fromStatus({ now, directory }: TopReading, status: BufferStatus): Figures {
+    const { stats, at, limits, sync: { samples: _, ...syncTimes } } = status;
     const isLate = now - at > Math.max(MIN_LATE_MS, LATE_FACTOR * status.statusMs);
     const state = status.state === "open" && isLate ? "silent" : status.state;
     this.#mark(`process ${status.pid} ${status.openedAt}`, {
@@ -169,8 +166,6 @@ export class TopWatch {
     const isOpen = status.state === "open";
     const waiting = stats.pendingRecords - stats.inFlightRecords;
     return {
-      path: this.#path,
-      now,
       source: "status",
       note: undefined,
       state,
@@ -199,51 +194,33 @@ export class TopWatch {
       syncs: {
         count: stats.syncs,
         meanMs: stats.syncs === 0 ? 0 : stats.syncMs / stats.syncs,
-        lastMs: sync.lastMs,
-        p50Ms: sync.p50Ms,
-        p99Ms: sync.p99Ms,
-        maxMs: sync.maxMs,
+        ...syncTimes,
       },
       disk: { segments: stats.segments, bytes: stats.diskBytes },
       quarantine: sumOf(directory.quarantine),
       problems: status.problems,
-      history: { put: [], committed: [] },
     };
   }
 
-  #fromDirectory({ now, directory }: TopReading, note: string): TopView {
+  #fromDirectory({ now, directory }: TopReading, note: string): Figures {
     const { cursor, owner, lastHeader, segments } = directory;
     const committed = cursor?.committed;
     this.#mark("directory", { at: now, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
     const { files, bytes } = sumOf(segments);
     return {
-      path: this.#path,
-      now,
       source: "directory",
       note,
       state: "unknown",
-      seenAt: undefined,
       owner: owner && { pid: owner.pid, runtime: owner.runtime, openedAt: Date.parse(owner.openedAt) },
       backlog: {
         isExact: false,
         records: cursor && leastRecords(cursor, lastHeader),
-        payloadBytes: undefined,
         bytes: committed && lastHeader && mostBytes(committed, lastHeader, segments.at(-1)?.bytes ?? 0),
-        maxBytes: undefined,
       },
-      trend: undefined,
-      put: undefined,
       committed: this.#rates.committed,
       inFlight: cursor && inFlightOf(cursor),
-      oldestAgeMs: undefined,
-      maxAgeMs: undefined,
-      batches: undefined,
-      puts: undefined,
-      syncs: undefined,
       disk: { segments: files, bytes },
       quarantine: sumOf(directory.quarantine),
-      problems: undefined,
-      history: { put: [], committed: [] },
     };
   }
 
