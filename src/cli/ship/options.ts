@@ -6,102 +6,60 @@
 
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import type { WhenFull } from "../../buffer/options.ts";
-import type { RetryOptions } from "../../producer/retry.ts";
 import type { Fsync } from "../../wal/writer/log.ts";
 import { choiceOf, pathOf } from "../shared/arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "../shared/command.ts";
 import { parseBytes, parseCount, parseDuration, type Range } from "../shared/quantities.ts";
-import type { LineFormat } from "./line_formats.ts";
-import type { LastLine, OnBadLine } from "./line_ingester.ts";
-import { type Destination, parseDestination } from "./target.ts";
-
-/** The parsed options. */
-export interface ShipOptions {
-  /** The buffer's directory. */
-  readonly path: string;
-  readonly destination: Destination;
-  readonly format: LineFormat;
-  readonly onBadLine: OnBadLine;
-  readonly lastLine: LastLine;
-  /** Whether standard input is read. */
-  readonly readsInput: boolean;
-  /** Whether the input is that of earlier runs, from its start. */
-  readonly resumes: boolean;
-  readonly maxRecords: number;
-  readonly maxBytes: number;
-  readonly maxAgeMs: number;
-  readonly maxBacklogBytes: number;
-  readonly whenFull: WhenFull;
-  readonly fsync: Fsync;
-  readonly maxInFlight: number;
-  readonly timeoutMs: number;
-  readonly retry: RetryOptions;
-  /** Directory of the dead letters' buffer. */
-  readonly deadLetters: string | undefined;
-  /** What to do with records that no retry can deliver. */
-  readonly whenUndeliverable: "stop" | "dead-letter";
-  readonly headers: Headers;
-  readonly gzip: boolean;
-  readonly graceMs: number;
-  readonly json: boolean;
-  readonly quiet: boolean;
-}
+import { parseDestination } from "./target.ts";
 
 const MAX_MS: number = 2 ** 31 - 1;
 const ANY_MS: Range = { least: 0, most: MAX_MS };
+const ANY_NUMBER: Range = { least: 1, most: Number.MAX_SAFE_INTEGER };
 
 /** The arguments behind the command's name. */
 export const SHIP_USAGE = "PATH --to URL|FILE|- [options]";
 
+const flag = (help: string): CommandOption => ({ type: "boolean", help });
+const value = (what: string, help: string): CommandOption => ({ type: "string", value: what, help });
+
 /** The options, as the help shows them. */
 export const SHIP_OPTIONS = {
-  "to": { type: "string", value: "URL|FILE|-", help: "Where to: an HTTP server, a file, or standard output; required" },
-  "format": { type: "string", value: "F", help: "What the input is: lines, or ndjson, each a JSON value (lines)" },
-  "on-bad-line": { type: "string", value: "P", help: "A line that is too long or no JSON: fail or skip (fail)" },
-  "resume": {
-    type: "boolean",
-    help: "The input is the same as before, from its beginning: pass over what is persisted",
-  },
-  "last-line": {
-    type: "string",
-    value: "P",
-    help: "A last line without a line break: put, or leave, as it may be half a line (put; with --resume leave)",
-  },
-  "no-input": { type: "boolean", help: "Read nothing, deliver what is in the buffer" },
-  "max-records": { type: "string", value: "N", help: "Records of one delivery (1000)" },
-  "max-bytes": { type: "string", value: "SIZE", help: "Bytes of one delivery, and of one line (1MB)" },
-  "max-age": { type: "string", value: "TIME", help: "Deliver after so long, however few there are (1s)" },
-  "max-in-flight": { type: "string", value: "N", help: "Deliveries at a time, 1 to 16; only 1 keeps the order (1)" },
-  "max-backlog": { type: "string", value: "SIZE", help: "What may wait on disk (1GiB)" },
-  "when-full": {
-    type: "string",
-    value: "W",
-    help: "Then: block, which stops reading; reject, which ends it; drop-oldest (block)",
-  },
-  "fsync": { type: "string", value: "F", help: "What a power cut may cost: always (nothing), never, or a time (1s)" },
-  "timeout": { type: "string", value: "TIME", help: "For one attempt; standard output has no limit (30s)" },
-  "retry-delay": { type: "string", value: "TIME", help: "Before the second attempt; doubles with each (100ms)" },
-  "max-retry-delay": { type: "string", value: "TIME", help: "The longest (30s)" },
-  "max-attempts": { type: "string", value: "N", help: "Then a record is undeliverable (for ever)" },
-  "dead-letters": {
-    type: "string",
-    value: "DIR",
-    help: "A buffer for what the target refuses for good",
-  },
-  "when-undeliverable": {
-    type: "string",
-    value: "W",
-    help: "Then: dead-letter, which goes on, or stop (dead-letter with --dead-letters, else stop)",
-  },
-  "header": { type: "string", value: "H", multiple: true, help: 'A header field for HTTP, "Name: value"; repeatable' },
-  "gzip": { type: "boolean", help: "Compress what is sent by HTTP" },
-  "grace": { type: "string", value: "TIME", help: "For deliveries after Ctrl+C or SIGTERM (5s)" },
-  "json": { type: "boolean", help: "What happens, and the summary, as NDJSON on standard error" },
-  "quiet": { type: "boolean", help: "Say nothing but why it ended" },
-} as const satisfies Record<string, CommandOption>;
+  "to": value("URL|FILE|-", "Where to: an HTTP server, a file, or standard output; required"),
+  "format": value("F", "What the input is: lines, or ndjson, each a JSON value (lines)"),
+  "on-bad-line": value("P", "A line that is too long or no JSON: fail or skip (fail)"),
+  "resume": flag("The input is the same as before, from its beginning: pass over what is persisted"),
+  "last-line": value(
+    "P",
+    "A last line without a line break: put, or leave, as it may be half a line (put; with --resume leave)",
+  ),
+  "no-input": flag("Read nothing, deliver what is in the buffer"),
+  "max-records": value("N", "Records of one delivery (1000)"),
+  "max-bytes": value("SIZE", "Bytes of one delivery, and of one line (1MB)"),
+  "max-age": value("TIME", "Deliver after so long, however few there are (1s)"),
+  "max-in-flight": value("N", "Deliveries at a time, 1 to 16; only 1 keeps the order (1)"),
+  "max-backlog": value("SIZE", "What may wait on disk (1GiB)"),
+  "when-full": value("W", "Then: block, which stops reading; reject, which ends it; drop-oldest (block)"),
+  "fsync": value("F", "What a power cut may cost: always (nothing), never, or a time (1s)"),
+  "timeout": value("TIME", "For one attempt; standard output has no limit (30s)"),
+  "retry-delay": value("TIME", "Before the second attempt; doubles with each (100ms)"),
+  "max-retry-delay": value("TIME", "The longest (30s)"),
+  "max-attempts": value("N", "Then a record is undeliverable (for ever)"),
+  "dead-letters": value("DIR", "A buffer for what the target refuses for good"),
+  "when-undeliverable": value(
+    "W",
+    "Then: dead-letter, which goes on, or stop (dead-letter with --dead-letters, else stop)",
+  ),
+  "header": { ...value("H", 'A header field for HTTP, "Name: value"; repeatable'), multiple: true },
+  "gzip": flag("Compress what is sent by HTTP"),
+  "grace": value("TIME", "For deliveries after Ctrl+C or SIGTERM (5s)"),
+  "json": flag("What happens, and the summary, as NDJSON on standard error"),
+  "quiet": flag("Say nothing but why it ended"),
+} satisfies Record<string, CommandOption>;
 
 type OptionName = keyof typeof SHIP_OPTIONS;
+
+/** The parsed options. */
+export type ShipOptions = Readonly<ReturnType<typeof parse>>;
 
 /**
  * Parses the command line.
@@ -109,6 +67,12 @@ type OptionName = keyof typeof SHIP_OPTIONS;
  * @throws {UsageError} with the option, what was given and what is allowed.
  */
 export function parseShipOptions(args: CommandArguments): ShipOptions {
+  const options = parse(args);
+  checkTogether(options);
+  return options;
+}
+
+function parse(args: CommandArguments) {
   const { options, lists = {} } = args;
   const path = pathOf(args, { name: "ship", usage: SHIP_USAGE });
   if (path.includes("\0")) throw new UsageError("Cannot ship: PATH must be the path of a directory");
@@ -117,51 +81,51 @@ export function parseShipOptions(args: CommandArguments): ShipOptions {
     const given = options[name];
     return typeof given === "string" ? parse(name, given) : fallback;
   };
-  const count = (name: OptionName, fallback: number, range: Range): number =>
-    read(name, fallback, (option, text) => parseCount(option, text, range));
-  const bytes = (name: OptionName, fallback: number, range: Range): number =>
-    read(name, fallback, (option, text) => parseBytes(option, text, range));
-  const duration = (name: OptionName, fallback: number, range: Range): number =>
-    read(name, fallback, (option, text) => parseDuration(option, text, range));
-  const word = <W extends string>(name: OptionName, words: readonly W[]): W => choiceOf(args, name, words);
-  const flag = (name: OptionName): boolean => options[name] === true;
+  const [count, bytes, duration] = [parseCount, parseBytes, parseDuration].map(
+    (parse) => (name: OptionName, fallback: number, range: Range) =>
+      read(name, fallback, (option, text) => parse(option, text, range)),
+  );
+  const word = <W extends string>(name: OptionName, ...words: readonly W[]): W => choiceOf(args, name, words);
+  const isSet = (name: OptionName): boolean => options[name] === true;
 
   const to = options["to"];
   if (typeof to !== "string") throw new UsageError("Cannot ship: no --to is given, a URL, a file, or -");
-  const plan: ShipOptions = {
+  return {
+    /** The buffer's directory. */
     path,
     destination: parseDestination(to),
-    format: word("format", ["lines", "ndjson"]),
-    onBadLine: word("on-bad-line", ["fail", "skip"]),
-    lastLine: word("last-line", flag("resume") ? ["leave", "put"] : ["put", "leave"]),
-    readsInput: !flag("no-input"),
-    resumes: flag("resume"),
+    format: word("format", "lines", "ndjson"),
+    onBadLine: word("on-bad-line", "fail", "skip"),
+    lastLine: isSet("resume") ? word("last-line", "leave", "put") : word("last-line", "put", "leave"),
+    /** Whether standard input is read. */
+    readsInput: !isSet("no-input"),
+    /** Whether the input is that of earlier runs, from its start. */
+    resumes: isSet("resume"),
     maxRecords: count("max-records", 1_000, { least: 1, most: 1_000_000 }),
     maxBytes: bytes("max-bytes", 1_000_000, { least: 1, most: 2 ** 30 }),
     maxAgeMs: duration("max-age", 1_000, ANY_MS),
-    maxBacklogBytes: bytes("max-backlog", 2 ** 30, { least: 1, most: Number.MAX_SAFE_INTEGER }),
-    whenFull: word("when-full", ["block", "reject", "drop-oldest"]),
+    maxBacklogBytes: bytes("max-backlog", 2 ** 30, ANY_NUMBER),
+    whenFull: word("when-full", "block", "reject", "drop-oldest"),
     fsync: read("fsync", 1_000, parseFsync),
     maxInFlight: count("max-in-flight", 1, { least: 1, most: 16 }),
     timeoutMs: duration("timeout", 30_000, { least: 1, most: MAX_MS }),
     retry: {
       firstDelayMs: duration("retry-delay", 100, ANY_MS),
       maxDelayMs: duration("max-retry-delay", 30_000, ANY_MS),
-      maxAttempts: count("max-attempts", Infinity, { least: 1, most: Number.MAX_SAFE_INTEGER }),
+      maxAttempts: count("max-attempts", Infinity, ANY_NUMBER),
     },
+    /** Directory of the dead letters' buffer. */
     deadLetters: read("dead-letters", undefined, (_option, text) => text),
-    whenUndeliverable: word(
-      "when-undeliverable",
-      options["dead-letters"] === undefined ? ["stop", "dead-letter"] : ["dead-letter", "stop"],
-    ),
+    /** What to do with records that no retry can deliver. */
+    whenUndeliverable: options["dead-letters"] === undefined
+      ? word("when-undeliverable", "stop", "dead-letter")
+      : word("when-undeliverable", "dead-letter", "stop"),
     headers: parseHeaders(lists["header"] ?? []),
-    gzip: flag("gzip"),
+    gzip: isSet("gzip"),
     graceMs: duration("grace", 5_000, ANY_MS),
-    json: flag("json"),
-    quiet: flag("quiet"),
+    json: isSet("json"),
+    quiet: isSet("quiet"),
   };
-  checkTogether(plan);
-  return plan;
 }
 
 function parseFsync(option: string, text: string): Fsync {

@@ -33,27 +33,7 @@ export interface ShipFigures {
 }
 
 /** The totals of a shipment. */
-export interface ShipSummary extends Omit<LineCounts, "bad"> {
-  readonly event: "summary";
-  /** Why it ended: the input did, a signal, or a failure. */
-  readonly ended: "done" | "interrupted" | "failed";
-  /** The message of the failure. */
-  readonly error?: string;
-  /** Bad lines that were skipped. */
-  readonly skipped: number;
-  /** Records that the target acknowledged, including those of earlier runs. */
-  readonly delivered: number;
-  readonly deadLetters: number;
-  /** Attempts at records that were sent before. */
-  readonly retries: number;
-  /** Records that were dropped because the backlog was full. */
-  readonly dropped: number;
-  /** Records left in the buffer for the next run. */
-  readonly left: number;
-  /** Sequence of the last record. */
-  readonly lastSequence: number;
-  readonly durationMs: number;
-}
+export type ShipSummary = ReturnType<typeof summaryOf>;
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -145,7 +125,8 @@ export class ShipOutput {
     this.#cancelTimer?.();
     this.#clearStatus();
     if (error instanceof OutputClosedError) this.warn("output", "nobody reads standard output any more");
-    const summary = this.#summary(ended, error);
+    const durationMs = Math.round(this.#context.clock.monotonic() - this.#startedAt);
+    const summary = summaryOf(ended, error, durationMs, this.#figures?.());
     const { json, quiet } = this.#plan;
     if (json) this.#write(JSON.stringify(summary) + "\n");
     else if (!quiet) this.#write(`${PREFIX}${textOfSummary(summary)}\n`);
@@ -209,10 +190,8 @@ export class ShipOutput {
     if (status === this.#lastStatus) return;
     this.#lastStatus = status;
     if (this.#plan.json) return this.#write(status + "\n");
-    const { lines, delivered, waiting } = figures;
-    const text = `${PREFIX}${formatCount(lines, "line")}, ${formatNumber(delivered)} delivered, ${
-      formatNumber(waiting)
-    } waiting`;
+    const [delivered, waiting] = [formatNumber(figures.delivered), formatNumber(figures.waiting)];
+    const text = `${PREFIX}${formatCount(figures.lines, "line")}, ${delivered} delivered, ${waiting} waiting`;
     this.#write(`\r\x1b[K${text.slice(0, (this.#context.errors.columns ?? 80) - 1)}`);
     this.#hasStatus = true;
   }
@@ -226,48 +205,48 @@ export class ShipOutput {
     // If standard error is gone, delivery still continues.
     this.#writing = this.#writing.then(() => this.#context.errors.write(text)).catch(() => {});
   }
+}
 
-  #summary(ended: ShipSummary["ended"], error: unknown): ShipSummary {
-    const figures = this.#figures?.();
-    return {
-      event: "summary",
-      ended,
-      ...(error === undefined ? {} : { error: errorText(error) }),
-      lines: figures?.ingester.lines ?? 0,
-      records: figures?.ingester.records ?? 0,
-      resumed: figures?.ingester.resumed ?? 0,
-      blank: figures?.ingester.blank ?? 0,
-      skipped: figures?.ingester.bad ?? 0,
-      delivered: figures?.producer.deliveredRecords ?? 0,
-      deadLetters: figures?.producer.deadLetters ?? 0,
-      retries: figures?.producer.retries ?? 0,
-      dropped: figures?.buffer.dropped ?? 0,
-      left: figures?.buffer.pendingRecords ?? 0,
-      lastSequence: figures?.buffer.lastSequence ?? 0,
-      durationMs: Math.round(this.#context.clock.monotonic() - this.#startedAt),
-    };
-  }
+/**
+ * Why it ended: the input did, a signal, or a failure; and the totals. `skipped` are bad lines, `delivered` the records that the
+ * target acknowledged, including those of earlier runs; `retries` are attempts at records that were sent before; `left` is in the
+ * buffer for the next run.
+ */
+function summaryOf(
+  ended: "done" | "interrupted" | "failed",
+  error: unknown,
+  durationMs: number,
+  figures: ShipFigures | undefined,
+) {
+  const { ingester, producer, buffer } = figures ?? {};
+  return {
+    event: "summary",
+    ended,
+    ...(error === undefined ? {} : { error: errorText(error) }),
+    lines: ingester?.lines ?? 0,
+    records: ingester?.records ?? 0,
+    resumed: ingester?.resumed ?? 0,
+    blank: ingester?.blank ?? 0,
+    skipped: ingester?.bad ?? 0,
+    delivered: producer?.deliveredRecords ?? 0,
+    deadLetters: producer?.deadLetters ?? 0,
+    retries: producer?.retries ?? 0,
+    dropped: buffer?.dropped ?? 0,
+    left: buffer?.pendingRecords ?? 0,
+    lastSequence: buffer?.lastSequence ?? 0,
+    durationMs,
+  };
 }
 
 function textOfSummary(summary: ShipSummary): string {
-  const extras = [
-    [summary.resumed, "persisted before"],
-    [summary.blank, "blank"],
-    [summary.skipped, "skipped"],
-  ] as const;
-  const after = [
-    [summary.deadLetters, "as dead letters"],
-    [summary.dropped, "dropped"],
-    [summary.retries, "retry", "retries"],
-  ] as const;
-  const counted = (counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
+  const counted = (...counts: readonly (readonly [count: number, one: string, many?: string])[]): string[] =>
     counts.filter(([count]) => count > 0).map(([count, one, many = one]) => formatCount(count, one, many));
-  const details = counted(extras);
+  const { resumed, blank, skipped, deadLetters, dropped, retries } = summary;
+  const details = counted([resumed, "persisted before"], [blank, "blank"], [skipped, "skipped"]).join(", ");
   return [
-    formatCount(summary.lines, "line") + (details.length === 0 ? "" : ` (${details.join(", ")})`),
+    formatCount(summary.lines, "line") + (details === "" ? "" : ` (${details})`),
     `${formatNumber(summary.delivered)} delivered`,
-    ...counted(after),
-    `${formatNumber(summary.left)} left`,
-    `in ${formatDuration(summary.durationMs)}`,
-  ].join(", ").replace(", in ", " in ");
+    ...counted([deadLetters, "as dead letters"], [dropped, "dropped"], [retries, "retry", "retries"]),
+    `${formatNumber(summary.left)} left in ${formatDuration(summary.durationMs)}`,
+  ].join(", ");
 }
