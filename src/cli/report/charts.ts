@@ -68,13 +68,11 @@ function stripe(colour: string, size: number, width: number): string {
 /** The legend of the kinds of stretches that the rows contain. */
 export function legendOf({ rows }: ReportData): string {
   const there = new Set(rows.flatMap(({ stretches }) => stretches.map(({ kind }) => kind)));
-  const items = KINDS.filter(([kind]) => there.has(kind)).map(([kind, name]) =>
-    `<li><svg width="22" height="12" aria-hidden="true">` +
-    `<rect class="${kind}" x="${kind === "missing" ? 9 : 1}" y="1" width="${
-      kind === "missing" ? MISSING_WIDTH : 20
-    }" height="10"/>` +
-    `</svg>${name}</li>`
-  );
+  const items = KINDS.filter(([kind]) => there.has(kind)).map(([kind, name]) => {
+    const [x, width] = kind === "missing" ? [9, MISSING_WIDTH] : [1, 20];
+    return `<li><svg width="22" height="12" aria-hidden="true">` +
+      `<rect class="${kind}" x="${x}" y="1" width="${width}" height="10"/></svg>${name}</li>`;
+  });
   return `<ul class="legend">${items.join("")}</ul>`;
 }
 

@@ -10,14 +10,21 @@
 
 import { countSequences, type SequenceRange } from "../../base/sequences.ts";
 import { type Finding, isFinding, isHarmless } from "../../maintenance/findings.ts";
-import type { ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
+import type { DamagedBytes, ScanItem, ScannedFrame, UnusableSegment } from "../../maintenance/scan_items.ts";
 import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 import { TotalsCheck } from "../../maintenance/totals_check.ts";
 import { FRAME_HEADER_BYTES, recordBytes } from "../../wal/format.ts";
 import type { RepairSteps } from "../shared/repair_plan.ts";
-import type { BadRegion, ReportCounts, ReportData, ReportPlan, StretchKind } from "./data.ts";
+import {
+  type BadRegion,
+  NO_COUNTS,
+  type ReportCounts,
+  type ReportData,
+  type ReportPlan,
+  type StretchKind,
+} from "./data.ts";
 import { SizeHistogram, TimeHistogram } from "./histograms.ts";
-import { ReportRows } from "./rows.ts";
+import { type Piece, ReportRows } from "./rows.ts";
 
 /** Regions that are listed one by one. */
 export const MAX_REGIONS = 60;
@@ -29,7 +36,7 @@ export const MAX_QUARANTINE_FILES = 20;
 /** Collects a report's data. */
 export class ReportCollector {
   readonly #snapshot: DirectorySnapshot;
-  readonly #counts: { -readonly [K in keyof ReportCounts]: ReportCounts[K] };
+  readonly #counts: ReportCounts;
   readonly #totals: TotalsCheck;
   readonly #rows = new ReportRows();
   readonly #sizes = new SizeHistogram();
@@ -58,7 +65,7 @@ export class ReportCollector {
       { kind: "pending", below: Infinity },
     ];
     this.#counts = {
-      ...emptyCounts(),
+      ...NO_COUNTS,
       committedThrough: cursor === undefined ? undefined : this.#committedNext - 1,
       inFlightBatches: boundaries.length,
       lastSequence: cursor?.lastSequence ?? 0,
@@ -80,20 +87,7 @@ export class ReportCollector {
         this.#addFrame(item);
         break;
       case "damaged":
-        if (item.length > 0) counts.damagedRegions++;
-        counts.damagedBytes += item.length;
-        this.#addRegion({
-          ...item,
-          kind: item.length === 0 ? "missing" : "damaged",
-          missing: this.#addMissing(item.missing),
-          isPast: !this.#isLastSegment && this.#isDone(item.missing?.last ?? this.#next),
-        });
-        this.#rows.add({
-          ...item,
-          kind: item.length === 0 ? "missing" : "damaged",
-          sequences: item.missing,
-          records: item.missing === undefined ? 0 : countSequences([item.missing]),
-        });
+        this.#addDamaged(item);
         break;
       case "torn":
         if (item.isZero) counts.freeBytes += item.length;
@@ -157,56 +151,61 @@ export class ReportCollector {
 
   /** A frame is one stretch, or several if a limit is inside it. */
   #addFrame(frame: ScannedFrame): void {
-    const payloads = frame.payloads();
+    const { firstSequence, putTime, count } = frame;
     let { offset } = frame;
     let length = FRAME_HEADER_BYTES;
-    let first = frame.firstSequence;
+    let first = firstSequence;
     let kind = this.#kindOf(first);
     let payloadBytes = 0;
-    for (let i = 0; i < payloads.length; i++) {
-      const sequence = frame.firstSequence + i;
-      const next = this.#kindOf(sequence);
+    const addRecords = (end: number): void => {
+      const sequences = { first, last: end - 1 };
+      this.#addRecords({ kind, offset, length, sequences, records: end - first, putFrom: putTime }, payloadBytes);
+    };
+    for (const [i, payload] of frame.payloads().entries()) {
+      const next = this.#kindOf(firstSequence + i);
       if (next !== kind) {
-        this.#addRecords(kind, { offset, length, first, end: sequence, payloadBytes, putTime: frame.putTime });
-        [offset, length, first, kind, payloadBytes] = [offset + length, 0, sequence, next, 0];
+        addRecords(firstSequence + i);
+        [offset, length, first, kind, payloadBytes] = [offset + length, 0, firstSequence + i, next, 0];
       }
-      const bytes = payloads[i]!.length;
-      this.#sizes.add(bytes);
-      payloadBytes += bytes;
-      length += recordBytes(bytes);
+      this.#sizes.add(payload.length);
+      payloadBytes += payload.length;
+      length += recordBytes(payload.length);
     }
-    const end = frame.firstSequence + frame.count;
     length = frame.offset + frame.length - offset;
-    this.#addRecords(kind, { offset, length, first, end, payloadBytes, putTime: frame.putTime });
-    this.#times.add(frame.putTime, frame.count);
-    this.#counts.lastSequence = Math.max(this.#counts.lastSequence, end - 1);
-    this.#next = end;
+    this.#next = firstSequence + count;
+    addRecords(this.#next);
+    this.#times.add(putTime, count);
+    this.#counts.lastSequence = Math.max(this.#counts.lastSequence, this.#next - 1);
   }
 
   #kindOf(sequence: number): StretchKind {
     return this.#limits.find(({ below }) => sequence < below)!.kind;
   }
 
-  #addRecords(kind: StretchKind, part: {
-    readonly offset: number;
-    readonly length: number;
-    readonly first: number;
-    readonly end: number;
-    readonly payloadBytes: number;
-    readonly putTime: number;
-  }): void {
-    const { offset, length, first, end, payloadBytes, putTime } = part;
+  #addRecords(piece: Piece & { readonly records: number; readonly putFrom: number }, payloadBytes: number): void {
+    const { kind, records, putFrom } = piece;
     const counts = this.#counts;
-    const records = end - first;
-    this.#rows.add({ kind, offset, length, sequences: { first, last: end - 1 }, records, putFrom: putTime });
+    this.#rows.add(piece);
     if (kind === "committed") counts.committedRecords += records;
     else if (kind === "dropped") counts.droppedRecords += records;
     else {
       counts.pendingRecords += records;
       counts.pendingBytes += payloadBytes;
-      counts.oldestPutTime = Math.min(counts.oldestPutTime ?? Infinity, putTime);
+      counts.oldestPutTime = Math.min(counts.oldestPutTime ?? Infinity, putFrom);
       if (kind === "inFlight") counts.inFlightRecords += records;
     }
+  }
+
+  #addDamaged(item: DamagedBytes): void {
+    const { length, missing: sequences } = item;
+    const kind = length === 0 ? "missing" : "damaged";
+    if (length > 0) this.#counts.damagedRegions++;
+    this.#counts.damagedBytes += length;
+    const missing = this.#addMissing(sequences);
+    // Whether reading never comes to that sequence again.
+    const isDone = ["committed", "dropped"].includes(this.#kindOf(sequences?.last ?? this.#next));
+    this.#addRegion({ ...item, kind, missing, isPast: !this.#isLastSegment && isDone });
+    this.#rows.add({ ...item, kind, sequences, records: sequences === undefined ? 0 : countSequences([sequences]) });
   }
 
   #addUnusable(item: UnusableSegment): void {
@@ -235,15 +234,7 @@ export class ReportCollector {
     return { first, last: missing.last };
   }
 
-  /** Whether reading never comes to that sequence again. */
-  #isDone(sequence: number): boolean {
-    const kind = this.#kindOf(sequence);
-    return kind === "committed" || kind === "dropped";
-  }
-
-  #addRegion(
-    region: Pick<BadRegion, "kind" | "offset" | "length"> & Partial<Omit<BadRegion, "kind" | "offset" | "length">>,
-  ): void {
+  #addRegion(region: Omit<BadRegion, "isPast"> & Partial<BadRegion>): void {
     this.#regionsInAll++;
     if (this.#regions.length === MAX_REGIONS) return;
     const { kind, segment, offset, length, missing, isPast = false, why, version, what } = region;
@@ -252,43 +243,11 @@ export class ReportCollector {
 }
 
 /** A plan of any length, cut to what a report shows. */
-export function toReportPlan({ tail, regions, moved, removed, cursor, missing }: RepairSteps): ReportPlan {
-  const lists = [regions, moved, removed, missing];
+export function toReportPlan(steps: RepairSteps): ReportPlan {
+  const cut = <S>(list: readonly S[]): readonly S[] => list.slice(0, MAX_STEPS);
+  const { tail, regions, moved, removed, cursor, missing } = steps;
   return {
-    steps: {
-      tail,
-      regions: regions.slice(0, MAX_STEPS),
-      moved: moved.slice(0, MAX_STEPS),
-      removed: removed.slice(0, MAX_STEPS),
-      cursor,
-      missing: missing.slice(0, MAX_STEPS),
-    },
-    more: lists.reduce((sum, { length }) => sum + Math.max(0, length - MAX_STEPS), 0),
-  };
-}
-
-function emptyCounts(): ReportCounts {
-  return {
-    segments: 0,
-    segmentBytes: 0,
-    goneSegments: 0,
-    committedRecords: 0,
-    committedThrough: undefined,
-    pendingRecords: 0,
-    pendingBytes: 0,
-    inFlightRecords: 0,
-    inFlightBatches: 0,
-    droppedRecords: 0,
-    oldestPutTime: undefined,
-    lastSequence: 0,
-    damagedRegions: 0,
-    damagedBytes: 0,
-    tornBytes: 0,
-    freeBytes: 0,
-    unusableFiles: 0,
-    unusableBytes: 0,
-    emptyFiles: 0,
-    missingRecords: 0,
-    contradictions: 0,
+    steps: { tail, regions: cut(regions), moved: cut(moved), removed: cut(removed), cursor, missing: cut(missing) },
+    more: [regions, moved, removed, missing].reduce((sum, { length }) => sum + Math.max(0, length - MAX_STEPS), 0),
   };
 }

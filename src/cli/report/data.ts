@@ -12,18 +12,23 @@ import type { LockOwner } from "../../errors/mod.ts";
 import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 import type { RepairSteps } from "../shared/repair_plan.ts";
 
-/** The kind of a stretch of the log. Records that are `pending` are neither committed nor in flight. */
-export type StretchKind =
-  | "committed"
-  | "inFlight"
-  | "dropped"
-  | "pending"
-  /** Zeros after the last frame: preallocated space. */
-  | "free"
-  | "torn"
-  | "missing"
-  | "damaged"
-  | "unusable";
+/**
+ * The kinds of stretches of the log, from good to bad. Records that are `pending` are neither committed nor in flight; `free` is
+ * preallocated space, zeros after the last frame.
+ */
+export const STRETCH_KINDS = [
+  "free",
+  "committed",
+  "dropped",
+  "pending",
+  "inFlight",
+  "torn",
+  "missing",
+  "damaged",
+  "unusable",
+] as const;
+/** One of them. */
+export type StretchKind = typeof STRETCH_KINDS[number];
 
 /** A stretch of a row of the drawing. */
 export interface Stretch {
@@ -60,19 +65,19 @@ export interface ReportRow {
 export interface BadRegion {
   readonly kind: "damaged" | "torn" | "missing" | "unusable" | "contradiction";
   /** File name; `undefined` for missing records that belong to no file. */
-  readonly segment: string | undefined;
+  readonly segment?: string | undefined;
   readonly offset: number;
   readonly length: number;
   /** Without what is committed. For an unusable file of unknown content: the most that it can have held. */
-  readonly missing: SequenceRange | undefined;
+  readonly missing?: SequenceRange | undefined;
   /** Whether no consumer will read it any more, because everything there is committed or dropped. */
   readonly isPast: boolean;
   /** Why a whole file can't be used. */
-  readonly why: "header" | "version" | "foreign" | undefined;
+  readonly why?: "header" | "version" | "foreign" | undefined;
   /** The format version that such a file states, if it is a newer one. */
-  readonly version: number | undefined;
+  readonly version?: number | undefined;
   /** For a contradiction: what the running totals of the file, or those of the cursor, should be. */
-  readonly what: string | undefined;
+  readonly what?: string | undefined;
 }
 
 /** Records whose payload has at least `from` and fewer than `to` bytes. */
@@ -88,40 +93,42 @@ export interface TimeBin {
   readonly records: number;
 }
 
-/** Totals over the whole log. */
-export interface ReportCounts {
-  readonly segments: number;
-  readonly segmentBytes: number;
+/** Totals over the whole log, of which nothing is counted yet. */
+export const NO_COUNTS = {
+  segments: 0,
+  segmentBytes: 0,
   /** Segments that the writer removed during the scan. */
-  readonly goneSegments: number;
+  goneSegments: 0,
   /** Committed records that are still on disk. */
-  readonly committedRecords: number;
+  committedRecords: 0,
   /** The last committed sequence; 0 if there is none, `undefined` if the cursor doesn't say. */
-  readonly committedThrough: number | undefined;
+  committedThrough: undefined as number | undefined,
   /** Records that are not committed, including those in flight; and the bytes of their payloads. */
-  readonly pendingRecords: number;
-  readonly pendingBytes: number;
-  readonly inFlightRecords: number;
-  readonly inFlightBatches: number;
+  pendingRecords: 0,
+  pendingBytes: 0,
+  inFlightRecords: 0,
+  inFlightBatches: 0,
   /** Records that `drop-oldest` skipped while others were in flight. */
-  readonly droppedRecords: number;
+  droppedRecords: 0,
   /** When the oldest record that is not committed was put. */
-  readonly oldestPutTime: number | undefined;
+  oldestPutTime: undefined as number | undefined,
   /** The highest sequence found. */
-  readonly lastSequence: number;
-  readonly damagedRegions: number;
-  readonly damagedBytes: number;
-  readonly tornBytes: number;
-  readonly freeBytes: number;
+  lastSequence: 0,
+  damagedRegions: 0,
+  damagedBytes: 0,
+  tornBytes: 0,
+  freeBytes: 0,
   /** Files that can't be used as a part of the log, and their bytes. */
-  readonly unusableFiles: number;
-  readonly unusableBytes: number;
+  unusableFiles: 0,
+  unusableBytes: 0,
   /** Segments without content, left by a crash. */
-  readonly emptyFiles: number;
+  emptyFiles: 0,
   /** Sequences that are missing and not committed. */
-  readonly missingRecords: number;
-  readonly contradictions: number;
-}
+  missingRecords: 0,
+  contradictions: 0,
+};
+/** Totals over the whole log. */
+export type ReportCounts = typeof NO_COUNTS;
 
 /** What `repair` would do to the log, as `repair --dry-run` prints it. */
 export interface ReportPlan {
@@ -141,7 +148,7 @@ export interface ReportData {
   readonly owner: LockOwner | undefined;
   /** The verdict of `verify`. An unfinished write at the end is sound, because every kill may leave one. */
   readonly isSound: boolean;
-  readonly counts: ReportCounts;
+  readonly counts: Readonly<ReportCounts>;
   readonly rows: readonly ReportRow[];
   /** At least 1; higher if the log has too many segments for a row each. */
   readonly segmentsPerRow: number;

@@ -73,53 +73,38 @@ function headOf(data: ReportData, name: string): string {
     `<p><strong>${isSound ? "Sound." : "Not sound."}</strong> <span>${state}</span></p></div>`;
 }
 
-function tiles(data: ReportData): string {
-  const { counts, owner, generatedAt, quarantine } = data;
+function tiles({ counts, owner, generatedAt, quarantine }: ReportData): string {
   const { committedThrough, oldestPutTime } = counts;
-  const owned = owner === undefined ? undefined : [
-    `${owner.runtime} ${owner.pid}`,
-    `${secondText(Date.parse(owner.openedAt))}`,
-  ] as const;
-  const list: readonly (readonly [what: string, figure: string, note: string])[] = [
-    ["Pending", numberText(counts.pendingRecords), `${bytesText(counts.pendingBytes)}, records not committed`],
-    [
+  const onDisk = numberText(counts.committedRecords);
+  const badBytes = counts.damagedBytes + counts.unusableBytes;
+  const setAside = quarantine.bytes > 0 ? `, ${bytesText(quarantine.bytes)} in quarantine` : "";
+  const tile = (what: string, figure: string, note: string): string =>
+    `<div><dt>${what}</dt><dd class="figure">${escapeHtml(figure)}</dd><dd class="note">${escapeHtml(note)}</dd></div>`;
+  const list = [
+    tile("Pending", numberText(counts.pendingRecords), `${bytesText(counts.pendingBytes)}, records not committed`),
+    tile(
       "In flight",
       numberText(counts.inFlightRecords),
       `in ${plural(counts.inFlightBatches, "batch", "batches")}; pending, too`,
-    ],
-    [
-      "Committed",
-      committedThrough === undefined ? "unknown" : numberText(committedThrough),
-      committedThrough === undefined
-        ? "the cursor doesn't say"
-        : `last sequence; ${numberText(counts.committedRecords)} still on disk`,
-    ],
-    [
-      "Oldest pending",
-      oldestPutTime === undefined ? "none" : durationText(generatedAt - oldestPutTime),
-      oldestPutTime === undefined ? "everything is committed" : `put ${secondText(oldestPutTime)}`,
-    ],
-    [
+    ),
+    committedThrough === undefined
+      ? tile("Committed", "unknown", "the cursor doesn't say")
+      : tile("Committed", numberText(committedThrough), `last sequence; ${onDisk} still on disk`),
+    oldestPutTime === undefined
+      ? tile("Oldest pending", "none", "everything is committed")
+      : tile("Oldest pending", durationText(generatedAt - oldestPutTime), `put ${secondText(oldestPutTime)}`),
+    tile(
       "Damage",
-      counts.damagedRegions + counts.unusableFiles === 0
-        ? "none"
-        : bytesText(counts.damagedBytes + counts.unusableBytes),
+      counts.damagedRegions + counts.unusableFiles === 0 ? "none" : bytesText(badBytes),
       `${plural(counts.missingRecords, "record")} missing, ${plural(counts.tornBytes, "torn byte")}`,
-    ],
-    [
-      "Disk",
-      bytesText(counts.segmentBytes + quarantine.bytes),
-      `${plural(counts.segments, "segment")}${
-        quarantine.bytes > 0 ? `, ${bytesText(quarantine.bytes)} in quarantine` : ""
-      }`,
-    ],
-    ["Last sequence", numberText(counts.lastSequence), "the highest given out"],
-    ["Last opened by", owned?.[0] ?? "unknown", owned?.[1] ?? "there is no owner.json"],
+    ),
+    tile("Disk", bytesText(counts.segmentBytes + quarantine.bytes), plural(counts.segments, "segment") + setAside),
+    tile("Last sequence", numberText(counts.lastSequence), "the highest given out"),
+    owner === undefined
+      ? tile("Last opened by", "unknown", "there is no owner.json")
+      : tile("Last opened by", `${owner.runtime} ${owner.pid}`, secondText(Date.parse(owner.openedAt))),
   ];
-  const drawn = list.map(([what, figure, note]) =>
-    `<div><dt>${what}</dt><dd class="figure">${escapeHtml(figure)}</dd><dd class="note">${escapeHtml(note)}</dd></div>`
-  );
-  return `<dl class="tiles">\n${drawn.join("\n")}\n</dl>`;
+  return `<dl class="tiles">\n${list.join("\n")}\n</dl>`;
 }
 
 function theLog(data: ReportData): string {
@@ -143,20 +128,16 @@ function theLog(data: ReportData): string {
 function charts(data: ReportData): string {
   if (data.sizes.length === 0) return "";
   const figure = (title: string, chart: string): string =>
-    `<section><figure><figcaption>${title}</figcaption>${chart}</figure></section>`;
-  return `<div class="pair">${figure("<h2>Record sizes</h2>", sizeChart(data))}${
-    figure("<h2>Put times</h2>", timeChart(data))
-  }</div>`;
+    `<section><figure><figcaption><h2>${title}</h2></figcaption>${chart}</figure></section>`;
+  return `<div class="pair">${figure("Record sizes", sizeChart(data))}${figure("Put times", timeChart(data))}</div>`;
 }
 
 function recovery(data: ReportData): string {
   const steps = recoverySteps(data).map((step) => `<li>${escapeHtml(step)}</li>`);
   const note =
     "As repair --dry-run plans it. In the last segment when the buffer is opened, in the others when reading comes to them.";
-  return section(
-    "What recovery would do",
-    `<p class="muted small">${note}</p><ul class="plain">${steps.join("\n")}</ul>`,
-  );
+  const list = `<ul class="plain">${steps.join("\n")}</ul>`;
+  return section("What recovery would do", `<p class="muted small">${note}</p>${list}`);
 }
 
 function quarantine({ quarantine }: ReportData): string {

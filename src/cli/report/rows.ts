@@ -10,25 +10,12 @@
  */
 
 import type { SequenceRange } from "../../base/sequences.ts";
-import type { ReportRow, Stretch, StretchKind } from "./data.ts";
+import { type ReportRow, type Stretch, STRETCH_KINDS } from "./data.ts";
 
 /** Rows that are calm to look at, and a page that stays small. */
 export const MAX_ROWS = 32;
 /** A healthy segment has three at most. */
 export const MAX_STRETCHES = 10;
-
-/** From good to bad. */
-const SEVERITY: readonly StretchKind[] = [
-  "free",
-  "committed",
-  "dropped",
-  "pending",
-  "inFlight",
-  "torn",
-  "missing",
-  "damaged",
-  "unusable",
-];
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -126,6 +113,10 @@ export class ReportRows {
   }
 }
 
+function severityOf({ kind }: Stretch): number {
+  return STRETCH_KINDS.indexOf(kind);
+}
+
 function endOf(stretch: Stretch | undefined): number {
   return stretch === undefined ? 0 : stretch.at + stretch.length;
 }
@@ -134,7 +125,7 @@ function endOf(stretch: Stretch | undefined): number {
 function append(stretches: Mutable<Stretch>[], next: Mutable<Stretch>): void {
   const last = stretches.at(-1);
   const isMore = last !== undefined && last.kind === next.kind && last.joined === 1 && next.joined === 1 &&
-    SEVERITY.indexOf(next.kind) < SEVERITY.indexOf("torn");
+    severityOf(next) < STRETCH_KINDS.indexOf("torn");
   if (isMore) extend(last, next);
   else stretches.push(next);
 }
@@ -160,7 +151,7 @@ function shorten(stretches: Mutable<Stretch>[]): void {
     const [next] = stretches.splice(best + 1, 1);
     const stretch = stretches[best]!;
     extend(stretch, next!);
-    if (SEVERITY.indexOf(next!.kind) > SEVERITY.indexOf(stretch.kind)) stretch.kind = next!.kind;
+    if (severityOf(next!) > severityOf(stretch)) stretch.kind = next!.kind;
     stretch.joined += next!.joined;
   }
 }
