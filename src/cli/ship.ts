@@ -13,9 +13,9 @@
  * @module
  */
 
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "./shared/command.ts";
+import { type Command, EXIT_FAILED, EXIT_OK } from "./shared/command.ts";
 import { InterruptedError } from "./shared/terminal.ts";
-import { parseShipOptions, SHIP_OPTIONS, SHIP_USAGE, type ShipOptions } from "./ship/options.ts";
+import { parseShipOptions, SHIP_OPTIONS, SHIP_USAGE } from "./ship/options.ts";
 import { ShipOutput } from "./ship/output.ts";
 import { runShipment } from "./ship/shipment.ts";
 
@@ -41,14 +41,13 @@ from its beginning, --resume goes on behind the last line that was.
 Exit codes: 0 all is delivered; 2 the command line is wrong; 3 it can't go on, and says
 why; 130 and 143 ended by Ctrl+C and SIGTERM. What isn't delivered is in the buffer then.`,
   options: SHIP_OPTIONS,
-  run: (args, context) => ship(parseShipOptions(args), context),
+  async run(args, context) {
+    const options = parseShipOptions(args);
+    const shipOutput = new ShipOutput(options, context);
+    const end = await runShipment(options, context, shipOutput);
+    await shipOutput.end(end.kind, end.kind === "failed" ? end.error : undefined);
+    if (end.kind === "failed") throw end.error;
+    if (end.kind === "done") return EXIT_OK;
+    return end.reason instanceof InterruptedError ? end.reason.exitCode : EXIT_FAILED;
+  },
 };
-
-async function ship(plan: ShipOptions, context: CommandContext): Promise<number> {
-  const report = new ShipOutput(plan, context);
-  const end = await runShipment(plan, context, report);
-  await report.end(end.kind, end.kind === "failed" ? end.error : undefined);
-  if (end.kind === "failed") throw end.error;
-  if (end.kind === "done") return EXIT_OK;
-  return end.reason instanceof InterruptedError ? end.reason.exitCode : EXIT_FAILED;
-}

@@ -13,13 +13,14 @@ import { FileBuffer } from "../../buffer/file_buffer.ts";
 import { NoSpaceError } from "../../errors/mod.ts";
 import { ifExists } from "../../fs/file_helpers.ts";
 import type { DeadLetter } from "../../producer/dead_letters.ts";
+import type { ProducerOptions } from "../../producer/options.ts";
 import { Producer } from "../../producer/producer.ts";
 import { type CommandContext, ShipError } from "../shared/command.ts";
 import { lineCodec } from "./line_formats.ts";
 import { LineIngester } from "./line_ingester.ts";
 import type { ShipOptions } from "./options.ts";
 import type { ShipOutput } from "./output.ts";
-import { openTarget, type Target } from "./target.ts";
+import { openTarget } from "./target.ts";
 
 /** The longest timer, 31 bits: as good as no limit. */
 const NO_TIMEOUT_MS: number = 2 ** 31 - 1;
@@ -35,18 +36,17 @@ export type End =
   | { readonly kind: "interrupted"; readonly reason: unknown }
   | { readonly kind: "failed"; readonly error: unknown };
 
+type Closable = { close(): Promise<void> };
 /** What a shipment uses of a command's context. */
 type ShipmentContext = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
 
-/** What is open. It is closed in reverse order. */
-type Opened = { close(): Promise<void> }[];
-
 /** Runs a shipment and reports to `report`. Never rejects. */
 export async function runShipment(plan: ShipOptions, context: ShipmentContext, report: ShipOutput): Promise<End> {
-  const opened: Opened = [];
+  /** What is open. It is closed in reverse order. */
+  const opened: Closable[] = [];
   let end: End;
   try {
-    const shipment = await Shipment.open(plan, context, report, opened);
+    const shipment = await Shipment.open({ plan, context, report }, opened);
     end = await shipment.run();
   } catch (error) {
     end = { kind: "failed", error };
@@ -61,19 +61,16 @@ export async function runShipment(plan: ShipOptions, context: ShipmentContext, r
   return end;
 }
 
-/** What a {@linkcode Shipment} works with. */
+/** What {@linkcode runShipment} gets. */
 interface ShipmentDeps {
-  readonly buffer: FileBuffer<unknown>;
-  readonly target: Target;
-  readonly deadLetters: FileBuffer<DeadLetter<unknown>> | undefined;
-  /** Aborts, with the reason, when nothing can be delivered any more. */
-  readonly broken: AbortController;
+  readonly plan: ShipOptions;
+  readonly context: ShipmentContext;
+  readonly report: ShipOutput;
 }
 
 class Shipment {
-  readonly #plan: ShipOptions;
-  readonly #context: ShipmentContext;
-  readonly #report: ShipOutput;
+  readonly #deps: ShipmentDeps;
+  /** Aborts, with the reason, when nothing can be delivered any more. */
   readonly #broken: AbortSignal;
   /** Aborts when reading must stop. */
   readonly #stopping: AbortSignal;
@@ -82,11 +79,14 @@ class Shipment {
   /** Settles when reading has stopped and every line that was read is persisted or refused. */
   #reading: Promise<void> = Promise.resolve();
 
-  private constructor(plan: ShipOptions, context: ShipmentContext, report: ShipOutput, deps: ShipmentDeps) {
-    const { buffer, target, deadLetters, broken } = deps;
-    this.#plan = plan;
-    this.#context = context;
-    this.#report = report;
+  private constructor(
+    deps: ShipmentDeps,
+    broken: AbortController,
+    buffer: FileBuffer<unknown>,
+    delivery: Pick<ProducerOptions<unknown>, "send" | "deadLetters">,
+  ) {
+    const { plan, context, report } = deps;
+    this.#deps = deps;
     this.#broken = broken.signal;
     this.#stopping = AbortSignal.any([context.signal, broken.signal]);
     this.#ingester = new LineIngester({
@@ -98,14 +98,13 @@ class Shipment {
       onLeft: (line) => report.warn("last-line", `line ${line} has no end and is left: --last-line put takes it`),
     });
     this.#producer = new Producer<unknown>({
+      ...delivery,
       buffer,
-      send: target.send,
       maxInFlight: plan.maxInFlight,
       retry: plan.retry,
+      whenUndeliverable: plan.whenUndeliverable,
       // A reader of standard output may take any time, and a second copy would not help.
       timeoutMs: plan.destination.kind === "output" ? NO_TIMEOUT_MS : plan.timeoutMs,
-      deadLetters,
-      whenUndeliverable: plan.whenUndeliverable,
       closeTimeoutMs: plan.graceMs,
       clock: context.clock,
       onEvent(event) {
@@ -121,46 +120,37 @@ class Shipment {
   }
 
   /** Opens everything. What must be closed again is in `opened`, also if this fails halfway. */
-  static async open(
-    plan: ShipOptions,
-    context: ShipmentContext,
-    report: ShipOutput,
-    opened: Opened,
-  ): Promise<Shipment> {
-    const { fileSystem, clock } = context;
-    const { fsync } = plan;
-    if (!plan.readsInput) checkBuffer(plan.path, context);
+  static async open(deps: ShipmentDeps, opened: Closable[]): Promise<Shipment> {
+    const { plan, context, report } = deps;
+    const { path, format, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, whenFull } = plan;
+    const common = { fileSystem: context.fileSystem, clock: context.clock, fsync: plan.fsync };
+    if (!plan.readsInput) checkBuffer(path, context);
+    const limits = { maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, whenFull };
     const buffer = await FileBuffer.open<unknown>({
-      path: plan.path,
-      fileSystem,
-      clock,
-      fsync,
-      codec: lineCodec(plan.format),
-      maxRecords: plan.maxRecords,
-      maxBytes: plan.maxBytes,
-      maxRecordBytes: Math.max(plan.maxBytes, MIN_RECORD_LIMIT_BYTES),
-      maxAgeMs: plan.maxAgeMs,
-      maxBacklogBytes: plan.maxBacklogBytes,
-      whenFull: plan.whenFull,
+      ...common,
+      ...limits,
+      path,
+      codec: lineCodec(format),
+      maxRecordBytes: Math.max(maxBytes, MIN_RECORD_LIMIT_BYTES),
       onEvent: (event) => report.onBufferEvent(event),
     });
     opened.push(buffer);
     const broken = new AbortController();
-    const target = await openTarget(plan.destination, { ...plan, onBroken: (error) => broken.abort(error) }, context);
+    const target = await openTarget({ ...plan, onBroken: (error) => broken.abort(error) }, context);
     opened.push(target);
     const deadLetters = plan.deadLetters === undefined || plan.whenUndeliverable === "stop"
       ? undefined
-      : await FileBuffer.open<DeadLetter<unknown>>({ path: plan.deadLetters, fileSystem, clock, fsync });
+      : await FileBuffer.open<DeadLetter<unknown>>({ ...common, path: plan.deadLetters });
     if (deadLetters !== undefined) opened.push(deadLetters);
-    const shipment = new Shipment(plan, context, report, { buffer, target, deadLetters, broken });
+    const shipment = new Shipment(deps, broken, buffer, { send: target.send, deadLetters });
     opened.push(shipment);
     return shipment;
   }
 
   /** Reads and delivers until it ends. */
   async run(): Promise<End> {
-    const { readsInput, graceMs } = this.#plan;
-    if (readsInput) this.#reading = this.#ingester.run(this.#context.input, this.#stopping);
+    const { readsInput, graceMs } = this.#deps.plan;
+    if (readsInput) this.#reading = this.#ingester.run(this.#deps.context.input, this.#stopping);
     const delivering = this.#reading.then(() => this.#producer.flush({ signal: this.#stopping }));
     const end = await this.#endOf(abortable(delivering, this.#stopping));
     if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#wrapUp(graceMs);
@@ -184,8 +174,8 @@ class Shipment {
         await this.#producer.putMany(lines);
         return;
       } catch (error) {
-        if (!(error instanceof NoSpaceError) || this.#plan.whenFull === "reject") throw error;
-        this.#report.warn("space", `${error.message}; reading waits for space`);
+        if (!(error instanceof NoSpaceError) || this.#deps.plan.whenFull === "reject") throw error;
+        this.#deps.report.warn("space", `${error.message}; reading waits for space`);
         await this.#pause(SPACE_CHECK_MS, this.#stopping);
       }
     }
@@ -198,7 +188,7 @@ class Shipment {
       return { kind: "done" };
     } catch (error) {
       if (this.#broken.aborted) return { kind: "failed", error: this.#broken.reason };
-      const { signal } = this.#context;
+      const { signal } = this.#deps.context;
       return signal.aborted ? { kind: "interrupted", reason: signal.reason } : { kind: "failed", error };
     }
   }
@@ -209,7 +199,7 @@ class Shipment {
    */
   async #wrapUp(ms: number): Promise<void> {
     const over = new AbortController();
-    const cancelTimer = this.#context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
+    const cancelTimer = this.#deps.context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
     const signal = AbortSignal.any([over.signal, this.#broken]);
     const flush = (): Promise<void> => this.#producer.flush({ signal }).catch(() => {});
     // The first flush makes room for waiting lines, the second delivers them.
@@ -225,14 +215,11 @@ class Shipment {
         cancelTimer();
         reject(signal.reason);
       };
-      const cancelTimer = this.#context.clock.setTimer(
-        () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        },
-        ms,
-        { keepAlive: true },
-      );
+      const onTime = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      const cancelTimer = this.#deps.context.clock.setTimer(onTime, ms, { keepAlive: true });
       signal.addEventListener("abort", onAbort, { once: true });
     });
   }

@@ -27,15 +27,6 @@ export interface Target {
   readonly close: () => Promise<void>;
 }
 
-/** Options of {@linkcode openTarget}. */
-export interface TargetOptions {
-  readonly format: LineFormat;
-  readonly headers: Headers;
-  readonly gzip: boolean;
-  /** Called, with the reason, when no attempt can succeed in this process. */
-  readonly onBroken: (error: Error) => void;
-}
-
 /** The names of Deno's errors when its sandbox refuses. */
 const SANDBOX_ERRORS: ReadonlySet<string> = new Set(["NotCapable", "PermissionDenied"]);
 
@@ -48,7 +39,11 @@ export function parseDestination(to: string): Destination {
   if (to === "-") return { kind: "output" };
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(to)?.[1]?.toLowerCase();
   const looksLikeHttp = /^https?:/i.test(to);
-  if (scheme === undefined && !looksLikeHttp) return to === "" ? refuse(to, "must not be empty") : asFile(to);
+  if (scheme === undefined && !looksLikeHttp) {
+    if (to === "") refuse(to, "must not be empty");
+    if (to.includes("\0")) refuse(to, "must be a path");
+    return { kind: "file", path: to };
+  }
   if (scheme !== "http" && scheme !== "https") {
     refuse(to, looksLikeHttp ? "is no URL" : `must be a URL of http or https, a file or -`);
   }
@@ -67,29 +62,32 @@ export function nameOf(destination: Destination): string {
   return destination.kind === "file" ? destination.path : destination.url.origin + destination.url.pathname;
 }
 
-/** Opens a target. Throws what the sink throws: a file may be locked, damaged, or in a missing directory. */
+/**
+ * Opens a target.
+ *
+ * @param options `onBroken` is called, with the reason, when no attempt can succeed in this process.
+ * @throws what the sink throws: a file may be locked, damaged, or in a missing directory.
+ */
 export async function openTarget(
-  destination: Destination,
-  options: TargetOptions,
+  { destination, format, headers, gzip, onBroken }: {
+    readonly destination: Destination;
+    readonly format: LineFormat;
+    readonly headers: Headers;
+    readonly gzip: boolean;
+    readonly onBroken: (error: Error) => void;
+  },
   { fileSystem, output, clock }: Pick<CommandContext, "fileSystem" | "output" | "clock">,
 ): Promise<Target> {
-  const { format, headers, gzip, onBroken } = options;
   const lineOptions = { emptyLines: format === "lines" };
-  switch (destination.kind) {
-    case "http": {
-      const contentType = format === "lines" ? "text/plain" : "application/x-ndjson";
-      const send = httpSink<unknown>({ url: destination.url, headers, gzip, contentType, clock, ...lineOptions });
-      return { send: guarded(send, onBroken), close: () => Promise.resolve() };
-    }
-    case "file": {
-      const send = await fileSink<unknown>({ path: destination.path, fileSystem, ...lineOptions });
-      return { send, close: () => send.close() };
-    }
-    case "output": {
-      const send = appendSink<unknown>((lines) => output.write(lines, { untilTaken: true }), lineOptions);
-      return { send: guarded(send, onBroken), close: () => Promise.resolve() };
-    }
+  if (destination.kind === "file") {
+    const send = await fileSink<unknown>({ path: destination.path, fileSystem, ...lineOptions });
+    return { send, close: () => send.close() };
   }
+  const contentType = format === "lines" ? "text/plain" : "application/x-ndjson";
+  const send = destination.kind === "http"
+    ? httpSink<unknown>({ url: destination.url, headers, gzip, contentType, clock, ...lineOptions })
+    : appendSink<unknown>((lines) => output.write(lines, { untilTaken: true }), lineOptions);
+  return { send: guarded(send, onBroken), close: () => Promise.resolve() };
 }
 
 /** Passes failures that aren't the target's to `onBroken`. */
@@ -112,11 +110,6 @@ function brokenBy(error: unknown): Error | undefined {
   if (!(cause instanceof Error) || !SANDBOX_ERRORS.has(cause.name)) return undefined;
   // The message names the host and says --allow-net.
   return new ShipError(`Cannot send: ${cause.message}`, { cause });
-}
-
-function asFile(path: string): Destination {
-  if (path.includes("\0")) refuse(path, "must be a path");
-  return { kind: "file", path };
 }
 
 function refuse(to: string, what: string): never {
