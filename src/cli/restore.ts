@@ -17,7 +17,6 @@ import {
   finishRestores,
   type RestoredFile,
   restoreFile,
-  type RestoreSource,
   type RestoreTarget,
 } from "../maintenance/restore.ts";
 import { type FilePlan, type LeftReason, RestorePlanner } from "../maintenance/restore_planner.ts";
@@ -119,8 +118,10 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     for await (const { plan, bytes } of plans(request, context, log)) {
       let restored: RestoredFile | undefined;
       if (plan.pieces.length > 0) {
-        const source = sourceOf(plan, bytes, scan?.header.codecVersion ?? 0);
-        restored = await restoreFile(target, plan.name, source, end);
+        const { name, pieces, facts } = plan;
+        const { codecVersion = scan?.header.codecVersion ?? 0, isJson = false } = facts ?? {};
+        const recordLimit = pieces.reduce((most, { frame }) => Math.max(most, frame.length), MIN_RECORD_LIMIT);
+        restored = await restoreFile(target, name, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
         end = restored.end;
       }
       files.push({ ...plan, restored });
@@ -135,14 +136,9 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
 async function soundLog(path: string, context: CommandContext): Promise<RepairPlan> {
   const plan = await planWithProgress(path, context, "restore");
   if (hasWork(plan)) {
-    throw new NotSoundError(`Cannot restore into "${path}": the log has to be repaired first, see repair --dry-run`);
+    throw new Error(`Cannot restore into "${path}": the log has to be repaired first, see repair --dry-run`);
   }
   return plan;
-}
-
-/** The log must be repaired first. */
-class NotSoundError extends Error {
-  override readonly name = "NotSoundError";
 }
 
 /** Reads and plans one file after the other. */
@@ -185,17 +181,6 @@ function chosen(
   }
   const names = from.map((given) => basename(given));
   return names.length === 0 ? there : there.filter(({ name }) => names.includes(name));
-}
-
-function sourceOf(plan: FilePlan, bytes: Uint8Array, codecVersion: number): RestoreSource {
-  const longest = plan.pieces.reduce((most, { frame }) => Math.max(most, frame.length), 0);
-  return {
-    bytes,
-    pieces: plan.pieces,
-    codecVersion: plan.facts?.codecVersion ?? codecVersion,
-    isJson: plan.facts?.isJson ?? false,
-    recordLimit: Math.max(MIN_RECORD_LIMIT, longest),
-  };
 }
 
 const REASONS: Readonly<Record<LeftReason, string>> = {

@@ -44,7 +44,9 @@ Example:
     const path = pathOf(args, verifyCommand);
     let verdict = await verify(path, context);
     // A fast writer may have removed every segment before it could be opened: then there are others.
-    for (let i = 1; i < MAX_READS && isAllGone(verdict); i++) verdict = await verify(path, context);
+    const isAllGone = (): boolean =>
+      verdict.segments.length === 0 && verdict.findings.some(({ kind }) => kind === "gone");
+    for (let i = 1; i < MAX_READS && isAllGone(); i++) verdict = await verify(path, context);
     const json = { ...verdict, findings: verdict.findings.map(toJson) };
     await writeResult(args, context, json, (width) => describe(verdict, width));
     return verdict.sound ? EXIT_OK : EXIT_UNSOUND;
@@ -53,10 +55,6 @@ Example:
 
 /** The result of `verify`, as `--json` prints it but for the findings. */
 type Verdict = Awaited<ReturnType<typeof verify>>;
-
-function isAllGone({ totals, findings }: Verdict): boolean {
-  return totals.segments === 0 && findings.some(({ kind }) => kind === "gone");
-}
 
 async function verify(path: string, context: CommandContext) {
   const snapshot = readDirectoryOrSegment(context.fileSystem, path);

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { constants } from "node:os";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import { systemClock } from "../../base/clock.ts";
@@ -21,7 +22,6 @@ const CLOSED_CODES: ReadonlySet<string | undefined> = new Set([
   "ERR_STREAM_DESTROYED",
   "ERR_STREAM_WRITE_AFTER_END",
 ]);
-const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 /** A signal interrupted the command. */
 export class InterruptedError extends Error {
@@ -30,9 +30,9 @@ export class InterruptedError extends Error {
   readonly exitCode: number;
 
   /** Made when the signal arrives. */
-  constructor(signal: keyof typeof SIGNAL_NUMBERS) {
+  constructor(signal: NodeJS.Signals) {
     super(`Cannot go on: ${signal}`);
-    this.exitCode = 128 + SIGNAL_NUMBERS[signal];
+    this.exitCode = 128 + constants.signals[signal];
   }
 }
 
@@ -40,17 +40,15 @@ export class InterruptedError extends Error {
 export function processContext(fileSystem: FileSystem): { context: CommandContext; release: () => void } {
   const controller = new AbortController();
   const { signal } = controller;
-  const listeners = (["SIGINT", "SIGTERM"] as const).map((name) => {
-    const listener = (): void => {
-      release();
-      controller.abort(new InterruptedError(name));
-    };
-    return { name, listener };
-  });
+  const names = ["SIGINT", "SIGTERM"] as const;
   const release = (): void => {
-    for (const { name, listener } of listeners) process.removeListener(name, listener);
+    for (const name of names) process.removeListener(name, abort);
   };
-  for (const { name, listener } of listeners) process.on(name, listener);
+  const abort = (name: NodeJS.Signals): void => {
+    release();
+    controller.abort(new InterruptedError(name));
+  };
+  for (const name of names) process.on(name, abort);
   const context: CommandContext = {
     fileSystem,
     clock: systemClock,
@@ -76,9 +74,7 @@ function inputOf(input: Readable, signal: AbortSignal): AsyncIterator<Uint8Array
 
 /** Chunks of standard input, up to its end or until the command is interrupted. */
 async function* readInput(input: Readable, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const stop = (): void => {
-    input.destroy();
-  };
+  const stop = (): void => void input.destroy();
   signal.addEventListener("abort", stop, { once: true });
   try {
     if (!signal.aborted) { for await (const chunk of input) yield chunk; }

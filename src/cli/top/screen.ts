@@ -280,12 +280,8 @@ function wrap(text: string, room: number, first: number): string[] {
       continue;
     }
     if (line !== "") lines.push(line);
-    let rest = [...word];
-    while (rest.length > space()) {
-      const { length } = rest;
-      lines.push(rest.slice(0, Math.min(length, space())).join(""));
-      rest = rest.slice(Math.min(length, lines.length === 1 ? first : room));
-    }
+    const rest = [...word];
+    while (rest.length > space()) lines.push(rest.splice(0, space()).join(""));
     line = rest.join("");
   }
   return [...lines, line];

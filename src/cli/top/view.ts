@@ -17,7 +17,7 @@ import type {
 } from "../../buffer/status_format.ts";
 import type { LockOwner } from "../../errors/mod.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
-import type { CursorState, LogPosition } from "../../wal/position.ts";
+import type { CursorState } from "../../wal/position.ts";
 
 /** Readings over which a trend is measured: enough to even out batches, few enough to react in time. */
 const TREND_READINGS = 16;
@@ -206,6 +206,12 @@ export class TopWatch {
     const { cursor, owner, lastHeader, segments } = directory;
     const committed = cursor?.committed;
     this.#mark("directory", { at: now, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
+    // Up to the highest sequence in the small files. Later puts are in the last segment only.
+    const next = cursor &&
+      Math.max(cursor.lastSequence + 1, cursor.resume.nextSequence, lastHeader?.firstSequence ?? 0);
+    // Up to the end of the last file, as if none of it were preallocated.
+    const end = lastHeader && lastHeader.logBytesBefore + (segments.at(-1)?.bytes ?? 0) - SEGMENT_HEADER_BYTES;
+    const inFlightEnd = cursor?.boundaries.at(-1) ?? committed;
     const { files, bytes } = sumOf(segments);
     return {
       source: "directory",
@@ -214,11 +220,14 @@ export class TopWatch {
       owner: owner && { pid: owner.pid, runtime: owner.runtime, openedAt: Date.parse(owner.openedAt) },
       backlog: {
         isExact: false,
-        records: cursor && leastRecords(cursor, lastHeader),
-        bytes: committed && lastHeader && mostBytes(committed, lastHeader, segments.at(-1)?.bytes ?? 0),
+        records: committed && Math.max(0, next! - committed.nextSequence),
+        bytes: committed && end && Math.max(0, end - committed.logBytes),
       },
       committed: this.#rates.committed,
-      inFlight: cursor && inFlightOf(cursor),
+      inFlight: cursor && {
+        batches: cursor.boundaries.length,
+        records: inFlightEnd!.nextSequence - cursor.committed.nextSequence,
+      },
       disk: { segments: files, bytes },
       quarantine: sumOf(directory.quarantine),
     };
@@ -282,22 +291,6 @@ function ratesBetween(from: Mark, to: Mark): Rates {
       payloadBytes: Math.max(0, b.payloadBytes - a.payloadBytes) / seconds,
     };
   return { put: rate(from.end, to.end, 0), committed: rate(from.committed, to.committed, dropped) };
-}
-
-/** Up to the highest sequence in the small files. Later puts are in the last segment only. */
-function leastRecords({ committed, resume, lastSequence }: CursorState, header: SegmentHeader | undefined): number {
-  const next = Math.max(lastSequence + 1, resume.nextSequence, header?.firstSequence ?? 0);
-  return Math.max(0, next - committed.nextSequence);
-}
-
-/** Up to the end of the last file, as if none of it were preallocated. */
-function mostBytes(committed: LogPosition, { logBytesBefore }: SegmentHeader, segmentBytes: number): number {
-  return Math.max(0, logBytesBefore + segmentBytes - SEGMENT_HEADER_BYTES - committed.logBytes);
-}
-
-function inFlightOf({ committed, boundaries }: CursorState): { batches: number; records: number } {
-  const end = boundaries.at(-1) ?? committed;
-  return { batches: boundaries.length, records: end.nextSequence - committed.nextSequence };
 }
 
 function sumOf(files: readonly { readonly bytes: number }[]): { files: number; bytes: number } {
