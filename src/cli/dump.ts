@@ -23,7 +23,6 @@ import {
 import { lineFor } from "./shared/findings_text.ts";
 import { scanWithProgress } from "./shared/progress.ts";
 
-/** The command `dump`. */
 export const dumpCommand: Command = {
   name: "dump",
   usage: "PATH [--all] [--from=N] [--to=N] [--format=json|text|base64|raw] [--meta]",
@@ -56,7 +55,6 @@ Examples:
   run: (args, context) => dump(parse(args), context),
 };
 
-/** What to write, and how. */
 type DumpOptions = ReturnType<typeof parse>;
 
 function parse(args: CommandArguments) {
@@ -102,10 +100,7 @@ async function dump(options: DumpOptions, context: CommandContext): Promise<numb
   return isSound ? EXIT_OK : EXIT_UNSOUND;
 }
 
-/**
- * The sequences to write: all of them, or those in flight and those that wait. Records between `inFlightEnd` and `resume` were
- * dropped.
- */
+/** The sequences to write: all, or those in flight and those that wait; from `inFlightEnd` to `resume` they were dropped. */
 function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot) {
   if (cursor === undefined || all || from !== undefined) {
     return { from: from ?? 1, to, inFlightEnd: Infinity, resume: Infinity };
@@ -116,7 +111,6 @@ function wantedOf({ from, to, all }: DumpOptions, { cursor }: DirectorySnapshot)
   return { from: first.nextSequence, to, inFlightEnd, resume: resume.nextSequence };
 }
 
-/** Writes the wanted records of a frame. */
 function writeFrame(
   frame: ScannedFrame,
   wanted: ReturnType<typeof wantedOf>,

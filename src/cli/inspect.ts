@@ -25,12 +25,10 @@ import { fields, formatBytes, formatCount, formatDuration, formatNumber, formatT
 /** How often a log that changed meanwhile is read again. */
 const MAX_READS = 5;
 
-/** A number of records, and their payload bytes. */
 type Amount = Record<"records" | "payloadBytes", number>;
 /** A record's put time, milliseconds since 1970, and its age. */
 type Moment = Record<"sequence" | "putTime" | "ageMs", number>;
 
-/** The command `inspect`. */
 export const inspectCommand: Command = {
   name: "inspect",
   usage: "PATH [--json]",

@@ -19,7 +19,6 @@ import { fields, formatBytes, formatNumber, wrap } from "./shared/text.ts";
 /** One loss may hide another. More rounds than this were never needed. */
 const MAX_ROUNDS = 3;
 
-/** The command `repair`. */
 export const repairCommand: Command = {
   name: "repair",
   usage: "PATH [--dry-run] [--json]",

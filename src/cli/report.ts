@@ -28,7 +28,6 @@ import { scanWithProgress } from "./shared/progress.ts";
 import { foreseeRepair } from "./shared/repair_plan.ts";
 import { formatBytes, formatCount } from "./shared/text.ts";
 
-/** The command `report`. */
 export const reportCommand: Command = {
   name: "report",
   usage: "PATH --out=FILE.html [--force]",
@@ -86,7 +85,6 @@ function targetOf({ options }: CommandArguments): string | undefined {
   return out;
 }
 
-/** What `repair --dry-run` would say. */
 async function plan(path: string, context: CommandContext): Promise<ReportData["plan"]> {
   try {
     return toReportPlan(await foreseeRepair(path, context, "report"));

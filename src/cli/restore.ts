@@ -24,7 +24,7 @@ import { readDirectory } from "../maintenance/snapshot.ts";
 import { QUARANTINE_NAME } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
-import { pathOf } from "./shared/arguments.ts";
+import { listOf, pathOf } from "./shared/arguments.ts";
 import { type Command, type CommandContext, EXIT_OK, EXIT_UNSOUND, UsageError } from "./shared/command.ts";
 import { planWithProgress } from "./shared/repair_plan.ts";
 import { writeResult } from "./shared/result.ts";
@@ -35,7 +35,6 @@ const MIN_RECORD_LIMIT: number = 16 * 2 ** 20;
 /** The most ranges of sequences that are printed. */
 const MAX_RANGES = 4;
 
-/** The command `restore`. */
 export const restoreCommand: Command = {
   name: "restore",
   usage: "PATH [--from FILE]... [--all] [--dry-run] [--json]",
@@ -65,7 +64,7 @@ Examples:
   async run(args, context) {
     const request = {
       path: pathOf(args, restoreCommand),
-      from: args.lists?.["from"] ?? [],
+      from: listOf(args, "from"),
       isAll: args.options["all"] === true,
       isDryRun: args.options["dry-run"] === true,
     };
@@ -76,7 +75,6 @@ Examples:
   },
 };
 
-/** What the user asked for. */
 interface Request {
   readonly path: string;
   readonly from: readonly string[];
@@ -84,7 +82,6 @@ interface Request {
   readonly isDryRun: boolean;
 }
 
-/** What was found and done. */
 interface Outcome {
   readonly files: (FilePlan & { readonly restored: RestoredFile | undefined })[];
   /** Files whose earlier restore was interrupted: what was done now, or only the names. */

@@ -1,8 +1,7 @@
 /**
- * `sluice ship PATH --to TARGET`: lines from standard input, through a log on disk, to a target. A crash-safe pipe without a line
- * of code.
+ * `sluice ship PATH --to TARGET`: a crash-safe pipe. Lines from standard input, through a log on disk, to a target.
  *
- * What it guarantees, and which part does:
+ * Guarantees, and the parts that give them:
  * - A line that was read is persisted before more is read, and stays until the target has it: `line_ingester.ts`, `FileBuffer`.
  * - Each record arrives exactly once in a file, once at an HTTP server that keeps the keys it has seen, and at least once
  *   elsewhere. The order is kept with one delivery at a time. Killed at any moment and restarted, it continues where it was:
@@ -19,7 +18,6 @@ import { parseShipOptions, SHIP_OPTIONS, SHIP_USAGE } from "./ship/options.ts";
 import { ShipOutput } from "./ship/output.ts";
 import { runShipment } from "./ship/shipment.ts";
 
-/** The command `ship`. */
 export const shipCommand: Command = {
   name: "ship",
   usage: SHIP_USAGE,

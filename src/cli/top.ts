@@ -39,10 +39,8 @@ const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const CLEAR_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
 
-/** Shows a view. */
 type Show = (view: TopView) => Promise<void>;
 
-/** The command `top`. */
 export const topCommand: Command = {
   name: "top",
   usage: "PATH [--interval 1s] [--once] [--plain] [--json]",
@@ -175,8 +173,7 @@ function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Parses `--interval` to milliseconds. */
-function intervalOf(option: string | boolean = DEFAULT_INTERVAL): number {
+function intervalOf(option: unknown = DEFAULT_INTERVAL): number {
   const [, digits, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(option)) ?? [];
   const ms = Math.round(Number(digits) * UNIT_MS[unit]);
   if (ms >= MIN_INTERVAL_MS && ms <= MAX_INTERVAL_MS) return ms;

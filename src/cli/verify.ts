@@ -3,7 +3,7 @@
  *
  * A log is sound if every frame is valid, no uncommitted sequence is missing, each segment's running totals match the segments
  * before it, and the cursor fits the log. A torn tail is sound: any kill may leave one, nothing in it was acknowledged, and the
- * next open cuts it off. (It looks the same as damage to just the last frame. If the cursor knows of a record in it, that record
+ * next open cuts it off. (It is the same as damage to just the last frame. If the cursor knows of a record in it, that record
  * is reported as missing, and the log is not sound.) What `repair` has set aside and accepted is reported, and sound, too.
  *
  * @module
@@ -23,7 +23,6 @@ import { fields, formatBytes, formatCount, formatNumber, formatRange } from "./s
 /** How often a log is read again of which no segment was left. */
 const MAX_READS = 5;
 
-/** The command `verify`. */
 export const verifyCommand: Command = {
   name: "verify",
   usage: "PATH [--json]",

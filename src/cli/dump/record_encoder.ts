@@ -44,7 +44,6 @@ export class RecordEncoder {
   #putTime = -1;
   #time = "";
 
-  /** Creates an encoder for one format. */
   constructor({ format, meta }: { readonly format: DumpFormat; readonly meta: boolean }, output: Output) {
     this.#format = format;
     this.#hasMeta = meta;
@@ -155,9 +154,7 @@ function recordsOf(frame: ScannedFrame, { first, last }: SequenceRange): Uint8Ar
   return body.subarray(from, to);
 }
 
-/**
- * The start of a line, with a sequence that is incremented in place: a string for each would cost more than all else.
- */
+/** The start of a line, with a sequence that is incremented in place: a string for each would cost more than all else. */
 class LineHead {
   readonly bytes: Uint8Array;
   /** How many sequences fit into the digits. */
@@ -229,7 +226,6 @@ class Chunks {
     this.#length += utf8.encodeInto(text, this.#bytes.subarray(this.#length)).written;
   }
 
-  /** Appends bytes for which there is room. */
   appendFitting(some: Uint8Array): void {
     const bytes = this.#bytes;
     const at = this.#length;

@@ -65,7 +65,6 @@ function stripe(colour: string, size: number, width: number): string {
   return `<path d="M${size / 2} 0V${size}" class="s${colour}" stroke-width="${width}"/>`;
 }
 
-/** The legend of the kinds of stretches that the rows contain. */
 export function legendOf({ rows }: ReportData): string {
   const there = new Set(rows.flatMap(({ stretches }) => stretches.map(({ kind }) => kind)));
   const items = KINDS.filter(([kind]) => there.has(kind)).map(([kind, name]) => {
@@ -76,7 +75,6 @@ export function legendOf({ rows }: ReportData): string {
   return `<ul class="legend">${items.join("")}</ul>`;
 }
 
-/** All rows of the log, to scale. */
 export function logRows({ rows }: ReportData): string {
   const longest = Math.max(1, ...rows.map(({ bytes }) => bytes));
   return `<div class="rows">${rows.map((row) => logRow(row, longest)).join("\n")}</div>`;
@@ -128,7 +126,6 @@ export function describe(stretch: Stretch): string[] {
   return lines;
 }
 
-/** The histogram of records by payload size. */
 export function sizeChart({ sizes }: ReportData): string {
   const all = sizes.reduce((sum, { records }) => sum + records, 0);
   return histogram({
@@ -153,7 +150,6 @@ function share(part: number, all: number): string {
   return percent < 1 ? "less than 1 %" : percent === 100 ? "all" : `${Math.min(99, Math.round(percent))} %`;
 }
 
-/** The histogram of records by put time. */
 export function timeChart({ times: { widthMs, bins } }: ReportData): string {
   const start = bins[0]?.from ?? 0;
   const end = (bins.at(-1)?.from ?? 0) + widthMs;

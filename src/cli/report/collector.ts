@@ -1,9 +1,8 @@
 /**
- * Makes the data of a report out of what a scan meets, item by item.
+ * Collects a report's data from the items of a scan.
  *
- * Guarantees: memory is bounded, but for a few numbers a segment; the judgement is that of `verify`; a frame that is
- * committed in part counts record by record; every number counts all of the log, also where lists and drawing are cut
- * short.
+ * Guarantees: memory is bounded, but for a few numbers per segment; the verdict is that of `verify`; a frame that is committed in
+ * part counts record by record; every number covers the whole log, also where lists and drawing are cut short.
  *
  * @module
  */
@@ -33,7 +32,6 @@ const MAX_STEPS = 60;
 /** Files of the quarantine that are listed. */
 export const MAX_QUARANTINE_FILES = 20;
 
-/** Collects a report's data. */
 export class ReportCollector {
   readonly #snapshot: DirectorySnapshot;
   readonly #counts: ReportCounts;
@@ -51,7 +49,6 @@ export class ReportCollector {
   readonly #limits: readonly { readonly kind: StretchKind; readonly below: number }[];
   readonly #committedNext: number;
 
-  /** Of the log in that directory. */
   constructor(snapshot: DirectorySnapshot) {
     this.#snapshot = snapshot;
     const { cursor } = snapshot;
@@ -72,7 +69,6 @@ export class ReportCollector {
     };
   }
 
-  /** Takes the next item in. */
   add(item: ScanItem): void {
     this.#judge(this.#totals.add(item));
     if (isFinding(item)) this.#judge([item]);
@@ -223,7 +219,7 @@ export class ReportCollector {
     }
   }
 
-  /** Counts what is missing, and returns it, without what is committed: nobody misses that. */
+  /** Counts what is missing, and returns it, without what is committed. */
   #addMissing(missing: SequenceRange | undefined): SequenceRange | undefined {
     if (missing === undefined) return undefined;
     this.#next = missing.last + 1;

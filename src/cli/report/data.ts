@@ -27,7 +27,6 @@ export const STRETCH_KINDS = [
   "damaged",
   "unusable",
 ] as const;
-/** One of them. */
 export type StretchKind = typeof STRETCH_KINDS[number];
 
 /** A stretch of a row of the drawing. */
@@ -127,7 +126,6 @@ export const NO_COUNTS = {
   missingRecords: 0,
   contradictions: 0,
 };
-/** Totals over the whole log. */
 export type ReportCounts = typeof NO_COUNTS;
 
 /** What `repair` would do to the log, as `repair --dry-run` prints it. */

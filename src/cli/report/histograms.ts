@@ -1,6 +1,5 @@
 /**
- * Two histograms that need no second look at what they count: of sizes, by powers of two, and of times, in bins that
- * grow with the time that is covered.
+ * Two histograms that are counted in one pass: of sizes, by powers of two, and of times, in bins that grow with the time covered.
  *
  * Guarantee: memory doesn't depend on how many records there are, how long they are, or when they were put.
  *
@@ -16,18 +15,16 @@ const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-/** Each is a multiple of the one before: so bins can be put together without being counted again. */
+/** Each is a multiple of the one before, so that bins can be merged. */
 const WIDTHS_MS: readonly number[] = [
   ...[1, 10, 100, SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE],
   ...[HOUR, 6 * HOUR, 12 * HOUR, DAY, 10 * DAY, 100 * DAY, 1000 * DAY, 10_000 * DAY, 100_000 * DAY],
 ];
 
-/** Counts payloads by their length. */
 export class SizeHistogram {
   /** Of empty payloads, then of 1 byte, 2 to 3, 4 to 7, ... */
   readonly #counts: number[] = [];
 
-  /** Counts one. */
   add(bytes: number): void {
     // Record limits are below 2^31, so 32 bits do.
     const bucket = 32 - Math.clz32(bytes);
@@ -44,7 +41,6 @@ export class SizeHistogram {
   }
 }
 
-/** Counts records by the time of their put. */
 export class TimeHistogram {
   #width = 0;
   #bins = new Map<number, number>();
@@ -53,30 +49,30 @@ export class TimeHistogram {
 
   /** Counts `records` that were put at `time`, milliseconds since 1970. */
   add(time: number, records: number): void {
-    let bin = Math.floor(time / WIDTHS_MS[this.#width]!);
+    let bin = Math.floor(time / this.widthMs);
     while (Math.max(bin, this.#last) - Math.min(bin, this.#first) >= MAX_BINS) {
       this.#widen();
-      bin = Math.floor(time / WIDTHS_MS[this.#width]!);
+      bin = Math.floor(time / this.widthMs);
     }
+    this.#count(bin, records);
+  }
+
+  #widen(): void {
+    const factor = WIDTHS_MS[this.#width + 1]! / WIDTHS_MS[this.#width]!;
+    const bins = this.#bins;
+    this.#width++;
+    this.#bins = new Map();
+    this.#first = Infinity;
+    this.#last = -Infinity;
+    for (const [bin, records] of bins) this.#count(Math.floor(bin / factor), records);
+  }
+
+  #count(bin: number, records: number): void {
     this.#first = Math.min(this.#first, bin);
     this.#last = Math.max(this.#last, bin);
     this.#bins.set(bin, (this.#bins.get(bin) ?? 0) + records);
   }
 
-  #widen(): void {
-    const factor = WIDTHS_MS[this.#width + 1]! / WIDTHS_MS[this.#width]!;
-    this.#width++;
-    const bins = new Map<number, number>();
-    for (const [bin, records] of this.#bins) {
-      const wide = Math.floor(bin / factor);
-      bins.set(wide, (bins.get(wide) ?? 0) + records);
-    }
-    this.#bins = bins;
-    this.#first = Math.floor(this.#first / factor);
-    this.#last = Math.floor(this.#last / factor);
-  }
-
-  /** Width of a bin. */
   get widthMs(): number {
     return WIDTHS_MS[this.#width]!;
   }

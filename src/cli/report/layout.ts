@@ -14,11 +14,8 @@ export interface Span {
 export const MIN_WIDTH = 0.8;
 
 /**
- * Lays the stretches of a row out, to scale but for the narrow ones: what these are too wide is taken from what is wide,
- * and from the gaps.
- *
- * @param bytes What the whole row has.
- * @param rowWidth How wide that is. A row becomes wider if its stretches wouldn't fit.
+ * Lays out the stretches of a row of `bytes` bytes in `rowWidth` percent, to scale but for the narrow ones, which are widened at the
+ * expense of wide ones and gaps. A row becomes wider if its stretches wouldn't fit.
  */
 export function layOut(
   stretches: readonly { readonly at: number; readonly length: number }[],

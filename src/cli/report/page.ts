@@ -1,9 +1,8 @@
 /**
  * A report as one HTML page that needs nothing else.
  *
- * Guarantees: the same data gives the same page; whatever a path or a file name is made of, it is text on the page and
- * nothing more; the page can't load or send anything: its policy allows the one style sheet and the one script in it,
- * by their hashes, and nothing else. Its size is bounded, because the data is.
+ * Guarantees: the same data gives the same page; a path or a file name is only text on it; it can't load or send anything, because
+ * its policy allows, by their hashes, only its own style sheet and script; its size is bounded, because the data is.
  *
  * @module
  */
@@ -17,7 +16,6 @@ import { REPORT_SCRIPT } from "./script.ts";
 import { REPORT_STYLE } from "./style.ts";
 import { bytesText, durationText, escapeHtml, numberText, plural, rangeText, secondText, timeText } from "./words.ts";
 
-/** Draws a report. */
 export function renderReport(data: ReportData): string {
   const style = REPORT_STYLE + PATTERN_STYLE;
   const name = basename(data.path) || data.path;
@@ -154,7 +152,6 @@ function quarantine({ quarantine }: ReportData): string {
   );
 }
 
-/** The drawing of the log as text. */
 function table({ rows, segmentsPerRow }: ReportData): string {
   const lines = rows.flatMap(({ stretches }) => stretches.map(tableLine));
   if (lines.length === 0) return "";

@@ -1,6 +1,5 @@
 /**
- * What is wrong with a log, and what recovery would do about it: the plan of `repair --dry-run`, what is left alone, and what
- * is delivered then. In the last segment it happens when the buffer is opened, in the others when reading comes to them.
+ * What is wrong with a log, and what recovery would do: the plan of `repair --dry-run`, what is left alone, what is delivered then.
  *
  * @module
  */

@@ -1,10 +1,9 @@
 /**
- * The rows of a report's drawing, in bounded memory: while a log is scanned, neighbouring stretches of one kind become
- * one, and so do the two shortest neighbours when a row has too many; when there are too many rows, each stands for
- * twice as many segments.
+ * The rows of a report's drawing, in bounded memory. During the scan, neighbouring stretches of one kind become one. If a row has
+ * too many stretches, its two shortest neighbours are joined; if there are too many rows, pairs of rows are.
  *
- * Guarantees: at most {@linkcode MAX_ROWS} rows of {@linkcode MAX_STRETCHES} stretches come out; a stretch never says
- * that something is better than the worst of what it stands for; bytes are never counted twice.
+ * Guarantees: there are at most {@linkcode MAX_ROWS} rows of {@linkcode MAX_STRETCHES} stretches; the kind of a stretch is the worst
+ * of those joined in it; bytes are never counted twice.
  *
  * @module
  */
@@ -12,7 +11,7 @@
 import type { SequenceRange } from "../../base/sequences.ts";
 import { type ReportRow, type Stretch, STRETCH_KINDS } from "./data.ts";
 
-/** Rows that are calm to look at, and a page that stays small. */
+/** Few enough for a page that stays small. */
 export const MAX_ROWS = 32;
 /** A healthy segment has three at most. */
 export const MAX_STRETCHES = 10;
@@ -28,7 +27,6 @@ export type Piece =
   & Pick<Stretch, "kind" | "offset" | "length" | "sequences">
   & Partial<Pick<Stretch, "records" | "putFrom">>;
 
-/** Collects rows. */
 export class ReportRows {
   #rows: OpenRow[] = [];
   #segmentsPerRow = 1;
@@ -38,12 +36,11 @@ export class ReportRows {
   /** Missing before any segment. */
   #early: Piece[] = [];
 
-  /** How many segments a row stands for. */
+  /** How many segments a row has. */
   get segmentsPerRow(): number {
     return this.#segmentsPerRow;
   }
 
-  /** Goes on with a file. */
   beginSegment(name: string, bytes: number): void {
     let row = this.#rows.at(-1);
     if (row === undefined || row.segments === this.#segmentsPerRow) {
@@ -93,13 +90,11 @@ export class ReportRows {
     this.add({ kind: "missing", offset, length: 0, sequences: missing });
   }
 
-  /** What came together. */
   finish(): ReportRow[] {
     for (const row of this.#rows) shorten(row.stretches);
     return this.#rows;
   }
 
-  /** Two rows become one. */
   #halve(): void {
     const halved: OpenRow[] = [];
     for (let i = 0; i < this.#rows.length; i += 2) {
@@ -130,7 +125,6 @@ function append(stretches: Mutable<Stretch>[], next: Mutable<Stretch>): void {
   else stretches.push(next);
 }
 
-/** Adds a stretch to the one before it. */
 function extend(stretch: Mutable<Stretch>, next: Stretch): void {
   stretch.length = endOf(next) - stretch.at;
   stretch.sequences = both(stretch.sequences, next.sequences, hull);

@@ -1,7 +1,6 @@
 /**
- * The script of a report: shows what stands in a mark's title beside the mark, for mouse, finger and keyboard.
- *
- * Without it a browser shows the titles by itself, for a mouse. It changes nothing and asks nobody for anything.
+ * The script of a report: shows a mark's title beside the mark, for mouse, finger and keyboard. Without it, a browser shows titles
+ * for a mouse only. It sends nothing.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The style sheet of a report: light and dark, for screens from 320 pixels on and for paper. Colours of marks are
- * patterns besides, so that nobody has to tell them apart by colour alone.
+ * The style sheet of a report: light and dark, for screens from 320 pixels on and for paper. Marks differ by pattern as well as by
+ * colour.
  *
  * @module
  */

@@ -57,7 +57,6 @@ export function timeText(time: number): string {
   return formatTime(time).replace(/Z$/, "");
 }
 
-/** The same to the second. */
 export function secondText(time: number): string {
   return timeText(time).replace(/\.\d{3}$/, "");
 }

@@ -1,8 +1,7 @@
 /**
- * Parses a command line, and says in one line what is wrong with it.
+ * Parses a command line, and says in one line what is wrong with it: with a {@linkcode UsageError}.
  *
- * It uses `parseArgs` of `node:util` in its lenient mode: the errors of the strict mode differ from runtime to runtime and don't say
- * what was meant.
+ * `parseArgs` of `node:util` runs in its lenient mode: its own errors differ from runtime to runtime and don't say what was meant.
  *
  * @module
  */
@@ -21,11 +20,7 @@ export function optionsOf(command: Command): Record<string, CommandOption> {
   return { ...command.options, ...COMMON_OPTIONS, ...command.options };
 }
 
-/**
- * Parses the arguments behind a command's name.
- *
- * @throws {UsageError} for an option that the command doesn't have, a missing value or a superfluous one.
- */
+/** Parses the arguments behind a command's name; throws for an unknown option, a missing value or a superfluous one. */
 export function parseArguments(command: Command, args: readonly string[]): CommandArguments {
   const known = optionsOf(command);
   const options = Object.fromEntries(
@@ -51,25 +46,22 @@ export function parseArguments(command: Command, args: readonly string[]): Comma
     if (option.type === "boolean" && value !== undefined) {
       throw new UsageError(`Cannot use ${rawName}=${value}: ${rawName} takes no value`);
     }
-    // What looks like an option is most likely one, and this option's value was forgotten.
+    // A value that begins with a dash is most likely the next option, and this one's value was forgotten.
     if (option.type === "string" && (value === undefined || (!inlineValue && /^-./.test(value)))) {
       throw new UsageError(`Cannot use ${rawName}: it needs a value, ${rawName}=${option.value ?? "VALUE"}`);
     }
   }
-  const isList = ([name]: readonly [string, unknown]): boolean => known[name]?.multiple === true;
-  const given = Object.entries(values);
-  return {
-    positionals,
-    options: Object.fromEntries(given.filter((one) => !isList(one))) as CommandArguments["options"],
-    lists: Object.fromEntries(given.filter(isList)) as CommandArguments["lists"] & object,
-  };
+  // An option that is `multiple` has a list.
+  return { positionals, options: values as CommandArguments["options"] };
 }
 
-/**
- * The one PATH that a command takes.
- *
- * @throws {UsageError} if there is none, or more than one.
- */
+/** The values of an option that may be given several times, in order. */
+export function listOf({ options }: CommandArguments, name: string): readonly string[] {
+  const given = options[name];
+  return Array.isArray(given) ? given : [];
+}
+
+/** The one PATH that a command takes; throws if there is none, or more than one. */
 export function pathOf({ positionals }: CommandArguments, { name, usage }: Pick<Command, "name" | "usage">): string {
   const [path, ...more] = positionals;
   if (path === undefined || path === "") throw new UsageError(`Cannot ${name}: no PATH is given (${name} ${usage})`);
@@ -77,11 +69,7 @@ export function pathOf({ positionals }: CommandArguments, { name, usage }: Pick<
   return path;
 }
 
-/**
- * The value of an option that takes a whole number.
- *
- * @throws {UsageError} if it is none, or 0.
- */
+/** The value of an option that takes a whole number from 1. */
 export function wholeNumberOf({ options }: CommandArguments, name: string): number | undefined {
   const text = options[name];
   if (text === undefined) return undefined;
@@ -90,11 +78,7 @@ export function wholeNumberOf({ options }: CommandArguments, name: string): numb
   throw new UsageError(`Cannot use --${name}=${text}: it must be a whole number from 1`);
 }
 
-/**
- * The value of an option that takes one of a few words.
- *
- * @throws {UsageError} if it is none of them.
- */
+/** The value of an option that takes one of a few words; the first one is the default. */
 export function choiceOf<W extends string>({ options }: CommandArguments, name: string, words: readonly W[]): W {
   const text = options[name] ?? words[0];
   const word = words.find((one) => one === text);

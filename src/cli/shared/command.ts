@@ -100,7 +100,7 @@ export interface CommandContext {
 export interface CommandOption {
   readonly type: "string" | "boolean";
   /**
-   * Whether it may be given several times, as `--header` may. Its values are in {@linkcode CommandArguments.lists}.
+   * Whether it may be given several times, as `--header` may.
    *
    * @default {false}
    */
@@ -116,10 +116,8 @@ export interface CommandOption {
 export interface CommandArguments {
   /** The arguments that are no options. */
   readonly positionals: readonly string[];
-  /** Options by name. */
-  readonly options: Readonly<Record<string, string | boolean | undefined>>;
-  /** Options that may be given several times, by name: their values in order. */
-  readonly lists?: Readonly<Record<string, readonly string[]>>;
+  /** Options by name; an option that may be given several times has all its values, in order. */
+  readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 }
 
 /** One command. */
@@ -127,7 +125,6 @@ export interface Command {
   readonly name: string;
   /** Its arguments, for the help: "PATH [--from N]". */
   readonly usage: string;
-  /** One line. */
   readonly summary: string;
   /** The rest of its help: what it does, what it never does, examples, its own exit codes. */
   readonly details: string;

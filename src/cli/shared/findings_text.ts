@@ -16,13 +16,11 @@ const COLUMNS: readonly Column[] = [
   { title: "what" },
 ];
 
-/** A table of findings. */
 export function findingsTable(findings: readonly Finding[], width: number): string {
   const rows = findings.map((finding) => [...placeOf(finding), wordsFor(finding)].map((cell) => cell || NO_CELL));
   return table(COLUMNS, rows, width);
 }
 
-/** A finding in one line. */
 export function lineFor(finding: Finding): string {
   const [segment, offset, length, sequences] = placeOf(finding);
   return wordsFor(finding) + (segment && ` in ${segment}`) + (offset && ` at offset ${offset}`) +
@@ -36,36 +34,20 @@ function wordsFor(finding: Finding): string {
 }
 
 function kindWords(finding: Finding): string {
-  switch (finding.kind) {
-    case "damaged":
-      return finding.length === 0 ? "frames missing without a trace" : "damaged bytes";
-    case "torn":
-      return finding.isZero ? "space set aside" : "unfinished write";
-    case "missing":
-      return "records missing";
-    case "gone":
-      return "committed and removed meanwhile";
-    case "contradiction":
-      return finding.what;
-    case "unusable":
-      return unusableWords(finding);
-  }
+  if (finding.kind === "missing") return "records missing";
+  if (finding.kind === "gone") return "committed and removed meanwhile";
+  if (finding.kind === "damaged") return finding.length === 0 ? "frames missing without a trace" : "damaged bytes";
+  if (finding.kind === "torn") return finding.isZero ? "space set aside" : "unfinished write";
+  return finding.kind === "contradiction" ? finding.what : unusableWords(finding);
 }
 
 function unusableWords({ why, version, mayHold }: UnusableSegment): string {
-  switch (why) {
-    case "empty":
-      return "segment without content";
-    case "version":
-      return `format version ${version}, newer than this program`;
-    case "foreign":
-      return "segment of another buffer";
-    case "header":
-      return `header can't be read${mayHold === undefined ? "" : ", nobody knows how many records it held"}`;
-  }
+  if (why === "empty") return "segment without content";
+  if (why === "version") return `format version ${version}, newer than this program`;
+  if (why === "foreign") return "segment of another buffer";
+  return `header can't be read${mayHold === undefined ? "" : ", nobody knows how many records it held"}`;
 }
 
-/** Where a finding is; empty text for what it doesn't say. */
 function placeOf(finding: Finding): readonly [segment: string, offset: string, length: string, sequences: string] {
   const isPlace = finding.kind === "damaged" || finding.kind === "torn";
   const bytes = isPlace ? finding.length : finding.kind === "unusable" ? finding.bytes : undefined;

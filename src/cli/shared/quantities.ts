@@ -8,7 +8,6 @@
 
 import { UsageError } from "./command.ts";
 
-/** The allowed values, both ends included. */
 export interface Range {
   readonly least: number;
   readonly most: number;
@@ -27,7 +26,6 @@ const BYTES_OF: Readonly<Record<string, number>> = {
   GiB: 1_024 ** 3,
 };
 
-/** Parses a whole number. */
 export function parseCount(option: string, text: string, range: Range): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN;
   return checked(option, text, value, range, "a whole number");

@@ -1,6 +1,5 @@
 /**
- * What a repair would do: planned with a progress bar, as data, and in words. `repair` and `report` say it from here, so they
- * say the same.
+ * What a repair would do: planned with a progress bar, as data, and in words, for `repair` and `report` alike.
  *
  * @module
  */
@@ -11,18 +10,13 @@ import type { CommandContext } from "./command.ts";
 import { withProgress } from "./progress.ts";
 import { formatBytes, formatCount, formatNumber, formatRange } from "./text.ts";
 
-/** Beside a live writer a look may meet the log halfway between two states: what two looks find is there. */
-const MAX_LOOKS = 4;
+/** Beside a live writer a plan may see the log halfway between two states: what two plans in a row have is real. */
+const MAX_PLANS = 4;
 
 /** The part of a plan that a user sees. */
 export type RepairSteps = Pick<RepairPlan, "tail" | "regions" | "moved" | "removed" | "cursor" | "missing">;
 
-/**
- * Finds out what is to be done about a log, without changing anything.
- *
- * @param label Which command shows progress: one word.
- * @throws what {@linkcode planRepair} throws, and the signal's reason once the user ends the command.
- */
+/** Plans a repair, without changing anything. `label` names the command that shows progress. */
 export function planWithProgress(path: string, context: CommandContext, label: string): Promise<RepairPlan> {
   const { fileSystem } = context;
   return withProgress(context, label, (options) => planRepair({ ...options, fileSystem, path }));
@@ -31,7 +25,7 @@ export function planWithProgress(path: string, context: CommandContext, label: s
 /** The same beside a program that may have the buffer open: what it is writing just now isn't taken for damage. */
 export async function foreseeRepair(path: string, context: CommandContext, label: string): Promise<RepairPlan> {
   let plan = await planWithProgress(path, context, label);
-  for (let look = 1; look < MAX_LOOKS && hasWork(plan); look++) {
+  for (let i = 1; i < MAX_PLANS && hasWork(plan); i++) {
     const before = JSON.stringify(toJson(plan));
     plan = await planWithProgress(path, context, label);
     if (JSON.stringify(toJson(plan)) === before) break;

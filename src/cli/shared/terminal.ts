@@ -29,7 +29,6 @@ export class InterruptedError extends Error {
   /** The code that shells report for a process that a signal ended: 130, 143. */
   readonly exitCode: number;
 
-  /** Made when the signal arrives. */
   constructor(signal: NodeJS.Signals) {
     super(`Cannot go on: ${signal}`);
     this.exitCode = 128 + constants.signals[signal];

@@ -9,15 +9,14 @@
 
 /** The width that is taken where there is no terminal. */
 export const DEFAULT_COLUMNS = 100;
-/** In less room than this values stand below their names. */
+/** In less room than this, values are below their names. */
 const MIN_ROOM = 24;
-/** Less than this is taken for this. */
+/** A narrower terminal is treated as if it had this width. */
 const MIN_COLUMNS = 20;
 /** From here on a length of time has minutes: less would be rounded to 60.0 s. */
 const MINUTE_FROM_MS = 59_950;
 const YEAR_MS: number = 365 * 86_400_000;
 
-/** Columns to write in. */
 export function widthOf(output: { readonly columns: number | undefined }): number {
   return Math.max(MIN_COLUMNS, output.columns ?? DEFAULT_COLUMNS);
 }
@@ -62,7 +61,7 @@ export function formatLatency(durationMs: number): string {
   return durationMs < 99.5 ? `${Number(durationMs.toPrecision(2))} ms` : formatDuration(durationMs);
 }
 
-/** An age that a file tells that is written once a second: `0.4 s`, `3.0 s`, `5 min 2 s`. */
+/** An age, known to about a second: `0.4 s`, `3.0 s`, `5 min 2 s`. */
 export function formatAge(durationMs: number): string {
   if (durationMs >= YEAR_MS) return "more than a year";
   return durationMs < MINUTE_FROM_MS ? `${(Math.max(0, durationMs) / 1000).toFixed(1)} s` : formatDuration(durationMs);
@@ -96,7 +95,7 @@ export function wrap(text: string, columns: number, indent = 0): string {
   return lines.join("\n");
 }
 
-/** Names and values, a line each, values below each other; where there isn't room for one, it stands below its name. */
+/** Names and values, a line each, values below each other; where there isn't room for one, it is below its name. */
 export function fields(
   rows: readonly (readonly [name: string, value: string])[],
   columns: number,
@@ -119,7 +118,7 @@ export function indented(text: string, columns: number, indent: number): string 
 /** A column of a table. */
 export interface Column {
   readonly title: string;
-  /** Numbers stand at the right. */
+  /** Numbers are aligned to the right. */
   readonly isNumber?: boolean;
 }
 

@@ -15,69 +15,57 @@
 import { abortable } from "../../base/abortable.ts";
 import { errorText } from "../../errors/text.ts";
 import { ShipError } from "../shared/command.ts";
-import { checkLine, type LineFormat } from "./line_formats.ts";
+import { checkLine } from "./line_formats.ts";
 import { type InputLine, LineSplitter } from "./line_splitter.ts";
+import type { ShipOptions } from "./options.ts";
 
 /** The most payload bytes that are put together: about a frame of the log. */
 const UNIT_BYTES: number = 60 * 1024;
 /** The fewest units that fit into the backlog: a larger unit might never fit while a smaller one does. */
 const UNITS_IN_BACKLOG = 4;
 
-/** What to do about a line that can't become a record. */
-export type OnBadLine = "fail" | "skip";
-
 /**
- * What to do about a last line without a line break: put it, or leave it, because it may be half of a line whose writer was killed
- * or is still writing. If half a line were put, it would count as the whole line when the input is read again.
+ * What a {@linkcode LineIngester} works with.
+ *
+ * A last line without a line break may be half of a line whose writer was killed or is still writing. If half a line were put, it
+ * would count as the whole line when the input is read again. So `lastLine` may be `"leave"`.
  */
-export type LastLine = "put" | "leave";
-
-/** What a {@linkcode LineIngester} works with. */
-export interface LineIngesterDeps {
-  readonly format: LineFormat;
-  readonly onBadLine: OnBadLine;
-  readonly lastLine: LastLine;
+export interface LineIngesterDeps extends Pick<ShipOptions, "format" | "onBadLine" | "lastLine" | "maxBacklogBytes"> {
   /** A longer line is bad. */
   readonly maxLineBytes: number;
-  /** The buffer's `maxBacklogBytes`. */
-  readonly maxBacklogBytes: number;
   /** How many records of this input are in the log already. */
   readonly skipRecords: number;
   /** Persists lines, all of them or none. */
   readonly put: (lines: readonly Uint8Array[]) => Promise<unknown>;
-  /** Called for each bad line that is skipped. */
   readonly onSkipped: (line: number, reason: string) => void;
-  /** Called if the last line is left. */
   readonly onLeft: (line: number) => void;
 }
 
-/** How many lines were read, and what became of them. */
-export interface LineCounts {
+const NO_COUNTS = {
   /** Lines that are done: persisted now or earlier, blank, or bad and skipped. */
-  readonly lines: number;
+  lines: 0,
   /** Lines that were put, one record each. */
-  readonly records: number;
+  records: 0,
   /** Lines that were in the log already. */
-  readonly resumed: number;
+  resumed: 0,
   /** Blank lines of NDJSON. */
-  readonly blank: number;
+  blank: 0,
   /** Bad lines that were skipped. */
-  readonly bad: number;
-}
+  bad: 0,
+};
+/** How many lines were read, and what became of them. */
+export type LineCounts = Readonly<typeof NO_COUNTS>;
 
-/** Puts the lines of one input. */
 export class LineIngester {
   readonly #options: LineIngesterDeps;
   readonly #unitBytes: number;
-  #counts = { lines: 0, records: 0, resumed: 0, blank: 0, bad: 0 };
+  #counts = { ...NO_COUNTS };
 
-  /** Makes an ingester for one input. */
   constructor(options: LineIngesterDeps) {
     this.#options = options;
     this.#unitBytes = Math.min(UNIT_BYTES, Math.floor(options.maxBacklogBytes / UNITS_IN_BACKLOG));
   }
 
-  /** The counts so far. */
   get counts(): LineCounts {
     return { ...this.#counts };
   }
@@ -85,9 +73,8 @@ export class LineIngester {
   /**
    * Puts all lines of the input. After an abort it puts no more; a line without an end is left then, because its rest may follow.
    *
-   * @throws {ShipError} at a bad line, if bad lines aren't skipped; the lines before it are put. Also if the input can't be read, or
-   * ends before the records of it that are in the log.
-   * @throws What `put` throws, or the signal's reason.
+   * @throws {ShipError} at a bad line that isn't to be skipped, after the lines before it are put; or if the input can't be read, or
+   * ends before what is in the log.
    */
   async run(input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
@@ -113,7 +100,6 @@ export class LineIngester {
     throw new ShipError(`Cannot resume: ${found}, so it is not what was read before`);
   }
 
-  /** Puts lines, in units. */
   async #take(lines: readonly InputLine[]): Promise<void> {
     let unit: Uint8Array[] = [];
     let bytes = 0;

@@ -7,7 +7,7 @@
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import type { Fsync } from "../../wal/writer/log.ts";
-import { choiceOf, pathOf } from "../shared/arguments.ts";
+import { choiceOf, listOf, pathOf } from "../shared/arguments.ts";
 import { type CommandArguments, type CommandOption, UsageError } from "../shared/command.ts";
 import { parseBytes, parseCount, parseDuration, type Range } from "../shared/quantities.ts";
 import { parseDestination } from "./target.ts";
@@ -58,14 +58,9 @@ export const SHIP_OPTIONS = {
 
 type OptionName = keyof typeof SHIP_OPTIONS;
 
-/** The parsed options. */
 export type ShipOptions = Readonly<ReturnType<typeof parse>>;
 
-/**
- * Parses the command line.
- *
- * @throws {UsageError} with the option, what was given and what is allowed.
- */
+/** Parses the command line; an error names the option, what was given and what is allowed. */
 export function parseShipOptions(args: CommandArguments): ShipOptions {
   const options = parse(args);
   checkTogether(options);
@@ -73,7 +68,7 @@ export function parseShipOptions(args: CommandArguments): ShipOptions {
 }
 
 function parse(args: CommandArguments) {
-  const { options, lists = {} } = args;
+  const { options } = args;
   const path = pathOf(args, { name: "ship", usage: SHIP_USAGE });
   if (path.includes("\0")) throw new UsageError("Cannot ship: PATH must be the path of a directory");
   /** What `parse` makes of an option, or `fallback` if it isn't given. */
@@ -91,7 +86,6 @@ function parse(args: CommandArguments) {
   const to = options["to"];
   if (typeof to !== "string") throw new UsageError("Cannot ship: no --to is given, a URL, a file, or -");
   return {
-    /** The buffer's directory. */
     path,
     destination: parseDestination(to),
     format: word("format", "lines", "ndjson"),
@@ -114,13 +108,12 @@ function parse(args: CommandArguments) {
       maxDelayMs: duration("max-retry-delay", 30_000, ANY_MS),
       maxAttempts: count("max-attempts", Infinity, ANY_NUMBER),
     },
-    /** Directory of the dead letters' buffer. */
     deadLetters: read("dead-letters", undefined, (_option, text) => text),
     /** What to do with records that no retry can deliver. */
     whenUndeliverable: options["dead-letters"] === undefined
       ? word("when-undeliverable", "stop", "dead-letter")
       : word("when-undeliverable", "dead-letter", "stop"),
-    headers: parseHeaders(lists["header"] ?? []),
+    headers: parseHeaders(listOf(args, "header")),
     gzip: isSet("gzip"),
     graceMs: duration("grace", 5_000, ANY_MS),
     json: isSet("json"),

@@ -20,24 +20,20 @@ import { nameOf } from "./target.ts";
 
 /** The least time between two messages of one kind. */
 const REPEAT_MS = 10_000;
-/** The time between two progress lines. */
 const PROGRESS_MS = 1_000;
 /** Starts each line, to identify the program in a shared log. */
 const PREFIX = "ship: ";
 
-/** The statistics of a running shipment. */
 export interface ShipFigures {
   readonly ingester: LineCounts;
   readonly producer: ProducerStats;
   readonly buffer: BufferStats;
 }
 
-/** The totals of a shipment. */
 export type ShipSummary = ReturnType<typeof summaryOf>;
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Prints what happens. */
 export class ShipOutput {
   readonly #plan: ShipOptions;
   readonly #context: Pick<CommandContext, "clock" | "errors">;
@@ -54,7 +50,6 @@ export class ShipOutput {
   #failures = 0;
   #writing: Promise<void> = Promise.resolve();
 
-  /** Makes the output of one shipment. */
   constructor(plan: ShipOptions, context: Pick<CommandContext, "clock" | "errors">) {
     this.#plan = plan;
     this.#context = context;
@@ -86,7 +81,6 @@ export class ShipOutput {
     this.#repeat(kind, { event: "warning", kind, message }, message);
   }
 
-  /** Reports an event of the buffer. */
   onBufferEvent(event: BufferEvent): void {
     if (event.type === "damage-found") {
       // Damage that open() met is reported by start().
@@ -103,21 +97,14 @@ export class ShipOutput {
     } else if (event.type === "warned") this.warn("buffer", errorText(event.error));
   }
 
-  /** Reports an event of the producer. */
   onProducerEvent(event: ProducerEvent): void {
-    switch (event.type) {
-      case "attempt-failed":
-        return this.#onFailure(event.error, event.attempt);
-      case "delivered":
-        return this.#onDelivered();
-      case "dead-lettered": {
-        const { sequence, error } = event;
-        const text = `sequence ${sequence} is a dead letter: ${error}`;
-        return this.#repeat("dead-letter", { event: "dead-letter", sequence, error }, text);
-      }
-      case "buffer-call-failed":
-        return this.warn("buffer", errorText(event.error));
-    }
+    if (event.type === "attempt-failed") return this.#onFailure(event.error, event.attempt);
+    if (event.type === "delivered") return this.#onDelivered();
+    if (event.type === "buffer-call-failed") return this.warn("buffer", errorText(event.error));
+    if (event.type !== "dead-lettered") return;
+    const { sequence, error } = event;
+    const text = `sequence ${sequence} is a dead letter: ${error}`;
+    this.#repeat("dead-letter", { event: "dead-letter", sequence, error }, text);
   }
 
   /** Prints the summary. Resolves when everything is written. */
@@ -155,7 +142,6 @@ export class ShipOutput {
     this.#said.delete("failing");
   }
 
-  /** Prints a message that may repeat often. */
   #repeat(kind: string, fields: Fields, text: string): void {
     const now = this.#context.clock.monotonic();
     const before = this.#said.get(kind);

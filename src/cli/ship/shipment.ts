@@ -29,7 +29,6 @@ const SPACE_CHECK_MS = 1_000;
 /** A buffer's default for the longest payload. */
 const MIN_RECORD_LIMIT_BYTES: number = 16 * 2 ** 20;
 
-/** How a shipment ended. */
 export type End =
   | { readonly kind: "done" }
   /** `reason` is the reason of the context's signal. */
@@ -37,7 +36,6 @@ export type End =
   | { readonly kind: "failed"; readonly error: unknown };
 
 type Closable = { close(): Promise<void> };
-/** What a shipment uses of a command's context. */
 type ShipmentContext = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
 
 /** Runs a shipment and reports to `report`. Never rejects. */
@@ -61,7 +59,6 @@ export async function runShipment(plan: ShipOptions, context: ShipmentContext, r
   return end;
 }
 
-/** What {@linkcode runShipment} gets. */
 interface ShipmentDeps {
   readonly plan: ShipOptions;
   readonly context: ShipmentContext;
@@ -147,7 +144,6 @@ class Shipment {
     return shipment;
   }
 
-  /** Reads and delivers until it ends. */
   async run(): Promise<End> {
     const { readsInput, graceMs } = this.#deps.plan;
     if (readsInput) this.#reading = this.#ingester.run(this.#deps.context.input, this.#stopping);
@@ -181,7 +177,6 @@ class Shipment {
     }
   }
 
-  /** How `work` ended. */
   async #endOf(work: Promise<void>): Promise<End> {
     try {
       await work;

@@ -15,13 +15,11 @@ import { appendSink } from "../../sinks/stream.ts";
 import { type CommandContext, OutputClosedError, ShipError, UsageError } from "../shared/command.ts";
 import type { LineFormat } from "./line_formats.ts";
 
-/** The parsed `--to`. */
 export type Destination =
   | { readonly kind: "http"; readonly url: URL }
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "output" };
 
-/** An open target. */
 export interface Target {
   readonly send: Send<unknown>;
   readonly close: () => Promise<void>;
@@ -30,11 +28,7 @@ export interface Target {
 /** The names of Deno's errors when its sandbox refuses. */
 const SANDBOX_ERRORS: ReadonlySet<string> = new Set(["NotCapable", "PermissionDenied"]);
 
-/**
- * Parses `--to`.
- *
- * @throws {UsageError} for a URL that is malformed or neither http nor https.
- */
+/** Parses `--to`; throws for a URL that is malformed or neither http nor https. */
 export function parseDestination(to: string): Destination {
   if (to === "-") return { kind: "output" };
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(to)?.[1]?.toLowerCase();
@@ -63,10 +57,8 @@ export function nameOf(destination: Destination): string {
 }
 
 /**
- * Opens a target.
- *
- * @param options `onBroken` is called, with the reason, when no attempt can succeed in this process.
- * @throws what the sink throws: a file may be locked, damaged, or in a missing directory.
+ * Opens a target. Throws what the sink throws: a file may be locked, damaged, or in a missing directory. `onBroken` is called, with
+ * the reason, when no attempt can succeed in this process.
  */
 export async function openTarget(
   { destination, format, headers, gzip, onBroken }: {

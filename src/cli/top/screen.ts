@@ -38,14 +38,11 @@ export interface ScreenSize {
   readonly columns: number;
   /** `undefined` for as many as needed. */
   readonly rows: number | undefined;
-  /** Whether it shows colours. */
   readonly hasColours: boolean;
 }
 
-type Style = "plain" | "strong" | "faint" | "good" | "high" | "bad" | "chart";
-
 /** Colours by number, so that the terminal's theme chooses them (ECMA-48, SGR). */
-const SGR: Readonly<Record<Style, string>> = {
+const SGR = {
   plain: "",
   strong: "1",
   faint: "2",
@@ -53,9 +50,9 @@ const SGR: Readonly<Record<Style, string>> = {
   high: "33",
   bad: "1;31",
   chart: "36",
-};
+} as const;
+type Style = keyof typeof SGR;
 
-/** Text of one style. */
 interface Span {
   readonly text: string;
   readonly style: Style;
@@ -126,18 +123,13 @@ function stateOf({ state, seenAt = 0, now, owner }: TopView): Span[] {
   const openedAt = owner?.openedAt ?? now;
   const ago = (at: number): string => `${formatAge(now - at)} ago`;
   const seen = faint(`seen ${ago(seenAt)}`);
-  switch (state) {
-    case "open":
-      return [span(`open for ${formatAge(now - openedAt)}`, "good"), ...who, seen];
-    case "silent":
-      return [span("silent", "high"), span("nothing to do, or its process is gone"), ...who, seen];
-    case "failed":
-      return [span("failed", "bad"), span("has to be closed and opened again"), ...who, seen];
-    case "closed":
-      return [span(`closed ${ago(seenAt)}`), ...who, faint(`was open for ${formatAge(seenAt - openedAt)}`)];
-    case "unknown":
-      return [faint("not known"), ...(owner === undefined ? [] : [span(`opened ${ago(openedAt)}`)]), ...who];
+  if (state === "open") return [span(`open for ${formatAge(now - openedAt)}`, "good"), ...who, seen];
+  if (state === "silent") return [span("silent", "high"), span("nothing to do, or its process is gone"), ...who, seen];
+  if (state === "failed") return [span("failed", "bad"), span("has to be closed and opened again"), ...who, seen];
+  if (state === "closed") {
+    return [span(`closed ${ago(seenAt)}`), ...who, faint(`was open for ${formatAge(seenAt - openedAt)}`)];
   }
+  return [faint("not known"), ...(owner === undefined ? [] : [span(`opened ${ago(openedAt)}`)]), ...who];
 }
 
 function backlogBar({ backlog: { bytes, maxBytes } }: TopView, width: number): Line {
@@ -306,7 +298,6 @@ function paint(line: Line, hasColours: boolean): string {
   }).join("").trimEnd();
 }
 
-/** The left part of a line. */
 function cut(line: Line, columns: number): Line {
   let room = columns;
   return line.map(({ text, style }) => {

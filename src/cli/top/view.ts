@@ -15,9 +15,8 @@ import type {
   StatusReading,
   SyncTimes,
 } from "../../buffer/status_format.ts";
-import type { LockOwner } from "../../errors/mod.ts";
+import type { DirectorySnapshot } from "../../maintenance/snapshot.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../wal/format.ts";
-import type { CursorState } from "../../wal/position.ts";
 
 /** Readings over which a trend is measured: enough to even out batches, few enough to react in time. */
 const TREND_READINGS = 16;
@@ -32,7 +31,6 @@ const STEADY_SHARE = 0.01;
 /** A backlog that empties within this time is normal: batches come and go. */
 const MIN_EMPTY_MS = 2_000;
 
-/** What was read at one time. */
 export interface TopReading {
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
@@ -40,17 +38,13 @@ export interface TopReading {
   readonly directory: TopDirectory;
 }
 
-/** What the directory alone says. */
-export interface TopDirectory {
-  readonly owner: LockOwner | undefined;
-  readonly cursor: CursorState | undefined;
+export interface TopDirectory extends Pick<DirectorySnapshot, "owner" | "cursor"> {
   readonly segments: readonly { readonly bytes: number }[];
   readonly quarantine: readonly { readonly bytes: number }[];
   /** Header of the last segment; `undefined` if it can't be read. */
   readonly lastHeader: SegmentHeader | undefined;
 }
 
-/** Amounts per second. */
 export interface TopRate {
   readonly records: number;
   readonly payloadBytes: number;
@@ -134,7 +128,6 @@ export class TopWatch {
   #put: number[] = [];
   #committed: number[] = [];
 
-  /** Makes a watch of one buffer. */
   constructor(path: string) {
     this.#path = path;
   }
@@ -264,21 +257,12 @@ export class TopWatch {
 
 /** The status, if it is of the latest owner; otherwise why there is none. */
 function statusOf({ status: reading, directory }: TopReading): BufferStatus | string {
-  switch (reading.kind) {
-    case "status": {
-      const { status } = reading;
-      const openedAt = Date.parse(directory.owner?.openedAt ?? "");
-      return openedAt > status.at ? "status.json is of an earlier process" : status;
-    }
-    case "missing":
-      return "there is no status.json: an older version, statusMs 0, or killed at once";
-    case "version":
-      return `status.json is of a newer version, ${reading.version}`;
-    case "bad":
-      return "status.json is not whole";
-    case "unreadable":
-      return reading.error.message;
-  }
+  if (reading.kind === "missing") return "there is no status.json: an older version, statusMs 0, or killed at once";
+  if (reading.kind === "version") return `status.json is of a newer version, ${reading.version}`;
+  if (reading.kind === "bad") return "status.json is not whole";
+  if (reading.kind === "unreadable") return reading.error.message;
+  const openedAt = Date.parse(directory.owner?.openedAt ?? "");
+  return openedAt > reading.status.at ? "status.json is of an earlier process" : reading.status;
 }
 
 function ratesBetween(from: Mark, to: Mark): Rates {
