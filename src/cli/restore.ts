@@ -68,7 +68,7 @@ Examples:
       isAll: args.options["all"] === true,
       isDryRun: args.options["dry-run"] === true,
     };
-    const outcome = request.isDryRun ? await foresee(request, context) : await restore(request, context);
+    const outcome = await restore(request, context);
     await writeResult(args, context, toJson(outcome, request), (width) => describe(outcome, request, width));
     const isLeft = outcome.finished.length > 0 || outcome.files.some(({ pieces }) => pieces.length > 0);
     return request.isDryRun && isLeft ? EXIT_UNSOUND : EXIT_OK;
@@ -88,34 +88,28 @@ interface Outcome {
   readonly finished: readonly (Pick<RestoredFile, "name"> & Partial<RestoredFile>)[];
 }
 
-async function foresee(request: Request, context: CommandContext): Promise<Outcome> {
-  const place = { fileSystem: context.fileSystem, directory: request.path };
-  readDirectory(place.fileSystem, request.path);
-  chosen(listQuarantined(place), request);
-  const log = await soundLog(request.path, context);
-  const files: Outcome["files"] = [];
-  for await (const { plan } of plans(request, context, log)) files.push({ ...plan, restored: undefined });
-  return { files, finished: findInterruptedRestores(place).map((name) => ({ name })) };
-}
-
+/** Restores, or only says what would be restored. */
 async function restore(request: Request, context: CommandContext): Promise<Outcome> {
-  const { path } = request;
+  const { path, isDryRun } = request;
   const { fileSystem, clock } = context;
+  const place = { fileSystem, directory: path };
   // First, so that no lock file is created in a foreign directory, or for a mistaken argument.
   readDirectory(fileSystem, path);
-  chosen(listQuarantined({ fileSystem, directory: path }), request);
-  const ownership = await Ownership.acquire({ fileSystem, directory: path, openedAt: clock.now() });
+  chosen(listQuarantined(place), request);
+  const ownership = isDryRun ? undefined : await Ownership.acquire({ ...place, openedAt: clock.now() });
   try {
     const log = await soundLog(path, context);
     const { uuid, scan } = log.recovery;
-    const target: RestoreTarget = { fileSystem, directory: path, uuid, now: clock.now() };
-    const finished = await finishRestores(target, log.recovery.end);
+    const target: RestoreTarget = { ...place, uuid, now: clock.now() };
+    const finished: Outcome["finished"] = isDryRun
+      ? findInterruptedRestores(place).map((name) => ({ name }))
+      : await finishRestores(target, log.recovery.end);
     let end = finished.at(-1)?.end ?? log.recovery.end;
     const files: Outcome["files"] = [];
     for await (const { plan, bytes } of plans(request, context, log)) {
       let restored: RestoredFile | undefined;
-      if (plan.pieces.length > 0) {
-        const { name, pieces, facts } = plan;
+      const { name, pieces, facts } = plan;
+      if (pieces.length > 0 && !isDryRun) {
         const { codecVersion = scan?.header.codecVersion ?? 0, isJson = false } = facts ?? {};
         const recordLimit = pieces.reduce((most, { frame }) => Math.max(most, frame.length), MIN_RECORD_LIMIT);
         restored = await restoreFile(target, name, { bytes, pieces, codecVersion, isJson, recordLimit }, end);
@@ -125,7 +119,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
     }
     return { files, finished };
   } finally {
-    ownership.release();
+    ownership?.release();
   }
 }
 

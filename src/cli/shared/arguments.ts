@@ -23,15 +23,9 @@ export function optionsOf(command: Command): Record<string, CommandOption> {
 /** Parses the arguments behind a command's name; throws for an unknown option, a missing value or a superfluous one. */
 export function parseArguments(command: Command, args: readonly string[]): CommandArguments {
   const known = optionsOf(command);
-  const options = Object.fromEntries(
-    Object.entries(known).map(([name, { type, short, multiple = false }]) => [
-      name,
-      short === undefined ? { type, multiple } : { type, multiple, short },
-    ]),
-  );
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
-    options,
+    options: known,
     strict: false,
     allowPositionals: true,
     tokens: true,
