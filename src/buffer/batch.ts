@@ -6,6 +6,7 @@
 
 import { type Codec, jsonDecoderOfMany } from "../base/codec.ts";
 import { CodecError } from "../errors/mod.ts";
+import type { ReadBatch } from "../wal/reader/log_view.ts";
 
 /** What tells a batch from all others. @internal */
 export interface BatchIdentity {
@@ -26,26 +27,7 @@ export function batchId({ uuid, checksum, firstSequence, lastSequence }: BatchId
 }
 
 /** What a {@linkcode Batch} is made from. @internal */
-export interface BatchData {
-  /** Sequence of the first record. */
-  readonly firstSequence: number;
-  /** Number of records. */
-  readonly count: number;
-  /** Holds all payloads, each behind four bytes that are no payload's, and one such byte at the end. */
-  readonly bytes: Uint8Array;
-  /** Whether they stand in memory that other batches have a part of: then nobody else may see it. */
-  readonly isShared: boolean;
-  /** Two entries a record: where its payload begins and ends in `bytes`. */
-  readonly bounds: readonly number[];
-  /** Sum of the payloads' lengths. */
-  readonly payloadBytes: number;
-  /** The codec version that they were encoded with. */
-  readonly codecVersion: number;
-  /** Whether each payload is known to be the text of one JSON value. */
-  readonly isJson: boolean;
-  /** Tells them from other records that had the same sequences, if there can be such. */
-  readonly checksum: number | undefined;
-}
+export type BatchData = Omit<ReadBatch, "start" | "end">;
 
 /**
  * Consecutive records handed over together. The same batch always has the same id and the same records.

@@ -8,23 +8,17 @@
  * @module
  */
 
-/** The thresholds of a batch. */
-export interface Thresholds {
-  /** Records. */
-  readonly maxRecords: number;
-  /** Payload bytes. */
-  readonly maxBytes: number;
-  /** Milliseconds since the first record was put. */
-  readonly maxAgeMs: number;
-}
+import type { ResolvedOptions } from "./options.ts";
 
-/** The records that are not in flight, in figures. */
+/** The thresholds of a batch. */
+export type Thresholds = Pick<ResolvedOptions<unknown>, "maxRecords" | "maxBytes" | "maxAgeMs">;
+
+/** Counts of the records that are not in flight. */
 export interface Pending {
-  /** How many there are. */
   readonly records: number;
-  /** Their payload bytes. */
+  /** Of their payloads. */
   readonly bytes: number;
-  /** When the first of them was put; `undefined` when that is not known without reading. */
+  /** When the first of them was put; `undefined` if only reading it would tell. */
   readonly oldestPutTime: number | undefined;
 }
 

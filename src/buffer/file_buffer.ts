@@ -16,7 +16,7 @@ import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "../wal/reserve.ts";
 import type { Fsync } from "../wal/writer/log.ts";
 import { BaseBuffer } from "./base_buffer.ts";
 import { FileStore } from "./file_store.ts";
-import { type BufferOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { type BufferOptions, resolveOptions } from "./options.ts";
 import { StatusFile } from "./status_file.ts";
 
 /** Interval of syncs: what a power cut may cost, against a sync a second. */
@@ -29,15 +29,7 @@ const MIN_SEGMENT_BYTES = 256;
 /** Interval of status files: as often as a person looks. */
 const DEFAULT_STATUS_MS = 1_000;
 
-const FILE_SYSTEM_METHODS = [
-  "open",
-  "list",
-  "makeDirectory",
-  "rename",
-  "remove",
-  "syncDirectory",
-  "lock",
-];
+const FILE_SYSTEM_METHODS = ["open", "list", "makeDirectory", "rename", "remove", "syncDirectory", "lock"];
 
 /**
  * Options of {@linkcode FileBuffer.open}.
@@ -190,53 +182,36 @@ export class FileBuffer<T> extends BaseBuffer<T> {
   static async open<T>(options: FileBufferOptions<T>): Promise<FileBuffer<T>> {
     const resolved = resolveOptions(options, OWN_OPTIONS);
     const own = resolveOwnOptions(options);
-    const time = stampClock(resolved.clock);
-    const { listeners } = resolved;
+    const { clock, codec, listeners, maxRecordBytes, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes } = resolved;
+    const { path: directory, fsync, statusMs } = own;
+    const time = stampClock(clock);
     const fileSystem = options.fileSystem ?? await detectFileSystem();
-    const status = own.statusMs === 0 ? undefined : statusFile(resolved, own, fileSystem);
+    const limits = { maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, fsync };
+    const status = statusMs > 0 ? new StatusFile({ fileSystem, directory, clock, statusMs, limits }) : undefined;
     if (status !== undefined) listeners.add((event) => status.note(event));
     const onChange = (): void => status?.touch();
     const store = await FileStore.open({
       ...own,
       fileSystem,
-      clock: resolved.clock,
+      clock,
       time,
-      recordLimit: resolved.maxRecordBytes,
-      codecVersion: resolved.codec.version ?? 0,
-      isJson: isJsonCodec(resolved.codec),
+      recordLimit: maxRecordBytes,
+      codecVersion: codec.version ?? 0,
+      isJson: isJsonCodec(codec),
       tell: (event) => listeners.tell(event),
       onChange,
       onClosing: () => status?.close(),
     });
     const buffer = new FileBuffer<T>({ store, options: resolved, time, onRejected: onChange });
-    status?.start({
-      uuid: store.uuid,
-      stats: () => buffer.stats(),
-      positions: () => {
-        const { committed, boundaries } = store.commitState;
-        return { end: store.ends.acknowledged, committed, inFlightBatches: boundaries.length };
-      },
-      hasFailed: () => store.health.failure !== undefined,
-      isOwner: () => store.isOwner(),
-    });
+    status?.start(store, () => buffer.stats());
     return buffer;
   }
 }
 
 /** The options that only a `FileBuffer` has, complete and checked. */
-type OwnOptions =
-  & Complete<
-    Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">
-  >
-  & { readonly reserveBytes: number | undefined };
-
-function statusFile<T>(
-  { clock, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes }: ResolvedOptions<T>,
-  { path: directory, fsync, statusMs }: OwnOptions,
-  fileSystem: FileSystem,
-): StatusFile {
-  const limits = { maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, fsync };
-  return new StatusFile({ fileSystem, directory, clock, statusMs, limits });
+interface OwnOptions
+  extends Complete<Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">> {
+  readonly reserveBytes: number | undefined;
 }
 
 /** Checks what `resolveOptions` doesn't know. */

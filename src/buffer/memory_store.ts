@@ -22,8 +22,8 @@ import type {
 
 const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
 
-/** Committed entries are let go of when there are this many, so that each is moved once at most. */
-const TRIM_ENTRIES = 1024;
+/** Committed records are released when there are this many, so that each of the others is moved once at most. */
+const TRIM_RECORDS = 1024;
 
 /** This many puts and reads, about a millisecond's worth, are answered before the event loop gets a turn. */
 const STEPS_A_TURN = 500;
@@ -31,15 +31,15 @@ const STEPS_A_TURN = 500;
 /** How records were encoded. */
 type Encoding = Pick<ReadBatch, "codecVersion" | "isJson">;
 
-/** A record in memory: its payload, when it was put, and where it stands. */
+/** A record in memory: its payload, when it was put, and its position. */
 interface Entry {
   readonly payload: Uint8Array;
   readonly putTime: number;
   readonly position: LogPosition;
 }
 
-/** Records in an array. Everything accepted is acknowledged at once. */
-export class MemoryStore implements RecordStore {
+/** Records in an array, in all roles of a store. Everything accepted is acknowledged at once. */
+export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, RecordReader {
   readonly uuid: string = crypto.randomUUID();
   readonly recovery: RecoveryReport = {
     recoveredRecords: 0,
@@ -50,29 +50,106 @@ export class MemoryStore implements RecordStore {
   };
   readonly health = { failure: undefined };
   readonly maxHeldLogBytes = Infinity;
-  readonly appender: RecordAppender;
-  readonly reader: RecordReader;
-  readonly #entries = new Entries();
+  readonly ends: { acknowledged: LogPosition } = { acknowledged: LOG_START };
+  commitState: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
+  readonly #time: () => number;
+  readonly #encoding: Encoding;
   readonly #replies = new PacedReplies(STEPS_A_TURN);
   #events: StoreEvents | undefined;
-  #commit: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
+  /** The accepted records, then those that were only added. */
+  #entries: Entry[] = [];
+  /** The sequence of the first one that is still here. */
+  #firstSequence = 1;
+  #savepoint = 0;
 
   constructor(time: () => number, encoding: Encoding) {
-    const onVisible = (putTime: number): void => this.#events?.onVisible(putTime);
-    this.appender = new MemoryAppender(this.#entries, this.#replies, { time, onVisible });
-    this.reader = new MemoryReader(this.#entries, this.#replies, encoding);
+    this.#time = time;
+    this.#encoding = encoding;
   }
 
-  get ends(): { readonly acknowledged: LogPosition } {
-    return this.#entries;
+  get appender(): RecordAppender {
+    return this;
   }
 
-  get commitState(): CommitState {
-    return this.#commit;
+  get builder(): RecordBuilder {
+    return this;
+  }
+
+  get reader(): RecordReader {
+    return this;
+  }
+
+  get acceptedLogBytes(): number {
+    return this.#end.logBytes;
   }
 
   listen(events: StoreEvents): void {
     this.#events = events;
+  }
+
+  add<T>(codec: Codec<T>, record: T): number {
+    const encoded = codec.encode(record);
+    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
+    this.#entries.push({ payload: encoded.slice(), putTime: this.#time(), position: this.#end });
+    return encoded.length;
+  }
+
+  savepoint(): void {
+    this.#savepoint = this.#entries.length;
+  }
+
+  rollback(): void {
+    this.#entries.length = this.#savepoint;
+  }
+
+  withdraw(): Uint8Array[] {
+    return this.#entries.splice(this.#savepoint).map(({ payload }) => payload);
+  }
+
+  beginGroup(): void {
+    // Whatever is accepted together is one unit here.
+  }
+
+  endGroup(): void {
+    // See beginGroup().
+  }
+
+  accept(count: number): Promise<number> {
+    const end = this.ends.acknowledged = this.#end;
+    const first = end.nextSequence - count;
+    this.#events?.onVisible(this.#at(first).putTime);
+    if (!this.#replies.mustHold()) return Promise.resolve(first);
+    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(first) }));
+  }
+
+  writeAccepted(): LogPosition {
+    return this.ends.acknowledged;
+  }
+
+  awaitAcknowledged(): void {
+    // Everything is.
+  }
+
+  read(from: LogPosition, { maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadResult> {
+    const last = Math.min(before, this.ends.acknowledged.nextSequence, from.nextSequence + maxRecords);
+    let end = from;
+    while (end.nextSequence < last) {
+      const next = positionAfter(this.#at(end.nextSequence));
+      if (end !== from && next.payloadBytes - from.payloadBytes > maxBytes) break;
+      end = next;
+    }
+    if (end === from) return { batch: undefined, next: from };
+    const result = { batch: this.#batch(from, end), next: end };
+    if (!this.#replies.mustHold()) return result;
+    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(result) }));
+  }
+
+  putTimeAt({ nextSequence }: LogPosition): number | undefined {
+    return nextSequence < this.ends.acknowledged.nextSequence ? this.#at(nextSequence).putTime : undefined;
+  }
+
+  missingFrom(): number {
+    return 0;
   }
 
   ensureDurable(): void {
@@ -80,8 +157,11 @@ export class MemoryStore implements RecordStore {
   }
 
   saveCommit(state: CommitState): void {
-    this.#commit = state;
-    this.#entries.trim(state.committed.nextSequence);
+    this.commitState = state;
+    const done = state.committed.nextSequence - this.#firstSequence;
+    if (done < Math.max(TRIM_RECORDS, this.#entries.length / 2)) return;
+    this.#entries.splice(0, done);
+    this.#firstSequence += done;
   }
 
   flush(): Promise<void> {
@@ -94,159 +174,18 @@ export class MemoryStore implements RecordStore {
 
   close(): Promise<void> {
     this.#replies.flush();
-    this.#entries.clear();
+    this.#entries = [];
     return Promise.resolve();
   }
-}
 
-/** The array: accepted records up to `acknowledged`, then those that were added. */
-class Entries {
-  acknowledged: LogPosition = LOG_START;
-  #entries: Entry[] = [];
-  /** The sequence of the first one that is still here. */
-  #firstSequence = 1;
-
-  /** How many are here. */
-  get length(): number {
-    return this.#entries.length;
-  }
-
-  /** Behind the last record added, accepted or not. */
-  get end(): LogPosition {
+  /** The position after the last record added, accepted or not. */
+  get #end(): LogPosition {
     const last = this.#entries.at(-1);
-    return last === undefined ? this.acknowledged : positionBehind(last);
+    return last === undefined ? this.ends.acknowledged : positionAfter(last);
   }
 
-  add(payload: Uint8Array, putTime: number): void {
-    this.#entries.push({ payload, putTime, position: this.end });
-  }
-
-  at(sequence: number): Entry {
+  #at(sequence: number): Entry {
     return this.#entries[sequence - this.#firstSequence];
-  }
-
-  /** Takes out all behind the first `length`. */
-  cut(length: number): Entry[] {
-    return this.#entries.splice(length);
-  }
-
-  /** Lets go of those before `sequence`, if they are many. */
-  trim(sequence: number): void {
-    const done = sequence - this.#firstSequence;
-    if (done < Math.max(TRIM_ENTRIES, this.#entries.length / 2)) return;
-    this.#entries.splice(0, done);
-    this.#firstSequence += done;
-  }
-
-  clear(): void {
-    this.#entries = [];
-  }
-}
-
-/** Adds to the array. */
-class MemoryAppender implements RecordAppender, RecordBuilder {
-  readonly #entries: Entries;
-  readonly #replies: PacedReplies;
-  readonly #time: () => number;
-  readonly #onVisible: (putTime: number) => void;
-  #savepoint = 0;
-
-  constructor(
-    entries: Entries,
-    replies: PacedReplies,
-    { time, onVisible }: { readonly time: () => number; readonly onVisible: (putTime: number) => void },
-  ) {
-    this.#entries = entries;
-    this.#replies = replies;
-    this.#time = time;
-    this.#onVisible = onVisible;
-  }
-
-  get builder(): RecordBuilder {
-    return this;
-  }
-
-  get acceptedLogBytes(): number {
-    return this.#entries.end.logBytes;
-  }
-
-  add<T>(codec: Codec<T>, record: T): number {
-    const encoded = codec.encode(record);
-    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
-    this.#entries.add(encoded.slice(), this.#time());
-    return encoded.length;
-  }
-
-  savepoint(): void {
-    this.#savepoint = this.#entries.length;
-  }
-
-  rollback(): void {
-    this.#entries.cut(this.#savepoint);
-  }
-
-  withdraw(): Uint8Array[] {
-    return this.#entries.cut(this.#savepoint).map(({ payload }) => payload);
-  }
-
-  beginGroup(): void {
-    // Whatever is accepted together is one unit here.
-  }
-
-  endGroup(): void {
-    // See beginGroup().
-  }
-
-  accept(count: number): Promise<number> {
-    const end = this.#entries.acknowledged = this.#entries.end;
-    const first = end.nextSequence - count;
-    this.#onVisible(this.#entries.at(first).putTime);
-    if (!this.#replies.mustHold()) return Promise.resolve(first);
-    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(first) }));
-  }
-
-  writeAccepted(): LogPosition {
-    return this.#entries.acknowledged;
-  }
-
-  awaitAcknowledged(): void {
-    // Everything is.
-  }
-}
-
-/** Reads from the array. */
-class MemoryReader implements RecordReader {
-  readonly #entries: Entries;
-  readonly #replies: PacedReplies;
-  readonly #encoding: Encoding;
-
-  constructor(entries: Entries, replies: PacedReplies, encoding: Encoding) {
-    this.#entries = entries;
-    this.#replies = replies;
-    this.#encoding = encoding;
-  }
-
-  read(from: LogPosition, { maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadResult> {
-    const last = Math.min(before, this.#entries.acknowledged.nextSequence, from.nextSequence + maxRecords);
-    let end = from;
-    while (end.nextSequence < last) {
-      const next = positionBehind(this.#entries.at(end.nextSequence));
-      if (end !== from && next.payloadBytes - from.payloadBytes > maxBytes) break;
-      end = next;
-    }
-    if (end === from) return { batch: undefined, next: from };
-    const result = { batch: this.#batch(from, end), next: end };
-    if (!this.#replies.mustHold()) return result;
-    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(result) }));
-  }
-
-  putTimeAt({ nextSequence }: LogPosition): number | undefined {
-    const { acknowledged } = this.#entries;
-    return nextSequence < acknowledged.nextSequence ? this.#entries.at(nextSequence).putTime : undefined;
-  }
-
-  missingFrom(): number {
-    return 0;
   }
 
   /** Copies the payloads between two positions into one piece, laid out as in a log. */
@@ -257,30 +196,20 @@ class MemoryReader implements RecordReader {
     const bounds: number[] = [];
     let at = 0;
     for (let sequence = start.nextSequence; sequence < end.nextSequence; sequence++) {
-      const { payload } = this.#entries.at(sequence);
+      const { payload } = this.#at(sequence);
       at += RECORD_HEADER_BYTES;
       bytes.set(payload, at);
       bounds.push(at, at + payload.length);
       at += payload.length;
     }
     const { nextSequence: firstSequence } = start;
-    return {
-      ...this.#encoding,
-      firstSequence,
-      count,
-      bytes,
-      isShared: false,
-      bounds,
-      payloadBytes,
-      checksum: undefined,
-      start,
-      end,
-    };
+    const content = { firstSequence, count, bytes, isShared: false, bounds, payloadBytes, checksum: undefined };
+    return { ...this.#encoding, ...content, start, end };
   }
 }
 
-/** The position behind a record. */
-function positionBehind({ payload, position }: Entry): LogPosition {
+/** The position after a record. */
+function positionAfter({ payload, position }: Entry): LogPosition {
   return {
     nextSequence: position.nextSequence + 1,
     payloadBytes: position.payloadBytes + payload.length,

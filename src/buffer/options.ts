@@ -7,7 +7,7 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { type Codec, jsonCodec } from "../base/codec.ts";
 import { Listeners } from "../base/listeners.ts";
-import { checkInteger, checkMethods, checkOneOf, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { BufferEvent } from "./events.ts";
 
 /** What to do with a put that doesn't fit the backlog. */
@@ -73,19 +73,19 @@ export interface BufferOptions<T> {
 }
 
 /** Records of a batch: enough to make the cost of a batch small, few enough for the limits of most targets. */
-export const DEFAULT_MAX_RECORDS = 1_000;
+const DEFAULT_MAX_RECORDS = 1_000;
 
 /** Payload bytes of a batch: what Kafka and NATS take in one request by default. */
-export const DEFAULT_MAX_BYTES = 1_000_000;
+const DEFAULT_MAX_BYTES = 1_000_000;
 
 /** Age of a batch: what a person looking at the target still calls "now". */
-export const DEFAULT_MAX_AGE_MS = 5_000;
+const DEFAULT_MAX_AGE_MS = 5_000;
 
 /** Longest payload. A larger one costs its multiple in memory while it is encoded, read and sent. */
-export const DEFAULT_MAX_RECORD_BYTES: number = 16 * 2 ** 20;
+const DEFAULT_MAX_RECORD_BYTES = 16 * 2 ** 20;
 
 /** Backlog: an outage of a quarter of an hour at 1 MB/s, and no disk is filled by it. */
-export const DEFAULT_MAX_BACKLOG_BYTES: number = 2 ** 30;
+const DEFAULT_MAX_BACKLOG_BYTES = 2 ** 30;
 
 /** A batch is held in memory, record by record. */
 export const MAX_RECORDS = 1_000_000;
@@ -93,7 +93,7 @@ export const MAX_RECORDS = 1_000_000;
 /** Lengths in the format have 32 bits; what is held in memory as one piece should stay well below. */
 export const MAX_BYTES: number = 2 ** 30;
 
-export const SHARED_OPTIONS: readonly (keyof BufferOptions<unknown> | string)[] = [
+const SHARED_OPTIONS: readonly string[] = [
   "codec",
   "maxRecords",
   "maxBytes",
@@ -106,16 +106,8 @@ export const SHARED_OPTIONS: readonly (keyof BufferOptions<unknown> | string)[] 
 ];
 
 /** The shared options, complete and checked. */
-export interface ResolvedOptions<T> {
-  readonly codec: Codec<T>;
-  readonly maxRecords: number;
-  readonly maxBytes: number;
-  readonly maxAgeMs: number;
-  readonly maxRecordBytes: number;
-  readonly maxBacklogBytes: number;
-  readonly whenFull: WhenFull;
-  readonly clock: Clock;
-  /** Listeners for events. */
+export interface ResolvedOptions<T> extends Complete<Omit<BufferOptions<T>, "onEvent">> {
+  /** `onEvent`, and those who subscribe. */
   readonly listeners: Listeners<BufferEvent>;
 }
 

@@ -16,7 +16,7 @@ import type { MaybePromise } from "../base/maybe_promise.ts";
 import type { BufferFailedError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
 import type { ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
-import type { RecoveryReport } from "./events.ts";
+import type { BufferStats, RecoveryReport } from "./events.ts";
 
 /** Collects records before they are accepted. All of it is done within the call. */
 export interface RecordBuilder {
@@ -66,26 +66,8 @@ export interface RecordReader {
   missingFrom(next: number, before?: number): number;
 }
 
-/** Whether a store works. */
-export interface StoreHealth {
-  /** What made it fail, if it has: from then on it does nothing but close. */
-  readonly failure: BufferFailedError | undefined;
-}
-
-/** The end of what a store holds. */
-export interface StoreEnds {
-  /** Behind the last acknowledged record. */
-  readonly acknowledged: LogPosition;
-}
-
 /** Figures that only a store knows. */
-export interface StoreFigures {
-  readonly syncs: number;
-  readonly syncMs: number;
-  readonly segments: number;
-  readonly diskBytes: number;
-  readonly quarantinedBytes: number;
-}
+export type StoreFigures = Pick<BufferStats, "syncs" | "syncMs" | "segments" | "diskBytes" | "quarantinedBytes">;
 
 /** Keeps records for a buffer. */
 export interface RecordStore {
@@ -95,8 +77,10 @@ export interface RecordStore {
   readonly recovery: RecoveryReport;
   readonly appender: RecordAppender;
   readonly reader: RecordReader;
-  readonly health: StoreHealth;
-  readonly ends: StoreEnds;
+  /** What made the store fail, if it has: from then on it does nothing but close. */
+  readonly health: { readonly failure: BufferFailedError | undefined };
+  /** The position after the last acknowledged record. */
+  readonly ends: { readonly acknowledged: LogPosition };
   /** The commit state that was saved last. */
   readonly commitState: CommitState;
   /** The most bytes of log it can hold: positions also count what a power cut took. `Infinity` if that can't be. */

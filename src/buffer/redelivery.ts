@@ -12,7 +12,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { checkInteger, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import { checkInteger, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import { BufferClosedError, BufferEmptyError } from "../errors/mod.ts";
 import type { Batch } from "./batch.ts";
 import type { BatchesOptions, RecordBuffer, RedeliveryOptions } from "./record_buffer.ts";
@@ -25,10 +25,10 @@ const DEFAULT_MAX_DELAY_MS = 30_000;
 const MAX_DOUBLINGS = 31;
 
 const TAKE = "take batches";
-const OPTIONS: readonly (keyof RedeliveryOptions | string)[] = ["firstDelayMs", "maxDelayMs"];
+const OPTIONS: readonly string[] = ["firstDelayMs", "maxDelayMs"];
 
 /** What a loop needs of its buffer. */
-export interface BatchLoopDeps<T> {
+interface BatchLoopDeps<T> {
   readonly buffer: Pick<RecordBuffer<T>, "waitUntilDue" | "emit">;
   readonly clock: Clock;
   /** Whether a batch is still to be committed, and can be. */
@@ -38,10 +38,7 @@ export interface BatchLoopDeps<T> {
 }
 
 /** {@linkcode RedeliveryOptions}, complete and checked. */
-interface RedeliveryPolicy {
-  readonly firstDelayMs: number;
-  readonly maxDelayMs: number;
-}
+type RedeliveryPolicy = Complete<RedeliveryOptions>;
 
 /**
  * Starts a loop over due batches.

@@ -13,9 +13,11 @@ import process from "node:process";
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
 import { closeQuietly, openOrCreate } from "../fs/file_helpers.ts";
-import type { FileSystem } from "../fs/file_system.ts";
 import { STATUS_NAME } from "../wal/names.ts";
+import type { LogLocation } from "../wal/segment_files.ts";
 import type { BufferEvent, BufferStats } from "./events.ts";
+import type { FileStore } from "./file_store.ts";
+import type { RecordStore } from "./record_store.ts";
 import {
   type BufferStatus,
   encodeStatus,
@@ -36,64 +38,54 @@ const MAX_MESSAGE_LENGTH = 200;
 /** Names of file systems are ours, or an implementer's own. */
 const MAX_RUNTIME_LENGTH = 32;
 
-/** What a {@linkcode StatusFile} is made with. */
-export interface StatusFileOptions {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+/** What a {@linkcode StatusFile} works with. */
+interface StatusFileDeps extends LogLocation {
   readonly clock: Clock;
-  /** The least time between two writes. */
+  /** The shortest time between two writes. */
   readonly statusMs: number;
   readonly limits: StatusLimits;
 }
 
-/** What it tells of. */
-export interface StatusSource {
-  readonly uuid: string;
-  /** The figures of now. */
-  stats(): BufferStats;
-  /** Behind the last record acknowledged, behind the last one committed, and the batches in flight. */
-  positions(): { readonly end: StatusPosition; readonly committed: StatusPosition; readonly inFlightBatches: number };
-  /** Whether the buffer can't go on. */
-  hasFailed(): boolean;
-  /** Whether the directory is still its own: else nothing is written there. */
-  isOwner(): boolean;
-}
+/** The store that the file describes. Once the directory isn't its own any more, nothing is written there. */
+type StatusStore = Pick<RecordStore, "uuid" | "ends" | "commitState" | "health"> & Pick<FileStore, "isOwner">;
 
 /** The status file of one buffer that is open. */
 export class StatusFile {
-  readonly #options: StatusFileOptions;
+  readonly #deps: StatusFileDeps;
   readonly #path: string;
   readonly #openedAt: number;
-  /** The last sync times; where the next one goes, counted on. */
+  /** The last sync times, and how many there have been. */
   readonly #syncMs = new Float64Array(SYNC_SAMPLES);
   #syncs = 0;
-  /** By kind; the one that came last stands last. */
+  /** By kind, the most recent one last. */
   readonly #problems = new Map<string, StatusProblem>();
   /** `undefined` while the buffer is being opened, and after its close. */
-  #source: StatusSource | undefined;
+  #store: StatusStore | undefined;
+  #stats: (() => BufferStats) | undefined;
   #cancelTimer: (() => void) | undefined;
 
   /** Begins to listen; nothing is written before {@linkcode StatusFile.start}. */
-  constructor(options: StatusFileOptions) {
-    this.#options = options;
-    this.#path = join(options.directory, STATUS_NAME);
-    this.#openedAt = options.clock.now();
+  constructor(deps: StatusFileDeps) {
+    this.#deps = deps;
+    this.#path = join(deps.directory, STATUS_NAME);
+    this.#openedAt = deps.clock.now();
   }
 
   /** The buffer is open: from now on its figures are written. */
-  start(source: StatusSource): void {
-    this.#source = source;
+  start(store: StatusStore, stats: () => BufferStats): void {
+    this.#store = store;
+    this.#stats = stats;
     this.touch();
   }
 
   /** Something has changed. */
   touch(): void {
-    if (this.#cancelTimer !== undefined || this.#source === undefined) return;
-    this.#cancelTimer = this.#options.clock.setTimer(() => {
+    if (this.#cancelTimer !== undefined || this.#store === undefined) return;
+    this.#cancelTimer = this.#deps.clock.setTimer(() => {
       this.#cancelTimer = undefined;
       // What could not be written has changed still.
       if (!this.#write(false)) this.touch();
-    }, this.#options.statusMs);
+    }, this.#deps.statusMs);
   }
 
   /** Something has happened. */
@@ -111,7 +103,7 @@ export class StatusFile {
   close(): void {
     this.#cancelTimer?.();
     this.#write(true);
-    this.#source = undefined;
+    this.#store = undefined;
   }
 
   #add(problem: Problem): void {
@@ -120,18 +112,18 @@ export class StatusFile {
     const message = problem.message.slice(0, MAX_MESSAGE_LENGTH);
     // Taken out first, so that it stands last.
     this.#problems.delete(kind);
-    this.#problems.set(kind, { ...problem, message, at: this.#options.clock.now(), count });
+    this.#problems.set(kind, { ...problem, message, at: this.#deps.clock.now(), count });
     const [oldest] = this.#problems.keys();
     if (this.#problems.size > MAX_PROBLEMS && oldest !== undefined) this.#problems.delete(oldest);
   }
 
   /** Whether it could be written. */
   #write(isClosed: boolean): boolean {
-    if (this.#source === undefined || !this.#source.isOwner()) return true;
+    if (this.#store === undefined || !this.#store.isOwner()) return true;
     try {
-      const bytes = encodeStatus(this.#status(this.#source, isClosed));
+      const bytes = encodeStatus(this.#status(this.#store, isClosed));
       // Opened each time, because somebody may have deleted it, or put another one there.
-      const handle = openOrCreate(this.#options.fileSystem, this.#path);
+      const handle = openOrCreate(this.#deps.fileSystem, this.#path);
       try {
         // Somebody else's, then: ours never has another length.
         if (handle.size() > STATUS_BYTES) handle.truncate(STATUS_BYTES);
@@ -146,23 +138,22 @@ export class StatusFile {
     }
   }
 
-  #status(source: StatusSource, isClosed: boolean): BufferStatus {
-    const { clock, fileSystem, limits, statusMs } = this.#options;
-    const { end, committed, inFlightBatches } = source.positions();
+  #status({ uuid, ends, commitState, health }: StatusStore, isClosed: boolean): BufferStatus {
+    const { clock, fileSystem, limits, statusMs } = this.#deps;
     return {
       version: STATUS_VERSION,
-      state: isClosed ? "closed" : source.hasFailed() ? "failed" : "open",
-      uuid: source.uuid,
+      state: isClosed ? "closed" : health.failure !== undefined ? "failed" : "open",
+      uuid,
       pid: process.pid,
       runtime: fileSystem.name.slice(0, MAX_RUNTIME_LENGTH),
       openedAt: this.#openedAt,
       at: clock.now(),
       statusMs,
       limits,
-      stats: source.stats(),
-      end: positionOf(end),
-      committed: positionOf(committed),
-      inFlightBatches,
+      stats: this.#stats!(),
+      end: positionOf(ends.acknowledged),
+      committed: positionOf(commitState.committed),
+      inFlightBatches: commitState.boundaries.length,
       sync: this.#syncTimes(),
       problems: [...this.#problems.values()].reverse(),
     };
@@ -177,7 +168,7 @@ export class StatusFile {
   }
 }
 
-type Problem = Pick<StatusProblem, "type" | "message"> & { readonly code?: string };
+type Problem = Pick<StatusProblem, "type" | "message" | "code">;
 
 /** What an event says has gone wrong, in the file's own words; `undefined` if nothing has. */
 function problemOf(event: BufferEvent): Problem | undefined {
@@ -199,12 +190,8 @@ function problemOf(event: BufferEvent): Problem | undefined {
       return { type: "drop", message: `${records} records, ${sequences.first} to ${sequences.last}` };
     }
     case "reserve-used": {
-      const { error, bytesLeft } = event;
-      return {
-        type: event.type,
-        code: error.code,
-        message: `${error.message}, ${bytesLeft} bytes of reserve are left`,
-      };
+      const { type, error: { code, message }, bytesLeft } = event;
+      return { type, code, message: `${message}, ${bytesLeft} bytes of reserve are left` };
     }
     case "backlog-filled":
       return { type: "full", message: `the backlog was full at ${event.backlogBytes} bytes` };
@@ -213,7 +200,7 @@ function problemOf(event: BufferEvent): Problem | undefined {
   }
 }
 
-/** Without what else a position knows. */
+/** A position, without what the file doesn't store of it. */
 function positionOf({ nextSequence, payloadBytes }: StatusPosition): StatusPosition {
   return { nextSequence, payloadBytes };
 }

@@ -322,14 +322,15 @@ function startStatus(clock: ManualClock): { fileSystem: MemoryFileSystem; status
   fileSystem.makeDirectory(PATH);
   const { limits, stats, uuid } = statusWith();
   const status = new StatusFile({ fileSystem, directory: PATH, clock, statusMs: 1000, limits });
-  const position = { nextSequence: 1, payloadBytes: 0 };
-  status.start({
+  const position = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
+  const store = {
     uuid,
-    stats: () => stats,
-    positions: () => ({ end: position, committed: position, inFlightBatches: 0 }),
-    hasFailed: () => false,
+    ends: { written: position, acknowledged: position },
+    commitState: { committed: position, resume: position, boundaries: [] },
+    health: { failure: undefined },
     isOwner: () => true,
-  });
+  };
+  status.start(store, () => stats);
   return { fileSystem, status };
 }
 

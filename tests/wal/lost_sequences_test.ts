@@ -1,13 +1,13 @@
 /**
- * `LostSequences` and `ReportedRegions`: the same answers as a walk over all of them.
+ * `LostSequences` and `KnownLosses`: the same answers as a walk over all of them.
  */
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import type { SequenceRange } from "../../src/base/sequences.ts";
 import type { DamagedRegion } from "../../src/wal/recovery/damage.ts";
+import { KnownLosses } from "../../src/wal/recovery/known_losses.ts";
 import { LostSequences } from "../../src/wal/recovery/lost_sequences.ts";
-import { ReportedRegions } from "../../src/wal/recovery/reported_regions.ts";
 import { seededRandom } from "../support/random.ts";
 
 test("LostSequences count each sequence once, from any one on", () => {
@@ -27,12 +27,13 @@ test("LostSequences count each sequence once, from any one on", () => {
   }
 });
 
-test("ReportedRegions know a region if its bytes and all that is missing were reported", () => {
+test("KnownLosses.of() knows a region if its bytes and all that is missing were reported", () => {
   const region = { segment: "1.wal", offset: 100, length: 50, missing: { first: 5, last: 9 }, quarantined: true };
   const gap = { segment: "2.wal", offset: 0, length: 0, missing: { first: 20, last: 29 }, quarantined: false };
   const garbage = { segment: "1.wal", offset: 300, length: 7, missing: undefined, quarantined: true };
-  const reported = new ReportedRegions([region, gap, garbage]);
-  const has = (one: DamagedRegion, change: Partial<DamagedRegion> = {}): boolean => reported.has({ ...one, ...change });
+  const reported = KnownLosses.of([region, gap, garbage]);
+  const has = (one: DamagedRegion, change: Partial<DamagedRegion> = {}): boolean =>
+    reported.isAccepted({ ...one, ...change });
   assertEquals([has(region), has(gap), has(garbage)], [true, true, true]);
   assertEquals([has(region, { missing: { first: 6, last: 9 } }), has(region, { missing: undefined })], [true, true]);
   assertEquals([has(region, { missing: { first: 6, last: 10 } }), has(region, { length: 49 })], [false, false]);

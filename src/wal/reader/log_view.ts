@@ -57,19 +57,19 @@ export interface ReadResult {
 export interface ReadBatch {
   readonly firstSequence: number;
   readonly count: number;
-  /** Holds all payloads, each behind its length, and at least one more byte. */
+  /** Holds all payloads, each after its length, and at least one more byte. */
   readonly bytes: Uint8Array;
-  /** Whether they stand in memory that other batches have a part of. */
+  /** Whether they are in memory that other batches share: then no caller of the buffer may see it. */
   readonly isShared: boolean;
-  /** Two entries a record: where its payload begins and ends in `bytes`. */
-  readonly bounds: number[];
+  /** Two entries per record: where its payload begins and ends in `bytes`. */
+  readonly bounds: readonly number[];
   readonly payloadBytes: number;
   readonly codecVersion: number;
   /** Whether each payload is known to be the text of one JSON value. */
   readonly isJson: boolean;
-  /** Over the checksums of the frames that they are in; none where nothing can be lost but all of it. */
+  /** A checksum over those of the frames that hold them; `undefined` where records can only be lost all together. */
   readonly checksum: number | undefined;
-  /** Before the first record, and behind the last. */
+  /** The positions before the first record and after the last. */
   readonly start: LogPosition;
   readonly end: LogPosition;
 }

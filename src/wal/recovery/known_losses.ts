@@ -67,6 +67,12 @@ export class KnownLosses implements Losses {
     this.unprovenSequences = mergeRanges(unprovenSequences);
   }
 
+  /** Accepts these regions and all sequences that are missing because of them. */
+  static of(regions: readonly DamagedRegion[]): KnownLosses {
+    const acceptedSequences = regions.flatMap(({ missing }) => missing ?? []);
+    return new KnownLosses({ acceptedRegions: regions, acceptedSequences });
+  }
+
   /** Reads the losses of the quarantine at `path`. */
   static read(fileSystem: FileSystem, path: string): KnownLosses {
     const text = readText(fileSystem, join(path, LOSSES_NAME));
