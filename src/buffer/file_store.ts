@@ -117,7 +117,7 @@ export class FileStore implements RecordStore {
   }
 
   get maxHeldLogBytes(): number {
-    return this.#log.segments.diskBytes + this.#log.appender.builder.length;
+    return this.#log.segments.usage.bytes + this.#log.appender.builder.length;
   }
 
   listen({ onVisible, onRejected, onFailed }: StoreEvents): void {

@@ -19,7 +19,7 @@
  */
 
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
-import type { OrderedSegments } from "./ordered_segments.ts";
+import { lastIndexAtMost, type OrderedSegments } from "./ordered_segments.ts";
 import type { Segment } from "./segment_files.ts";
 
 /** The size of a segment that was opened. */
@@ -83,7 +83,7 @@ export class DiskUsage {
     if (this.#foreign.has(firstSequence)) return;
     if (logBytesBefore !== undefined) return this.#add(size, false);
     this.#recount(i, () => {
-      if (this.#known[i] !== undefined && this.#known[i].unknownAfter > 0) this.#known[i].unknownAfter--;
+      if (known !== undefined && known.unknownAfter > 0) known.unknownAfter--;
     });
     this.#foreign.set(firstSequence, bytes);
     this.#bytes += bytes;
@@ -185,17 +185,6 @@ export class DiskUsage {
 
   /** The index of the last known segment that begins at or before a sequence; -1 if there is none. */
   #indexOf(firstSequence: number): number {
-    return countBelow(this.#known, firstSequence + 1) - 1;
+    return lastIndexAtMost(this.#known, (known) => known.firstSequence, firstSequence);
   }
-}
-
-/** How many of `items`, in ascending order, begin before `firstSequence`. */
-function countBelow(items: readonly { readonly firstSequence: number }[], firstSequence: number): number {
-  let [from, to] = [0, items.length];
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (items[middle].firstSequence < firstSequence) from = middle + 1;
-    else to = middle;
-  }
-  return from;
 }

@@ -85,10 +85,8 @@ export class OrderedSegments {
   }
 }
 
-/**
- * The index of the last of `entries`, in ascending order of their keys, whose key is at most `max`; -1 if there is none.
- */
-function lastIndexAtMost<E>(entries: readonly E[], keyOf: (entry: E) => number, max: number): number {
+/** The index of the last of `entries`, in ascending order of their keys, whose key is at most `max`; -1 if there is none. */
+export function lastIndexAtMost<E>(entries: readonly E[], keyOf: (entry: E) => number, max: number): number {
   let [from, to] = [0, entries.length];
   while (from < to) {
     const middle = (from + to) >>> 1;

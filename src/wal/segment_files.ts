@@ -41,6 +41,12 @@ export function headerMatches(header: SegmentHeader, uuid: string, segment: Segm
   return header.uuid === uuid && header.firstSequence === segment.firstSequence;
 }
 
+/** Reads the header of a segment; `undefined` if it is unreadable, or is that of another log or of another segment. */
+export function readOwnHeader(handle: FileHandle, segment: Segment, uuid: string): SegmentHeader | undefined {
+  const result = readSegmentHeader(handle);
+  return result.kind === "header" && headerMatches(result.header, uuid, segment) ? result.header : undefined;
+}
+
 /** Opens a segment for reading, and closes it when `use` has returned or thrown. */
 export function withSegment<R>(
   { fileSystem, directory }: LogLocation,
@@ -109,13 +115,4 @@ export function classifySegment(handle: FileHandle, segment: Segment, uuid: stri
   if (filledBytes <= SEGMENT_HEADER_BYTES) return { kind: "empty", size };
   const { firstSequence } = segment;
   return { kind: "bad", size, records: estimateMaxRecords({ handle, firstSequence, size, filledBytes }) };
-}
-
-/** Whether all bytes of a file from one offset up to another are zero. */
-export function isZeroFilled(handle: FileHandle, from: number, end: number): boolean {
-  const chunk = new Uint8Array(Math.min(64 * 1024, Math.max(1, end - from)));
-  for (let at = from; at < end; at += chunk.length) {
-    if (chunk.subarray(0, handle.read(chunk, at)).some((byte) => byte !== 0)) return false;
-  }
-  return true;
 }

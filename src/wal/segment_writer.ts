@@ -27,7 +27,7 @@ import { segmentName } from "./names.ts";
 const PREALLOCATED_BYTES = 1024 * 1024;
 
 /** How a segment is created. */
-export interface CreateSegmentOptions {
+interface CreateSegmentOptions {
   /** Whether a segment without records may have that name already: it is removed then. */
   readonly mayExist: boolean;
   /** The most bytes that the file is preallocated to; 0 for no preallocation. */
@@ -50,7 +50,6 @@ export class SegmentWriter {
   #changes = 1;
   #syncedChanges = 0;
   #broken = false;
-  #isInherited = false;
   #syncsUnderWay = 0;
   #closesAfterSync = false;
   #isRetired = false;
@@ -84,14 +83,6 @@ export class SegmentWriter {
       }
       throw error;
     }
-    return writer;
-  }
-
-  /** A segment that an earlier process has written, and may not have synced: it is only synced here. */
-  static inherit(fileSystem: FileSystem, directory: string, name: string): SegmentWriter {
-    const writer = new SegmentWriter(fileSystem, directory, name);
-    writer.#isInherited = true;
-    writer.#isRetired = true;
     return writer;
   }
 
@@ -169,21 +160,12 @@ export class SegmentWriter {
     this.#syncsUnderWay++;
     try {
       if (this.#handle !== undefined) await this.#handle.sync();
-      else await this.#syncClosed();
+      else await syncAndClose(openIfExists(this.#fileSystem, this.#path, "write"));
     } finally {
       this.#syncsUnderWay--;
       if (this.#closesAfterSync) this.close();
     }
     this.#syncedChanges = Math.max(this.#syncedChanges, changes);
-  }
-
-  async #syncClosed(): Promise<void> {
-    const handle = openIfExists(this.#fileSystem, this.#path, "write");
-    try {
-      await handle?.sync();
-    } finally {
-      closeQuietly(handle);
-    }
   }
 
   /**
@@ -199,7 +181,6 @@ export class SegmentWriter {
    * which nothing was acknowledged is removed, so that its name doesn't stand for missing records. May throw.
    */
   truncateUnacknowledged(): void {
-    if (this.#isInherited) return;
     if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
     else if (this.#acknowledged < this.#position || this.#broken) this.#truncate(this.#acknowledged);
   }
@@ -232,5 +213,14 @@ export class SegmentWriter {
     if (this.#closesAfterSync) return;
     closeQuietly(this.#handle);
     this.#handle = undefined;
+  }
+}
+
+/** Syncs a file that was opened for it, and closes the file; does nothing without one. */
+export async function syncAndClose(handle: FileHandle | undefined): Promise<void> {
+  try {
+    await handle?.sync();
+  } finally {
+    closeQuietly(handle);
   }
 }

@@ -81,7 +81,7 @@ test("SegmentList looks at few segments for each that is begun, read, committed 
       await list.remove(done!);
       assertEquals(list.nextDroppable(state, -1), undefined);
     }
-    assertEquals(list.count, 1);
+    assertEquals(list.ordered.count, 1);
     const looks = (counted.looks - before) / count;
     assert(looks < 16 * Math.log2(count), `${looks} looks for each of ${count} segments`);
   }

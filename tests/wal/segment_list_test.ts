@@ -16,7 +16,7 @@ test("SegmentList.remove() never leaves a segment in the list whose file is move
   const fileSystem = new MemoryFileSystem({
     whileSyncing: async () => {
       looks++;
-      for (const { name } of list.all) assert(fileSystem.paths().includes(`${DIRECTORY}/${name}`), name);
+      for (const { name } of list.ordered.toArray()) assert(fileSystem.paths().includes(`${DIRECTORY}/${name}`), name);
       await Promise.resolve();
     },
   });
@@ -31,9 +31,9 @@ test("SegmentList.remove() never leaves a segment in the list whose file is move
   const sizes = [{ segment, bytes: 200, logBytesBefore: undefined }];
   const end = { nextSequence: 2, payloadBytes: 0, logBytes: 0 };
   const list = new SegmentList({ ...options, segments: [segment], sizes, end });
-  assertEquals(list.diskBytes, 200);
+  assertEquals(list.usage.bytes, 200);
   await list.remove(segment);
-  assertEquals([list.all, list.diskBytes], [[], 0]);
+  assertEquals([list.ordered.toArray(), list.usage.bytes], [[], 0]);
   assertEquals(fileSystem.paths(), [`${DIRECTORY}/quarantine/${name}`]);
   assertEquals(looks, 4);
 });

@@ -185,13 +185,13 @@ export class FrameSource {
   }
 
   #noteSize({ segment, header: { logBytesBefore } }: OpenSegment, bytes: number): void {
-    this.#deps.view.segments.note({ segment, bytes, logBytesBefore });
+    this.#deps.view.segments.usage.recordSize({ segment, bytes, logBytesBefore });
   }
 
   /** Where the segment behind begins, if there is one by now. */
   #nextOf(open: OpenSegment): number {
     const { segments } = this.#deps.view;
-    if (open.next === undefined && segments.last?.name !== open.segment.name) {
+    if (open.next === undefined && segments.ordered.last?.name !== open.segment.name) {
       open.next = segments.nextAfter(open.segment);
     }
     return open.next ?? Infinity;
@@ -206,10 +206,10 @@ export class FrameSource {
   /** Opens the segment that holds the position, going by names and headers, or else the first one behind it. */
   #openAt({ nextSequence, logBytes }: LogPosition): boolean {
     const { segments } = this.#deps.view;
-    let segment = segments.upTo(nextSequence);
+    let segment = segments.ordered.findAtOrBefore(nextSequence);
     while (segment !== undefined && this.#open === undefined) {
       this.#open = this.#openSegment(segment);
-      segment = segments.upTo(segment.firstSequence - 1);
+      segment = segments.ordered.findAtOrBefore(segment.firstSequence - 1);
     }
     if (this.#open === undefined && !this.#openBehind(nextSequence)) return false;
     // The position's word for where its frame is saves reading the segment up to there; it need not be true.
@@ -224,7 +224,7 @@ export class FrameSource {
   /** Opens the first segment that begins behind `sequence` and can be read; false, with nothing changed, if there is none. */
   #openBehind(sequence: number): boolean {
     const { segments } = this.#deps.view;
-    let segment = segments.behind(sequence);
+    let segment = segments.ordered.findAfter(sequence);
     while (segment !== undefined) {
       const opened = this.#openSegment(segment);
       if (opened !== undefined) {
@@ -232,7 +232,7 @@ export class FrameSource {
         this.#open = opened;
         return true;
       }
-      segment = segments.behind(segment.firstSequence);
+      segment = segments.ordered.findAfter(segment.firstSequence);
     }
     return false;
   }
@@ -250,14 +250,18 @@ export class FrameSource {
       if (result.kind === "version") {
         throw new UnsupportedVersionError({ path, version: result.version, supported: SEGMENT_VERSION });
       }
+      const isOurs = result.kind === "header" && headerMatches(result.header, uuid, segment);
       const bytes = handle.size();
-      if (result.kind === "header" && headerMatches(result.header, uuid, segment)) {
+      view.segments.usage.recordSize({
+        segment,
+        bytes,
+        logBytesBefore: isOurs ? result.header.logBytesBefore : undefined,
+      });
+      if (isOurs) {
         isKept = true;
         const { header } = result;
-        view.segments.note({ segment, bytes, logBytesBefore: header.logBytesBefore });
         return { segment, handle, header, reader: new SegmentReader(handle, header), next: undefined };
       }
-      view.segments.note({ segment, bytes, logBytesBefore: undefined });
       this.#skipped.add({ segment: segment.name, offset: 0, length: bytes });
       return undefined;
     } finally {

@@ -1,55 +1,49 @@
 /**
- * The contract between a log and its reader: what the reader sees of the log, what it is asked for, and what it gives.
+ * The contract between a log and its reader: what the reader sees of the log, what it is asked for, and what it returns.
  * Types only.
  *
  * @module
  */
 
-import type { SegmentSize } from "../disk_usage.ts";
+import type { DiskUsage } from "../disk_usage.ts";
+import type { OrderedSegments } from "../ordered_segments.ts";
 import type { LogPosition } from "../position.ts";
 import type { Segment } from "../segment_files.ts";
 
-/** What the reader must know of the log: changes while it reads. */
+/** What the reader needs to know of the log. It changes while the reader reads. */
 export interface LogView {
   readonly segments: SegmentsView;
-  /** Behind the last record that may be given out. */
+  /** The position after the last record that may be delivered. */
   readonly ends: { readonly acknowledged: LogPosition };
   /** The segment that is written to, if there is one, and where its data ends. */
   readonly active: { readonly name: string; readonly position: number } | undefined;
 }
 
-/** The segments of a log, in order; those in front may go when they are committed. */
-export interface SegmentsView {
-  /** The segment behind all others. */
-  readonly last: Segment | undefined;
-  /** The last segment that begins at `sequence` or before, going by its name. */
-  upTo(sequence: number): Segment | undefined;
-  /** The first segment that begins behind `sequence`, going by its name. */
-  behind(sequence: number): Segment | undefined;
-  /** Where the segment behind another one begins; `undefined` behind the last. Strays don't count. */
+/** The segments of a log. The first ones may be removed once they are committed. */
+interface SegmentsView {
+  /** All of them, going by their names. */
+  readonly ordered: Pick<OrderedSegments, "last" | "findAtOrBefore" | "findAfter">;
+  /** Takes the size of each segment that is opened. */
+  readonly usage: Pick<DiskUsage, "recordSize">;
+  /** Where the segment after another one begins; `undefined` after the last. Files of another log don't count. */
   nextAfter(segment: Segment): number | undefined;
-  /** Takes the size of a segment that was opened. */
-  note(size: SegmentSize): void;
 }
 
 /** How much to read. */
 export interface ReadLimits {
   readonly maxRecords: number;
   readonly maxBytes: number;
-  /** No record at or behind this sequence. */
+  /** Only records below this sequence. */
   readonly before: number;
-  /**
-   * Whether the batch may end before a place that can't be read just now; not if it was handed over before, and has
-   * its end.
-   */
+  /** Whether the batch may end before a place that can't be read now. A batch that was handed over before may not. */
   readonly mayEndEarly: boolean;
 }
 
 /** What was read at a position. */
 export interface ReadResult {
-  /** `undefined` if there is nothing to be read. */
+  /** `undefined` if there is nothing to read. */
   readonly batch: ReadBatch | undefined;
-  /** Where to read on: behind the batch, and behind what turned out to be missing if there is none. */
+  /** Where to continue: after the batch; if there is none, after what turned out to be missing. */
   readonly next: LogPosition;
 }
 

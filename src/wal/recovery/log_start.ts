@@ -9,10 +9,10 @@
 
 import type { SegmentSize } from "../disk_usage.ts";
 import { type CursorState, LOG_START, type LogPosition } from "../position.ts";
-import { headerMatches, type LogLocation, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
+import { type LogLocation, readOwnHeader, type Segment, withSegment } from "../segment_files.ts";
 
 /** The start of a log. */
-export interface LogStart {
+interface LogStart {
   /** The position before the first record of the oldest segment. */
   readonly start: LogPosition;
   /** The sizes of the segments that were opened for it. */
@@ -54,15 +54,10 @@ interface MeasuredSegment extends SegmentSize {
   readonly payloadBytesBefore: number;
 }
 
-function measureSegment(location: LogLocation, segment: Segment, uuid: string): MeasuredSegment {
+/** Opens a segment: its size, and the totals in its header if it is one of this log. */
+export function measureSegment(location: LogLocation, segment: Segment, uuid: string): MeasuredSegment {
   return withSegment(location, segment, (handle) => {
-    const result = readSegmentHeader(handle);
-    const header = result.kind === "header" && headerMatches(result.header, uuid, segment) ? result.header : undefined;
-    return {
-      segment,
-      bytes: handle.size(),
-      logBytesBefore: header?.logBytesBefore,
-      payloadBytesBefore: header?.payloadBytesBefore ?? 0,
-    };
+    const { logBytesBefore, payloadBytesBefore = 0 } = readOwnHeader(handle, segment, uuid) ?? {};
+    return { segment, bytes: handle.size(), logBytesBefore, payloadBytesBefore };
   });
 }

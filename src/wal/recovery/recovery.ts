@@ -27,13 +27,12 @@
 import { join } from "@std/path/join";
 import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
-import { closeQuietly } from "../../fs/file_helpers.ts";
-import type { FileSystem } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
 import type { SegmentSize } from "../disk_usage.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState, LogPosition } from "../position.ts";
 import type { LogLocation, Segment } from "../segment_files.ts";
+import { syncAndClose } from "../segment_writer.ts";
 import { cutTail } from "./cut_tail.ts";
 import { type DamagedRegion, describeDamage, type OnDamage } from "./damage.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -98,7 +97,7 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
   const damaged: DamagedRegion[] = [];
   quarantine.addReportedMissing(plan.lost);
   await quarantine.recordRegions([...plan.unusable, ...plan.findings]);
-  for (const { name } of plan.unsynced) await syncSegment(fileSystem, join(directory, name));
+  for (const { name } of plan.unsynced) await syncAndClose(fileSystem.open(join(directory, name), "write"));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
     for (const finding of plan.findings) {
@@ -131,15 +130,6 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
     throw error;
   }
   return toRecoveredLog(plan, cursor, damaged);
-}
-
-async function syncSegment(fileSystem: FileSystem, path: string): Promise<void> {
-  const handle = fileSystem.open(path, "write");
-  try {
-    await handle.sync();
-  } finally {
-    closeQuietly(handle);
-  }
 }
 
 /** Moves unusable segments to the quarantine, and removes those without a frame. */

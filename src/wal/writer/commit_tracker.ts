@@ -1,17 +1,16 @@
 /**
- * Saves where the consumer is, and removes the segments that it is done with.
+ * Saves how far the consumer has come, and removes the segments that it no longer needs.
  *
- * **Commit first, unlink second.** A segment is removed only after the cursor that says so is on stable storage, with
- * `fsync: "never"`, too: the other way round, a power cut between the two would leave a log that begins behind its own
- * cursor, and look like damage. That is one sync for each round of removals, and nobody waits for it.
+ * **Commit first, unlink second.** A segment is removed only after the cursor that releases it is on stable storage, also
+ * with `fsync: "never"`. Otherwise a power cut between the two would leave a log that begins after its own cursor, which looks
+ * like damage. That takes one sync for each round of removals, in the background.
  *
- * **Only the owner writes and removes.** Before a removal it is confirmed that the directory is still ours, and before a
- * write of the cursor, too; that is a file of each owner's own, so that a write that comes too late changes nothing for the
- * next owner.
+ * **Only the owner writes and removes.** The ownership is verified before each removal and before each write of the cursor.
+ * The cursor is a file of each owner's own, so a late write changes nothing for the next owner.
  *
- * **Removals keep up, and keep nobody waiting.** A round removes what one state has done with, as many segments as that are,
- * and gives the event loop a turn after each `REMOVALS_A_TURN`: twice as many as the reader opens in one, so that what a
- * drained backlog leaves to be removed doesn't grow with the backlog, and no batch waits for more than that.
+ * **Removals keep up, and delay no batch.** A round removes all segments that one state has released, and yields to the event
+ * loop after each `REMOVALS_A_TURN`: twice as many as the reader opens in a turn, so the removals that a drained backlog
+ * leaves don't pile up.
  *
  * @module
  */
@@ -26,16 +25,16 @@ import type { LogEnds } from "./log_ends.ts";
 import type { LogHealth } from "./log_health.ts";
 import type { SegmentList } from "./segment_list.ts";
 
-/** After this many removed segments the event loop gets a turn. */
+/** The segments that are removed before the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
 
-/** What a {@linkcode CommitTracker} is made with. */
-export interface CommitTrackerDeps {
+/** What a {@linkcode CommitTracker} works with. */
+interface CommitTrackerDeps {
   readonly cursor: Cursor;
-  readonly list: SegmentList;
-  /** What recovery found. */
+  readonly segments: SegmentList;
+  /** The state that recovery has found. */
   readonly state: CommitState;
-  /** Whether a state must be on stable storage before it counts. */
+  /** Whether a state takes effect only when it is on stable storage. */
   readonly isSynced: boolean;
   readonly ownership: Pick<Ownership, "verify" | "verifyThrottled">;
   readonly health: LogHealth;
@@ -46,7 +45,7 @@ export interface CommitTrackerDeps {
 
 /** The commit state of one log. */
 export class CommitTracker {
-  readonly #options: CommitTrackerDeps;
+  readonly #deps: CommitTrackerDeps;
   #state: CommitState;
   #isDropping = false;
   #dropping: Promise<void> | undefined;
@@ -54,9 +53,10 @@ export class CommitTracker {
   readonly #budget = new YieldBudget(REMOVALS_A_TURN);
 
   /** For one log. */
-  constructor(options: CommitTrackerDeps) {
-    this.#options = options;
-    this.#state = options.state;
+  constructor(deps: CommitTrackerDeps) {
+    this.#deps = deps;
+    const { committed, resume, boundaries } = deps.state;
+    this.#state = { committed, resume, boundaries };
   }
 
   /** The state that was saved last. */
@@ -65,20 +65,18 @@ export class CommitTracker {
   }
 
   /**
-   * Makes a state durable: in the operating system, or on stable storage. If it throws or rejects, the state before
-   * stands, in memory and on disk. Without a promise if there is nothing to wait for.
+   * Makes a state durable: in the operating system, or on stable storage. If it throws or rejects, the state before remains,
+   * in memory and on disk. Returns no promise if there is nothing to wait for.
    */
   save(state: CommitState): MaybePromise<void> {
-    const { isSynced, health } = this.#options;
+    const { isSynced, health } = this.#deps;
     if (health.failure !== undefined) throw health.failure;
     this.#write(state);
-    if (isSynced) return this.#sync(state);
-    this.#apply(state);
-    return undefined;
+    return isSynced ? this.#sync(state) : this.#apply(state);
   }
 
   async #sync(state: CommitState): Promise<void> {
-    const { cursor, ownership, health } = this.#options;
+    const { cursor, ownership, health } = this.#deps;
     try {
       await cursor.sync();
       ownership.verify();
@@ -95,24 +93,24 @@ export class CommitTracker {
 
   /** Starts to remove segments that hold nothing but committed or dropped records. */
   drop(): void {
-    const { list, health } = this.#options;
-    if (this.#isDropping || health.failure !== undefined || !list.mayDrop(this.#state)) return;
+    const { segments, health } = this.#deps;
+    if (this.#isDropping || health.failure !== undefined || !segments.mayDrop(this.#state)) return;
     this.#isDropping = true;
     this.#dropping = this.#dropLoop();
   }
 
-  /** Writes the state a last time, with the sequences given out since. */
+  /** Writes the state a last time, with the sequences assigned since. */
   saveLast(): void {
     this.#write(this.#state);
   }
 
   #write({ committed, resume, boundaries }: CommitState): void {
-    const { cursor, ends, ownership } = this.#options;
+    const { cursor, ends, ownership } = this.#deps;
     ownership.verifyThrottled();
     cursor.write({ lastSequence: ends.acknowledged.nextSequence - 1, committed, resume, boundaries });
   }
 
-  /** Resolves when nothing is being removed any more, and nothing will be. */
+  /** Resolves when removals have ended for good. */
   async close(): Promise<void> {
     await this.#dropping;
     this.#isClosed = true;
@@ -120,16 +118,16 @@ export class CommitTracker {
   }
 
   /**
-   * Makes the cursor durable, then removes what it has done with; again, while there is more. Nobody but `close` waits for
-   * it. Bound of a round: the segments that may go when it begins, one sync of the cursor, and the one under way. New
-   * commits can keep it going, but only by making more segments removable.
+   * Makes the cursor durable, then removes what it releases; again, while there is more. Only `close` waits for it. Bound of a
+   * round: the segments that are removable when it begins, one sync of the cursor, and the one under way. New commits extend
+   * it only by releasing more segments.
    */
   async #dropLoop(): Promise<void> {
-    const { cursor, list, health, onWarning } = this.#options;
+    const { cursor, segments, health, onWarning } = this.#deps;
     try {
       for (;;) {
         const state = this.#state;
-        if (list.nextDroppable(state, -1) === undefined || !this.#mayRemove) return;
+        if (segments.nextDroppable(state, -1) === undefined || !this.#mayRemove) return;
         try {
           await cursor.sync();
         } catch (error) {
@@ -139,7 +137,7 @@ export class CommitTracker {
         await this.#removeAll(state);
       }
     } catch (error) {
-      // Tried again with the next commit; not if the directory isn't ours any more, which has failed the log.
+      // Tried again with the next commit; not after a loss of ownership, which has failed the log.
       if (error instanceof FileSystemError) onWarning(error);
       else if (health.failure === undefined) throw error;
     } finally {
@@ -149,18 +147,18 @@ export class CommitTracker {
   }
 
   get #mayRemove(): boolean {
-    return !this.#isClosed && this.#options.health.failure === undefined;
+    return !this.#isClosed && this.#deps.health.failure === undefined;
   }
 
-  /** Removes the segments that `state` has done with, which is on stable storage. */
+  /** Removes the segments that `state` releases, which is on stable storage. */
   async #removeAll(state: CommitState): Promise<void> {
-    const { list, onRemoved } = this.#options;
-    let segment = list.nextDroppable(state, -1);
+    const { segments, onRemoved } = this.#deps;
+    let segment = segments.nextDroppable(state, -1);
     while (segment !== undefined && this.#mayRemove) {
-      await list.remove(segment);
+      await segments.remove(segment);
       onRemoved(segment.name);
       if (this.#budget.spend(1)) await yieldToEventLoop();
-      segment = list.nextDroppable(state, segment.firstSequence);
+      segment = segments.nextDroppable(state, segment.firstSequence);
     }
   }
 }

@@ -1,16 +1,16 @@
 /**
- * The write-ahead log: puts together what appends to it, syncs it, and commits what was read from it.
+ * The write-ahead log: combines what appends to it, syncs it, and commits what was read from it.
  *
- * What it guarantees, and where the reason stands:
+ * What it guarantees, and which file gives the reasons:
  *
- * - **One write a tick; a failed write leaves nothing**: see `log_appender.ts`.
+ * - **One write per tick; a failed write leaves nothing**: see `log_appender.ts`.
  * - **Group commit**, and why a sync is never repeated: see `sync_queue.ts`.
  * - **A process writes only into files of its own**, one segment after the other: see `rotation.ts`.
  * - **Commit first, unlink second**: see `commit_tracker.ts`.
- * - **One owner**: see `ownership.ts`. Once the directory isn't ours any more, the log has failed.
+ * - **One owner**: see `ownership.ts`.
  *
- * Once a write can't be undone or a sync fails, the log has failed: all waiters and later calls get the first cause; see
- * `log_health.ts`.
+ * The log has failed once a write can't be undone, a sync fails, or the ownership is lost: all waiters and later calls get
+ * the first cause; see `log_health.ts`.
  *
  * @module
  */
@@ -18,12 +18,12 @@
 import type { Clock } from "../../base/clock.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { FileSystemError } from "../../errors/mod.ts";
-import type { FileSystem } from "../../fs/file_system.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
 import type { LogView } from "../reader/log_view.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import type { RecoveredLog } from "../recovery/recovery.ts";
+import type { LogLocation } from "../segment_files.ts";
 import { CommitTracker } from "./commit_tracker.ts";
 import { LogAppender } from "./log_appender.ts";
 import { LogEnds } from "./log_ends.ts";
@@ -33,21 +33,19 @@ import { Rotation } from "./rotation.ts";
 import { SegmentList } from "./segment_list.ts";
 import { SyncQueue } from "./sync_queue.ts";
 
-/** A put that no sync precedes is acknowledged only if the directory was confirmed to be ours less than this long ago. */
+/** A put that is acknowledged without a sync needs an ownership that was verified less than this long ago. */
 const MAX_UNCONFIRMED_MS = 1_000;
 
 /** When written bytes are synced: before a put is acknowledged, at an interval in milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 
-/** What a {@linkcode Log} is made with. */
-export interface LogDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+/** What a {@linkcode Log} works with. */
+export interface LogDeps extends LogLocation {
   readonly clock: Clock;
   /** The time that puts are stamped with: wall time at the start, then monotonic. */
   readonly time: () => number;
   readonly ownership: Ownership;
-  /** All is written; the ownership is about to be given up. */
+  /** Everything is written; the ownership is about to be released. */
   readonly onClosing: () => void;
   readonly recovered: RecoveredLog;
   readonly quarantine: Quarantine;
@@ -66,24 +64,42 @@ export class Log implements LogView {
   readonly ends: LogEnds;
   readonly segments: SegmentList;
   readonly #deps: LogDeps;
+  /** Whether a put is acknowledged only after a sync. */
+  readonly #isSynced: boolean;
   readonly #syncs: SyncQueue;
   readonly #commits: CommitTracker;
   readonly #rotation: Rotation;
 
-  /** Goes on with a recovered log. */
+  /** Continues a recovered log. */
   constructor(deps: LogDeps) {
-    const { directory, recovered, ownership, fsync } = deps;
+    const { directory, recovered, ownership, fsync, events } = deps;
     this.#deps = deps;
+    const isSynced = this.#isSynced = fsync === "always";
     const health = this.health = new LogHealth(directory, ownership);
-    const ends = this.ends = new LogEnds(recovered.end, { isSynced: fsync === "always" });
+    const ends = this.ends = new LogEnds(recovered.end, { isSynced });
     const segments = this.segments = openSegmentList(deps);
     const syncs = this.#syncs = this.#openSyncs();
-    this.#commits = this.#openCommits();
+    const commits = this.#commits = new CommitTracker({
+      cursor: recovered.cursor,
+      segments,
+      state: recovered,
+      isSynced,
+      ownership,
+      health,
+      ends,
+      onRemoved: (name) => {
+        syncs.forget(name);
+        events.onSegment("segment-removed", name);
+      },
+      onWarning: events.onWarning,
+    });
     const rotation = this.#rotation = this.#openRotation();
+    const maxUnconfirmedMs = getMaxUnconfirmedMs(fsync);
+    const { time } = deps;
     this.appender = new LogAppender({
-      time: deps.time,
-      isSynced: fsync === "always",
-      maxUnconfirmedMs: maxUnconfirmedMs(fsync),
+      time,
+      isSynced,
+      maxUnconfirmedMs,
       ownership,
       health,
       ends,
@@ -93,32 +109,28 @@ export class Log implements LogView {
     });
     health.listen((failure) => {
       syncs.cancel();
-      if (fsync === "always") this.#cutUnacknowledged();
+      if (isSynced) this.#cutUnacknowledged();
       syncs.rejectAll(failure);
     });
     ownership.listen({
-      // With "always" each acknowledgement waits for a confirmation behind its write.
-      acknowledged: () => fsync === "always" ? 0 : ends.acknowledged.nextSequence,
+      // With "always" each acknowledgement waits for a verification that follows its write.
+      acknowledged: () => isSynced ? 0 : ends.acknowledged.nextSequence,
       onLost: (error) => void health.fail(error),
     });
     if (syncs.hasInherited) syncs.schedule();
-    this.#commits.drop();
+    commits.drop();
   }
 
   #openSyncs(): SyncQueue {
-    const { fileSystem, directory, clock, ownership, recovered, fsync, events } = this.#deps;
-    const { health, ends } = this;
+    const { recovered, fsync, events } = this.#deps;
     return new SyncQueue({
-      fileSystem,
-      directory,
-      clock,
+      ...this.#deps,
       cursor: recovered.cursor,
       // Also the one without a record: a write that was cut off there may come back otherwise.
       inherited: recovered.segments,
       intervalMs: typeof fsync === "number" ? fsync : undefined,
-      ownership,
-      health,
-      ends,
+      health: this.health,
+      ends: this.ends,
       onSynced: (end, durationMs) => {
         events.onSync(durationMs);
         this.appender.onSynced(end);
@@ -126,42 +138,17 @@ export class Log implements LogView {
     });
   }
 
-  #openCommits(): CommitTracker {
-    const { ownership, recovered, fsync, events } = this.#deps;
-    const { cursor, committed, resume, boundaries } = recovered;
-    const { health, ends, segments: list } = this;
-    return new CommitTracker({
-      cursor,
-      list,
-      state: { committed, resume, boundaries },
-      isSynced: fsync === "always",
-      ownership,
-      health,
-      ends,
-      onRemoved: (name) => {
-        this.#syncs.forget(name);
-        events.onSegment("segment-removed", name);
-      },
-      onWarning: events.onWarning,
-    });
-  }
-
   #openRotation(): Rotation {
-    const { fileSystem, directory, clock, ownership, recovered, fsync, segmentBytes, events } = this.#deps;
-    const { codecVersion, isJson, recordLimit } = this.#deps;
+    const { recovered, fsync, events, codecVersion, isJson, recordLimit } = this.#deps;
     return new Rotation({
-      fileSystem,
-      directory,
-      clock,
-      list: this.segments,
+      ...this.#deps,
+      segments: this.segments,
       syncs: this.#syncs,
-      isSynced: fsync !== "never",
-      setsAside: fsync === "always",
-      segmentBytes,
+      syncsRetired: fsync !== "never",
+      preallocates: this.#isSynced,
       header: { uuid: recovered.uuid, codecVersion, isJson, recordLimit },
       ends: this.ends,
       hasEmptySegment: endsWithEmptySegment(recovered),
-      ownership,
       onBegun: (name) => {
         events.onSegment("segment-created", name);
         this.#commits.drop();
@@ -169,31 +156,30 @@ export class Log implements LogView {
     });
   }
 
-  /** Tells `listener` what becomes of records from now on. */
+  /** Reports to `listener` from now on. */
   listen(listener: LogListener): void {
     this.appender.listen(listener);
   }
 
-  /** The segment that is written to, if one is yet. */
+  /** The segment that is written to; `undefined` before the first write. */
   get active(): { readonly name: string; readonly position: number } | undefined {
     return this.#rotation.active?.writer;
   }
 
-  /** Where the consumer is. */
+  /** How far the consumer has come. */
   get commitState(): CommitState {
     return this.#commits.state;
   }
 
   /** Figures for `stats()`. */
   get figures(): { syncs: number; syncMs: number; segments: number; diskBytes: number } {
-    const { syncs, syncMs } = this.#syncs;
-    return { syncs, syncMs, segments: this.segments.count, diskBytes: this.segments.diskBytes };
+    return { ...this.#syncs.figures, segments: this.segments.ordered.count, diskBytes: this.segments.usage.bytes };
   }
 
   /** Resolves when everything in the log is on stable storage, what earlier processes wrote included. */
   async flush(): Promise<void> {
     this.appender.writeAccepted();
-    // First these, then the cursor, which speaks of them.
+    // First these, then the cursor, which refers to them.
     if (this.#syncs.hasInherited) await this.#syncs.startInherited();
     await this.#syncs.sync();
   }
@@ -203,8 +189,7 @@ export class Log implements LogView {
    * that an earlier process may have left unsynced.
    */
   ensureDurable(next: number): MaybePromise<void> {
-    const isDurable = this.#deps.fsync !== "always" || !this.#syncs.hasInherited;
-    return isDurable ? undefined : this.#syncInherited(next);
+    return this.#isSynced && this.#syncs.hasInherited ? this.#syncInherited(next) : undefined;
   }
 
   async #syncInherited(next: number): Promise<void> {
@@ -222,8 +207,8 @@ export class Log implements LogView {
     return saving;
   }
 
-  /** Leaves word for the next owner. It does without, so nothing fails by it. */
-  #note(): void {
+  /** Leaves the cursor's generation for the next owner, who can do without: a failure is only a warning. */
+  #recordGeneration(): void {
     const { ownership, recovered, events } = this.#deps;
     try {
       ownership.recordGeneration(recovered.cursor.generation);
@@ -234,9 +219,9 @@ export class Log implements LogView {
   }
 
   /**
-   * What was written but not synced is about to be rejected: it must not be there after a restart. The newest first, so
-   * that there is never a gap. Best effort, because the disk has just refused to work; and left out where another owner may
-   * have read it already.
+   * Cuts off what was written but not synced: it is about to be rejected, and must not be there after a restart. The newest
+   * first, so that there is never a gap. Best effort, because the disk has just failed; not where another owner may have read
+   * it already.
    */
   #cutUnacknowledged(): void {
     if (!this.#deps.ownership.isStillOwner()) return;
@@ -244,7 +229,7 @@ export class Log implements LogView {
       this.#rotation.removeLeftover();
       for (const writer of [...this.#syncs.dirtyWriters.values()].reverse()) writer.truncateUnacknowledged();
     } catch {
-      // What is left is a beginning of it; and the failure that is reported already is the one that counts.
+      // A beginning of it is left. The failure that led here is reported already.
     }
   }
 
@@ -269,7 +254,7 @@ export class Log implements LogView {
     await this.#commits.close();
     for (const writer of this.#syncs.dirtyWriters.values()) writer.close();
     this.#rotation.active?.writer.close();
-    if (this.health.failure === undefined) this.#note();
+    if (this.health.failure === undefined) this.#recordGeneration();
     recovered.cursor.close();
     onClosing();
     ownership.release();
@@ -277,30 +262,26 @@ export class Log implements LogView {
   }
 }
 
-/** Whether the last segment was left without a record: it is ours to begin again; until then nobody may read it. */
+/** Whether the last segment was left without a record: it will be created again, and is not read until then. */
 function endsWithEmptySegment({ segments, end }: RecoveredLog): boolean {
   return segments.at(-1)?.firstSequence === end.nextSequence;
 }
 
 /** The segments that recovery found, as far as they hold records. */
-function openSegmentList({ fileSystem, directory, recovered, quarantine, ownership, events }: LogDeps): SegmentList {
-  const { uuid, inherited, end } = recovered;
+function openSegmentList(deps: LogDeps): SegmentList {
+  const { recovered, events } = deps;
+  const { segments, sizes, end } = recovered;
   return new SegmentList({
-    fileSystem,
-    directory,
-    uuid,
-    quarantine,
-    ownership,
+    ...deps,
+    ...recovered,
     report: events.onDamage,
-    inherited,
-    segments: endsWithEmptySegment(recovered) ? recovered.segments.slice(0, -1) : recovered.segments,
-    sizes: recovered.sizes.filter(({ segment }) => segment.firstSequence < end.nextSequence),
-    end,
+    segments: endsWithEmptySegment(recovered) ? segments.slice(0, -1) : segments,
+    sizes: sizes.filter(({ segment }) => segment.firstSequence < end.nextSequence),
   });
 }
 
-/** How long ago the directory may have been confirmed to be ours; with "always" each put waits for it anyway. */
-function maxUnconfirmedMs(fsync: Fsync): number {
+/** How long ago the ownership may have been verified at a write; with "always" each put waits for a verification anyway. */
+function getMaxUnconfirmedMs(fsync: Fsync): number {
   if (fsync === "always") return Infinity;
   return fsync === "never" ? MAX_UNCONFIRMED_MS : fsync;
 }

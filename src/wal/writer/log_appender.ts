@@ -169,7 +169,7 @@ export class LogAppender {
     const { position } = writer;
     writer.write(bytes);
     this.#listener?.onWritten(writer.name, position, bytes);
-    segments.grew(length);
+    segments.usage.addToLast(length);
     syncs.touched(writer);
     this.#ends.written = {
       nextSequence: written.nextSequence + records,

@@ -2,15 +2,15 @@
  * Rotation: which segment is written to, and when the next one begins.
  *
  * Guarantees:
- * - A process writes only into files of its own: the first write begins a new segment. After a failed sync nobody knows
- *   which pages of an older one, its header among them, are on the disk, although all of them read well; and nothing can
- *   be appended to a tear.
- * - A segment is not begun before it is needed, so that a full disk doesn't keep anybody from opening a log and draining
- *   it. If its file can't even be created, the one before goes on with what still fits.
- * - A segment ends where the next one begins: nothing is written in front of one that may be there.
- * - Two owners never write to one file. A segment is created by a name that nothing has, and nothing is written to it before
- *   it is confirmed once more that the directory is ours: so another owner finds each segment that holds a record, and one
- *   without a record is removed, not written over.
+ * - A process writes only into its own files: the first write begins a new segment. After a failed sync, it is unknown which
+ *   pages of an older one, its header among them, are on the disk, although all of them read well; and nothing can be
+ *   appended to a torn tail.
+ * - A segment is begun only when it is needed, so a log can be opened and drained on a full disk. If its file can't even be
+ *   created, the one before takes what still fits.
+ * - A segment ends where the next one begins: no write goes to a segment once the next one may exist.
+ * - Two owners never write to one file. A segment is created under an unused name, and nothing is written to it before the
+ *   ownership is verified once more. So another owner finds each segment that holds a record; one without a record is removed,
+ *   not overwritten.
  *
  * @module
  */
@@ -19,78 +19,76 @@ import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
 import { fileSize, ifExists, removeIfExists } from "../../fs/file_helpers.ts";
-import type { FileIdentity, FileSystem } from "../../fs/file_system.ts";
+import type { FileIdentity } from "../../fs/file_system.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
 import { segmentName } from "../names.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
-import { classifySegment, withSegment } from "../segment_files.ts";
+import { classifySegment, type LogLocation, withSegment } from "../segment_files.ts";
 import { SegmentWriter } from "../segment_writer.ts";
 import type { LogEnds } from "./log_ends.ts";
 import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
-/** With this many segments waiting for a sync, one is started at once. */
+/** When more segments than this wait for a sync, one is started at once. */
 const MANY_DIRTY_SEGMENTS = 4;
-/** With this many, they are closed before it: descriptors are few. The sync opens them again. */
+/** When more than this wait, they are closed before the sync, which opens them again: descriptors are few. */
 const MAX_DIRTY_SEGMENTS = 16;
 
 /** The segment that is written to. */
-export interface ActiveSegment {
+interface ActiveSegment {
   readonly writer: SegmentWriter;
   readonly header: SegmentHeader;
 }
 
-/** What a {@linkcode Rotation} is made with. */
-export interface RotationDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+/** What a {@linkcode Rotation} works with. */
+interface RotationDeps extends LogLocation {
   readonly clock: Clock;
-  readonly list: SegmentList;
+  readonly segments: SegmentList;
   readonly syncs: SyncQueue;
   /** Whether a retired segment is going to be synced. */
-  readonly isSynced: boolean;
-  /** Whether every write is going to be synced by itself. */
-  readonly setsAside: boolean;
-  /** A segment of more bytes ends. */
+  readonly syncsRetired: boolean;
+  /** Whether space is preallocated, because every write is going to be synced by itself. */
+  readonly preallocates: boolean;
+  /** No write makes a segment longer than this, unless it is the first one. */
   readonly segmentBytes: number;
   /** What all headers have in common. */
   readonly header: Pick<SegmentHeader, "uuid" | "codecVersion" | "isJson" | "recordLimit">;
   readonly ends: LogEnds;
-  /** Whether the name of the first segment is taken by one that a process left without a record. */
+  /** Whether an earlier process left a segment without a record under the name of the first one. */
   readonly hasEmptySegment: boolean;
   readonly ownership: Pick<Ownership, "verify">;
   /** A segment was begun. */
   readonly onBegun: (name: string) => void;
 }
 
-/** Knows the segment that is written to. */
+/** Chooses the segment of each write. */
 export class Rotation {
-  readonly #options: RotationDeps;
+  readonly #deps: RotationDeps;
   #active: ActiveSegment | undefined;
-  /** Whether the name of the segment that comes next is taken by one without a record, which is ours to begin again. */
+  /** Whether the name of the next segment is taken by one without a record, which may be replaced. */
   #hasEmptySegment: boolean;
-  /** Its name, if we have tried to begin it. */
+  /** Its name, if this process has tried to create it. */
   #leftover: string | undefined;
 
   /** For one log. */
-  constructor(options: RotationDeps) {
-    this.#options = options;
-    this.#hasEmptySegment = options.hasEmptySegment;
+  constructor(deps: RotationDeps) {
+    this.#deps = deps;
+    this.#hasEmptySegment = deps.hasEmptySegment;
   }
 
-  /** The segment that is written to, if one is yet. */
+  /** The segment that is written to; `undefined` before the first write. */
   get active(): ActiveSegment | undefined {
     return this.#active;
   }
 
   /**
-   * The segment that `length` bytes are to go into, behind `position`: the active one, or a new one.
+   * The segment for a write of `length` bytes at `position` of the log: the active one, or a new one.
    *
-   * @throws What the file system throws; the active segment is the one before then.
+   * @throws What the file system throws; the active segment stays the same then.
    */
   segmentFor(length: number, position: LogPosition): ActiveSegment {
-    const { segmentBytes, list, syncs, onBegun } = this.#options;
+    const { segmentBytes, segments, syncs, onBegun } = this.#deps;
     const old = this.#active;
     const firstSequence = position.nextSequence;
     if (old !== undefined && !this.#hasEmptySegment) {
@@ -103,19 +101,19 @@ export class Rotation {
     const active = this.#active = { writer, header };
     syncs.directoryChanged();
     syncs.touched(writer);
-    list.append({ segment: { name: writer.name, firstSequence }, logBytesBefore: header.logBytesBefore, identity });
+    segments.append({ segment: { name: writer.name, firstSequence }, logBytesBefore: header.logBytesBefore, identity });
     if (old !== undefined) this.#retire(old.writer);
     onBegun(writer.name);
     return active;
   }
 
-  /** Gives back the space that is set aside for what is not going to be written. May throw. */
+  /** Gives back the preallocated space. May throw. */
   end(): void {
     this.#active?.writer.trim();
   }
 
   #headerAt({ nextSequence, payloadBytes, logBytes }: LogPosition): SegmentHeader {
-    const { clock, header, ends } = this.#options;
+    const { clock, header, ends } = this.#deps;
     return {
       ...header,
       firstSequence: nextSequence,
@@ -127,15 +125,15 @@ export class Rotation {
     };
   }
 
-  /** Removes what a failed attempt has left of the segment that comes next. May throw. */
+  /** Removes what a failed attempt has left of the next segment. May throw. */
   removeLeftover(): void {
-    const { fileSystem, directory } = this.#options;
+    const { fileSystem, directory } = this.#deps;
     if (this.#leftover !== undefined) removeIfExists(fileSystem, join(directory, this.#leftover));
   }
 
-  /** Creates a segment, in place of one that is there without a record. */
+  /** Creates a segment; replaces one without a record. */
   #create(header: SegmentHeader): { readonly writer: SegmentWriter; readonly identity: FileIdentity | undefined } {
-    const { ownership } = this.#options;
+    const { ownership } = this.#deps;
     ownership.verify();
     let writer: SegmentWriter | undefined;
     try {
@@ -157,52 +155,51 @@ export class Rotation {
   }
 
   #createFile(header: SegmentHeader): SegmentWriter {
-    const { fileSystem, directory, setsAside, segmentBytes } = this.#options;
-    const preallocateUpTo = setsAside ? segmentBytes : 0;
+    const { fileSystem, directory, preallocates, segmentBytes } = this.#deps;
+    const preallocateUpTo = preallocates ? segmentBytes : 0;
     try {
       return SegmentWriter.create(fileSystem, directory, header, { mayExist: this.#hasEmptySegment, preallocateUpTo });
     } catch (error) {
       const isTaken = error instanceof FileSystemError && error.errno === "EEXIST" && error.operation === "open";
       if (!isTaken || !this.#isWithoutRecord(header)) throw error;
     }
-    // A former owner began it, saw that the log isn't its own any more, and left it.
+    // A former owner created it, and then found that it had lost the ownership.
     return SegmentWriter.create(fileSystem, directory, header, { mayExist: true, preallocateUpTo });
   }
 
   #isWithoutRecord({ firstSequence, uuid }: SegmentHeader): boolean {
-    const { fileSystem, directory } = this.#options;
     const segment = { name: segmentName(firstSequence), firstSequence };
-    return withSegment({ fileSystem, directory }, segment, (handle) => {
+    return withSegment(this.#deps, segment, (handle) => {
       const { kind, size } = classifySegment(handle, segment, uuid);
       return kind === "empty" || (kind === "ours" && size <= SEGMENT_HEADER_BYTES);
     });
   }
 
   /**
-   * Whether a failed attempt has left something: for a reader, the segment before ends there, so this name it must be until
-   * it works. Also when it could be removed, because a power cut may bring it back. A file that was there before us is
-   * not ours to write over.
+   * Whether a failed attempt may have left a file. For a reader, the segment before ends there, so the next one must get this
+   * name. That holds even if the file was removed, because a power cut may bring it back. A file that was there before is
+   * never overwritten.
    */
   #mayBeBegun(name: string, error: unknown): boolean {
     if (!(error instanceof FileSystemError) || error.operation !== "open") return true;
     if (error.errno === "EEXIST") return false;
     try {
-      return ifExists(() => fileSize(this.#options.fileSystem, join(this.#options.directory, name))) !== undefined;
+      return ifExists(() => fileSize(this.#deps.fileSystem, join(this.#deps.directory, name))) !== undefined;
     } catch {
       return true;
     }
   }
 
   /**
-   * Nothing more is written to a segment. It stays open while a sync is due, because an error of write-back is reported to
-   * descriptors that were open at the time; but not any number of them.
+   * Ends writing to a segment. It stays open while a sync is due, because the system reports an error of write-back only to
+   * descriptors that were open at the time; but only a limited number stays open.
    */
   #retire(writer: SegmentWriter): void {
-    const { syncs, isSynced } = this.#options;
+    const { syncs, syncsRetired } = this.#deps;
     const dirty = syncs.dirtyWriters.size;
     writer.retire();
-    if (writer.isSettled || !isSynced || dirty > MAX_DIRTY_SEGMENTS) writer.close();
+    if (writer.isSettled || !syncsRetired || dirty > MAX_DIRTY_SEGMENTS) writer.close();
     syncs.retired(writer);
-    if (isSynced && dirty > MANY_DIRTY_SEGMENTS) syncs.start();
+    if (syncsRetired && dirty > MANY_DIRTY_SEGMENTS) syncs.start();
   }
 }

@@ -1,38 +1,38 @@
 /**
- * The segments of a log: which there are, how large they are together, and which may go.
+ * The segments of a log: which there are, how large they are, and which may be removed.
  *
- * Guarantees: a segment may go only when every record in it is committed or dropped, and never if it is the last one:
- * its name keeps the sequences from starting over, even if the cursor is lost. Only this log's segments are removed, and only
- * by the owner of the directory: a file is known by device and inode, or by its header, never by its name alone. No
- * look-up goes over all of them, and what a batch costs depends on the segments that it is in, not on how many there are.
+ * Guarantees: a segment may be removed only when every record in it is committed or dropped, and never if it is the last
+ * one: its name keeps sequences from being reused, even if the cursor is lost. Only this log's segments are removed, and only
+ * by the owner of the directory: a file is identified by device and inode, or by its header, never by its name alone. The
+ * cost of a lookup, or of a batch, doesn't depend on how many segments there are.
  *
  * @module
  */
 
 import { join } from "@std/path/join";
 import { isNoSuchFile, withFile } from "../../fs/file_helpers.ts";
-import type { FileHandle, FileIdentity, FileSystem } from "../../fs/file_system.ts";
+import type { FileHandle, FileIdentity } from "../../fs/file_system.ts";
 import { DiskUsage, type SegmentSize } from "../disk_usage.ts";
 import { SEGMENT_HEADER_BYTES } from "../format.ts";
 import { OrderedSegments } from "../ordered_segments.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState, LogPosition } from "../position.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
+import { measureSegment } from "../recovery/log_start.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { headerMatches, isZeroFilled, readSegmentHeader, type Segment, withSegment } from "../segment_files.ts";
+import type { RecoveredLog } from "../recovery/recovery.ts";
+import { type LogLocation, readOwnHeader, type Segment, withSegment } from "../segment_files.ts";
+import { findFilledBytes } from "../unreadable_segment.ts";
 
-/** What a {@linkcode SegmentList} is made with. */
-export interface SegmentListDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+/** What a {@linkcode SegmentList} works with. */
+interface SegmentListDeps extends LogLocation {
   readonly uuid: string;
   readonly quarantine: Quarantine;
   readonly ownership: Pick<Ownership, "verify">;
-  /** Takes bytes that turned up behind the end of a segment that an earlier process left. */
+  /** Called for bytes found after the end that recovery saw of a segment of an earlier process. */
   readonly report: (region: DamagedRegion) => void;
-  /** The segment that the process before wrote to last, and where its last frame ends. */
-  readonly inherited: { readonly name: string; readonly position: number } | undefined;
-  /** Those that recovery found, in order, and the sizes of those that it has looked at. */
+  readonly inherited: RecoveredLog["inherited"];
+  /** Those that recovery found, in order, and the sizes of those that it opened. */
   readonly segments: readonly Segment[];
   readonly sizes: readonly SegmentSize[];
   /** Where the next segment begins. */
@@ -41,112 +41,70 @@ export interface SegmentListDeps {
 
 /** The segments of one log, in order. */
 export class SegmentList {
-  readonly #options: SegmentListDeps;
-  readonly #segments: OrderedSegments;
-  /** Those that aren't known to be no segments of this log. */
+  /** All of them, going by their names. */
+  readonly ordered: OrderedSegments;
+  /** How large they are. */
+  readonly usage: DiskUsage;
+  readonly #deps: SegmentListDeps;
+  /** Those that are not known to be of another log. */
   readonly #candidates: OrderedSegments;
-  /** Names of those whose header was looked at, and whether it is one of this log. */
+  /** Names of those whose header was read, and whether it is one of this log. */
   readonly #isOurs = new Map<string, boolean>();
-  /** Which files those are that this process has created. */
+  /** The files that this process has created. */
   readonly #identities = new Map<string, FileIdentity>();
-  readonly #usage: DiskUsage;
 
   /** For one log. */
-  constructor(options: SegmentListDeps) {
-    this.#options = options;
-    this.#segments = new OrderedSegments(options.segments);
-    this.#candidates = new OrderedSegments(options.segments);
-    this.#usage = new DiskUsage(this.#segments, options.sizes, options.end);
+  constructor(deps: SegmentListDeps) {
+    this.#deps = deps;
+    this.ordered = new OrderedSegments(deps.segments);
+    this.#candidates = new OrderedSegments(deps.segments);
+    this.usage = new DiskUsage(this.ordered, deps.sizes, deps.end);
   }
 
-  /** All of them, as they are now: as many as there are, so not for every batch. */
-  get all(): readonly Segment[] {
-    return this.#segments.toArray();
-  }
-
-  /** How many there are. */
-  get count(): number {
-    return this.#segments.count;
-  }
-
-  /** The one behind all others. */
-  get last(): Segment | undefined {
-    return this.#segments.last;
-  }
-
-  /** The last one that begins at `sequence` or before, going by its name. */
-  upTo(sequence: number): Segment | undefined {
-    return this.#segments.findAtOrBefore(sequence);
-  }
-
-  /** The first one that begins behind `sequence`, going by its name. */
-  behind(sequence: number): Segment | undefined {
-    return this.#segments.findAfter(sequence);
-  }
-
-  /** Their bytes, as far as is known. */
-  get diskBytes(): number {
-    return this.#usage.bytes;
-  }
-
-  /**
-   * Adds a segment that was just created behind the others: what its header says of those before it, and which file it is,
-   * if that can be told.
-   */
+  /** Adds a segment that was just created, after all others; `identity` is that of its file, if the system tells. */
   append({ segment, logBytesBefore, identity }: {
     segment: Segment;
     logBytesBefore: number;
     identity: FileIdentity | undefined;
   }): void {
-    this.#segments.append(segment);
+    this.ordered.append(segment);
     this.#candidates.append(segment);
     this.#isOurs.set(segment.name, true);
     if (identity !== undefined) this.#identities.set(segment.name, identity);
-    this.#usage.recordSize({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
+    this.usage.recordSize({ segment, bytes: SEGMENT_HEADER_BYTES, logBytesBefore });
   }
 
-  /** Says that the last one has grown. */
-  grew(bytes: number): void {
-    this.#usage.addToLast(bytes);
-  }
-
-  /** Somebody has looked at one of them. */
-  note(size: SegmentSize): void {
-    this.#usage.recordSize(size);
-  }
-
-  /** Where the next segment of ours begins; `undefined` behind the last. */
+  /** Where the next segment of this log begins; `undefined` after the last. */
   nextAfter({ firstSequence }: Segment): number | undefined {
-    // What turns out not to be ours is no candidate any more.
     for (;;) {
       const next = this.#candidates.findAfter(firstSequence);
       if (next === undefined || this.#checkOurs(next)) return next?.firstSequence;
     }
   }
 
-  /** Whether, going by their names, some may go once `state` is durable. Cheap; `nextDroppable` looks closer. */
+  /** Whether, going by their names, some may be removed once `state` is durable. Cheap; `nextDroppable` reads headers. */
   mayDrop({ committed, resume, boundaries }: CommitState): boolean {
-    // Asked at every commit, mostly in a log of one segment.
-    if (this.#segments.count < 2) return false;
-    return this.#seemsDone(this.#segments.findAfter(-1), committed) ||
-      this.#seemsDone(this.#segments.findAfter(inFlightUpTo({ committed, boundaries }) - 1), resume);
+    // Called at every commit, mostly in a log of one segment.
+    if (this.ordered.count < 2) return false;
+    return this.#seemsDone(this.ordered.findAfter(-1), committed) ||
+      this.#seemsDone(this.ordered.findAfter(inFlightUpTo({ committed, boundaries }) - 1), resume);
   }
 
   /**
-   * The first one behind the sequence `after` that may go once `state` is durable; `undefined` if there is none. A name
-   * alone doesn't prove where the one before ends: a file that strayed in must not take ours with it.
+   * The first one after the sequence `after` that may be removed once `state` is durable. A name alone doesn't prove where the
+   * segment before it ends: a foreign file must not cause the removal of one of ours.
    */
   nextDroppable({ committed, resume, boundaries }: CommitState, after: number): Segment | undefined {
-    const first = this.#segments.findAfter(after);
+    const first = this.ordered.findAfter(after);
     if (this.#isDone(first, committed)) return first;
     // Dropped while others before it are in flight.
-    const behind = this.#segments.findAfter(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
-    return this.#isDone(behind, resume) ? behind : undefined;
+    const next = this.ordered.findAfter(Math.max(after, inFlightUpTo({ committed, boundaries }) - 1));
+    return this.#isDone(next, resume) ? next : undefined;
   }
 
-  /** Removes a segment's file, then the segment; what isn't ours is set aside first. */
+  /** Removes a segment, first its file; a file that isn't ours is moved to the quarantine instead. */
   async remove(segment: Segment): Promise<void> {
-    const { fileSystem, directory, quarantine, ownership } = this.#options;
+    const { fileSystem, directory, quarantine, ownership } = this.#deps;
     const path = join(directory, segment.name);
     ownership.verify();
     try {
@@ -158,12 +116,12 @@ export class SegmentList {
       const isSafe = length === 0 || isOurs || await quarantine.copy({ segment: segment.name, offset: 0, length });
       ownership.verify();
       if (isSafe) fileSystem.remove(path);
-      // In the same breath, or before: a reader must not look for it when it isn't there any more.
+      // In the same turn as the removal, or before the move: a reader must not open what isn't there any more.
       this.#forget(segment);
-      // Where there is no room for a copy, the file itself is moved; if even that fails, it stays.
+      // Without room for a copy, the file itself is moved; if that fails as well, it stays.
       if (!isSafe) await quarantine.move(segment.name);
     } catch (error) {
-      // One that is gone already is as good as removed.
+      // A file that is gone already counts as removed.
       if (!isNoSuchFile(error)) throw error;
       this.#forget(segment);
     }
@@ -174,19 +132,18 @@ export class SegmentList {
     const identity = this.#identities.get(segment.name);
     const found = identity === undefined ? undefined : handle.identify?.();
     if (found !== undefined) return found.device === identity!.device && found.inode === identity!.inode;
-    const result = readSegmentHeader(handle);
-    return result.kind === "header" && headerMatches(result.header, this.#options.uuid, segment);
+    return readOwnHeader(handle, segment, this.#deps.uuid) !== undefined;
   }
 
   /**
-   * The process before may have written on, if the lock didn't keep this one out: what stands behind the end that recovery has
-   * seen is copied and told, because nothing will deliver it.
+   * The process before may have gone on writing, if the lock didn't stop it. What follows the end that recovery saw is copied
+   * and reported, because nothing will deliver it.
    */
   async #setRestAside(segment: Segment, size: number): Promise<void> {
-    const { inherited, quarantine, report, fileSystem, directory } = this.#options;
+    const { inherited, quarantine, report } = this.#deps;
     if (inherited?.name !== segment.name || size <= inherited.position) return;
     const offset = inherited.position;
-    if (withSegment({ fileSystem, directory }, segment, (handle) => isZeroFilled(handle, offset, size))) return;
+    if (withSegment(this.#deps, segment, (handle) => findFilledBytes(handle, size)) <= offset) return;
     const region = { segment: segment.name, offset, length: size - offset };
     const known = quarantine.has(region);
     const quarantined = await quarantine.copy(region);
@@ -196,14 +153,14 @@ export class SegmentList {
   #forget(segment: Segment): void {
     this.#isOurs.delete(segment.name);
     this.#identities.delete(segment.name);
-    this.#segments.remove(segment);
+    this.ordered.remove(segment);
     this.#candidates.remove(segment);
-    this.#usage.remove(segment);
+    this.usage.remove(segment);
   }
 
   /** Whether, going by names, all that a segment holds is before `position`: another one begins between the two. */
   #seemsDone(segment: Segment | undefined, { nextSequence }: LogPosition): segment is Segment {
-    const next = segment && this.#segments.findAfter(segment.firstSequence);
+    const next = segment && this.ordered.findAfter(segment.firstSequence);
     return next !== undefined && next.firstSequence <= nextSequence;
   }
 
@@ -220,19 +177,16 @@ export class SegmentList {
   #checkOurs(segment: Segment): boolean {
     const known = this.#isOurs.get(segment.name);
     if (known !== undefined) return known;
-    const { fileSystem, directory, uuid } = this.#options;
-    const { result, bytes } = withSegment({ fileSystem, directory }, segment, (handle) => {
-      return { result: readSegmentHeader(handle), bytes: handle.size() };
-    });
-    const isOurs = result.kind === "header" && headerMatches(result.header, uuid, segment);
+    const size = measureSegment(this.#deps, segment, this.#deps.uuid);
+    const isOurs = size.logBytesBefore !== undefined;
     this.#isOurs.set(segment.name, isOurs);
     if (!isOurs) this.#candidates.remove(segment);
-    this.#usage.recordSize({ segment, bytes, logBytesBefore: isOurs ? result.header.logBytesBefore : undefined });
+    this.usage.recordSize(size);
     return isOurs;
   }
 }
 
-/** The sequence behind the last batch in flight, or else behind the last record committed. */
+/** The sequence after the last batch in flight; if there is none, after the last committed record. */
 function inFlightUpTo({ committed, boundaries }: Pick<CommitState, "committed" | "boundaries">): number {
   return boundaries.at(-1)?.nextSequence ?? committed.nextSequence;
 }

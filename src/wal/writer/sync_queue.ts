@@ -1,62 +1,59 @@
 /**
- * Group commit: one sync for everybody who waits for one.
+ * Group commit: one sync for all who wait for one.
  *
- * **Waiters before bytes.** A waiter must be woken only by a sync that began after its bytes were written. The proof is
- * the order in `#run`: it takes the waiters out first and then starts the sync, without giving way in between; and a
- * waiter is only ever added, by `wait`, after its bytes were written. So the sync covers the bytes of every waiter that
- * it wakes. A waiter that comes while it runs waits for the next one, which starts at once.
+ * **Waiters before bytes.** A waiter may be woken only by a sync that began after its bytes were written. The proof is the
+ * order in `#run`: it takes the waiters out first and then starts the sync, without yielding in between; and `wait` adds a
+ * waiter only after its bytes were written. So the sync covers the bytes of every waiter that it wakes. A waiter that comes
+ * while it runs waits for the next one, which starts at once.
  *
- * **Each sync ends.** A run covers what was dirty when it began, file by file, and its length is bounded by that; what is
- * written meanwhile is for the next run. So a waiter is woken after two runs at most: the one under way and the next. What
- * earlier processes have left is synced once, beside the runs; a flush waits for that first, as often as there are segments
- * of theirs.
+ * **Each sync ends.** A run covers what was dirty when it began, file by file; what is written meanwhile is for the next run.
+ * So a waiter waits for two runs at most: the one under way and the next.
  *
- * **Only the owner acknowledges.** After the sync and before anybody is woken it is confirmed that the directory is still
- * ours: what was written before that is found by an owner that comes after it.
+ * **Only the owner acknowledges.** The ownership is verified after the sync, before anyone is woken. So a later owner finds
+ * everything that was acknowledged.
  *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
  * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and the log has
  * failed.
  *
- * **Segments of earlier processes** are synced beside all that, one after the other, each once: who waits for a sync of what
- * this process has written doesn't wait for theirs, however many they are.
+ * **Segments of earlier processes** are synced independently of the runs, each once, one after the other. Only a flush waits
+ * for them.
  *
  * The same shape as the flush loop of Pebble's `record.LogWriter`.
  *
  * @module
  */
 
+import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import type { FileSystem } from "../../fs/file_system.ts";
+import { openIfExists } from "../../fs/file_helpers.ts";
 import type { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
-import type { Segment } from "../segment_files.ts";
-import { SegmentWriter } from "../segment_writer.ts";
+import type { LogLocation, Segment } from "../segment_files.ts";
+import { type SegmentWriter, syncAndClose } from "../segment_writer.ts";
 import type { LogEnds } from "./log_ends.ts";
 import type { LogHealth } from "./log_health.ts";
 
-/** A device takes its time, which the event loop has; a file system in memory doesn't. */
+/** The syncs before the event loop gets a turn. It gets more of them from a device; a file system in memory never waits. */
 const SYNCS_A_TURN = 100;
 
-/** Somebody who waits for a sync: puts that are not acknowledged yet, or a flush. */
+/** One that waits for a sync: unacknowledged puts, or a flush. */
 export interface Waiter {
-  /** What it waited for has come. */
+  /** Its bytes are on stable storage. */
   resolve(): void;
-  /** It won't come. */
+  /** They will never be. */
   reject(error: unknown): void;
 }
 
-/** What a {@linkcode SyncQueue} is made with. */
-export interface SyncQueueDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+/** What a {@linkcode SyncQueue} works with. */
+interface SyncQueueDeps extends LogLocation {
   readonly clock: Clock;
   readonly cursor: Cursor;
-  /** Segments of earlier processes, which may not have synced them; in order. */
+  /** Segments of earlier processes, which may be unsynced; in order. */
   readonly inherited: readonly Segment[];
-  /** What is dirty is synced at most this much later; `undefined` if nobody but a waiter starts a sync. */
+  /** What is dirty is synced after at most this time; `undefined` if only a waiter starts a sync. */
   readonly intervalMs: number | undefined;
   readonly ownership: Pick<Ownership, "verify">;
   readonly health: LogHealth;
@@ -65,61 +62,51 @@ export interface SyncQueueDeps {
   readonly onSynced: (end: LogPosition, durationMs: number) => void;
 }
 
-/** Knows what is dirty, and syncs it. */
+/** Keeps track of what is dirty, and syncs it. */
 export class SyncQueue {
-  readonly #options: SyncQueueDeps;
-  /** With something that no sync has covered, or that is not acknowledged yet. */
+  readonly #deps: SyncQueueDeps;
+  /** Segments with anything that no sync has covered, or that is not acknowledged yet. */
   readonly #dirtyWriters = new Map<string, SegmentWriter>();
-  /** The one that something was done to last, if it is still among them. */
+  /** The one that was written to last, if it is still among them. */
   #touched: SegmentWriter | undefined;
-  /** How many of the inherited segments, the first ones, are synced or gone. */
+  /** The number of inherited segments, the first ones, that are synced or removed. */
   #settledInherited = 0;
   #inheriting: Promise<void> | undefined;
-  /** From the start, because nobody knows what the process before has synced. */
+  /** From the start: it is unknown what the process before has synced. */
   #isDirectoryDirty = true;
   #waiters: Waiter[] = [];
   #isRunning = false;
-  /** Whether something was written since the last sync began that is to be synced without waiting. */
+  /** Whether another sync is to follow the one under way. */
   #isWanted = false;
   readonly #budget = new YieldBudget(SYNCS_A_TURN);
   #running: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
-  #syncs = 0;
-  #syncMs = 0;
+  /** The number of finished syncs, and the milliseconds spent on them. */
+  readonly figures = { syncs: 0, syncMs: 0 };
 
   /** For one log. */
-  constructor(options: SyncQueueDeps) {
-    this.#options = options;
+  constructor(deps: SyncQueueDeps) {
+    this.#deps = deps;
   }
 
-  /** Syncs finished. */
-  get syncs(): number {
-    return this.#syncs;
-  }
-
-  /** Milliseconds spent on them. */
-  get syncMs(): number {
-    return this.#syncMs;
-  }
-
-  /** The segments of this process with something to sync, by their names. */
+  /** The segments of this process that need a sync, by their names. */
   get dirtyWriters(): ReadonlyMap<string, SegmentWriter> {
     return this.#dirtyWriters;
   }
 
-  /** Whether anything that this process did is not yet known to be on stable storage. */
+  /** Whether anything that this process did may not be on stable storage yet. */
   get isDirty(): boolean {
-    return this.#dirtyWriters.size > 0 || this.#isDirectoryDirty || this.#options.cursor.isDirty || this.#isRunning;
+    return this.#dirtyWriters.size > 0 || this.#isDirectoryDirty || this.#deps.cursor.isDirty || this.#isRunning;
   }
 
   /** Whether there are segments of earlier processes that may need a sync. */
   get hasInherited(): boolean {
-    return this.#settledInherited < this.#options.inherited.length;
+    return this.#settledInherited < this.#deps.inherited.length;
   }
 
-  /** Something was done to a segment. */
+  /** A segment was created, written to, or cut. */
   touched(writer: SegmentWriter): void {
-    // Nearly always the one before: a put pays for no look-up then.
+    // Nearly always the same one: then a put costs no lookup.
     if (writer === this.#touched) return;
     this.#touched = writer;
     this.#dirtyWriters.set(writer.name, writer);
@@ -141,16 +128,16 @@ export class SyncQueue {
     if (writer.isSettled) this.#settle(writer.name);
   }
 
-  /** A segment that is gone needs no sync; one that is being synced is let go of after it. */
+  /** A segment was removed and needs no sync; one that is being synced is settled after that. */
   forget(name: string): void {
-    // They go from the front, mostly; of another one the sync finds that it is gone.
-    if (this.#options.inherited.at(this.#settledInherited)?.name === name) this.#settledInherited++;
+    // Mostly the first one; for any other, the sync finds that it doesn't exist.
+    if (this.#deps.inherited.at(this.#settledInherited)?.name === name) this.#settledInherited++;
     if (this.#isRunning) return;
     this.#dirtyWriters.get(name)?.close();
     this.#settle(name);
   }
 
-  /** Adds a waiter, whose bytes are written, and sees to it that there will be a sync. */
+  /** Adds a waiter, whose bytes are written, and makes sure that a sync follows. */
   wait(waiter: Waiter): void {
     this.#waiters.push(waiter);
     this.start();
@@ -164,9 +151,9 @@ export class SyncQueue {
     this.#running = this.#run();
   }
 
-  /** With an interval, sees to it that what is dirty now is synced in time. Armed only while there is something. */
+  /** With an interval: makes sure that what is dirty now is synced in time. The timer is set only while anything is. */
   schedule(): void {
-    const { clock, intervalMs, health } = this.#options;
+    const { clock, intervalMs, health } = this.#deps;
     if (intervalMs === undefined || this.#cancelTimer !== undefined) return;
     this.#cancelTimer = clock.setTimer(() => {
       this.#cancelTimer = undefined;
@@ -176,14 +163,14 @@ export class SyncQueue {
     }, intervalMs);
   }
 
-  /** Starts no sync by itself any more. */
+  /** Cancels the timer. */
   cancel(): void {
     this.#cancelTimer?.();
   }
 
   /** Resolves when everything that this process wrote so far is on stable storage. */
   sync(): Promise<void> {
-    const { health, ownership } = this.#options;
+    const { health, ownership } = this.#deps;
     if (health.failure !== undefined) return Promise.reject(health.failure);
     if (this.isDirty) return new Promise((resolve, reject) => this.wait({ resolve, reject }));
     try {
@@ -194,20 +181,14 @@ export class SyncQueue {
     }
   }
 
-  /** Rejects everybody who waits: the log has failed. */
+  /** Rejects all waiters: the log has failed. */
   rejectAll(failure: unknown): void {
-    for (const waiter of this.#takeWaiters()) waiter.reject(failure);
-  }
-
-  #takeWaiters(): readonly Waiter[] {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    return waiters;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(failure);
   }
 
   /** Resolves when no sync is under way. */
   async idle(): Promise<void> {
-    // A flush goes on behind the first with the second.
+    // A flush continues with the second after the first.
     await this.#inheriting;
     await this.#running;
   }
@@ -215,30 +196,30 @@ export class SyncQueue {
   /** Starts to sync the segments of earlier processes, unless that is under way; resolves when it has ended, or failed. */
   startInherited(): Promise<void> {
     return this.#inheriting ??= this.syncInherited(Infinity)
-      .catch((error) => void this.#options.health.fail(error))
+      .catch((error) => void this.#deps.health.fail(error))
       .finally(() => this.#inheriting = undefined);
   }
 
   /** Syncs those segments of earlier processes that hold records below `next` and are not synced yet; the oldest first. */
   async syncInherited(next: number): Promise<void> {
-    const { fileSystem, directory, inherited, health } = this.#options;
+    const { fileSystem, directory, inherited, health } = this.#deps;
     while (this.hasInherited && health.failure === undefined) {
       const index = this.#settledInherited;
       const { name, firstSequence } = inherited[index];
       if (firstSequence >= next) return;
-      await SegmentWriter.inherit(fileSystem, directory, name).sync();
-      // Another call may have been as far meanwhile.
+      await syncAndClose(openIfExists(fileSystem, join(directory, name), "write"));
+      // Another call may have come as far meanwhile.
       this.#settledInherited = Math.max(this.#settledInherited, index + 1);
       if (this.#budget.spend(1)) await yieldToEventLoop();
     }
   }
 
-  /** Syncs, wakes those whose bytes that covered, and goes on while there are others. Never rejects. */
+  /** Syncs, wakes the waiters that it covers, and repeats while there are others. Never rejects. */
   async #run(): Promise<void> {
-    const { clock, ends, health, onSynced } = this.#options;
+    const { clock, ends, health, onSynced } = this.#deps;
     do {
       this.#isWanted = false;
-      const waiters = this.#takeWaiters();
+      const waiters = this.#waiters.splice(0);
       const end = ends.written;
       const startedAt = clock.monotonic();
       try {
@@ -251,9 +232,9 @@ export class SyncQueue {
         this.rejectAll(health.fail(error));
         break;
       }
-      this.#syncs++;
       const durationMs = clock.monotonic() - startedAt;
-      this.#syncMs += durationMs;
+      this.figures.syncs++;
+      this.figures.syncMs += durationMs;
       onSynced(end, durationMs);
       for (const waiter of waiters) waiter.resolve();
       if (this.#budget.spend(1)) await yieldToEventLoop();
@@ -262,15 +243,14 @@ export class SyncQueue {
     this.#isRunning = false;
   }
 
-  /** Segments in order, then the names, then the cursor, which speaks of both. */
+  /** Segments in order, then the names, then the cursor, which refers to both. */
   async #syncFiles(): Promise<void> {
-    const { fileSystem, directory, cursor, ownership } = this.#options;
+    const { fileSystem, directory, cursor, ownership } = this.#deps;
     const writers = [...this.#dirtyWriters.values()];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
-    // A sync covers also what was written between the start of the run and its own: then there is nothing left to do
-    // for the next run but to acknowledge it.
+    // A sync also covers what was written since the run began. The next run then only has to acknowledge that.
     for (const writer of writers) if (writer.isDirty) await writer.sync();
     if (syncsDirectory) await fileSystem.syncDirectory(directory);
     await cursor.sync();
