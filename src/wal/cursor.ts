@@ -21,7 +21,7 @@
 
 import { join } from "@std/path/join";
 import { NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
-import { closeQuietly, openIfExists, openOrCreate } from "../fs/file_helpers.ts";
+import { closeQuietly, ifExists, openIfExists, openOrCreate, withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
 import {
@@ -43,12 +43,6 @@ import { type CursorOwner, type CursorPositions, type CursorState, isSameState }
  * of a former owner never counts as newer.
  */
 const GENERATIONS_PER_OWNER: number = 2 ** 20;
-
-/** A valid slot: its state and its number. */
-interface SlotState {
-  readonly state: CursorState;
-  readonly slot: number;
-}
 
 /** The state that a cursor begins with. */
 interface Beginning {
@@ -97,13 +91,7 @@ export class Cursor {
    */
   static read(fileSystem: FileSystem, directory: string): CursorState | undefined {
     const path = join(directory, CURSOR_NAME);
-    const handle = openIfExists(fileSystem, path, "read");
-    if (handle === undefined) return undefined;
-    try {
-      return readSlots(handle, path).at(0)?.state;
-    } finally {
-      closeQuietly(handle);
-    }
+    return ifExists(() => withFile(fileSystem, path, (handle) => readSlots(handle, path).at(0)?.state));
   }
 
   /**
@@ -143,7 +131,9 @@ export class Cursor {
     state: CursorPositions,
   ): Promise<Cursor> {
     const found = Cursor.read(fileSystem, directory);
-    const isSame = found !== undefined && isEqual(found, { ...owner, ...state });
+    const { uuid, place, isSynced } = owner;
+    const isOfOwner = found?.uuid === uuid && found.place === place && found.isSynced === isSynced;
+    const isSame = isOfOwner && isSameState(found, state);
     // The first write below counts as two, because it goes to two slots.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
     const cursor = await replaceFile(fileSystem, join(directory, CURSOR_NAME), (handle) => {
@@ -271,12 +261,6 @@ export class Cursor {
   }
 }
 
-/** Whether two states are equal, apart from their generation. */
-function isEqual(one: CursorOwner & CursorPositions, other: CursorOwner & CursorPositions): boolean {
-  const isOfOneOwner = one.uuid === other.uuid && one.place === other.place && one.isSynced === other.isSynced;
-  return isOfOneOwner && isSameState(one, other);
-}
-
 /** Extends a file to its full length, if the disk has room. Returns how many slots fit into it. */
 function makeRoomForSlots(handle: FileHandle): number {
   const size = handle.size();
@@ -299,8 +283,8 @@ function isUnshared(fileSystem: FileSystem, path: string): boolean {
 }
 
 /** Reads the valid slots, newest first. A slot of a newer version is an error only if there is no valid one. */
-function readSlots(handle: FileHandle, path: string): SlotState[] {
-  const slots: SlotState[] = [];
+function readSlots(handle: FileHandle, path: string): { readonly state: CursorState; readonly slot: number }[] {
+  const slots: ReturnType<typeof readSlots> = [];
   let version: number | undefined;
   const bytes = new Uint8Array(CURSOR_SLOT_BYTES);
   for (let slot = 0; slot < CURSOR_SLOTS; slot++) {

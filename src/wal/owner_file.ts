@@ -18,24 +18,22 @@ import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
+import type { LogLocation } from "./segment_files.ts";
 
 /** The length of the file: constant, so that it can be rewritten in place. */
 const OWNER_BYTES = 512;
 /** The most bytes that are read: a longer file is not ours. */
 const MAX_OWNER_BYTES = 1024;
 
-/** What an owner knew about its directory: noted once it has opened the buffer, and when it closes it. */
-export interface DirectoryNotes {
+/** The content of the file. The last three are noted when the buffer has been opened, and when it is closed. */
+export interface OwnerNotes extends LockOwner {
   /** The id of this directory in the cursor. */
-  readonly place: number;
+  readonly place?: number | undefined;
   /** The directory's inode: a copy of the directory has another one. */
-  readonly inode: number;
+  readonly inode?: number | undefined;
   /** The generation of the cursor. A valid cursor of this directory has this one or a higher one. */
-  readonly generation: number;
+  readonly generation?: number | undefined;
 }
-
-/** The content of the file. */
-export interface OwnerNotes extends LockOwner, Partial<DirectoryNotes> {}
 
 /** Reads who owns the buffer, going by the file; `undefined` if it is missing, unreadable, or not (yet) complete. */
 export function readOwner(fileSystem: FileSystem, directory: string): LockOwner | undefined {
@@ -79,7 +77,7 @@ export type CursorOrigin =
 /** Determines where a cursor comes from that was found in `directory`. */
 export function findCursorOrigin(
   { place, generation }: Pick<CursorState, "place" | "generation">,
-  { fileSystem, directory }: { readonly fileSystem: FileSystem; readonly directory: string },
+  { fileSystem, directory }: LogLocation,
 ): CursorOrigin {
   const notes = readOwnerNotes(fileSystem, directory);
   // Notes that were copied along with another directory say nothing about this one.

@@ -39,26 +39,35 @@ import { crc32 } from "../base/crc32.ts";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { OwnershipLostError } from "../errors/mod.ts";
 import { closeQuietly, isNotFound } from "../fs/file_helpers.ts";
-import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileLock } from "../fs/file_system.ts";
 import { lockDirectory } from "./lock.ts";
 import { OWNER_NAME } from "./names.ts";
 import { createOwnerFile, type OwnerNotes, readOwnerNotes, writeOwnerNotes } from "./owner_file.ts";
 import type { CursorState } from "./position.ts";
+import type { LogLocation } from "./segment_files.ts";
 
 /** The most calls of `verifyThrottled` that verify within one turn of the event loop. */
 const MAX_CHECKS_PER_TICK = 8;
 
-/** What an {@linkcode Ownership} works with. */
-export interface OwnershipDeps {
-  readonly fileSystem: FileSystem;
-  /** The buffer's directory: absolute and without symbolic links, as far as the file system can resolve them. */
-  readonly directory: string;
+/** What an {@linkcode Ownership} works with. The directory's path is absolute and, where possible, without links. */
+interface OwnershipDeps extends LogLocation {
   /** Wall time, milliseconds since 1970. */
   readonly openedAt: number;
 }
 
+/** What was found and made when the directory was acquired. */
+interface AcquiredParts {
+  readonly lock: FileLock;
+  /** The token; `undefined` if there is no room for it. */
+  readonly file: FileHandle | undefined;
+  /** What the last owner noted. */
+  readonly last: OwnerNotes | undefined;
+  /** The identity of the directory; `undefined` if the file system has none. */
+  readonly directory: FileIdentity | undefined;
+}
+
 /** The log that depends on the ownership. */
-export interface OwnershipListener {
+interface OwnershipListener {
   /** The sequence after the last record that was acknowledged without a verification after its write; 0 for none. */
   acknowledged(): number;
   /** The ownership is lost. Called once. */
@@ -68,11 +77,8 @@ export interface OwnershipListener {
 /** The ownership of a buffer's directory. */
 export class Ownership {
   readonly #deps: OwnershipDeps;
-  readonly #lock: FileLock;
-  readonly #file: FileHandle | undefined;
-  readonly #last: OwnerNotes | undefined;
-  /** Identities of the directory and of the token when they were acquired; `undefined` if the file system has none. */
-  readonly #directory: FileIdentity | undefined;
+  readonly #parts: AcquiredParts;
+  /** The identity of the token when it was placed; `undefined` if the file system has none. */
   readonly #token: FileIdentity | undefined;
   #place: number;
   #listener: OwnershipListener | undefined;
@@ -84,22 +90,11 @@ export class Ownership {
   /** Set while no more of them are made; ends this turn. */
   #nextTurn: ReturnType<typeof setImmediate> | undefined;
 
-  private constructor(
-    deps: OwnershipDeps,
-    { lock, file, last, directory }: {
-      readonly lock: FileLock;
-      readonly file: FileHandle | undefined;
-      readonly last: OwnerNotes | undefined;
-      readonly directory: FileIdentity | undefined;
-    },
-  ) {
+  private constructor(deps: OwnershipDeps, parts: AcquiredParts) {
     this.#deps = deps;
-    this.#lock = lock;
-    this.#file = file;
-    this.#last = last;
-    this.#directory = directory;
-    this.#token = directory === undefined ? undefined : file?.identify?.();
-    this.#place = last?.place ?? 0;
+    this.#parts = parts;
+    this.#token = parts.directory && parts.file?.identify?.();
+    this.#place = parts.last?.place ?? 0;
   }
 
   /**
@@ -144,9 +139,9 @@ export class Ownership {
    * @param uuid The buffer's uuid.
    */
   assignPlace(cursor: Pick<CursorState, "place"> | undefined, uuid: string): number {
-    const last = this.#last;
-    const { inode = 0, device = 0 } = this.#directory ?? {};
-    const isKnown = this.#directory === undefined || last?.place === undefined || last.inode === inode;
+    const { last, directory } = this.#parts;
+    const { inode = 0, device = 0 } = directory ?? {};
+    const isKnown = directory === undefined || last?.place === undefined || last.inode === inode;
     this.#place = (isKnown ? last?.place ?? cursor?.place : 0) ||
       hashPlace(`${uuid} ${last?.place} ${device} ${inode}`);
     return this.#place;
@@ -154,14 +149,15 @@ export class Ownership {
 
   /** Records the generation of the cursor, once the cursor stores the directory's id, and when the buffer is closed. */
   recordGeneration(generation: number): void {
-    const inode = this.#directory?.inode;
+    const inode = this.#parts.directory?.inode;
     if (inode !== undefined) this.#write({ place: this.#place, inode, generation });
   }
 
   #write(notes: Partial<OwnerNotes> | undefined): void {
-    if (this.#file === undefined) return;
+    const { file } = this.#parts;
+    if (file === undefined) return;
     const { place, inode, generation } = notes ?? {};
-    writeOwnerNotes(this.#file, {
+    writeOwnerNotes(file, {
       pid: process.pid,
       runtime: this.#deps.fileSystem.name,
       openedAt: new Date(this.#deps.openedAt).toISOString(),
@@ -209,8 +205,8 @@ export class Ownership {
   /** Releases the lock and closes the token. */
   release(): void {
     clearImmediate(this.#nextTurn);
-    closeQuietly(this.#file);
-    this.#lock.release();
+    closeQuietly(this.#parts.file);
+    this.#parts.lock.release();
   }
 
   #whyLost(): string | undefined {
@@ -218,7 +214,7 @@ export class Ownership {
     const token = this.#identify(join(this.#deps.directory, OWNER_NAME));
     const isToken = isSame(token, this.#token);
     if (isToken && token!.links === 1) return undefined;
-    if (!isSame(this.#identify(this.#deps.directory), this.#directory)) {
+    if (!isSame(this.#identify(this.#deps.directory), this.#parts.directory)) {
       return "the directory was moved, removed or replaced";
     }
     return isToken ? undefined : "another owner has opened it";

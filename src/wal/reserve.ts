@@ -40,8 +40,8 @@ import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly, fileSize, openOrCreate, removeIfExists } from "../fs/file_helpers.ts";
-import type { FileSystem } from "../fs/file_system.ts";
 import { parseReserveName, reserveName } from "./names.ts";
+import type { LogLocation } from "./segment_files.ts";
 
 /** The size of each part but the last one, which has the rest: what a full btrfs in mixed mode was measured to need. */
 export const RESERVE_PART_BYTES: number = 256 * 1024;
@@ -57,11 +57,7 @@ const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
 /** The most that `crypto.getRandomValues` fills in one call. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** What a {@linkcode Reserve} works with. */
-export interface ReserveDeps {
-  readonly fileSystem: FileSystem;
-  /** The buffer's directory. */
-  readonly directory: string;
+interface ReserveDeps extends LogLocation {
   /** Whether the directory is still ours. If not, no file in it is created or removed. */
   readonly mayChange: () => boolean;
   /** The size of the reserve; 0 for none. */

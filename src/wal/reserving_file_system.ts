@@ -11,16 +11,16 @@
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
 import { isOutOfSpace, type Reserve } from "./reserve.ts";
 
-/** The file systems of one buffer. */
-export interface ReservingFileSystems {
-  /** For recovery and the cursor: all calls work on a full disk. */
-  readonly forCommits: FileSystem;
-  /** For the log: creating and writing segments needs a whole reserve; all other calls work on a full disk. */
-  readonly forPuts: FileSystem;
-}
-
-/** Wraps a file system so that its calls fall back on a reserve. */
-export function withReserve(fileSystem: FileSystem, reserve: Reserve): ReservingFileSystems {
+/**
+ * Wraps a file system so that its calls fall back on a reserve.
+ *
+ * @returns `forCommits`, for recovery and the cursor: all calls work on a full disk. `forPuts`, for the log: creating and
+ * writing segments needs a whole reserve; all other calls work on a full disk.
+ */
+export function withReserve(
+  fileSystem: FileSystem,
+  reserve: Reserve,
+): { readonly forCommits: FileSystem; readonly forPuts: FileSystem } {
   if (!reserve.isEnabled) return { forCommits: fileSystem, forPuts: fileSystem };
   return {
     forCommits: new ReservingFileSystem(fileSystem, reserve, false),

@@ -19,20 +19,10 @@ import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import { discard, replaceFile } from "../../fs/replace_file.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
-import { KnownLosses, type Losses, MAX_LOST_RANGES } from "./known_losses.ts";
+import { KnownLosses, type Losses, MAX_LOST_RANGES, type Region } from "./known_losses.ts";
+
 /** Copies stop at this many bytes in all: enough for four default segments, too little to fill a disk. */
 export const MAX_QUARANTINE_BYTES: number = 64 * 1024 * 1024;
-
-/** Values of a {@linkcode Quarantine} that have a default. */
-export interface QuarantineOptions {
-  readonly maxBytes?: number;
-  readonly verifyOwnership?: () => void;
-}
-
-/** The file name of the copy of a region. */
-function copyName(segment: string, offset: number, length: number): string {
-  return `${segment}-${offset}-${length}.bad`;
-}
 
 /** The quarantine of one buffer: the directory `quarantine/`. */
 export class Quarantine {
@@ -56,7 +46,10 @@ export class Quarantine {
   constructor(
     fileSystem: FileSystem,
     directory: string,
-    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: QuarantineOptions = {},
+    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: {
+      readonly maxBytes?: number;
+      readonly verifyOwnership?: () => void;
+    } = {},
   ) {
     this.#fileSystem = fileSystem;
     this.#directory = directory;
@@ -144,10 +137,9 @@ export class Quarantine {
   }
 
   /** Whether there is a complete copy of a region of a segment. */
-  has({ segment, offset, length }: { segment: string; offset: number; length: number }): boolean {
-    const path = join(this.#path, copyName(segment, offset, length));
+  has(region: Region): boolean {
     try {
-      return (this.#sizeOf(path) ?? this.#sizeOf(path + RESTORED_SUFFIX)) === length;
+      return this.#copySize(this.#pathOfCopy(region)) === region.length;
     } catch {
       return false;
     }
@@ -158,14 +150,13 @@ export class Quarantine {
    *
    * @returns Whether there is a complete copy now, made by this call or an earlier one.
    */
-  async copy(region: { segment: string; offset: number; length: number }): Promise<boolean> {
-    const name = copyName(region.segment, region.offset, region.length);
+  async copy(region: Region): Promise<boolean> {
     let source: FileHandle | undefined;
     try {
       source = this.#fileSystem.open(join(this.#directory, region.segment), "read");
       await this.#prepare();
-      const path = join(this.#path, name);
-      const there = this.#sizeOf(path) ?? this.#sizeOf(path + RESTORED_SUFFIX);
+      const path = this.#pathOfCopy(region);
+      const there = this.#copySize(path);
       if (there === region.length) return true;
       if (this.#usedBytes! + region.length - (there ?? 0) > this.#maxBytes) return false;
       await this.#copyTo(path, source, region);
@@ -221,6 +212,15 @@ export class Quarantine {
     if (!(error instanceof FileSystemError)) throw error;
     this.#failure = error;
     return false;
+  }
+
+  #pathOfCopy({ segment, offset, length }: Region): string {
+    return join(this.#path, `${segment}-${offset}-${length}.bad`);
+  }
+
+  /** The size of a copy, also if its records were restored. */
+  #copySize(path: string): number | undefined {
+    return this.#sizeOf(path) ?? this.#sizeOf(path + RESTORED_SUFFIX);
   }
 
   #sizeOf(path: string): number | undefined {

@@ -25,18 +25,15 @@
  */
 
 import { join } from "@std/path/join";
-import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
 import { Cursor } from "../cursor.ts";
-import type { SegmentSize } from "../disk_usage.ts";
 import type { Ownership } from "../ownership.ts";
-import type { CommitState, LogPosition } from "../position.ts";
-import type { LogLocation, Segment } from "../segment_files.ts";
+import type { CommitState } from "../position.ts";
+import type { LogLocation } from "../segment_files.ts";
 import { syncAndClose } from "../segment_writer.ts";
 import { cutTail } from "./cut_tail.ts";
 import { type DamagedRegion, describeDamage, type OnDamage } from "./damage.ts";
 import type { Quarantine } from "./quarantine.ts";
-import type { CursorProblem } from "./reconcile.ts";
 import { planRecovery, type RecoveryPlan } from "./recovery_plan.ts";
 
 /** What applying a plan works with; the directory is ours. */
@@ -53,22 +50,13 @@ export interface RecoveryDeps extends ApplyRecoveryDeps {
 }
 
 /** A log after its recovery. */
-export interface RecoveredLog extends CommitState {
-  readonly uuid: string;
-  /** Open for writing; it stores `committed`, `resume` and `boundaries`. */
+export interface RecoveredLog
+  extends CommitState, Pick<RecoveryPlan, "uuid" | "segments" | "end" | "lost" | "sizes" | "cursorProblem"> {
+  /** Open for writing; it stores the commit state. */
   readonly cursor: Cursor;
-  /** In order. */
-  readonly segments: readonly Segment[];
-  /** The position of the next record. */
-  readonly end: LogPosition;
-  /** Uncommitted sequences that are not going to be delivered: ascending, without overlaps. */
-  readonly lost: readonly SequenceRange[];
   readonly damaged: readonly DamagedRegion[];
-  /** Sizes of the segments that were opened. */
-  readonly sizes: readonly SegmentSize[];
   readonly truncatedBytes: number;
   readonly cursorLost: boolean;
-  readonly cursorProblem: CursorProblem | undefined;
   /** The segment that the process before wrote to last, and the offset after its last frame. */
   readonly inherited: { readonly name: string; readonly position: number } | undefined;
 }
@@ -129,7 +117,12 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
     cursor.close();
     throw error;
   }
-  return toRecoveredLog(plan, cursor, damaged);
+  const { uuid, segments, scan, end, lost, sizes, cursorProblem, isCursorLost: cursorLost } = plan;
+  const { committed, resume, boundaries } = plan.cursor;
+  const truncatedBytes = scan?.tailBytes ?? 0;
+  const inherited = scan && { name: scan.segment.name, position: scan.position };
+  const log = { uuid, segments, end, lost, sizes, committed, resume, boundaries, inherited };
+  return { ...log, cursor, damaged, truncatedBytes, cursorLost, cursorProblem };
 }
 
 /** Moves unusable segments to the quarantine, and removes those without a frame. */
@@ -146,25 +139,4 @@ async function clearUnusable(
   }
   ownership.verify();
   for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
-}
-
-function toRecoveredLog(plan: RecoveryPlan, cursor: Cursor, damaged: readonly DamagedRegion[]): RecoveredLog {
-  const { uuid, segments, scan, end, lost, isCursorLost, cursorProblem } = plan;
-  const { committed, resume, boundaries } = plan.cursor;
-  return {
-    uuid,
-    cursor,
-    segments,
-    end,
-    committed,
-    resume,
-    boundaries,
-    lost,
-    damaged,
-    sizes: plan.sizes,
-    truncatedBytes: scan?.tailBytes ?? 0,
-    cursorLost: isCursorLost,
-    cursorProblem,
-    inherited: scan === undefined ? undefined : { name: scan.segment.name, position: scan.position },
-  };
 }

@@ -95,18 +95,7 @@ export class Log implements LogView {
     });
     const rotation = this.#rotation = this.#openRotation();
     const maxUnconfirmedMs = getMaxUnconfirmedMs(fsync);
-    const { time } = deps;
-    this.appender = new LogAppender({
-      time,
-      isSynced,
-      maxUnconfirmedMs,
-      ownership,
-      health,
-      ends,
-      segments,
-      rotation,
-      syncs,
-    });
+    this.appender = new LogAppender({ ...deps, isSynced, maxUnconfirmedMs, health, ends, segments, rotation, syncs });
     health.listen((failure) => {
       syncs.cancel();
       if (isSynced) this.#cutUnacknowledged();

@@ -1,15 +1,13 @@
 /**
- * The puts of one tick: they are written by one call and share its outcome, and each gets its own answer.
+ * The puts of one tick: they are written by one call and share its outcome; each gets its own answer, once that is known.
  *
- * Guarantees: the outcome is final; an answer is given only when it is known. A put costs one promise here, made by
- * `then`, and no resolving functions: these cost more than all the bookkeeping of a put.
+ * A put costs one promise here, made by `then`, and no resolving functions: these cost more than all else about a put.
  *
  * @module
  */
 
 import type { Waiter } from "./sync_queue.ts";
 
-/** Puts that wait together. */
 export class PutGroup implements Waiter {
   puts = 0;
   #outcome: "open" | "persisted" | "rejected" = "open";
@@ -17,7 +15,7 @@ export class PutGroup implements Waiter {
   #settled: Promise<void> | undefined;
   #settle: (() => void) | undefined;
 
-  /** The answer for one of them, whose first record has that sequence; a promise as long as there is no outcome. */
+  /** The answer for a put whose first record has that sequence; a promise until the outcome is known. */
   answer(firstSequence: number): number | Promise<number> {
     if (this.#outcome === "persisted") return firstSequence;
     if (this.#outcome === "rejected") throw this.#error;
@@ -27,17 +25,14 @@ export class PutGroup implements Waiter {
 
   /** All of them are persisted. */
   resolve(): void {
-    this.#end("persisted");
+    this.#outcome = "persisted";
+    this.#settle?.();
   }
 
-  /** None of them is there. */
+  /** None of them is persisted. */
   reject(error: unknown): void {
     this.#error = error;
-    this.#end("rejected");
-  }
-
-  #end(outcome: "persisted" | "rejected"): void {
-    this.#outcome = outcome;
+    this.#outcome = "rejected";
     this.#settle?.();
   }
 }
