@@ -50,7 +50,6 @@ export class AdmissionControl<T> {
   #isMakingRoom = false;
   #isEncoding = false;
 
-  /** For one buffer. */
   constructor(appender: RecordAppender, options: ResolvedOptions<T>, host: AdmissionControlDeps) {
     this.#appender = appender;
     this.#options = options;

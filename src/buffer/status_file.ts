@@ -38,7 +38,6 @@ const MAX_MESSAGE_LENGTH = 200;
 /** Names of file systems are ours, or an implementer's own. */
 const MAX_RUNTIME_LENGTH = 32;
 
-/** What a {@linkcode StatusFile} works with. */
 interface StatusFileDeps extends LogLocation {
   readonly clock: Clock;
   /** The shortest time between two writes. */

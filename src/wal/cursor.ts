@@ -255,7 +255,6 @@ export class Cursor {
     this.#syncedGeneration = generation;
   }
 
-  /** Closes the file. */
   close(): void {
     closeQuietly(this.#handle);
   }

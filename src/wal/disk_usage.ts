@@ -67,7 +67,6 @@ export class DiskUsage {
     for (const size of sizes) this.recordSize(size);
   }
 
-  /** The bytes of all segments. */
   get bytes(): number {
     return this.#bytes;
   }

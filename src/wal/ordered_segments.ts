@@ -23,12 +23,10 @@ export class OrderedSegments {
     for (const segment of segments) this.append(segment);
   }
 
-  /** How many segments there are. */
   get count(): number {
     return this.#count;
   }
 
-  /** The last segment. */
   get last(): Segment | undefined {
     return this.#blocks.at(-1)?.at(-1);
   }

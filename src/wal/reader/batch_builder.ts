@@ -1,12 +1,11 @@
 /**
- * A batch while it is being read: the records so far, copied into one piece of memory of the batch's own.
+ * A batch while it is being read: the records so far, copied into one piece of memory.
  *
- * Records are kept as they stand in frames, each behind its length: so one copy a frame is enough, and the decoder
- * has four bytes before each that are no payload's.
+ * Records are kept as in frames, each after its length. So one copy per frame is enough, and the decoder may use the four
+ * bytes before each payload.
  *
- * Small batches stand in pieces of one larger allocation, a {@linkcode BatchArena}, because V8 takes longer to make a typed
- * array than to read ten small records. A batch that is shown as bytes moves out of it first (`record_buffer.ts`): nobody outside
- * may get hold of memory that isn't the batch's alone.
+ * Small batches share one larger allocation, a {@linkcode BatchArena}, because V8 takes longer to create a typed array than to
+ * read ten small records. Payloads are copied out of it before a caller sees them (`batch.ts`).
  *
  * @module
  */
@@ -15,28 +14,21 @@ import { RECORD_HEADER_BYTES } from "../format.ts";
 import type { LogPosition } from "../position.ts";
 import type { ReadBatch } from "./log_view.ts";
 
-/** What is known of a batch before its first record is read. */
-export interface BatchStart {
-  readonly start: LogPosition;
-  readonly codecVersion: number;
-  readonly isJson: boolean;
-}
-
-/** A batch that may need more is given memory of its own. */
+/** A batch that may need more gets memory of its own. */
 const MAX_SLAB_ROOM = 4096;
 const SLAB_BYTES = 64 * 1024;
 
-/** Memory for small batches, one after the other. */
+/** Memory that small batches share. */
 export class BatchArena {
   #bytes = new Uint8Array(0);
   #used = 0;
 
-  /** Whether a batch of that size gets its memory here. */
+  /** Whether a batch of that size is small enough. */
   fits(length: number): boolean {
     return length <= MAX_SLAB_ROOM;
   }
 
-  /** Memory that nobody has; still free until `keep` says how much of it is needed. */
+  /** Unused memory for a batch; `keep` says how much of it is used for good. */
   room(length: number): Uint8Array<ArrayBuffer> {
     if (this.#used + length > this.#bytes.length) {
       this.#bytes = new Uint8Array(SLAB_BYTES);
@@ -45,7 +37,7 @@ export class BatchArena {
     return this.#bytes.subarray(this.#used, this.#used + length);
   }
 
-  /** The first `length` bytes of the last room are taken for good. */
+  /** Reserves the first `length` bytes of the last room. */
   keep(length: number): void {
     this.#used += length;
   }
@@ -56,7 +48,7 @@ export class BatchBuilder {
   readonly codecVersion: number;
   /** Whether each payload so far is known to be the text of one JSON value. */
   isJson: boolean;
-  /** Over the checksums of the frames so far. */
+  /** A checksum over those of the frames so far. */
   checksum = 0;
   /** The sequence that comes next. */
   sequence: number;
@@ -68,8 +60,12 @@ export class BatchBuilder {
   #bytes: Uint8Array<ArrayBuffer>;
   #used = 0;
 
-  /** Nothing is read yet; `guessedBytes` are going to be needed, or a little more. */
-  constructor({ start, codecVersion, isJson }: BatchStart, guessedBytes: number, arena: BatchArena) {
+  /** An empty batch, with memory for `guessedBytes`. */
+  constructor(
+    { start, codecVersion, isJson }: Pick<ReadBatch, "start" | "codecVersion" | "isJson">,
+    guessedBytes: number,
+    arena: BatchArena,
+  ) {
     this.#start = start;
     this.sequence = start.nextSequence;
     this.codecVersion = codecVersion;
@@ -79,12 +75,11 @@ export class BatchBuilder {
     this.#bytes = this.#isShared ? arena.room(guessedBytes) : new Uint8Array(guessedBytes);
   }
 
-  /** Number of records so far. */
   get records(): number {
     return this.#bounds.length / 2;
   }
 
-  /** Notes a record that stands `offset` bytes behind the first one of those that `copy` is going to take next. */
+  /** Notes a record that begins `offset` bytes after the first of those that the next `copy` takes. */
   note(offset: number, payloadBytes: number): void {
     const at = this.#used + offset + RECORD_HEADER_BYTES;
     this.#bounds.push(at, at + payloadBytes);
@@ -92,7 +87,7 @@ export class BatchBuilder {
     this.sequence++;
   }
 
-  /** What was taken for `from` turns out to be `to`: between its ends there is nothing but its own records. */
+  /** Corrects the totals of the start: what was taken for position `from` is `to`. */
   shift(from: LogPosition, to: LogPosition): void {
     this.#start = {
       nextSequence: this.#start.nextSequence,
@@ -104,7 +99,7 @@ export class BatchBuilder {
   /** Copies the records that were noted: `bytes[from..to)`. */
   copy(bytes: Uint8Array, from: number, to: number): void {
     const used = this.#used + to - from;
-    // One byte more: some decoders need one behind the last payload.
+    // One byte more: some decoders need one after the last payload.
     if (used >= this.#bytes.length) this.#grow(used + 1);
     this.#bytes.set(bytes.subarray(from, to), this.#used);
     this.#used = used;

@@ -1,9 +1,9 @@
 /**
- * Finds the frame of a record, across segments: opens the segment that holds a position, goes on frame by frame, and passes
+ * Finds the frame of a record, across segments: opens the segment that holds a position, reads frame by frame, and skips
  * what can't be read.
  *
- * Guarantees: every frame is valid, and of a segment of this log. What is passed on the way is noted as skipped, never
- * dropped silently; what becomes of it is for `log_reader.ts` to decide. One segment is open at a time.
+ * Guarantees: every frame is valid, and belongs to a segment of this log. What is skipped is recorded, and `log_reader.ts`
+ * decides what to do about it. One segment is open at a time.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { join } from "@std/path/join";
 import { overlapsRanges } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import { closeQuietly } from "../../fs/file_helpers.ts";
-import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
+import type { FileHandle } from "../../fs/file_system.ts";
 import {
   FRAME_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
@@ -23,16 +23,14 @@ import {
 import { segmentName } from "../names.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
+import type { Region } from "../recovery/known_losses.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-import { headerMatches, readSegmentHeader, type Segment } from "../segment_files.ts";
+import { headerMatches, type LogLocation, readSegmentHeader, type Segment } from "../segment_files.ts";
 import { type Frame, SegmentReader } from "../segment_reader.ts";
 import type { LogView } from "./log_view.ts";
-import type { SkippedRegion, SkippedRegions } from "./skipped_regions.ts";
+import type { SkippedRegions } from "./skipped_regions.ts";
 
-/** What a {@linkcode FrameSource} is made with. */
-export interface FrameSourceDeps {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
+export interface FrameSourceDeps extends LogLocation {
   readonly uuid: string;
   readonly view: LogView;
   readonly ownership: Pick<Ownership, "verify">;
@@ -45,38 +43,38 @@ interface OpenSegment {
   readonly handle: FileHandle;
   readonly header: SegmentHeader;
   readonly reader: SegmentReader;
-  /** Where the segment behind begins; `undefined` as long as there is none. */
+  /** Where the next segment begins; `undefined` as long as there is none. */
   next: number | undefined;
 }
 
-/** Frames of one log, from a position on. */
+/** Reads the frames of one log, from a position on. */
 export class FrameSource {
   readonly #deps: FrameSourceDeps;
   readonly #skipped: SkippedRegions;
   #open: OpenSegment | undefined;
-  /** The frame that holds the next record, and the next record in it: its number, and where its length stands. */
+  /** The frame that holds the next record, the record's number in it, and the offset of the record's length. */
   #frame: Frame | undefined;
   #index = 0;
   #offset = 0;
   #opened = 0;
 
-  /** What can't be read goes to `skipped`. */
+  /** Adds what can't be read to `skipped`. */
   constructor(deps: FrameSourceDeps, skipped: SkippedRegions) {
     this.#deps = deps;
     this.#skipped = skipped;
   }
 
-  /** The frame that holds the next record; `undefined` before `advance`, and when the frame is used up. */
+  /** The frame that holds the next record; `undefined` before `advance`, and when all its records are used. */
   get frame(): Frame | undefined {
     return this.#frame;
   }
 
-  /** The number of the next record in the frame. */
+  /** The number of the next record in the frame, from 0. */
   get index(): number {
     return this.#index;
   }
 
-  /** Where the length of the next record stands in the frame's bytes. */
+  /** The offset of the next record's length in the frame's bytes. */
   get offset(): number {
     return this.#offset;
   }
@@ -91,7 +89,7 @@ export class FrameSource {
     return this.#index === 0 && this.#frame!.fileOffset <= SEGMENT_HEADER_BYTES;
   }
 
-  /** Where the frame begins, or else the one behind it, in bytes of frames from the start of the log. */
+  /** Where the frame begins, or the next one if there is none: bytes of all frames before it. */
   get logBytes(): number {
     const { header, reader } = this.#open!;
     return header.logBytesBefore + (this.#frame?.fileOffset ?? reader.position) - SEGMENT_HEADER_BYTES;
@@ -104,45 +102,45 @@ export class FrameSource {
     return opened;
   }
 
-  /** Takes over what was just written to a segment at `position`, if that is the one being read. */
+  /** Takes frames that were just written to a segment at `position`, if that segment is being read. */
   offer(name: string, position: number, bytes: Uint8Array): void {
     if (this.#open?.segment.name === name) this.#open.reader.offer(position, bytes, this.#frame === undefined);
   }
 
-  /** Lets go of the file: the next `advance` finds its way from its position again. */
+  /** Closes the file. The next `advance` searches from its position again. */
   close(): void {
     closeQuietly(this.#open?.handle);
     this.#open = undefined;
     this.#frame = undefined;
   }
 
-  /** The records of the frame before `index` are used; that one's length stands at `offset`. */
+  /** Moves to the record `index` of the frame, whose length is at `offset`. */
   use(index: number, offset: number): void {
     this.#index = index;
     this.#offset = offset;
     if (index === this.#frame!.count) this.#frame = undefined;
   }
 
-  /** Where records at `position` are missing without a trace. */
-  gapAt(position: LogPosition): SkippedRegion {
+  /** The place where records at `position` are missing without a trace. */
+  gapAt(position: LogPosition): Region {
     if (this.#open === undefined) return { segment: segmentName(position.nextSequence), offset: 0, length: 0 };
     const { segment, reader } = this.#open;
     return { segment: segment.name, offset: this.#frame?.fileOffset ?? reader.position, length: 0 };
   }
 
-  /** Makes the frame of the record at `position` current, past whatever can't be read; false at the end of the log. */
+  /** Goes to the frame of the record at `position`, past what can't be read; `false` at the end of the log. */
   advance(position: LogPosition): boolean {
     while (this.#open !== undefined || this.#openAt(position)) {
       const { segment, reader } = this.#open!;
       if (reader.expected >= this.#nextOf(this.#open!)) {
-        this.#passRest(this.#open!);
-        if (!this.#openBehind(segment.firstSequence)) return false;
+        this.#skipRest(this.#open!);
+        if (!this.#openAfter(segment.firstSequence)) return false;
         continue;
       }
       const item = reader.next(this.#endOf(this.#open!));
       if (item.kind === "frame") {
         if (item.frame.firstSequence + item.frame.count <= position.nextSequence) continue;
-        if (this.#isNamedMissing(item.frame, position)) continue;
+        if (this.#wasReportedMissing(item.frame, position)) continue;
         this.#enter(item.frame, position);
         return true;
       }
@@ -150,25 +148,25 @@ export class FrameSource {
         this.#skipped.add({ segment: segment.name, offset: item.offset, length: item.length });
         continue;
       }
-      // Zeros that fill a file up may be a hole.
+      // Zeros at the end of a file may be a hole.
       if (item.zeros > 0) this.#noteSize(this.#open!, reader.position);
-      if (!this.#openBehind(segment.firstSequence)) return false;
+      if (!this.#openAfter(segment.firstSequence)) return false;
     }
     return false;
   }
 
   /**
-   * Whether records of `frame` that would come next were named missing before, when they were looked for in another way:
-   * that stands. Who was told so may have got them from elsewhere, and `restore` would take them for undelivered.
+   * Whether records of `frame` that come next were reported missing earlier, after a search in another way. They stay missing:
+   * the user may have replaced them since, and `restore` takes them for undelivered.
    */
-  #isNamedMissing({ firstSequence, count }: Frame, { nextSequence }: LogPosition): boolean {
+  #wasReportedMissing({ firstSequence, count }: Frame, { nextSequence }: LogPosition): boolean {
     const { reportedMissing } = this.#deps.quarantine;
     if (reportedMissing.length === 0) return false;
     const first = Math.max(firstSequence, nextSequence);
     return overlapsRanges({ first, last: firstSequence + count - 1 }, reportedMissing);
   }
 
-  /** Makes `frame` current, at the record at `position`. */
+  /** Goes to the record at `position` in `frame`. */
   #enter(frame: Frame, { nextSequence }: LogPosition): void {
     this.#frame = frame;
     this.#index = Math.max(0, nextSequence - frame.firstSequence);
@@ -176,10 +174,10 @@ export class FrameSource {
   }
 
   /**
-   * What is left in a segment behind which the next one goes on. No record is missing: it is garbage, or was cut off by
-   * the process that began the next segment, and the cut was undone by a power cut. In no case may a frame of it be believed.
+   * Skips the rest of a segment whose records continue in the next one. No record is missing. The rest is garbage; or the
+   * process that began the next segment cut it off, and a power cut undid that. No frame in it may be trusted.
    */
-  #passRest(open: OpenSegment): void {
+  #skipRest(open: OpenSegment): void {
     const { segment, reader } = open;
     this.#skipped.add({ segment: segment.name, offset: reader.position, length: reader.tailBytes(this.#endOf(open)) });
   }
@@ -188,7 +186,7 @@ export class FrameSource {
     this.#deps.view.segments.usage.recordSize({ segment, bytes, logBytesBefore });
   }
 
-  /** Where the segment behind begins, if there is one by now. */
+  /** Where the next segment begins; `Infinity` as long as there is none. */
   #nextOf(open: OpenSegment): number {
     const { segments } = this.#deps.view;
     if (open.next === undefined && segments.ordered.last?.name !== open.segment.name) {
@@ -203,7 +201,7 @@ export class FrameSource {
     return active?.name === open.segment.name ? active.position : open.handle.size();
   }
 
-  /** Opens the segment that holds the position, going by names and headers, or else the first one behind it. */
+  /** Opens the segment that holds the position, going by names and headers; if there is none, the first one after it. */
   #openAt({ nextSequence, logBytes }: LogPosition): boolean {
     const { segments } = this.#deps.view;
     let segment = segments.ordered.findAtOrBefore(nextSequence);
@@ -211,18 +209,18 @@ export class FrameSource {
       this.#open = this.#openSegment(segment);
       segment = segments.ordered.findAtOrBefore(segment.firstSequence - 1);
     }
-    if (this.#open === undefined && !this.#openBehind(nextSequence)) return false;
-    // The position's word for where its frame is saves reading the segment up to there; it need not be true.
+    if (this.#open === undefined && !this.#openAfter(nextSequence)) return false;
+    // The position says where its frame is, which saves reading the segment up to there. It may be wrong: `seek` checks it.
     const { header, reader } = this.#open!;
     const offset = SEGMENT_HEADER_BYTES + logBytes - header.logBytesBefore;
     const end = this.#endOf(this.#open!);
-    // Not at the end: there is something to be read, or we weren't here.
+    // Never to the end of the data: something is left to read, or this would not have been called.
     if (offset > SEGMENT_HEADER_BYTES && offset < end) reader.seek(offset, nextSequence, end);
     return true;
   }
 
-  /** Opens the first segment that begins behind `sequence` and can be read; false, with nothing changed, if there is none. */
-  #openBehind(sequence: number): boolean {
+  /** Opens the first readable segment that begins after `sequence`; `false`, with nothing changed, if there is none. */
+  #openAfter(sequence: number): boolean {
     const { segments } = this.#deps.view;
     let segment = segments.ordered.findAfter(sequence);
     while (segment !== undefined) {
@@ -237,7 +235,7 @@ export class FrameSource {
     return false;
   }
 
-  /** Opens one segment; passes it as a whole, and returns `undefined`, if it is not one of ours. */
+  /** Opens a segment. One that is not of this log is skipped as a whole, and `undefined` returned. */
   #openSegment(segment: Segment): OpenSegment | undefined {
     const { fileSystem, directory, uuid, view, ownership } = this.#deps;
     const path = join(directory, segment.name);

@@ -2,13 +2,12 @@
  * Reads batches out of a log: the records from any position on, across segments.
  *
  * Guarantees: the answer depends on the position and on the log, never on what was read before. Records come in order,
- * each once, never one that isn't acknowledged yet; what can't be read is set aside and
- * reported before anything behind it is given out, or refused, as `onDamage` says. A gap ends a batch, so that the
- * sequences in a batch are consecutive, and so does a change of the codec's version. A long batch gives the event loop a
- * turn every MiB, and every 16 segments that it opens.
+ * each once, and only when they are acknowledged. What can't be read is quarantined and reported before any later record is
+ * delivered, or refused, as `onDamage` says. A gap ends a batch, so the sequences in a batch are consecutive; so does a change
+ * of the codec's version. A long batch yields to the event loop every MiB, and every 16 segments that it opens.
  *
- * Reading on where the last batch ended costs no search: its place in the file is kept. Memory: the batch that is being
- * read and the segment reader's chunk.
+ * A read that continues where the last batch ended needs no search. Memory: the batch that is being read and the segment
+ * reader's chunk.
  *
  * @module
  */
@@ -23,35 +22,33 @@ import { FrameSource, type FrameSourceDeps } from "./frame_source.ts";
 import type { ReadBatch, ReadLimits, ReadResult } from "./log_view.ts";
 import { SkippedRegions, type SkippedRegionsDeps } from "./skipped_regions.ts";
 
-/** After this many bytes the event loop gets a turn. */
+/** The bytes that are read before the event loop gets a turn. */
 const TURN_BYTES = 1024 * 1024;
-/** What a segment, however short, counts in addition: to open one costs as much as to read this much. */
+/** What each segment counts in addition: opening one costs as much as reading this many bytes. */
 const COST_OF_SEGMENT_BYTES = 64 * 1024;
-/** What a batch, however small, counts in addition. */
+/** What each batch counts in addition. */
 const COST_OF_BATCH_BYTES = 4096;
-/** A batch's memory to begin with: at least, and at most; it grows if that isn't enough. */
+/** Bounds of a batch's initial memory, which grows if necessary. */
 const MIN_BATCH_BYTES = 64;
 const MAX_GUESSED_BYTES = 256 * 1024;
 
-/** What a {@linkcode LogReader} is made with. */
 export interface LogReaderDeps extends SkippedRegionsDeps, FrameSourceDeps {
-  /** What recovery found to be missing. */
+  /** The sequences that recovery found missing. */
   readonly lost: LostSequences;
 }
 
-/** Reads batches. Calls that overlap are answered one after the other. */
+/** Reads batches. Overlapping calls are answered one after the other. */
 export class LogReader {
   readonly #deps: LogReaderDeps;
   readonly #skipped: SkippedRegions;
   readonly #frames: FrameSource;
-  /** Where `#frames` is: what is asked for at this position needs no search. Meaningless while nothing is open. */
+  /** The position of `#frames`: a read from here needs no search. Meaningless while nothing is open. */
   #position: LogPosition;
-  /** Settles when the read that is under way has ended; never rejects. `undefined` if there is none. */
+  /** Resolves when the running read has ended; `undefined` if none is running. */
   #reading: Promise<void> | undefined;
   readonly #arena = new BatchArena();
   readonly #budget = new YieldBudget(TURN_BYTES);
 
-  /** Reads a log. */
   constructor(deps: LogReaderDeps) {
     this.#deps = deps;
     this.#position = deps.view.ends.acknowledged;
@@ -59,15 +56,12 @@ export class LogReader {
     this.#frames = new FrameSource(deps, this.#skipped);
   }
 
-  /**
-   * Takes over what was just written to a segment at `position`, if that is the one being read: a consumer that keeps up
-   * needs no call to read it back.
-   */
+  /** Takes frames that were just written to a segment at `position`: a consumer that keeps up need not read the file. */
   offer(name: string, position: number, bytes: Uint8Array): void {
     this.#frames.offer(name, position, bytes);
   }
 
-  /** Lets go of the file; the next call opens it again. */
+  /** Closes the file; the next call opens it again. */
   close(): void {
     this.#frames.close();
     this.#skipped.clear();
@@ -80,17 +74,20 @@ export class LogReader {
   }
 
   /**
-   * Reads the records from a position on, as many as the limits and the gaps allow; at least one, however long, if there is
-   * one.
+   * Reads the records from a position on, as many as the limits and the gaps allow; at least one, however long, if any is
+   * left.
    *
-   * @throws {DamagedLogError} if what follows is damaged and is to be refused.
+   * @throws {DamagedLogError} if what follows is damaged and `onDamage` is `"fail"`.
    */
   read(from: LogPosition, limits: ReadLimits): MaybePromise<ReadResult> {
     if (this.#reading !== undefined) return this.#reading.then(() => this.read(from, limits));
     this.#goTo(from);
     const batch = this.#read(limits);
     if (!(batch instanceof Promise)) return { batch, next: this.#position };
-    this.#reading = this.#settled(batch);
+    const end = (): void => {
+      this.#reading = undefined;
+    };
+    this.#reading = batch.then(end, end);
     return batch.then((found) => ({ batch: found, next: this.#position }));
   }
 
@@ -110,19 +107,10 @@ export class LogReader {
     return this.#frames.frame?.putTime;
   }
 
-  /** Goes to a position; keeps its place in the file if it is there already. */
+  /** Goes to a position; the file stays open if it is the current one. */
   #goTo(position: LogPosition): void {
     if (position.nextSequence !== this.#position.nextSequence) this.close();
     this.#position = position;
-  }
-
-  async #settled(reading: Promise<unknown>): Promise<void> {
-    try {
-      await reading;
-    } catch {
-      // For the one who reads.
-    }
-    this.#reading = undefined;
   }
 
   #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
@@ -133,7 +121,7 @@ export class LogReader {
       if (this.#frames.frame === undefined) this.#frames.advance(this.#position);
       const { maxRecords, maxBytes, mayEndEarly } = limits;
       const bounded = { maxRecords, maxBytes, before, mayEndEarly };
-      const batch = this.#hasPassed() ? this.#readBehindPassed(bounded) : this.#readHere(bounded);
+      const batch = this.#hasSkipped() ? this.#readAfterSkipped(bounded) : this.#readHere(bounded);
       return batch instanceof Promise ? batch.catch((error) => this.#giveUp(error)) : batch;
     } catch (error) {
       return this.#giveUp(error);
@@ -145,8 +133,8 @@ export class LogReader {
     throw error;
   }
 
-  async #readBehindPassed(limits: ReadLimits): Promise<ReadBatch | undefined> {
-    await this.#settlePassed();
+  async #readAfterSkipped(limits: ReadLimits): Promise<ReadBatch | undefined> {
+    await this.#settleSkipped();
     return await this.#readHere(limits);
   }
 
@@ -158,16 +146,16 @@ export class LogReader {
     return this.#gather(new BatchBuilder(start, this.#guessBytes(limits), this.#arena), limits);
   }
 
-  /** Collects records until a limit, a gap or the end; without a promise as long as nothing has to be waited for. */
+  /** Collects records until a limit, a gap or the end. Returns a promise only if it has to wait. */
   #gather(builder: BatchBuilder, limits: ReadLimits): MaybePromise<ReadBatch> {
     const frames = this.#frames;
     for (;;) {
       const bytes = this.#take(builder, limits);
       const { sequence } = builder;
       if (frames.frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
-      // A batch that has its end already goes on past what is no part of it.
+      // A batch whose end is fixed continues past bytes that belong to no record.
       if (!limits.mayEndEarly && !this.#skipped.isEmpty && this.#firstAhead <= sequence) {
-        return this.#gatherBehindPassed(builder, limits);
+        return this.#gatherAfterSkipped(builder, limits);
       }
       if (!this.#joins(builder)) break;
       if (this.#budget.spend(bytes + this.#costOfOpened())) {
@@ -177,13 +165,13 @@ export class LogReader {
     return this.#finish(builder);
   }
 
-  /** What the segments count that were opened since the last call. */
+  /** The cost of the segments that were opened since the last call. */
   #costOfOpened(): number {
     return this.#frames.takeOpened() * COST_OF_SEGMENT_BYTES;
   }
 
-  async #gatherBehindPassed(builder: BatchBuilder, limits: ReadLimits): Promise<ReadBatch> {
-    await this.#settlePassed();
+  async #gatherAfterSkipped(builder: BatchBuilder, limits: ReadLimits): Promise<ReadBatch> {
+    await this.#settleSkipped();
     return await (this.#joins(builder) ? this.#gather(builder, limits) : this.#finish(builder));
   }
 
@@ -199,7 +187,7 @@ export class LogReader {
     return batch;
   }
 
-  /** How much memory the batch is going to need if its records are as long as all that follow, or a little longer. */
+  /** The memory that the batch needs if its records have the mean length of all that follow, or a little more. */
   #guessBytes({ maxRecords }: ReadLimits): number {
     const { acknowledged: end } = this.#deps.view.ends;
     const records = end.nextSequence - this.#position.nextSequence;
@@ -208,7 +196,7 @@ export class LogReader {
     return Math.min(MAX_GUESSED_BYTES, Math.max(MIN_BATCH_BYTES, Math.ceil(bytes * share) + 1));
   }
 
-  /** As `advance`, but what fails there may be left to the next read: the records before it can be delivered. */
+  /** Like `advance`. With `mayFail`, an error is left to the next read: the records before it can be delivered. */
   #lookAhead(mayFail: boolean): boolean {
     try {
       return this.#frames.advance(this.#position);
@@ -219,19 +207,19 @@ export class LogReader {
     }
   }
 
-  /** At the start of a segment: its header's total counts what was lost before, too; ours doesn't. Never goes back. */
+  /** At the start of a segment, takes the totals of its header, which also count what was lost before. Never lowers them. */
   #correctTotals(): void {
     if (!this.#frames.isAtSegmentStart) return;
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#frames.header;
     this.#moveTo({ ...this.#position, payloadBytes, logBytes });
   }
 
-  /** Goes on to a position, whose totals may not be below those of the one before, nor above those of the end. */
+  /** Moves to a position, with its totals clamped between the current ones and those of the end. */
   #moveTo(position: LogPosition): void {
     this.#position = clampPosition(position, this.#position, this.#deps.view.ends.acknowledged);
   }
 
-  /** Whether the current frame goes on where the batch ends so far, with nothing unreadable in between. */
+  /** Whether the current frame continues the batch, with nothing unreadable in between. */
   #joins(builder: BatchBuilder): boolean {
     const { header } = this.#frames;
     const isNext = this.#skipped.isEmpty && this.#firstAhead <= builder.sequence;
@@ -243,10 +231,7 @@ export class LogReader {
     return true;
   }
 
-  /**
-   * Takes from the current frame what still fits the batch; lets go of the frame when it is used up. Returns how many
-   * bytes that were.
-   */
+  /** Moves records from the current frame to the batch, as many as fit; returns their bytes. */
   #take(builder: BatchBuilder, limits: ReadLimits): number {
     const frame = this.#frames.frame!;
     const { offset: from, index: first } = this.#frames;
@@ -273,38 +258,31 @@ export class LogReader {
     return at - from;
   }
 
-  /**
-   * The position before `sequence`, which is in the current frame, or else begins the next one. Behind the last record
-   * it is the log's own, whatever was lost on the way there.
-   */
+  /** The position before a record of the current frame, or of the next one. After the last record, it is the log's end. */
   #positionAt(nextSequence: number, payloadBytes: number): LogPosition {
     const { acknowledged: end } = this.#deps.view.ends;
     if (nextSequence === end.nextSequence) return end;
     return { nextSequence, payloadBytes, logBytes: this.#frames.logBytes };
   }
 
-  /**
-   * Deals with what was passed on the way to the current frame, or to the end of the log: refuses it, or sets it aside
-   * and goes on behind it.
-   */
-  async #settlePassed(): Promise<void> {
-    const { acknowledged: end } = this.#deps.view.ends;
-    if (!this.#hasPassed()) return;
+  /** Refuses what was skipped on the way to the current frame, or to the end; or quarantines it and goes past it. */
+  async #settleSkipped(): Promise<void> {
+    if (!this.#hasSkipped()) return;
     const next = this.#firstAhead;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
     await this.#skipped.settle(missing, this.#frames.gapAt(this.#position));
-    // Behind the last record there is only one right position; elsewhere the totals are set right by the next segment.
-    if (this.#frames.frame === undefined) this.#position = end;
+    // After the last record there is only one right position. Elsewhere the next segment corrects the totals.
+    if (this.#frames.frame === undefined) this.#position = this.#deps.view.ends.acknowledged;
     else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
   }
 
-  /** Whether bytes or records were passed on the way to the current frame, or to the end of the log. */
-  #hasPassed(): boolean {
+  /** Whether bytes or records were skipped on the way to the current frame, or to the end of the log. */
+  #hasSkipped(): boolean {
     return !this.#skipped.isEmpty || this.#firstAhead > this.#position.nextSequence;
   }
 
-  /** The first sequence of the current frame, or else the one behind the end of the log. */
+  /** The first sequence of the current frame; if there is none, the one after the end of the log. */
   get #firstAhead(): number {
     return this.#frames.frame?.firstSequence ?? this.#deps.view.ends.acknowledged.nextSequence;
   }

@@ -1,9 +1,9 @@
 /**
- * The bad bytes that a reader has passed since the last good frame, and what is done about them: refused, or set aside
- * and reported, as `onDamage` says.
+ * The bad bytes that a reader has skipped since the last valid frame. They are refused, or quarantined and reported, as
+ * `onDamage` says.
  *
- * Guarantees: nothing is reported before its copy is in the quarantine, or before it is known that it can't be; the
- * sequences that are missing are reported once, with the last of the regions.
+ * Guarantees: a region is reported once its copy is in the quarantine, or can't be made; missing sequences are reported once,
+ * with the last of the regions.
  *
  * @module
  */
@@ -11,29 +11,26 @@
 import type { SequenceRange } from "../../base/sequences.ts";
 import { DamagedLogError } from "../../errors/mod.ts";
 import { type DamagedRegion, describeDamage, type OnDamage } from "../recovery/damage.ts";
+import type { Region } from "../recovery/known_losses.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
-
-/** Bad bytes; none of them where whole frames are missing without a trace. */
-export type SkippedRegion = Pick<DamagedRegion, "segment" | "offset" | "length">;
 
 /** What {@linkcode SkippedRegions} are made with. */
 export interface SkippedRegionsDeps {
   readonly quarantine: Quarantine;
   readonly onDamage: OnDamage;
-  /** Takes every region that is set aside. */
+  /** Called for every region that is not refused. */
   readonly report: (region: DamagedRegion) => void;
 }
 
-/** Regions in the order in which they were met. */
+/** Skipped regions, in the order of the log. */
 export class SkippedRegions {
-  readonly #options: SkippedRegionsDeps;
-  #regions: SkippedRegion[] = [];
-  /** Where they begin: a reader that waits at one meets it again and again. */
+  readonly #deps: SkippedRegionsDeps;
+  #regions: Region[] = [];
+  /** Where they begin: a reader that waits at one meets it repeatedly. */
   readonly #places = new Set<string>();
 
-  /** None yet. */
-  constructor(options: SkippedRegionsDeps) {
-    this.#options = options;
+  constructor(deps: SkippedRegionsDeps) {
+    this.#deps = deps;
   }
 
   /** Whether there are none. */
@@ -41,35 +38,35 @@ export class SkippedRegions {
     return this.#regions.length === 0;
   }
 
-  /** Remembers a region; one without bytes shows in the sequences, too. */
-  add({ segment, offset, length }: SkippedRegion): void {
+  /** Adds a region. One without bytes is not needed: the sequences show it. */
+  add({ segment, offset, length }: Region): void {
     const place = `${segment}-${offset}`;
     if (length === 0 || this.#places.has(place)) return;
     this.#places.add(place);
     this.#regions.push({ segment, offset, length });
   }
 
-  /** Forgets them: they are going to be met again. */
+  /** Forgets them, because they will be met again. */
   clear(): void {
     this.#regions = [];
     this.#places.clear();
   }
 
-  /** Copies them to the quarantine, without a report: their segment may be removed before anybody reads on. */
+  /** Copies them to the quarantine without a report: their segment may be removed before the next read. */
   async copy(): Promise<void> {
-    const { onDamage, quarantine } = this.#options;
+    const { onDamage, quarantine } = this.#deps;
     if (onDamage === "fail") return;
     for (const region of [...this.#regions]) await quarantine.copy(region);
   }
 
   /**
-   * Refuses them, or sets them aside and reports them; afterwards there are none.
+   * Refuses them, or quarantines, reports and forgets them.
    *
    * @param missing The sequences that can't be delivered because of them.
-   * @param place Where these are missing, if no region shows it.
+   * @param place Where these are missing, if there is no region.
    */
-  async settle(missing: SequenceRange | undefined, place: SkippedRegion): Promise<void> {
-    const { onDamage, quarantine, report } = this.#options;
+  async settle(missing: SequenceRange | undefined, place: Region): Promise<void> {
+    const { onDamage, quarantine, report } = this.#deps;
     const regions = this.isEmpty ? [place] : this.#regions;
     if (onDamage === "fail" && !this.#isAccepted(regions, { ...place, length: 0, missing })) {
       const reason = describeDamage({ length: regions[0].length, missing });
@@ -84,8 +81,8 @@ export class SkippedRegions {
     this.clear();
   }
 
-  #isAccepted(regions: readonly SkippedRegion[], gap: Omit<DamagedRegion, "quarantined">): boolean {
-    const { losses } = this.#options.quarantine;
+  #isAccepted(regions: readonly Region[], gap: Omit<DamagedRegion, "quarantined">): boolean {
+    const { losses } = this.#deps.quarantine;
     return losses.isAccepted(gap) && regions.every((region) => losses.isAccepted({ ...region, missing: undefined }));
   }
 }

@@ -28,7 +28,6 @@ import type { SegmentList } from "./segment_list.ts";
 /** The segments that are removed before the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
 
-/** What a {@linkcode CommitTracker} works with. */
 interface CommitTrackerDeps {
   readonly cursor: Cursor;
   readonly segments: SegmentList;
@@ -52,7 +51,6 @@ export class CommitTracker {
   #isClosed = false;
   readonly #budget = new YieldBudget(REMOVALS_A_TURN);
 
-  /** For one log. */
   constructor(deps: CommitTrackerDeps) {
     this.#deps = deps;
     const { committed, resume, boundaries } = deps.state;

@@ -92,7 +92,6 @@ export class FrameBuilder {
     return this.#used;
   }
 
-  /** Number of records so far. */
   get records(): number {
     return this.#records;
   }
@@ -227,7 +226,6 @@ export class FrameBuilder {
     }
   }
 
-  /** Forgets everything. */
   reset(): void {
     this.#smallWrites = this.#used * 4 > this.#bytes.length ? 0 : this.#smallWrites + 1;
     this.#used = 0;

@@ -39,7 +39,6 @@ const MAX_UNCONFIRMED_MS = 1_000;
 /** When written bytes are synced: before a put is acknowledged, at an interval in milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
 
-/** What a {@linkcode Log} works with. */
 export interface LogDeps extends LogLocation {
   readonly clock: Clock;
   /** The time that puts are stamped with: wall time at the start, then monotonic. */
@@ -70,7 +69,6 @@ export class Log implements LogView {
   readonly #commits: CommitTracker;
   readonly #rotation: Rotation;
 
-  /** Continues a recovered log. */
   constructor(deps: LogDeps) {
     const { directory, recovered, ownership, fsync, events } = deps;
     this.#deps = deps;

@@ -28,7 +28,6 @@ const WRITES_A_TURN = 2000;
 /** What a put's answer is chained to: it comes as soon as the tick has ended. */
 const TICK: Promise<void> = Promise.resolve();
 
-/** What a {@linkcode LogAppender} is made with. */
 export interface LogAppenderDeps {
   /** The time that puts are stamped with: wall time at the start, then monotonic. */
   readonly time: () => number;

@@ -41,7 +41,6 @@ interface ActiveSegment {
   readonly header: SegmentHeader;
 }
 
-/** What a {@linkcode Rotation} works with. */
 interface RotationDeps extends LogLocation {
   readonly clock: Clock;
   readonly segments: SegmentList;
@@ -71,7 +70,6 @@ export class Rotation {
   /** Its name, if this process has tried to create it. */
   #leftover: string | undefined;
 
-  /** For one log. */
   constructor(deps: RotationDeps) {
     this.#deps = deps;
     this.#hasEmptySegment = deps.hasEmptySegment;

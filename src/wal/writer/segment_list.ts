@@ -24,7 +24,6 @@ import type { RecoveredLog } from "../recovery/recovery.ts";
 import { type LogLocation, readOwnHeader, type Segment, withSegment } from "../segment_files.ts";
 import { findFilledBytes } from "../unreadable_segment.ts";
 
-/** What a {@linkcode SegmentList} works with. */
 interface SegmentListDeps extends LogLocation {
   readonly uuid: string;
   readonly quarantine: Quarantine;
@@ -53,7 +52,6 @@ export class SegmentList {
   /** The files that this process has created. */
   readonly #identities = new Map<string, FileIdentity>();
 
-  /** For one log. */
   constructor(deps: SegmentListDeps) {
     this.#deps = deps;
     this.ordered = new OrderedSegments(deps.segments);

@@ -47,7 +47,6 @@ export interface Waiter {
   reject(error: unknown): void;
 }
 
-/** What a {@linkcode SyncQueue} works with. */
 interface SyncQueueDeps extends LogLocation {
   readonly clock: Clock;
   readonly cursor: Cursor;
@@ -84,7 +83,6 @@ export class SyncQueue {
   /** The number of finished syncs, and the milliseconds spent on them. */
   readonly figures = { syncs: 0, syncMs: 0 };
 
-  /** For one log. */
   constructor(deps: SyncQueueDeps) {
     this.#deps = deps;
   }
