@@ -41,8 +41,8 @@ export interface InFlightAmount {
   readonly logBytes: number;
 }
 
-/** Figures of {@linkcode BufferStats} that only a consumer knows. */
-export type BatchQueueFigures = Pick<
+/** Figures of {@linkcode BufferStats} that only the queue knows. */
+type BatchQueueFigures = Pick<
   BufferStats,
   "batchesEmitted" | "batchesCommitted" | "batchesRedelivered" | "dropped"
 >;
@@ -75,10 +75,7 @@ export class BatchQueue<T> {
   /** Resolves when that is known; `undefined` if it is. */
   #lookup: Promise<void> | undefined;
   #progressAt: number;
-  #emitted = 0;
-  #committed = 0;
-  #redelivered = 0;
-  #dropped = 0;
+  readonly #figures = { batchesEmitted: 0, batchesCommitted: 0, batchesRedelivered: 0, dropped: 0 };
 
   /** For one buffer, which goes on where the store's commit state says. */
   constructor(store: RecordStore, options: ResolvedOptions<T>, host: BatchQueueDeps) {
@@ -92,12 +89,7 @@ export class BatchQueue<T> {
 
   /** Figures for `stats()`. */
   get figures(): BatchQueueFigures {
-    return {
-      batchesEmitted: this.#emitted,
-      batchesCommitted: this.#committed,
-      batchesRedelivered: this.#redelivered,
-      dropped: this.#dropped,
-    };
+    return this.#figures;
   }
 
   /** When a batch was last handed over or committed, or else when the buffer was opened. */
@@ -208,7 +200,12 @@ export class BatchQueue<T> {
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
     const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
     const saving = this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
-    return andThen(saving, () => this.#onCommitted());
+    return andThen(saving, () => {
+      this.#inFlight = this.#inFlight.slice(1);
+      this.#figures.batchesCommitted++;
+      this.#progressAt = this.#host.time();
+      this.#host.onRoom();
+    });
   }
 
   /** Drops the oldest batch that is not in flight; false if there is none. */
@@ -216,16 +213,14 @@ export class BatchQueue<T> {
     await this.#store.appender.awaitAcknowledged();
     const { maxRecords, maxBytes } = this.#options;
     const limits = { maxRecords, maxBytes, before: Infinity, mayEndEarly: true };
-    const { committed, resume, boundaries } = this.#store.commitState;
-    const { batch: data, next: found } = await this.#store.reader.read(resume, limits);
+    const { batch: data, next: found } = await this.#store.reader.read(this.#store.commitState.resume, limits);
     if (data === undefined) {
       await this.#passLost(found);
       return false;
     }
-    const isIdle = boundaries.length === 0;
-    const next = this.#resumeBehind(data.end);
-    await this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
-    this.#dropped += data.count;
+    const next = this.#resumeAfter(data.end);
+    await this.#saveResume(next);
+    this.#figures.dropped += data.count;
     await this.#goTo(next);
     this.#options.listeners.tell({
       type: "records-dropped",
@@ -245,13 +240,6 @@ export class BatchQueue<T> {
     await this.#store.saveCommit({ committed: end, resume: end, boundaries: [] });
     this.#inFlight = [];
     await this.#goTo(end);
-  }
-
-  #onCommitted(): void {
-    this.#inFlight = this.#inFlight.slice(1);
-    this.#committed++;
-    this.#progressAt = this.#host.time();
-    this.#host.onRoom();
   }
 
   /**
@@ -307,7 +295,7 @@ export class BatchQueue<T> {
     const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
     const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
     return andThen(saving, () => {
-      this.#emitted++;
+      this.#figures.batchesEmitted++;
       const batch = this.#handOver(data, false);
       if (hasPassed) this.#host.onRoom();
       return batch;
@@ -319,7 +307,7 @@ export class BatchQueue<T> {
     return this.#store.saveCommit({
       // Behind what couldn't be read on the way there, which takes no room any more.
       committed: boundaries.length === 0 ? data.start : committed,
-      resume: this.#resumeBehind(data.end),
+      resume: this.#resumeAfter(data.end),
       boundaries: [...boundaries, data.end],
     });
   }
@@ -333,7 +321,7 @@ export class BatchQueue<T> {
       const { batch, next } = await this.#store.reader.read(start, limits);
       if (batch !== undefined) {
         await this.#store.ensureDurable(batch.end.nextSequence);
-        this.#redelivered++;
+        this.#figures.batchesRedelivered++;
         return await this.#handOver(batch, true);
       }
       await this.#forgetLost(boundary, start, next);
@@ -382,7 +370,7 @@ export class BatchQueue<T> {
   }
 
   /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
-  #resumeBehind(position: LogPosition): LogPosition {
+  #resumeAfter(position: LogPosition): LogPosition {
     const { acknowledged: end } = this.#store.ends;
     const rest = end.nextSequence - position.nextSequence;
     return rest > 0 && rest === this.#store.reader.missingFrom(position.nextSequence) ? end : position;
@@ -390,12 +378,15 @@ export class BatchQueue<T> {
 
   /** There is no record from `resume` on up to `next`, if that is behind it: goes past the place for good. */
   #passLost(next: LogPosition): MaybePromise<void> {
-    const { resume, boundaries, committed } = this.#store.commitState;
-    if (next.nextSequence <= resume.nextSequence) return undefined;
-    const isIdle = boundaries.length === 0;
-    const saving = this.#store.saveCommit({ committed: isIdle ? next : committed, resume: next, boundaries });
+    if (next.nextSequence <= this.#store.commitState.resume.nextSequence) return undefined;
     // What can't be read takes no room any more.
-    return andThen(saving, () => this.#host.onRoom());
+    return andThen(this.#saveResume(next), () => this.#host.onRoom());
+  }
+
+  /** Saves that the next batch begins at `resume`. If nothing is in flight, everything before it is committed. */
+  #saveResume(resume: LogPosition): MaybePromise<void> {
+    const { committed, boundaries } = this.#store.commitState;
+    return this.#store.saveCommit({ committed: boundaries.length === 0 ? resume : committed, resume, boundaries });
   }
 
   /** The next batch begins at `position`: finds out how old its first record is. */

@@ -69,7 +69,8 @@ async function* yieldBatches<T>(
     yield batch;
     repeats = deps.isInFlight(batch) ? repeats + 1 : 0;
     if (repeats === 0) continue;
-    const isLeft = await pause(deps, batch, redeliveryDelayMs(policy, repeats), options.signal);
+    const delayMs = Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** Math.min(repeats - 1, MAX_DOUBLINGS));
+    const isLeft = await pause(deps, batch, delayMs, options.signal);
     if (!isLeft) repeats = 0;
   }
 }
@@ -89,10 +90,6 @@ async function pause<T>(
     await nextChange(leftMs, signal);
   }
   return false;
-}
-
-function redeliveryDelayMs({ firstDelayMs, maxDelayMs }: RedeliveryPolicy, repeats: number): number {
-  return Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(repeats - 1, MAX_DOUBLINGS));
 }
 
 function resolveRedelivery(options: RedeliveryOptions = {}): RedeliveryPolicy {

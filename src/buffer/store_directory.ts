@@ -11,7 +11,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { isBufferFile, isLogFile } from "../wal/names.ts";
 
 /** A directory that is there; `naming` resolves when its name is durable. */
-export interface Directory {
+interface Directory {
   /** What it is called from now on, wherever the program goes and whatever becomes of symbolic links. */
   readonly path: string;
   readonly names: readonly string[];
@@ -35,7 +35,7 @@ export async function prepareDirectory(fileSystem: FileSystem, path: string): Pr
  * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
  * may have died before it could sync it), and that one is synced in any case.
  */
-export async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
+async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
   const real = resolveIfThere(fileSystem, path);
   const missing: string[] = [];
   let there = real ?? path;
@@ -58,7 +58,7 @@ export async function listOrCreate(fileSystem: FileSystem, path: string): Promis
 }
 
 /** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
-export function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
+function resolveIfThere(fileSystem: FileSystem, path: string): string | undefined {
   try {
     return fileSystem.resolve?.(path);
   } catch (error) {
@@ -69,7 +69,7 @@ export function resolveIfThere(fileSystem: FileSystem, path: string): string | u
 }
 
 /** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
-export function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
+function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
   try {
     return fileSystem.list(path);
   } catch (error) {
@@ -82,7 +82,7 @@ export function listIfThere(fileSystem: FileSystem, path: string, isAbove: boole
 }
 
 /** Makes a directory's name durable, unless we may not look into the directory that it is in. */
-export async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
+async function syncName(fileSystem: FileSystem, directory: string): Promise<void> {
   try {
     await fileSystem.syncDirectory(dirname(directory));
   } catch (error) {

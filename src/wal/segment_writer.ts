@@ -38,6 +38,8 @@ interface CreateSegmentOptions {
 export class SegmentWriter {
   /** File name. */
   readonly name: string;
+  /** Set when nothing more is written to it. */
+  isRetired = false;
   readonly #fileSystem: FileSystem;
   readonly #path: string;
   #handle: FileHandle | undefined;
@@ -52,7 +54,6 @@ export class SegmentWriter {
   #broken = false;
   #syncsUnderWay = 0;
   #closesAfterSync = false;
-  #isRetired = false;
 
   private constructor(fileSystem: FileSystem, directory: string, name: string) {
     this.name = name;
@@ -104,11 +105,6 @@ export class SegmentWriter {
   /** Whether everything in it is synced and acknowledged. */
   get isSettled(): boolean {
     return !this.isDirty && this.#acknowledged >= this.#position;
-  }
-
-  /** Whether nothing more is written to it. */
-  get isRetired(): boolean {
-    return this.#isRetired;
   }
 
   /** Whether a failed write could not be cut off: what follows `position` in the file is unknown. */
@@ -200,11 +196,6 @@ export class SegmentWriter {
     if (this.#fileBytes <= this.#position) return;
     this.#handle?.truncate(this.#position);
     this.#fileBytes = 0;
-  }
-
-  /** Declares that nothing more is written to it. */
-  retire(): void {
-    this.#isRetired = true;
   }
 
   /** Closes the file, after a sync that is under way. A later `sync` opens it again if necessary. */

@@ -26,6 +26,7 @@ import { SEGMENT_HEADER_BYTES } from "../format.ts";
 import { CURSOR_NAME, parseSegmentName, segmentName } from "../names.ts";
 import type { CursorOrigin } from "../owner_file.ts";
 import {
+  awaitedSequences,
   clampPosition,
   type CommitState,
   type CursorPositions,
@@ -189,9 +190,6 @@ function findLosses(
   return { findings, unusable, end: { ...logEnd, nextSequence } };
 }
 
-/** Before every position. */
-const MIN_POSITION: LogPosition = { nextSequence: 0, payloadBytes: 0, logBytes: 0 };
-
 /** Replaces the totals of the cursor's positions by those of the frames, and clamps them so that they ascend. */
 function alignPositions(
   known: CommitState,
@@ -199,7 +197,7 @@ function alignPositions(
   { logEnd, end }: { readonly logEnd: LogPosition; readonly end: LogPosition },
 ): CommitState {
   const isInScan = known.committed.nextSequence >= (scan?.header.firstSequence ?? Infinity);
-  const min = isInScan ? headerPosition(scan!.header) : MIN_POSITION;
+  const min = isInScan ? headerPosition(scan!.header) : LOG_START;
   const align = (position: LogPosition): LogPosition => {
     const { nextSequence } = position;
     return nextSequence < logEnd.nextSequence
@@ -242,17 +240,13 @@ function findMissingAtStart(
 ): (RecoveryFinding & { readonly missing: SequenceRange })[] {
   const firstUnusable = unusable.reduce((least, { missing }) => Math.min(least, missing?.first ?? Infinity), Infinity);
   const first = segments.at(0);
-  return findNeededBefore(first?.firstSequence ?? firstUnusable, known)
+  const before = first?.firstSequence ?? firstUnusable;
+  return awaitedSequences(known, { first: 1, last: before - 1 }).reverse()
+    // Where no segment bounds it, what follows `resume` has not been put yet.
+    .filter(({ last }) => last < Infinity)
     // Where no segment is left, what is missing before the unusable ones was found together with them.
     .filter((missing) => first !== undefined || missing.first < known.resume.nextSequence)
     .map((missing) => ({ segment: first?.name ?? segmentName(missing.first), offset: 0, length: 0, missing }));
-}
-
-/** The sequences below `first` that the consumer needs: those in flight, and those from `resume` on. */
-function findNeededBefore(first: number, { committed, resume, boundaries }: CommitState): SequenceRange[] {
-  const inFlight = { first: committed.nextSequence, last: Math.min(first, boundaries.at(-1)?.nextSequence ?? 0) - 1 };
-  const rest = { first: resume.nextSequence, last: first === Infinity ? 0 : first - 1 };
-  return [rest, inFlight].filter(({ first, last }) => first <= last);
 }
 
 /** The sizes, with that of the last segment as its scan has found it: without its tail. */

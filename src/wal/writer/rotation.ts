@@ -195,7 +195,7 @@ export class Rotation {
   #retire(writer: SegmentWriter): void {
     const { syncs, syncsRetired } = this.#deps;
     const dirty = syncs.dirtyWriters.size;
-    writer.retire();
+    writer.isRetired = true;
     if (writer.isSettled || !syncsRetired || dirty > MAX_DIRTY_SEGMENTS) writer.close();
     syncs.retired(writer);
     if (syncsRetired && dirty > MANY_DIRTY_SEGMENTS) syncs.start();
