@@ -63,9 +63,9 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #queue: BatchQueue<T>;
   readonly #turns = new SerialQueue();
   readonly #startSequence: number;
-  /** Behind the last record that `#onVisible` knows of. */
+  /** The sequence after the last record that `#onVisible` has seen. */
   #seenSequence: number;
-  /** Woken when something changes; see `waitUntilDue`. */
+  /** Called when something changes; see `waitUntilDue`. */
   readonly #waiters = new Set<() => void>();
   #closing: Promise<void> | undefined;
   #lastPutAt = 0;

@@ -8,14 +8,13 @@
  *
  * Guarantees, provided that the reserve was created before the disk was full:
  * - *Recovery, commits and clean-up work on a full disk.* When one of their calls fails for want of space (ENOSPC, EDQUOT),
- *   a part of the reserve is removed and the call is repeated, until it succeeds or no part is left. One part covers
- *   everything that a buffer has to overwrite (measured on btrfs, also in mixed mode and with its metadata used up). The
- *   other parts are for the case that other programs take what was released.
+ *   parts of the reserve are removed, one at a time, until the call succeeds. One part covers everything that a buffer has to
+ *   overwrite (measured on btrfs, also in mixed mode and without free metadata space). The others are for the case that other
+ *   programs take what was released.
  * - *Puts never consume it.* While a part is missing, a put first has to restore the reserve, or is rejected. So a buffer
  *   that is alone on its disk can always be drained.
- * - *A snapshot doesn't defeat it for long.* A snapshot, or a copy that shares blocks, holds the blocks of the reserve as
- *   well, and removing those parts frees nothing. So while there is space, a part is rewritten now and then, when a segment
- *   is created: at least that part belongs to the buffer alone, and parts are released until it is reached.
+ * - *A snapshot doesn't defeat it for long.* Removing a part whose blocks a snapshot or a copy shares frees nothing. So while
+ *   there is space, a part is rewritten now and then, when a segment is created; parts are released until that one is reached.
  * - *It is restored in the background*, once after each removed segment. A failure of that reaches no caller.
  * - *A sync is never repeated*, whatever its error: pages that the system has marked clean would be taken for synced. These
  *   file systems allocate data blocks at the write, so want of space shows there, and a write can be repeated without loss.

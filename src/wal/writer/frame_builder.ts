@@ -1,10 +1,10 @@
 /**
  * Packs records into frames, in one reused arena, ready for a single write call.
  *
- * Guarantees: payloads are encoded where they will be written from, without a copy when the codec can do so; nothing of a
- * record that fails to encode, or is taken back, stays behind; no frame of several records is longer than 64 KiB; the
- * records of one group (a `putMany`) either share one frame or stand in frames of their own, tied by flags. Pure: no
- * I/O. Sequences, salt and checksums are filled in last, by `seal`, because only then is the segment known.
+ * Guarantees: payloads are encoded where they are written from, without a copy if the codec can do that; a record that fails
+ * to encode, or is withdrawn, leaves nothing; a frame of several records is at most 64 KiB long; the records of a group (a
+ * `putMany`) share one frame, or have frames of their own, linked by flags. Pure: no I/O. `seal` fills in sequences, salt and
+ * checksums last, when the segment is known.
  *
  * @module
  */
@@ -23,34 +23,34 @@ import {
   unacknowledgedBefore,
 } from "../format.ts";
 
-/** The arena's size to begin with: a write of this size costs 50 us, so a tick seldom gathers more. */
+/** The arena's initial size: a write of this size costs 50 us, so a tick seldom collects more. */
 const ARENA_BYTES = 256 * 1024;
 /**
- * A larger arena, grown for big puts, is given back after this many writes in a row that need less than a quarter of it:
- * a new one for each big put would cost more than everything else about the put.
+ * An arena that has grown beyond this is released only after several writes in a row that need less than a quarter of it: a
+ * new one for each big put would cost more than all else about the put.
  */
 const MAX_KEPT_ARENA_BYTES = 4 * 1024 * 1024;
 const SMALL_WRITES_BEFORE_SHRINKING = 16;
 /** Views of the arena up to this length are kept: making one costs as much as all else about a short write. */
 const CACHED_VIEWS = 4096;
-/** Room that is made before a record is encoded in place; a longer payload takes the way over `encode`. */
+/** The room for a record that is encoded in place. A longer payload comes from `encode`, and is copied. */
 const ENCODE_ROOM_BYTES = 64 * 1024;
-/** Where the payload of the first record stands. */
+/** Where the payload of the first record begins. */
 const FIRST_RECORD = payloadStart(FRAME_HEADER_BYTES);
 
-/** What is known of frames when they are written. */
+/** What {@linkcode FrameBuilder.seal} fills in. */
 export interface SealOptions {
   /** The sequence of the first record. */
   readonly sequence: number;
   /** Milliseconds since 1970. */
   readonly putTime: number;
-  /** Their segment's. */
+  /** The salt of their segment. */
   readonly salt: number;
-  /** The records below this sequence are acknowledged; `Infinity` where each is as soon as it is written. */
+  /** Records below this sequence are acknowledged; `Infinity` where each is acknowledged as soon as it is written. */
   readonly acknowledged: number;
 }
 
-/** A frame under construction: where it begins, what it holds so far. */
+/** A frame under construction. */
 interface OpenFrame {
   start: number;
   count: number;
@@ -61,25 +61,25 @@ interface OpenFrame {
 export class FrameBuilder {
   #bytes = new Uint8Array(ARENA_BYTES);
   #view = new DataView(this.#bytes.buffer);
-  /** The arena's first bytes, and what the checksum of a frame there covers, both by the length of the frames. */
+  /** Views of the arena's first bytes, and of what the checksum of the first frame covers, by length. */
   #views: (Uint8Array | undefined)[] = new Array(CACHED_VIEWS);
   #checkedViews: (Uint8Array | undefined)[] = new Array(CACHED_VIEWS);
   /** Where the first record is encoded. */
   #firstRoom = this.#bytes.subarray(FIRST_RECORD, FIRST_RECORD + ENCODE_ROOM_BYTES);
   #used = 0;
   #smallWrites = 0;
-  /** One object for all frames. */
+  /** Reused for all frames. */
   readonly #header = { length: 0, firstSequence: 0, putTime: 0.5, flags: 0, count: 0, unacknowledged: 0 };
-  /** The first `#frameCount` count; the others are kept to be used again, because most writes have one frame. */
+  /** The first `#frameCount` are in use; the others are kept for reuse. */
   readonly #frames: OpenFrame[] = [];
   #frameCount = 0;
   #records = 0;
   #payloadBytes = 0;
   /** Whether the next record may join the last frame. */
   #mayShare = false;
-  /** The number of the first frame of the group that is open, if one is. */
+  /** The number of the first frame of the open group; `undefined` without one. */
   #groupFrom: number | undefined;
-  /** Where `rollback` goes back to. */
+  /** The state at `savepoint`. */
   #begunUsed = 0;
   #begunFrames = 0;
   #begunCount = 0;
@@ -109,10 +109,10 @@ export class FrameBuilder {
   }
 
   /**
-   * Encodes `record` behind what is there.
+   * Adds a record.
    *
    * @returns The length of its payload.
-   * @throws What the codec throws; nothing of the record stays then.
+   * @throws What the codec throws; the record leaves nothing then.
    */
   add<T>(codec: Codec<T>, record: T): number {
     const before = this.#used;
@@ -147,13 +147,13 @@ export class FrameBuilder {
     return payloadBytes;
   }
 
-  /** Opens a group: all records until `endGroup` belong together. */
+  /** Begins a group: all records until `endGroup` belong together. */
   beginGroup(): void {
     this.#mayShare = false;
     this.#groupFrom = this.#frameCount;
   }
 
-  /** Closes the group: ties its frames together if there are several. */
+  /** Ends the group: links its frames by flags if there are several. */
   endGroup(): void {
     const from = this.#groupFrom ?? this.#frameCount;
     for (let i = from; i < this.#frameCount; i++) {
@@ -164,7 +164,7 @@ export class FrameBuilder {
     this.#mayShare = false;
   }
 
-  /** Begins something that may have to be undone. */
+  /** Notes the state that `rollback` restores. */
   savepoint(): void {
     this.#begunUsed = this.#used;
     this.#begunFrames = this.#frameCount;
@@ -174,7 +174,7 @@ export class FrameBuilder {
     this.#begunMayShare = this.#mayShare;
   }
 
-  /** Takes back everything added since `savepoint`. */
+  /** Removes everything added since `savepoint`. */
   rollback(): void {
     this.#used = this.#begunUsed;
     this.#frameCount = this.#begunFrames;
@@ -185,7 +185,7 @@ export class FrameBuilder {
     this.#groupFrom = undefined;
   }
 
-  /** Takes back everything added since `savepoint`, and returns copies of the payloads. */
+  /** Removes everything added since `savepoint`, and returns copies of the payloads. */
   withdraw(): Uint8Array[] {
     const payloads = this.#payloadsSinceSavepoint();
     this.rollback();
@@ -218,7 +218,7 @@ export class FrameBuilder {
       header.putTime = putTime;
       header.flags = flags;
       header.count = count;
-      // The usual case without arithmetic on infinity, which an engine does in floating point.
+      // Avoids arithmetic on infinity, which an engine does in floating point.
       header.unacknowledged = acknowledged === Infinity ? 0 : unacknowledgedBefore(firstSequence, acknowledged);
       const checked = start === 0 ? this.#checkedView(end) : undefined;
       encodeFrameHeader(this.#bytes, this.#view, start, header, salt, checked);
@@ -239,7 +239,7 @@ export class FrameBuilder {
     }
   }
 
-  /** Where the next payload goes: in the last frame if it may still grow, else in a new one. */
+  /** Returns where the next payload goes: in the last frame if it may grow, otherwise in a new one. */
   #openFrame(): number {
     if (!this.#mayShare || this.#used - this.#frames[this.#frameCount - 1].start >= MAX_SHARED_FRAME_BYTES) {
       this.#pushFrame();
@@ -258,7 +258,7 @@ export class FrameBuilder {
     frame.flags = 0;
   }
 
-  /** After a failed record: takes back a frame that was opened for it. */
+  /** After a failed record: removes the frame that was opened for it. */
   #dropEmptyFrame(used: number): void {
     if (this.#frames[this.#frameCount - 1].count > 0) return;
     this.#frameCount--;
@@ -266,7 +266,7 @@ export class FrameBuilder {
     this.#mayShare = false;
   }
 
-  /** Moves a payload that makes a shared frame too long into a frame of its own; returns where it is then. */
+  /** Moves a payload that makes a shared frame too long into a new frame; returns where the payload begins now. */
   #splitIfLong(at: number, payloadBytes: number): number {
     const frame = this.#frames[this.#frameCount - 1];
     if (frame.count === 0 || at + payloadBytes - frame.start <= MAX_SHARED_FRAME_BYTES) return at;
@@ -277,7 +277,7 @@ export class FrameBuilder {
     return moved;
   }
 
-  /** Makes room for `length` bytes in all, keeping what was built and a payload that is being placed. */
+  /** Grows the arena to at least `length` bytes; its content stays. */
   #reserve(length: number): void {
     if (length <= this.#bytes.length) return;
     let size = this.#bytes.length;
@@ -287,7 +287,7 @@ export class FrameBuilder {
     this.#setArena(grown);
   }
 
-  /** The part of a frame in the arena's first `length` bytes that its checksum covers from behind the CRC field on. */
+  /** What the checksum covers after the CRC field of a frame that takes the arena's first `length` bytes. */
   #checkedView(length: number): Uint8Array {
     if (length >= CACHED_VIEWS) return checkedPart(this.#bytes, 0, length);
     return this.#checkedViews[length] ??= checkedPart(this.#bytes, 0, length);

@@ -34,7 +34,7 @@ import { SegmentList } from "./segment_list.ts";
 import { SyncQueue } from "./sync_queue.ts";
 
 /** A put that is acknowledged without a sync needs an ownership that was verified less than this long ago. */
-const MAX_UNCONFIRMED_MS = 1_000;
+const MAX_UNVERIFIED_MS = 1_000;
 
 /** When written bytes are synced: before a put is acknowledged, at an interval in milliseconds, or on demand only. */
 export type Fsync = "always" | "never" | number;
@@ -92,8 +92,8 @@ export class Log implements LogView {
       onWarning: events.onWarning,
     });
     const rotation = this.#rotation = this.#openRotation();
-    const maxUnconfirmedMs = getMaxUnconfirmedMs(fsync);
-    this.appender = new LogAppender({ ...deps, isSynced, maxUnconfirmedMs, health, ends, segments, rotation, syncs });
+    const maxUnverifiedMs = getMaxUnverifiedMs(fsync);
+    this.appender = new LogAppender({ ...deps, isSynced, maxUnverifiedMs, health, ends, segments, rotation, syncs });
     health.listen((failure) => {
       syncs.cancel();
       if (isSynced) this.#cutUnacknowledged();
@@ -268,7 +268,7 @@ function openSegmentList(deps: LogDeps): SegmentList {
 }
 
 /** How long ago the ownership may have been verified at a write; with "always" each put waits for a verification anyway. */
-function getMaxUnconfirmedMs(fsync: Fsync): number {
+function getMaxUnverifiedMs(fsync: Fsync): number {
   if (fsync === "always") return Infinity;
-  return fsync === "never" ? MAX_UNCONFIRMED_MS : fsync;
+  return fsync === "never" ? MAX_UNVERIFIED_MS : fsync;
 }

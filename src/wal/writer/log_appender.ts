@@ -1,11 +1,11 @@
 /**
- * The end of a log that records are added to: accepts them, writes them, and acknowledges them.
+ * Appends to a log: accepts records, writes them, and acknowledges them.
  *
- * - **One write a tick.** `accept` only takes a sequence; at the end of the tick one call writes what has gathered. Until then
- *   nothing is acknowledged, so nothing is promised that isn't written.
- * - **A failed write leaves nothing.** The segment writer cuts the file back; the sequences are given back, too, which is
- *   right because everything that was accepted and not yet written fails with it: nothing later can hold one of them.
- * - **A sync per put** (`isSynced`): a write is acknowledged by the first sync that begins behind it; see `sync_queue.ts`.
+ * - **One write per tick.** `accept` only assigns a sequence; at the end of the tick, one call writes all that was accepted.
+ *   Nothing is acknowledged before it is written.
+ * - **A failed write leaves nothing.** The segment writer cuts the file back. The sequences are reused, which is right because
+ *   everything that was accepted and not yet written fails as well.
+ * - **A sync per put** (`isSynced`): a write is acknowledged by the first sync that begins after it; see `sync_queue.ts`.
  *
  * @module
  */
@@ -23,9 +23,9 @@ import type { Rotation } from "./rotation.ts";
 import type { SegmentList } from "./segment_list.ts";
 import type { SyncQueue } from "./sync_queue.ts";
 
-/** This many writes, a few milliseconds' worth, are acknowledged before the event loop gets a turn. */
+/** The writes that are acknowledged before the event loop gets a turn: a few milliseconds' worth. */
 const WRITES_A_TURN = 2000;
-/** What a put's answer is chained to: it comes as soon as the tick has ended. */
+/** The answers of puts are chained to it, so that they come as soon as the tick has ended. */
 const TICK: Promise<void> = Promise.resolve();
 
 export interface LogAppenderDeps {
@@ -33,8 +33,8 @@ export interface LogAppenderDeps {
   readonly time: () => number;
   /** Whether a put is acknowledged only after a sync. */
   readonly isSynced: boolean;
-  /** How long ago the directory may have been confirmed to be ours when a write is acknowledged without a sync. */
-  readonly maxUnconfirmedMs: number;
+  /** How long ago the ownership may have been verified when a write is acknowledged without a sync. */
+  readonly maxUnverifiedMs: number;
   readonly ownership: Pick<Ownership, "verify">;
   readonly health: LogHealth;
   readonly ends: LogEnds;
@@ -52,28 +52,27 @@ export class LogAppender {
   #listener: LogListener | undefined;
   /** The sequence that the next record gets. */
   #next: number;
-  /** The puts that were accepted in this tick and are not written; `undefined` if there are none. */
+  /** The unwritten puts of this tick; `undefined` if there are none. */
   #group: PutGroup | undefined;
   readonly #replies = new PacedReplies(WRITES_A_TURN);
-  /** The writes that are not acknowledged yet: their first sequence, and when they were put. Only with `isSynced`. */
+  /** The unacknowledged writes: their first sequences and put times. Only with `isSynced`. */
   #unsynced: { readonly first: number; readonly putTime: number }[] = [];
-  /** When the directory was last confirmed to be ours before a write, on the log's own clock. */
-  #confirmedAt: number;
+  /** When the ownership was last verified before a write, on the log's own clock. */
+  #verifiedAt: number;
 
-  /** Goes on at the ends of a log. */
   constructor(deps: LogAppenderDeps) {
     this.#deps = deps;
     this.#ends = deps.ends;
     this.#next = deps.ends.written.nextSequence;
-    this.#confirmedAt = deps.time();
+    this.#verifiedAt = deps.time();
   }
 
-  /** Tells `listener` what becomes of the records from now on. */
+  /** Reports to `listener` from now on. */
   listen(listener: LogListener): void {
     this.#listener = listener;
   }
 
-  /** Bytes of frames accepted so far, from the start of the log, and of what was added since. */
+  /** Bytes of all frames accepted so far, from the start of the log, and of those added since. */
   get acceptedLogBytes(): number {
     return this.#ends.written.logBytes + this.builder.length;
   }
@@ -81,8 +80,7 @@ export class LogAppender {
   /**
    * Makes the last `count` records added to the builder part of the log.
    *
-   * @returns Resolves with the sequence of the first of them when they are persisted; rejects when they are not, and
-   * then they are nowhere.
+   * @returns Resolves with the first one's sequence when they are persisted. If it rejects, none of them is in the log.
    */
   accept(count: number): Promise<number> {
     const firstSequence = this.#next;
@@ -90,13 +88,13 @@ export class LogAppender {
     const group = this.#group ??= new PutGroup();
     group.puts++;
     return TICK.then(() => {
-      // The first one to come here writes for all.
+      // The first one to arrive here writes for all.
       if (group === this.#group) this.writeAccepted();
       return group.answer(firstSequence);
     });
   }
 
-  /** Writes what was accepted, if the end of the tick hasn't come yet; returns where that ends. */
+  /** Writes what was accepted, without waiting for the end of the tick; returns where the log ends then. */
   writeAccepted(): LogPosition {
     const group = this.#group;
     if (group === undefined) return this.#ends.written;
@@ -105,7 +103,7 @@ export class LogAppender {
     const putTime = time();
     const first = this.#ends.written.nextSequence;
     try {
-      this.#confirmInTime(putTime);
+      this.#verifyInTime(putTime);
       this.#write(putTime);
     } catch (error) {
       this.#undoWrite(error, group);
@@ -124,7 +122,7 @@ export class LogAppender {
     return this.#ends.written;
   }
 
-  /** Resolves when everything written by now is acknowledged, or has been rejected; `undefined` if it is. */
+  /** Resolves when everything written by now is acknowledged or rejected; `undefined` if it is already. */
   awaitAcknowledged(): MaybePromise<void> {
     const { acknowledged, written } = this.#ends;
     if (acknowledged.nextSequence >= written.nextSequence) return undefined;
@@ -132,7 +130,7 @@ export class LogAppender {
     return this.#deps.syncs.sync();
   }
 
-  /** Everything up to `end` is on stable storage: it is acknowledged, if it wasn't before. */
+  /** Everything up to `end` is on stable storage: acknowledges what isn't yet. */
   onSynced(end: LogPosition): void {
     if (end.nextSequence <= this.#ends.acknowledged.nextSequence) return;
     const putTime = this.#unsynced[0]?.putTime ?? this.#deps.time();
@@ -141,19 +139,16 @@ export class LogAppender {
     this.#listener?.onVisible(putTime);
   }
 
-  /** Gives the answers that wait for the event loop. */
+  /** Resolves the answers that wait for the event loop. */
   close(): void {
     this.#replies.flush();
   }
 
-  /**
-   * Makes sure that the directory was ours a short time ago: at most the interval of syncs, each of which confirms it as well.
-   * With `isSynced` every put waits for one.
-   */
-  #confirmInTime(now: number): void {
-    if (now - this.#confirmedAt < this.#deps.maxUnconfirmedMs) return;
+  /** Verifies the ownership if the last verification is too old. With `isSynced`, the sync that a put waits for does it. */
+  #verifyInTime(now: number): void {
+    if (now - this.#verifiedAt < this.#deps.maxUnverifiedMs) return;
     this.#deps.ownership.verify();
-    this.#confirmedAt = now;
+    this.#verifiedAt = now;
   }
 
   /** Writes the builder's frames to the active segment, or to a new one. */
@@ -178,7 +173,7 @@ export class LogAppender {
     this.builder.reset();
   }
 
-  /** After a failed write: takes everything back and rejects those whose records it would have written. */
+  /** After a failed write: discards the frames and rejects their puts. */
   #undoWrite(error: unknown, group: PutGroup): void {
     const { health, rotation, syncs, isSynced } = this.#deps;
     const writer = rotation.active?.writer;
@@ -190,7 +185,7 @@ export class LogAppender {
       this.#reject(group, reason);
       return;
     }
-    // The cut must become as durable as a put would have, or a power cut could undo it.
+    // The cut must become as durable as the put would have been, or a power cut could undo it.
     syncs.touched(writer);
     if (!isSynced) {
       syncs.schedule();
@@ -199,7 +194,7 @@ export class LogAppender {
     }
     syncs.wait({
       resolve: () => this.#reject(group, reason),
-      // Whether the cut is there for good is not known then.
+      // Then it is unknown whether the cut is durable.
       reject: (failure) => this.#reject(group, failure),
     });
   }

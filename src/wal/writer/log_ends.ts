@@ -1,6 +1,5 @@
 /**
- * The two ends of a log: behind the last record written, and behind the last one acknowledged. Only the appender moves them;
- * everybody else reads them here.
+ * The two ends of a log: after the last written record, and after the last acknowledged one. Only the appender moves them.
  *
  * @module
  */
@@ -9,9 +8,9 @@ import type { LogPosition } from "../position.ts";
 
 /** The ends of one log. */
 export class LogEnds {
-  /** Behind the last record that was written, acknowledged or not yet. */
+  /** The position after the last written record, acknowledged or not. */
   written: LogPosition;
-  /** Behind the last record that was acknowledged: nothing at or behind it may be handed over. */
+  /** The position after the last acknowledged record: nothing after it may be delivered. */
   acknowledged: LogPosition;
   readonly #isSynced: boolean;
 
@@ -25,10 +24,7 @@ export class LogEnds {
     this.#isSynced = isSynced;
   }
 
-  /**
-   * The sequence below which headers may say that records are acknowledged; `Infinity` without a sync per put, where each
-   * record is as soon as it is written.
-   */
+  /** The sequence below which records are acknowledged; `Infinity` where each is acknowledged as soon as it is written. */
   get vouchedSequence(): number {
     return this.#isSynced ? this.acknowledged.nextSequence : Infinity;
   }

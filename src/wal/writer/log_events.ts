@@ -1,5 +1,5 @@
 /**
- * What a log tells. Types only.
+ * What a log reports. Types only.
  *
  * @module
  */
@@ -7,15 +7,15 @@
 import type { FileSystemError } from "../../errors/mod.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 
-/** What happens in a log, for those who watch it. */
+/** What happens in a log, for events. */
 export interface LogEvents {
-  /** A segment came or went. */
+  /** A segment was created or removed. */
   readonly onSegment: (type: "segment-created" | "segment-removed", segment: string) => void;
-  /** Bytes of a former owner turned up that nothing will deliver. */
+  /** Bytes of a former owner were found that nothing will deliver. */
   readonly onDamage: (region: DamagedRegion) => void;
-  /** Something failed that costs no record. */
+  /** Something failed without loss of a record. */
   readonly onWarning: (error: FileSystemError) => void;
-  /** A sync has ended well. */
+  /** A sync has succeeded. */
   readonly onSync: (durationMs: number) => void;
 }
 
@@ -23,8 +23,8 @@ export interface LogEvents {
 export interface LogListener {
   /** Frames were written to a segment; `bytes` are the log's own and change with the next put. */
   readonly onWritten: (segment: string, position: number, bytes: Uint8Array) => void;
-  /** More records may be read. `putTime` is that of the first of them, on the log's own clock. */
+  /** More records were acknowledged; the first of them was put at `putTime`, on the log's own clock. */
   readonly onVisible: (putTime: number) => void;
-  /** This number of puts was accepted, and then rejected. */
+  /** This number of accepted puts was rejected. */
   readonly onRejected: (puts: number) => void;
 }

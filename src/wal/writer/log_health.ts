@@ -1,9 +1,8 @@
 /**
- * Whether a log works: the first failure ends it, and everybody who asks later gets that one cause.
+ * Whether a log works. The first failure ends it, and is the cause that all later calls report.
  *
- * Guarantees: a failure is final. Each listener hears of it once, in the order in which they joined, within the call of
- * `fail` that was the first. A failure in a directory that isn't ours any more is reported as the loss of ownership, which
- * is its cause.
+ * Guarantees: a failure is final. The first call of `fail` notifies each listener once, in the order in which they were added.
+ * Once the ownership is lost, a failure is reported as that loss, which is its cause.
  *
  * @module
  */
@@ -18,13 +17,12 @@ export class LogHealth {
   readonly #listeners: ((failure: BufferFailedError) => void)[] = [];
   #failure: BufferFailedError | undefined;
 
-  /** A log that works, in a directory that is ours. */
   constructor(directory: string, ownership: Pick<Ownership, "isLost" | "isStillOwner">) {
     this.#directory = directory;
     this.#ownership = ownership;
   }
 
-  /** What made the log fail, if it has. */
+  /** Why the log has failed; `undefined` while it works. */
   get failure(): BufferFailedError | undefined {
     return this.#failure;
   }
@@ -34,9 +32,9 @@ export class LogHealth {
     this.#listeners.push(listener);
   }
 
-  /** The log fails, unless it has failed before; returns the first failure, which is to be thrown. */
+  /** Makes the log fail, unless it has failed before; returns the first failure, which is to be thrown. */
   fail(error: unknown): BufferFailedError {
-    // Asking makes the log fail by the loss of ownership, if that is the cause.
+    // If the ownership is lost, the check makes the log fail with that as its cause.
     if (this.#failure === undefined && !this.#ownership.isLost) this.#ownership.isStillOwner();
     if (this.#failure !== undefined) return this.#failure;
     const failure = error instanceof BufferFailedError ? error : new BufferFailedError(this.#directory, error);
