@@ -35,7 +35,6 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Takes payloads as they are. */
 const payloadCodec: Codec<Uint8Array> = { encode: (payload) => payload, decode: (payload) => payload };
 
 /** Admits records to the appender of a store. */
@@ -124,7 +123,6 @@ export class AdmissionControl<T> {
     }
   }
 
-  /** Rejects everyone who waits. */
   rejectAll(error: unknown): void {
     for (const waiting of this.#queue.takeAll()) waiting.reject(error);
   }

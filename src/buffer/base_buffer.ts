@@ -25,9 +25,7 @@ import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
 export interface BufferDeps<T> {
-  /** Keeps the records. */
   readonly store: RecordStore;
-  /** Checked options. */
   readonly options: ResolvedOptions<T>;
   /** The time that puts are stamped with. */
   readonly time: () => number;
@@ -291,7 +289,6 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     });
   }
 
-  /** Records were committed or dropped. */
   #onRoom(): void {
     this.#admission.pump();
     this.#wake();

@@ -10,7 +10,6 @@ import type { ReadBatch } from "../wal/reader/log_view.ts";
 
 /** What tells a batch from all others. @internal */
 export interface BatchIdentity {
-  /** Uuid of the buffer. */
   readonly uuid: string;
   /** Tells its records from others that had the same sequences, if there can be such. */
   readonly checksum: number | undefined;

@@ -48,6 +48,9 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
     cursorLost: false,
     durationMs: 0,
   };
+  readonly appender: RecordAppender = this;
+  readonly builder: RecordBuilder = this;
+  readonly reader: RecordReader = this;
   readonly health = { failure: undefined };
   readonly maxHeldLogBytes = Infinity;
   readonly ends: { acknowledged: LogPosition } = { acknowledged: LOG_START };
@@ -65,18 +68,6 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
   constructor(time: () => number, encoding: Encoding) {
     this.#time = time;
     this.#encoding = encoding;
-  }
-
-  get appender(): RecordAppender {
-    return this;
-  }
-
-  get builder(): RecordBuilder {
-    return this;
-  }
-
-  get reader(): RecordReader {
-    return this;
   }
 
   get acceptedLogBytes(): number {

@@ -27,6 +27,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import { STATUS_NAME } from "../wal/names.ts";
 import type { Fsync } from "../wal/writer/log.ts";
 import type { BufferStats } from "./events.ts";
+import type { ResolvedOptions } from "./options.ts";
 
 /** The length of the file, which never changes. */
 export const STATUS_BYTES = 4096;
@@ -66,7 +67,6 @@ export interface BufferStatus {
   readonly version: number;
   /** `"failed"`: the buffer is open, but can't continue; see {@linkcode BufferStatus.problems}. */
   readonly state: "open" | "failed" | "closed";
-  /** The buffer's uuid. */
   readonly uuid: string;
   /** The process id, in the namespace of the process. */
   readonly pid: number;
@@ -80,13 +80,11 @@ export interface BufferStatus {
   readonly statusMs: number;
   /** The options that are needed to interpret the figures. */
   readonly limits: StatusLimits;
-  /** The figures. */
   readonly stats: BufferStats;
   /** The position after the last acknowledged record. */
   readonly end: StatusPosition;
   /** The position after the last record that was committed or dropped. */
   readonly committed: StatusPosition;
-  /** The number of batches in flight. */
   readonly inFlightBatches: number;
   /** How long the last syncs took. */
   readonly sync: SyncTimes;
@@ -95,16 +93,8 @@ export interface BufferStatus {
 }
 
 /** The options of the buffer that are needed to interpret its figures. */
-export interface StatusLimits {
-  /** The option of that name. */
-  readonly maxRecords: number;
-  /** The option of that name. */
-  readonly maxBytes: number;
-  /** The option of that name. */
-  readonly maxAgeMs: number;
-  /** The option of that name. */
-  readonly maxBacklogBytes: number;
-  /** The option of that name. */
+export interface StatusLimits
+  extends Pick<ResolvedOptions<unknown>, "maxRecords" | "maxBytes" | "maxAgeMs" | "maxBacklogBytes"> {
   readonly fsync: Fsync;
 }
 
@@ -122,7 +112,6 @@ export interface SyncTimes {
   readonly maxMs: number;
 }
 
-/** The result of {@linkcode decodeStatus}. */
 export type StatusResult =
   | { readonly kind: "status"; readonly status: BufferStatus }
   /** Written by an unknown version. */
@@ -130,7 +119,6 @@ export type StatusResult =
   /** Half written, or not a status file. */
   | { readonly kind: "bad" };
 
-/** The result of {@linkcode readStatus}. */
 export type StatusReading =
   | StatusResult
   | { readonly kind: "missing" }
@@ -151,7 +139,6 @@ export function encodeStatus(status: BufferStatus): Uint8Array {
   }
 }
 
-/** Decodes the bytes of a file. */
 export function decodeStatus(bytes: Uint8Array): StatusResult {
   if (bytes.length < STATUS_BYTES) return { kind: "bad" };
   const file = bytes.subarray(0, STATUS_BYTES);

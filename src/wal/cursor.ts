@@ -44,7 +44,6 @@ import { type CursorOwner, type CursorPositions, type CursorState, isSameState }
  */
 const GENERATIONS_PER_OWNER: number = 2 ** 20;
 
-/** The state that a cursor begins with. */
 interface Beginning {
   readonly owner: CursorOwner;
   readonly generation: number;
@@ -55,7 +54,6 @@ interface Beginning {
   readonly synced: number;
 }
 
-/** Reads and writes the cursor file. */
 export class Cursor {
   #handle: FileHandle;
   readonly #bytes: Uint8Array;

@@ -124,13 +124,10 @@ const ENCODING_JSON = 1;
 const KIND_RECORDS = 1;
 const KNOWN_FLAGS = FLAG_CONTINUES | FLAG_CONTINUED;
 
-/** The content of a segment's header. */
+/** The content of a segment's header; the fields are described at the top. */
 export interface SegmentHeader {
-  /** Version of the payloads' codec. */
   readonly codecVersion: number;
-  /** The buffer's uuid. */
   readonly uuid: string;
-  /** Sequence of its first record. */
   readonly firstSequence: number;
   /** Payload bytes of all records before it. */
   readonly payloadBytesBefore: number;
@@ -140,7 +137,6 @@ export interface SegmentHeader {
   readonly createdAt: number;
   /** How many records right before it were unacknowledged when it was created: see {@linkcode MAX_UNACKNOWLEDGED}. */
   readonly unacknowledged: number;
-  /** Seeds the CRC of its frames. */
   readonly salt: number;
   /** The longest payload allowed, in bytes. */
   readonly recordLimit: number;
@@ -157,9 +153,7 @@ export type SegmentHeaderResult =
 
 /** The content of a frame's header that meets conditions 1 and 2. */
 export interface FrameHeader {
-  /** Bytes of the whole frame. */
   readonly length: number;
-  /** Sequence of its first record. */
   readonly firstSequence: number;
   /** When its first record was put: milliseconds since 1970. */
   readonly putTime: number;
@@ -370,7 +364,6 @@ export function skipRecords(view: DataView, at: number, count: number): number {
   return at;
 }
 
-/** The bytes of a record with a payload of that length. */
 export function recordBytes(payloadBytes: number): number {
   return RECORD_HEADER_BYTES + payloadBytes;
 }
@@ -380,7 +373,6 @@ export function payloadBytesIn(bytes: number, count: number): number {
   return bytes - count * RECORD_HEADER_BYTES;
 }
 
-/** The payload bytes of all records of a frame. */
 export function payloadBytesOf({ length, count }: Pick<FrameHeader, "length" | "count">): number {
   return payloadBytesIn(length - FRAME_HEADER_BYTES, count);
 }

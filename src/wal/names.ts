@@ -7,15 +7,12 @@
  * @module
  */
 
-/** The cursor. */
 export const CURSOR_NAME = "cursor";
 /** A new cursor file, before it is renamed. */
 export const NEW_CURSOR_NAME = "cursor.new";
-/** The lock file. */
 export const LOCK_NAME = "lock";
 /** Describes the owner of the directory. */
 export const OWNER_NAME = "owner.json";
-/** A new owner file, before it is renamed. */
 export const NEW_OWNER_NAME = "owner.json.new";
 /** The statistics of an open buffer. */
 export const STATUS_NAME = "status.json";

@@ -18,7 +18,6 @@ export class OrderedSegments {
   readonly #blocks: Segment[][] = [];
   #count = 0;
 
-  /** With these segments, which are ordered. */
   constructor(segments: Iterable<Segment> = []) {
     for (const segment of segments) this.append(segment);
   }
@@ -31,7 +30,6 @@ export class OrderedSegments {
     return this.#blocks.at(-1)?.at(-1);
   }
 
-  /** All segments, in a new array. */
   toArray(): Segment[] {
     return this.#blocks.flat();
   }
@@ -44,7 +42,6 @@ export class OrderedSegments {
     this.#count++;
   }
 
-  /** Removes a segment, if it is there. */
   remove({ firstSequence }: Segment): void {
     const [block, index] = this.#find(firstSequence);
     if (this.#blocks[block]?.[index]?.firstSequence !== firstSequence) return;

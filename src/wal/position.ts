@@ -35,7 +35,6 @@ export function clampPosition(position: LogPosition, from: LogPosition, to: LogP
 
 /** The constant part of a cursor: the same in every write of one owner. */
 export interface CursorOwner {
-  /** The buffer's uuid. */
   readonly uuid: string;
   /** The id of the directory that it belongs to, assigned by `ownership.ts`; 0 if unknown. */
   readonly place: number;
@@ -45,7 +44,6 @@ export interface CursorOwner {
 
 /** How far the consumer has come: what is committed, and what is in flight. */
 export interface CommitState {
-  /** The position after the last committed record. */
   readonly committed: LogPosition;
   /** Where the next batch begins: after what is in flight, and after what was dropped. */
   readonly resume: LogPosition;
@@ -59,7 +57,6 @@ export interface CursorPositions extends CommitState {
   readonly lastSequence: number;
 }
 
-/** The content of a cursor slot. */
 export interface CursorState extends CursorOwner, CursorPositions {
   /** Ascends with every write. Of the valid slots, the one with the highest generation counts. */
   readonly generation: number;

@@ -41,11 +41,8 @@ const SCAN_BUDGET_FACTOR = 4;
 
 /** A valid frame. Its bytes are in the reader's buffer, and change with the next call. */
 export interface Frame extends FrameHeader {
-  /** Where it begins in the file. */
   readonly fileOffset: number;
-  /** The buffer that holds the frame. */
   readonly bytes: Uint8Array;
-  /** A view of all of `bytes`. */
   readonly view: DataView;
   /** Where the frame begins in `bytes`. */
   readonly offset: number;

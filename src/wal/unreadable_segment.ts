@@ -24,7 +24,6 @@ import {
   SEGMENT_HEADER_BYTES,
 } from "./format.ts";
 
-/** How much is read at a time. */
 const CHUNK_BYTES = 64 * 1024;
 /** The most that is read of a segment to check frames, as a multiple of its length. */
 const READ_FACTOR = 4;
@@ -41,9 +40,7 @@ export interface UnreadableSegment {
 
 /** A frame whose checksum can't be verified. */
 interface UnverifiedFrame extends FrameHeader {
-  /** Where it begins in the file. */
   readonly offset: number;
-  /** Whether its end is missing. */
   readonly isTorn: boolean;
 }
 

@@ -43,7 +43,6 @@ export class BatchArena {
   }
 }
 
-/** Collects the records of one batch. */
 export class BatchBuilder {
   readonly codecVersion: number;
   /** Whether each payload so far is known to be the text of one JSON value. */
@@ -105,7 +104,6 @@ export class BatchBuilder {
     this.#used = used;
   }
 
-  /** The batch, which ends at `end`. */
   toBatch(end: LogPosition): ReadBatch {
     if (this.#isShared) this.#arena.keep(this.#used + 1);
     return {

@@ -136,7 +136,7 @@ export function reconcile(location: LogLocation, log: LogReadings): Reconciliati
     isCursorChanged,
     isCursorLost: cursor === undefined &&
       (segments.length > 0 || log.unusable.length > 0 || foundCursor !== undefined),
-    cursorProblem: cursorOrigin === "own" ? detectSharedCursor(location, cursor) : cursorOrigin,
+    cursorProblem: cursorOrigin !== "own" ? cursorOrigin : isShared(location, cursor) ? "shared" : undefined,
     end,
     lost,
     sizes: replaceLastSize(scan, [...sizes, ...measureAroundDropped(location, segments, { uuid, state: known })]),
@@ -257,11 +257,6 @@ function replaceLastSize(scan: SegmentScan | undefined, sizes: readonly SegmentS
 }
 
 /** Whether the cursor file has another name, in a copy of the directory made of hard links. */
-function detectSharedCursor(
-  { fileSystem, directory }: LogLocation,
-  cursor: CursorState | undefined,
-): "shared" | undefined {
-  if (cursor === undefined) return undefined;
-  const links = fileSystem.identify?.(join(directory, CURSOR_NAME)).links ?? 1;
-  return links > 1 ? "shared" : undefined;
+function isShared({ fileSystem, directory }: LogLocation, cursor: CursorState | undefined): boolean {
+  return cursor !== undefined && (fileSystem.identify?.(join(directory, CURSOR_NAME)).links ?? 1) > 1;
 }
