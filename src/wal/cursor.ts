@@ -44,16 +44,6 @@ import { type CursorOwner, type CursorPositions, type CursorState, isSameState }
  */
 const GENERATIONS_PER_OWNER: number = 2 ** 20;
 
-interface Beginning {
-  readonly owner: CursorOwner;
-  readonly generation: number;
-  /** How many slots fit into the file. */
-  readonly slots: number;
-  /** The slots of the newest state and of the newest state that may have been synced; -1 for none. */
-  readonly newest: number;
-  readonly synced: number;
-}
-
 export class Cursor {
   #handle: FileHandle;
   readonly #bytes: Uint8Array;
@@ -64,21 +54,24 @@ export class Cursor {
   #generation: number;
   /** The newest generation on stable storage; -1 until the first sync: what was synced before is unknown. */
   #syncedGeneration = -1;
-  /** The slots of the newest state and of the newest synced state; -1 for none. */
-  #newest: number;
-  #synced: number;
+  /** The slots of the newest state and of the newest state that may have been synced; -1 for none. */
+  #newest = -1;
+  #synced = -1;
   /** The slot that the running sync makes durable; -1 if no sync is running. */
   #syncing = -1;
   #running: Promise<void> | undefined;
 
-  private constructor(handle: FileHandle, { owner, generation, slots, newest, synced }: Beginning) {
+  /** Continues after `generation` in a file with room for `slots` slots. */
+  private constructor(
+    handle: FileHandle,
+    owner: CursorOwner,
+    { generation, slots }: { readonly generation: number; readonly slots: number },
+  ) {
     this.#handle = handle;
     this.#bytes = newCursorSlot(owner);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
     this.#slots = slots;
     this.#generation = generation;
-    this.#newest = newest;
-    this.#synced = synced;
   }
 
   /**
@@ -137,7 +130,7 @@ export class Cursor {
     const cursor = await replaceFile(fileSystem, join(directory, CURSOR_NAME), (handle) => {
       // The zeros are written, because a hole would need space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
-      const made = new Cursor(handle, { owner, generation, slots: CURSOR_SLOTS, newest: -1, synced: -1 });
+      const made = new Cursor(handle, owner, { generation, slots: CURSOR_SLOTS });
       made.write(state);
       return made;
     }, { newPath: join(directory, NEW_CURSOR_NAME), sync: "content", isKeptOpen: true });
@@ -160,14 +153,12 @@ export class Cursor {
     const handle = openOrCreate(fileSystem, path);
     try {
       const [newest, second] = readSlots(handle, path);
-      return new Cursor(handle, {
-        owner,
-        generation: (newest?.state.generation ?? 0) + GENERATIONS_PER_OWNER,
-        slots: makeRoomForSlots(handle),
-        newest: newest?.slot ?? -1,
-        // Until the first sync, nothing shows that the newest state was synced: the one before must survive, too.
-        synced: second?.slot ?? newest?.slot ?? -1,
-      });
+      const generation = (newest?.state.generation ?? 0) + GENERATIONS_PER_OWNER;
+      const cursor = new Cursor(handle, owner, { generation, slots: makeRoomForSlots(handle) });
+      cursor.#newest = newest?.slot ?? -1;
+      // Until the first sync, nothing shows that the newest state was synced: the one before must survive, too.
+      cursor.#synced = second?.slot ?? cursor.#newest;
+      return cursor;
     } catch (error) {
       closeQuietly(handle);
       throw error;

@@ -43,6 +43,7 @@ import {
   findLossesOfUnusable,
   findProvenBound,
   markRecordedUnproven,
+  type ProvenBound,
   splitByProof,
 } from "./unproven_losses.ts";
 
@@ -110,8 +111,9 @@ export function reconcile(location: LogLocation, log: LogReadings): Reconciliati
   const { isSynced } = known;
   const nextInLog = Math.max(start.nextSequence, known.resume.nextSequence);
   const logEnd = scan?.end ?? { ...known.resume, nextSequence: nextInLog };
-  const { provenBefore, earlier } = findProvenBound(location, { uuid, segments, scan, cursor });
-  const losses = findLosses(location, log, { known, logEnd, provenBefore, earlier });
+  const bound = findProvenBound(location, { uuid, segments, scan, cursor });
+  const { provenBefore, earlier } = bound;
+  const losses = findLosses(location, log, { known, logEnd, bound });
   const { end } = losses;
 
   const aligned = alignPositions(known, scan, { logEnd, end });
@@ -157,19 +159,19 @@ function lastKnownSequence({ lastSequence, resume }: CursorPositions): number {
 function findLosses(
   location: LogLocation,
   { uuid, segments, empty, scan, validCursor, unusable: found }: LogReadings,
-  { known, logEnd, provenBefore, earlier }: {
+  { known, logEnd, bound }: {
     readonly known: KnownPositions;
     /** After the last record that can be read. */
     readonly logEnd: LogPosition;
-    readonly provenBefore: number;
-    readonly earlier: readonly Segment[];
+    readonly bound: ProvenBound;
   },
 ): { readonly findings: RecoveryFinding[]; readonly unusable: RecoveryFinding[]; readonly end: LogPosition } {
   const { resume, isSynced } = known;
+  const { provenBefore } = bound;
   const tail = scan && { segment: scan.segment.name, offset: scan.position };
   const isUnproven = ({ segment }: RecoveryFinding): boolean => isSynced && parseSegmentName(segment)! >= provenBefore;
   const { unusable, gaps } = findLossesOfUnusable(found, logEnd, { resume, tail, isUnproven });
-  const findings = [...collectFindings(location, { uuid, earlier, scan, provenBefore }), ...gaps];
+  const findings = [...collectFindings(location, { uuid, scan }, bound), ...gaps];
 
   const lastUnusable = unusable.reduce((last, { missing }) => Math.max(last, missing?.last ?? 0), 0);
   const lastKnown = lastKnownSequence(known);

@@ -31,16 +31,20 @@ export interface LogEvidence {
   readonly cursor: CursorState | undefined;
 }
 
+/** The sequence below which all records are proven, and the segments before the last one that hold unproven records. */
+export interface ProvenBound {
+  readonly provenBefore: number;
+  readonly earlier: readonly Segment[];
+}
+
 /**
- * Finds the sequence below which all records are proven, and the segments before the last one that hold unproven records.
- *
- * Headers are read from the newest segment back, until one begins within the proven records: these are the few segments
- * that one sync would have covered.
+ * Finds which records are proven. Headers are read from the newest segment back, until one begins within the proven records:
+ * these are the few segments that one sync would have covered.
  */
 export function findProvenBound(
   location: LogLocation,
   { uuid, segments, scan, cursor }: LogEvidence,
-): { provenBefore: number; earlier: Segment[] } {
+): ProvenBound {
   const { lastSequence, resume } = cursor ?? { lastSequence: 0, resume: LOG_START };
   let provenBefore = Math.max(lastSequence + 1, resume.nextSequence, scan?.provenBefore ?? 0);
   if (scan === undefined) return { provenBefore, earlier: [] };
@@ -94,12 +98,8 @@ export function splitByProof(provenBefore: number, { finding, expected }: ScanFi
  */
 export function collectFindings(
   location: LogLocation,
-  { uuid, earlier, scan, provenBefore }: {
-    uuid: string;
-    earlier: readonly Segment[];
-    scan: SegmentScan | undefined;
-    provenBefore: number;
-  },
+  { uuid, scan }: Pick<LogEvidence, "uuid" | "scan">,
+  { earlier, provenBefore }: ProvenBound,
 ): RecoveryFinding[] {
   if (scan === undefined) return [];
   const { findings } = scanEarlierSegments(location, { segments: earlier, next: scan.segment, uuid });
