@@ -38,6 +38,7 @@ export type {
 } from "./src/buffer/record_buffer.ts";
 export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
+export type { ListenerFailedEvent } from "./src/base/listeners.ts";
 export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";
 export type { SequenceRange } from "./src/base/sequences.ts";
 // Not to be extended: FileBuffer and MemoryBuffer inherit their methods from it, and `deno doc --lint` refuses a public class

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { ListenerFailedEvent } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import type { NoSpaceError, SluiceError } from "../errors/mod.ts";
 import type { DamagedRegion } from "../wal/recovery/damage.ts";
@@ -65,6 +66,7 @@ export type BufferEvent =
   | { readonly type: "synced"; readonly durationMs: number }
   /** Something went wrong that costs no record and stops nothing, such as a file that could not be removed. */
   | { readonly type: "warned"; readonly error: SluiceError }
+  | ListenerFailedEvent
   /** The buffer has failed: every call rejects from now on. */
   | { readonly type: "failed"; readonly error: SluiceError };
 

@@ -68,7 +68,7 @@ export interface BufferOptions<T> {
    * @default {systemClock}
    */
   readonly clock?: Clock | undefined;
-  /** Called with every event, synchronously, so it must be quick; an error that it throws is ignored. */
+  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`. */
   readonly onEvent?: ((event: BufferEvent) => void) | undefined;
 }
 
@@ -140,7 +140,7 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
     maxBacklogBytes: integer(options, "maxBacklogBytes", DEFAULT_MAX_BACKLOG_BYTES, 1, Number.MAX_SAFE_INTEGER),
     whenFull,
     clock,
-    listeners: new Listeners(onEvent),
+    listeners: new Listeners<BufferEvent>(onEvent),
   };
   for (const name of Object.keys(options)) {
     if (SHARED_OPTIONS.includes(name) || known.includes(name)) continue;

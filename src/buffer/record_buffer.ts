@@ -410,7 +410,7 @@ export interface RecordBuffer<T> extends AsyncDisposable {
   /**
    * Calls `listener` for every event from now on, in addition to the option `onEvent`.
    *
-   * @param listener Called synchronously, so it must be quick; an error that it throws is ignored.
+   * @param listener Called synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`.
    * @returns A function that ends it.
    * @throws {TypeError} if `listener` is no function.
    *
@@ -427,6 +427,8 @@ export interface RecordBuffer<T> extends AsyncDisposable {
    *       return `dropped ${event.records} records, from sequence ${event.sequences.first} on`;
    *     case "backlog-filled":
    *       return `full with ${event.backlogBytes} bytes`;
+   *     case "listener-failed":
+   *       return `a listener failed at ${event.at}: ${event.error}`;
    *     case "warned":
    *     case "failed":
    *     case "reserve-used":

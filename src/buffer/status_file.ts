@@ -12,6 +12,7 @@
 import process from "node:process";
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
+import { errorText } from "../errors/text.ts";
 import { closeQuietly, openOrCreate } from "../fs/file_helpers.ts";
 import { STATUS_NAME } from "../wal/names.ts";
 import type { LogLocation } from "../wal/segment_files.ts";
@@ -174,6 +175,8 @@ function problemOf(event: BufferEvent): Problem | undefined {
   switch (event.type) {
     case "warned":
       return { type: "warning", code: event.error.code, message: event.error.message };
+    case "listener-failed":
+      return { type: "warning", message: `a listener failed at "${event.at}": ${errorText(event.error)}` };
     case "failed": {
       // The message says that something failed, its cause what.
       const { code, message, cause } = event.error;

@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { Listeners } from "../base/listeners.ts";
+import { type ListenerFailedEvent, Listeners } from "../base/listeners.ts";
 import type { SluiceError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
@@ -70,6 +70,7 @@ export type ProducerEvent =
   | { readonly type: "committed"; readonly batchId: string; readonly records: number }
   /** A delivered batch could not be committed, because it is gone: the buffer was cleared, or the batch committed elsewhere. */
   | { readonly type: "commit-skipped"; readonly batchId: string }
+  | ListenerFailedEvent
   /** The producer has stopped by itself: every call rejects from now on. */
   | { readonly type: "stopped"; readonly error: SluiceError }
   | { readonly type: "closed" };
@@ -135,7 +136,7 @@ export class Reporter {
   /** `onEvent` is called with each event. */
   constructor(clock: Clock, onEvent: ((event: ProducerEvent) => void) | undefined) {
     this.#clock = clock;
-    this.listeners = new Listeners(onEvent);
+    this.listeners = new Listeners<ProducerEvent>(onEvent, (event) => this.#count(event));
   }
 
   /** Counts an event, and sends it to the listeners. */
@@ -172,6 +173,7 @@ export class Reporter {
         counts.committedRecords += event.records;
         break;
       case "buffer-call-failed":
+      case "listener-failed":
       case "stopped":
         this.#noteError(event.error);
     }

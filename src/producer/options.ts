@@ -88,7 +88,7 @@ export interface ProducerOptions<T> {
    * @default {Math.random}
    */
   readonly random?: (() => number) | undefined;
-  /** Called with every event, synchronously, so it must be quick; an error that it throws is ignored. */
+  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`. */
   readonly onEvent?: ((event: ProducerEvent) => void) | undefined;
 }
 

@@ -28,16 +28,23 @@ export class PromiseTracker {
   #oldest: Generation = newGeneration();
   #newest: Generation = this.#oldest;
 
-  /** Adds a promise, and returns it. */
+  /** Adds a promise, and returns one like it: if that rejects and nobody handles it, the runtime says so. */
   track<R>(promise: Promise<R>): Promise<R> {
     const generation = this.#newest;
     generation.open++;
-    const answered = (): void => {
-      generation.open--;
-      this.#advance();
-    };
-    promise.then(answered, answered);
-    return promise;
+    // Not with finally(), which answers two turns later.
+    return promise.then((value) => {
+      this.#answer(generation);
+      return value;
+    }, (error) => {
+      this.#answer(generation);
+      throw error;
+    });
+  }
+
+  #answer(generation: Generation): void {
+    generation.open--;
+    this.#advance();
   }
 
   /** Resolves when all that were added until now are settled. */

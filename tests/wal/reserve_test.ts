@@ -368,7 +368,7 @@ test("FileBuffer goes on without a reserve that can't be made, and says so", asy
   await buffer.put(RECORD);
   await buffer.commit(await buffer.emit());
   await buffer.close();
-  assertEquals(eventsOf(events, "warned").map((event) => "error" in event && event.error.message), [
+  assertEquals(eventsOf(events, "warned").map((event) => event.type === "warned" && event.error.message), [
     `Cannot write "${FIRST_PART}": EIO`,
   ]);
   assertEquals(reserveSize(fileSystem), 0);
