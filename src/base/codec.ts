@@ -2,13 +2,15 @@
  * Codecs: how a record becomes a payload, and a payload a record again.
  *
  * Guarantees of the codecs here:
- * - `decode(encode(record))` gives an equal record. Nothing is lost silently: a value that JSON has no text for, such as
- *   `undefined`, is refused; bytes are copied.
+ * - `decode(encode(record))` gives an equal record. Nothing is lost silently: what JSON can't hold is refused (`json_text.ts`
+ *   says what that is); bytes are copied.
  * - They keep no state, so one codec may serve any number of buffers.
  * - In a copy whose `encode` or `decode` is replaced, only the replacement is used, also by the fast paths.
  *
  * @module
  */
+
+import { kindOf, toJsonText } from "./json_text.ts";
 
 /**
  * Turns records into payloads and back. A codec may throw anything; the buffer wraps it in a CodecError.
@@ -174,13 +176,22 @@ const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Records as JSON, in UTF-8.
+ * Records as JSON, in UTF-8: null, booleans, strings, finite numbers (also -0), arrays, and objects.
+ *
+ * - An object is its own enumerable properties with string keys. A property that is `undefined` counts as missing, and an
+ *   instance of a class comes back as a plain object.
+ * - A value with `toJSON()` is what that returns: a `Date` and a `URL` come back as strings, a Node `Buffer` as an object.
+ *
+ * Everything else would come back as `{}`, `null`, something else, or not at all, and is refused when it is put, wherever it
+ * is in the record: a `Map`, `Set`, `Error`, `RegExp`, `Promise`, typed array, `ArrayBuffer`, `DataView`, invalid `Date`, boxed
+ * primitive, or other object without enumerable properties; a function, symbol, BigInt, NaN, or infinity; `undefined` or a hole
+ * in an array; a cycle.
  *
  * @param options Schema, version and migration.
- * @returns A codec for every value that `JSON.parse(JSON.stringify(value))` gives back equal. It is the default of every buffer.
+ * @returns The codec. It is the default of every buffer.
  * @throws {RangeError} for a `version` that is no integer from 0 to 2^32 - 1.
- * @throws {TypeError} for a `schema` or `migrate` of the wrong type. When encoding: for a value that JSON has no text for
- * (`undefined`, a function, a symbol, a BigInt, NaN, an infinity, a cycle), and for one that the schema rejects.
+ * @throws {TypeError} for a `schema` or `migrate` of the wrong type. When encoding: for a value that JSON can't hold, with its
+ * path, as in `$.a.b[3]`, and for one that the schema rejects.
  * @typeParam T The records' type.
  *
  * @example Three versions of a record, each migrated by one step
@@ -210,15 +221,11 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
     throw new TypeError("Cannot make a codec: schema does not follow the Standard Schema interface");
   }
   if (migrate !== undefined && typeof migrate !== "function") {
-    throw new TypeError(`Cannot make a codec: migrate must be a function, got ${describe(migrate)}`);
+    throw new TypeError(`Cannot make a codec: migrate must be a function, got ${kindOf(migrate)}`);
   }
   const stringify = (record: T): string => {
     const value: unknown = schema === undefined ? record : validate(schema, record);
-    // JSON.stringify would silently turn NaN and the infinities into "null".
-    const isNoNumber = typeof value === "number" && !Number.isFinite(value);
-    const text = isNoNumber ? undefined : JSON.stringify(value);
-    if (text === undefined) throw new TypeError(`JSON has no text for ${describe(value)}`);
-    return text;
+    return toJsonText(value);
   };
   const encode = (record: T): Uint8Array => encoder.encode(stringify(record));
   const decode = (payload: Uint8Array, fromVersion: number): T => {
@@ -294,7 +301,7 @@ function parsePiece(bytes: Uint8Array, bounds: readonly number[], from: number, 
  */
 export function textCodec(): Codec<string> {
   const check = (record: string): string => {
-    if (typeof record !== "string") throw new TypeError(`expected a string, got ${describe(record)}`);
+    if (typeof record !== "string") throw new TypeError(`expected a string, got ${kindOf(record)}`);
     if (!record.isWellFormed()) throw new TypeError("the string has a lone surrogate");
     return record;
   };
@@ -324,7 +331,7 @@ export function textCodec(): Codec<string> {
  */
 export function bytesCodec(): Codec<Uint8Array> {
   const check = (record: Uint8Array): Uint8Array => {
-    if (!(record instanceof Uint8Array)) throw new TypeError(`expected a Uint8Array, got ${describe(record)}`);
+    if (!(record instanceof Uint8Array)) throw new TypeError(`expected a Uint8Array, got ${kindOf(record)}`);
     return record;
   };
   const encode = (record: Uint8Array): Uint8Array => new Uint8Array(check(record));
@@ -359,10 +366,4 @@ function validate<T>(schema: StandardSchema<T>, value: unknown): T {
     });
   }
   return result.value;
-}
-
-/** A value's kind, for messages. */
-function describe(value: unknown): string {
-  if (typeof value === "number") return String(value);
-  return value === null ? "null" : typeof value === "object" ? (value.constructor?.name ?? "an object") : typeof value;
 }

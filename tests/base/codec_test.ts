@@ -7,7 +7,14 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { test } from "node:test";
-import { assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertNotStrictEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   bytesCodec,
   type Codec,
@@ -109,6 +116,151 @@ test("jsonCodec() refuses what JSON has no text for", () => {
   assertRefuses(codec, cycle);
   assertRefuses(codec, [cycle]);
   assertRefuses(codec, { toJSON: () => undefined }, "Object");
+});
+
+class Money {
+  #cents = 5;
+  get cents(): number {
+    return this.#cents;
+  }
+}
+class Named extends Map {
+  name = "of its own";
+}
+class Failure extends Error {
+  code = "EFAILED";
+  get [Symbol.toStringTag](): string {
+    return "Failure";
+  }
+}
+const systemError = Object.assign(new Error("connect"), { code: "ECONNREFUSED", errno: -111 });
+const holder: Record<string, unknown> = {};
+holder.self = { deep: [holder] };
+const ring: unknown[] = [];
+ring.push(ring);
+
+/** Values that `JSON.stringify` changes without an error, wherever they are, and what is said of each. */
+const LOST: readonly (readonly [value: unknown, what: string])[] = [
+  [new Map([["a", 1]]), "Map"],
+  [new Named(), "Named"],
+  [new Set([1]), "Set"],
+  [new WeakMap(), "WeakMap"],
+  [new WeakSet(), "WeakSet"],
+  [new WeakRef({}), "WeakRef"],
+  [Promise.resolve(1), "Promise"],
+  [new Error("lost"), "Error"],
+  [new RangeError("lost"), "RangeError"],
+  [new AggregateError([], "lost"), "AggregateError"],
+  [new DOMException("lost"), "DOMException"],
+  [systemError, "Error"],
+  [new Failure("lost"), "Failure"],
+  [/a/g, "RegExp"],
+  [Uint8Array.of(1, 2), "Uint8Array"],
+  [new Uint8Array(0), "Uint8Array"],
+  [new Float64Array(1), "Float64Array"],
+  [new BigInt64Array(1), "BigInt64Array"],
+  [new ArrayBuffer(2), "ArrayBuffer"],
+  [new SharedArrayBuffer(2), "SharedArrayBuffer"],
+  [new DataView(new ArrayBuffer(2)), "DataView"],
+  [new Date(NaN), "Date at PATH: it is invalid"],
+  [Object(1), "Number"],
+  [Object("a"), "String"],
+  [Object(true), "Boolean"],
+  [Object(Symbol("s")), "Symbol"],
+  [NaN, "NaN"],
+  [Infinity, "Infinity"],
+  [-Infinity, "-Infinity"],
+  [1n, "bigint"],
+  [() => 1, "function"],
+  [class {}, "function"],
+  [Symbol("s"), "symbol"],
+  [new Money(), "Money at PATH: it has no enumerable properties"],
+  [new Map([["a", 1]]).keys(), ""],
+  [(function* () {})(), ""],
+  [new ReadableStream(), "ReadableStream"],
+  [new Blob(["a"]), "Blob"],
+  [new AbortController(), "AbortController"],
+  [{ toJSON: () => undefined }, "Object at PATH: its toJSON() returns undefined"],
+  [{ toJSON: () => new Set() }, "Object"],
+  [{ toJSON: () => NaN }, "Object"],
+  [holder, ""],
+  [ring, "Array"],
+];
+
+for (const [value, what] of LOST) {
+  const name = what.replace(" at PATH", "") || Object.prototype.toString.call(value);
+  test(`jsonCodec() refuses ${name} anywhere in a record, and names the path`, () => {
+    const codec = jsonCodec<unknown>();
+    const at = (path: string): string => what.includes("PATH") ? what.replace("PATH", path) : `${what} at ${path}`;
+    const suffix = value === holder ? ".self.deep[0]" : value === ring ? "[0]" : "";
+    assertRefuses(codec, value, at(`$${suffix}`));
+    assertRefuses(codec, { a: { b: [0, "1", null, value] } }, at(`$.a.b[3]${suffix}`));
+    assertRefuses(codec, [[{ "two words": 1, "ünï": [value] }]], at(`$[0][0].ünï[0]${suffix}`));
+    assertRefuses(codec, { n: -0, at: new Date(0), "two words": value }, at(`$["two words"]${suffix}`));
+    assertRefuses(codec, Object.assign(new Pair(1, 2), { b: value }), at(`$.b${suffix}`));
+    assertRefuses(codec, { toJSON: () => ({ a: value }) }, at(`$.a${suffix}`));
+    assertRefuses(jsonCodec({ schema: makeSchema(() => ({ value: [value] })) }), 1, at(`$[0]${suffix}`));
+    assertRoundTrip(codec, { n: 1 });
+  });
+}
+
+/** A class of which all is in its properties. */
+class Pair {
+  readonly a: unknown;
+  readonly b: unknown;
+  constructor(a: unknown, b: unknown) {
+    this.a = a;
+    this.b = b;
+  }
+}
+
+test("jsonCodec() refuses undefined in an array, and holes, which would come back as null", () => {
+  const sparse = ["a", "b"];
+  sparse[3] = "d";
+  assertRefuses(jsonCodec<unknown>(), { a: [1, undefined] }, "undefined at $.a[1]");
+  assertRefuses(jsonCodec<unknown>(), sparse, "undefined at $[2]");
+});
+
+test("jsonCodec() brings back -0, wherever it is", () => {
+  const codec = jsonCodec<unknown>();
+  for (const record of [-0, [-0, 0], { n: -0 }, { a: [{ b: -0, c: "-0" }] }]) {
+    assertRoundTrip(codec, record);
+    assertStringIncludes(new TextDecoder().decode(codec.encode(record)), "-0");
+  }
+
+  assertEquals(Object.is((codec.decode(codec.encode([-0]), 0) as number[])[0], -0), true);
+  assertEquals(decodeTogether(codec, [codec.encode(-0), codec.encode(0)]).map((n) => Object.is(n, -0)), [true, false]);
+});
+
+test("jsonCodec() takes what toJSON() returns, the properties of a class, and a missing property for undefined", () => {
+  const codec = jsonCodec<unknown>();
+  const there = (record: unknown): unknown => codec.decode(encodeEveryWay(codec, record, "changed"), 0);
+  assertEquals(there({ at: new Date(0) }), { at: "1970-01-01T00:00:00.000Z" });
+  assertEquals(there([new URL("http://host/")]), ["http://host/"]);
+  assertEquals(there(new Pair(1, new Pair("a", null))), { a: 1, b: { a: "a", b: null } });
+  assertEquals(there({ a: undefined, b: 1 }), { b: 1 });
+  assertEquals(there({ toJSON: (key: string) => [`key ${key}`] }), ["key "]);
+  assertEquals(there([{ toJSON: (key: string) => `key ${key}` }]), ["key 0"]);
+  assertEquals(there(Object.assign(new Map(), { toJSON: () => "a map" })), "a map");
+  assertEquals(there(Object.assign(new Error(), { toJSON: () => ({ m: -0 }) })), { m: -0 });
+  assertRoundTrip(codec, Object.assign(Object.create(null), { a: 1 }), "no prototype");
+  assertEquals(there(Object.create(null)), {});
+  assertEquals(there(Object.create({ inherited: () => 1 }, { own: { value: 1, enumerable: true } })), { own: 1 });
+});
+
+test("jsonCodec() takes one object in several places, and deep ones", () => {
+  const shared = { n: -0 };
+  assertRoundTrip(jsonCodec<unknown>(), { a: shared, b: [shared, shared] }, "shared");
+  let deep: unknown = { n: 1 };
+  for (let i = 0; i < 1_000; i++) deep = i % 2 === 0 ? [deep] : { deep };
+  assertEquals(JSON.stringify(deep), new TextDecoder().decode(jsonCodec<unknown>().encode(deep)));
+});
+
+test("jsonCodec() names a long path only in part", () => {
+  let deep: unknown = new Map();
+  for (let i = 0; i < 100; i++) deep = { ["key".repeat(5)]: deep };
+  const error = assertThrows(() => jsonCodec<unknown>().encode(deep), TypeError, "Map at $.keykey");
+  assertEquals(error.message.length < 300, true);
 });
 
 test("jsonCodec() refuses numbers that would silently become null", () => {
