@@ -44,7 +44,12 @@ const SPLITS: readonly { readonly what: string; readonly input: string; readonly
   { what: "behind the last line break there is no line", input: "a\nb\n", lines: ["a", "b"] },
   { what: "a line may be empty", input: "\n\na\n\n", lines: ["", "", "a", ""] },
   { what: "CRLF ends a line like LF", input: "a\r\nb\n\r\nc\r\n", lines: ["a", "b", "", "c"] },
-  { what: "a CR before the end of the input ends a line with it", input: "a\r", lines: ["a"] },
+  { what: "a CR before the end of the input is a part of the line", input: "a\r", lines: ["a\r"] },
+  { what: "a lone CR is a line before the end of the input", input: "a\n\r", lines: ["a", "\r"] },
+  { what: "CRs before the end of the input are a line", input: "\r\n\r\r", lines: ["", "\r\r"] },
+  { what: "a CR before the end of the input counts", input: "012345678\r", lines: ["012345678\r"] },
+  { what: "a CR before the end of the input may be too much", input: "0123456789\r", lines: ["+11"] },
+  { what: "one that is far too long counts it, too", input: `${"x".repeat(99)}\r`, lines: ["+100"] },
   { what: "a CR elsewhere is a part of the line", input: "a\rb\n\rc\r\r\n", lines: ["a\rb", "\rc\r"] },
   { what: "NUL is a byte like others", input: "\0\na\0b\n", lines: ["\0", "a\0b"] },
   { what: "bytes that are no UTF-8 stay as they are", input: "\xff\xfe\n\xc3\n", lines: ["\xff\xfe", "\xc3"] },
@@ -185,6 +190,32 @@ test("LineIngester leaves a last line that has no end if it is told to, and says
     assertEquals(taken.intake.counts.lines, units.length);
   }
 });
+
+// What the input has behind its last LF, and what becomes of it in each format.
+const ENDS: readonly { readonly end: string; readonly lines: string[]; readonly ndjson: string[] }[] = [
+  { end: "1\r", lines: ["1\r"], ndjson: ["1\r"] },
+  { end: "\r", lines: ["\r"], ndjson: [] },
+  { end: "\r\r", lines: ["\r\r"], ndjson: [] },
+  { end: " \r", lines: [" \r"], ndjson: [] },
+  { end: "1\r\n", lines: ["1"], ndjson: ["1"] },
+  { end: "\r\n", lines: [""], ndjson: [] },
+];
+
+for (const { end, ...records } of ENDS) {
+  test(`LineIngester keeps every byte of ${JSON.stringify(end)} at the end of the input, wherever a chunk ends`, async () => {
+    for (const format of ["lines", "ndjson"] as const) {
+      for (let at = 0; at <= end.length; at++) {
+        const { units, intake } = newIntake({ format });
+        await intake.run(inputOf(`0\n${end.slice(0, at)}`, "", end.slice(at)), NEVER);
+        assertEquals(units.flat(), ["0", ...records[format]], `${format}, ${at}`);
+        const left = newIntake({ format, lastLine: "leave" });
+        await left.intake.run(inputOf(`0\n${end.slice(0, at)}`, end.slice(at)), NEVER);
+        const isWhole = end.endsWith("\n");
+        assertEquals([left.units.flat(), left.left], isWhole ? [["0", ...records[format]], []] : [["0"], [2]]);
+      }
+    }
+  });
+}
 
 test("LineIngester refuses to go on with an input that has less than the log", async () => {
   const { intake } = newIntake({ skipRecords: 3 });

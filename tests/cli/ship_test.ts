@@ -55,6 +55,13 @@ test("ship delivers lines into a file: the bytes that came, each line ended by L
   assert(durationMs >= 0);
 });
 
+for (const [input, lines] of [["a\r", "a\r\n"], ["a\n\r", "a\n\r\n"], ["a\r\n\r\r", "a\n\r\r\n"]] as const) {
+  test(`ship delivers ${JSON.stringify(input)} with the CR at the end of the input`, async () => {
+    const run = await ship(TO_FILE, { input: inputOf(input), fileSystem: newDisk() });
+    assertEquals([run.code, delivered(run.fileSystem)], [0, lines]);
+  });
+}
+
 test("ship delivers NDJSON as it was written, without blank lines", async () => {
   const fileSystem = newDisk();
   const input = inputOf('{"a": 1.0}\r\n\n  [ "\\u00e9" ]\t\n \t\nnull');

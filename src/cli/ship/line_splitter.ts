@@ -2,8 +2,8 @@
  * Splits chunks of bytes into lines.
  *
  * Guarantees:
- * - A line ends with LF or CRLF, which is not part of it. All other bytes are, including NULs and a lone CR. Nothing is decoded,
- *   so nothing is changed.
+ * - A line ends with LF or CRLF, which is not part of it. All other bytes are, including NULs and a CR without a LF behind it, also
+ *   at the end of the input. Nothing is decoded, so nothing is changed.
  * - Behind the last line break there is a line only if there are bytes.
  * - It keeps at most the limit of a line. Of a longer line it keeps only the length.
  * - The result doesn't depend on how the input is divided into chunks.
@@ -45,7 +45,7 @@ export class LineSplitter {
     let at = 0;
     for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, at)) {
       this.#add(chunk.subarray(at, end));
-      lines.push(this.#take());
+      lines.push(this.#take(this.#last === CARRIAGE_RETURN ? this.#length - 1 : this.#length));
       at = end + 1;
     }
     if (at < chunk.length) this.#add(chunk.subarray(at));
@@ -54,7 +54,7 @@ export class LineSplitter {
 
   /** Ends the input; returns the line without a line break, if there is one. */
   end(): InputLine | undefined {
-    return this.#length === 0 ? undefined : this.#take();
+    return this.#length === 0 ? undefined : this.#take(this.#length);
   }
 
   #add(piece: Uint8Array): void {
@@ -66,8 +66,8 @@ export class LineSplitter {
     else this.#pieces.push(piece);
   }
 
-  #take(): InputLine {
-    const length = this.#last === CARRIAGE_RETURN ? this.#length - 1 : this.#length;
+  /** The line that was added; the first `length` bytes belong to it. */
+  #take(length: number): InputLine {
     const bytes = length > this.#maxBytes ? undefined : joined(this.#pieces, this.#length).subarray(0, length);
     this.#pieces = [];
     this.#length = 0;
