@@ -50,11 +50,12 @@ export { Producer } from "./src/producer/producer.ts";
 export type { CloseOptions, FlushOptions, ProducerOptions } from "./src/producer/options.ts";
 export type { ProducerEvent, ProducerStats } from "./src/producer/events.ts";
 export type { RetryOptions } from "./src/producer/retry.ts";
-export type { DeadLetter } from "./src/producer/dead_letters.ts";
+export { type DeadLetter, deadLetterCodec } from "./src/base/dead_letter.ts";
 export type { Delivery, Send, SendContext } from "./src/producer/delivery.ts";
 export {
   bytesCodec,
   type Codec,
+  type EncodedRecord,
   jsonCodec,
   type JsonCodecOptions,
   type StandardResult,

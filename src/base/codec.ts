@@ -78,6 +78,14 @@ export interface Codec<T> {
   encodeInto?(record: T, into: Uint8Array): number;
 }
 
+/** A record that is encoded already. A `DeadLetter` is one. */
+export interface EncodedRecord {
+  /** What a codec has made of the record. */
+  readonly payload: Uint8Array;
+  /** The version of that codec. */
+  readonly codecVersion: number;
+}
+
 /**
  * Decodes payloads of one `version`. Payload i is `bytes[bounds[2 * i]..bounds[2 * i + 1])`, the text of one JSON value. At
  * least four bytes before each payload, and one behind the last, belong to no payload and are overwritten.
@@ -178,8 +186,8 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 /**
  * Records as JSON, in UTF-8: null, booleans, strings, finite numbers (also -0), arrays, and objects.
  *
- * - An object is its own enumerable properties with string keys. A property that is `undefined` counts as missing, and an
- *   instance of a class comes back as a plain object.
+ * - An object is its own enumerable properties with string keys, and an array its elements: nothing else of them is part of the
+ *   record. A property that is `undefined` counts as missing. An instance of a class comes back as a plain object.
  * - A value with `toJSON()` is what that returns: a `Date` and a `URL` come back as strings, a Node `Buffer` as an object.
  *
  * Everything else would come back as `{}`, `null`, something else, or not at all, and is refused when it is put, wherever it
@@ -343,6 +351,21 @@ export function bytesCodec(): Codec<Uint8Array> {
       return record.length;
     },
     decode: (payload) => new Uint8Array(payload),
+  };
+}
+
+/** Takes payloads of `codec`'s version as they are, and encodes those of another one again. @internal */
+export function encodedCodec<T>(codec: Codec<T>): Codec<EncodedRecord> {
+  const { version = 0 } = codec;
+  // What is in a log of JSON is read as JSON.
+  const json = isJsonCodec(codec) ? jsonCodec() : undefined;
+  return {
+    encode({ payload, codecVersion }) {
+      if (codecVersion !== version) return codec.encode(codec.decode(payload, codecVersion));
+      json?.decode(payload, 0);
+      return payload;
+    },
+    decode: (payload, codecVersion) => ({ payload, codecVersion }),
   };
 }
 

@@ -42,7 +42,6 @@ export class AdmissionControl<T> {
   readonly #appender: RecordAppender;
   readonly #options: ResolvedOptions<T>;
   readonly #host: AdmissionControlDeps;
-  readonly #limitBytes: number;
   readonly #queue = new WaitingLine<Waiting>();
   readonly #aborts = new AbortCalls();
   #isFull = false;
@@ -53,7 +52,6 @@ export class AdmissionControl<T> {
     this.#appender = appender;
     this.#options = options;
     this.#host = host;
-    this.#limitBytes = Math.min(options.maxRecordBytes, options.maxBytes);
   }
 
   /** Whether a codec is at work: a call of the buffer now comes from within it, and is refused. */
@@ -71,7 +69,7 @@ export class AdmissionControl<T> {
     const { builder } = this.#appender;
     builder.savepoint();
     try {
-      this.#add(record, undefined);
+      this.#add(record, undefined, this.#options.codec);
     } catch (error) {
       builder.rollback();
       return this.#rejected(error);
@@ -79,14 +77,18 @@ export class AdmissionControl<T> {
     return this.#fits() ? this.#appender.accept(1) : this.#whenFull(signal, waits);
   }
 
-  /** Admits records as one unit; resolves with their sequences. */
-  async putMany(records: readonly T[], signal: AbortSignal | undefined): Promise<SequenceRange> {
+  /** Admits records as one unit, encoded by `codec`; resolves with their sequences. */
+  async putMany<R>(
+    records: readonly R[],
+    signal: AbortSignal | undefined,
+    codec: Codec<R>,
+  ): Promise<SequenceRange> {
     const { length } = records;
-    const first = await this.#putMany(records, signal);
+    const first = await this.#putMany(records, signal, codec);
     return { first, last: first + length - 1 };
   }
 
-  #putMany(records: readonly T[], signal: AbortSignal | undefined): Promise<number> {
+  #putMany<R>(records: readonly R[], signal: AbortSignal | undefined, codec: Codec<R>): Promise<number> {
     if (signal?.aborted) return this.#rejected(signal.reason);
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
     const { length } = records;
@@ -95,7 +97,7 @@ export class AdmissionControl<T> {
     builder.savepoint();
     try {
       builder.beginGroup();
-      for (let i = 0; i < length; i++) this.#add(records[i], i);
+      for (let i = 0; i < length; i++) this.#add(records[i], i, codec);
       builder.endGroup();
     } catch (error) {
       builder.rollback();
@@ -144,20 +146,19 @@ export class AdmissionControl<T> {
   }
 
   /** Adds a record to the store and checks its size. */
-  #add(record: T, index: number | undefined): void {
+  #add<R>(record: R, index: number | undefined, codec: Codec<R>): void {
     let payloadBytes: number;
     this.#isEncoding = true;
     try {
-      payloadBytes = this.#appender.builder.add(this.#options.codec, record);
+      payloadBytes = this.#appender.builder.add(codec, record);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new CodecError({ operation: "encode", reason, index }, { cause });
     } finally {
       this.#isEncoding = false;
     }
-    if (payloadBytes > this.#limitBytes) {
-      throw new RecordTooLargeError({ payloadBytes, limitBytes: this.#limitBytes, index });
-    }
+    const limitBytes = this.#options.maxPayloadBytes;
+    if (payloadBytes > limitBytes) throw new RecordTooLargeError({ payloadBytes, limitBytes, index });
   }
 
   #rejected<R>(error: unknown): Promise<R> {

@@ -10,10 +10,12 @@
  * @module
  */
 
+import { type Codec, encodedCodec, type EncodedRecord } from "../base/codec.ts";
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
+import { MIN_FRAME_BYTES } from "../wal/format.ts";
 import { AdmissionControl } from "./admission_control.ts";
 import type { Batch } from "./batch.ts";
 import { BatchQueue } from "./batch_queue.ts";
@@ -100,6 +102,17 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
     return this.#store.recovery;
   }
 
+  /** The option `codec`: what turns records into payloads and back. */
+  get codec(): Codec<T> {
+    return this.#options.codec;
+  }
+
+  /** The longest payload that a put can have: the least of `maxRecordBytes`, `maxBytes` and what fits `maxBacklogBytes`. */
+  get maxPayloadBytes(): number {
+    const { maxPayloadBytes, maxBacklogBytes } = this.#options;
+    return Math.min(maxPayloadBytes, Math.max(0, maxBacklogBytes - MIN_FRAME_BYTES));
+  }
+
   /** Accepts one record; see {@linkcode RecordBuffer.put}. */
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
@@ -111,7 +124,48 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.putMany(records, options?.signal);
+    return this.#admission.putMany(records, options?.signal, this.#options.codec);
+  }
+
+  /**
+   * Accepts records that are encoded already, as one unit, as {@linkcode RecordBuffer.putMany} does: dead letters that are to be
+   * delivered after all. A payload of the codec's present version goes in byte for byte. One of another version is decoded, and
+   * encoded again.
+   *
+   * @param records Payloads of this buffer's codec, in order, each with the codec's version; a `DeadLetter` has both.
+   * @param options A signal that ends the wait for space.
+   * @returns The sequences of the first and of the last one, when all are persisted.
+   * @throws {RangeError} if there is no record.
+   * @throws {CodecError} if a payload of another version doesn't decode, or the codec is `jsonCodec()` and it is no JSON.
+   * @throws {SluiceError} as `putMany()`.
+   *
+   * @example Put dead letters back
+   * ```ts
+   * import { type DeadLetter, deadLetterCodec, MemoryBuffer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * async function putBack<T>(dead: MemoryBuffer<DeadLetter<T>>, buffer: MemoryBuffer<T>): Promise<void> {
+   *   for await (const letters of dead.batches({ flush: true })) {
+   *     await buffer.putEncoded(letters.records);
+   *     await dead.commit(letters); // behind the puts: a crash in between repeats, but loses nothing
+   *   }
+   * }
+   *
+   * const buffer = await MemoryBuffer.open<{ n: number }>();
+   * const dead = await MemoryBuffer.open({ codec: deadLetterCodec(buffer.codec) });
+   * const payload = new TextEncoder().encode('{"n":1.0}');
+   * const about = { key: "k", error: "status 400", attempts: 1, sequence: 1, batchId: "b", time: 0 };
+   * await dead.put({ payload, codecVersion: 0, ...about }); // a producer does that
+   * await putBack(dead, buffer);
+   * assertEquals((await buffer.emit()).payloads, [payload]);
+   * await buffer.close();
+   * await dead.close();
+   * ```
+   */
+  putEncoded(records: readonly EncodedRecord[], options?: PutOptions): Promise<SequenceRange> {
+    const refusal = this.#refusal("put");
+    if (refusal !== undefined) return this.#refuse(refusal);
+    return this.#admission.putMany(records, options?.signal, encodedCodec(this.#options.codec));
   }
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */

@@ -114,6 +114,11 @@ export class Batch<T> implements Iterable<T> {
     return this.#payloads;
   }
 
+  /** The version of the codec that encoded the payloads. */
+  get codecVersion(): number {
+    return this.#data.codecVersion;
+  }
+
   /**
    * Decodes one record.
    *

@@ -6,6 +6,7 @@
 
 import { type Clock, systemClock } from "../base/clock.ts";
 import { type Codec, jsonCodec } from "../base/codec.ts";
+import { isDeadLetterCodec, MAX_LETTER_HEAD_BYTES } from "../base/dead_letter.ts";
 import { Listeners } from "../base/listeners.ts";
 import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
 import type { BufferEvent } from "./events.ts";
@@ -32,7 +33,8 @@ export interface BufferOptions<T> {
    */
   readonly maxRecords?: number | undefined;
   /**
-   * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30.
+   * A batch never holds more payload bytes than this, and a larger record is refused; 1 to 2^30. Only a dead letter may be
+   * larger: it is a batch of its own.
    *
    * @default {1_000_000}
    */
@@ -44,13 +46,14 @@ export interface BufferOptions<T> {
    */
   readonly maxAgeMs?: number | undefined;
   /**
-   * The most bytes that one record's payload may have; 1 to 2^30.
+   * The most bytes that one record's payload may have; 1 to 2^30. With `deadLetterCodec()` the default is more, and enough.
    *
    * @default {16 MiB}
    */
   readonly maxRecordBytes?: number | undefined;
   /**
-   * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1.
+   * The most bytes that uncommitted records may take, payloads and framing together; 1 to 2^53 - 1. With `deadLetterCodec()`
+   * the default has room for the longest letter in addition.
    *
    * @default {1 GiB}
    */
@@ -107,6 +110,8 @@ const SHARED_OPTIONS: readonly string[] = [
 
 /** The shared options, complete and checked. */
 export interface ResolvedOptions<T> extends Complete<Omit<BufferOptions<T>, "onEvent">> {
+  /** The longest payload of a put: the least of the limits. A dead letter may be longer than a batch. */
+  readonly maxPayloadBytes: number;
   /** `onEvent`, and those who subscribe. */
   readonly listeners: Listeners<BufferEvent>;
 }
@@ -131,13 +136,21 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
   if (onEvent !== undefined && typeof onEvent !== "function") {
     throw new TypeError(`Cannot open buffer: onEvent must be a function, got ${describe(onEvent)}`);
   }
+  const maxBytes = integer(options, "maxBytes", DEFAULT_MAX_BYTES, 1, MAX_BYTES);
+  // A letter about the longest record fits, also one about a record that was put with larger limits than today's.
+  const letterBytes = isDeadLetterCodec(codec) ? MAX_BYTES + MAX_LETTER_HEAD_BYTES : undefined;
+  const defaultBacklogBytes = DEFAULT_MAX_BACKLOG_BYTES + (letterBytes ?? 0);
+  const maxBacklogBytes = integer(options, "maxBacklogBytes", defaultBacklogBytes, 1, Number.MAX_SAFE_INTEGER);
+  const defaultRecordBytes = letterBytes ?? DEFAULT_MAX_RECORD_BYTES;
+  const maxRecordBytes = integer(options, "maxRecordBytes", defaultRecordBytes, 1, letterBytes ?? MAX_BYTES);
   const resolved: ResolvedOptions<T> = {
     codec,
     maxRecords: integer(options, "maxRecords", DEFAULT_MAX_RECORDS, 1, MAX_RECORDS),
-    maxBytes: integer(options, "maxBytes", DEFAULT_MAX_BYTES, 1, MAX_BYTES),
+    maxBytes,
     maxAgeMs: integer(options, "maxAgeMs", DEFAULT_MAX_AGE_MS, 0, MAX_TIMER_MS),
-    maxRecordBytes: integer(options, "maxRecordBytes", DEFAULT_MAX_RECORD_BYTES, 1, MAX_BYTES),
-    maxBacklogBytes: integer(options, "maxBacklogBytes", DEFAULT_MAX_BACKLOG_BYTES, 1, Number.MAX_SAFE_INTEGER),
+    maxRecordBytes,
+    maxPayloadBytes: letterBytes === undefined ? Math.min(maxRecordBytes, maxBytes) : maxRecordBytes,
+    maxBacklogBytes,
     whenFull,
     clock,
     listeners: new Listeners<BufferEvent>(onEvent),

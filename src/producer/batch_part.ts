@@ -44,6 +44,11 @@ export class BatchPart<T> implements Delivery<T> {
     return this.#batch.id;
   }
 
+  /** The version of the codec that encoded the payloads. */
+  get codecVersion(): number {
+    return this.#batch.codecVersion;
+  }
+
   get sequences(): readonly number[] {
     return this.#sequences ??= this.#collect((position) => this.#batch.firstSequence + position);
   }

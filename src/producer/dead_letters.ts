@@ -1,17 +1,17 @@
 /**
- * Dead letters: undeliverable records, kept in another buffer with the reason.
+ * Dead letters: undeliverable records, kept in another buffer with the reason. `base/dead_letter.ts` says what a letter is.
  *
  * Guarantees: a letter is in that buffer, as durably as it promises, before the record's batch is committed. If the
  * process dies in between, the batch comes again and so does the letter: at least once, with the same key each time. A
  * dead-letter buffer that can't take a letter now (it is full, or its disk is) is asked again, with backoff and without
- * end; one that never will (it is closed, has failed, can't encode the letter) stops the producer. Either way the
+ * end; one that never will (it is closed, has failed, refuses the letter) stops the producer. Either way the
  * batch stays where it is, and nothing is lost.
  *
  * @module
  */
 
-import { Buffer } from "node:buffer";
 import type { Clock } from "../base/clock.ts";
+import type { DeadLetter } from "../base/dead_letter.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
 import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
@@ -22,30 +22,6 @@ import type { Reporter } from "./events.ts";
 import type { Undeliverable } from "./failure.ts";
 import { mayPass } from "./retry.ts";
 import type { Shutdown } from "./shutdown.ts";
-
-/**
- * A record that could not be delivered. JSON brings it back equal if it does so with the record.
- *
- * @typeParam T The records of the buffer.
- */
-export interface DeadLetter<T> {
-  /** The same each time that this record becomes a letter: skip a letter whose key is known. */
-  readonly key: string;
-  /** The record; missing if its payload doesn't decode any more. */
-  readonly record?: T;
-  /** The payload in Base64, if there is no record. */
-  readonly payload?: string;
-  /** Why it could not be delivered. */
-  readonly error: string;
-  /** How often this process has tried to send it. */
-  readonly attempts: number;
-  /** Its sequence. */
-  readonly sequence: number;
-  /** The batch that it was in. */
-  readonly batchId: string;
-  /** When the letter was written, in wall time: milliseconds since 1970. */
-  readonly time: number;
-}
 
 /** The most letters put at a time: they share writes and syncs, and a full buffer makes only few be put again. */
 const LETTERS_AT_A_TIME = 100;
@@ -127,15 +103,16 @@ function letterOf<T>(
   attempts: number,
   time: number,
 ): DeadLetter<T> {
-  const { batchId } = part;
+  const { batchId, codecVersion } = part;
   const sequence = part.sequences[index];
-  const about = { error: reason, attempts, sequence, batchId, time };
+  const payload = part.payloads[index];
   const key = `${batchId}.${sequence}`;
+  const letter = { key, payload, codecVersion, error: reason, attempts, sequence, batchId, time };
   try {
-    return { key, record: part.decode(index), ...about };
+    return { ...letter, record: part.decode(index) };
   } catch (error) {
     if (!(error instanceof CodecError)) throw error;
-    return { key, payload: Buffer.from(part.payloads[index]).toString("base64"), ...about };
+    return letter;
   }
 }
 

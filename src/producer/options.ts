@@ -6,6 +6,8 @@
  */
 
 import { type Clock, systemClock } from "../base/clock.ts";
+import type { Codec } from "../base/codec.ts";
+import { type DeadLetter, isDeadLetterCodec, MAX_LETTER_HEAD_BYTES } from "../base/dead_letter.ts";
 import {
   checkFunction,
   checkInteger,
@@ -16,7 +18,6 @@ import {
   MAX_TIMER_MS,
 } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
-import type { DeadLetter } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
 import type { ProducerEvent } from "./events.ts";
 import type { RetryOptions, RetryPolicy } from "./retry.ts";
@@ -57,7 +58,8 @@ export interface ProducerOptions<T> {
    */
   readonly timeoutMs?: number | undefined;
   /**
-   * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. The producer doesn't close it.
+   * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. It is opened with `codec: deadLetterCodec(codec)`,
+   * where `codec` is that of `buffer`; so it can hold whatever `buffer` holds. The producer doesn't close it.
    *
    * @default {undefined}
    */
@@ -216,4 +218,25 @@ function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUn
   if ((deadLetters as unknown) === buffer) {
     throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
+  if (whenUndeliverable === "dead-letter") checkLimits(deadLetters as unknown as Limits, buffer as unknown as Limits);
+}
+
+/** What the buffers of this package say of themselves. */
+interface Limits {
+  readonly codec?: Codec<never>;
+  readonly maxPayloadBytes?: number;
+}
+
+/** A letter about every record must fit, in full. What isn't known of a buffer isn't checked. */
+function checkLimits(deadLetters: Limits, buffer: Limits): void {
+  if (deadLetters.codec !== undefined && !isDeadLetterCodec(deadLetters.codec)) {
+    throw new TypeError(`Cannot ${MAKE}: deadLetters must be opened with codec: deadLetterCodec()`);
+  }
+  const { maxPayloadBytes = 0 } = buffer;
+  const neededBytes = maxPayloadBytes + MAX_LETTER_HEAD_BYTES;
+  if (deadLetters.maxPayloadBytes === undefined || deadLetters.maxPayloadBytes >= neededBytes) return;
+  throw new RangeError(
+    `Cannot ${MAKE}: deadLetters takes at most ${deadLetters.maxPayloadBytes} bytes, and a letter about a record of ` +
+      `${maxPayloadBytes} bytes may have ${neededBytes}: open it with larger maxRecordBytes and maxBacklogBytes, or without`,
+  );
 }

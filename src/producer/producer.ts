@@ -53,13 +53,13 @@ import { Shutdown } from "./shutdown.ts";
  *
  * @example Give up after three attempts
  * ```ts
- * import { type DeadLetter, MemoryBuffer, Producer, type RetryOptions } from "@sluice/buffer";
+ * import { deadLetterCodec, MemoryBuffer, Producer, type RetryOptions } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
  * const retry: RetryOptions = { firstDelayMs: 1, maxDelayMs: 5, maxAttempts: 3 };
  *
  * const buffer = await MemoryBuffer.open<string>();
- * const dead = await MemoryBuffer.open<DeadLetter<string>>();
+ * const dead = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
  * const producer = new Producer<string>({
  *   buffer,
  *   send: () => {
@@ -79,12 +79,12 @@ import { Shutdown } from "./shutdown.ts";
  *
  * @example Mend dead letters, and send them once more
  * ```ts
- * import { type DeadLetter, DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+ * import { deadLetterCodec, DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
  * import { assertEquals } from "@std/assert";
  *
  * const target: string[] = [];
  * const buffer = await MemoryBuffer.open<string>();
- * const dead = await MemoryBuffer.open<DeadLetter<string>>();
+ * const dead = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
  * const producer = new Producer<string>({
  *   buffer,
  *   send({ records }) {
@@ -100,7 +100,7 @@ import { Shutdown } from "./shutdown.ts";
  *
  * const letters = await dead.emit();
  * assertEquals(letters.records.map(({ sequence, error }) => [sequence, error]), [[1, "a tab"]]);
- * for (const { record } of letters) if (record) await producer.put(record.replace("\t", " "));
+ * for (const { record } of letters) if (record) await producer.put(record.replace("\t", " ")); // as they are: putEncoded()
  * await dead.commit(letters); // behind the puts: a crash in between repeats, but loses nothing
  * await producer.flush();
  * assertEquals(target, ["with a tab"]);

@@ -10,7 +10,7 @@
  */
 
 import { type Complete, MAX_TIMER_MS } from "../base/validation.ts";
-import { SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
+import { BufferFullError, SluiceError, type SluiceErrorCode } from "../errors/mod.ts";
 
 /** When, and for how long, a delivery that failed is sent again. */
 export interface RetryOptions {
@@ -92,6 +92,7 @@ export function retryDelayMs(
 
 /** Whether a buffer that failed in this way may succeed later. */
 export function mayPass(error: unknown): boolean {
+  if (error instanceof BufferFullError && error.neededBytes > error.maxBacklogBytes) return false;
   return !(error instanceof SluiceError) || PASSING.has(error.code);
 }
 

@@ -10,14 +10,15 @@ import { Writable } from "node:stream";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type DeadLetter, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
+import { type DeadLetter, deadLetterCodec, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
+import { main } from "../../src/cli/main.ts";
 import { outputTo } from "../../src/cli/shared/terminal.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { FRAME_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 import { watch } from "../support/disk.ts";
 import { settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
-import { delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
+import { bytesOf, delivered, Feed, inputOf, newDisk, Recorder, Run, ship, TO_FILE } from "./ship_tools.ts";
 
 /** What is left in the buffer at `/wal`. */
 async function leftIn(fileSystem: MemoryFileSystem): Promise<string[]> {
@@ -25,6 +26,14 @@ async function leftIn(fileSystem: MemoryFileSystem): Promise<string[]> {
   const records = await drain(buffer);
   await buffer.close();
   return records;
+}
+
+/** The dead letters at `/dead`. */
+async function lettersIn(fileSystem: MemoryFileSystem): Promise<DeadLetter<unknown>[]> {
+  const buffer = await FileBuffer.open({ path: "/dead", fileSystem, codec: deadLetterCodec() });
+  const letters = await drain(buffer);
+  await buffer.close();
+  return letters;
 }
 
 test("ship delivers lines into a file: the bytes that came, each line ended by LF", async () => {
@@ -590,9 +599,68 @@ test("ship --dead-letters puts aside what a server refuses for good, and goes on
     const run = await ship(args, { input: inputOf('1\n{"bad": true}\n3\n') });
     assertEquals([run.code, seen.map(({ body }) => body.toString())], [0, ["1\n", '{"bad": true}\n', "3\n"]]);
     assertEquals([run.summary.delivered, run.summary.deadLetters, run.summary.left], [2, 1, 0]);
-    const buffer = await FileBuffer.open<DeadLetter<unknown>>({ path: "/dead", fileSystem: run.fileSystem });
-    const letters = await drain(buffer);
-    await buffer.close();
+    const letters = await lettersIn(run.fileSystem);
     assertEquals(letters.map(({ record, sequence }) => [record, sequence]), [[{ bad: true }, 2]]);
+  });
+});
+
+const REFUSING = (_seen: Seen, response: ServerResponse): void => void response.writeHead(422).end();
+const TO_LETTERS: readonly string[] = [...NO_TIMEOUT, "--dead-letters", "/dead", "--json"];
+
+/** Lines that are refused, and the options that they need. */
+const REFUSED_LINES: readonly { what: string; args: string[]; lines: (string | Uint8Array)[] }[] = [
+  { what: "a line as long as the default limit", args: [], lines: ["x".repeat(1_000_000), "y".repeat(999_990)] },
+  { what: "a line of almost 5 MB", args: ["--max-bytes", "5MB"], lines: ["x".repeat(4_999_990)] },
+  { what: "the shortest limit", args: ["--max-bytes", "1"], lines: ["x", ""] },
+  { what: "the largest limit", args: ["--max-bytes", "1GiB"], lines: ["x"] },
+  { what: "any bytes", args: [], lines: ["", "\t", "a\tb", Uint8Array.of(0xff, 0, 9, 0xc3), '{"key":1}\t'] },
+  { what: "NDJSON", args: ["--format", "ndjson"], lines: ['{ "b": -0.0, "1": 1e400 }', '"\\ud800"', " 1.0\t"] },
+  { what: "limits below a letter's", args: ["--max-backlog", "500", "--max-bytes", "100"], lines: ["x".repeat(100)] },
+];
+
+for (const { what, args, lines } of REFUSED_LINES) {
+  test(`ship --dead-letters keeps the very bytes: ${what}`, async () => {
+    await withServer(REFUSING, async (url) => {
+      const input = inputOf(...lines.flatMap((line) => [line, "\n"]));
+      const first = await ship(["/wal", "--to", url, ...TO_LETTERS, ...args], { input });
+      assertEquals([first.code, first.summary.deadLetters, first.summary.left], [0, lines.length, 0]);
+      // Also at the next start.
+      const { fileSystem } = first;
+      const next = await ship(["/wal", "--to", url, ...TO_LETTERS, ...args], { fileSystem, input: inputOf() });
+      assertEquals([next.code, next.summary.deadLetters], [0, 0]);
+      const letters = await lettersIn(fileSystem);
+      assertEquals(letters.map(({ payload }) => payload), lines.map(bytesOf));
+    });
+  });
+}
+
+test("ship --dead-letters keeps a line that came when --max-bytes was larger", async () => {
+  await withServer(REFUSING, async (url) => {
+    const line = "x".repeat(3_000_000);
+    const args = ["/wal", "--to", url, ...NO_TIMEOUT, "--json"];
+    const first = await ship([...args, "--max-bytes", "3MB"], { input: inputOf(line, "\n") });
+    assertEquals([first.code, first.summary.left], [3, 1]);
+    const { fileSystem } = first;
+    const next = await ship([...args, "--dead-letters", "/dead", "--no-input"], { fileSystem });
+    assertEquals([next.code, next.summary.deadLetters, next.summary.left], [0, 1, 0]);
+    assertEquals((await lettersIn(fileSystem)).map(({ payload }) => payload.length), [3_000_000]);
+  });
+});
+
+test("dump --format=text writes dead letters as lines, which cut takes apart, and ship takes back", async () => {
+  await withServer(REFUSING, async (url) => {
+    const lines = ["a\tb", "", "{}\t", "é"];
+    const { fileSystem, clock } = await ship(["/wal", "--to", url, ...TO_LETTERS], {
+      input: inputOf(`${lines.join("\n")}\n`),
+    });
+    const [output, errors] = [new Recorder(), new Recorder()];
+    const { signal } = new AbortController();
+    const context = { fileSystem, clock, input: inputOf(), output, errors, signal };
+    assertEquals([await main(["dump", "/dead", "--format=text"], context), errors.text], [0, ""]);
+    const cut = output.text.trimEnd().split("\n").map((line) => line.slice(line.indexOf("\t") + 1));
+    assertEquals(cut, lines);
+    fileSystem.makeDirectory("/out");
+    const back = await ship(["/again", "--to", "/out/lines"], { fileSystem, input: inputOf(`${cut.join("\n")}\n`) });
+    assertEquals([back.code, delivered(fileSystem)], [0, `${lines.join("\n")}\n`]);
   });
 });

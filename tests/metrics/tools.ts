@@ -4,11 +4,11 @@
  */
 
 import { textCodec } from "../../src/base/codec.ts";
+import { deadLetterCodec } from "../../src/base/dead_letter.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
 import { DeliveryError } from "../../src/errors/mod.ts";
 import type { InstrumentDescription, MetricAttributes, MetricsMeter, Observations } from "../../src/metrics/otel.ts";
-import type { DeadLetter } from "../../src/producer/dead_letters.ts";
 import { Producer } from "../../src/producer/producer.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 
@@ -134,7 +134,7 @@ export async function makeShipping(): Promise<{
   readonly close: () => Promise<void>;
 }> {
   const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
-  const dead = await MemoryBuffer.open<DeadLetter<string>>();
+  const dead = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
   const failures = [
     Object.assign(new Error("connect"), { code: "ECONNREFUSED" }),
     new DeliveryError({ reason: "413", tooLarge: true }),

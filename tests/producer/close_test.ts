@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import {
-  type DeadLetter,
+  deadLetterCodec,
   DeliveryError,
   MemoryBuffer,
   ProducerClosedError,
@@ -14,7 +14,20 @@ import {
   textCodec,
 } from "../../mod.ts";
 import { isPending, settle } from "../support/event_loop.ts";
-import { benchTest, fails, hangs, Held, ignoresSignal, KINDS, left, pass, typesOf, useBench } from "./tools.ts";
+import {
+  benchTest,
+  fails,
+  hangs,
+  Held,
+  ignoresSignal,
+  KINDS,
+  left,
+  LONG_REASON,
+  ONE_LETTER,
+  pass,
+  typesOf,
+  useBench,
+} from "./tools.ts";
 
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
 const THREE = { ...NEVER_OLD, maxRecords: 3 };
@@ -257,10 +270,10 @@ benchTest("Producer.close() leaves puts alone that are being persisted", THREE, 
 
 benchTest(
   "Producer.close() ends the wait for a dead-letter buffer without room, and leaves the batch",
-  { ...THREE, forDeadLetters: { maxBacklogBytes: 500, whenFull: "block" } },
+  { ...THREE, ...ONE_LETTER, forDeadLetters: { ...ONE_LETTER.forDeadLetters, whenFull: "block" } },
   async ({ clock, buffer, target, deadLetters, make }) => {
     const producer = make({ deadLetters, closeTimeoutMs: 2_000 });
-    target.will(fails(new DeliveryError({ reason: "no", retryable: false })));
+    target.will(fails(new DeliveryError({ reason: LONG_REASON, retryable: false })));
     await producer.putMany(["a", "b", "c"]);
     await settle();
     const closed = producer.close();
@@ -398,7 +411,7 @@ for (const kind of KINDS) {
     useBench(kind, THREE, async ({ buffer, target, make }) => {
       {
         const stack = new AsyncDisposableStackLike();
-        stack.use(await MemoryBuffer.open<DeadLetter<string>>());
+        stack.use(await MemoryBuffer.open({ codec: deadLetterCodec<string>() }));
         const producer = stack.use(make());
         await producer.putMany(["a", "b", "c"]);
         await producer.flush();

@@ -12,6 +12,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import {
   type DeadLetter,
+  deadLetterCodec,
   type Delivery,
   FileBuffer,
   MemoryBuffer,
@@ -120,10 +121,11 @@ class Life {
       const { segmentBytes: _, ...forMemory } = options;
       // It lives longer than the clock that it is opened with, so what is there is always due.
       this.buffer = this.#world.memory ??= await MemoryBuffer.open<string>({ ...forMemory, maxAgeMs: 0 });
-      return this.#world.deadLetters ??= await MemoryBuffer.open<DeadLetter<string>>({ clock });
+      return this.#world.deadLetters ??= await MemoryBuffer.open({ clock, codec: deadLetterCodec(textCodec()) });
     }
     const fsync = (["always", "never", 20] as const)[random(3)];
-    const letters = await FileBuffer.open<DeadLetter<string>>({ path: "/dead", fileSystem, clock, fsync, statusMs: 0 });
+    const codec = deadLetterCodec(textCodec());
+    const letters = await FileBuffer.open({ path: "/dead", fileSystem, clock, fsync, statusMs: 0, codec });
     this.#opened.push(letters);
     this.buffer = await FileBuffer.open<string>({ path: "/buffer", fileSystem, fsync, statusMs: 0, ...options });
     this.#opened.push(this.buffer);
@@ -259,9 +261,11 @@ async function judge(world: World, keepsOrder: boolean): Promise<void> {
 
 /** The dead letters, each key once, with its record. */
 async function lettersOf({ kind, fileSystem, deadLetters }: World): Promise<Map<string, string>> {
-  const buffer = kind === "MemoryBuffer"
-    ? deadLetters
-    : await FileBuffer.open<DeadLetter<string>>({ path: "/dead", fileSystem: fileSystem.kill() });
+  const buffer = kind === "MemoryBuffer" ? deadLetters : await FileBuffer.open({
+    path: "/dead",
+    fileSystem: fileSystem.kill(),
+    codec: deadLetterCodec(textCodec()),
+  });
   const letters = new Map<string, string>();
   if (buffer === undefined) return letters;
   for await (const batch of buffer.batches({ flush: true })) {

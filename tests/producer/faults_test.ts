@@ -6,9 +6,10 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import {
-  type BufferOptions,
+  BufferFullError,
   type Codec,
   type DeadLetter,
+  deadLetterCodec,
   DeliveryError,
   type FailedRecord,
   FileBuffer,
@@ -16,6 +17,7 @@ import {
   Producer,
   ProducerStoppedError,
   type RecordBuffer,
+  RecordTooLargeError,
   textCodec,
 } from "../../mod.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
@@ -31,6 +33,8 @@ import {
   Held,
   ignoresSignal,
   left,
+  LONG_REASON,
+  ONE_LETTER,
   pass,
   typesOf,
   useBench,
@@ -264,7 +268,7 @@ benchTest(
     assertEquals(target.records, ["ab"]);
     assertEquals(target.calls[0].id, `${target.calls[0].batchId}.1+3`);
     const letters = (await deadLetters.emit()).records;
-    assertEquals(letters.map(({ sequence, payload }) => [sequence, payload && atob(payload)]), [
+    assertEquals(letters.map(({ sequence, payload }) => [sequence, new TextDecoder().decode(payload)]), [
       [2, "bad"],
       [4, "bad too"],
     ]);
@@ -274,18 +278,16 @@ benchTest(
   },
 );
 
-/** Full after the first letter. */
-const FULL: BufferOptions<DeadLetter<string>> = { maxBacklogBytes: 500, maxRecords: 1 };
 const hopeless = (reason = "no") => fails(new DeliveryError({ reason, retryable: false }));
 
 for (const whenFull of ["reject", "block"] as const) {
   benchTest(
     `Producer waits for a full dead-letter buffer to have room (${whenFull})`,
-    { ...THREE, forDeadLetters: { ...FULL, whenFull } },
+    { ...THREE, ...ONE_LETTER, forDeadLetters: { ...ONE_LETTER.forDeadLetters, maxRecords: 1, whenFull } },
     async (bench) => {
       const { clock, buffer, target, deadLetters, make } = bench;
       const producer = make({ deadLetters, timeoutMs: 1_000 });
-      target.will(hopeless());
+      target.will(hopeless(LONG_REASON));
       await producer.putMany(["a", "b", "c", "d", "e", "f"]);
       // It goes round for an hour, and nothing is lost or committed.
       for (let i = 0; i < 36; i++) await pass(clock, 100_000);
@@ -309,15 +311,20 @@ for (const whenFull of ["reject", "block"] as const) {
 }
 
 benchTest(
-  "Producer stops when the dead-letter buffer is closed, or can't take the letter",
+  "Producer stops when the dead-letter buffer is closed, or never takes the letter",
   THREE,
   async (bench) => {
     const { buffer, target, make } = bench;
-    const closed = await MemoryBuffer.open<DeadLetter<string>>();
+    const closed = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
     await closed.close();
-    const tiny = await MemoryBuffer.open<DeadLetter<string>>({ maxRecordBytes: 10 });
+    // Buffers that say nothing of their limits.
+    const refusing = (error: Error): RecordBuffer<DeadLetter<string>> =>
+      ({ put: () => Promise.reject(error) }) as unknown as RecordBuffer<DeadLetter<string>>;
+    const tiny = refusing(new RecordTooLargeError({ payloadBytes: 11, limitBytes: 10, index: undefined }));
+    const small = refusing(new BufferFullError({ neededBytes: 11, backlogBytes: 0, maxBacklogBytes: 10 }));
     await buffer.putMany(["a", "b", "c"]);
-    for (const [deadLetters, code] of [[closed, "BUFFER_CLOSED"], [tiny, "RECORD_TOO_LARGE"]] as const) {
+    const never = [[closed, "BUFFER_CLOSED"], [tiny, "RECORD_TOO_LARGE"], [small, "BUFFER_FULL"]] as const;
+    for (const [deadLetters, code] of never) {
       target.will(hopeless());
       const producer = make({ deadLetters });
       const error = await assertRejects(() => producer.flush(), ProducerStoppedError);
@@ -325,7 +332,6 @@ benchTest(
       assertEquals([error.batchId, error.sequences], [target.calls[0].batchId, [1, 2, 3]]);
       await producer.close();
     }
-    await tiny.close();
     assertEquals(await left(buffer), ["a", "b", "c"]);
   },
 );

@@ -479,6 +479,8 @@ benchTest("Producer puts aside what no retry can mend, before the batch is commi
   assertEquals(letter, {
     key: `${batchId}.2`,
     record: "b",
+    payload: Uint8Array.of(0x62),
+    codecVersion: 0,
     error: "no such column",
     attempts: 1,
     sequence: 2,

@@ -8,6 +8,7 @@ import { assertEquals } from "@std/assert";
 import {
   type BufferOptions,
   type DeadLetter,
+  deadLetterCodec,
   type Delivery,
   FileBuffer,
   MemoryBuffer,
@@ -17,8 +18,10 @@ import {
   type RecordBuffer,
   type SendContext,
 } from "../../mod.ts";
+import { MAX_LETTER_HEAD_BYTES } from "../../src/base/dead_letter.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import { MIN_FRAME_BYTES } from "../../src/wal/format.ts";
 import { settle } from "../support/event_loop.ts";
 
 /** One call of `send`. */
@@ -127,7 +130,8 @@ export async function useBench(
   const buffer = kind === "MemoryBuffer"
     ? await MemoryBuffer.open<string>({ clock, ...forBuffer })
     : await FileBuffer.open<string>({ path: "/buffer", fileSystem, clock, ...forBuffer });
-  const deadLetters = await MemoryBuffer.open<DeadLetter<string>>({ clock, ...forDeadLetters });
+  const codec = deadLetterCodec(forBuffer.codec);
+  const deadLetters = await MemoryBuffer.open({ clock, codec, ...forDeadLetters });
   const target = new ScriptedTarget();
   const events: ProducerEvent[] = [];
   const producers: Producer<string>[] = [];
@@ -155,6 +159,13 @@ export async function finish(producer: Producer<string>, clock: ManualClock): Pr
   clock.advance(1_000);
   await closed;
 }
+
+/** A reason as long in JSON as one can be, and limits with which a buffer has room for one letter with it, and no other. */
+export const LONG_REASON: string = "\u0001".repeat(1_000);
+export const ONE_LETTER = {
+  maxRecordBytes: 10,
+  forDeadLetters: { maxBacklogBytes: MAX_LETTER_HEAD_BYTES + 10 + MIN_FRAME_BYTES },
+} as const satisfies BenchOptions;
 
 /** Registers a test for a buffer of each kind. */
 export function benchTest(title: string, options: BenchOptions, body: (bench: Bench) => Promise<void>): void {

@@ -40,7 +40,7 @@ export function checkLine(format: LineFormat, bytes: Uint8Array): LineVerdict {
 
 /**
  * The lines' codec: a payload is the line as it is. Only dead letters are decoded, to text or JSON values. A line that is neither
- * fails to decode, and its dead letter has the bytes.
+ * fails to decode; its dead letter has the bytes all the same.
  */
 export function lineCodec(format: LineFormat): Codec<unknown> {
   return {

@@ -9,10 +9,10 @@
  */
 
 import { abortable } from "../../base/abortable.ts";
+import { deadLetterCodec } from "../../base/dead_letter.ts";
 import { FileBuffer } from "../../buffer/file_buffer.ts";
 import { NoSpaceError } from "../../errors/mod.ts";
 import { ifExists } from "../../fs/file_helpers.ts";
-import type { DeadLetter } from "../../producer/dead_letters.ts";
 import type { ProducerOptions } from "../../producer/options.ts";
 import { Producer } from "../../producer/producer.ts";
 import { type CommandContext, ShipError } from "../shared/command.ts";
@@ -120,6 +120,7 @@ class Shipment {
   static async open(deps: ShipmentDeps, opened: Closable[]): Promise<Shipment> {
     const { plan, context, report } = deps;
     const { path, format, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, whenFull } = plan;
+    const codec = lineCodec(format);
     const common = { fileSystem: context.fileSystem, clock: context.clock, fsync: plan.fsync };
     if (!plan.readsInput) checkBuffer(path, context);
     const limits = { maxRecords, maxBytes, maxAgeMs, maxBacklogBytes, whenFull };
@@ -127,7 +128,7 @@ class Shipment {
       ...common,
       ...limits,
       path,
-      codec: lineCodec(format),
+      codec,
       maxRecordBytes: Math.max(maxBytes, MIN_RECORD_LIMIT_BYTES),
       onEvent: (event) => report.onBufferEvent(event),
     });
@@ -137,7 +138,7 @@ class Shipment {
     opened.push(target);
     const deadLetters = plan.deadLetters === undefined || plan.whenUndeliverable === "stop"
       ? undefined
-      : await FileBuffer.open<DeadLetter<unknown>>({ ...common, path: plan.deadLetters });
+      : await FileBuffer.open({ ...common, path: plan.deadLetters, codec: deadLetterCodec(codec) });
     if (deadLetters !== undefined) opened.push(deadLetters);
     const shipment = new Shipment(deps, broken, buffer, { send: target.send, deadLetters });
     opened.push(shipment);
