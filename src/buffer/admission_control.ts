@@ -14,6 +14,7 @@ import type { SequenceRange } from "../base/sequences.ts";
 import { WaitingLine } from "../base/waiting_line.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
 import type { ResolvedOptions } from "./options.ts";
+import type { PutOptions } from "./record_buffer.ts";
 import type { RecordAppender } from "./record_store.ts";
 
 /** What {@linkcode AdmissionControl} needs of the buffer. */
@@ -59,12 +60,9 @@ export class AdmissionControl<T> {
     return this.#isEncoding;
   }
 
-  /**
-   * Admits one record; resolves with its sequence.
-   *
-   * @param waits Whether to wait for space even if the option `whenFull` says to reject.
-   */
-  put(record: T, signal: AbortSignal | undefined, waits: boolean): Promise<number> {
+  /** Admits one record; resolves with its sequence. */
+  put(record: T, options: PutOptions = {}): Promise<number> {
+    const { signal } = options;
     if (signal?.aborted) return this.#rejected(signal.reason);
     const { builder } = this.#appender;
     builder.savepoint();
@@ -74,21 +72,22 @@ export class AdmissionControl<T> {
       builder.rollback();
       return this.#rejected(error);
     }
-    return this.#fits() ? this.#appender.accept(1) : this.#whenFull(signal, waits);
+    return this.#fits() ? this.#appender.accept(1) : this.#whenFull(options);
   }
 
   /** Admits records as one unit, encoded by `codec`; resolves with their sequences. */
   async putMany<R>(
     records: readonly R[],
-    signal: AbortSignal | undefined,
+    options: PutOptions | undefined,
     codec: Codec<R>,
   ): Promise<SequenceRange> {
     const { length } = records;
-    const first = await this.#putMany(records, signal, codec);
+    const first = await this.#putMany(records, options, codec);
     return { first, last: first + length - 1 };
   }
 
-  #putMany<R>(records: readonly R[], signal: AbortSignal | undefined, codec: Codec<R>): Promise<number> {
+  #putMany<R>(records: readonly R[], options: PutOptions = {}, codec: Codec<R>): Promise<number> {
+    const { signal } = options;
     if (signal?.aborted) return this.#rejected(signal.reason);
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
     const { length } = records;
@@ -103,7 +102,7 @@ export class AdmissionControl<T> {
       builder.rollback();
       return this.#rejected(error);
     }
-    return this.#fits() ? this.#appender.accept(length) : this.#whenFull(signal, false);
+    return this.#fits() ? this.#appender.accept(length) : this.#whenFull(options);
   }
 
   /** Lets those in who fit now. To be called when there is more space. */
@@ -167,15 +166,16 @@ export class AdmissionControl<T> {
   }
 
   /** The backlog has no room for what was added: reject, or queue. */
-  #whenFull(signal: AbortSignal | undefined, waits: boolean): Promise<number> {
+  #whenFull({ signal, waits }: PutOptions): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
+    const mayWait = whenFull === "drop-oldest" || (waits ?? whenFull === "block");
     const payloads = this.#appender.builder.withdraw();
     if (!this.#isFull) {
       this.#isFull = true;
       this.#host.onFull();
     }
     const neededBytes = this.#sizeOf(payloads);
-    if ((whenFull === "reject" && !waits) || neededBytes > maxBacklogBytes) {
+    if (!mayWait || neededBytes > maxBacklogBytes) {
       return this.#rejected(this.#fullError(neededBytes));
     }
     return new Promise((resolve, reject) => {

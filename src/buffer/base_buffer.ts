@@ -117,14 +117,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   put(record: T, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.put(record, options?.signal, false);
+    return this.#admission.put(record, options);
   }
 
   /** Accepts records as one unit; see {@linkcode RecordBuffer.putMany}. */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.putMany(records, options?.signal, this.#options.codec);
+    return this.#admission.putMany(records, options, this.#options.codec);
   }
 
   /**
@@ -165,7 +165,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   putEncoded(records: readonly EncodedRecord[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
-    return this.#admission.putMany(records, options?.signal, encodedCodec(this.#options.codec));
+    return this.#admission.putMany(records, options, encodedCodec(this.#options.codec));
   }
 
   /** Whether a batch is due; see {@linkcode RecordBuffer.shouldEmit}. */
@@ -221,7 +221,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
       write: async (record, controller) => {
         const refusal = this.#refusal("put");
         if (refusal !== undefined) return await this.#refuse(refusal);
-        await this.#admission.put(record, controller.signal, true);
+        await this.#admission.put(record, { signal: controller.signal, waits: true });
       },
       close: () => this.flush(),
     });

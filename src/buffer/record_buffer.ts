@@ -14,8 +14,15 @@ import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 
 /** Options of {@linkcode RecordBuffer.put} and {@linkcode RecordBuffer.putMany}. */
 export interface PutOptions {
-  /** Ends the wait for space (`whenFull: "block"`): the put rejects with the signal's reason and leaves nothing behind. */
+  /** Ends the wait for space: the put rejects with the signal's reason and leaves nothing behind. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Whether the put waits for space when the backlog is full, instead of rejecting with `BufferFullError`. By default as
+   * `whenFull` says; `"drop-oldest"` makes space in either case.
+   *
+   * @default {undefined}
+   */
+  readonly waits?: boolean | undefined;
 }
 
 /**

@@ -29,6 +29,8 @@ export interface DeliveryLoopDeps<T> extends Pick<BatchSenderDeps<T>, "backoff" 
   readonly buffer: RecordBuffer<T>;
   readonly sender: BatchSender<T>;
   readonly maxInFlight: number;
+  /** Ids of batches that are delivered and not committed: they aren't sent again after a stop. */
+  readonly delivered: Set<string>;
 }
 
 /** A batch between the buffer and the target. */
@@ -158,8 +160,16 @@ export class DeliveryLoop<T> {
   #send(batch: Batch<T>): void {
     const sending: InFlightBatch<T> = { batch, state: "running" };
     this.#inFlight.push(sending);
-    this.#deps.sender.deliver(batch).then(
-      (isDelivered) => sending.state = isDelivered ? "done" : "left",
+    const { delivered, sender } = this.#deps;
+    if (delivered.has(batch.id)) {
+      sending.state = "done";
+      return;
+    }
+    sender.deliver(batch).then(
+      (isDelivered) => {
+        sending.state = isDelivered ? "done" : "left";
+        if (isDelivered) delivered.add(batch.id);
+      },
       (error) => {
         sending.state = "left";
         this.#stop(error);
@@ -169,7 +179,7 @@ export class DeliveryLoop<T> {
 
   /** Commits the oldest batch, which is delivered. */
   async #commit(sending: InFlightBatch<T>): Promise<void> {
-    const { buffer, reporter, shutdown } = this.#deps;
+    const { buffer, delivered, reporter, shutdown } = this.#deps;
     const { batch } = sending;
     try {
       await buffer.commit(batch);
@@ -184,6 +194,7 @@ export class DeliveryLoop<T> {
       reporter.tell({ type: "commit-skipped", batchId: batch.id });
     }
     this.#bufferFailures = 0;
+    delivered.delete(batch.id);
     this.#inFlight.shift();
     this.#flushWaiters.onCommitted(batch.length);
     this.#isDry = false;

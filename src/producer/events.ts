@@ -71,15 +71,17 @@ export type ProducerEvent =
   /** A delivered batch could not be committed, because it is gone: the buffer was cleared, or the batch committed elsewhere. */
   | { readonly type: "commit-skipped"; readonly batchId: string }
   | ListenerFailedEvent
-  /** The producer has stopped by itself: every call rejects from now on. */
+  /** The producer has stopped by itself: it delivers nothing until `resume()`. */
   | { readonly type: "stopped"; readonly error: SluiceError }
+  /** `resume()` was called: delivering goes on. */
+  | { readonly type: "resumed" }
   | { readonly type: "closed" };
 
 /** Counts of a producer since it was made: a plain object. Each says its unit. */
 export interface ProducerStats {
   /**
-   * `"stopped"`: by itself, with `lastError` as the reason. `"closing"`: `close()` waits for what runs. In either case
-   * nothing new is begun.
+   * `"stopped"`: by itself, with `lastError` as the reason; puts are still persisted. `"closing"`: `close()` waits for what
+   * runs. In either case nothing new is sent.
    */
   readonly state: "running" | "stopped" | "closing" | "closed";
   /** Number of batches handed over by the buffer and not committed yet. */

@@ -5,16 +5,16 @@
  * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter.
  * - Nothing is kept that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches
  *   with the same ids.
- * - A producer ends in two ways: closed by the user, or stopped by what it can't get past. Either way nothing new is begun,
- *   running attempts may finish for a limited time, and all waits are rejected.
+ * - It is closed by the user, or stopped by what it can't get past. Either way nothing new is sent, running attempts may finish
+ *   for a limited time, and all waits are rejected. While it is stopped puts are still persisted, and `resume()` goes on.
  *
  * @module
  */
 
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
-import type { PutOptions, RecordBuffer } from "../buffer/record_buffer.ts";
-import { ProducerClosedError } from "../errors/mod.ts";
+import type { PutOptions } from "../buffer/record_buffer.ts";
+import { BufferClosedError, BufferFailedError, BufferFullError, ProducerClosedError } from "../errors/mod.ts";
 import { Backoff } from "./backoff.ts";
 import { BatchSender } from "./batch_sender.ts";
 import { DeadLetters } from "./dead_letters.ts";
@@ -23,6 +23,9 @@ import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { PromiseTracker } from "./promise_tracker.ts";
 import { Shutdown } from "./shutdown.ts";
+
+/** Why a buffer takes nothing. A producer that has stopped tells the reason for that instead. */
+const NO_ROOM = [BufferFullError, BufferClosedError, BufferFailedError];
 
 /**
  * Delivers what is put into a buffer.
@@ -110,14 +113,13 @@ import { Shutdown } from "./shutdown.ts";
  * ```
  */
 export class Producer<T> implements AsyncDisposable {
-  readonly #buffer: RecordBuffer<T>;
-  readonly #shutdown: Shutdown;
+  readonly #options: ReturnType<typeof resolveProducerOptions<T>>;
   readonly #reporter: Reporter;
-  readonly #backoff: Backoff;
-  readonly #loop: DeliveryLoop<T>;
-  readonly #ended: Promise<void>;
+  #run: Run<T>;
   /** Puts that have not been answered yet. */
   readonly #puts = new PromiseTracker();
+  /** Ids of batches that are delivered and not committed: a batch before them may have stopped the producer. */
+  readonly #delivered = new Set<string>();
   #closing: "closing" | "closed" | undefined;
 
   /**
@@ -128,19 +130,21 @@ export class Producer<T> implements AsyncDisposable {
    * @throws {RangeError} if a number is out of range.
    */
   constructor(options: ProducerOptions<T>) {
-    const resolved = resolveProducerOptions(options);
-    const { buffer, clock, deadLetters } = resolved;
-    const shutdown = new Shutdown(clock, resolved.closeTimeoutMs);
-    const reporter = new Reporter(clock, resolved.onEvent);
-    const backoff = new Backoff({ ...resolved, shutdown, reporter });
-    const deps = { ...resolved, shutdown, backoff, reporter };
+    this.#options = resolveProducerOptions(options);
+    this.#reporter = new Reporter(this.#options.clock, this.#options.onEvent);
+    this.#run = this.#start();
+  }
+
+  /** Begins to deliver, when what was begun `before` has ended. */
+  #start(before?: Promise<void>): Run<T> {
+    const { clock, closeTimeoutMs, deadLetters } = this.#options;
+    const reporter = this.#reporter;
+    const shutdown = new Shutdown(clock, closeTimeoutMs);
+    const backoff = new Backoff({ ...this.#options, shutdown, reporter });
+    const deps = { ...this.#options, shutdown, backoff, reporter };
     const sender = new BatchSender({ ...deps, deadLetters: deadLetters && new DeadLetters(deadLetters, deps) });
-    this.#buffer = buffer;
-    this.#shutdown = shutdown;
-    this.#reporter = reporter;
-    this.#backoff = backoff;
-    this.#loop = new DeliveryLoop({ ...deps, sender });
-    this.#ended = this.#loop.run();
+    const loop = new DeliveryLoop({ ...deps, sender, delivered: this.#delivered });
+    return { shutdown, backoff, loop, ended: before === undefined ? loop.run() : before.then(() => loop.run()) };
   }
 
   /**
@@ -150,7 +154,7 @@ export class Producer<T> implements AsyncDisposable {
    * @param options A signal that ends the wait for space.
    * @returns Its sequence, when it is persisted. That says nothing about the target yet: `flush()` does.
    * @throws {ProducerClosedError} after `close()`, also if it still waits for space then.
-   * @throws {ProducerStoppedError} if the producer has stopped, also if it still waits for space then.
+   * @throws {ProducerStoppedError} if the producer stops while it waits for space, or has stopped and there is none.
    * @throws {SluiceError} as the buffer's `put()`.
    *
    * @example The buffer is all that a put waits for
@@ -170,9 +174,7 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   put(record: T, options?: PutOptions): Promise<number> {
-    const refusal = this.#shutdown.refusal("put");
-    if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#puts.track(this.#buffer.put(record, { signal: this.#putSignal(options) }));
+    return this.#put((more) => this.#options.buffer.put(record, { ...options, ...more }), options);
   }
 
   /**
@@ -182,7 +184,7 @@ export class Producer<T> implements AsyncDisposable {
    * @param options A signal that ends the wait for space.
    * @returns The sequences of the first and of the last one, when all are persisted.
    * @throws {ProducerClosedError} after `close()`, also if it still waits for space then.
-   * @throws {ProducerStoppedError} if the producer has stopped, also if it still waits for space then.
+   * @throws {ProducerStoppedError} if the producer stops while it waits for space, or has stopped and there is none.
    * @throws {SluiceError} as the buffer's `putMany()`.
    *
    * @example All of them are delivered, or none was accepted
@@ -201,9 +203,7 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
-    const refusal = this.#shutdown.refusal("put");
-    if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#puts.track(this.#buffer.putMany(records, { signal: this.#putSignal(options) }));
+    return this.#put((more) => this.#options.buffer.putMany(records, { ...options, ...more }), options);
   }
 
   /**
@@ -229,8 +229,9 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   writable(): WritableStream<T> {
-    const { stopping } = this.#shutdown;
-    const writer = this.#buffer.writable().getWriter();
+    const { shutdown } = this.#run;
+    const { stopping } = shutdown;
+    const writer = this.#options.buffer.writable().getWriter();
     // A write reports the error.
     writer.closed.catch(() => {});
     const onEnding = (): void => {
@@ -240,7 +241,7 @@ export class Producer<T> implements AsyncDisposable {
     const detach = (): void => stopping.removeEventListener("abort", onEnding);
     return new WritableStream<T>({
       write: async (record) => {
-        const refusal = this.#shutdown.refusal("put");
+        const refusal = shutdown.refusal("put");
         if (refusal !== undefined) throw refusal;
         await this.#puts.track(writer.write(record));
       },
@@ -285,9 +286,52 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   flush({ signal }: FlushOptions = {}): Promise<void> {
-    const refusal = this.#shutdown.refusal("flush");
+    const { shutdown, loop } = this.#run;
+    const refusal = shutdown.refusal("flush");
     if (refusal !== undefined) return Promise.reject(refusal);
-    return this.#loop.flush(this.#puts.all(), signal);
+    return loop.flush(this.#puts.all(), signal);
+  }
+
+  /**
+   * Goes on delivering after the producer has stopped: with the batch that it stopped at, which is sent again, and with fresh
+   * attempts. To be called when the reason is gone, or the batch was committed by hand. Does nothing while it runs.
+   *
+   * @throws {ProducerClosedError} after `close()`.
+   *
+   * @example The target takes again what it refused
+   * ```ts
+   * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals, assertRejects } from "@std/assert";
+   *
+   * const target: string[] = [];
+   * let mayWrite = false;
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send({ records }) {
+   *     if (!mayWrite) throw new DeliveryError({ reason: "status 403", retryable: false });
+   *     target.push(...records);
+   *   },
+   * });
+   * await producer.put("a");
+   * await assertRejects(() => producer.flush());
+   * await producer.put("b"); // persisted, although the producer has stopped
+   * assertEquals([producer.stats().state, target], ["stopped", []]);
+   *
+   * mayWrite = true; // somebody has mended the target
+   * producer.resume();
+   * await producer.flush();
+   * assertEquals(target, ["a", "b"]);
+   * await producer.close();
+   * await buffer.close();
+   * ```
+   */
+  resume(): void {
+    if (this.#closing !== undefined) throw new ProducerClosedError("go on delivering");
+    const { shutdown, ended } = this.#run;
+    if (!shutdown.stopping.aborted) return;
+    this.#run = this.#start(ended);
+    this.#reporter.tell({ type: "resumed" });
   }
 
   /**
@@ -321,10 +365,11 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   stats(): ProducerStats {
+    const { shutdown, loop, backoff } = this.#run;
     return {
-      state: this.#closing ?? (this.#shutdown.stopping.aborted ? "stopped" : "running"),
-      inFlightBatches: this.#loop.inFlightBatches,
-      backoffUntil: this.#backoff.until,
+      state: this.#closing ?? (shutdown.stopping.aborted ? "stopped" : "running"),
+      inFlightBatches: loop.inFlightBatches,
+      backoffUntil: backoff.until,
       ...this.#reporter.counts,
     };
   }
@@ -413,13 +458,14 @@ export class Producer<T> implements AsyncDisposable {
    * ```
    */
   async close({ signal }: CloseOptions = {}): Promise<void> {
-    const hurry = (): void => this.#shutdown.abort();
+    const { shutdown, loop, ended } = this.#run;
+    const hurry = (): void => shutdown.abort();
     this.#closing ??= "closing";
-    this.#shutdown.stop(new ProducerClosedError("put"));
+    shutdown.stop(new ProducerClosedError("put"));
     if (signal?.aborted) hurry();
     signal?.addEventListener("abort", hurry, { once: true });
-    this.#loop.wake();
-    await this.#ended;
+    loop.wake();
+    await ended;
     signal?.removeEventListener("abort", hurry);
     if (this.#closing === "closed") return;
     this.#closing = "closed";
@@ -432,10 +478,30 @@ export class Producer<T> implements AsyncDisposable {
   }
 
   /**
-   * Ends the wait of a put for space: when the user says so, and when the producer ends, as no space will come then.
+   * Puts with options that end the wait for space when the producer ends, as no space will come then. While it is stopped, what
+   * there is space for is persisted.
    */
-  #putSignal(options: PutOptions | undefined): AbortSignal {
-    const { stopping } = this.#shutdown;
-    return options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
+  #put<R>(put: (more: PutOptions) => Promise<R>, options: PutOptions | undefined): Promise<R> {
+    const { shutdown } = this.#run;
+    const { stopping } = shutdown;
+    if (this.#closing !== undefined) return Promise.reject(shutdown.refusal("put"));
+    if (stopping.aborted) {
+      return this.#puts.track(
+        put({ waits: false }).catch((error) => {
+          throw NO_ROOM.some((kind) => error instanceof kind) ? stopping.reason : error;
+        }),
+      );
+    }
+    const signal = options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
+    return this.#puts.track(put({ signal }));
   }
+}
+
+/** What delivers until the producer stops or is closed; after a stop there is another. */
+interface Run<T> {
+  readonly shutdown: Shutdown;
+  readonly backoff: Backoff;
+  readonly loop: DeliveryLoop<T>;
+  /** Resolves when nothing of it runs any more. */
+  readonly ended: Promise<void>;
 }

@@ -1,5 +1,5 @@
 /**
- * The end of a producer: two signals for everything that runs in it.
+ * The end of a producer, or of its part until it stops: two signals for everything that runs in it.
  *
  * Two steps: from `stop()` on nothing new is begun. What runs may finish within a grace time, then `aborting` ends it as
  * well. No wait is without a limit, so that a producer can always be closed.

@@ -331,12 +331,11 @@ benchTest("Producer stops, says why to all who ask or wait, and leaves the data 
   );
   assertStrictEquals(error.cause, poison);
   const calls = [
-    () => producer.put("e"),
-    () => producer.putMany(["e"]),
     () => producer.flush(),
     () => producer.writable().getWriter().write("e"),
   ];
   for (const call of calls) assertStrictEquals(await assertRejects(call), error);
+  assertEquals([await producer.put("e"), await producer.putMany(["f"])], [5, { first: 6, last: 6 }]);
   assertEquals(producer.stats().state, "stopped");
   assertEquals(producer.stats().lastError?.message, error.message);
   assertEquals(events.at(-1), { type: "stopped", error });
@@ -344,11 +343,13 @@ benchTest("Producer stops, says why to all who ask or wait, and leaves the data 
   assertEquals(target.records, ["abc"]);
   await producer.close();
   assertEquals(producer.stats().state, "closed");
-  assertStrictEquals(await assertRejects(() => producer.put("e")), error);
+  for (const call of [() => producer.put("g"), () => producer.putMany(["g"]), () => producer.flush()]) {
+    assertStrictEquals(await assertRejects(call), error);
+  }
   // The next one begins with the same batch.
   const next = make();
   await next.flush();
-  assertEquals(target.records, ["abc", "abc", "d"]);
+  assertEquals(target.records, ["abc", "abc", "def"]);
   assertEquals(target.calls[1].id, batchId);
   assertEquals(buffer.stats().pendingRecords, 0);
 });
