@@ -71,7 +71,7 @@ export interface BufferOptions<T> {
    * @default {systemClock}
    */
   readonly clock?: Clock | undefined;
-  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`. */
+  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is an event: `listener-failed`. */
   readonly onEvent?: ((event: BufferEvent) => void) | undefined;
 }
 

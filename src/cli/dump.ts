@@ -28,7 +28,7 @@ export const dumpCommand: Command = {
   usage: "PATH [--all] [--from=N] [--to=N] [--format=json|text|base64|raw] [--meta]",
   summary: "Write records to standard output",
   details: `
-PATH is a buffer's directory, or the file of a single segment. Without options, the records that are not committed are written, those in flight included. Works on damaged logs: what is missing is told on standard error, the rest is written.
+PATH is a buffer's directory, or the file of a single segment. Without options, the records that are not committed are written, those in flight included. Works on damaged logs: what is missing is reported on standard error, the rest is written.
 
 Formats:
   json    one JSON value a line, as it was put; an error where a payload is no JSON

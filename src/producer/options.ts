@@ -90,7 +90,7 @@ export interface ProducerOptions<T> {
    * @default {Math.random}
    */
   readonly random?: (() => number) | undefined;
-  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`. */
+  /** Called with every event, synchronously, so it must be quick. What it throws, or rejects with, is an event: `listener-failed`. */
   readonly onEvent?: ((event: ProducerEvent) => void) | undefined;
 }
 

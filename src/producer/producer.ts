@@ -377,7 +377,7 @@ export class Producer<T> implements AsyncDisposable {
   /**
    * Calls `listener` for every event from now on, in addition to the option `onEvent`.
    *
-   * @param listener Called synchronously, so it must be quick. What it throws, or rejects with, is told as `listener-failed`.
+   * @param listener Called synchronously, so it must be quick. What it throws, or rejects with, is an event: `listener-failed`.
    * @returns A function that ends it.
    * @throws {TypeError} if `listener` is no function.
    *
