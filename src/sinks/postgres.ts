@@ -10,25 +10,27 @@
  * Either way the note and the effect are committed together or not at all. If the reply to the commit is lost, the next attempt
  * finds out which. If an aborted attempt is still running when the next one begins, the next one waits for it at the unique key.
  *
- * Rows travel as JSON, in one parameter per statement, and `json_populate_recordset` turns them into rows of the table's own types
- * (https://www.postgresql.org/docs/current/functions-json.html). So the limit on the number of parameters (65,535) doesn't
- * apply, and the statement's text stays the same, so it is prepared once.
+ * One record at fault doesn't keep the others out: {@linkcode postgresSink} finds the rows at fault and inserts all others, see
+ * `postgres_insert.ts`; {@linkcode postgresTransactionSink} has the producer send the delivery in halves.
  *
  * @module
  */
 
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
-import type { Delivery, Send } from "../producer/delivery.ts";
+import type { Send } from "../producer/delivery.ts";
 import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
+import { insertTogether, RowSplitter } from "./postgres_insert.ts";
+import { encodeRows } from "./postgres_rows.ts";
 import {
+  checkClient,
   inTransaction,
-  isAboutValues,
+  isAboutColumns,
+  isAboutRows,
   type PostgresTable,
   quoteColumns,
   quoteTable,
   toDeliveryError,
-  unlessLost,
 } from "./postgres_rules.ts";
 import type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
@@ -37,18 +39,17 @@ export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
-/** The most rows in one statement. */
-const MAX_STATEMENT_ROWS = 5_000;
-/** The most JSON in one statement, unless it is a single row; the server's limit is 1 GB. */
-const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
-
 /** Options of {@linkcode postgresSink}. */
 export interface PostgresSinkOptions<T> {
   /** The table. */
   readonly table: PostgresTable;
   /**
-   * Makes a record's row: values by column, the same columns for every record. Numbers, strings, bigints, Dates, bytes and null
-   * become values of the column's type, other objects become JSON. Omitted columns get their default.
+   * Makes a record's row: values by column. Numbers, strings, booleans, bigints, `Date`s and null become values of the column's type;
+   * `undefined` becomes null. A `Uint8Array`, `ArrayBuffer` or `DataView` is for a column of bytes, NaN and the infinities for one of
+   * numbers. Other objects become JSON, for `json`, `jsonb`, array and text columns. Omitted columns get their default.
+   *
+   * Every value is stored as what it is. What the column can't hold is refused with the column and the reason: an invalid date, bytes
+   * or NaN for a `jsonb`, a Map, NaN inside an object. A column keeps what its type keeps, no more: -0 is 0 in an `int`.
    *
    * @default {batch_id, sequence, and record with the record as JSON}
    */
@@ -67,9 +68,10 @@ export interface PostgresSinkOptions<T> {
 /**
  * Makes a {@linkcode Send} that inserts each record as a row.
  *
- * If the server refuses a value (a constraint, or text that doesn't fit the column's type), the other records are inserted, and
- * the refused ones are reported as failed. A missing table, column or permission is a permanent failure. A lost connection, a
- * server that starts or stops, a conflict of transactions and the like are retried.
+ * If the server refuses a row, the other records are inserted, and the refused ones are reported as failed: for a constraint, a
+ * value that isn't of the column's type, an unknown column, a trigger that raises an error. A missing table or permission is a
+ * permanent failure of the delivery. A lost connection, a server that starts or stops, a conflict of transactions and the like are
+ * retried.
  *
  * With `postgres` up to 3.4.9, set `fetch_types: false`: if the connection is lost while that client fetches types, it has an
  * unhandled rejection, which ends the process (https://github.com/porsager/postgres/issues/1192).
@@ -77,7 +79,7 @@ export interface PostgresSinkOptions<T> {
  * @param sql A client of PostgreSQL.
  * @param options The table, and how a record becomes a row.
  * @returns The function to pass to a producer as `send`.
- * @throws {TypeError} if an option is missing or of the wrong type.
+ * @throws {TypeError} if an option is missing or of the wrong type, or if `sql` is another package's client.
  * @typeParam T The records' type.
  *
  * @example Insert into an existing table
@@ -117,16 +119,14 @@ export function postgresSink<T>(
   options: PostgresSinkOptions<T>,
 ): Send<T> {
   const { table, row = defaultRow, key = ["batch_id", "sequence"], onDelivered } = options;
+  checkClient(sql);
   if (typeof row !== "function") {
     throw new TypeError(`Cannot make a PostgreSQL sink: row must be a function, got ${String(row)}`);
   }
-  const into = quoteTable("table", table);
-  const conflict = quoteColumns("key", key);
+  const target = { into: quoteTable("table", table), conflict: quoteColumns("key", key) };
   return async (delivery, { signal }) => {
-    const { rows, failed } = encodeRows(delivery, row);
-    let stored = 0;
+    const { rows, failed } = encodeRows(delivery, row, target);
     const transact = (body: (transaction: PostgresTransaction) => Promise<void>) => {
-      stored = 0;
       const work = inTransaction(sql, async (transaction) => {
         await body(transaction);
         // An aborted attempt isn't committed.
@@ -134,121 +134,39 @@ export function postgresSink<T>(
       });
       return abortable(work, signal);
     };
-    const insert = async (transaction: PostgresTransaction, part: readonly Row[]) => {
-      for (const { statement, json } of buildStatements(part, into, conflict)) {
-        stored += (await transaction.unsafe(statement, [json])).count;
-      }
-    };
-    const refused: FailedRecord[] = [...failed];
+    let stored = 0;
+    let refused: readonly FailedRecord[] = [];
+    let left: readonly number[] = [];
     try {
-      await transact((transaction) => insert(transaction, rows)).catch(async (error) => {
-        if (!isAboutValues(error)) throw error;
-        // Some row can't be stored: start over, and leave out the refused rows.
+      await transact(async (transaction) => {
+        stored = await insertTogether(transaction, rows);
+      }).catch(async (error) => {
+        if (!isAboutRows(error) && !isAboutColumns(error)) throw error;
         await transact(async (transaction) => {
-          refused.splice(failed.length);
-          // Otherwise a constraint may fail at the commit, when the row can't be identified any more.
-          await transaction.unsafe("set constraints all immediate", []);
-          await insertSeparately(transaction, rows, insert, refused);
+          const splitter = new RowSplitter(transaction, target.into);
+          await splitter.insert(rows);
+          ({ stored, refused, left } = splitter);
         });
       });
     } catch (error) {
       throw signal.aborted ? error : toDeliveryError(error, rows.length);
     }
-    onDelivered?.({ stored, duplicates: delivery.length - stored - refused.length });
-    if (refused.length > 0) {
-      refused.sort((a, b) => a.index - b.index);
-      throw new DeliveryError({ reason: refused[0]!.reason, failed: refused, retryable: false });
-    }
-  };
-}
-
-/** Inserts rows; splits refused ones in half until each row at fault is alone. */
-async function insertSeparately(
-  transaction: PostgresTransaction,
-  rows: readonly Row[],
-  insert: (transaction: PostgresTransaction, rows: readonly Row[]) => Promise<void>,
-  refused: FailedRecord[],
-): Promise<void> {
-  if (rows.length === 0) return;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const body = unlessLost((inner: PostgresTransaction) => insert(inner, rows), reject);
-      transaction.savepoint(body).then(() => resolve(), reject);
+    const again = left.map((index) => ({ index, retryable: true, reason: "not tried, because many rows are refused" }));
+    const lost = [...failed, ...refused].sort((a, b) => a.index - b.index);
+    onDelivered?.({ stored, duplicates: delivery.length - stored - lost.length - again.length });
+    if (lost.length === 0) return;
+    throw new DeliveryError({
+      reason: lost[0]!.reason,
+      failed: [...lost, ...again],
+      retryable: false,
+      // In halves, the rest begins at once, with its time before it.
+      tooLarge: again.length > 0,
     });
-  } catch (error) {
-    if (!isAboutValues(error)) throw error;
-    if (rows.length === 1) {
-      refused.push({ index: rows[0]!.index, retryable: false, reason: error.message });
-      return;
-    }
-    const half = Math.ceil(rows.length / 2);
-    await insertSeparately(transaction, rows.slice(0, half), insert, refused);
-    await insertSeparately(transaction, rows.slice(half), insert, refused);
-  }
-}
-
-/** A record's row as JSON. */
-interface Row {
-  /** The record's position in the delivery. */
-  readonly index: number;
-  readonly columns: readonly string[];
-  readonly json: string;
+  };
 }
 
 function defaultRow(record: unknown, { batchId, sequence }: RecordIdentity): Record<string, unknown> {
   return { batch_id: batchId, sequence, record };
-}
-
-function encodeRows<T>(
-  delivery: Delivery<T>,
-  row: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>,
-): { rows: readonly Row[]; failed: readonly FailedRecord[] } {
-  const rows: Row[] = [];
-  const failed: FailedRecord[] = [];
-  delivery.records.forEach((record, index) => {
-    try {
-      const values = row(record, { batchId: delivery.batchId, sequence: delivery.sequences[index]! });
-      const entries = Object.entries(values).map(([column, value]) => [column, toJsonValue(value)] as const);
-      if (entries.length === 0) throw new TypeError("a row needs a column");
-      rows.push({ index, columns: Object.keys(values), json: JSON.stringify(Object.fromEntries(entries)) });
-    } catch (error) {
-      failed.push({ index, retryable: false, reason: String(error) });
-    }
-  });
-  return { rows, failed };
-}
-
-/** The JSON from which PostgreSQL makes the value. */
-function toJsonValue(value: unknown): unknown {
-  if (value === undefined) return null;
-  if (typeof value === "bigint") return String(value);
-  if (value instanceof Uint8Array) {
-    return `\\x${Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  }
-  return value;
-}
-
-/** Splits the rows into statements of bounded size. Rows with other columns start a new one. */
-function* buildStatements(
-  rows: readonly Row[],
-  into: string,
-  conflict: string,
-): Generator<{ statement: string; json: string }> {
-  for (let from = 0, to = 0; from < rows.length; from = to) {
-    const { columns } = rows[from]!;
-    let characters = 0;
-    while (to < rows.length && to - from < MAX_STATEMENT_ROWS) {
-      const { json, columns: others } = rows[to]!;
-      if (to > from && characters + json.length > MAX_STATEMENT_CHARACTERS) break;
-      if (others.length !== columns.length || others.some((column, i) => column !== columns[i])) break;
-      characters += json.length;
-      to++;
-    }
-    const names = quoteColumns("row", columns);
-    const statement = `insert into ${into} (${names}) select ${names} ` +
-      `from json_populate_recordset(null::${into}, $1::text::json) on conflict (${conflict}) do nothing`;
-    yield { statement, json: `[${rows.slice(from, to).map(({ json }) => json).join(",")}]` };
-  }
 }
 
 /** Options of {@linkcode postgresTransactionSink}. */
@@ -287,12 +205,15 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * ```
  *
  * Rows older than any batch that can be redelivered may be deleted. If `apply` throws, or its SQL fails, the whole delivery
- * is rolled back; the record at fault is unknown.
+ * is rolled back. Where one record may be at fault (a constraint, a bad value, an error that a trigger raises), the producer sends
+ * the delivery in halves until it is found, and only that one is refused. `apply` can name records itself, by a
+ * {@linkcode DeliveryError} whose `failed` has their positions in `records`: those that aren't retryable are refused, and all
+ * others come again without them.
  *
  * @param sql A client of PostgreSQL.
  * @param options What to run.
  * @returns The function to pass to a producer as `send`.
- * @throws {TypeError} if an option is missing or of the wrong type.
+ * @throws {TypeError} if an option is missing or of the wrong type, or if `sql` is another package's client.
  * @typeParam T The records' type.
  * @typeParam Tx The client's own type of a transaction, which `apply` gets.
  *
@@ -340,6 +261,7 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
   options: PostgresTransactionSinkOptions<T, Tx>,
 ): Send<T> {
   const { apply, delivered = "sluice_delivered", onDelivered } = options;
+  checkClient(sql);
   if (typeof apply !== "function") {
     throw new TypeError(`Cannot make a PostgreSQL sink: apply must be a function, got ${String(apply)}`);
   }
@@ -359,7 +281,11 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
       stored = indexes.length;
       if (stored > 0) {
         const identities = indexes.map((i) => ({ batchId: delivery.batchId, sequence: delivery.sequences[i]! }));
-        await apply(transaction, indexes.map((i) => delivery.records[i]!), identities);
+        try {
+          await apply(transaction, indexes.map((i) => delivery.records[i]!), identities);
+        } catch (error) {
+          throw error instanceof DeliveryError ? toRolledBack(error, indexes, delivery.length) : error;
+        }
       }
       signal.throwIfAborted();
     });
@@ -370,6 +296,28 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
     }
     onDelivered?.({ stored, duplicates: delivery.length - stored });
   };
+}
+
+/**
+ * What `apply` said of single records, after all was rolled back: those that it refuses for good are named, all others come again.
+ * `indexes` are the positions in the delivery of the records that it got.
+ */
+function toRolledBack(error: DeliveryError, indexes: readonly number[], length: number): DeliveryError {
+  if (error.failed === undefined) return error;
+  const { retryable, retryAfterMs, tooLarge } = error;
+  const refused = new Map(
+    error.failed.filter((one) => !one.retryable && one.index in indexes).map((
+      { index, reason },
+    ) => [indexes[index]!, reason]),
+  );
+  const failed = refused.size === 0 ? undefined : Array.from({ length }, (_, index) => ({
+    index,
+    retryable: !refused.has(index),
+    reason: refused.get(index) ?? "rolled back, because of another record",
+  }));
+  return new DeliveryError({ reason: "a record was refused", retryable, retryAfterMs, tooLarge, failed }, {
+    cause: error,
+  });
 }
 
 /** Formats ascending sequences as `{[first,end),...}`. */

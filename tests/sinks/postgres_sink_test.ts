@@ -13,22 +13,11 @@ import {
   type PostgresTransaction,
   postgresTransactionSink,
 } from "../../src/sinks/postgres.ts";
-import { loadPostgres } from "../engines/clients.ts";
-import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
+import { batchOf, refusalOf, send, testWithServer, withSql } from "./tools.ts";
 
 const number = (sequence: number) => sequence;
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 const batch = (first: number, last: number) => batchOf([first, last], number).batchId;
-
-async function withSql(port: number, body: (sql: postgres.Sql) => Promise<void>): Promise<void> {
-  const open = await loadPostgres();
-  const sql = open({ host: "127.0.0.1", port, user: "postgres", database: "postgres", fetch_types: false });
-  try {
-    await body(sql);
-  } finally {
-    await sql.end({ timeout: 5 });
-  }
-}
 
 testWithServer(
   "postgres",

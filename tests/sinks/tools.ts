@@ -4,8 +4,10 @@
  */
 
 import { test } from "node:test";
+import type postgres from "postgres";
 import { assertInstanceOf } from "@std/assert";
 import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
+import { loadPostgres } from "../engines/clients.ts";
 import { type Engine, Server, whyNot } from "../engines/servers.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 
@@ -60,4 +62,19 @@ export function testWithServer(engine: Engine, name: string, body: (server: Serv
       await server.remove();
     }
   });
+}
+
+/** A client of PostgreSQL, ended when the body has ended. */
+export async function withSql(
+  port: number,
+  body: (sql: postgres.Sql) => Promise<void>,
+  user = "postgres",
+): Promise<void> {
+  const open = await loadPostgres();
+  const sql = open({ host: "127.0.0.1", port, user, database: "postgres", fetch_types: false, onnotice: () => {} });
+  try {
+    await body(sql);
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
 }

@@ -1,0 +1,124 @@
+/**
+ * Inserts rows when some of them are refused: finds those, and inserts all others.
+ *
+ * Each try is a savepoint. Refused rows are split in half until each row at fault is alone. Two things bound that:
+ *
+ * - An error that depends on the statement alone (a column that isn't there, a column that may not be written) is the same for all
+ *   rows with those columns, which are refused together. One that depends on nothing in the row (a missing table) ends it all.
+ * - After {@linkcode MAX_TRIES} the rest is left for another attempt. So an attempt ends in time, however many rows are at fault, and
+ *   each one decides on some rows.
+ *
+ * @module
+ */
+
+import type { FailedRecord } from "../errors/mod.ts";
+import type { PostgresTransaction } from "./postgres_client.ts";
+import {
+  isAboutColumns,
+  isAboutRows,
+  isAboutType,
+  isPermanent,
+  type ServerError,
+  unlessLost,
+} from "./postgres_rules.ts";
+import { type ColumnSet, groupRows, type Row, rowsToJson } from "./postgres_rows.ts";
+
+/** Savepoints of one attempt, each with up to three answers to wait for: half a second on a near server, some on a distant one. */
+const MAX_TRIES = 500;
+
+/** Inserts all rows of one delivery, or fails. Returns how many of them were new. */
+export async function insertTogether(transaction: PostgresTransaction, rows: readonly Row[]): Promise<number> {
+  let stored = 0;
+  for (const group of groupRows(rows)) stored += await insertGroup(transaction, group.set, group.rows);
+  return stored;
+}
+
+/** Inserts rows of one delivery, except those at fault. */
+export class RowSplitter {
+  /** Rows that were inserted, and weren't there before. */
+  stored = 0;
+  /** The rows at fault. */
+  readonly refused: FailedRecord[] = [];
+  /** Rows for another attempt: positions in the delivery. */
+  readonly left: number[] = [];
+  readonly #transaction: PostgresTransaction;
+  readonly #into: string;
+  readonly #refusedSets = new Map<ColumnSet, string>();
+  #tries = 0;
+
+  constructor(transaction: PostgresTransaction, into: string) {
+    this.#transaction = transaction;
+    this.#into = into;
+  }
+
+  /** Inserts rows. Rejects for an error that no row has caused; nothing is decided then. */
+  async insert(rows: readonly Row[]): Promise<void> {
+    // Otherwise a constraint may fail at the commit, when the row can't be identified any more.
+    await this.#transaction.unsafe("set constraints all immediate", []);
+    for (const group of groupRows(rows)) await this.#split(group.set, group.rows);
+  }
+
+  async #split(set: ColumnSet, rows: readonly Row[]): Promise<void> {
+    const known = this.#refusedSets.get(set);
+    if (known !== undefined) return this.#refuse(rows, known);
+    // A row that is left alone would count as too large for the target.
+    if (this.#tries >= MAX_TRIES && (rows.length > 1 || this.left.length > 0)) {
+      this.left.push(...rows.map(({ index }) => index));
+      return;
+    }
+    const error = await this.#try(async (transaction) => {
+      this.stored += await insertGroup(transaction, set, rows);
+    });
+    if (error === undefined) return;
+    if (!isAboutRows(error)) {
+      if (!isAboutColumns(error)) throw error;
+      const reason = await this.#explain(rows[0]!, error);
+      this.#refusedSets.set(set, reason);
+      return this.#refuse(rows, reason);
+    }
+    if (rows.length === 1) return this.#refuse(rows, await this.#explain(rows[0]!, error));
+    const half = Math.ceil(rows.length / 2);
+    await this.#split(set, rows.slice(0, half));
+    await this.#split(set, rows.slice(half));
+  }
+
+  #refuse(rows: readonly Row[], reason: string): void {
+    this.refused.push(...rows.map(({ index }) => ({ index, retryable: false, reason })));
+  }
+
+  /** Runs `body` in a savepoint. Returns the permanent error that rolled it back; rejects for any other. */
+  async #try(body: (transaction: PostgresTransaction) => Promise<void>): Promise<ServerError | undefined> {
+    this.#tries++;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#transaction.savepoint(unlessLost(body, reject)).then(() => resolve(), reject);
+      });
+      return undefined;
+    } catch (error) {
+      if (isPermanent(error)) return error;
+      throw error;
+    }
+  }
+
+  /** The reason for a refusal. The server doesn't name the column whose value or type is wrong: each is tried alone. */
+  async #explain({ set, fields }: Row, error: ServerError): Promise<string> {
+    if (isAboutType(error)) {
+      for (const [i, { name, selected, what }] of set.columns.entries()) {
+        const probe = `select ${selected} from json_populate_recordset(null::${this.#into}, $1::text::json)`;
+        const parameters = [rowsToJson([{ fields: [fields[i]!] }])];
+        const found = await this.#try(async (transaction) => void await transaction.unsafe(probe, parameters));
+        if (found?.code !== error.code) continue;
+        return `column ${name}${what === undefined ? "" : ` can't hold ${what}`}: ${found.message}`;
+      }
+    }
+    return error.message;
+  }
+}
+
+async function insertGroup(
+  transaction: PostgresTransaction,
+  set: ColumnSet,
+  rows: readonly Row[],
+): Promise<number> {
+  return (await transaction.unsafe(set.statement, [rowsToJson(rows)])).count;
+}
