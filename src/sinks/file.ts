@@ -20,17 +20,32 @@
  * 3. The acknowledgement. *An acknowledged delivery has a stored line, so it is recognized when it comes again.*
  *
  * Opening takes the last valid line of the journal and cuts `F` to its size: what is behind it belongs to a delivery that was
- * never acknowledged, and comes again. Then the journal is rewritten under another name, synced, and renamed. So a line that was
+ * never acknowledged, and comes again. Then the journal is written once more under another name, synced, and renamed. So a line that was
  * only in the page cache of a system whose sync failed is stored before anything relies on it.
  *
  * The head of `file_journal.ts` describes the journal's bytes.
  *
+ * ## When the file is rotated
+ *
+ * Before each delivery, and at `reopen()`, the sink finds out whether the name still leads to its file, and the file is still as
+ * long as it was (`delivery_file.ts`). Ids stay known in any case.
+ *
+ * - **Renamed or removed**, with or without another file in its place: deliveries continue in the file that has the name, which is
+ *   created if there is none. What it has already stays in front. Each delivery is once in the old file or once in the new one, also
+ *   if the process is killed in between, as long as the old file stays in the directory under a name that begins with its own.
+ * - **Truncated** in place, as logrotate's `copytruncate` does: deliveries continue at its new end. Lines that come between the copy
+ *   and the truncation are in neither file; nothing can prevent that, so rename instead. A file that is truncated while no sink has
+ *   it open is refused at the next start, because that looks like lost data.
+ * - The same holds for the file behind a symbolic link, for a link that leads to another file, for the journal, and for a directory
+ *   that is replaced.
+ *
+ * A file system without `identify()` can tell only that a file has become shorter.
+ *
  * ## What is asked of the user
  *
  * `F` belongs to the sink while it is open. What others append is cut off at the next open. A file without a journal is taken over
- * as it is. To rotate, close the sink, rename `F`, and open again: a new file is created, and ids stay known. The sink keeps at
- * least the last 10,000 ids. A delivery comes again only until its batch's commit is durable, which is at most one sync interval
- * of the buffer later, so that is ample.
+ * as it is. The sink keeps at least the last 10,000 ids. A delivery comes again only until its batch's commit is durable, which is
+ * at most one sync interval of the buffer later, so that is ample.
  *
  * @module
  */
@@ -40,13 +55,12 @@ import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
-import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
+import { DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
-import { closeQuietly, openIfExists } from "../fs/file_helpers.ts";
-import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
-import type { Delivery, Send } from "../producer/delivery.ts";
-import { DeliveryJournal, readJournal } from "./file_journal.ts";
-import { type LineOptions, toLines } from "./lines.ts";
+import type { FileSystem } from "../fs/file_system.ts";
+import type { Send } from "../producer/delivery.ts";
+import { DeliveryFile } from "./delivery_file.ts";
+import type { LineOptions } from "./lines.ts";
 
 export type { LineOptions } from "./lines.ts";
 
@@ -72,6 +86,11 @@ export interface FileSinkOptions<T> extends LineOptions<T> {
 export interface FileSink<T> extends Send<T>, AsyncDisposable {
   /** Bytes of an unfinished delivery that were cut off at opening. */
   readonly truncatedBytes: number;
+  /**
+   * Opens the file again if it was renamed, removed or truncated, or if a delivery has failed. The next delivery does so by itself;
+   * a program that is told of a rotation, by SIGHUP for example, frees the old file at once.
+   */
+  reopen(): Promise<void>;
   /** Waits for the delivery in progress, and closes the file. A second call waits for the first. */
   close(): Promise<void>;
 }
@@ -81,7 +100,6 @@ const MIN_KNOWN_IDS = 16;
 /** All ids are held in memory. */
 const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
-const LINE_FEED = 0x0a;
 
 /**
  * Opens a file and makes a `Send` that writes each delivery to it once.
@@ -146,27 +164,29 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
   const path = resolvePath(fileSystem, given);
-  const lock = lockFile(fileSystem, path);
   const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
   const queue = new SerialQueue();
   let truncatedBytes: number;
   try {
     truncatedBytes = await file.recover();
   } catch (error) {
-    lock.release();
+    file.close();
     throw error;
   }
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> =>
-    closing ??= queue.run(() => {
-      file.close();
-      lock.release();
-    });
-  const send: Send<T> = async (delivery, { signal }) => {
+  const close = (): Promise<void> => closing ??= queue.run(() => file.close());
+  const checkOpen = (): void => {
     if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
+  };
+  const send: Send<T> = async (delivery, { signal }) => {
+    checkOpen();
     await runExclusive(queue, () => file.deliver(delivery), signal);
   };
-  return Object.assign(send, { truncatedBytes, close, [Symbol.asyncDispose]: close });
+  const reopen = async (): Promise<void> => {
+    checkOpen();
+    await queue.run(() => file.reopen());
+  };
+  return Object.assign(send, { truncatedBytes, reopen, close, [Symbol.asyncDispose]: close });
 }
 
 /**
@@ -181,137 +201,4 @@ function resolvePath(fileSystem: FileSystem, path: string): string {
     if (error instanceof FileSystemError) return path;
     throw error;
   }
-}
-
-function lockFile(fileSystem: FileSystem, path: string): FileLock {
-  try {
-    return fileSystem.lock(`${path}.lock`);
-  } catch (error) {
-    if (!(error instanceof FileSystemError) || error.errno !== "EBUSY") throw error;
-    throw new BufferLockedError(path, undefined, { cause: error });
-  }
-}
-
-/** The file and its journal. Calls must not overlap. */
-class DeliveryFile<T> {
-  readonly #fileSystem: FileSystem;
-  readonly #path: string;
-  readonly #knownIds: number;
-  readonly #options: LineOptions<T>;
-  /** The known ids, oldest first. */
-  #ids: Set<string> = new Set();
-  /** Bytes of all deliveries in the journal. */
-  #size = 0;
-  /** `undefined` while it is unknown what is stored: at the start, and after any failure. */
-  #open: { readonly file: FileHandle; readonly journal: DeliveryJournal } | undefined;
-
-  constructor(fileSystem: FileSystem, path: string, knownIds: number, options: LineOptions<T>) {
-    this.#fileSystem = fileSystem;
-    this.#path = path;
-    this.#knownIds = knownIds;
-    this.#options = options;
-  }
-
-  get #journalPath(): string {
-    return `${this.#path}.deliveries`;
-  }
-
-  /** Stores a delivery unless it is stored already. After a failure, none of it counts as stored. */
-  async deliver(delivery: Delivery<T>): Promise<void> {
-    if (this.#open === undefined) await this.recover();
-    if (this.#ids.has(delivery.id)) return;
-    const lines = toLines(delivery, this.#options);
-    try {
-      await this.#store(delivery.id, lines);
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-  }
-
-  /**
-   * Finds out what is stored, from the files alone, and continues from there.
-   *
-   * @returns How many bytes of an unfinished delivery were cut off.
-   */
-  async recover(): Promise<number> {
-    const stated = readJournal(this.#fileSystem, this.#journalPath);
-    let file = openIfExists(this.#fileSystem, this.#path, "write");
-    let journal: DeliveryJournal | undefined;
-    try {
-      const found = file?.size() ?? 0;
-      // A missing file was moved away, and a new one is created. A shorter one has lost deliveries.
-      const size = file === undefined ? 0 : stated?.size ?? found;
-      if (file !== undefined) checkFile(file, this.#path, { found, stated: stated?.size });
-      if (found > size) file!.truncate(size);
-      // A file that is taken over must be stored before the journal relies on it.
-      if (stated === undefined) await file?.sync();
-      const ids = (stated?.ids ?? []).slice(-this.#knownIds);
-      journal = await DeliveryJournal.replace(this.#fileSystem, this.#journalPath, { size, ids });
-      // After the journal is written: an empty file beside one that states a size would look like a loss. Before its first
-      // delivery, which must not cover bytes in a file whose name is lost.
-      file ??= await this.#createFile();
-      this.#ids = new Set(ids);
-      this.#size = size;
-      this.#open = { file, journal };
-      return found - size;
-    } catch (error) {
-      closeQuietly(file);
-      journal?.close();
-      throw error;
-    }
-  }
-
-  /** Closes the files, in any state. */
-  close(): void {
-    closeQuietly(this.#open?.file);
-    this.#open?.journal.close();
-    this.#open = undefined;
-  }
-
-  async #createFile(): Promise<FileHandle> {
-    const file = this.#fileSystem.open(this.#path, "create");
-    try {
-      await this.#fileSystem.syncDirectory(dirname(this.#path));
-      return file;
-    } catch (error) {
-      closeQuietly(file);
-      throw error;
-    }
-  }
-
-  async #store(id: string, lines: Uint8Array): Promise<void> {
-    const { file } = this.#open!;
-    file.write(lines, this.#size);
-    await file.sync();
-    // The lines are stored, so the journal may list them. The delivery is known once that is durable.
-    await this.#open!.journal.add(this.#size + lines.length, id);
-    this.#size += lines.length;
-    this.#ids.add(id);
-    if (this.#open!.journal.lines >= 2 * this.#knownIds) await this.#shortenJournal();
-  }
-
-  async #shortenJournal(): Promise<void> {
-    const { file, journal: old } = this.#open!;
-    const ids = [...this.#ids].slice(-this.#knownIds);
-    const journal = await DeliveryJournal.replace(this.#fileSystem, this.#journalPath, { size: this.#size, ids });
-    old.close();
-    this.#ids = new Set(ids);
-    this.#open = { file, journal };
-  }
-}
-
-/**
- * Throws for a file that has lost bytes, and for one without a journal whose last line would run into the first record.
- */
-function checkFile(file: FileHandle, path: string, size: { found: number; stated: number | undefined }): void {
-  const { found, stated } = size;
-  if (stated === undefined) {
-    const last = new Uint8Array(1);
-    if (found === 0 || file.read(last, found - 1) === 1 && last[0] === LINE_FEED) return;
-    throw new DamagedLogError({ segment: path, offset: found, length: 0, reason: "its last line has no line break" });
-  }
-  if (found >= stated) return;
-  const reason = `it has ${found} bytes, and ${stated} were delivered into it`;
-  throw new DamagedLogError({ segment: path, offset: found, length: stated - found, reason });
 }

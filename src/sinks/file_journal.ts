@@ -1,9 +1,12 @@
 /**
  * The journal beside a file of deliveries: which deliveries are in the file, and its size with each of them.
  *
- * One line each: `<CRC-32 of the rest, 8 hexadecimal digits> <size> <id as a JSON string>`. The first line has the id
- * `sluice-deliveries/1` and the size of the file before the deliveries that follow. A line is valid if its CRC (as in zlib)
- * is right.
+ * One line each: `<CRC-32 of the rest, 8 hexadecimal digits> <size> <id as a JSON string> <CRC-32 of the delivery's bytes>`. The
+ * first line has the id `sluice-deliveries/1` and the size of the file before the deliveries that follow; its last word is
+ * `<CRC-32 of the file's last 4096 bytes, or fewer if it has fewer>:<device>:<inode>`. A line is valid if its own CRC (as in
+ * zlib) is right. Lines of an early version don't have the last word.
+ *
+ * So a journal tells its file from another one of the same name, and recognizes it under another name, or a copy of it.
  *
  * Guarantees: a line is added only when all before it are synced, so only the last one can be torn. A bad line with a valid one
  * behind it is damage, which is refused and never guessed at. A journal is replaced in one step: after a crash there is the old
@@ -15,8 +18,11 @@
 import { crc32 } from "../base/crc32.ts";
 import { DamagedLogError } from "../errors/mod.ts";
 import { closeQuietly, ifExists, readFile } from "../fs/file_helpers.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
+
+/** A file, of which it doesn't matter how many names it has. */
+export type FileId = Pick<FileIdentity, "device" | "inode">;
 
 /** The content of a journal. */
 export interface JournalContent {
@@ -24,33 +30,58 @@ export interface JournalContent {
   readonly size: number;
   /** Their ids, oldest first. */
   readonly ids: readonly string[];
+  /** The file, if the journal knows it. */
+  readonly file?: FileId;
+  /** What is right before `size` in the file, if the journal knows it. */
+  readonly ending?: Ending;
+}
+
+/** The last bytes of the file. */
+export interface Ending {
+  readonly length: number;
+  readonly checksum: string;
 }
 
 interface Line {
   readonly size: number;
   readonly id: string;
+  /** The last word, in its parts. */
+  readonly more: readonly string[];
 }
 
 /** The id of the first line: the format and its version. */
 const HEADER_ID = "sluice-deliveries/1";
 const CRC_DIGITS = 8;
+const MAX_ENDING_BYTES = 4096;
 
 const encoder = new TextEncoder();
 
-function encodeLine(size: number, id: string): string {
-  const rest = `${size} ${JSON.stringify(id)}`;
+function encodeLine(size: number, id: string, more: readonly (string | number)[]): string {
+  const rest = [size, JSON.stringify(id), ...more.length === 0 ? [] : [more.join(":")]].join(" ");
   return `${computeChecksum(rest)} ${rest}\n`;
 }
 
 function decodeLine(line: string): Line | undefined {
   const rest = line.slice(CRC_DIGITS + 1);
   if (line[CRC_DIGITS] !== " " || line.slice(0, CRC_DIGITS) !== computeChecksum(rest)) return undefined;
-  const space = rest.indexOf(" ");
-  return { size: Number(rest.slice(0, space)), id: JSON.parse(rest.slice(space + 1)) };
+  const [, size, id, more] = /^(\d+) ("(?:[^"\\]|\\.)*")(?: (\S+))?$/.exec(rest) ?? [];
+  return id === undefined ? undefined : { size: Number(size), id: JSON.parse(id), more: more?.split(":") ?? [] };
 }
 
-function computeChecksum(text: string): string {
-  return crc32(encoder.encode(text)).toString(16).padStart(CRC_DIGITS, "0");
+function computeChecksum(data: string | Uint8Array): string {
+  return crc32(typeof data === "string" ? encoder.encode(data) : data).toString(16).padStart(CRC_DIGITS, "0");
+}
+
+/** Describes the last bytes before `size`. */
+function readEnding(file: FileHandle, size: number, length: number = Math.min(size, MAX_ENDING_BYTES)): Ending {
+  const bytes = new Uint8Array(length);
+  return { length, checksum: computeChecksum(bytes.subarray(0, file.read(bytes, size - length))) };
+}
+
+/** Whether a file has the bytes that a journal's deliveries end with. Nothing is proved where there are none. */
+export function hasContent(file: FileHandle, { size, ending }: JournalContent): boolean {
+  if (ending === undefined || ending.length === 0 || file.size() < size) return false;
+  return readEnding(file, size, ending.length).checksum === ending.checksum;
 }
 
 /**
@@ -75,24 +106,50 @@ function parse(bytes: Uint8Array, path: string): JournalContent {
     const reason = isDamaged ? `line ${firstBad + 1} is damaged` : `it does not begin as "${HEADER_ID}"`;
     throw new DamagedLogError({ segment: path, offset: 0, length: bytes.length, reason });
   }
-  return { size: (deliveries.at(-1) ?? header).size, ids: deliveries.map(({ id }) => id) };
+  const { size } = deliveries.at(-1) ?? header;
+  // Ids from before this journal have its size.
+  const isNew = size > header.size;
+  const [checksum] = (isNew ? deliveries.at(-1)! : header).more;
+  const length = isNew ? size - (deliveries.at(-2) ?? header).size : Math.min(size, MAX_ENDING_BYTES);
+  const [, device, inode] = header.more;
+  return {
+    size,
+    ids: deliveries.map(({ id }) => id),
+    ...inode === undefined ? {} : { file: { device: Number(device), inode: Number(inode) } },
+    ...checksum === undefined ? {} : { ending: { length, checksum } },
+  };
 }
 
 /** A journal that is open for adding lines. */
 export class DeliveryJournal {
+  /** The journal itself, as a file. */
+  readonly id: FileId | undefined;
   readonly #handle: FileHandle;
   #position: number;
   #lines: number;
 
   private constructor(handle: FileHandle, position: number, lines: number) {
+    this.id = handle.identify?.();
     this.#handle = handle;
     this.#position = position;
     this.#lines = lines;
   }
 
-  /** Writes a new journal at `path`, durably, in place of the one that is there. */
-  static async replace(fileSystem: FileSystem, path: string, { size, ids }: JournalContent): Promise<DeliveryJournal> {
-    const bytes = encoder.encode([HEADER_ID, ...ids].map((id) => encodeLine(size, id)).join(""));
+  /**
+   * Writes a new journal at `path`, durably, in place of the one that is there, which nothing may have open: Windows refuses to
+   * replace an open file.
+   *
+   * @param content The file's size, the ids, and the file itself if it is there already.
+   */
+  static async replace(
+    fileSystem: FileSystem,
+    path: string,
+    { size, ids, file }: { readonly size: number; readonly ids: readonly string[]; readonly file?: FileHandle },
+  ): Promise<DeliveryJournal> {
+    const id = file?.identify?.();
+    const more = file === undefined || id === undefined ? [] : [readEnding(file, size).checksum, id.device, id.inode];
+    const lines = [encodeLine(size, HEADER_ID, more), ...ids.map((id) => encodeLine(size, id, []))];
+    const bytes = encoder.encode(lines.join(""));
     await replaceFile(fileSystem, path, (handle) => handle.write(bytes, 0));
     return new DeliveryJournal(fileSystem.open(path, "write"), bytes.length, ids.length);
   }
@@ -102,9 +159,16 @@ export class DeliveryJournal {
     return this.#lines;
   }
 
-  /** Adds a delivery, which is on stable storage when this resolves. After a failure the journal must be closed. */
-  async add(size: number, id: string): Promise<void> {
-    const line = encoder.encode(encodeLine(size, id));
+  /** Whether it has all lines that were added. */
+  isWhole(): boolean {
+    return this.#handle.size() >= this.#position;
+  }
+
+  /**
+   * Adds a delivery of these bytes, which is on stable storage when this resolves. After a failure the journal must be closed.
+   */
+  async add(size: number, id: string, delivered: Uint8Array): Promise<void> {
+    const line = encoder.encode(encodeLine(size, id, [computeChecksum(delivered)]));
     this.#handle.write(line, this.#position);
     await this.#handle.sync();
     this.#position += line.length;
@@ -115,4 +179,10 @@ export class DeliveryJournal {
   close(): void {
     closeQuietly(this.#handle);
   }
+}
+
+/** Whether both are the same file. One that isn't known may be any. */
+export function isSameFile(one: FileId | undefined, other: FileId | undefined): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  return one.device === other.device && one.inode === other.inode;
 }
