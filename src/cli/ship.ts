@@ -29,7 +29,8 @@ batches. Started again after any crash, it goes on with what is in the buffer.
   sluice ship ./app.wal --to out.ndjson --format ndjson --resume < in.ndjson
   sluice ship ./app.wal --to https://collector/ingest --no-input
 
-To a file: each line exactly once, in order. By HTTP: a POST of lines with an
+To a file: each line exactly once, in order. The file may be renamed at any time, as
+logrotate does: the next delivery makes a new one, and SIGHUP does so at once. By HTTP: a POST of lines with an
 Idempotency-Key; exactly once if the server keeps the keys, else at least once.
 To standard output: at least once.
 

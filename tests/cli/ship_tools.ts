@@ -110,6 +110,8 @@ export class Run {
   readonly errors: Recorder;
   /** The exit code, once there is one. */
   code: number | undefined;
+  /** Who is told of SIGHUP. */
+  readonly hangups = new Set<() => void>();
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;
 
@@ -120,7 +122,11 @@ export class Run {
     this.output = options.output ?? new Recorder();
     this.errors = options.errors ?? new Recorder();
     const { output, errors } = this;
-    const context: CommandContext = { fileSystem, clock, input, output, errors, signal: this.#stop.signal };
+    const onHangup = (listener: () => void): () => void => {
+      this.hangups.add(listener);
+      return () => this.hangups.delete(listener);
+    };
+    const context: CommandContext = { fileSystem, clock, input, output, errors, signal: this.#stop.signal, onHangup };
     this.#ended = main(["ship", ...args], context).then((code) => {
       this.code = code;
     });
@@ -129,6 +135,11 @@ export class Run {
   /** Sends it a signal. */
   interrupt(signal: "SIGINT" | "SIGTERM"): void {
     this.#stop.abort(new InterruptedError(signal));
+  }
+
+  /** Sends it SIGHUP. */
+  hangUp(): void {
+    for (const listener of this.hangups) listener();
   }
 
   /** Lets everything happen that needs no time to pass, then lets `ms` pass. */

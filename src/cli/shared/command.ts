@@ -94,6 +94,11 @@ export interface CommandContext {
   readonly errors: Output;
   /** Aborts when the user interrupts the command (Ctrl+C, SIGTERM). */
   readonly signal: AbortSignal;
+  /**
+   * Has a listener called when the process is told to open its files again (SIGHUP), instead of being ended by that. Returns how to
+   * stop it. Not given or `undefined` where there is no such signal.
+   */
+  readonly onHangup?: ((listener: () => void) => () => void) | undefined;
 }
 
 /** An option of a command: its type, as `parseArgs` of `node:util` takes it, and its help. */

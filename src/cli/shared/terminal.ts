@@ -55,8 +55,15 @@ export function processContext(fileSystem: FileSystem): { context: CommandContex
     output: outputTo(process.stdout, signal),
     errors: outputTo(process.stderr, signal),
     signal,
+    onHangup: process.platform === "win32" ? undefined : onHangup,
   };
   return { context, release };
+}
+
+/** On Windows it means that the console is closed, and the process ends in any case. */
+function onHangup(listener: () => void): () => void {
+  process.on("SIGHUP", listener);
+  return () => void process.removeListener("SIGHUP", listener);
 }
 
 /** Standard input. `return()` closes it at once, even during a read, which would keep the process alive. */

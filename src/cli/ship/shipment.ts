@@ -36,7 +36,8 @@ export type End =
   | { readonly kind: "failed"; readonly error: unknown };
 
 type Closable = { close(): Promise<void> };
-type ShipmentContext = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal">;
+/** What a shipment uses of a command's context. */
+type ShipmentContext = Pick<CommandContext, "fileSystem" | "clock" | "input" | "output" | "signal" | "onHangup">;
 
 /** Runs a shipment and reports to `report`. Never rejects. */
 export async function runShipment(plan: ShipOptions, context: ShipmentContext, report: ShipOutput): Promise<End> {

@@ -1,7 +1,7 @@
 /**
  * Where `ship` delivers to: an HTTP server, a file, or standard output.
  *
- * Each sink documents its guarantees. Two failures are not the target's, and no record may become a dead letter because of them: a
+ * Each sink documents its guarantees. A file is opened again at SIGHUP, as a logger does. Two failures are not the target's, and no record may become a dead letter because of them: a
  * standard output without a reader, and a sandbox that blocks requests. They end the whole shipment, by `onBroken`.
  *
  * @module
@@ -68,12 +68,20 @@ export async function openTarget(
     readonly gzip: boolean;
     readonly onBroken: (error: Error) => void;
   },
-  { fileSystem, output, clock }: Pick<CommandContext, "fileSystem" | "output" | "clock">,
+  { fileSystem, output, clock, onHangup }: Pick<CommandContext, "fileSystem" | "output" | "clock" | "onHangup">,
 ): Promise<Target> {
   const lineOptions = { emptyLines: format === "lines" };
   if (destination.kind === "file") {
     const send = await fileSink<unknown>({ path: destination.path, fileSystem, ...lineOptions });
-    return { send, close: () => send.close() };
+    // A failure is met again, and reported, by the next delivery.
+    const cancel = onHangup?.(() => void send.reopen().catch(() => {}));
+    return {
+      send,
+      close() {
+        cancel?.();
+        return send.close();
+      },
+    };
   }
   const contentType = format === "lines" ? "text/plain" : "application/x-ndjson";
   const send = destination.kind === "http"
