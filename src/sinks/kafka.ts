@@ -37,6 +37,7 @@ import { Buffer } from "node:buffer";
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import type { Delivery, Send } from "../producer/delivery.ts";
+import { checkText, encodeRecords } from "./encode_records.ts";
 
 /** A header's value, as both clients take and return it. */
 export type KafkaHeaderValue = Buffer | string | (Buffer | string)[] | undefined;
@@ -227,16 +228,41 @@ export function kafkaIdentity(
 
 function buildMessages<T>(delivery: Delivery<T>, { message }: KafkaSinkOptions<T>): KafkaMessage[] {
   const { batchId, sequences, payloads } = delivery;
-  return payloads.map((payload, i) => {
+  // Outside of the loop: a payload that doesn't decode is none of a message's faults.
+  const records = message === undefined ? undefined : delivery.records;
+  return encodeRecords(delivery.length, (i) => {
     const sequence = sequences[i]!;
-    const own = message?.(delivery.records[i]!, { batchId, sequence });
+    const payload = payloads[i]!;
+    const own = records === undefined ? undefined : checkMessage(message!(records[i]!, { batchId, sequence }));
     return {
       key: batchId,
       value: Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
       ...own,
       headers: { ...own?.headers, [BATCH_HEADER]: batchId, [SEQUENCE_HEADER]: String(sequence) },
     };
-  });
+  }, (index, fault) => `record ${index} has no message: ${fault}`);
+}
+
+/** Refuses what the clients would change silently, or fail at with all messages of the delivery. */
+function checkMessage(own: Partial<KafkaMessage> | undefined): Partial<KafkaMessage> | undefined {
+  if (typeof own !== "object" && own !== undefined) throw new TypeError(`message must return an object, got ${own}`);
+  const { key, value, headers, partition } = own ?? {};
+  if (key !== undefined && key !== null) checkData(key, "key");
+  if (value !== undefined && value !== null) checkData(value, "value");
+  if (partition !== undefined && (!Number.isInteger(partition) || partition < 0)) {
+    throw new TypeError(`partition must be a whole number from 0, got ${String(partition)}`);
+  }
+  for (const [name, header] of Object.entries(headers ?? {})) {
+    checkText(name, "a header's name");
+    for (const one of Array.isArray(header) ? header : [header]) {
+      if (one !== undefined || Array.isArray(header)) checkData(one, `header "${name}"`);
+    }
+  }
+  return own;
+}
+
+function checkData(data: unknown, what: string): void {
+  if (!(data instanceof Uint8Array)) checkText(data, what);
 }
 
 /** Translates what a client threw. */

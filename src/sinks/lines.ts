@@ -2,13 +2,13 @@
  * Deliveries as NDJSON, one line per record (https://github.com/ndjson/ndjson-spec): what HTTP servers, streams and files get.
  *
  * Guarantees: payloads are used as they are, without decoding. Each record is one line, and each line is one record: a record
- * that would be two lines, or an empty one, is reported as failed before anything is sent.
+ * that would be two lines, an empty one, or none that UTF-8 can say is reported as failed before anything is sent.
  *
  * @module
  */
 
-import { DeliveryError } from "../errors/mod.ts";
 import type { Delivery } from "../producer/delivery.ts";
+import { checkText, encodeRecords } from "./encode_records.ts";
 
 /** How records become lines. */
 export interface LineOptions<T> {
@@ -39,13 +39,15 @@ export function toLines<T>(
   delivery: Delivery<T>,
   { line, emptyLines = false }: LineOptions<T>,
 ): Uint8Array<ArrayBuffer> {
-  const lines = line === undefined ? delivery.payloads : delivery.records.map((record) => encoder.encode(line(record)));
-  const faultOf = (bytes: Uint8Array): string | undefined => {
-    if (bytes.length === 0 && !emptyLines) return "it is empty";
-    return bytes.includes(LINE_FEED) ? "it has a line break in it" : undefined;
-  };
-  const faults = lines.map(faultOf);
-  if (faults.some((fault) => fault !== undefined)) throw toRefusal(faults);
+  // Outside of the loop: a payload that doesn't decode is none of a line's faults.
+  const records = line === undefined ? undefined : delivery.records;
+  const { payloads } = delivery;
+  const lines = encodeRecords(delivery.length, (index) => {
+    const bytes = records === undefined ? payloads[index]! : encoder.encode(checkText(line!(records[index]!), "it"));
+    if (bytes.length === 0 && !emptyLines) throw new TypeError("it is empty");
+    if (bytes.includes(LINE_FEED)) throw new TypeError("it has a line break in it");
+    return bytes;
+  }, (index, fault) => `record ${index} can't be written as one line, because ${fault}; see the option line`);
   const all = new Uint8Array(lines.reduce((sum, bytes) => sum + bytes.length + 1, 0));
   let at = 0;
   for (const bytes of lines) {
@@ -54,16 +56,4 @@ export function toLines<T>(
     all[at++] = LINE_FEED;
   }
   return all;
-}
-
-function toRefusal(faults: readonly (string | undefined)[]): DeliveryError {
-  const first = faults.findIndex((fault) => fault !== undefined);
-  return new DeliveryError({
-    reason: `record ${first} can't be written as one line, because ${faults[first]}; see the option line`,
-    failed: faults.map((fault, index) => ({
-      index,
-      retryable: fault === undefined,
-      reason: fault === undefined ? "not sent, because of another record" : `no line: ${fault}`,
-    })),
-  });
 }

@@ -31,6 +31,7 @@ import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
+import { checkText } from "./encode_records.ts";
 import {
   identityFromText,
   identityToText,
@@ -152,9 +153,16 @@ export function natsSink<T>(jetStream: NatsJetStream, options: NatsSinkOptions<T
   if (typeof stream !== "string" || stream === "") {
     throw new TypeError(`Cannot make a NATS sink: stream must be a name, got ${String(stream)}`);
   }
+  for (const name of ["publish", "jetstreamManager"] as const) {
+    if (typeof jetStream?.[name] === "function") continue;
+    throw new TypeError(
+      `Cannot make a NATS sink: it takes a client of JetStream, jetstream(connection), with ${name}()`,
+    );
+  }
   if (typeof subject !== "string" && typeof subject !== "function") {
     throw new TypeError(`Cannot make a NATS sink: subject must be a string or a function, got ${String(subject)}`);
   }
+  if (typeof subject === "string") checkSubject(subject);
   if (whenUnknown !== "fail" && whenUnknown !== "resend") {
     throw new TypeError(`Cannot make a NATS sink: whenUnknown must be "fail" or "resend", got ${String(whenUnknown)}`);
   }
@@ -183,36 +191,44 @@ class StreamWriter<T> {
   }
 
   async deliver(delivery: Delivery<T>, { attempt, signal }: SendContext): Promise<void> {
-    const subjects = this.#chooseSubjects(delivery);
+    const { subjects, fault } = this.#chooseSubjects(delivery);
+    const end = subjects.length;
     let next = 0;
     let duplicates = 0;
     let mayBeStored = delivery.redelivered || attempt > 1;
-    while (next < delivery.length) {
+    while (next < end) {
       signal.throwIfAborted();
       if (mayBeStored || this.#last === undefined) {
         const found = await this.#lookUp(delivery, next, mayBeStored);
         duplicates += found;
         next += found;
-        if (next === delivery.length) break;
+        if (next >= end) break;
       }
       const published = await this.#publish(delivery, subjects, next);
       next += published.acknowledged;
       duplicates += published.duplicates;
       mayBeStored = published.isRefused;
     }
+    // Those before it are stored by now, as the refusal says.
+    if (fault !== undefined) throw toRefusal(end, delivery.length, fault.cause);
     this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
   }
 
-  #chooseSubjects(delivery: Delivery<T>): readonly string[] {
+  /** The subjects of the records, up to the first one that has none, and why it hasn't. */
+  #chooseSubjects(
+    delivery: Delivery<T>,
+  ): { readonly subjects: readonly string[]; readonly fault?: { cause: unknown } } {
     const { subject } = this.#options;
-    if (typeof subject === "string") return new Array(delivery.length).fill(subject);
-    return delivery.records.map((record, index) => {
+    if (typeof subject === "string") return { subjects: new Array(delivery.length).fill(subject) };
+    const subjects: string[] = [];
+    for (const record of delivery.records) {
       try {
-        return subject(record);
-      } catch (error) {
-        throw toRefusal(index, delivery.length, error);
+        subjects.push(checkSubject(subject(record)));
+      } catch (cause) {
+        return { subjects, fault: { cause } };
       }
-    });
+    }
+    return { subjects };
   }
 
   /** Requests where the stream ends, and counts the records of the delivery, from `next` on, that it has. */
@@ -280,7 +296,7 @@ class StreamWriter<T> {
 
   /** Publishes records from `next` on, as many as may be in flight. */
   async #publish(delivery: Delivery<T>, subjects: readonly string[], next: number): Promise<Published> {
-    const count = Math.min(MAX_UNACKNOWLEDGED, delivery.length - next);
+    const count = Math.min(MAX_UNACKNOWLEDGED, subjects.length - next);
     const last = this.#last!;
     this.#last = undefined;
     const { batchId, payloads } = delivery;
@@ -321,6 +337,13 @@ class StreamWriter<T> {
     const retryable = code !== STREAM_NOT_FOUND && code !== STREAM_NOT_MATCH;
     return new DeliveryError({ reason: errorText(error), retryable }, { cause: error });
   }
+}
+
+/** White space would end it, and begin another word of the protocol. */
+function checkSubject(subject: unknown): string {
+  const text = checkText(subject, "subject");
+  if (text === "" || /[\s\0]/.test(text)) throw new TypeError(`subject must be a word, got ${JSON.stringify(text)}`);
+  return text;
 }
 
 /** The result of one round of publishing. */

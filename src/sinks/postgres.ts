@@ -273,6 +273,8 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
     `returning known::text`;
   return async (delivery, { signal }) => {
     let stored = 0;
+    // Before the transaction: a payload that doesn't decode is no failure of the server.
+    const { records } = delivery;
     const work = inTransaction(sql, async (transaction) => {
       const [row] = await transaction.unsafe(statement, [delivery.batchId, formatMultirange(delivery.sequences)]);
       const known = parseMultirange(row?.["known"]);
@@ -282,7 +284,7 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
       if (stored > 0) {
         const identities = indexes.map((i) => ({ batchId: delivery.batchId, sequence: delivery.sequences[i]! }));
         try {
-          await apply(transaction, indexes.map((i) => delivery.records[i]!), identities);
+          await apply(transaction, indexes.map((i) => records[i]!), identities);
         } catch (error) {
           throw error instanceof DeliveryError ? toRolledBack(error, indexes, delivery.length) : error;
         }

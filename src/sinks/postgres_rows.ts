@@ -72,9 +72,11 @@ export function encodeRows<T>(
   const sets = new Map<string, ColumnSet>();
   const rows: Row[] = [];
   const failed: FailedRecord[] = [];
+  // Outside of the loop: a payload that doesn't decode is none of a row's faults.
+  const { records } = delivery;
   for (let index = 0; index < delivery.length; index++) {
     try {
-      const values = row(delivery.records[index]!, { batchId: delivery.batchId, sequence: delivery.sequences[index]! });
+      const values = row(records[index]!, { batchId: delivery.batchId, sequence: delivery.sequences[index]! });
       rows.push(encodeRow(index, values, sets, target));
     } catch (error) {
       failed.push({ index, retryable: false, reason: String(error) });

@@ -22,6 +22,7 @@ import { Buffer } from "node:buffer";
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import type { Delivery, Send } from "../producer/delivery.ts";
+import { checkText } from "./encode_records.ts";
 import { parseBufferUuid, type RecordIdentity, type SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
@@ -31,6 +32,8 @@ export type { RecordIdentity, SinkResult } from "./record_identity.ts";
 const MAX_CALL_RECORDS = 1_000;
 /** The most payload in one call, unless it is a single record. */
 const MAX_CALL_BYTES = 2 ** 20;
+/** Names and values of one entry: Lua's `unpack` takes somewhat less than 8,000. */
+const MAX_ENTRY_WORDS = 7_800;
 /** Batches that are noted per buffer: twice as many as can be in flight. */
 const REMEMBERED_BATCHES = 32;
 
@@ -143,7 +146,7 @@ export interface RedisSinkOptions<T> {
  * @param client A connected client of Redis.
  * @param options The stream, and how a record becomes an entry.
  * @returns The function to pass to a producer as `send`.
- * @throws {TypeError} if an option is missing or of the wrong type.
+ * @throws {TypeError} if an option is missing or of the wrong type, or if `client` is another package's.
  * @typeParam T The records' type.
  *
  * @example An entry for each record
@@ -172,6 +175,7 @@ export interface RedisSinkOptions<T> {
  */
 export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>): Send<T> {
   const { stream, notes, fields, onDelivered } = options;
+  checkClient(client);
   if (typeof stream !== "string" || stream === "") {
     throw new TypeError(`Cannot make a Redis sink: stream must be a key, got ${String(stream)}`);
   }
@@ -189,10 +193,13 @@ export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>):
       // Parts of an aborted attempt and of the next one may run in any order: each is atomic in Redis, and adds only what is
       // missing.
       const head = [parseBufferUuid(delivery.batchId), delivery.batchId, String(REMEMBERED_BATCHES)];
-      const answer = await abortable(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
+      const answer: unknown = await abortable(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
         .catch((error) => {
           throw signal.aborted ? error : toDeliveryError(error);
         });
+      if (!Array.isArray(answer) || answer.length !== 3) {
+        throw new DeliveryError({ reason: `the client answered ${String(answer)} to eval()`, retryable: false });
+      }
       const [stored, duplicates, failure] = answer as [number, number, string];
       result.stored += stored;
       result.duplicates += duplicates;
@@ -201,6 +208,20 @@ export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>):
     onDelivered?.(result);
     if (failed.length > 0) throw new DeliveryError({ reason: failed[0]!.reason, failed, retryable: false });
   };
+}
+
+/** Refuses clients whose `eval()` takes other arguments: every attempt would fail, as if the server were at fault. */
+function checkClient(client: unknown): void {
+  const { eval: run, defineCommand, send_command: send } = (client ?? {}) as Record<string, unknown>;
+  const found = typeof run !== "function"
+    ? `got ${client === null ? null : typeof client}`
+    : typeof defineCommand === "function"
+    ? "got what looks like a client of ioredis"
+    : typeof send === "function"
+    ? "got what looks like a client of redis before version 4"
+    : undefined;
+  if (found === undefined) return;
+  throw new TypeError(`Cannot make a Redis sink: client must be one of the package redis, with eval(); ${found}`);
 }
 
 /** A key in the stream's slot of a cluster: the part in braces decides, or else the whole key. */
@@ -220,15 +241,21 @@ function encodeEntries<T>(
 ): { entries: readonly Entry[]; failed: readonly FailedRecord[] } {
   const entries: Entry[] = [];
   const failed: FailedRecord[] = [];
+  // Outside of the loop: a payload that doesn't decode is none of a field's faults.
+  const records = fields === undefined ? undefined : delivery.records;
   for (let index = 0; index < delivery.length; index++) {
     const sequence = delivery.sequences[index]!;
     const payload = delivery.payloads[index]!;
     try {
-      const values = fields === undefined
+      const values = records === undefined
         ? { data: payload }
-        : fields(delivery.records[index]!, { batchId: delivery.batchId, sequence });
-      const words = Object.entries(values).flatMap(([name, value]) => [name, toWord(name, value)]);
+        : fields!(records[index]!, { batchId: delivery.batchId, sequence });
+      const words = Object.entries(values).flatMap(([name, value]) => [
+        checkText(name, `the name of field ${JSON.stringify(name)}`),
+        toWord(name, value),
+      ]);
       if (words.length === 0) throw new TypeError("an entry needs a field");
+      if (words.length > MAX_ENTRY_WORDS) throw new TypeError(`an entry has at most ${MAX_ENTRY_WORDS / 2} fields`);
       const bytes = words.reduce((sum, word) => sum + word.length, 0);
       entries.push({ words: [String(sequence), String(words.length), ...words], bytes });
     } catch (error) {
@@ -239,7 +266,7 @@ function encodeEntries<T>(
 }
 
 function toWord(name: string, value: string | Uint8Array): string | Buffer {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return checkText(value, `field "${name}"`);
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   throw new TypeError(`field "${name}" must be a string or bytes, got ${typeof value}`);
 }

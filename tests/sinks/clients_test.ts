@@ -1,0 +1,76 @@
+/**
+ * Clients that a sink can't work with are refused when it is made, with the reason, instead of being tried forever. With the real
+ * packages `pg` and `ioredis`, which people use beside `postgres` and `redis`.
+ */
+
+import { after, test } from "node:test";
+import { assertEquals, assertThrows } from "@std/assert";
+import { natsSink } from "../../src/sinks/nats.ts";
+import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
+import { redisSink } from "../../src/sinks/redis.ts";
+import { loadPackages } from "../support/npm_packages.ts";
+import { batchOf, refusalOf } from "./tools.ts";
+
+/** What is used of the packages: constructors that don't connect yet. */
+interface Others {
+  readonly pg: { readonly Pool: new () => unknown; readonly Client: new () => unknown };
+  readonly ioredis: {
+    new (options: object): { disconnect(): void };
+    Cluster: new (nodes: object[], options: object) => { disconnect(): void };
+  };
+}
+
+const loaded = await loadPackages<Others & Record<string, unknown>>({ pg: "8.23.1", ioredis: "6.0.0" });
+after(() => loaded?.remove());
+const WITH_PACKAGES = { skip: loaded === undefined ? "pg and ioredis can't be fetched here" : false };
+
+test("postgresSink() and postgresTransactionSink() refuse a Pool and a Client of pg", WITH_PACKAGES, () => {
+  const { Pool, Client } = loaded!.modules.pg;
+  for (const client of [new Pool(), new Client()]) {
+    const message = "sql must be a client of the package postgres";
+    assertThrows(() => postgresSink(client as never, { table: "a" }), TypeError, message);
+    assertThrows(() => postgresSink(client as never, { table: "a" }), TypeError, "of the package pg");
+    assertThrows(
+      () => postgresTransactionSink(client as never, { apply: () => Promise.resolve() }),
+      TypeError,
+      message,
+    );
+  }
+});
+
+test("redisSink() refuses a client of ioredis", WITH_PACKAGES, () => {
+  const Redis = loaded!.modules.ioredis;
+  for (const client of [new Redis({ lazyConnect: true }), new Redis.Cluster([{ port: 1 }], { lazyConnect: true })]) {
+    assertThrows(
+      () => redisSink(client as never, { stream: "a" }),
+      TypeError,
+      "client must be one of the package redis",
+    );
+    assertThrows(() => redisSink(client as never, { stream: "a" }), TypeError, "ioredis");
+    client.disconnect();
+  }
+});
+
+test("redisSink() refuses what is no client, or one of an earlier version", () => {
+  for (const client of [null, undefined, "redis://localhost", {}, () => {}, { eval: 1 }]) {
+    assertThrows(() => redisSink(client as never, { stream: "a" }), TypeError, "with eval(); got");
+  }
+  const old = { eval: () => true, send_command: () => true };
+  assertThrows(() => redisSink(old as never, { stream: "a" }), TypeError, "before version 4");
+});
+
+test("redisSink() doesn't try again what another client answers", async () => {
+  for (const answer of [true, undefined, null, "OK", [1, 2]]) {
+    const sink = redisSink<number>({ eval: () => Promise.resolve(answer) }, { stream: "a" });
+    const { retryable, failed } = await refusalOf(sink, batchOf([1, 2], (n) => n));
+    assertEquals([retryable, failed], [false, undefined]);
+  }
+});
+
+test("natsSink() refuses a connection instead of a client of JetStream", () => {
+  const options = { stream: "A", subject: "a" };
+  assertThrows(() => natsSink({ publish() {} } as never, options), TypeError, "jetstream(connection)");
+  for (const client of [null, undefined, {}, "nats://localhost"]) {
+    assertThrows(() => natsSink(client as never, options), TypeError, "client of JetStream");
+  }
+});
