@@ -17,7 +17,7 @@
 const MAX_DIGITS_VALUE = 1e21;
 
 /**
- * The JSON of a value.
+ * The JSON of a value. `JSON.stringify()` is several times as fast, and used where it is exact.
  *
  * @param at The value's place, for the error: a path such as `.tags[2]`.
  * @throws {TypeError} if JSON has no text for the value, or for something in it.
@@ -33,7 +33,8 @@ export function exactJson(value: unknown, at = ""): string {
     case "bigint":
       return String(value);
     case "object":
-      return value === null ? "null" : objectJson(value, at);
+      if (value === null) return "null";
+      return at === "" && isPlain(value) ? JSON.stringify(value) : objectJson(value, at);
     default:
       throw refusal(describeKind(value), at);
   }
@@ -42,9 +43,44 @@ export function exactJson(value: unknown, at = ""): string {
 /** The JSON of a finite number. */
 export function numberJson(value: number): string {
   if (Object.is(value, -0)) return "-0";
-  // The shortest digits that mean this number are others than its own, from here on.
-  const isRounded = Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < MAX_DIGITS_VALUE;
-  return String(isRounded ? BigInt(value) : value);
+  return String(isRounded(value) ? BigInt(value) : value);
+}
+
+/** Whether the shortest digits that mean this number are others than its own. */
+function isRounded(value: number): boolean {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < MAX_DIGITS_VALUE;
+}
+
+/** Whether `JSON.stringify()` writes exactly what is there. */
+function isPlain(value: unknown): boolean {
+  switch (typeof value) {
+    case "string":
+      return value.isWellFormed() && !value.includes("\0");
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0) && !isRounded(value);
+    case "boolean":
+      return true;
+    case "object": {
+      if (value === null) return true;
+      if (Array.isArray(value)) {
+        for (let i = 0; i < value.length; i++) if (!isPlain(value[i])) return false;
+        return !hasToJson(value);
+      }
+      const prototype = Object.getPrototypeOf(value);
+      if (prototype !== Object.prototype && prototype !== null || hasToJson(value)) return false;
+      for (const name of Object.keys(value)) {
+        const item = (value as Record<string, unknown>)[name];
+        if (item !== undefined && !isPlain(item) || !isPlain(name)) return false;
+      }
+      return !(Symbol.toStringTag in value);
+    }
+    default:
+      return false;
+  }
+}
+
+function hasToJson(value: object): value is { toJSON(key: string): unknown } {
+  return typeof (value as { toJSON?: unknown }).toJSON === "function";
 }
 
 /** What an object is: `Date`, `Map`, `Uint8Array`; `Object` for one of the program's own classes. */
@@ -63,8 +99,7 @@ function objectJson(value: object, at: string): string {
   // Before `toJSON()`: that of an invalid date is null, and that of Buffer an object.
   if (kind === "Date" && Number.isNaN(Number(value))) throw refusal("an invalid date", at);
   if (ArrayBuffer.isView(value)) throw refusal(describeKind(value), at);
-  const { toJSON } = value as { toJSON?: unknown };
-  if (typeof toJSON === "function") return exactJson(toJSON.call(value, ""), at);
+  if (hasToJson(value)) return exactJson(value.toJSON(""), at);
   switch (kind) {
     case "Array":
       return `[${Array.from(value as unknown[], (item, i) => exactJson(item, `${at}[${i}]`)).join(",")}]`;

@@ -103,9 +103,10 @@ export class RowSplitter {
   /** The reason for a refusal. The server doesn't name the column whose value or type is wrong: each is tried alone. */
   async #explain({ set, fields }: Row, error: ServerError): Promise<string> {
     if (isAboutType(error)) {
-      for (const [i, { name, selected, what }] of set.columns.entries()) {
+      for (const [i, column] of set.columns.entries()) {
+        const { name, selected, what } = column;
         const probe = `select ${selected} from json_populate_recordset(null::${this.#into}, $1::text::json)`;
-        const parameters = [rowsToJson([{ fields: [fields[i]!] }])];
+        const parameters = [rowsToJson([column], [{ fields: [fields[i]!] }])];
         const found = await this.#try(async (transaction) => void await transaction.unsafe(probe, parameters));
         if (found?.code !== error.code) continue;
         return `column ${name}${what === undefined ? "" : ` can't hold ${what}`}: ${found.message}`;
@@ -120,5 +121,5 @@ async function insertGroup(
   set: ColumnSet,
   rows: readonly Row[],
 ): Promise<number> {
-  return (await transaction.unsafe(set.statement, [rowsToJson(rows)])).count;
+  return (await transaction.unsafe(set.statement, [rowsToJson(set.columns, rows)])).count;
 }

@@ -30,6 +30,8 @@ const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
 interface Column {
   /** Its name, quoted. */
   readonly name: string;
+  /** Its name as JSON, and a colon. */
+  readonly label: string;
   /** The expression that selects its value. */
   readonly selected: string;
   /** What it holds, for messages, if its type is stated. */
@@ -47,7 +49,7 @@ export interface Row {
   /** The record's position in the delivery. */
   readonly index: number;
   readonly set: ColumnSet;
-  /** Name and value of each column, as JSON. */
+  /** The value of each column, as JSON. */
   readonly fields: readonly string[];
 }
 
@@ -100,9 +102,14 @@ export function* groupRows(rows: readonly Row[]): Generator<RowGroup> {
   }
 }
 
-/** The parameter of a statement. */
-export function rowsToJson(rows: readonly Pick<Row, "fields">[]): string {
-  return `[${rows.map(({ fields }) => `{${fields.join(",")}}`).join(",")}]`;
+/** The parameter of a statement: values in order of the columns. */
+export function rowsToJson(columns: readonly Column[], rows: readonly Pick<Row, "fields">[]): string {
+  let json = "";
+  for (const { fields } of rows) {
+    json += json === "" ? "[{" : "},{";
+    for (let i = 0; i < fields.length; i++) json += `${i === 0 ? "" : ","}${columns[i]!.label}${fields[i]!}`;
+  }
+  return `${json}}]`;
 }
 
 function encodeRow(
@@ -118,7 +125,7 @@ function encodeRow(
   let key = "";
   for (const [name, value] of entries) {
     const { json, type } = encodeColumn(name, value);
-    fields.push(`${JSON.stringify(name)}:${json}`);
+    fields.push(json);
     types.push(type);
     // A NUL in a name is refused when the set is made.
     key += `${name}\0${type?.name ?? ""}\0`;
@@ -138,7 +145,7 @@ function buildColumnSet(
     const type = types[i];
     // Never true: it makes the server compare the two types, and refuse those that have none in common.
     const selected = type === undefined ? name : `case when false then null::${type.name} else ${name} end`;
-    return { name, selected, what: type?.what };
+    return { name, label: `${JSON.stringify(given)}:`, selected, what: type?.what };
   });
   const statement = `insert into ${into} (${columns.map(({ name }) => name).join(", ")}) ` +
     `select ${columns.map(({ selected }) => selected).join(", ")} ` +
