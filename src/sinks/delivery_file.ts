@@ -18,7 +18,7 @@ import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { closeQuietly, isNotFound, openIfExists } from "../fs/file_helpers.ts";
-import type { FileHandle, FileLock, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import type { Delivery } from "../producer/delivery.ts";
 import {
   DeliveryJournal,
@@ -47,7 +47,7 @@ export class DeliveryFile<T> {
   /** Bytes of all deliveries in the journal. */
   #size = 0;
   /** The file that was last open, and whole. */
-  #id: FileId | undefined;
+  #id: FileIdentity | undefined;
   /** Its handle. */
   #file: FileHandle | undefined;
   /** `undefined` while it is unknown what is stored: at the start, and after any failure. */
@@ -264,7 +264,9 @@ export class DeliveryFile<T> {
   #checkStored(file: FileHandle, length: number): void {
     const isWhole = file.size() >= this.#size + length &&
       (this.#size === 0 || readByte(file, this.#size - 1) === LINE_FEED);
-    if (isWhole && file.identify?.().links !== 0) return;
+    // Some file systems don't count names: there it is 0 from the beginning.
+    const hasName = this.#id === undefined || this.#id.links === 0 || file.identify!().links > 0;
+    if (isWhole && hasName) return;
     throw new DeliveryError({ reason: `"${this.#path}" was ${isWhole ? "removed" : "truncated"} during the delivery` });
   }
 

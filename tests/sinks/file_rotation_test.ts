@@ -387,6 +387,24 @@ test("fileSink() notices a truncation also on a file system that can't identify 
   await sink.close();
 });
 
+test("fileSink() delivers on a file system that doesn't count the names of a file", async () => {
+  const disk = newDisk();
+  const { fileSystem: whole } = trackHandles(disk);
+  const fileSystem: FileSystem = {
+    ...whole,
+    open(path, mode) {
+      const handle = whole.open(path, mode);
+      return { ...handle, identify: () => ({ ...handle.identify!(), links: 0 }) };
+    },
+  };
+  const sink = await open(fileSystem);
+  await send(sink, 0);
+  disk.rename(PATH, OLD);
+  await send(sink, 1);
+  await sink.close();
+  assertEquals([textOf(disk, OLD), textOf(disk, PATH)], [linesOf(0), linesOf(1)]);
+});
+
 test("fileSink() replaces no file that is open, as Windows demands", async () => {
   const disk = newDisk();
   const { fileSystem: tracked, openPaths } = trackHandles(disk);
