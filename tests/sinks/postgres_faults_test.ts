@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import type postgres from "postgres";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type DeadLetter, DeliveryError, MemoryBuffer, Producer, type Send } from "../../mod.ts";
+import { DeliveryError, MemoryBuffer, Producer, type Send } from "../../mod.ts";
 import {
   type PostgresClient,
   postgresSink,
@@ -164,31 +164,38 @@ async function deliver(
   sink: Send<number>,
   records: readonly number[],
 ): Promise<{ refused: number[]; reasons: string[]; attempts: number }> {
-  const buffer = await MemoryBuffer.open<number>({ maxRecords: records.length });
-  const deadLetters = await MemoryBuffer.open<DeadLetter<number>>({ maxRecords: records.length });
+  const refused: number[] = [];
+  const reasons: string[] = [];
   let attempts = 0;
+  const refuse = (record: number, reason: string) => {
+    refused.push(record);
+    reasons.push(reason);
+  };
+  const buffer = await MemoryBuffer.open<number>({ maxRecords: records.length });
   const producer = new Producer<number>({
     buffer,
-    send(delivery, context) {
+    // What is refused for good is taken here, as by a buffer for dead letters; the producer sees the rest.
+    async send(delivery, context) {
       attempts++;
-      return sink(delivery, context);
+      try {
+        await sink(delivery, context);
+      } catch (error) {
+        if (!(error instanceof DeliveryError) || (error.failed === undefined && error.retryable)) throw error;
+        if (error.failed === undefined) return delivery.records.forEach((record) => refuse(record, error.message));
+        const again = error.failed.filter(({ retryable }) => retryable);
+        for (const { index, retryable, reason } of error.failed) {
+          if (!retryable) refuse(delivery.records[index]!, reason);
+        }
+        if (again.length > 0) throw new DeliveryError({ reason: "the rest", failed: again, tooLarge: error.tooLarge });
+      }
     },
-    deadLetters,
     retry: { firstDelayMs: 1 },
   });
   await producer.putMany(records);
   await producer.flush();
   await producer.close();
-  const letters: DeadLetter<number>[] = [];
-  await deadLetters.flush();
-  while (deadLetters.stats().pendingRecords > 0) {
-    const batch = await deadLetters.emit();
-    letters.push(...batch.records);
-    await deadLetters.commit(batch);
-  }
   await buffer.close();
-  await deadLetters.close();
-  return { refused: letters.map(({ record }) => record!), reasons: letters.map(({ error }) => error), attempts };
+  return { refused, reasons, attempts };
 }
 
 /** A client whose statements fail as `failureOf` says. A savepoint runs its body. */
