@@ -36,6 +36,13 @@ export interface DeliveryErrorData {
    * @default {false}
    */
   readonly tooLarge?: boolean | undefined;
+  /**
+   * Whether some of the records may be the reason, and the target doesn't say which: the delivery is sent again in halves, so that
+   * all but those are taken. For a single record `retryable` counts.
+   *
+   * @default {false}
+   */
+  readonly split?: boolean | undefined;
 }
 
 /**
@@ -114,6 +121,8 @@ export class DeliveryError extends SluiceError {
   readonly failed: readonly FailedRecord[] | undefined;
   /** Whether it was too much at once. */
   readonly tooLarge: boolean;
+  /** Whether to send it again in halves, to find the records that are the reason. */
+  readonly split: boolean;
 
   /**
    * Creates the error.
@@ -127,6 +136,7 @@ export class DeliveryError extends SluiceError {
     this.retryAfterMs = data.retryAfterMs;
     this.failed = data.failed;
     this.tooLarge = data.tooLarge ?? false;
+    this.split = data.split ?? false;
   }
 }
 
@@ -155,9 +165,10 @@ export class ProducerClosedError extends SluiceError {
    * Creates the error.
    *
    * @param verb What was asked for, such as `"flush"`.
+   * @param options The cause: what went wrong last with what is not delivered.
    */
-  constructor(verb: string) {
-    super(`Cannot ${verb}: the producer is closed`);
+  constructor(verb: string, options?: ErrorOptions) {
+    super(`Cannot ${verb}: the producer is closed`, options);
   }
 }
 

@@ -20,7 +20,7 @@
  * | `DAMAGED_LOG` | `DamagedLogError` | damage, with `onDamage: "fail"` | `segment`, `offset`, `length` |
  * | `UNSUPPORTED_VERSION` | `UnsupportedVersionError` | files of a newer version; nothing is changed | `path`, `version`, `supported` |
  * | `NOT_A_BUFFER` | `NotABufferError` | the path is a file, or holds other files | `path`, `found` |
- * | `DELIVERY` | `DeliveryError` | thrown by a `send` that knows what to do about its failure | `retryable`, `retryAfterMs`, `failed`, `tooLarge` |
+ * | `DELIVERY` | `DeliveryError` | thrown by a `send` that knows what to do about its failure | `retryable`, `retryAfterMs`, `failed`, `tooLarge`, `split` |
  * | `PRODUCER_CLOSED` | `ProducerClosedError` | a call on a producer after `close()` | |
  * | `PRODUCER_STOPPED` | `ProducerStoppedError` | a call on a producer that can't go on | `batchId`, `sequences`, `cause` |
  * | `NO_SPACE` | `NoSpaceError` | the disk, the quota or the file size limit is used up | `errno`, `operation`, `path` |

@@ -140,7 +140,12 @@ export const PRODUCER_METRICS: MetricSet<ProducerFigures> = metricSet("sluice.pr
   },
   counter("attempt.timed_out", "{attempt}", "Attempts that took longer than they may", "timeouts"),
   counter("attempt.abandoned", "{attempt}", "Attempts that did not answer their signal either", "abandoned"),
-  counter("delivery.halved", "{delivery}", "Deliveries halved because they were too large", "halved"),
+  counter(
+    "delivery.halved",
+    "{delivery}",
+    "Deliveries halved: too large, or refused because of some records",
+    "halved",
+  ),
   counter("record.delivered", "{record}", "Records that the target has taken", "deliveredRecords"),
   counter("record.dead_lettered", "{record}", "Records put into the dead-letter buffer", "deadLetters"),
   counter("batch.committed", "{batch}", "Batches committed", "committedBatches"),

@@ -66,7 +66,7 @@
  * | `attempt.timed_out` | counter | `{attempt}` | those that took longer than `timeoutMs` |
  * | `attempt.abandoned` | counter | `{attempt}` | those that ignored their signal, too |
  * | `attempt.duration` | histogram | `s` | how long attempts took; those that failed by `error.type` |
- * | `delivery.halved` | counter | `{delivery}` | deliveries that were too large |
+ * | `delivery.halved` | counter | `{delivery}` | deliveries that were too large, or refused because of some records |
  * | `record.delivered` | counter | `{record}` | records acknowledged by the target |
  * | `record.dead_lettered` | counter | `{record}` | records put into the dead-letter buffer |
  * | `batch.committed` | counter | `{batch}` | batches committed |

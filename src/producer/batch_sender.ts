@@ -143,7 +143,7 @@ export class BatchSender<T> {
     return backoff.delayMs({ tries, elapsedMs: now - (startedAt ?? now), retryAfterMs });
   }
 
-  /** Two parts instead of one that was too large. Their attempts count from one: the target never judged the whole. */
+  /** Two parts instead of one that was too much. Their attempts count from one: the target took nothing of the whole. */
   async #halve(part: BatchPart<T>, retryAfterMs: number | undefined): Promise<readonly PendingPart<T>[] | undefined> {
     const halves = part.halves();
     for (const half of halves) half.redelivered = true;

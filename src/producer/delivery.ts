@@ -2,7 +2,7 @@
  * The contract between a producer and its target. Types only; `DeliveryError` is how a target says more than "it failed".
  *
  * A {@linkcode Send} sees a {@linkcode Delivery}, not the batch itself, because a batch may have to go in parts: halved,
- * if it is too large for the target, or only those of its records that failed before. Each part has an id of its own.
+ * if it is too large for the target or refused as a whole, or only those of its records that failed before. Each part has an id of its own.
  *
  * After a crash a batch that had gone in parts is sent as a whole again, first. So a target that takes parts of a
  * delivery gets each record once only if it knows its records one by one (by `batchId` and sequence), or keeps its

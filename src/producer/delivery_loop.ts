@@ -58,7 +58,7 @@ export class DeliveryLoop<T> {
   /** `run()` starts it. */
   constructor(deps: DeliveryLoopDeps<T>) {
     this.#deps = deps;
-    this.#flushWaiters = new FlushWaiters(() => deps.buffer.stats().pendingRecords);
+    this.#flushWaiters = new FlushWaiters(() => deps.buffer.stats().pendingRecords, () => deps.reporter.lastFailure);
   }
 
   /** Number of batches handed over by the buffer and not committed yet. */
@@ -68,14 +68,14 @@ export class DeliveryLoop<T> {
 
   /** Runs until the producer ends; never rejects. */
   async run(): Promise<void> {
-    const { shutdown } = this.#deps;
+    const { reporter, shutdown } = this.#deps;
     try {
       await this.#deliver();
     } catch (error) {
       this.#stop(error);
     }
     shutdown.dispose();
-    this.#flushWaiters.rejectAll(shutdown.refusal("flush"));
+    this.#flushWaiters.rejectAll(shutdown.refusal("flush", reporter.lastFailure));
   }
 
   /** Waits until everything is committed that was put before, by puts that `answered` waits for. */

@@ -55,7 +55,7 @@ export type ProducerEvent =
     /** Wall time of its end: milliseconds since 1970. */
     readonly until: number;
   }
-  /** A delivery was too large, and was split in two. */
+  /** A delivery was too large, or refused because of some of its records, and was split in two. */
   | { readonly type: "halved"; readonly id: string; readonly halves: readonly [string, string] }
   /** An undeliverable record is in the dead-letter buffer; `key` is its key there. */
   | {
@@ -96,7 +96,7 @@ export interface ProducerStats {
   readonly timeouts: number;
   /** Number of attempts that did not end when their signal was aborted either. */
   readonly abandoned: number;
-  /** Number of deliveries split in two because they were too large. */
+  /** Number of deliveries split in two because they were too large, or refused because of some of their records. */
   readonly halved: number;
   /** Number of records that the target has taken. */
   readonly deliveredRecords: number;
@@ -121,6 +121,7 @@ type Counts = {
 export class Reporter {
   readonly #clock: Clock;
   readonly listeners: Listeners<ProducerEvent>;
+  #lastFailure: unknown;
   readonly counts: Counts = {
     attempts: 0,
     retries: 0,
@@ -141,6 +142,11 @@ export class Reporter {
     this.listeners = new Listeners<ProducerEvent>(onEvent, (event) => this.#count(event));
   }
 
+  /** What went wrong last with what isn't committed; `undefined` if nothing has since the last commit. */
+  get lastFailure(): unknown {
+    return this.#lastFailure;
+  }
+
   /** Counts an event, and sends it to the listeners. */
   tell(event: ProducerEvent): void {
     this.#count(event);
@@ -149,6 +155,8 @@ export class Reporter {
 
   #count(event: ProducerEvent): void {
     const { counts } = this;
+    if (event.type === "attempt-failed" || event.type === "buffer-call-failed") this.#lastFailure = event.error;
+    else if (event.type === "committed") this.#lastFailure = undefined;
     switch (event.type) {
       case "attempt-started":
         counts.attempts++;

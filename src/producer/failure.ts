@@ -37,7 +37,8 @@ export interface FailureOutcome {
  */
 export function classifyFailure(error: unknown, length: number): FailureOutcome {
   if (!(error instanceof DeliveryError)) return toFailureOutcome({ again: range(length) });
-  const { tooLarge: isTooLarge, retryAfterMs } = error;
+  const { retryAfterMs } = error;
+  const isTooMuch = (records: number): boolean => error.tooLarge || (error.split && records > 1);
   const failed = checkFailed(error.failed, length);
   if (failed !== undefined) {
     const again = failed.filter(({ retryable }) => retryable);
@@ -45,11 +46,12 @@ export function classifyFailure(error: unknown, length: number): FailureOutcome 
       again: again.map(({ index }) => index),
       reasons: new Map(again.map(({ index, reason }) => [index, reason])),
       undeliverable: failed.filter(({ retryable }) => !retryable),
-      isTooLarge,
+      isTooLarge: isTooMuch(again.length),
       retryAfterMs,
     });
   }
   // Too large counts more than "don't try again": in parts it is something else.
+  const isTooLarge = isTooMuch(length);
   if (error.retryable || isTooLarge) return toFailureOutcome({ again: range(length), isTooLarge, retryAfterMs });
   const reason = errorText(error);
   return toFailureOutcome({ undeliverable: range(length).map((index) => ({ index, reason })) });

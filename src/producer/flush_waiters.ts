@@ -33,6 +33,7 @@ interface Group {
 /** The flushes that wait, of one producer. */
 export class FlushWaiters {
   readonly #pendingRecords: () => number;
+  readonly #lastFailure: () => unknown;
   readonly #requests = new Set<Request>();
   readonly #aborts = new AbortCalls();
   /** Not counted yet, although their puts have all been answered: what they put is pending by now, or never will be. */
@@ -43,9 +44,13 @@ export class FlushWaiters {
   #committed = 0;
   #probes = 0;
 
-  /** `pendingRecords` says how many records of the buffer are not committed. */
-  constructor(pendingRecords: () => number) {
+  /**
+   * `pendingRecords` says how many records of the buffer are not committed, `lastFailure` what went wrong last with those, if
+   * anything has: it becomes the cause for those who give up waiting.
+   */
+  constructor(pendingRecords: () => number, lastFailure: () => unknown = () => undefined) {
     this.#pendingRecords = pendingRecords;
+    this.#lastFailure = lastFailure;
   }
 
   /** Whether no flush waits. */
@@ -60,7 +65,7 @@ export class FlushWaiters {
    * @param onAnswered Called then: it is time to count.
    */
   wait(answered: Promise<unknown>, onAnswered: () => void, signal: AbortSignal | undefined): Promise<void> {
-    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (signal?.aborted) return Promise.reject(withCause(signal.reason, this.#lastFailure()));
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#requests.delete(request);
@@ -80,7 +85,7 @@ export class FlushWaiters {
       };
       const forgetAbort = signal === undefined
         ? undefined
-        : this.#aborts.add(signal, () => request.reject(signal.reason));
+        : this.#aborts.add(signal, () => request.reject(withCause(signal.reason, this.#lastFailure())));
       this.#requests.add(request);
       answered.then(() => {
         if (this.#requests.has(request)) this.#answered.push(request);
@@ -151,6 +156,24 @@ export class FlushWaiters {
     this.#groups = this.#groups.slice(this.#head);
     this.#head = 0;
   }
+}
+
+/** How deep causes are searched. */
+const MAX_CAUSES = 10;
+
+/**
+ * Gives the reason of an abort a cause, if it is an error that has none. It stays the same object: callers compare it with the
+ * reason of their signal. An attempt may have failed by that very reason, and then it gets none: a chain of causes must end.
+ */
+function withCause(reason: unknown, cause: unknown): unknown {
+  if (cause === undefined || !(reason instanceof Error) || reason.cause !== undefined) return reason;
+  let one: unknown = cause;
+  for (let depth = 0; depth < MAX_CAUSES && one instanceof Error; depth++) {
+    if (one === reason) return reason;
+    one = one.cause;
+  }
+  if (!Object.isExtensible(reason)) return reason;
+  return Object.defineProperty(reason, "cause", { value: cause, configurable: true, writable: true });
 }
 
 /** Two groups as one, which waits for what the later one does. */

@@ -96,7 +96,10 @@ export interface ProducerOptions<T> {
 
 /** Options of {@linkcode Producer.flush}. */
 export interface FlushOptions {
-  /** Ends the wait: the promise rejects with the signal's reason. What was put is delivered all the same. */
+  /**
+   * Ends the wait: the promise rejects with the signal's reason, whose `cause` is what went wrong last in delivering. What was put
+   * is delivered all the same.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

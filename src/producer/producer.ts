@@ -261,24 +261,22 @@ export class Producer<T> implements AsyncDisposable {
    * Resolves when everything put so far is committed: the target has it, or the dead-letter buffer. What is in the
    * buffer from earlier is included. Doesn't wait for batches to become full or old.
    *
-   * @param options A signal that ends the wait; what was put is delivered all the same.
+   * @param options A signal that ends the wait; what was put is delivered all the same. The reason of the signal gets a `cause`
+   * if it is an error without one: what went wrong last in delivering, such as a wrong URL.
    * @throws {ProducerStoppedError} if the producer has stopped, or stops before.
-   * @throws {ProducerClosedError} if the producer is closed before.
+   * @throws {ProducerClosedError} if the producer is closed before; its `cause` is what went wrong last.
    *
    * @example Wait for the target no longer than five milliseconds
    * ```ts
    * import { MemoryBuffer, Producer } from "@sluice/buffer";
    * import { assertEquals, assertRejects } from "@std/assert";
    *
+   * const away = new Error("the target is away");
    * const buffer = await MemoryBuffer.open<string>();
-   * const producer = new Producer<string>({
-   *   buffer,
-   *   send: () => {
-   *     throw new Error("the target is away");
-   *   },
-   * });
+   * const producer = new Producer<string>({ buffer, send: () => Promise.reject(away) });
    * await producer.put("safe all the same");
-   * await assertRejects(() => producer.flush({ signal: AbortSignal.timeout(5) }), DOMException);
+   * const error = await assertRejects(() => producer.flush({ signal: AbortSignal.timeout(5) }), DOMException);
+   * assertEquals(error.cause, away); // why it took so long
    * assertEquals(producer.stats().state, "running"); // it goes on trying
    * await producer.close();
    * assertEquals(buffer.stats().pendingRecords, 1);

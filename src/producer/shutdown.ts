@@ -37,11 +37,16 @@ export class Shutdown {
     this.#ending.abort(reason);
   }
 
-  /** Why nothing can be done any more; `undefined` before the end. `verb` is what was asked for. */
-  refusal(verb: string): Error | undefined {
+  /**
+   * Why nothing can be done any more; `undefined` before the end. `verb` is what was asked for, `cause` what went wrong last with
+   * what isn't delivered.
+   */
+  refusal(verb: string, cause?: unknown): Error | undefined {
     const { aborted, reason } = this.stopping;
     if (!aborted) return undefined;
-    return reason instanceof ProducerStoppedError ? reason : new ProducerClosedError(verb);
+    return reason instanceof ProducerStoppedError
+      ? reason
+      : new ProducerClosedError(verb, cause === undefined ? undefined : { cause });
   }
 
   /** The second step, before the grace time is over. */

@@ -27,6 +27,13 @@ const ROWS: readonly Row[] = [
     data: { tooLarge: true, retryable: false },
     verdict: { again: ALL, isTooLarge: true },
   },
+  { title: "to be split", data: { split: true }, verdict: { again: ALL, isTooLarge: true } },
+  { title: "refused, to be split", data: { split: true, retryable: false }, verdict: { again: ALL, isTooLarge: true } },
+  {
+    title: "to be split, and only one is left: it is no larger than it can be",
+    data: { split: true, failed: [bad(0), busy(2)] },
+    verdict: { again: [2], lost: [0] },
+  },
   { title: "a time", data: { retryAfterMs: 7 }, verdict: { again: ALL, retryAfterMs: 7 } },
   { title: "some failed", data: { failed: [busy(2), busy(0)] }, verdict: { again: [0, 2] } },
   { title: "some failed for good", data: { failed: [bad(3), bad(1)] }, verdict: { lost: [1, 3] } },
@@ -53,6 +60,14 @@ for (const { title, data, verdict } of ROWS) {
     assertEquals([judged.isTooLarge, judged.retryAfterMs], [isTooLarge, retryAfterMs]);
   });
 }
+
+test("classifyFailure() splits no single record: whether it is retryable counts", () => {
+  const [kept, lost] = [true, false].map((retryable) =>
+    classifyFailure(new DeliveryError({ reason: "no", split: true, retryable }), 1)
+  );
+  assertEquals([kept!.again, kept!.isTooLarge, kept!.undeliverable.length], [[0], false, 0]);
+  assertEquals([lost!.again, lost!.isTooLarge, lost!.undeliverable.length], [[], false, 1]);
+});
 
 /** Lists of failed records that can't be. */
 const NONSENSE: readonly (readonly [string, unknown])[] = [

@@ -11,6 +11,7 @@ import {
   FileBuffer,
   MemoryBuffer,
   Producer,
+  ProducerClosedError,
   type ProducerEvent,
   type ProducerOptions,
   ProducerStoppedError,
@@ -19,7 +20,7 @@ import {
 } from "../../mod.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { isPending, settle } from "../support/event_loop.ts";
-import { benchTest, fails, Held, pass, typesOf } from "./tools.ts";
+import { benchTest, fails, hangs, Held, pass, typesOf } from "./tools.ts";
 
 /** No timer of a buffer is to be mistaken for one of the producer. */
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
@@ -316,6 +317,77 @@ benchTest("Producer.flush() rejects when its signal is aborted, and the records 
   await other;
   assertEquals(target.records, ["a"]);
 });
+
+benchTest("Producer.flush() that is aborted has what went wrong last as its cause", THREE, async (bench) => {
+  const { clock, target, make } = bench;
+  const wrongUrl = new DeliveryError({ reason: "the server answered 503" });
+  const producer = make({ retry: { firstDelayMs: 1_000 } });
+  const aborted = async (signal: AbortSignal) => await assertRejects(() => producer.flush({ signal })) as Error;
+  target.will(fails(new Error("first")), fails(wrongUrl));
+  await producer.put("a");
+  const slow = new AbortController();
+  const flushed = producer.flush({ signal: slow.signal });
+  await pass(clock, 1_000);
+  slow.abort();
+  // The reason of the signal itself: whoever compares it finds it the same.
+  assertStrictEquals(await assertRejects(() => flushed), slow.signal.reason);
+  assertStrictEquals(slow.signal.reason.cause, wrongUrl);
+  assertEquals(slow.signal.reason.name, "AbortError");
+  assertStrictEquals((await aborted(AbortSignal.abort())).cause, wrongUrl);
+  assertStrictEquals((await aborted(AbortSignal.abort(new RangeError("late")))).cause, wrongUrl);
+  // A cause of the user's own stays, and what is no error, or can't be changed, is left as it is.
+  assertEquals((await aborted(AbortSignal.abort(new Error("late", { cause: "mine" })))).cause, "mine");
+  assertEquals(await producer.flush({ signal: AbortSignal.abort("text") }).catch((reason) => reason), "text");
+  const frozen = Object.freeze(new Error("frozen"));
+  assertStrictEquals(await aborted(AbortSignal.abort(frozen)), frozen);
+  assertEquals(frozen.cause, undefined);
+  await pass(clock, 2_000);
+  assertEquals(target.records, ["a", "a", "a"]);
+});
+
+benchTest(
+  "Producer.flush() that is aborted has no cause that is over, and none that leads back to itself",
+  ONE,
+  async (bench) => {
+    const { clock, target, make } = bench;
+    const producer = make({ retry: { firstDelayMs: 1_000 } });
+    target.will(fails());
+    await producer.put("a");
+    await pass(clock, 1_000);
+    const late = new Error("late");
+    target.will(fails(new DeliveryError({ reason: "aborted" }, { cause: late })));
+    await assertRejects(() => producer.flush({ signal: AbortSignal.abort() }));
+    const before = new Error("before");
+    await producer.flush({ signal: AbortSignal.abort(before) }).catch(() => {});
+    assertEquals(before.cause, undefined, "a was delivered");
+    await producer.put("b");
+    await settle();
+    await producer.flush({ signal: AbortSignal.abort(late) }).catch(() => {});
+    assertEquals(late.cause, undefined);
+    await pass(clock, 1_000);
+    assertEquals(target.records, ["a", "a", "b", "b"]);
+  },
+);
+
+benchTest(
+  "Producer.close() gives a flush that waits what went wrong last as its cause",
+  ONE,
+  async ({ target, make }) => {
+    const away = new Error("the target is away");
+    const producer = make({ retry: { firstDelayMs: 1_000 } });
+    target.will(fails(away));
+    await producer.put("a");
+    const flushed = assertRejects(() => producer.flush(), ProducerClosedError);
+    await settle();
+    await producer.close();
+    assertStrictEquals((await flushed).cause, away);
+    const idle = make();
+    target.will(hangs);
+    const nothingWrong = assertRejects(() => idle.flush(), ProducerClosedError);
+    await idle.close({ signal: AbortSignal.abort() });
+    assertEquals(Object.hasOwn(await nothingWrong, "cause"), false);
+  },
+);
 
 benchTest(
   "Producer.flush() resolves when the buffer is cleared, and the producer goes on",
