@@ -5,11 +5,19 @@
  *
  * - A delivery is acknowledged when the server has responded with a status of 2xx and the response has ended. Everything else is a
  *   failure: no connection, a connection that ends before or within the response, an aborted attempt.
+ * - A response is judged by its status. Its body isn't decoded, unless `failures` or `verdict` is given; a body that can't be
+ *   decoded is an error only for them, and only when they read it.
  * - A delivery has the same key and the same body in each attempt, also after a crash. The key has the form of the draft "The
  *   Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header-07), a string in quotes. A server that keeps
  *   the keys, and repeats its first response for a known one, gets each record once; any other server gets it at least once.
  *   When a delivery is sent in parts, because it is too large or single records failed, each part has a key of its own.
- * - Every response body is read to its end or cancelled, so that no attempt leaves a connection behind.
+ * - Every response body is read to its end, or cancelled when it is long, so that no attempt leaves a connection behind.
+ * - One bad record doesn't condemn a batch: a delivery that is refused is sent again in halves until the records at fault are
+ *   left. After 100 refusals in a row nothing is split until the server accepts something, so that a server that refuses
+ *   everything costs one request per batch.
+ * - A body of 64 KiB or more whose connection is cut three times in a row before any answer is sent again in halves: the cut may
+ *   have hidden a 413. A server that had stored it without ever answering gets its records twice. Connections that can't be made
+ *   split nothing.
  *
  * ## What a response means
  *
@@ -18,12 +26,14 @@
  * | 2xx | acknowledged, except the records that the option `failures` finds in it |
  * | 413 | too large: sent again in smaller parts |
  * | 408, 409, 425, 429, 5xx | sent again, after `Retry-After` if it is given |
- * | 302, 303, 307 | sent again: a temporary intermediary responded |
- * | other 3xx, other 4xx, anything else | permanent failure, no retry |
+ * | 1xx, 302, 303, 307 | sent again: a temporary intermediary responded |
+ * | 400, 422 | refused for its content: several records are sent again in halves, a single one is a permanent failure |
+ * | other 3xx, other 4xx | permanent failure, no retry |
  *
  * The draft has a server respond 409 while the first attempt with the same key is still in progress. Redirects are never followed.
  * By the rules of fetch some of them would turn a POST into a GET, whose 200 would mean nothing, and the headers, tokens among
- * them, would go to the host that the redirect names. The option `verdict` overrides the table.
+ * them, would go to the host that the redirect names. The option `verdict` overrides the table: a server that stores some records of
+ * a delivery that it answers with 400 needs `"refuse"` for it, because in halves those records would come again.
  *
  * @module
  */
@@ -32,30 +42,25 @@ import { abortable } from "../base/abortable.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
+import { type HttpAnswer, readExchange, skipDecoding } from "./http_exchange.ts";
 import { retryAfterMs } from "./http_retry_after.ts";
+import { SplitPolicy } from "./http_split.ts";
+import { parseHttpUrl } from "./http_url.ts";
 import { type LineOptions, toLines } from "./lines.ts";
 
+export type { HttpAnswer } from "./http_exchange.ts";
 export type { LineOptions } from "./lines.ts";
-
-/** A server's response. */
-export interface HttpAnswer {
-  /** The status code. */
-  readonly status: number;
-  /** The header fields. */
-  readonly headers: Headers;
-  /** The body as text: all of it for a status of 2xx, the beginning for others. */
-  readonly body: string;
-}
 
 /**
  * What a response means for a delivery: `"ok"`, it is acknowledged; `"retry"`, send it again; `"too-large"`, send it in smaller
- * parts; `"refuse"`, a permanent failure.
+ * parts; `"split"`, send it in smaller parts to find the records at fault, a single one being a permanent failure; `"refuse"`, a
+ * permanent failure of all of it.
  */
-export type HttpVerdict = "ok" | "retry" | "too-large" | "refuse";
+export type HttpVerdict = "ok" | "retry" | "too-large" | "split" | "refuse";
 
 /** Options of {@linkcode httpSink}. */
 export interface HttpSinkOptions<T> extends LineOptions<T> {
-  /** Where to send deliveries: http or https, without a name or password. */
+  /** Where to send deliveries: http or https, without a name or password, and with a port that fetch doesn't block. */
   readonly url: string | URL;
   /**
    * The request's method.
@@ -102,13 +107,13 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
     | undefined;
   /**
    * Overrides the table in this module's documentation for a response; `undefined` leaves it to the table. For example `"ok"`
-   * for a 409 by which the server says that it has the delivery already.
+   * for a 409 by which the server says that it has the delivery already, or `"refuse"` for a 400 that concerns all records alike.
    *
    * @default {the table}
    */
   readonly verdict?: ((answer: HttpAnswer) => HttpVerdict | undefined) | undefined;
   /**
-   * Sends a request.
+   * Sends a request. With a function of your own, `url` may have any port.
    *
    * @default {the global fetch}
    */
@@ -121,18 +126,13 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
   readonly clock?: Pick<Clock, "now"> | undefined;
 }
 
-/** Of a failure's body: enough for the reason. */
-const MAX_ERROR_BODY_BYTES = 16 * 1024;
-/** Of a success's body, if `failures` or `verdict` needs it: room for a long list, not for a mistake. */
-const MAX_BODY_BYTES: number = 64 * 2 ** 20;
 /** Characters of a body that an error's reason includes. */
 const MAX_REASON_CHARACTERS = 200;
 
-/** Causes of a failure that its reason includes. */
-const MAX_CAUSES = 3;
-
 const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
 
+/** Refusals that one record may be the reason for. */
+const SPLIT: ReadonlySet<number> = new Set([400, 422]);
 const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
 
 /**
@@ -140,7 +140,7 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  *
  * @param options Where to send deliveries, and how to read responses.
  * @returns The function to pass to a producer as `send`. It rejects with a {@linkcode DeliveryError}, or with the signal's reason.
- * @throws {TypeError} if an option has the wrong type, if `url` is neither http nor https, or if a header is malformed.
+ * @throws {TypeError} if an option has the wrong type, if no request can reach `url`, or if a header is malformed.
  * @typeParam T The records' type.
  *
  * @example Send two records as lines
@@ -226,7 +226,7 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * ```
  */
 export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
-  const url = parseUrl(options.url);
+  const url = parseHttpUrl(options.url, { hasOwnFetch: options.fetch !== undefined });
   for (const name of ["body", "failures", "verdict", "fetch", "line"] as const) {
     const given: unknown = options[name];
     if (given === undefined || typeof given === "function") continue;
@@ -238,12 +238,28 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   // A malformed name or value is refused here, instead of in every attempt.
   if (typeof options.headers !== "function") new Headers(options.headers);
   const { clock = systemClock, fetch: request = (target, init) => fetch(target, init) } = options;
+  const isBodyNeeded = options.failures !== undefined || options.verdict !== undefined;
+  const splits = new SplitPolicy();
   return async (delivery, context) => {
-    const init = await abortable(buildRequest(delivery, context, options), context.signal);
-    const { answer, isWhole } = await exchange(() => request(url, init), context.signal, options);
+    const { signal } = context;
+    const { body, ...init } = await abortable(buildRequest(delivery, context, options), signal);
+    const toError = splits.begin(delivery, body.length);
+    let response: Response;
+    try {
+      const decoding = isBodyNeeded ? {} : skipDecoding(init.headers);
+      response = await request(url, { ...init, ...decoding, body: body as BodyInit });
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw toError(cause);
+    }
+    const { answer, text } = await readExchange(response, { isBodyNeeded, signal });
     const verdict = options.verdict?.(answer) ?? classifyStatus(answer.status);
-    if (verdict !== "ok") throw toDeliveryError(answer, verdict, clock.now());
-    if (!isWhole) throw new DeliveryError({ reason: `the body of the response (status ${answer.status}) is too long` });
+    if (verdict !== "ok") {
+      const split = verdict === "split" && splits.onRefused(delivery.length);
+      const { status, headers } = response;
+      throw toDeliveryError({ status, headers, text, verdict, split }, clock.now());
+    }
+    splits.onAccepted();
     const failed = await options.failures?.(answer, delivery) ?? [];
     if (failed.length === 0) return;
     const reason = `the server did not take ${failed.length} of ${delivery.length} records: ${failed[0]!.reason}`;
@@ -251,22 +267,17 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   };
 }
 
-/** Some runtimes' fetch refuses a name and a password in a URL; they belong in a header on all of them. */
-function parseUrl(given: string | URL): URL {
-  const url = URL.canParse(given) ? new URL(given) : undefined;
-  const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
-  if (isHttp && url.username === "" && url.password === "") return url;
-  const what = isHttp ? "must not hold a name or a password" : "must be one of http or https";
-  throw new TypeError(
-    `Cannot make an HTTP sink: url ${what}, got ${isHttp ? url.host : JSON.stringify(String(given))}`,
-  );
+/** A request as {@linkcode httpSink} sends it. */
+interface HttpRequest extends Omit<RequestInit, "body"> {
+  readonly headers: Headers;
+  readonly body: string | Uint8Array;
 }
 
 async function buildRequest<T>(
   delivery: Delivery<T>,
   context: SendContext,
   options: HttpSinkOptions<T>,
-): Promise<RequestInit> {
+): Promise<HttpRequest> {
   const { method = "POST", contentType = "application/x-ndjson", gzip = false } = options;
   const given = typeof options.headers === "function" ? await options.headers(delivery, context) : options.headers;
   const headers = new Headers(given);
@@ -278,7 +289,7 @@ async function buildRequest<T>(
     body = await compress(body);
     headers.set("content-encoding", "gzip");
   }
-  return { method, headers, body: body as BodyInit, redirect: "manual", signal: context.signal };
+  return { method, headers, body, redirect: "manual", signal: context.signal };
 }
 
 async function compress(body: string | Uint8Array): Promise<Uint8Array> {
@@ -286,85 +297,29 @@ async function compress(body: string | Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** What came back. A body that is longer than needed is cancelled, and its connection closed. */
-interface Exchange {
-  readonly answer: HttpAnswer;
-  readonly isWhole: boolean;
-}
-
-const NO_BODY = { text: "", isWhole: true };
-
-/** Sends the request and reads the response. A success is read to its end: only then nothing was cut off. */
-async function exchange<T>(
-  request: () => Promise<Response>,
-  signal: AbortSignal,
-  { failures, verdict }: HttpSinkOptions<T>,
-): Promise<Exchange> {
-  try {
-    const response = await request();
-    const isSeen = failures !== undefined || verdict !== undefined;
-    const reading = response.ok
-      ? readBody(response, { keptBytes: isSeen ? MAX_BODY_BYTES : 0, readBytes: isSeen ? MAX_BODY_BYTES : Infinity })
-      // A failure status counts even if the connection ends behind it: servers close it to avoid reading a long body.
-      : readBody(response, { keptBytes: MAX_ERROR_BODY_BYTES, readBytes: MAX_ERROR_BODY_BYTES }).catch(() => NO_BODY);
-    const { text, isWhole } = await reading;
-    signal.throwIfAborted();
-    return { answer: { status: response.status, headers: response.headers, body: text }, isWhole };
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw new DeliveryError({ reason: `the connection failed or was cut: ${describeCauses(cause)}` }, { cause });
-  }
-}
-
-/** The messages of an error and of its causes: Node's fetch itself only says that it failed. */
-function describeCauses(error: unknown): string {
-  const texts: string[] = [];
-  for (
-    let one = error;
-    one !== undefined && texts.length < MAX_CAUSES;
-    one = one instanceof Error ? one.cause : undefined
-  ) {
-    // An error for several addresses has a code but no message.
-    texts.push(
-      one instanceof Error ? one.message || String((one as { code?: unknown }).code ?? one.name) : String(one),
-    );
-  }
-  return texts.join(": ");
-}
-
-/** Reads up to `readBytes`, keeps up to `keptBytes`, and cancels the rest. */
-async function readBody(
-  response: Response,
-  { keptBytes, readBytes }: { keptBytes: number; readBytes: number },
-): Promise<{ text: string; isWhole: boolean }> {
-  const reader = response.body?.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  let length = 0;
-  while (reader !== undefined && length <= readBytes) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    if (length < keptBytes) text += decoder.decode(value.subarray(0, keptBytes - length), { stream: true });
-    length += value.length;
-  }
-  const isWhole = length <= readBytes;
-  if (!isWhole) await reader?.cancel();
-  return { text: text + decoder.decode(), isWhole };
-}
-
 function classifyStatus(status: number): HttpVerdict {
   if (status >= 200 && status < 300) return "ok";
   if (status === 413) return "too-large";
-  return status >= 500 || RETRIED.has(status) ? "retry" : "refuse";
+  if (SPLIT.has(status)) return "split";
+  return status < 200 || status >= 500 || RETRIED.has(status) ? "retry" : "refuse";
 }
 
-function toDeliveryError({ status, headers, body }: HttpAnswer, verdict: HttpVerdict, now: number): DeliveryError {
+/** What a response that is no success is to a producer. */
+interface Failure extends Pick<HttpAnswer, "status" | "headers"> {
+  /** The beginning of the body. */
+  readonly text: string;
+  readonly verdict: HttpVerdict;
+  readonly split: boolean;
+}
+
+function toDeliveryError({ status, headers, text, verdict, split }: Failure, now: number): DeliveryError {
   const location = headers.get("location");
-  const detail = location === null ? body.trim().slice(0, MAX_REASON_CHARACTERS) : `to ${location}`;
+  const detail = location === null ? text.trim().slice(0, MAX_REASON_CHARACTERS) : `to ${location}`;
   return new DeliveryError({
     reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
-    retryable: verdict !== "refuse",
+    retryable: verdict !== "refuse" && verdict !== "split",
     retryAfterMs: verdict === "retry" ? retryAfterMs(headers.get("retry-after"), now) : undefined,
     tooLarge: verdict === "too-large",
+    split,
   });
 }

@@ -275,6 +275,7 @@ const WRONG: readonly { readonly args: readonly string[]; readonly message: RegE
   { args: ["/a", "--to", "http:/host"], message: /it is no URL/ },
   { args: ["/a", "--to", "https://"], message: /it is no URL/ },
   { args: ["/a", "--to", "http://host:99999/"], message: /it is no URL/ },
+  { args: ["/a", "--to", "http://host:6000/"], message: /it must not have port 6000, which fetch blocks/ },
   { args: ["/a", "--to", "https://user:secret@host/"], message: /must not hold a name or a password/ },
   { args: ["/a", "--to", "/a/out"], message: /must not be in a buffer's directory/ },
   { args: ["./a", "--to", "a/out"], message: /must not be in a buffer's directory/ },

@@ -11,6 +11,7 @@ import { DeliveryError } from "../../errors/mod.ts";
 import type { Send } from "../../producer/delivery.ts";
 import { fileSink } from "../../sinks/file.ts";
 import { httpSink } from "../../sinks/http.ts";
+import { isBlockedPort } from "../../sinks/http_url.ts";
 import { appendSink } from "../../sinks/stream.ts";
 import { type CommandContext, OutputClosedError, ShipError, UsageError } from "../shared/command.ts";
 import type { LineFormat } from "./line_formats.ts";
@@ -28,7 +29,7 @@ export interface Target {
 /** The names of Deno's errors when its sandbox refuses. */
 const SANDBOX_ERRORS: ReadonlySet<string> = new Set(["NotCapable", "PermissionDenied"]);
 
-/** Parses `--to`; throws for a URL that is malformed or neither http nor https. */
+/** Parses `--to`; throws for a URL that is malformed, neither http nor https, or with a port that fetch blocks. */
 export function parseDestination(to: string): Destination {
   if (to === "-") return { kind: "output" };
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(to)?.[1]?.toLowerCase();
@@ -47,6 +48,7 @@ export function parseDestination(to: string): Destination {
     // The URL is not shown: it has a password.
     throw new UsageError(`Cannot use --to: it must not hold a name or a password; --header "Authorization: ..." does`);
   }
+  if (isBlockedPort(url)) refuse(to, `must not have port ${url.port}, which fetch blocks`);
   return { kind: "http", url };
 }
 
