@@ -15,6 +15,9 @@ import { kindOf, toJsonText } from "./json_text.ts";
 /**
  * Turns records into payloads and back. A codec may throw anything; the buffer wraps it in a CodecError.
  *
+ * @typeParam T What `decode` returns.
+ * @typeParam In What `encode` takes, where that is more than `T`: a schema may fill in defaults.
+ *
  * @example Twelve bytes instead of thirty of JSON
  * ```ts
  * import { type Codec, MemoryBuffer } from "@sluice/buffer";
@@ -45,7 +48,7 @@ import { kindOf, toJsonText } from "./json_text.ts";
  * await buffer.close();
  * ```
  */
-export interface Codec<T> {
+export interface Codec<T, In = T> {
   /**
    * The version of the payloads that `encode` makes, 0 to 2^32 - 1. Each segment stores it, and `decode` gets it, so that a
    * program can read what an older version of itself wrote.
@@ -59,7 +62,7 @@ export interface Codec<T> {
    * @param record The user's value.
    * @returns Its payload.
    */
-  encode(record: T): Uint8Array;
+  encode(record: In): Uint8Array;
   /**
    * Makes the record from a payload. The payload belongs to the batch: a codec that returns (part of) it must copy.
    *
@@ -75,7 +78,7 @@ export interface Codec<T> {
    * @param into Room for the payload.
    * @returns The payload's length, or -1 if it doesn't fit; then `encode` is called instead.
    */
-  encodeInto?(record: T, into: Uint8Array): number;
+  encodeInto?(record: In, into: Uint8Array): number;
 }
 
 /** A record that is encoded already. A `DeadLetter` is one. */
@@ -97,12 +100,12 @@ const jsonEncoders = new WeakSet<object>();
 const jsonDecoders = new WeakMap<object, JsonDecodeMany<unknown>>();
 
 /** Whether everything that a codec encodes is the text of one JSON value. @internal */
-export function isJsonCodec<T>({ encode, encodeInto }: Codec<T>): boolean {
+export function isJsonCodec({ encode, encodeInto }: Codec<unknown, never>): boolean {
   return jsonEncoders.has(encode) && (encodeInto === undefined || jsonEncoders.has(encodeInto));
 }
 
 /** Decodes many payloads at once, if the codec is one of `jsonCodec`'s; else `undefined`. @internal */
-export function jsonDecoderOfMany<T>({ decode }: Codec<T>): JsonDecodeMany<T> | undefined {
+export function jsonDecoderOfMany<T>({ decode }: Codec<T, never>): JsonDecodeMany<T> | undefined {
   return jsonDecoders.get(decode) as JsonDecodeMany<T> | undefined;
 }
 
@@ -133,13 +136,15 @@ export function jsonDecoderOfMany<T>({ decode }: Codec<T>): JsonDecodeMany<T> | 
  * await buffer.close();
  * ```
  */
-export interface StandardSchema<T> {
+export interface StandardSchema<T, In = T> {
   /** The properties of the standard. */
   readonly "~standard": {
     /** Version of the standard. */
     readonly version: 1;
     /** Name of the library. */
     readonly vendor: string;
+    /** The types of what it takes and of what it makes of that; nothing is there at run time. */
+    readonly types?: { readonly input: In; readonly output: T } | undefined;
     /** Checks a value. */
     readonly validate: (value: unknown) => StandardResult<T> | Promise<StandardResult<T>>;
   };
@@ -153,13 +158,13 @@ export type StandardResult<T> =
   };
 
 /** Options of {@linkcode jsonCodec}. */
-export interface JsonCodecOptions<T> {
+export interface JsonCodecOptions<T, In = T> {
   /**
    * Checks every record at put. Its output is encoded. It must validate synchronously.
    *
    * @default {none: records are encoded as they are}
    */
-  readonly schema?: StandardSchema<T> | undefined;
+  readonly schema?: StandardSchema<T, In> | StandardSchema<T, unknown> | undefined;
   /**
    * The version of the records' shape; increase it when the shape changes.
    *
@@ -201,6 +206,7 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
  * @throws {TypeError} for a `schema` or `migrate` of the wrong type. When encoding: for a value that JSON can't hold, with its
  * path, as in `$.a.b[3]`, and for one that the schema rejects.
  * @typeParam T The records' type.
+ * @typeParam In What may be put: the input of the schema, where one is given.
  *
  * @example Three versions of a record, each migrated by one step
  * ```ts
@@ -220,7 +226,7 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
  * assertEquals(codec.decode(codec.encode({ cents: 5, currency: "CHF" }), 2), { cents: 5, currency: "CHF" });
  * ```
  */
-export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
+export function jsonCodec<T, In = T>(options: JsonCodecOptions<T, In> = {}): Codec<T, In> {
   const { schema, version = 0, migrate } = options;
   if (!Number.isInteger(version) || version < 0 || version >= 2 ** 32) {
     throw new RangeError(`Cannot make a codec: version must be an integer from 0 to 2^32 - 1, got ${version}`);
@@ -231,16 +237,16 @@ export function jsonCodec<T>(options: JsonCodecOptions<T> = {}): Codec<T> {
   if (migrate !== undefined && typeof migrate !== "function") {
     throw new TypeError(`Cannot make a codec: migrate must be a function, got ${kindOf(migrate)}`);
   }
-  const stringify = (record: T): string => {
+  const stringify = (record: In): string => {
     const value: unknown = schema === undefined ? record : validate(schema, record);
     return toJsonText(value);
   };
-  const encode = (record: T): Uint8Array => encoder.encode(stringify(record));
+  const encode = (record: In): Uint8Array => encoder.encode(stringify(record));
   const decode = (payload: Uint8Array, fromVersion: number): T => {
     const value = JSON.parse(strictDecoder.decode(payload));
     return migrate !== undefined && fromVersion !== version ? migrate(value, fromVersion) : value;
   };
-  const codec: Codec<T> = {
+  const codec: Codec<T, In> = {
     version,
     encode,
     encodeInto(record, into) {
@@ -355,13 +361,13 @@ export function bytesCodec(): Codec<Uint8Array> {
 }
 
 /** Takes payloads of `codec`'s version as they are, and encodes those of another one again. @internal */
-export function encodedCodec<T>(codec: Codec<T>): Codec<EncodedRecord> {
+export function encodedCodec(codec: Codec<unknown, never>): Codec<EncodedRecord> {
   const { version = 0 } = codec;
   // What is in a log of JSON is read as JSON.
   const json = isJsonCodec(codec) ? jsonCodec() : undefined;
   return {
     encode({ payload, codecVersion }) {
-      if (codecVersion !== version) return codec.encode(codec.decode(payload, codecVersion));
+      if (codecVersion !== version) return codec.encode(codec.decode(payload, codecVersion) as never);
       json?.decode(payload, 0);
       return payload;
     },
@@ -377,7 +383,7 @@ function writeText(text: string, into: Uint8Array): number {
 }
 
 /** Validates `value` against the schema and returns the schema's output. */
-function validate<T>(schema: StandardSchema<T>, value: unknown): T {
+function validate<T>(schema: StandardSchema<T, unknown>, value: unknown): T {
   const result = schema["~standard"].validate(value);
   if ("then" in result) {
     Promise.resolve(result).catch(() => {});

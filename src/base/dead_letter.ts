@@ -82,7 +82,7 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
  * await deadLetters.close();
  * ```
  */
-export function deadLetterCodec<T>(codec: Codec<T> = jsonCodec<T>()): Codec<DeadLetter<T>> {
+export function deadLetterCodec<T>(codec: Codec<T, never> = jsonCodec<T>()): Codec<DeadLetter<T>> {
   return {
     version: VERSION,
     encode: encodeLetter,
@@ -99,7 +99,7 @@ export function deadLetterCodec<T>(codec: Codec<T> = jsonCodec<T>()): Codec<Dead
 }
 
 /** Whether a codec is one of `deadLetterCodec`'s. @internal */
-export function isDeadLetterCodec<T>({ encode }: Codec<T>): boolean {
+export function isDeadLetterCodec({ encode }: Codec<unknown, never>): boolean {
   return (encode as unknown) === encodeLetter;
 }
 

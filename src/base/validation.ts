@@ -6,6 +6,8 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
+
 /** The longest timer: all runtimes take 31 bits. */
 export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 
@@ -63,6 +65,28 @@ export function checkOptions(name: string, value: object, known: readonly string
 /** The error about a value that isn't what it must be. */
 export function wrongType(name: string, expected: string, value: unknown, doing: string): TypeError {
   return new TypeError(`Cannot ${doing}: ${name} must be ${expected}, got ${describe(value)}`);
+}
+
+/**
+ * Returns a path as a string: it may be given as a `file:` URL, too, as an object or a string. A string with another scheme is
+ * a path, because a file system of the user's own may take it.
+ *
+ * @param what Completes "path must be ..." in the message.
+ * @throws {TypeError} for anything else.
+ */
+export function checkPath(value: unknown, what: string, doing = "open buffer"): string {
+  // Not `instanceof`: test environments have a URL of their own.
+  const text = typeof value === "object" && value !== null && "href" in value ? String(value.href) : value;
+  const fault = `Cannot ${doing}: path must be ${what}, or its file: URL, got ${describe(text)}`;
+  if (typeof text !== "string" || text === "" || text.includes("\0")) throw new TypeError(fault);
+  const isUrl = text !== value || /^file:\//i.test(text);
+  try {
+    const path = isUrl ? fileURLToPath(text) : text;
+    if (!path.includes("\0")) return path;
+  } catch (cause) {
+    throw new TypeError(fault, { cause });
+  }
+  throw new TypeError(fault);
 }
 
 /** Describes a value in a message. */

@@ -41,7 +41,7 @@ const payloadCodec: Codec<Uint8Array> = { encode: (payload) => payload, decode: 
 /** Admits records to the appender of a store. */
 export class AdmissionControl<T> {
   readonly #appender: RecordAppender;
-  readonly #options: ResolvedOptions<T>;
+  readonly #options: ResolvedOptions<unknown, T>;
   readonly #host: AdmissionControlDeps;
   readonly #queue = new WaitingLine<Waiting>();
   readonly #aborts = new AbortCalls();
@@ -49,7 +49,7 @@ export class AdmissionControl<T> {
   #isMakingRoom = false;
   #isEncoding = false;
 
-  constructor(appender: RecordAppender, options: ResolvedOptions<T>, host: AdmissionControlDeps) {
+  constructor(appender: RecordAppender, options: ResolvedOptions<unknown, T>, host: AdmissionControlDeps) {
     this.#appender = appender;
     this.#options = options;
     this.#host = host;
@@ -79,14 +79,14 @@ export class AdmissionControl<T> {
   async putMany<R>(
     records: readonly R[],
     options: PutOptions | undefined,
-    codec: Codec<R>,
+    codec: Codec<unknown, R>,
   ): Promise<SequenceRange> {
     const { length } = records;
     const first = await this.#putMany(records, options, codec);
     return { first, last: first + length - 1 };
   }
 
-  #putMany<R>(records: readonly R[], options: PutOptions = {}, codec: Codec<R>): Promise<number> {
+  #putMany<R>(records: readonly R[], options: PutOptions = {}, codec: Codec<unknown, R>): Promise<number> {
     const { signal } = options;
     if (signal?.aborted) return this.#rejected(signal.reason);
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
@@ -145,7 +145,7 @@ export class AdmissionControl<T> {
   }
 
   /** Adds a record to the store and checks its size. */
-  #add<R>(record: R, index: number | undefined, codec: Codec<R>): void {
+  #add<R>(record: R, index: number | undefined, codec: Codec<unknown, R>): void {
     let payloadBytes: number;
     this.#isEncoding = true;
     try {

@@ -26,9 +26,9 @@ import type { RecordStore } from "./record_store.ts";
 import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
-export interface BufferDeps<T> {
+export interface BufferDeps<T, In = T> {
   readonly store: RecordStore;
-  readonly options: ResolvedOptions<T>;
+  readonly options: ResolvedOptions<T, In>;
   /** The time that puts are stamped with. */
   readonly time: () => number;
   /** A put was rejected. */
@@ -39,6 +39,7 @@ export interface BufferDeps<T> {
  * Common base of {@linkcode FileBuffer} and {@linkcode MemoryBuffer}, which differ in where records are kept.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  *
  * @example Tell buffers from other resources
  * ```ts
@@ -55,11 +56,11 @@ export interface BufferDeps<T> {
  * }
  * ```
  */
-export abstract class BaseBuffer<T> implements RecordBuffer<T> {
-  readonly #options: ResolvedOptions<T>;
+export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
+  readonly #options: ResolvedOptions<T, In>;
   readonly #time: () => number;
   readonly #store: RecordStore;
-  readonly #admission: AdmissionControl<T>;
+  readonly #admission: AdmissionControl<In>;
   readonly #queue: BatchQueue<T>;
   readonly #turns = new SerialQueue();
   readonly #startSequence: number;
@@ -73,7 +74,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   readonly #whenRejected: (() => void) | undefined;
 
   /** Made by `open()` of the subclasses. @internal */
-  protected constructor({ store, options, time, onRejected }: BufferDeps<T>) {
+  protected constructor(deps: BufferDeps<T, In>) {
+    const { store, options, time, onRejected } = deps;
     this.#options = options;
     this.#time = time;
     this.#store = store;
@@ -103,7 +105,7 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   /** The option `codec`: what turns records into payloads and back. */
-  get codec(): Codec<T> {
+  get codec(): Codec<T, In> {
     return this.#options.codec;
   }
 
@@ -114,14 +116,14 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   /** Accepts one record; see {@linkcode RecordBuffer.put}. */
-  put(record: T, options?: PutOptions): Promise<number> {
+  put(record: In, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
     return this.#admission.put(record, options);
   }
 
   /** Accepts records as one unit; see {@linkcode RecordBuffer.putMany}. */
-  putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
+  putMany(records: readonly In[], options?: PutOptions): Promise<SequenceRange> {
     const refusal = this.#refusal("put");
     if (refusal !== undefined) return this.#refuse(refusal);
     return this.#admission.putMany(records, options, this.#options.codec);
@@ -189,7 +191,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   /** Waits for a batch to be due; see {@linkcode RecordBuffer.waitUntilDue}. */
-  async waitUntilDue({ after, signal, flush = false }: WaitOptions<T> = {}): Promise<boolean> {
+  async waitUntilDue(options: WaitOptions<T> = {}): Promise<boolean> {
+    const { after, signal, flush = false } = options;
     if (flush && this.#refusal("emit") === undefined) {
       this.#store.appender.writeAccepted();
       await this.#store.appender.awaitAcknowledged();
@@ -216,8 +219,8 @@ export abstract class BaseBuffer<T> implements RecordBuffer<T> {
   }
 
   /** A stream that puts; see {@linkcode RecordBuffer.writable}. */
-  writable(): WritableStream<T> {
-    return new WritableStream<T>({
+  writable(): WritableStream<In> {
+    return new WritableStream<In>({
       write: async (record, controller) => {
         const refusal = this.#refusal("put");
         if (refusal !== undefined) return await this.#refuse(refusal);

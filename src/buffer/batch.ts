@@ -59,7 +59,7 @@ export class Batch<T> implements Iterable<T> {
   readonly redelivered: boolean;
   readonly #identity: BatchIdentity;
   readonly #data: BatchData;
-  readonly #codec: Codec<T>;
+  readonly #codec: Codec<T, never>;
   /** Once bytes were shown. */
   #ownBytes: Uint8Array | undefined;
   #id: string | undefined;
@@ -67,7 +67,7 @@ export class Batch<T> implements Iterable<T> {
   #payloads: readonly Uint8Array[] | undefined;
 
   /** Made by `emit()`. @internal */
-  constructor(data: BatchData, uuid: string, codec: Codec<T>, redelivered: boolean) {
+  constructor(data: BatchData, uuid: string, codec: Codec<T, never>, redelivered: boolean) {
     const { firstSequence, count, checksum } = data;
     const lastSequence = firstSequence + count - 1;
     this.firstSequence = firstSequence;

@@ -62,7 +62,7 @@ const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
 /** Hands over the batches of one buffer. */
 export class BatchQueue<T> {
   readonly #store: RecordStore;
-  readonly #options: ResolvedOptions<T>;
+  readonly #options: ResolvedOptions<T, never>;
   readonly #host: BatchQueueDeps;
   readonly #startSequence: number;
   readonly #openedAt: number;
@@ -78,7 +78,7 @@ export class BatchQueue<T> {
   readonly #figures = { batchesEmitted: 0, batchesCommitted: 0, batchesRedelivered: 0, dropped: 0 };
 
   /** For one buffer, which goes on where the store's commit state says. */
-  constructor(store: RecordStore, options: ResolvedOptions<T>, host: BatchQueueDeps) {
+  constructor(store: RecordStore, options: ResolvedOptions<T, never>, host: BatchQueueDeps) {
     this.#store = store;
     this.#options = options;
     this.#host = host;

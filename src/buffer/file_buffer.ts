@@ -8,7 +8,15 @@
 
 import { stampClock } from "../base/clock.ts";
 import { isJsonCodec } from "../base/codec.ts";
-import { checkInteger, checkMethods, checkOneOf, type Complete, describe, MAX_TIMER_MS } from "../base/validation.ts";
+import {
+  checkInteger,
+  checkMethods,
+  checkOneOf,
+  checkPath,
+  type Complete,
+  describe,
+  MAX_TIMER_MS,
+} from "../base/validation.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
@@ -35,10 +43,14 @@ const FILE_SYSTEM_METHODS = ["open", "list", "makeDirectory", "rename", "remove"
  * Options of {@linkcode FileBuffer.open}.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  */
-export interface FileBufferOptions<T> extends BufferOptions<T> {
-  /** A directory of this buffer's own; created if missing. */
-  readonly path: string;
+export interface FileBufferOptions<T, In = T> extends BufferOptions<T, In> {
+  /**
+   * A directory of this buffer's own, also as a `file:` URL; created if missing. Its absolute path has at most 499 bytes in UTF-8,
+   * because SQLite makes the lock in it.
+   */
+  readonly path: string | URL;
   /**
    * How durable a put is when its promise resolves.
    *
@@ -98,6 +110,7 @@ const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "reserveBytes", "onDamage"
  * {@linkcode RecordBuffer}.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  *
  * @example Put, emit, commit
  * ```ts
@@ -117,11 +130,12 @@ const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "reserveBytes", "onDamage"
  * await Deno.remove(path, { recursive: true });
  * ```
  */
-export class FileBuffer<T> extends BaseBuffer<T> {
+export class FileBuffer<T, In = T> extends BaseBuffer<T, In> {
   /**
    * Opens the buffer in a directory, recovering what an earlier process left.
    *
    * @typeParam T The records of the buffer.
+   * @typeParam In What may be put; more than `T` where a schema fills in defaults.
    * @param options `path` is required; the others have defaults.
    * @returns The buffer. What was accepted and not committed is in it, in order.
    * @throws {TypeError} if an option has the wrong type, or is unknown.
@@ -179,7 +193,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
    * await buffer.close();
    * ```
    */
-  static async open<T>(options: FileBufferOptions<T>): Promise<FileBuffer<T>> {
+  static async open<T, In = T>(options: FileBufferOptions<T, In>): Promise<FileBuffer<T, In>> {
     const resolved = resolveOptions(options, OWN_OPTIONS);
     const own = resolveOwnOptions(options);
     const { clock, codec, listeners, maxRecordBytes, maxRecords, maxBytes, maxAgeMs, maxBacklogBytes } = resolved;
@@ -202,7 +216,7 @@ export class FileBuffer<T> extends BaseBuffer<T> {
       onChange,
       onClosing: () => status?.close(),
     });
-    const buffer = new FileBuffer<T>({ store, options: resolved, time, onRejected: onChange });
+    const buffer = new FileBuffer<T, In>({ store, options: resolved, time, onRejected: onChange });
     status?.start(store, () => buffer.stats());
     return buffer;
   }
@@ -210,17 +224,16 @@ export class FileBuffer<T> extends BaseBuffer<T> {
 
 /** The options that only a `FileBuffer` has, complete and checked. */
 interface OwnOptions
-  extends Complete<Pick<FileBufferOptions<unknown>, "path" | "fsync" | "segmentBytes" | "onDamage" | "statusMs">> {
+  extends Complete<Pick<FileBufferOptions<unknown>, "fsync" | "segmentBytes" | "onDamage" | "statusMs">> {
+  readonly path: string;
   readonly reserveBytes: number | undefined;
 }
 
 /** Checks what `resolveOptions` doesn't know. */
-function resolveOwnOptions<T>(options: FileBufferOptions<T>): OwnOptions {
-  const { path, fsync = DEFAULT_FSYNC_MS, segmentBytes = DEFAULT_SEGMENT_BYTES, onDamage = "quarantine" } = options;
+function resolveOwnOptions(options: FileBufferOptions<unknown, never>): OwnOptions {
+  const { fsync = DEFAULT_FSYNC_MS, segmentBytes = DEFAULT_SEGMENT_BYTES, onDamage = "quarantine" } = options;
   const { statusMs = DEFAULT_STATUS_MS, reserveBytes } = options;
-  if (typeof path !== "string" || path === "" || path.includes("\0")) {
-    throw new TypeError(`Cannot open buffer: path must be the path of a directory, got ${describe(path)}`);
-  }
+  const path = checkPath(options.path, "the path of a directory");
   if (typeof fsync === "number") checkInteger("fsync", fsync, 1, MAX_TIMER_MS);
   else if (fsync !== "always" && fsync !== "never") {
     throw new TypeError(`Cannot open buffer: fsync must be "always", "never" or milliseconds, got ${describe(fsync)}`);

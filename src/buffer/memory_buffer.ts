@@ -17,13 +17,15 @@ import { type BufferOptions, resolveOptions } from "./options.ts";
  * Options of {@linkcode MemoryBuffer.open}.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  */
-export type MemoryBufferOptions<T> = BufferOptions<T>;
+export type MemoryBufferOptions<T, In = T> = BufferOptions<T, In>;
 
 /**
  * A buffer in memory. Its methods are described at {@linkcode RecordBuffer}.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  *
  * @example Put, emit, commit
  * ```ts
@@ -39,11 +41,12 @@ export type MemoryBufferOptions<T> = BufferOptions<T>;
  * await buffer.close();
  * ```
  */
-export class MemoryBuffer<T> extends BaseBuffer<T> {
+export class MemoryBuffer<T, In = T> extends BaseBuffer<T, In> {
   /**
    * Makes an empty buffer.
    *
    * @typeParam T The records of the buffer.
+   * @typeParam In What may be put; more than `T` where a schema fills in defaults.
    * @param options All of them have defaults.
    * @returns The buffer.
    * @throws {TypeError} if an option has the wrong type, or is unknown.
@@ -82,13 +85,13 @@ export class MemoryBuffer<T> extends BaseBuffer<T> {
    * await buffer.close();
    * ```
    */
-  static open<T>(options: MemoryBufferOptions<T> = {}): Promise<MemoryBuffer<T>> {
+  static open<T, In = T>(options: MemoryBufferOptions<T, In> = {}): Promise<MemoryBuffer<T, In>> {
     try {
       const resolved = resolveOptions(options);
       const time = stampClock(resolved.clock);
       const { codec } = resolved;
       const store = new MemoryStore(time, { codecVersion: codec.version ?? 0, isJson: isJsonCodec(codec) });
-      return Promise.resolve(new MemoryBuffer<T>({ store, options: resolved, time }));
+      return Promise.resolve(new MemoryBuffer<T, In>({ store, options: resolved, time }));
     } catch (error) {
       return Promise.reject(error);
     }

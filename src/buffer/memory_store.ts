@@ -78,7 +78,7 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
     this.#events = events;
   }
 
-  add<T>(codec: Codec<T>, record: T): number {
+  add<T>(codec: Codec<unknown, T>, record: T): number {
     const encoded = codec.encode(record);
     if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
     this.#entries.push({ payload: encoded.slice(), putTime: this.#time(), position: this.#end });

@@ -18,14 +18,15 @@ export type WhenFull = "reject" | "block" | "drop-oldest";
  * Options that all buffers share. Every one is checked at `open()`: TypeError or RangeError names the option.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  */
-export interface BufferOptions<T> {
+export interface BufferOptions<T, In = T> {
   /**
    * Turns records into payloads and back.
    *
    * @default {jsonCodec()}
    */
-  readonly codec?: Codec<T> | undefined;
+  readonly codec?: Codec<T, In> | undefined;
   /**
    * A batch is full at this many records; 1 to 1,000,000.
    *
@@ -109,7 +110,7 @@ const SHARED_OPTIONS: readonly string[] = [
 ];
 
 /** The shared options, complete and checked. */
-export interface ResolvedOptions<T> extends Complete<Omit<BufferOptions<T>, "onEvent">> {
+export interface ResolvedOptions<T, In = T> extends Complete<Omit<BufferOptions<T, In>, "onEvent">> {
   /** The longest payload of a put: the least of the limits. A dead letter may be longer than a batch. */
   readonly maxPayloadBytes: number;
   /** `onEvent`, and those who subscribe. */
@@ -123,11 +124,14 @@ export interface ResolvedOptions<T> extends Complete<Omit<BufferOptions<T>, "onE
  * @throws {TypeError} for a value of the wrong type or an unknown option.
  * @throws {RangeError} for a number out of range.
  */
-export function resolveOptions<T>(options: BufferOptions<T>, known: readonly string[] = []): ResolvedOptions<T> {
+export function resolveOptions<T, In>(
+  options: BufferOptions<T, In>,
+  known: readonly string[] = [],
+): ResolvedOptions<T, In> {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`Cannot open buffer: options must be an object, got ${describe(options)}`);
   }
-  const { codec = jsonCodec<T>(), clock = systemClock, whenFull = "reject", onEvent } = options;
+  const { codec = jsonCodec<T, In>(), clock = systemClock, whenFull = "reject", onEvent } = options;
   checkMethods("codec", codec, ["encode", "decode"]);
   if (codec.encodeInto !== undefined) checkMethods("codec", codec, ["encodeInto"]);
   if (codec.version !== undefined) checkInteger("codec.version", codec.version, 0, 2 ** 32 - 1);
@@ -143,7 +147,7 @@ export function resolveOptions<T>(options: BufferOptions<T>, known: readonly str
   const maxBacklogBytes = integer(options, "maxBacklogBytes", defaultBacklogBytes, 1, Number.MAX_SAFE_INTEGER);
   const defaultRecordBytes = letterBytes ?? DEFAULT_MAX_RECORD_BYTES;
   const maxRecordBytes = integer(options, "maxRecordBytes", defaultRecordBytes, 1, letterBytes ?? MAX_BYTES);
-  const resolved: ResolvedOptions<T> = {
+  const resolved: ResolvedOptions<T, In> = {
     codec,
     maxRecords: integer(options, "maxRecords", DEFAULT_MAX_RECORDS, 1, MAX_RECORDS),
     maxBytes,

@@ -98,6 +98,7 @@ export interface RedeliveryOptions {
  * failed.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  *
  * @example A function for any buffer
  * ```ts
@@ -122,7 +123,7 @@ export interface RedeliveryOptions {
  * await buffer.close();
  * ```
  */
-export interface RecordBuffer<T> extends AsyncDisposable {
+export interface RecordBuffer<T, In = T> extends AsyncDisposable {
   /** What `open()` found and did. */
   readonly recovery: RecoveryReport;
 
@@ -153,7 +154,7 @@ export interface RecordBuffer<T> extends AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  put(record: T, options?: PutOptions): Promise<number>;
+  put(record: In, options?: PutOptions): Promise<number>;
 
   /**
    * Accepts records as one unit: all of them are accepted or none, also after a crash.
@@ -175,7 +176,7 @@ export interface RecordBuffer<T> extends AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange>;
+  putMany(records: readonly In[], options?: PutOptions): Promise<SequenceRange>;
 
   /**
    * Says whether a batch is due: one is in flight, or the next one is full or old enough. No I/O.
@@ -346,7 +347,7 @@ export interface RecordBuffer<T> extends AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  writable(): WritableStream<T>;
+  writable(): WritableStream<In>;
 
   /**
    * Resolves when everything put so far is on stable storage, whatever the option `fsync` says.

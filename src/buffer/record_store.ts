@@ -21,7 +21,7 @@ import type { BufferStats, RecoveryReport } from "./events.ts";
 /** Collects records before they are accepted. All of it is done within the call. */
 export interface RecordBuilder {
   /** Adds a record; returns its payload's length. Throws what the codec throws, and then nothing of the record stays. */
-  add<T>(codec: Codec<T>, record: T): number;
+  add<T>(codec: Codec<unknown, T>, record: T): number;
   /** Begins something that may have to be undone. */
   savepoint(): void;
   /** Takes back what was added since `savepoint`. */

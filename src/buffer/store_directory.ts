@@ -5,7 +5,7 @@
  */
 
 import { dirname } from "@std/path/dirname";
-import { FileSystemError, NotABufferError } from "../errors/mod.ts";
+import { FileSystemError, NotABufferError, PermissionError } from "../errors/mod.ts";
 import { isNoSuchFile, isNotFound } from "../fs/file_helpers.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import { isBufferFile, isLogFile } from "../wal/names.ts";
@@ -86,6 +86,6 @@ async function syncName(fileSystem: FileSystem, directory: string): Promise<void
   try {
     await fileSystem.syncDirectory(dirname(directory));
   } catch (error) {
-    if (!(error instanceof FileSystemError) || error.code !== "PERMISSION") throw error;
+    if (!(error instanceof PermissionError) || error.advice !== undefined) throw error;
   }
 }

@@ -1,33 +1,10 @@
 /**
- * The command line: `deno run -R jsr:@sluice/buffer/cli COMMAND ...`, also on Bun and Node.
- *
- * Finds the command, parses its arguments, runs it, and turns any error into one line on standard error and an exit code; with
- * `--json` the line is an object. As a program it ends the process when everything is written; as a function it leaves
- * that to the caller.
- *
- * | exit code | meaning |
- * |---|---|
- * | 0 | done; for commands that check the log: it is sound |
- * | 1 | done, and something is wrong with the log |
- * | 2 | the command line is wrong; nothing was done |
- * | 3 | it can't be done: no buffer there, a newer version, no permission, a failing disk or target |
- * | 130, 143 | ended by SIGINT, SIGTERM |
- * | 141 | the reader of the output is gone, as with `\| head` |
- *
- * @example Run a command from a program
- * ```ts
- * import { main } from "@sluice/buffer/cli";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(await main(["--version"]), 0);
- * ```
+ * Runs a command line: finds the command, parses its arguments, runs it, and turns any error into one line on standard error
+ * and an exit code. It ends no process: `sluice.ts` does.
  *
  * @module
  */
 
-import { createRequire } from "node:module";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { SluiceError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import { SEGMENT_VERSION } from "../wal/format.ts";
@@ -53,10 +30,6 @@ import { VERSION } from "./shared/version.ts";
 import { shipCommand } from "./ship.ts";
 import { topCommand } from "./top.ts";
 import { verifyCommand } from "./verify.ts";
-
-export type { Clock, TimerOptions } from "../base/clock.ts";
-export type { FileHandle, FileLock, FileSystem, OpenMode } from "../fs/file_system.ts";
-export type { CommandContext, Output, WriteOptions } from "./shared/command.ts";
 
 /** The reader of the output is gone: the code that shells report for a process that SIGPIPE ended. */
 const EXIT_CLOSED = 141;
@@ -205,21 +178,4 @@ function dataOf(error: unknown): Record<string, unknown> {
   if (!(error instanceof SluiceError)) return {};
   const { name: _name, code: _code, cause: _cause, ...data } = error as SluiceError & Record<string, unknown>;
   return data;
-}
-
-/** Whether this file is the program. Node before 24.2 doesn't say so; there a resolver that follows links decides. */
-function isProgram(): boolean {
-  if (import.meta.main !== undefined) return import.meta.main;
-  try {
-    const program = createRequire(import.meta.url).resolve(process.argv[1] ?? "");
-    return program === fileURLToPath(import.meta.url);
-  } catch {
-    return false;
-  }
-}
-
-if (isProgram()) {
-  const exitCode = await main(process.argv.slice(2));
-  // All writes have ended. A pending read of standard input would keep the process alive on Deno and Bun.
-  process.exit(exitCode);
 }

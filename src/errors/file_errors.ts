@@ -208,7 +208,7 @@ export class FileSystemError extends SluiceError implements FileSystemErrorData 
    * Makes the error of the class that fits the errno. For implementations of {@linkcode FileSystem}, so that all of them
    * fail alike.
    *
-   * @param data What failed: errno, operation and path; Deno's permission flag if one is missing; advice if there is some.
+   * @param data What failed: errno, operation and path; the runtime's permission flag if one is missing; advice if there is some.
    * @param cause What the runtime threw; without it the error has no cause.
    * @returns A {@linkcode NoSpaceError} for ENOSPC, EDQUOT and EFBIG, a {@linkcode PermissionError} for EACCES, EPERM and
    * EROFS, else a plain {@linkcode FileSystemError}.
@@ -233,7 +233,9 @@ export class FileSystemError extends SluiceError implements FileSystemErrorData 
     const options = cause === undefined ? undefined : { cause };
     if (NO_SPACE_ERRNOS.has(data.errno)) return new NoSpaceError(data, options);
     if (PERMISSION_ERRNOS.has(data.errno)) return new PermissionError(data, options);
-    return new FileSystemError(data, options);
+    const error = new FileSystemError(data, options);
+    if (data.advice !== undefined) error.message += `: ${data.advice}`;
+    return error;
   }
 }
 
@@ -286,7 +288,7 @@ export class NoSpaceError extends FileSystemError {
 export class PermissionError extends FileSystemError {
   /** Always `"PERMISSION"`. */
   override readonly code = "PERMISSION";
-  /** The flag that would allow it, such as `--allow-write=DIR`; only from Deno's sandbox. */
+  /** The flag that would allow it, such as `--allow-write=DIR`; only from Deno's sandbox and Node's permission model. */
   readonly flag: string | undefined;
   /** What to do about it, where that can't be guessed from the errno. */
   readonly advice: string | undefined;
@@ -294,7 +296,7 @@ export class PermissionError extends FileSystemError {
   /**
    * Creates the error.
    *
-   * @param data What failed, the flag that Deno would have to be started with, and advice that completes the message.
+   * @param data What failed, the flag that the runtime would have to be started with, and advice that completes the message.
    * @param options The cause: what the runtime threw.
    */
   constructor(data: FileSystemErrorData & Partial<Pick<PermissionError, "flag" | "advice">>, options?: ErrorOptions) {

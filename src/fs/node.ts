@@ -226,7 +226,7 @@ function attempt<T>(operation: string, path: string, call: () => T): T {
 /** Throws the translation of an error. Returns if a signal interrupted the call, which is to be repeated. */
 function translate(error: unknown, operation: string, path: string): void {
   const errno = toErrno(error);
-  if (errno !== "EINTR") throw FileSystemError.from({ errno, operation, path }, error);
+  if (errno !== "EINTR") throw FileSystemError.from({ errno, operation, path, ...findRefusal(error) }, error);
 }
 
 /**
@@ -247,7 +247,7 @@ function sync(
         const errno = toErrno(error);
         if (errno === "EINTR") return begin();
         if (ignored.includes(errno)) return resolve();
-        reject(FileSystemError.from({ errno, operation, path }, error));
+        reject(FileSystemError.from({ errno, operation, path, ...findRefusal(error) }, error));
       });
     begin();
   });
@@ -273,7 +273,23 @@ const EUCLEAN = -117;
 function toErrno(error: unknown): string {
   const { code, errno } = error as { code?: unknown; errno?: unknown };
   if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  if (code === ACCESS_DENIED) return "EACCES";
   if (typeof errno !== "number" || process.platform === "win32") return "UNKNOWN";
   if (errno === EUCLEAN && process.platform === "linux") return "EUCLEAN";
   return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? "UNKNOWN";
+}
+
+/** The code of what Node's permission model refuses (`--permission`). */
+const ACCESS_DENIED = "ERR_ACCESS_DENIED";
+
+const ADVICE_FOR_SYNC = "Node's permission model disables fsync, without which no record is durable; " +
+  "run Node without --permission, or run Deno, whose --allow-read and --allow-write restrict a program as well";
+
+/** What to do about a refusal of Node's permission model: it names a flag, or else has disabled the call as a whole. */
+function findRefusal(error: unknown): { flag?: string; advice?: string } {
+  const { code, permission, resource } = error as { code?: unknown; permission?: string; resource?: string };
+  if (code !== ACCESS_DENIED) return {};
+  if (permission === "FileSystemRead") return { flag: `--allow-fs-read=${resource}` };
+  if (permission === "FileSystemWrite") return { flag: `--allow-fs-write=${resource}` };
+  return { advice: ADVICE_FOR_SYNC };
 }

@@ -155,8 +155,8 @@ function toLockError(error: unknown, path: string, fileSystem: RuntimeCalls): Fi
   if (code === SQLITE_READONLY) return toReadonlyError(path, fileSystem, error);
   if (errno !== undefined) return FileSystemError.from({ errno, operation: "lock", path }, error);
   // CANTOPEN, and what Deno's sandbox refuses.
-  const { errno: reason, flag } = findOpenFailure(path, fileSystem);
-  return FileSystemError.from({ errno: reason, operation: "lock", path, flag }, error);
+  const { errno: reason, flag, advice } = findOpenFailure(path, fileSystem);
+  return FileSystemError.from({ errno: reason, operation: "lock", path, flag, advice }, error);
 }
 
 /** The error for a file that can't be written: nothing can be written in its directory, or its own mode forbids it. */
@@ -173,8 +173,11 @@ function toReadonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown)
   return FileSystemError.from({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
-/** SQLite's limit for a path, in bytes. */
-const MAX_PATH_BYTES = 512;
+/** SQLite's limit for a path, in bytes: of 512 it keeps 8 for the ending of a journal. */
+const MAX_PATH_BYTES = 504;
+
+const ADVICE_FOR_LONG =
+  `SQLite, which makes the lock, takes a path of at most ${MAX_PATH_BYTES} bytes; use a shorter one`;
 
 /**
  * Finds out why SQLite couldn't open the file, which SQLite doesn't say. Creating it exclusively fails with the true cause, and
@@ -183,7 +186,7 @@ const MAX_PATH_BYTES = 512;
 function findOpenFailure(
   path: string,
   fileSystem: RuntimeCalls,
-): { readonly errno: string; readonly flag?: string | undefined } {
+): { readonly errno: string; readonly flag?: string | undefined; readonly advice?: string | undefined } {
   try {
     fileSystem.open(path, "create").close();
   } catch (error) {
@@ -195,7 +198,11 @@ function findOpenFailure(
     } catch (error) {
       if ((error as FileSystemError).errno !== "ENOTDIR") return error as FileSystemError;
     }
-    if (new TextEncoder().encode(path).length < MAX_PATH_BYTES) return { errno: "EACCES" };
+    if (!isTooLong(path)) return { errno: "EACCES" };
   }
-  return { errno: new TextEncoder().encode(path).length < MAX_PATH_BYTES ? "UNKNOWN" : "ENAMETOOLONG" };
+  return isTooLong(path) ? { errno: "ENAMETOOLONG", advice: ADVICE_FOR_LONG } : { errno: "UNKNOWN" };
+}
+
+function isTooLong(path: string): boolean {
+  return new TextEncoder().encode(path).length > MAX_PATH_BYTES;
 }

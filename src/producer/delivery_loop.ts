@@ -26,7 +26,7 @@ import { mayPass } from "./retry.ts";
 
 /** Collaborators of a {@linkcode DeliveryLoop}. */
 export interface DeliveryLoopDeps<T> extends Pick<BatchSenderDeps<T>, "backoff" | "reporter" | "shutdown"> {
-  readonly buffer: RecordBuffer<T>;
+  readonly buffer: RecordBuffer<T, never>;
   readonly sender: BatchSender<T>;
   readonly maxInFlight: number;
   /** Ids of batches that are delivered and not committed: they aren't sent again after a stop. */

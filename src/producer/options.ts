@@ -26,13 +26,14 @@ import type { RetryOptions, RetryPolicy } from "./retry.ts";
  * Options of a {@linkcode Producer}.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  */
-export interface ProducerOptions<T> {
+export interface ProducerOptions<T, In = T> {
   /**
    * Keeps the records until they are delivered. The producer doesn't close it. While the producer runs, other code may put
    * into it, but not emit or commit.
    */
-  readonly buffer: RecordBuffer<T>;
+  readonly buffer: RecordBuffer<T, In>;
   /** Sends records to the target. */
   readonly send: Send<T>;
   /**
@@ -110,8 +111,8 @@ export interface CloseOptions {
 }
 
 /** The options, complete and checked. */
-export type ResolvedProducerOptions<T> =
-  & Omit<Complete<ProducerOptions<T>>, "retry" | "deadLetters" | "whenUndeliverable" | "onEvent">
+export type ResolvedProducerOptions<T, In = T> =
+  & Omit<Complete<ProducerOptions<T, In>>, "retry" | "deadLetters" | "whenUndeliverable" | "onEvent">
   & {
     readonly retry: RetryPolicy;
     readonly deadLetters: RecordBuffer<DeadLetter<T>> | undefined;
@@ -157,7 +158,7 @@ const RETRY_OPTIONS: readonly (keyof RetryOptions | string)[] = [
  * @throws {TypeError} for a value of the wrong type or an unknown option.
  * @throws {RangeError} for a number out of range.
  */
-export function resolveProducerOptions<T>(options: ProducerOptions<T>): ResolvedProducerOptions<T> {
+export function resolveProducerOptions<T, In>(options: ProducerOptions<T, In>): ResolvedProducerOptions<T, In> {
   checkOptions("options", options, OPTIONS, MAKE);
   const {
     buffer,
@@ -212,21 +213,24 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
 }
 
 /** Dead letters need a buffer, other than the one to be delivered. */
-function checkDeadLetters<T>({ buffer, deadLetters }: ProducerOptions<T>, whenUndeliverable: string): void {
+function checkDeadLetters(
+  { buffer, deadLetters }: { readonly buffer: unknown; readonly deadLetters?: unknown },
+  whenUndeliverable: string,
+): void {
   if (deadLetters === undefined) {
     if (whenUndeliverable === "stop") return;
     throw new TypeError(`Cannot ${MAKE}: whenUndeliverable is "${whenUndeliverable}", but there is no deadLetters`);
   }
   checkMethods("deadLetters", deadLetters, ["put"], MAKE);
-  if ((deadLetters as unknown) === buffer) {
+  if (deadLetters === buffer) {
     throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
-  if (whenUndeliverable === "dead-letter") checkLimits(deadLetters as unknown as Limits, buffer as unknown as Limits);
+  if (whenUndeliverable === "dead-letter") checkLimits(deadLetters as Limits, buffer as Limits);
 }
 
 /** What the buffers of this package say of themselves. */
 interface Limits {
-  readonly codec?: Codec<never>;
+  readonly codec?: Codec<unknown, never>;
   readonly maxPayloadBytes?: number;
 }
 

@@ -31,6 +31,7 @@ const NO_ROOM = [BufferFullError, BufferClosedError, BufferFailedError];
  * Delivers what is put into a buffer.
  *
  * @typeParam T The records of the buffer.
+ * @typeParam In What may be put; more than `T` where a schema fills in defaults.
  *
  * @example Every record arrives, although the target fails now and then
  * ```ts
@@ -112,8 +113,8 @@ const NO_ROOM = [BufferFullError, BufferClosedError, BufferFailedError];
  * await dead.close();
  * ```
  */
-export class Producer<T> implements AsyncDisposable {
-  readonly #options: ReturnType<typeof resolveProducerOptions<T>>;
+export class Producer<T, In = T> implements AsyncDisposable {
+  readonly #options: ReturnType<typeof resolveProducerOptions<T, In>>;
   readonly #reporter: Reporter;
   #run: Run<T>;
   /** Puts that have not been answered yet. */
@@ -129,7 +130,7 @@ export class Producer<T> implements AsyncDisposable {
    * @throws {TypeError} if an option has the wrong type, or is unknown.
    * @throws {RangeError} if a number is out of range.
    */
-  constructor(options: ProducerOptions<T>) {
+  constructor(options: ProducerOptions<T, In>) {
     this.#options = resolveProducerOptions(options);
     this.#reporter = new Reporter(this.#options.clock, this.#options.onEvent);
     this.#run = this.#start();
@@ -173,7 +174,7 @@ export class Producer<T> implements AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  put(record: T, options?: PutOptions): Promise<number> {
+  put(record: In, options?: PutOptions): Promise<number> {
     return this.#put((more) => this.#options.buffer.put(record, { ...options, ...more }), options);
   }
 
@@ -202,7 +203,7 @@ export class Producer<T> implements AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  putMany(records: readonly T[], options?: PutOptions): Promise<SequenceRange> {
+  putMany(records: readonly In[], options?: PutOptions): Promise<SequenceRange> {
     return this.#put((more) => this.#options.buffer.putMany(records, { ...options, ...more }), options);
   }
 
@@ -228,7 +229,7 @@ export class Producer<T> implements AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  writable(): WritableStream<T> {
+  writable(): WritableStream<In> {
     const { shutdown } = this.#run;
     const { stopping } = shutdown;
     const writer = this.#options.buffer.writable().getWriter();
@@ -239,7 +240,7 @@ export class Producer<T> implements AsyncDisposable {
     };
     stopping.addEventListener("abort", onEnding, { once: true });
     const detach = (): void => stopping.removeEventListener("abort", onEnding);
-    return new WritableStream<T>({
+    return new WritableStream<In>({
       write: async (record) => {
         const refusal = shutdown.refusal("put");
         if (refusal !== undefined) throw refusal;
@@ -283,7 +284,8 @@ export class Producer<T> implements AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  flush({ signal }: FlushOptions = {}): Promise<void> {
+  flush(options: FlushOptions = {}): Promise<void> {
+    const { signal } = options;
     const { shutdown, loop } = this.#run;
     const refusal = shutdown.refusal("flush");
     if (refusal !== undefined) return Promise.reject(refusal);
@@ -455,7 +457,8 @@ export class Producer<T> implements AsyncDisposable {
    * await buffer.close();
    * ```
    */
-  async close({ signal }: CloseOptions = {}): Promise<void> {
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { signal } = options;
     const { shutdown, loop, ended } = this.#run;
     const hurry = (): void => shutdown.abort();
     this.#closing ??= "closing";

@@ -55,6 +55,7 @@ import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
 import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
+import { checkPath } from "../base/validation.ts";
 import { DeliveryError, FileSystemError } from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
@@ -66,8 +67,10 @@ export type { LineOptions } from "./lines.ts";
 
 /** Options of {@linkcode fileSink}. */
 export interface FileSinkOptions<T> extends LineOptions<T> {
-  /** The file; its directory must exist. Two more files are beside it, `<path>.deliveries` and `<path>.lock`. */
-  readonly path: string;
+  /**
+   * The file, also as a `file:` URL; its directory must exist. Two more files are beside it, `<path>.deliveries` and `<path>.lock`.
+   */
+  readonly path: string | URL;
   /**
    * The fewest delivery ids to keep; 16 to 1,000,000.
    *
@@ -155,10 +158,8 @@ const DEFAULT_KNOWN_IDS = 10_000;
  * ```
  */
 export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink<T>> {
-  const { path: given, knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
-  if (typeof given !== "string" || given === "") {
-    throw new TypeError(`Cannot open a file sink: path must be a string that isn't empty, got ${typeof given}`);
-  }
+  const { knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
+  const given = checkPath(options.path, "the path of a file", "open a file sink");
   if (!Number.isInteger(knownIds) || knownIds < MIN_KNOWN_IDS || knownIds > MAX_KNOWN_IDS) {
     const range = `${MIN_KNOWN_IDS} to ${MAX_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);

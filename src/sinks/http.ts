@@ -58,6 +58,9 @@ export type { LineOptions } from "./lines.ts";
  */
 export type HttpVerdict = "ok" | "retry" | "too-large" | "split" | "refuse";
 
+/** Header fields as `Headers` takes them. */
+export type HttpHeaders = Headers | Readonly<Record<string, string>> | readonly (readonly [string, string])[];
+
 /** Options of {@linkcode httpSink}. */
 export interface HttpSinkOptions<T> extends LineOptions<T> {
   /** Where to send deliveries: http or https, without a name or password, and with a port that fetch doesn't block. */
@@ -75,8 +78,8 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    * @default {none}
    */
   readonly headers?:
-    | HeadersInit
-    | ((delivery: Delivery<T>, context: SendContext) => HeadersInit | Promise<HeadersInit>)
+    | HttpHeaders
+    | ((delivery: Delivery<T>, context: SendContext) => HttpHeaders | Promise<HttpHeaders>)
     | undefined;
   /**
    * Makes the whole body of a delivery, instead of lines. It must always make the same for the same delivery.
@@ -236,7 +239,7 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
     throw new TypeError(`Cannot make an HTTP sink: method must be one of ${METHODS.join(", ")}, got ${options.method}`);
   }
   // A malformed name or value is refused here, instead of in every attempt.
-  if (typeof options.headers !== "function") new Headers(options.headers);
+  if (typeof options.headers !== "function") new Headers(options.headers as HeadersInit | undefined);
   const { clock = systemClock, fetch: request = (target, init) => fetch(target, init) } = options;
   const isBodyNeeded = options.failures !== undefined || options.verdict !== undefined;
   const splits = new SplitPolicy();
@@ -280,7 +283,7 @@ async function buildRequest<T>(
 ): Promise<HttpRequest> {
   const { method = "POST", contentType = "application/x-ndjson", gzip = false } = options;
   const given = typeof options.headers === "function" ? await options.headers(delivery, context) : options.headers;
-  const headers = new Headers(given);
+  const headers = new Headers(given as HeadersInit | undefined);
   if (!headers.has("content-type")) headers.set("content-type", contentType);
   // RFC 8941, section 3.3.3: a string in quotes, with the two escapes that JSON has for ASCII, too.
   headers.set("idempotency-key", JSON.stringify(delivery.id));

@@ -40,14 +40,14 @@ import type { Delivery, Send } from "../producer/delivery.ts";
 import { checkText, encodeRecords } from "./encode_records.ts";
 
 /** A header's value, as both clients take and return it. */
-export type KafkaHeaderValue = Buffer | string | (Buffer | string)[] | undefined;
+export type KafkaHeaderValue = Uint8Array | string | (Uint8Array | string)[] | undefined;
 
 /** A message, as both clients take it. */
 export interface KafkaMessage {
   /** Determines the partition, unless `partition` does. */
-  key?: Buffer | string | null;
+  key?: Uint8Array | string | null;
   /** The content; null deletes a key in a compacted topic. */
-  value: Buffer | string | null;
+  value: Uint8Array | string | null;
   /** The headers. */
   headers?: Record<string, KafkaHeaderValue>;
   /** The partition, whatever the key. */
@@ -221,7 +221,8 @@ export function kafkaIdentity(
 ): KafkaIdentity | undefined {
   const [batchId, sequence] = [BATCH_HEADER, SEQUENCE_HEADER].map((name) => {
     const value = headers?.[name];
-    return Array.isArray(value) || value === undefined ? "" : value.toString();
+    if (Array.isArray(value) || value === undefined) return "";
+    return typeof value === "string" ? value : Buffer.from(value).toString();
   });
   return batchId !== "" && /^\d+$/.test(sequence!) ? { batchId: batchId!, sequence: Number(sequence) } : undefined;
 }
@@ -232,13 +233,16 @@ function buildMessages<T>(delivery: Delivery<T>, { message }: KafkaSinkOptions<T
   const records = message === undefined ? undefined : delivery.records;
   return encodeRecords(delivery.length, (i) => {
     const sequence = sequences[i]!;
-    const payload = payloads[i]!;
     const own = records === undefined ? undefined : checkMessage(message!(records[i]!, { batchId, sequence }));
+    const { key, value, ...rest } = { key: batchId, value: payloads[i]!, ...own };
+    const headers = Object.entries(own?.headers ?? {}).map(([name, header]) =>
+      [name, Array.isArray(header) ? header.map(toBuffer) : toBuffer(header)] as const
+    );
     return {
-      key: batchId,
-      value: Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
-      ...own,
-      headers: { ...own?.headers, [BATCH_HEADER]: batchId, [SEQUENCE_HEADER]: String(sequence) },
+      ...rest,
+      key: toBuffer(key),
+      value: toBuffer(value),
+      headers: { ...Object.fromEntries(headers), [BATCH_HEADER]: batchId, [SEQUENCE_HEADER]: String(sequence) },
     };
   }, (index, fault) => `record ${index} has no message: ${fault}`);
 }
@@ -263,6 +267,11 @@ function checkMessage(own: Partial<KafkaMessage> | undefined): Partial<KafkaMess
 
 function checkData(data: unknown, what: string): void {
   if (!(data instanceof Uint8Array)) checkText(data, what);
+}
+
+/** The clients take bytes as `Buffer`s only. */
+function toBuffer<V>(value: V | Uint8Array): V | Buffer {
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
 }
 
 /** Translates what a client threw. */

@@ -38,7 +38,7 @@ const encoder = new TextEncoder();
 export function toLines<T>(
   delivery: Delivery<T>,
   { line, emptyLines = false }: LineOptions<T>,
-): Uint8Array<ArrayBuffer> {
+): Uint8Array {
   // Outside of the loop: a payload that doesn't decode is none of a line's faults.
   const records = line === undefined ? undefined : delivery.records;
   const { payloads } = delivery;

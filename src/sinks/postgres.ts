@@ -19,7 +19,7 @@
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
 import type { Send } from "../producer/delivery.ts";
-import type { PostgresClient, PostgresTransaction } from "./postgres_client.ts";
+import type { PostgresClient, PostgresClientWithOptions, PostgresTransaction } from "./postgres_client.ts";
 import { insertTogether, RowSplitter } from "./postgres_insert.ts";
 import { encodeRows } from "./postgres_rows.ts";
 import {
@@ -34,7 +34,12 @@ import {
 } from "./postgres_rules.ts";
 import type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
-export type { PostgresClient, PostgresRows, PostgresTransaction } from "./postgres_client.ts";
+export type {
+  PostgresClient,
+  PostgresClientWithOptions,
+  PostgresRows,
+  PostgresTransaction,
+} from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 export type { RecordIdentity, SinkResult } from "./record_identity.ts";
@@ -256,8 +261,8 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * await buffer.close();
  * ```
  */
-export function postgresTransactionSink<T, Tx extends PostgresTransaction>(
-  sql: PostgresClient<Tx>,
+export function postgresTransactionSink<T, Tx extends PostgresTransaction = PostgresTransaction>(
+  sql: PostgresClient<Tx> | PostgresClientWithOptions<Tx>,
   options: PostgresTransactionSinkOptions<T, Tx>,
 ): Send<T> {
   const { apply, delivered = "sluice_delivered", onDelivered } = options;

@@ -23,3 +23,14 @@ export interface PostgresClient<Tx> {
   /** Runs `body` in a transaction, which is committed when it resolves and rolled back when it rejects. */
   begin(body: (transaction: Tx) => Promise<void>): Promise<unknown>;
 }
+
+/**
+ * The same of a client whose `begin()` takes options, too, as `postgres` declares it: from a type with overloads TypeScript infers
+ * only by one with as many.
+ */
+export interface PostgresClientWithOptions<Tx> extends PostgresClient<Tx> {
+  /** Runs `body` in a transaction, which is committed when it resolves and rolled back when it rejects. */
+  begin(body: (transaction: Tx) => Promise<void>): Promise<unknown>;
+  /** The same with options of the transaction, such as its isolation level. */
+  begin(options: string, body: (transaction: Tx) => Promise<void>): Promise<unknown>;
+}

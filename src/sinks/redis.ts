@@ -108,10 +108,14 @@ if stored > 0 then redis.call('HSET', notes, buffer, cjson.encode(known)) end
 return { stored, duplicates, failure }
 `;
 
-/** What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` have it. */
-export interface RedisClient {
+/**
+ * What the sink uses of a client of Redis; `createClient()` and `createCluster()` of `redis` have it.
+ *
+ * @typeParam Argument The client's own type for an argument. The sink passes strings and `Buffer`s.
+ */
+export interface RedisClient<Argument = string | Uint8Array> {
   /** Runs a script. */
-  eval(script: string, options: { keys: string[]; arguments: (string | Buffer)[] }): Promise<unknown>;
+  eval(script: string, options: { keys: string[]; arguments: Argument[] }): Promise<unknown>;
 }
 
 /** Options of {@linkcode redisSink}. */
@@ -173,7 +177,7 @@ export interface RedisSinkOptions<T> {
  * await buffer.close();
  * ```
  */
-export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>): Send<T> {
+export function redisSink<T>(client: RedisClient<never>, options: RedisSinkOptions<T>): Send<T> {
   const { stream, notes, fields, onDelivered } = options;
   checkClient(client);
   if (typeof stream !== "string" || stream === "") {
@@ -193,7 +197,10 @@ export function redisSink<T>(client: RedisClient, options: RedisSinkOptions<T>):
       // Parts of an aborted attempt and of the next one may run in any order: each is atomic in Redis, and adds only what is
       // missing.
       const head = [parseBufferUuid(delivery.batchId), delivery.batchId, String(REMEMBERED_BATCHES)];
-      const answer: unknown = await abortable(client.eval(SCRIPT, { keys, arguments: [...head, ...part] }), signal)
+      const answer: unknown = await abortable(
+        client.eval(SCRIPT, { keys, arguments: [...head, ...part] as never[] }),
+        signal,
+      )
         .catch((error) => {
           throw signal.aborted ? error : toDeliveryError(error);
         });

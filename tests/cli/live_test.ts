@@ -250,7 +250,7 @@ test("verify and dump in processes of their own, beside a process that writes", 
       ended.then(() => reject(new Error("the writer has ended")));
     });
     for (const args of [["verify", path, "--json"], ["dump", path], ["verify", path, "--json"]]) {
-      const { code, stdout, stderr } = await runChild("src/cli/main.ts", args, { permissions: ["-R"] });
+      const { code, stdout, stderr } = await runChild("src/cli/sluice.ts", args, { permissions: ["-R"] });
       const note = `${args[0]}: ${stdout.slice(0, 2000)}${stderr}`;
       if (args[0] === "verify") {
         const { sound, totals, findings } = JSON.parse(stdout);
@@ -268,7 +268,7 @@ test("verify and dump in processes of their own, beside a process that writes", 
     }
     writer.kill("SIGKILL");
     await ended;
-    const { code, stdout } = await runChild("src/cli/main.ts", ["verify", path]);
+    const { code, stdout } = await runChild("src/cli/sluice.ts", ["verify", path]);
     assertEquals(code, 0, `after a kill: ${stdout}`);
   } finally {
     writer.kill("SIGKILL");

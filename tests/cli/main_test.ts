@@ -16,7 +16,7 @@ import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChi
 import { makeBase } from "../support/damaged_logs.ts";
 import { read } from "./reading.ts";
 
-const PROGRAM = "src/cli/main.ts";
+const PROGRAM = "src/cli/sluice.ts";
 const { name: runtime } = currentRuntime();
 const RECORDS = 300;
 const SLOW = { timeout: 120_000 };

@@ -38,8 +38,8 @@ before(async () => {
   const permissions = ["--allow-read", `--allow-write=${scratch}`];
   const args = ["report", directory, "--out", page];
   const [written, json] = await Promise.all([
-    runChild("src/cli/main.ts", args, { permissions }),
-    runChild("src/cli/main.ts", ["report", directory, "--json"], { permissions: ["--allow-read"] }),
+    runChild("src/cli/sluice.ts", args, { permissions }),
+    runChild("src/cli/sluice.ts", ["report", directory, "--json"], { permissions: ["--allow-read"] }),
   ]);
   assertEquals([written.code, written.stderr], [1, ""]);
   data = JSON.parse(json.stdout);

@@ -332,7 +332,7 @@ test("repair and restore work as a program, on a real disk, with the permissions
     const segment = join(path, readdirSync(path).find((name) => name.endsWith(".wal"))!);
     writeFileSync(segment, hitHeader(readFileSync(segment)));
     const cli = (...args: string[]) =>
-      runChild("src/cli/main.ts", args, { permissions: [`--allow-read=${path}`, `--allow-write=${path}`] });
+      runChild("src/cli/sluice.ts", args, { permissions: [`--allow-read=${path}`, `--allow-write=${path}`] });
     assertEquals((await cli("repair", path, "--dry-run")).code, 1);
     assertEquals(await cli("repair", path).then(({ code, stderr }) => [code, stderr]), [0, ""]);
     const { code, stdout, stderr } = await cli("restore", path, "--json");

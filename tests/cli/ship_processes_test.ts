@@ -18,7 +18,7 @@ import { tortureShip } from "./ship_torture.ts";
 
 /** Bun's own limit is five seconds. */
 const SLOW = { timeout: 120_000 };
-const MAIN = "src/cli/main.ts";
+const MAIN = "src/cli/sluice.ts";
 
 async function inDirectory(use: (directory: string) => Promise<void>): Promise<void> {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), "sluice-ship-")));

@@ -147,7 +147,7 @@ class Life {
     args.push("--last-line", "leave");
     if (this.#resumes) args.push("--resume");
     const permissions = [`--allow-read=${directory}`, `--allow-write=${directory}`, "--allow-net=127.0.0.1"];
-    this.#child = startChild("src/cli/main.ts", args, { runtime, permissions });
+    this.#child = startChild("src/cli/sluice.ts", args, { runtime, permissions });
     this.#closed = once(this.#child, "close");
     // It may end before it has read everything.
     this.#child.stdin!.on("error", () => {});

@@ -358,7 +358,7 @@ test("top --once and --json show what another process does", async () => {
     const permissions = [`--allow-read=${path}`];
     const [text, json] = await Promise.all(
       [["--once"], ["--once", "--json"]].map((options) =>
-        runChild("src/cli/main.ts", ["top", path, "--interval=300ms", ...options], { permissions })
+        runChild("src/cli/sluice.ts", ["top", path, "--interval=300ms", ...options], { permissions })
       ),
     );
     assertEquals([text.code, text.stderr, json.code, json.stderr], [0, "", 0, ""]);
@@ -377,7 +377,7 @@ const hasScript = process.platform === "linux" &&
 test("top leaves a real terminal as it was after Ctrl+C", { skip: !hasScript }, async () => {
   await withWriter(async (path) => {
     const runtime = currentRuntime();
-    const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+    const main = fileURLToPath(new URL("../../src/cli/sluice.ts", import.meta.url));
     const top = [runtime.command, ...runtimeArgs(runtime, ["-R"]), main, "top", path, "--interval=100ms"];
     // The shell is to outlive the interrupt.
     const line = `trap : INT; stty rows 12 columns 60; ${

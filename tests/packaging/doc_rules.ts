@@ -37,6 +37,7 @@ export const FOREIGN: ReadonlySet<string> = new Set([
   "NatsManager",
   "Observations",
   "PostgresClient",
+  "PostgresClientWithOptions",
   "PostgresTransaction",
   "RedisClient",
 ]);

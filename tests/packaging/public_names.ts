@@ -6,6 +6,7 @@
  * - An optional member of an option object takes `undefined`, so that a caller with `exactOptionalPropertyTypes` can pass
  *   an optional value of its own on.
  * - An optional member of an option object states its default. A signal and a listener have none.
+ * - A parameter has a name: one that is taken apart in the signature is shown as `{}`.
  */
 
 /** What is used of a declaration in the output of `deno doc --json`. */
@@ -40,7 +41,7 @@ function faultsIn(node: unknown, symbol: string): string[] {
   if (typeof name !== "string") return Object.values(node).flatMap((one) => faultsIn(one, symbol));
   const where = "declarations" in node ? name : `${symbol}.${name}`;
   const owner = "declarations" in node ? name : symbol;
-  const faults: string[] = [];
+  const faults = isTakenApart(node as Called) ? [`${where}: has a parameter without a name`] : [];
   if (tsType !== undefined) {
     const members = tsType.kind === "union" ? tsType.value as readonly DocNode[] : [tsType];
     if (PREFIXED.test(name) && members.some(({ repr }) => repr === "boolean")) faults.push(`${where}: is a bare word`);
@@ -54,6 +55,18 @@ function faultsIn(node: unknown, symbol: string): string[] {
     if (name === "type" && owner.endsWith("Event")) faults.push(...eventFaults(owner, members));
   }
   return [...faults, ...faultsIn([tsType, ...Object.values(rest)], owner)];
+}
+
+interface Called {
+  readonly params?: readonly { readonly kind?: string; readonly left?: { readonly kind?: string } }[];
+  readonly functionDef?: Called;
+  readonly declarations?: readonly { readonly def?: Called }[];
+}
+
+/** Whether a function or method has a parameter that is a pattern, perhaps with a default. */
+function isTakenApart({ params, functionDef, declarations }: Called): boolean {
+  if (params?.some(({ kind, left }) => ["object", "array"].includes(left?.kind ?? kind ?? ""))) return true;
+  return [functionDef, ...(declarations ?? []).map(({ def }) => def)].some((def) => def?.params && isTakenApart(def));
 }
 
 function eventFaults(owner: string, members: readonly DocNode[]): string[] {

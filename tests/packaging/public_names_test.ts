@@ -48,3 +48,16 @@ test("namingFaults() finds optional members of options that don't take undefined
   assertEquals(faultsOf("ThingOptions", [{ ...flush, jsDoc: {} }]), ["ThingOptions.flush: states its default"]);
   assertEquals(faultsOf("Thing", [{ ...flush, tsType: BOOLEAN, jsDoc: {} }]), []);
 });
+
+test("namingFaults() finds parameters that are taken apart in the signature", () => {
+  const method = (...params: readonly DocNode[]) =>
+    namingFaults([{
+      name: "Thing",
+      declarations: [{ def: { methods: [{ name: "flush", functionDef: { params } }] } }],
+    }]);
+  const flush = (kind: string) => namingFaults([{ name: "flush", declarations: [{ def: { params: [{ kind }] } }] }]);
+  assertEquals([method({ kind: "identifier", name: "options" }), flush("identifier")], [[], []]);
+  assertEquals(flush("array"), ["flush: has a parameter without a name"]);
+  assertEquals(method({ kind: "object" }), ["Thing.flush: has a parameter without a name"]);
+  assertEquals(method({ kind: "assign", left: { kind: "object" } }), ["Thing.flush: has a parameter without a name"]);
+});

@@ -36,7 +36,7 @@ function namesIn(cell: string): string[] {
 
 /** The members of an interface, by the text of its file. */
 function membersOf(path: string, name: string): string[] {
-  const [, body = ""] = new RegExp(`^export interface ${name}<T>[^{]*\\{\\n([^]*?)^\\}`, "m").exec(read(path)) ?? [];
+  const [, body = ""] = new RegExp(`^export interface ${name}<T\\b[^{]*\\{\\n([^]*?)^\\}`, "m").exec(read(path)) ?? [];
   return Array.from(body.matchAll(/^ {2}readonly (\w+)\??:/gm), ([, member]) => member!);
 }
 

@@ -327,11 +327,25 @@ test("kafkaSink() gives the client new messages in each attempt, without acks un
   assertEquals(new TextDecoder().decode(delivery.payloads[0]), '{"user":"user 0","n":0}');
 });
 
+test("kafkaSink() gives the client Buffers, whatever bytes a message is made of", async () => {
+  const sent: KafkaMessage[] = [];
+  const producer: KafkaProducer = { send: ({ messages }) => Promise.resolve(sent.push(...messages)) };
+  const bytes = new TextEncoder().encode("-ab-").subarray(1, 3);
+  const message = () => ({ key: bytes, value: bytes, headers: { one: bytes, many: [bytes, "ab"], none: undefined } });
+  await kafkaSink<Click>({ producer, topic: "clicks", message })(clicks(1), contextOf());
+  await kafkaSink<Click>({ producer, topic: "clicks", message: () => ({ value: null }) })(clicks(1), contextOf());
+  const [{ key, value, headers }, deleting] = sent as [KafkaMessage, KafkaMessage];
+  for (const found of [key, value, headers!["one"], (headers!["many"] as unknown[])[0]]) {
+    assertEquals([Buffer.isBuffer(found), String(found)], [true, "ab"]);
+  }
+  assertEquals([(headers!["many"] as unknown[])[1], headers!["none"], deleting.value], ["ab", undefined, null]);
+});
+
 test("kafkaIdentity() reads strings and buffers, and nothing that isn't the sink's", () => {
   const identity = { batchId: "b-1-2", sequence: 2 };
   assertEquals(kafkaIdentity({ "sluice-batch": "b-1-2", "sluice-sequence": "2", other: "x" }), identity);
   assertEquals(
-    kafkaIdentity({ "sluice-batch": Buffer.from("b-1-2"), "sluice-sequence": Buffer.from("2") }),
+    kafkaIdentity({ "sluice-batch": Buffer.from("b-1-2"), "sluice-sequence": new TextEncoder().encode("2") }),
     identity,
   );
   for (

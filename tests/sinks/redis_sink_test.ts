@@ -3,7 +3,6 @@
  * told.
  */
 
-import type { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type RedisClient, redisSink } from "../../src/sinks/redis.ts";
@@ -175,7 +174,7 @@ testWithServer(
 );
 
 test("redisSink() reports records that have no fields, and adds the others", async () => {
-  const calls: (string | Buffer)[][] = [];
+  const calls: (string | Uint8Array)[][] = [];
   const client: RedisClient = {
     eval: (_script, { arguments: words }) => {
       calls.push(words);

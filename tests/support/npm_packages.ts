@@ -1,7 +1,7 @@
 /**
- * Packages from npm for tests with real clients, at exact versions, on whichever runtime.
+ * Packages from npm for tests, at exact versions, on whichever runtime.
  *
- * Deno has its own way to them. For Bun and Node they are installed into a directory that is removed again, by Deno,
+ * Deno has its own way to load them. For Bun and Node they are installed into a directory that is removed again, by Deno,
  * which is there when `SLUICE_DENO` names it, as the test task does, or else by npm.
  */
 
@@ -51,17 +51,31 @@ export async function loadPackages<Ms extends Record<string, unknown>>(
     }));
     return { modules: Object.fromEntries(modules), remove: () => {} };
   }
-  const directory = mkdtempSync(join(tmpdir(), "sluice-npm-"));
-  const remove = () => rmSync(directory, { recursive: true, force: true });
-  writeFileSync(join(directory, "package.json"), JSON.stringify({ dependencies: versions }));
-  const deno = process.env["SLUICE_DENO"];
-  const { status } = deno === undefined
-    ? spawnSync("npm", ["install", "--silent", "--ignore-scripts", "--no-audit"], { cwd: directory })
-    : spawnSync(deno, ["install", "--quiet", "--node-modules-dir=auto"], { cwd: directory });
-  if (status !== 0) {
-    remove();
-    return undefined;
-  }
+  const directory = installPackages(versions);
+  if (directory === undefined) return undefined;
   const require = createRequire(join(directory, "index.js"));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
   return { modules: Object.fromEntries(names.map((name) => [name, require(name)])) as Ms, remove };
+}
+
+/**
+ * Installs packages into a new directory, for tests that run them as programs or need their files.
+ *
+ * @returns The directory, whose `node_modules` has them; `undefined` if they can't be had here.
+ */
+export function installPackages(versions: Readonly<Record<string, string>>): string | undefined {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-npm-"));
+  writeFileSync(join(directory, "package.json"), JSON.stringify({ type: "module", dependencies: versions }));
+  const { name, command } = currentRuntime();
+  const deno = name === "deno" ? command : process.env["SLUICE_DENO"];
+  // Deno also wants to know the optional packages of other platforms, which a mirror need not have.
+  const ways = [
+    ...(deno === undefined ? [] : [[deno, "install", "--quiet", "--node-modules-dir=auto"]]),
+    ["npm", "install", "--silent", "--ignore-scripts", "--no-audit"],
+  ];
+  for (const [program, ...args] of ways) {
+    if (spawnSync(program!, args, { cwd: directory }).status === 0) return directory;
+  }
+  rmSync(directory, { recursive: true, force: true });
+  return undefined;
 }

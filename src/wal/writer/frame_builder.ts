@@ -114,7 +114,7 @@ export class FrameBuilder {
    * @returns The length of its payload.
    * @throws What the codec throws; the record leaves nothing then.
    */
-  add<T>(codec: Codec<T>, record: T): number {
+  add<T>(codec: Codec<unknown, T>, record: T): number {
     const before = this.#used;
     let at = this.#openFrame();
     let payloadBytes = -1;
