@@ -86,7 +86,7 @@ test(
       const out = join(directory, "out");
       const args = ["ship", join(directory, "wal"), "--to", out, "--max-records", "1", "--json"];
       const permissions = [`--allow-read=${directory}`, `--allow-write=${directory}`];
-      const child = startChild("src/cli/main.ts", args, { permissions });
+      const child = startChild("src/cli/sluice.ts", args, { permissions });
       const closed = once(child, "close");
       let errors = "";
       child.stderr!.setEncoding("utf8").on("data", (text: string) => errors += text);
