@@ -268,12 +268,14 @@ export class LogReader {
   /** Refuses what was skipped on the way to the current frame, or to the end; or quarantines it and goes past it. */
   async #settleSkipped(): Promise<void> {
     if (!this.#hasSkipped()) return;
+    // Of now: what is put while this waits was not skipped.
+    const { acknowledged: end } = this.#deps.view.ends;
     const next = this.#firstAhead;
     const { nextSequence } = this.#position;
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
     await this.#skipped.settle(missing, this.#frames.gapAt(this.#position));
     // After the last record there is only one right position. Elsewhere the next segment corrects the totals.
-    if (this.#frames.frame === undefined) this.#position = this.#deps.view.ends.acknowledged;
+    if (this.#frames.frame === undefined) this.#position = end;
     else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
   }
 
