@@ -6,6 +6,7 @@
  *   there is the old file or the new one, whole.
  * - A failure leaves nothing behind but what can't be removed, and the error is always the first one: closing and removing
  *   what was made never replaces it by an error of their own.
+ * - A file that somebody else has open for a moment, which Windows doesn't let go of, is waited for; see `retry.ts`.
  * - {@linkcode writeNewFile} replaces a file only if that is asked for, also when somebody else makes it at the same moment.
  *
  * A process that is killed may leave a file whose name ends in `.new`, which the next attempt removes, or `.tmp`; and, of
@@ -19,6 +20,7 @@ import { dirname } from "@std/path/dirname";
 import { FileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly, createEmptyFile, openIfExists } from "./file_helpers.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
+import { retryWhilePassing } from "./retry.ts";
 
 /** How {@linkcode replaceFile} goes about it. */
 export interface ReplaceOptions {
@@ -57,12 +59,12 @@ export async function replaceFile<R>(
   write: (handle: FileHandle) => R,
   { newPath = `${path}.new`, sync = "name", isKeptOpen = false }: ReplaceOptions = {},
 ): Promise<R> {
-  const handle = createEmptyFile(fileSystem, newPath);
+  const handle = await retryWhilePassing(() => createEmptyFile(fileSystem, newPath));
   let result: R;
   try {
     result = write(handle);
     if (sync !== "nothing") await handle.sync();
-    fileSystem.rename(newPath, path);
+    await retryWhilePassing(() => fileSystem.rename(newPath, path));
   } catch (error) {
     discard(fileSystem, [newPath], handle);
     throw error;
@@ -89,7 +91,7 @@ export async function createFile<R>(
   path: string,
   write: (handle: FileHandle) => R,
 ): Promise<R> {
-  const handle = fileSystem.open(path, "create");
+  const handle = await retryWhilePassing(() => fileSystem.open(path, "create"));
   try {
     const result = write(handle);
     await handle.sync();
@@ -151,7 +153,7 @@ export async function writeNewFile(
         closeQuietly(fileSystem.open(path, "create"));
         made.push(path);
       }
-      fileSystem.rename(scratch, path);
+      await retryWhilePassing(() => fileSystem.rename(scratch, path));
     } catch (error) {
       discard(fileSystem, made);
       throw error;

@@ -5,8 +5,8 @@
  * *identity*, the inode, is the fencing token of `ownership.ts`: each owner puts a new file there, so an owner that
  * finds another file under the name has lost the buffer.
  *
- * Guarantees: the file is replaced atomically. It is never synced. A file that is missing, torn or not ours counts as
- * no information, and never keeps a buffer from opening.
+ * Guarantees: the file is replaced atomically. It is never synced. A file that is missing, torn or not ours, or that another
+ * program on Windows keeps open for itself for long, counts as no information, and never keeps a buffer from opening.
  *
  * @module
  */
@@ -14,8 +14,9 @@
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
 import { ifExists, openIfExists, readFile } from "../fs/file_helpers.ts";
-import type { FileHandle, FileSystem } from "../fs/file_system.ts";
+import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
+import { isPassing, retryBlocking } from "../fs/retry.ts";
 import { NEW_OWNER_NAME, OWNER_NAME } from "./names.ts";
 import type { CursorState } from "./position.ts";
 import type { LogLocation } from "./segment_files.ts";
@@ -49,11 +50,17 @@ export function readOwner(fileSystem: FileSystem, directory: string): LockOwner 
 /**
  * Reads everything that the last owner noted.
  *
- * @returns `undefined` if the file is missing, torn or not ours.
- * @throws {FileSystemError} if the file exists and can't be read.
+ * @returns `undefined` if the file is missing, torn or not ours, or another program has it for itself.
+ * @throws {FileSystemError} if the file exists and can't be read for another reason.
  */
 export function readOwnerNotes(fileSystem: FileSystem, directory: string): OwnerNotes | undefined {
-  const bytes = ifExists(() => readFile(fileSystem, join(directory, OWNER_NAME), MAX_OWNER_BYTES));
+  let bytes: Uint8Array | undefined;
+  try {
+    const path = join(directory, OWNER_NAME);
+    bytes = ifExists(() => retryBlocking(() => readFile(fileSystem, path, MAX_OWNER_BYTES)));
+  } catch (error) {
+    if (!isBusy(error)) throw error;
+  }
   if (bytes === undefined) return undefined;
   try {
     const { pid, runtime, openedAt, place, inode, generation } = JSON.parse(new TextDecoder().decode(bytes));
@@ -63,6 +70,11 @@ export function readOwnerNotes(fileSystem: FileSystem, directory: string): Owner
   } catch {
     return undefined;
   }
+}
+
+/** Whether another program has the file for itself. */
+function isBusy(error: unknown): boolean {
+  return error instanceof FileSystemError && error.errno === "EBUSY";
 }
 
 /** Where a cursor comes from, going by the notes of the last owner. */
@@ -86,20 +98,40 @@ export function findCursorOrigin(
   return generation < notes.generation! ? "older" : "own";
 }
 
+/** The file of an owner. */
+export interface OwnerFile {
+  /** Open for {@linkcode writeOwnerNotes}. */
+  readonly handle: FileHandle;
+  /** Its identity; `undefined` if the file system has none. */
+  readonly identity: FileIdentity | undefined;
+}
+
 /**
- * Puts a new file in place. Where there is no room for one, the old file stays in use.
+ * Puts a new file in place. Where there is no room for one, or another program keeps the old file open for so long that it can't
+ * be replaced (on Windows), the old file stays in use.
  *
- * @returns The file, open for {@linkcode writeOwnerNotes}; `undefined` if there is no room and no old file.
+ * @returns The file; `undefined` if there is no room and no old file, or another program has the old one for itself.
  */
-export async function createOwnerFile(fileSystem: FileSystem, directory: string): Promise<FileHandle | undefined> {
+export async function createOwnerFile(fileSystem: FileSystem, directory: string): Promise<OwnerFile | undefined> {
   const path = join(directory, OWNER_NAME);
   const newPath = join(directory, NEW_OWNER_NAME);
   try {
-    return await replaceFile(fileSystem, path, (handle) => handle, { newPath, sync: "nothing", isKeptOpen: true });
+    return await replaceFile(fileSystem, path, toOwnerFile, { newPath, sync: "nothing", isKeptOpen: true });
   } catch (error) {
-    if (!(error instanceof NoSpaceError)) throw error;
+    if (!(error instanceof NoSpaceError) && !isPassing(error)) throw error;
+    try {
+      const handle = openIfExists(fileSystem, path, "write");
+      return handle && toOwnerFile(handle);
+    } catch (reason) {
+      if (!isBusy(reason)) throw error;
+      return undefined;
+    }
   }
-  return openIfExists(fileSystem, path, "write");
+}
+
+/** The identity is taken before the file is renamed: Wine gives an open file another one then. */
+function toOwnerFile(handle: FileHandle): OwnerFile {
+  return { handle, identity: handle.identify?.() };
 }
 
 /** Writes the notes into the file. On a full disk it stays as it is. */

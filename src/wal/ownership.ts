@@ -39,10 +39,11 @@ import { crc32 } from "../base/crc32.ts";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { OwnershipLostError } from "../errors/mod.ts";
 import { closeQuietly, isNotFound } from "../fs/file_helpers.ts";
-import type { FileHandle, FileIdentity, FileLock } from "../fs/file_system.ts";
+import type { FileIdentity, FileLock } from "../fs/file_system.ts";
+import { retryBlocking } from "../fs/retry.ts";
 import { lockDirectory } from "./lock.ts";
 import { OWNER_NAME } from "./names.ts";
-import { createOwnerFile, type OwnerNotes, readOwnerNotes, writeOwnerNotes } from "./owner_file.ts";
+import { createOwnerFile, type OwnerFile, type OwnerNotes, readOwnerNotes, writeOwnerNotes } from "./owner_file.ts";
 import type { CursorState } from "./position.ts";
 import type { LogLocation } from "./segment_files.ts";
 
@@ -59,7 +60,7 @@ interface OwnershipDeps extends LogLocation {
 interface AcquiredParts {
   readonly lock: FileLock;
   /** The token; `undefined` if there is no room for it. */
-  readonly file: FileHandle | undefined;
+  readonly file: OwnerFile | undefined;
   /** What the last owner noted. */
   readonly last: OwnerNotes | undefined;
   /** The identity of the directory; `undefined` if the file system has none. */
@@ -93,7 +94,7 @@ export class Ownership {
   private constructor(deps: OwnershipDeps, parts: AcquiredParts) {
     this.#deps = deps;
     this.#parts = parts;
-    this.#token = parts.directory && parts.file?.identify?.();
+    this.#token = parts.directory && parts.file?.identity;
     this.#place = parts.last?.place ?? 0;
   }
 
@@ -104,8 +105,8 @@ export class Ownership {
    */
   static async acquire(deps: OwnershipDeps): Promise<Ownership> {
     const { fileSystem, directory } = deps;
-    const lock = lockDirectory(fileSystem, directory);
-    let file: FileHandle | undefined;
+    const lock = await lockDirectory(fileSystem, directory);
+    let file: OwnerFile | undefined;
     try {
       const identity = fileSystem.identify?.(directory);
       const last = readOwnerNotes(fileSystem, directory);
@@ -115,7 +116,7 @@ export class Ownership {
       await yieldToEventLoop();
       return ownership;
     } catch (error) {
-      closeQuietly(file);
+      closeQuietly(file?.handle);
       lock.release();
       throw error;
     }
@@ -157,7 +158,7 @@ export class Ownership {
     const { file } = this.#parts;
     if (file === undefined) return;
     const { place, inode, generation } = notes ?? {};
-    writeOwnerNotes(file, {
+    writeOwnerNotes(file.handle, {
       pid: process.pid,
       runtime: this.#deps.fileSystem.name,
       openedAt: new Date(this.#deps.openedAt).toISOString(),
@@ -205,7 +206,7 @@ export class Ownership {
   /** Releases the lock and closes the token. */
   release(): void {
     clearImmediate(this.#nextTurn);
-    closeQuietly(this.#parts.file);
+    closeQuietly(this.#parts.file?.handle);
     this.#parts.lock.release();
   }
 
@@ -222,7 +223,7 @@ export class Ownership {
 
   #identify(path: string): FileIdentity | undefined {
     try {
-      return this.#deps.fileSystem.identify!(path);
+      return retryBlocking(() => this.#deps.fileSystem.identify!(path));
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

@@ -18,8 +18,11 @@
 
 import { join } from "@std/path/join";
 import { NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, openIfExists, removeIfExists } from "../fs/file_helpers.ts";
+import { closeQuietly, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
+import { isPassing, retryBlocking } from "../fs/retry.ts";
+import { syncFile } from "../fs/sync_file.ts";
+import { cutBack } from "./cut_back.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { segmentName } from "./names.ts";
 
@@ -71,7 +74,7 @@ export class SegmentWriter {
     const writer = new SegmentWriter(fileSystem, directory, segmentName(header.firstSequence));
     writer.#preallocateUpTo = preallocateUpTo;
     // Removed, not overwritten: the process that created it may still have it open.
-    if (mayExist) removeIfExists(fileSystem, writer.#path);
+    if (mayExist) retryBlocking(() => removeIfExists(fileSystem, writer.#path));
     writer.#handle = fileSystem.open(writer.#path, "create");
     try {
       writer.#handle.write(encodeSegmentHeader(header), 0);
@@ -126,8 +129,7 @@ export class SegmentWriter {
       handle.write(bytes, this.#position);
     } catch (error) {
       try {
-        handle.truncate(this.#position);
-        this.#fileBytes = this.#position;
+        this.#fileBytes = cutBack(handle, this.#position);
       } catch {
         this.#broken = true;
       }
@@ -145,7 +147,7 @@ export class SegmentWriter {
     try {
       handle.truncate(size);
     } catch (error) {
-      if (!(error instanceof NoSpaceError)) throw error;
+      if (!(error instanceof NoSpaceError) && !isPassing(error)) throw error;
       this.#preallocateUpTo = 0;
     }
   }
@@ -156,7 +158,7 @@ export class SegmentWriter {
     this.#syncsUnderWay++;
     try {
       if (this.#handle !== undefined) await this.#handle.sync();
-      else await syncAndClose(openIfExists(this.#fileSystem, this.#path, "write"));
+      else await syncFile(this.#fileSystem, this.#path);
     } finally {
       this.#syncsUnderWay--;
       if (this.#closesAfterSync) this.close();
@@ -177,24 +179,31 @@ export class SegmentWriter {
    * which nothing was acknowledged is removed, so that its name doesn't stand for missing records. May throw.
    */
   truncateUnacknowledged(): void {
-    if (this.#acknowledged === SEGMENT_HEADER_BYTES) this.#fileSystem.remove(this.#path);
+    if (this.#acknowledged === SEGMENT_HEADER_BYTES) retryBlocking(() => this.#fileSystem.remove(this.#path));
     else if (this.#acknowledged < this.#position || this.#broken) this.#truncate(this.#acknowledged);
   }
 
   #truncate(size: number): void {
-    if (this.#handle !== undefined) return this.#handle.truncate(size);
-    const handle = this.#fileSystem.open(this.#path, "write");
+    if (this.#handle !== undefined) return void cutBack(this.#handle, size);
+    const handle = retryBlocking(() => this.#fileSystem.open(this.#path, "write"));
     try {
-      handle.truncate(size);
+      cutBack(handle, size);
     } finally {
       closeQuietly(handle);
     }
   }
 
-  /** Cuts off the preallocated zeros. That need not be durable, because zeros are never taken for records. */
+  /**
+   * Cuts off the preallocated zeros. That need not be durable, because zeros are never taken for records. Nor need it happen: on
+   * Windows a file that somebody has mapped can't be cut.
+   */
   trim(): void {
     if (this.#fileBytes <= this.#position) return;
-    this.#handle?.truncate(this.#position);
+    try {
+      this.#handle?.truncate(this.#position);
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+    }
     this.#fileBytes = 0;
   }
 
@@ -204,14 +213,5 @@ export class SegmentWriter {
     if (this.#closesAfterSync) return;
     closeQuietly(this.#handle);
     this.#handle = undefined;
-  }
-}
-
-/** Syncs a file that was opened for it, and closes the file; does nothing without one. */
-export async function syncAndClose(handle: FileHandle | undefined): Promise<void> {
-  try {
-    await handle?.sync();
-  } finally {
-    closeQuietly(handle);
   }
 }

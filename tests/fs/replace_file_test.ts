@@ -128,7 +128,7 @@ const CALLERS: readonly Caller[] = [
     steps: ["rename"],
     path: `${DIRECTORY}/owner.json`,
     make: () => diskWith({ [`${DIRECTORY}/owner.json`]: OLD }),
-    attempt: async (fileSystem) => (await createOwnerFile(fileSystem, DIRECTORY))!.close(),
+    attempt: async (fileSystem) => (await createOwnerFile(fileSystem, DIRECTORY))!.handle.close(),
   },
   {
     name: "KnownLosses.save()",

@@ -13,6 +13,7 @@ import { overlapsRanges } from "../../base/sequences.ts";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import { closeQuietly } from "../../fs/file_helpers.ts";
 import type { FileHandle } from "../../fs/file_system.ts";
+import { retryBlocking } from "../../fs/retry.ts";
 import {
   FRAME_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
@@ -240,7 +241,7 @@ export class FrameSource {
     const { fileSystem, directory, uuid, view, ownership } = this.#deps;
     const path = join(directory, segment.name);
     ownership.verify();
-    const handle = fileSystem.open(path, "read");
+    const handle = retryBlocking(() => fileSystem.open(path, "read"));
     this.#opened++;
     let isKept = false;
     try {

@@ -11,6 +11,8 @@ import { join } from "@std/path/join";
 import { BufferLockedError } from "../../errors/mod.ts";
 import { closeQuietly, copyBytes, withFile } from "../../fs/file_helpers.ts";
 import { replaceFile } from "../../fs/replace_file.ts";
+import { retryWhilePassing } from "../../fs/retry.ts";
+import { cutBack } from "../cut_back.ts";
 import type { LogLocation, Segment } from "../segment_files.ts";
 
 /**
@@ -33,10 +35,10 @@ export async function cutTail(
       withFile(fileSystem, path, (source) => copyBytes(source, copy, target));
     }, { sync: "content" });
   }
-  const handle = fileSystem.open(path, "write");
+  const handle = await retryWhilePassing(() => fileSystem.open(path, "write"));
   try {
     if (handle.size() > size) throw new BufferLockedError(directory, undefined);
-    handle.truncate(position);
+    cutBack(handle, position);
     await handle.sync();
   } finally {
     closeQuietly(handle);

@@ -26,6 +26,7 @@ import { isSequenceRange, isWithinRanges, mergeRanges, type SequenceRange } from
 import { isNotFound, readFile } from "../../fs/file_helpers.ts";
 import type { FileSystem } from "../../fs/file_system.ts";
 import { replaceFile } from "../../fs/replace_file.ts";
+import { retryBlocking } from "../../fs/retry.ts";
 import { LOSSES_NAME } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
 
@@ -147,7 +148,7 @@ export function keyOf({ segment, offset, length }: Region): string {
 
 function readText(fileSystem: FileSystem, path: string): string {
   try {
-    return new TextDecoder().decode(readFile(fileSystem, path, MAX_FILE_BYTES));
+    return new TextDecoder().decode(retryBlocking(() => readFile(fileSystem, path, MAX_FILE_BYTES)));
   } catch (error) {
     if (isNotFound(error)) return "";
     throw error;

@@ -17,6 +17,7 @@ import { FileSystemError } from "../../errors/mod.ts";
 import { closeQuietly, copyBytes, fileSize, ifExists } from "../../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../../fs/file_system.ts";
 import { discard, replaceFile } from "../../fs/replace_file.ts";
+import { retryWhilePassing } from "../../fs/retry.ts";
 import { QUARANTINE_NAME, RESTORED_SUFFIX } from "../names.ts";
 import type { DamagedRegion } from "./damage.ts";
 import { KnownLosses, type Losses, MAX_LOST_RANGES, type Region } from "./known_losses.ts";
@@ -153,7 +154,7 @@ export class Quarantine {
   async copy(region: Region): Promise<boolean> {
     let source: FileHandle | undefined;
     try {
-      source = this.#fileSystem.open(join(this.#directory, region.segment), "read");
+      source = await retryWhilePassing(() => this.#fileSystem.open(join(this.#directory, region.segment), "read"));
       await this.#prepare();
       const path = this.#pathOfCopy(region);
       const there = this.#copySize(path);
@@ -176,7 +177,8 @@ export class Quarantine {
   async move(name: string): Promise<boolean> {
     try {
       await this.#prepare();
-      this.#fileSystem.rename(join(this.#directory, name), join(this.#path, this.#freeName(name)));
+      const path = join(this.#path, this.#freeName(name));
+      await retryWhilePassing(() => this.#fileSystem.rename(join(this.#directory, name), path));
       await this.#fileSystem.syncDirectory(this.#path);
       await this.#fileSystem.syncDirectory(this.#directory);
       return true;

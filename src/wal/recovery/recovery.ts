@@ -26,11 +26,12 @@
 
 import { join } from "@std/path/join";
 import { DamagedLogError } from "../../errors/mod.ts";
+import { retryWhilePassing } from "../../fs/retry.ts";
+import { syncFile } from "../../fs/sync_file.ts";
 import { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
 import type { LogLocation } from "../segment_files.ts";
-import { syncAndClose } from "../segment_writer.ts";
 import { cutTail } from "./cut_tail.ts";
 import { type DamagedRegion, describeDamage, type OnDamage } from "./damage.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -68,7 +69,7 @@ export interface RecoveredLog
  * @throws {UnsupportedVersionError} if the newest segment or the cursor is of a newer version.
  */
 export async function recover(deps: RecoveryDeps): Promise<RecoveredLog> {
-  const plan = planRecovery(deps);
+  const plan = await retryWhilePassing(() => planRecovery(deps));
   deps.ownership.verify();
   if (deps.onDamage === "fail") {
     const refused = [...plan.unusable, ...plan.findings].find((finding) =>
@@ -85,7 +86,7 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
   const damaged: DamagedRegion[] = [];
   quarantine.addReportedMissing(plan.lost);
   await quarantine.recordRegions([...plan.unusable, ...plan.findings]);
-  for (const { name } of plan.unsynced) await syncAndClose(fileSystem.open(join(directory, name), "write"));
+  for (const { name } of plan.unsynced) await syncFile(fileSystem, join(directory, name));
   if (plan.scan !== undefined) {
     const { segment, position, tailBytes, tailIsZero } = plan.scan;
     for (const finding of plan.findings) {
@@ -138,5 +139,5 @@ async function clearUnusable(
     damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
   }
   ownership.verify();
-  for (const { name } of plan.empty) fileSystem.remove(join(directory, name));
+  for (const { name } of plan.empty) await retryWhilePassing(() => fileSystem.remove(join(directory, name)));
 }

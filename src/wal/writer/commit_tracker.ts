@@ -12,9 +12,13 @@
  * loop after each `REMOVALS_A_TURN`: twice as many as the reader opens in a turn, so the removals that a drained backlog
  * leaves don't pile up.
  *
+ * **One that can't be removed stops none behind it.** On Windows a program that has it open or mapped can keep it. It is tried
+ * again with the next commit, and some time later for a minute if there is none.
+ *
  * @module
  */
 
+import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { FileSystemError } from "../../errors/mod.ts";
@@ -27,8 +31,14 @@ import type { SegmentList } from "./segment_list.ts";
 
 /** The segments that are removed before the event loop gets a turn. */
 const REMOVALS_A_TURN = 32;
+/** After this many segments that could not be removed a round ends: the directory itself refuses, most likely. */
+const MAX_FAILURES_A_ROUND = 8;
+/** How long after a round with failures the next one comes by itself; each further one after twice the time. */
+const MIN_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 32_000;
 
 interface CommitTrackerDeps {
+  readonly clock: Clock;
   readonly cursor: Cursor;
   readonly segments: SegmentList;
   /** The state that recovery has found. */
@@ -49,6 +59,8 @@ export class CommitTracker {
   #isDropping = false;
   #dropping: Promise<void> | undefined;
   #isClosed = false;
+  #retryMs = MIN_RETRY_MS;
+  #cancelRetry: (() => void) | undefined;
   readonly #budget = new YieldBudget(REMOVALS_A_TURN);
 
   constructor(deps: CommitTrackerDeps) {
@@ -112,6 +124,7 @@ export class CommitTracker {
   async close(): Promise<void> {
     await this.#dropping;
     this.#isClosed = true;
+    this.#cancelRetry?.();
     await this.#dropping;
   }
 
@@ -133,11 +146,14 @@ export class CommitTracker {
           return;
         }
         await this.#removeAll(state);
+        this.#retryMs = MIN_RETRY_MS;
       }
     } catch (error) {
-      // Tried again with the next commit; not after a loss of ownership, which has failed the log.
-      if (error instanceof FileSystemError) onWarning(error);
-      else if (health.failure === undefined) throw error;
+      // Tried again; not after a loss of ownership, which has failed the log.
+      if (error instanceof FileSystemError) {
+        this.#retryLater();
+        onWarning(error);
+      } else if (health.failure === undefined) throw error;
     } finally {
       // In the same tick as the last check: a commit that comes next starts another loop.
       this.#isDropping = false;
@@ -148,15 +164,36 @@ export class CommitTracker {
     return !this.#isClosed && this.#deps.health.failure === undefined;
   }
 
-  /** Removes the segments that `state` releases, which is on stable storage. */
+  /** Starts a round some time later, if no commit does before. */
+  #retryLater(): void {
+    if (this.#cancelRetry !== undefined || this.#isClosed || this.#retryMs > MAX_RETRY_MS) return;
+    this.#cancelRetry = this.#deps.clock.setTimer(() => {
+      this.#cancelRetry = undefined;
+      this.drop();
+    }, this.#retryMs);
+    this.#retryMs *= 2;
+  }
+
+  /**
+   * Removes the segments that `state` releases, which is on stable storage.
+   *
+   * @throws {FileSystemError} in the end, why the first one that is left could not be removed.
+   */
   async #removeAll(state: CommitState): Promise<void> {
     const { segments, onRemoved } = this.#deps;
+    const failures: FileSystemError[] = [];
     let segment = segments.nextDroppable(state, -1);
-    while (segment !== undefined && this.#mayRemove) {
-      await segments.remove(segment);
-      onRemoved(segment.name);
+    while (segment !== undefined && this.#mayRemove && failures.length < MAX_FAILURES_A_ROUND) {
+      try {
+        await segments.remove(segment);
+        onRemoved(segment.name);
+      } catch (error) {
+        if (!(error instanceof FileSystemError)) throw error;
+        failures.push(error);
+      }
       if (this.#budget.spend(1)) await yieldToEventLoop();
       segment = segments.nextDroppable(state, segment.firstSequence);
     }
+    if (failures.length > 0) throw failures[0];
   }
 }

@@ -78,6 +78,7 @@ export class Log implements LogView {
     const segments = this.segments = openSegmentList(deps);
     const syncs = this.#syncs = this.#openSyncs();
     const commits = this.#commits = new CommitTracker({
+      clock: deps.clock,
       cursor: recovered.cursor,
       segments,
       state: recovered,

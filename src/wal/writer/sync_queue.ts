@@ -27,12 +27,12 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import { openIfExists } from "../../fs/file_helpers.ts";
+import { syncFile } from "../../fs/sync_file.ts";
 import type { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
 import type { LogLocation, Segment } from "../segment_files.ts";
-import { type SegmentWriter, syncAndClose } from "../segment_writer.ts";
+import type { SegmentWriter } from "../segment_writer.ts";
 import type { LogEnds } from "./log_ends.ts";
 import type { LogHealth } from "./log_health.ts";
 
@@ -205,7 +205,7 @@ export class SyncQueue {
       const index = this.#settledInherited;
       const { name, firstSequence } = inherited[index];
       if (firstSequence >= next) return;
-      await syncAndClose(openIfExists(fileSystem, join(directory, name), "write"));
+      await syncFile(fileSystem, join(directory, name));
       // Another call may have come as far meanwhile.
       this.#settledInherited = Math.max(this.#settledInherited, index + 1);
       if (this.#budget.spend(1)) await yieldToEventLoop();
