@@ -55,7 +55,7 @@ export interface FileBufferOptions<T, In = T> extends BufferOptions<T, In> {
    * How durable a put is when its promise resolves.
    *
    * - `"always"`: on stable storage. Batch ends and commits, too. Neither a killed process nor a power cut loses
-   *   anything.
+   *   anything. Not so with Deno on macOS where the file system has no F_FULLFSYNC (SMB, exFAT, some of FUSE).
    * - a number, 1 to 2^31 - 1: in the operating system, and on stable storage at most that many milliseconds later. A
    *   killed process loses nothing; a power cut loses at most the last interval.
    * - `"never"`: in the operating system, which writes it out when it sees fit. A killed process loses nothing.

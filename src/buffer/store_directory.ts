@@ -43,7 +43,7 @@ async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Direc
   while (names === undefined && dirname(there) !== there) {
     missing.unshift(there);
     there = dirname(there);
-    names = listIfThere(fileSystem, there, true);
+    names = listIfThere(fileSystem, there, true, path);
   }
   const naming = syncName(fileSystem, there);
   // Who waits for it comes later.
@@ -62,20 +62,29 @@ function resolveIfThere(fileSystem: FileSystem, path: string): string | undefine
   try {
     return fileSystem.resolve?.(path);
   } catch (error) {
-    // What keeps it from being told shows at the next call, and is reported there.
-    if (error instanceof FileSystemError && (isNotFound(error) || error.code === "PERMISSION")) return undefined;
+    // What keeps it from being told shows at the next call, and is reported there; but for what Deno's sandbox refuses.
+    const isSandbox = error instanceof PermissionError && error.flag !== undefined;
+    if (isNotFound(error) || (error instanceof PermissionError && !isSandbox)) return undefined;
     throw error;
   }
 }
 
-/** The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. */
-function listIfThere(fileSystem: FileSystem, path: string, isAbove: boolean): string[] | undefined {
+/**
+ * The names in a directory; `undefined` if it isn't there. We need not be allowed to look into one above ours. That a file is above
+ * `asked` shows only there on Windows, which says of anything below a file that it isn't there.
+ */
+function listIfThere(
+  fileSystem: FileSystem,
+  path: string,
+  isAbove: boolean,
+  asked: string = path,
+): string[] | undefined {
   try {
     return fileSystem.list(path);
   } catch (error) {
     if (isNoSuchFile(error)) return undefined;
     if (!(error instanceof FileSystemError)) throw error;
-    if (error.errno === "ENOTDIR") throw new NotABufferError(path, [], { cause: error });
+    if (error.errno === "ENOTDIR") throw new NotABufferError(asked, [], { cause: error });
     if (error.code === "PERMISSION" && isAbove) return [];
     throw error;
   }

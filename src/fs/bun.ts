@@ -11,17 +11,54 @@
  *   read back, ends the same way on ext4, too. And an ext4 that has become read-only silently accepts stores, where write says
  *   EROFS: lost puts would be acknowledged.
  *
- * Guarantees: those of `node.ts`, whose code runs here. Bun's `node:fs` differs in two ways, and that code handles both: fsync,
- * fdatasync and unlink report EINTR (they are repeated), and the runtime doesn't continue a short write (that code does).
+ * Guarantees: those of `node.ts`, whose code runs here. Bun's `node:fs` differs in three ways, and the code handles all: fsync,
+ * fdatasync and unlink report EINTR (they are repeated), the runtime doesn't continue a short write, and on macOS fsync and
+ * fdatasync leave data in the drive's own cache, where Node and Deno ask for F_FULLFSYNC. So does {@linkcode createDriveFlush}
+ * here, through `bun:ffi`: behind each sync, and unlike it in the way of the event loop for the milliseconds that the drive takes.
  *
- * Not guaranteed: on macOS, fsync leaves data in the drive's own cache unless F_FULLFSYNC is requested, as libuv and Deno do;
- * whether Bun does is unknown.
+ * Not guaranteed: on file systems that have no F_FULLFSYNC (SMB, exFAT, some of FUSE), a sync is what fsync does, as in libuv. No Mac
+ * was there to try it on; the tests replace the call.
  *
  * @module
  */
 
+import process from "node:process";
 import type { FileSystem } from "./file_system.ts";
-import { createNodeFileSystem } from "./node.ts";
+import { createNodeFileSystem, type FlushDrive } from "./node.ts";
+
+/** Commands of fcntl on macOS: until it is on the medium; at least before anything that is written later. */
+const F_FULLFSYNC = 51;
+const F_BARRIERFSYNC = 85;
+
+/** The system's fcntl, without a third argument: -1 if it fails. */
+export type Fcntl = (descriptor: number, command: number) => number;
+
+/** The part of `bun:ffi` that is used. */
+interface BunFfi {
+  dlopen(library: string, symbols: unknown): { readonly symbols: { readonly fcntl: Fcntl } };
+}
 
 /** The file system of this Bun process. */
-export const bunFileSystem: FileSystem = createNodeFileSystem("bun");
+export const bunFileSystem: FileSystem = createNodeFileSystem(
+  "bun",
+  process.platform === "darwin" ? createDriveFlush(loadFcntl) : undefined,
+);
+
+/**
+ * What makes a sync reach the medium on macOS.
+ *
+ * @param load Gives the system's fcntl, and is called at the first sync.
+ * @returns Flushes the drive of a file that fsync has succeeded for; where that isn't supported, nothing more can be done.
+ */
+export function createDriveFlush(load: () => Fcntl): FlushDrive {
+  let fcntl: Fcntl | undefined;
+  return (descriptor) => {
+    fcntl ??= load();
+    if (fcntl(descriptor, F_FULLFSYNC) === -1) fcntl(descriptor, F_BARRIERFSYNC);
+  };
+}
+
+function loadFcntl(): Fcntl {
+  const ffi = process.getBuiltinModule("bun:ffi") as unknown as BunFfi;
+  return ffi.dlopen("libSystem.B.dylib", { fcntl: { args: ["i32", "i32"], returns: "i32" } }).symbols.fcntl;
+}

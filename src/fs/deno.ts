@@ -9,7 +9,8 @@
  * reads) cost one call each, a jump costs a seek. `FsFile.syncData()` works on a duplicate of the descriptor and leaves the
  * offset alone.
  *
- * Not guaranteed: on Windows directories can't be synced, so `syncDirectory()` does nothing there. Some network and FUSE file
+ * Not guaranteed: on macOS, file systems without F_FULLFSYNC (SMB, exFAT, some of FUSE) sync nothing, because Deno has no other
+ * sync: with "always", too, records are then only as safe as the system's own write-back. On Windows directories can't be synced, so `syncDirectory()` does nothing there. Some network and FUSE file
  * systems have no sync for directories and report EINVAL, which is ignored, as PostgreSQL does. When the process reaches its
  * file size limit (RLIMIT_FSIZE), Deno dies of SIGXFSZ; no code here can prevent that.
  *
@@ -20,7 +21,7 @@ import { constants } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
 import { FileSystemError } from "../errors/mod.ts";
-import { checkPosition } from "./file_helpers.ts";
+import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
@@ -29,6 +30,17 @@ const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
   read: { read: true },
   write: { read: true, write: true },
   create: { read: true, write: true, createNew: true },
+};
+
+/** What the sandbox asks about paths. */
+const PERMISSIONS = ["read", "write"] as const;
+
+/**
+ * What F_FULLFSYNC says, Deno's only sync on macOS, where a file system doesn't have it: SMB, exFAT, some of FUSE. libuv falls back
+ * to fsync then, which Deno doesn't offer.
+ */
+const UNSUPPORTED: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
+  darwin: ["ENOTSUP", "EOPNOTSUPP", "ENOTTY", "EINVAL", "ENODEV"],
 };
 
 /** The offset after a failed call, so that the next call seeks. */
@@ -52,15 +64,32 @@ export const denoFileSystem: FileSystem = Object.freeze({
 function open(path: string, mode: OpenMode): FileHandle {
   const file = attempt("open", path, () => Deno.openSync(path, OPTIONS[mode]));
   // For reading, the system also opens directories.
-  if (mode === "read" && attempt("open", path, () => file.statSync()).isDirectory) {
-    file.close();
-    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
+  let isDirectory = true;
+  try {
+    isDirectory = mode === "read" && attempt("open", path, () => file.statSync()).isDirectory;
+  } finally {
+    if (isDirectory) file.close();
   }
+  if (isDirectory) throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
   return new DenoFileHandle(file, path);
 }
 
 function list(path: string): string[] {
-  return attempt("list", path, () => Array.from(Deno.readDirSync(path), (entry) => entry.name));
+  try {
+    return attempt("list", path, () => Array.from(Deno.readDirSync(path), (entry) => entry.name));
+  } catch (error) {
+    // Windows says so of a file, too.
+    if (!isNoSuchFile(error) || !isFile(path)) throw error;
+    throw FileSystemError.from({ errno: "ENOTDIR", operation: "list", path }, error);
+  }
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
 }
 
 function makeDirectory(path: string): void {
@@ -90,10 +119,11 @@ function remove(path: string): void {
 async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   // Queried first, because opening would prompt at the terminal.
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return;
+  if (!isGranted("read", path)) return;
   const directory = attempt("syncDirectory", path, () => Deno.openSync(path, { read: true }));
   try {
-    await sync("syncDirectory", path, () => directory.sync(), ["EINVAL"]);
+    const ignored = ["EINVAL", ...UNSUPPORTED[Deno.build.os] ?? []];
+    await sync("syncDirectory", path, () => directory.sync(), ignored);
   } finally {
     directory.close();
   }
@@ -113,15 +143,23 @@ function toIdentity({ dev, ino, nlink }: Deno.FileInfo): FileIdentity {
 }
 
 /**
- * Symbolic links stay where the sandbox allows the path but not their target. Queried first, as in `syncDirectory()`.
+ * Queried first, as in `syncDirectory()`. Where a symbolic link leads to what the sandbox doesn't allow, although it allows the
+ * path, new files could be created and not be opened again: so that is an error, which names the flag.
  */
 function resolve(path: string): string {
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return resolvePath(path);
+  if (!isGranted("read", path)) return resolvePath(path);
   const real = attempt("resolve", path, () => Deno.realPathSync(path));
-  const isAllowed = (["read", "write"] as const).every((name) =>
-    Deno.permissions.querySync({ name, path: real }).state === "granted"
-  );
-  return isAllowed ? real : resolvePath(path);
+  const refused = PERMISSIONS.filter((name) => !isGranted(name, real));
+  const missing = refused.find((name) => isGranted(name, path));
+  if (missing !== undefined) {
+    const flag = `--allow-${missing}=${real}`;
+    throw FileSystemError.from({ errno: "EACCES", operation: "resolve", path, flag });
+  }
+  return refused.length === 0 ? real : resolvePath(path);
+}
+
+function isGranted(name: (typeof PERMISSIONS)[number], path: string): boolean {
+  return Deno.permissions.querySync({ name, path }).state === "granted";
 }
 
 /**
@@ -210,7 +248,7 @@ class DenoFileHandle implements FileHandle {
 
   async sync(): Promise<void> {
     const file = this.#open("sync");
-    await sync("sync", this.#path, () => file.syncData(), []);
+    await sync("sync", this.#path, () => file.syncData(), UNSUPPORTED[Deno.build.os] ?? []);
   }
 
   identify(): FileIdentity {
@@ -279,13 +317,22 @@ async function sync(
   }
 }
 
-/** Finds the flag that would allow what Deno's sandbox refused. */
+/** Finds the flag that would allow what Deno's sandbox refused: to the path, or to where a symbolic link leads. */
 function findMissingFlag(error: unknown, path: string): string | undefined {
   if (!(error instanceof Deno.errors.NotCapable)) return undefined;
-  const name = (["read", "write"] as const).find((name) =>
-    Deno.permissions.querySync({ name, path }).state !== "granted"
-  );
-  return name === undefined ? undefined : `--allow-${name}=${path}`;
+  for (const place of [path, realPath(path)]) {
+    const name = place && PERMISSIONS.find((name) => !isGranted(name, place));
+    if (name) return `--allow-${name}=${place}`;
+  }
+  return undefined;
+}
+
+function realPath(path: string): string | undefined {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Errors to which Deno gives a class but no code. */
@@ -301,6 +348,9 @@ const ERRNO_OF_CLASS: ReadonlyMap<string, string> = new Map([
   ["Busy", "EBUSY"],
 ]);
 
+/** Windows reports it when a file is cut that somebody has mapped. */
+const ERROR_USER_MAPPED_FILE = 1224;
+
 /** Linux reports it for a damaged ext4 or XFS; `node:os` doesn't list it. */
 const EUCLEAN = 117;
 
@@ -314,6 +364,7 @@ function toErrno(error: unknown): string {
   const known = ERRNO_OF_CLASS.get(String(name));
   if (known !== undefined) return known;
   const number = Number(/\(os error (\d+)\)/.exec(String(message))?.[1]);
+  if (number === ERROR_USER_MAPPED_FILE) return "EBUSY";
   if (Deno.build.os !== "windows" && !Number.isNaN(number)) {
     if (number === EUCLEAN && Deno.build.os === "linux") return "EUCLEAN";
     const entry = Object.entries(constants.errno).find(([, value]) => value === number);

@@ -30,6 +30,9 @@ const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", crea
 /** The most that one system call is asked for: Node refuses 2 GiB and more, and Linux transfers no more. */
 const MAX_CALL_BYTES = 2 ** 30;
 
+/** Has a drive write what it still has in its own cache, behind a sync of the file with that descriptor. */
+export type FlushDrive = (descriptor: number) => void;
+
 /** The file system of this Node process. */
 export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
 
@@ -37,17 +40,18 @@ export const nodeFileSystem: FileSystem = createNodeFileSystem("node");
  * Makes a file system on `node:fs`.
  *
  * @param name The runtime's name, for {@linkcode FileSystem.name}.
+ * @param flushDrive What a sync is followed by, where the runtime's own doesn't reach the drive.
  * @returns A file system without state of its own.
  */
-export function createNodeFileSystem(name: string): FileSystem {
+export function createNodeFileSystem(name: string, flushDrive: FlushDrive = () => {}): FileSystem {
   return Object.freeze({
     name,
-    open,
+    open: (path: string, mode: OpenMode) => open(path, mode, flushDrive),
     list,
-    makeDirectory,
+    makeDirectory: (path: string) => makeDirectory(trimNames(path)),
     rename,
     remove,
-    syncDirectory,
+    syncDirectory: (path: string) => syncDirectory(path, flushDrive),
     lock,
     identify,
     resolve,
@@ -55,29 +59,33 @@ export function createNodeFileSystem(name: string): FileSystem {
   });
 }
 
-function open(path: string, mode: OpenMode): FileHandle {
+function open(path: string, mode: OpenMode, flushDrive?: FlushDrive): FileHandle {
   const descriptor = attempt("open", path, () => fs.openSync(path, FLAGS[mode]));
-  // For reading, the system also opens directories.
-  if (mode === "read" && attempt("open", path, () => fs.fstatSync(descriptor)).isDirectory()) {
-    close(descriptor, path);
-    throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
+  // For reading, the system also opens directories; for writing, Windows does.
+  const mayBeDirectory = mode === "read" || process.platform === "win32";
+  let isDirectory = true;
+  try {
+    isDirectory = mayBeDirectory && attempt("open", path, () => fs.fstatSync(descriptor)).isDirectory();
+  } finally {
+    if (isDirectory) close(descriptor, path);
   }
-  return new NodeFileHandle(descriptor, path);
+  if (isDirectory) throw FileSystemError.from({ errno: "EISDIR", operation: "open", path });
+  return new NodeFileHandle(descriptor, path, flushDrive);
 }
 
 function list(path: string): string[] {
-  return attempt("list", path, () => fs.readdirSync(path));
+  return attempt("list", path, () => fs.readdirSync(trimNames(path)));
 }
 
-/** Not with `recursive`: Node then reports ENOENT for EROFS, EDQUOT and others. */
-function makeDirectory(path: string): void {
-  const make = (): void => attempt("makeDirectory", path, () => fs.mkdirSync(path));
+/** Not with `recursive`: Node then reports ENOENT for EROFS, EDQUOT and others. Errors are about `asked`, also those of parents. */
+function makeDirectory(path: string, asked: string = path): void {
+  const make = (): void => attempt("makeDirectory", asked, () => fs.mkdirSync(path));
   try {
     make();
   } catch (error) {
     const parent = dirname(path);
     if (isNoSuchFile(error) && parent !== path) {
-      makeDirectory(parent);
+      makeDirectory(parent, asked);
       make();
     } else if (!isDirectory(path)) {
       throw error;
@@ -101,11 +109,12 @@ function remove(path: string): void {
   attempt("remove", path, () => fs.unlinkSync(path));
 }
 
-async function syncDirectory(path: string): Promise<void> {
+async function syncDirectory(path: string, flushDrive: FlushDrive): Promise<void> {
   if (process.platform === "win32") return;
   const descriptor = attempt("syncDirectory", path, () => fs.openSync(path, "r"));
   try {
     await sync("syncDirectory", path, (done) => fs.fsync(descriptor, done), ["EINVAL"]);
+    flushDrive(descriptor);
   } finally {
     close(descriptor, path);
   }
@@ -125,7 +134,25 @@ function toIdentity({ dev, ino, nlink }: fs.Stats): FileIdentity {
 }
 
 function resolve(path: string): string {
-  return attempt("resolve", path, () => fs.realpathSync.native(path));
+  const name = trimNames(path);
+  return attempt("resolve", path, () => {
+    try {
+      return fs.realpathSync.native(name);
+    } catch (error) {
+      // Long paths of Windows.
+      if ((error as { code?: unknown }).code !== "UNKNOWN") throw error;
+      return fs.realpathSync(name);
+    }
+  });
+}
+
+/**
+ * Windows ignores dots and spaces at the end of a name. Node, which takes names as they are, would make a directory that hardly
+ * any other program can use.
+ */
+function trimNames(path: string): string {
+  if (process.platform !== "win32" || path.startsWith("\\\\?\\")) return path;
+  return path.replace(/(?<=[^.\\/ ])[. ]+(?=[\\/]|$)/g, "");
 }
 
 function copiesOnWrite(path: string): boolean {
@@ -134,11 +161,13 @@ function copiesOnWrite(path: string): boolean {
 
 class NodeFileHandle implements FileHandle {
   readonly #path: string;
+  readonly #flushDrive: FlushDrive | undefined;
   #descriptor: number | undefined;
 
-  constructor(descriptor: number, path: string) {
+  constructor(descriptor: number, path: string, flushDrive: FlushDrive | undefined) {
     this.#descriptor = descriptor;
     this.#path = path;
+    this.#flushDrive = flushDrive;
   }
 
   size(): number {
@@ -192,6 +221,7 @@ class NodeFileHandle implements FileHandle {
   async sync(): Promise<void> {
     const descriptor = this.#open("sync");
     await sync("sync", this.#path, (done) => fs.fdatasync(descriptor, done), []);
+    this.#flushDrive?.(descriptor);
   }
 
   identify(): FileIdentity {
@@ -263,15 +293,19 @@ function close(descriptor: number, path: string): void {
   }
 }
 
+/** libuv's number for what it doesn't know. */
+const UV_UNKNOWN = -4094;
+
 /** Linux reports it for a damaged ext4 or XFS ("structure needs cleaning"); `node:os` doesn't list it. */
 const EUCLEAN = -117;
 
 /**
  * The POSIX name of an error. libuv calls EDQUOT, ESTALE and EUCLEAN `UNKNOWN`; its number (negative, the platform's own) is
- * still right.
+ * still right. Of cutting a file that is mapped, which Windows refuses (ERROR_USER_MAPPED_FILE), libuv knows nothing at all.
  */
 function toErrno(error: unknown): string {
-  const { code, errno } = error as { code?: unknown; errno?: unknown };
+  const { code, errno, syscall } = error as { code?: unknown; errno?: unknown; syscall?: unknown };
+  if (errno === UV_UNKNOWN && syscall === "ftruncate") return "EBUSY";
   if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
   if (code === ACCESS_DENIED) return "EACCES";
   if (typeof errno !== "number" || process.platform === "win32") return "UNKNOWN";

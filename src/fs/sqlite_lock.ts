@@ -24,8 +24,10 @@
  * @module
  */
 
+import { toNamespacedPath } from "node:path";
 import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
+import { runtimeName } from "../base/runtime.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
@@ -69,8 +71,7 @@ export function lockFile(path: string, fileSystem: RuntimeCalls): FileLock {
 function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
   const sqlite = loadSqlite(path);
   for (let attempt = 1;; attempt++) {
-    // For SQLite, names that begin like these are not files.
-    const database = new sqlite.DatabaseSync(/^(file:|:|$)/i.test(path) ? `./${path}` : path, { open: false });
+    const database = new sqlite.DatabaseSync(toSqlitePath(path), { open: false });
     try {
       database.open();
       database.exec(BEGIN);
@@ -83,6 +84,19 @@ function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
     }
   }
 }
+
+/**
+ * A path as SQLite takes it: names that begin in some ways are no files for it. On Windows Node's other calls put a prefix in
+ * front of each path, so that it may be longer than 260 characters; here it has to be done. Deno's calls only do so where a path
+ * is too long, and its sandbox may not know the path with the prefix.
+ */
+function toSqlitePath(path: string): string {
+  const plain = /^(file:|:|$)/i.test(path) ? `./${path}` : path;
+  return runtimeName() === "deno" && plain.length < MIN_LONG_PATH ? plain : toNamespacedPath(plain);
+}
+
+/** From here on Windows needs the prefix: 260 less what SQLite may append. */
+const MIN_LONG_PATH = 240;
 
 /** Closes a database that may not be open; Node has `isOpen` only since 22.15. */
 function closeQuietly(database: DatabaseSync): void {
@@ -173,8 +187,8 @@ function toReadonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown)
   return FileSystemError.from({ errno: "EACCES", operation: "lock", path, advice: ADVICE_FOR_READONLY }, cause);
 }
 
-/** SQLite's limit for a path, in bytes: of 512 it keeps 8 for the ending of a journal. */
-const MAX_PATH_BYTES = 504;
+/** SQLite's limit for a path, in bytes: of 512, and 1,040 on Windows, it keeps 8 for the ending of a journal. */
+const MAX_PATH_BYTES = process.platform === "win32" ? 4 * 260 - 8 : 504;
 
 const ADVICE_FOR_LONG =
   `SQLite, which makes the lock, takes a path of at most ${MAX_PATH_BYTES} bytes; use a shorter one`;

@@ -3,7 +3,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { test } from "node:test";
@@ -120,6 +120,8 @@ test("FileSystem methods throw PermissionError when the file system is read-only
 });
 
 test("FileSystem methods throw PermissionError when the system refuses", () => {
+  // The modes of POSIX mean nothing there.
+  if (process.platform === "win32") return;
   const { directory, tearDown } = onDisk(native);
   try {
     if (isRoot) {
@@ -136,6 +138,33 @@ test("FileSystem methods throw PermissionError when the system refuses", () => {
     mkdirSync(path, { mode: 0 });
     assertInstanceOf(assertErrno(() => native.list(path), "EACCES", "EPERM"), PermissionError);
     assertInstanceOf(assertErrno(() => native.open(join(path, "file"), "create"), "EACCES", "EPERM"), PermissionError);
+  } finally {
+    tearDown();
+  }
+});
+
+test("FileBuffer.open() names the flag when Deno's sandbox allows a path, but not where its symbolic link leads", async () => {
+  if (native.name !== "deno" || process.platform === "win32") return;
+  const { directory, tearDown } = onDisk(native);
+  try {
+    const [real, link] = [join(directory, "real"), join(directory, "link")];
+    mkdirSync(real);
+    symlinkSync(real, link);
+    const paths = [[join(link, "events.wal"), join(real, "events.wal")], [link, real]] as const;
+    for (const [path, target] of paths) {
+      const open = async (...allowed: string[]): Promise<string> => {
+        const permissions = allowed.flatMap((path) => [`--allow-read=${path}`, `--allow-write=${path}`]);
+        return (await runChild("tests/buffer/child.ts", ["open", path], { permissions })).stdout.trim();
+      };
+      // Refused at the first start like at each later one.
+      for (let i = 0; i < 2; i++) {
+        const { code, flag } = JSON.parse(await open(path));
+        assertEquals([code, flag], ["PERMISSION", `--allow-read=${target}`]);
+        assertEquals(readdirSync(target), []);
+      }
+      for (let i = 0; i < 2; i++) assertEquals(await open(path, target), "opened");
+      rmSync(target, { recursive: true });
+    }
   } finally {
     tearDown();
   }

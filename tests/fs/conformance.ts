@@ -5,6 +5,7 @@
  * `memory_file_system_test.ts` for the model, and the process tests for locks.
  */
 
+import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path/join";
@@ -44,6 +45,16 @@ export async function assertRejectsErrno(call: () => Promise<unknown>, errno: st
   const error = await assertRejects(call);
   assertInstanceOf(error, FileSystemError);
   assertEquals(error.errno, errno);
+}
+
+/** Whether the rules of Windows hold for it. The file system in memory has those of POSIX everywhere. */
+function isOnWindows(fileSystem: FileSystem): boolean {
+  return process.platform === "win32" && fileSystem.name !== "memory";
+}
+
+/** What a path through a file leads to: Windows says of it that nothing is there. */
+function errnoBehindFile(fileSystem: FileSystem): string {
+  return isOnWindows(fileSystem) ? "ENOENT" : "ENOTDIR";
 }
 
 /** Registers the suite for one implementation; `setUp` is called for each test. */
@@ -241,8 +252,8 @@ function openTests(check: Check): void {
     assertErrno(() => fileSystem.open(path, "create"), "EEXIST");
     assertErrno(() => fileSystem.open(directory, "create"), "EEXIST");
     assertErrno(() => fileSystem.open(join(directory, "none", "file"), "create"), "ENOENT");
-    assertErrno(() => fileSystem.open(join(path, "file"), "create"), "ENOTDIR");
-    assertErrno(() => fileSystem.open(join(path, "file"), "read"), "ENOTDIR");
+    assertErrno(() => fileSystem.open(join(path, "file"), "create"), errnoBehindFile(fileSystem));
+    assertErrno(() => fileSystem.open(join(path, "file"), "read"), errnoBehindFile(fileSystem));
     assertErrno(() => fileSystem.open("", "read"), "ENOENT");
   });
 
@@ -299,7 +310,9 @@ function nameTests(check: Check): void {
     fileSystem.makeDirectory(directory);
     assertEquals(textOf(fileSystem, join(path, "file")), "kept");
     assertErrno(() => fileSystem.makeDirectory(join(path, "file")), "EEXIST", "ENOTDIR");
-    assertErrno(() => fileSystem.makeDirectory(join(path, "file", "x", "y")), "ENOTDIR");
+    const behind = join(path, "file", "x", "y");
+    const error = assertErrno(() => fileSystem.makeDirectory(behind), isOnWindows(fileSystem) ? "EEXIST" : "ENOTDIR");
+    assertEquals(error.path, behind);
   });
 
   check("FileSystem.rename() moves a file, and replaces the target in one step", (fileSystem, directory) => {
@@ -309,8 +322,11 @@ function nameTests(check: Check): void {
     assertEquals(fileSystem.list(directory), ["b"]);
     create(fileSystem, a, "second");
     const replaced = fileSystem.open(b, "read");
+    // Windows may not replace a file that is open.
+    if (isOnWindows(fileSystem)) replaced.close();
     fileSystem.rename(a, b);
-    assertEquals([textOf(fileSystem, b), contentOf(replaced)], ["second", "first"]);
+    assertEquals(textOf(fileSystem, b), "second");
+    if (!isOnWindows(fileSystem)) assertEquals(contentOf(replaced), "first");
     replaced.close();
     fileSystem.rename(b, b);
     assertEquals(fileSystem.list(directory), ["b"]);
@@ -328,7 +344,8 @@ function nameTests(check: Check): void {
       assertErrno(() => fileSystem.rename(a, join(directory, "none", "b")), "ENOENT");
       fileSystem.makeDirectory(b);
       assertErrno(() => fileSystem.rename(a, b), "EISDIR", "EPERM");
-      assertErrno(() => fileSystem.rename(b, a), "ENOTDIR", "EPERM");
+      // Wine replaces the file.
+      if (!isOnWindows(fileSystem)) assertErrno(() => fileSystem.rename(b, a), "ENOTDIR", "EPERM");
       assertEquals(fileSystem.list(directory).sort(), ["a", "b"]);
     },
   );
@@ -338,9 +355,11 @@ function nameTests(check: Check): void {
     create(fileSystem, path, "abc");
     const reader = fileSystem.open(path, "read");
     fileSystem.remove(path);
-    assertEquals(fileSystem.list(directory), []);
+    // On Windows the name may stay until the file is closed.
+    if (!isOnWindows(fileSystem)) assertEquals(fileSystem.list(directory), []);
     assertEquals(contentOf(reader), "abc");
     reader.close();
+    assertEquals(fileSystem.list(directory), []);
     create(fileSystem, path, "new");
     assertEquals(textOf(fileSystem, path), "new");
   });
@@ -368,6 +387,8 @@ function syncTests(check: Check): void {
   });
 
   check("FileSystem.syncDirectory() rejects when the directory is missing", async (fileSystem, directory) => {
+    // Where directories can't be synced, nothing is looked at.
+    if (isOnWindows(fileSystem)) return await fileSystem.syncDirectory(join(directory, "none"));
     await assertRejectsErrno(() => fileSystem.syncDirectory(join(directory, "none")), "ENOENT");
   });
 }
@@ -403,6 +424,6 @@ function lockTests(check: Check): void {
     assertErrno(() => fileSystem.lock(join(directory, "none", "lock")), "ENOENT");
     assertErrno(() => fileSystem.lock(directory), "EISDIR");
     fileSystem.open(join(directory, "file"), "create").close();
-    assertErrno(() => fileSystem.lock(join(directory, "file", "lock")), "ENOTDIR");
+    assertErrno(() => fileSystem.lock(join(directory, "file", "lock")), errnoBehindFile(fileSystem));
   });
 }

@@ -27,6 +27,9 @@ interface Runtime {
   readonly write: readonly [object: Calls, name: string];
   readonly read: readonly [object: Calls, name: string];
   readonly sync: readonly [object: Calls, name: string];
+  readonly cut: readonly [object: Calls, name: string];
+  readonly stat: readonly [object: Calls, name: string];
+  readonly close: readonly [object: Calls, name: string];
   /** A write that gets only `count` bytes. */
   readonly shortWrite: (write: Call, count: number) => Call;
   /** A read that gets at most `count` bytes. */
@@ -35,6 +38,8 @@ interface Runtime {
   readonly failedSync: (error: Error) => Call;
   /** An error as this runtime would throw it for this errno. */
   readonly interrupted: () => Error;
+  /** An error as this runtime throws it on Windows when a file is cut that is mapped. */
+  readonly mapped: Error;
   /** Errors without a usable code, and the errno that they are. */
   readonly errors: readonly (readonly [Error, string])[];
 }
@@ -50,6 +55,9 @@ function denoRuntime(): Runtime {
     write: [prototype, "writeSync"],
     read: [prototype, "readSync"],
     sync: [prototype, "syncData"],
+    cut: [prototype, "truncateSync"],
+    stat: [prototype, "statSync"],
+    close: [prototype, "close"],
     shortWrite: (write, count) =>
       function (this: unknown, bytes: Uint8Array) {
         return count === 0 ? 0 : write.call(this, bytes.subarray(0, count));
@@ -60,6 +68,7 @@ function denoRuntime(): Runtime {
       },
     failedSync: (error) => () => Promise.reject(error),
     interrupted: () => make("Interrupted", "Interrupted system call (os error 4)"),
+    mapped: new Error("The requested operation cannot be performed (os error 1224)"),
     errors: [
       [make("BadResource", "Bad resource ID"), "EBADF"],
       [make("NotFound", "gone"), "ENOENT"],
@@ -89,12 +98,16 @@ function nodeRuntime(): Runtime {
     write: [calls, "writeSync"],
     read: [calls, "readSync"],
     sync: [calls, "fdatasync"],
+    cut: [calls, "ftruncateSync"],
+    stat: [calls, "fstatSync"],
+    close: [calls, "closeSync"],
     shortWrite: (write, count) => (descriptor, bytes, offset, length, position) =>
       count === 0 ? 0 : write(descriptor, bytes, offset, Math.min(length, count), position),
     shortRead: (read, count) => (descriptor, into, offset, length, position) =>
       read(descriptor, into, offset, Math.min(length, count), position),
     failedSync: (error) => (_descriptor, done: (error: Error) => void) => queueMicrotask(() => done(error)),
     interrupted: () => make("EINTR", -4),
+    mapped: Object.assign(make("UNKNOWN", -4094), { syscall: "ftruncate" }),
     errors: [
       [make("EIO", -5), "EIO"],
       [make("ERR_SOMETHING", NaN), "UNKNOWN"],
@@ -229,4 +242,31 @@ test("FileHandle.sync() is made once when it fails, and rejects with its error",
     });
     assertEquals(count, 1);
   });
+});
+
+test("FileHandle.truncate() says EBUSY of a file that somebody has mapped, on Windows", async () => {
+  await withFile(async (file, runtime) => {
+    await replaced(runtime.cut, () => throwing(runtime.mapped), () => {
+      const error = assertErrno(() => file.truncate(0), "EBUSY");
+      assertEquals(error.cause, runtime.mapped);
+    });
+  });
+});
+
+test("FileSystem.open() closes the file again when it can't find out what that is", async () => {
+  if (runtime === undefined) return;
+  const directory = mkdtempSync(join(tmpdir(), "sluice-fs-"));
+  const path = join(directory, "file");
+  const fileSystem = await detectFileSystem();
+  fileSystem.open(path, "create").close();
+  const closed = await replaced(runtime.close, (close) => close, async () => {
+    const [error, errno] = runtime.errors[0]!;
+    await replaced(
+      runtime.stat,
+      () => throwing(error),
+      () => void assertErrno(() => fileSystem.open(path, "read"), errno),
+    );
+  });
+  assertEquals(closed, 1);
+  rmSync(directory, { recursive: true });
 });

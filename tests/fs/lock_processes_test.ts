@@ -155,6 +155,8 @@ test("FileSystem.lock() leaves an empty file and nothing else", async () => {
 });
 
 test("FileSystem.lock() takes names literally that SQLite reads as something else", async () => {
+  // Colons and question marks can't be in names there.
+  if (process.platform === "win32") return;
   await withLockFile((path) => {
     const directory = join(path, "..");
     const here = process.cwd();
