@@ -10,6 +10,7 @@ import { basename } from "@std/path/basename";
 import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { countSequences, type SequenceRange } from "../base/sequences.ts";
+import type { FileSystem } from "../fs/file_system.ts";
 import { listQuarantined, type QuarantinedFile, readQuarantined } from "../maintenance/quarantine_files.ts";
 import { hasWork, type RepairPlan } from "../maintenance/repair.ts";
 import {
@@ -95,7 +96,7 @@ async function restore(request: Request, context: CommandContext): Promise<Outco
   const place = { fileSystem, directory: path };
   // First, so that no lock file is created in a foreign directory, or for a mistaken argument.
   readDirectory(fileSystem, path);
-  chosen(listQuarantined(place), request);
+  chosen(listQuarantined(place), request, context);
   const ownership = isDryRun ? undefined : await Ownership.acquire({ ...place, openedAt: clock.now() });
   try {
     const log = await soundLog(path, context);
@@ -135,12 +136,13 @@ async function soundLog(path: string, context: CommandContext): Promise<RepairPl
 /** Reads and plans one file after the other. */
 async function* plans(
   { path, from, isAll }: Request,
-  { fileSystem, signal }: CommandContext,
+  context: CommandContext,
   { recovery, present }: RepairPlan,
 ): AsyncGenerator<{ readonly plan: FilePlan; readonly bytes: Uint8Array }> {
+  const { fileSystem, signal } = context;
   const place = { fileSystem, directory: path };
   const all = listQuarantined(place);
-  const wanted = chosen(all, { path, from });
+  const wanted = chosen(all, { path, from }, context);
   const { committed, resume, boundaries } = recovery.cursor;
   const inFlight = boundaries.at(-1) ?? committed;
   const done: SequenceRange[] = [
@@ -163,15 +165,28 @@ async function* plans(
 function chosen(
   all: readonly QuarantinedFile[],
   { path, from }: Pick<Request, "path" | "from">,
+  { fileSystem }: Pick<CommandContext, "fileSystem">,
 ): readonly QuarantinedFile[] {
   const there = all.filter(({ isRestored }) => !isRestored);
   for (const given of from) {
     const name = basename(given);
-    if (there.some((file) => file.name === name) && [name, join(path, QUARANTINE_NAME, name)].includes(given)) continue;
+    const isMeant = given === name || isSamePath(fileSystem, given, join(path, QUARANTINE_NAME, name));
+    if (isMeant && there.some((file) => file.name === name)) continue;
     throw new UsageError(`Cannot restore ${given}: no such file with records is in "${join(path, QUARANTINE_NAME)}"`);
   }
   const names = from.map((given) => basename(given));
   return names.length === 0 ? there : there.filter(({ name }) => names.includes(name));
+}
+
+/** Whether two paths lead to the same file, however they are written. */
+function isSamePath(fileSystem: FileSystem, one: string, other: string): boolean {
+  if (join(one) === join(other)) return true;
+  try {
+    const real = fileSystem.resolve?.(one);
+    return real !== undefined && real === fileSystem.resolve?.(other);
+  } catch {
+    return false;
+  }
 }
 
 const REASONS: Readonly<Record<LeftReason, string>> = {

@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
+import { InterruptedError, interruptingSignals } from "../../src/cli/shared/terminal.ts";
 import { VERSION } from "../../src/cli/shared/version.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { type ChildOptions, type ChildResult, currentRuntime, runChild, startChild } from "../support/children.ts";
@@ -69,7 +70,17 @@ test("the program ends quietly, with 141, when nobody reads any more", SLOW, asy
   assertEquals([code, errors], [141, ""]);
 });
 
+test("the program ends in order also at Ctrl+Break and when the console is closed, on Windows", () => {
+  assertEquals(interruptingSignals("win32"), ["SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"]);
+  // Elsewhere closing the terminal ends it, by the system's default; and SIGBREAK isn't known.
+  for (const platform of ["linux", "darwin"]) assertEquals(interruptingSignals(platform), ["SIGINT", "SIGTERM"]);
+  const codes = interruptingSignals("win32").map((signal) => new InterruptedError(signal).exitCode);
+  assertEquals(codes, [130, 143, 149, 129]);
+});
+
 test("the program ends with 130 at Ctrl+C, also when it waits for a reader, and 143 at SIGTERM", SLOW, async () => {
+  // Windows has no signals between processes: there each of them ends a process at once.
+  if (process.platform === "win32") return;
   for (const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     const child = startChild(PROGRAM, ["dump", path], { permissions: ["-R"] });
     // A chunk is taken, and then nobody reads for a while.

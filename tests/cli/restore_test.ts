@@ -3,13 +3,24 @@
  * is still in the log, is a part of something, or is somebody else's.
  */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { isAbsolute, join, relative, sep } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { bytesCodec, jsonCodec, textCodec } from "../../src/base/codec.ts";
 import { FileBuffer } from "../../src/buffer/file_buffer.ts";
+import { detectFileSystem } from "../../src/fs/detect.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/wal/format.ts";
@@ -274,6 +285,50 @@ test("restore takes only the files that are asked for, by name or by path", asyn
   assertEquals((await restoreJson(log, "--from", one, "--from", one)).restoreRecords, 5);
   const values = await valuesOf(log);
   assertEquals([values.length, values.at(-1)!.split(" ")[1]], [24, "10"]);
+});
+
+test("restore takes a file by its path, however that is written", async () => {
+  const fileSystem = await detectFileSystem();
+  const top = mkdtempSync(join(tmpdir(), "sluice-restore-"));
+  const directory = join(top, "w");
+  try {
+    const buffer = await FileBuffer.open<string>({ path: directory });
+    for (const record of ["a", "b", "c"]) await buffer.put(record);
+    await buffer.close();
+    const name = "00000000000000000001.wal";
+    const quarantine = join(directory, "quarantine");
+    mkdirSync(quarantine);
+    mkdirSync(join(top, "quarantine"));
+    for (const path of [join(quarantine, name), join(top, "quarantine", name)]) {
+      copyFileSync(join(directory, name), path);
+    }
+    const near = join(relative(process.cwd(), quarantine), name);
+    const paths = [
+      name,
+      near,
+      join(quarantine, name),
+      `${top}/./w/quarantine//${name}`,
+      `${top}/w/../w/quarantine/${name}`,
+    ];
+    // On another drive of Windows there is no relative path.
+    if (!isAbsolute(near)) paths.push(`.${sep}${near}`);
+    if (process.platform !== "win32") {
+      symlinkSync(directory, join(top, "link"));
+      paths.push(join(top, "link", "quarantine", name));
+    }
+    const given = [directory, relative(process.cwd(), directory)];
+    for (const [path, from] of given.flatMap((path) => paths.map((from) => [path, from] as const))) {
+      const { code, errors } = await runCli(fileSystem, ["restore", path, "--dry-run", "--from", from]);
+      assertEquals([code, errors], [0, ""], `${path} ${from}`);
+    }
+    // The same name elsewhere is another file.
+    const other = join(top, "quarantine", name);
+    const { code, errors } = await runCli(fileSystem, ["restore", directory, "--dry-run", "--from", other]);
+    assertEquals(code, 2);
+    assertStringIncludes(errors, "no such file with records");
+  } finally {
+    rmSync(top, { recursive: true });
+  }
 });
 
 test("restore refuses a log that is to be repaired, one that is open, and what is no buffer", async () => {

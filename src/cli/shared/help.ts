@@ -29,7 +29,7 @@ export function overview(commands: readonly Command[], width: number): string {
         ["1", "Done, and something is wrong with the log"],
         ["2", "The command line is wrong; nothing was done"],
         ["3", "It can't be done"],
-        ["130, 143", "Ended by SIGINT, SIGTERM"],
+        ["130, 143", "Ended by SIGINT, SIGTERM; on Windows 149, 129 by Ctrl+Break, by the closing of the console"],
         ["141", "Nobody reads the output any more"],
       ], width)
     }`,

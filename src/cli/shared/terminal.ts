@@ -2,8 +2,8 @@
  * The streams and signals of this process, as commands see them.
  *
  * Guarantees: a write resolves when the stream has the data, so that nothing accumulates. When the reader is gone, it rejects with
- * an `OutputClosedError`, on every runtime. The first SIGINT or SIGTERM aborts the command and any wait for a reader; a second
- * one ends the process at once, by the system's default. Nothing here reads an environment variable, which would take
+ * an `OutputClosedError`, on every runtime. The first SIGINT or SIGTERM, on Windows also Ctrl+Break and the closing of the
+ * console, aborts the command and any wait for a reader; a second one ends the process at once, by the system's default. Nothing here reads an environment variable, which would take
  * a permission on Deno; that is why there are no colours.
  *
  * @module
@@ -23,23 +23,34 @@ const CLOSED_CODES: ReadonlySet<string | undefined> = new Set([
   "ERR_STREAM_WRITE_AFTER_END",
 ]);
 
+const WINDOWS_SIGNALS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGBREAK: 21 };
+
 /** A signal interrupted the command. */
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
-  /** The code that shells report for a process that a signal ended: 130, 143. */
+  /** The code that shells report for a process that a signal ended: 130, 143; on Windows also 129, 149. */
   readonly exitCode: number;
 
   constructor(signal: NodeJS.Signals) {
     super(`Cannot go on: ${signal}`);
-    this.exitCode = 128 + constants.signals[signal];
+    // Those of Windows are not listed elsewhere.
+    this.exitCode = 128 + (constants.signals[signal] ?? WINDOWS_SIGNALS[signal] ?? constants.signals.SIGINT);
   }
+}
+
+/**
+ * The signals that interrupt a command. On Windows SIGBREAK is Ctrl+Break, and SIGHUP the closing of the console, which ends the
+ * process some seconds later in any case.
+ */
+export function interruptingSignals(platform: string = process.platform): readonly NodeJS.Signals[] {
+  return platform === "win32" ? ["SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"] : ["SIGINT", "SIGTERM"];
 }
 
 /** The context of a command in this process; `release` removes its signal listeners. */
 export function processContext(fileSystem: FileSystem): { context: CommandContext; release: () => void } {
   const controller = new AbortController();
   const { signal } = controller;
-  const names = ["SIGINT", "SIGTERM"] as const;
+  const names = interruptingSignals();
   const release = (): void => {
     for (const name of names) process.removeListener(name, abort);
   };
