@@ -7,6 +7,8 @@
  *   `oldest-node` (the oldest version supported). By default the first three, and all four when it isn't the quick run.
  * - Where files are named, these are run, and everything that they print is shown.
  *
+ * - The whole of it (`all`) also has a fixed set of files on Node for Windows, where Wine is installed; `windows` runs it alone.
+ *
  * Other than that: `jsr`, the tests on Deno against the published `@std` packages instead of the stand-ins; `coverage`,
  * the tests on Deno, then the line coverage of `src/`; `bench` and `bench:cli`, no test, but the benchmarks in
  * `tests/bench/`, what follows are their options.
@@ -20,11 +22,12 @@ import { makeExamplesJob } from "./run/doc_examples_job.ts";
 import { type Extent, filesOf, type Target, testFiles } from "./run/files.ts";
 import { type Job, runJobs } from "./run/jobs.ts";
 import { deno, findRuntime, type TestRuntime } from "./run/runtimes.ts";
+import { endWine, makeWindowsJobs } from "./run/windows.ts";
 import { runtimeArgs } from "./support/children.ts";
 
 const EXTENTS: readonly Extent[] = ["quick", "long", "all"];
 const TARGETS: readonly Target[] = ["deno", "bun", "node", "oldest-node"];
-const OTHERS = ["jsr", "coverage", "bench", "bench:cli"];
+const OTHERS = ["windows", "jsr", "coverage", "bench", "bench:cli"];
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/^\/(?=[A-Z]:)/, "");
 const scratch = Deno.makeTempDirSync({ prefix: "sluice-tests-" });
@@ -81,6 +84,7 @@ async function runTests({ extent, targets, files }: Wanted): Promise<boolean> {
   if (targets.includes("deno") && files.length === 0 && extent !== "long") {
     jobs.unshift(makeExamplesJob(root, `${scratch}/examples`));
   }
+  if (extent === "all" && files.length === 0) jobs.push(...await findWindowsJobs());
   return await runAndSum(jobs, { isWhole: files.length > 0, more: areTypesRight ? 0 : 1 });
 }
 
@@ -133,6 +137,19 @@ async function runCoverage(): Promise<boolean> {
   return isOk;
 }
 
+/** None where Wine isn't installed, which is said. */
+async function findWindowsJobs(files?: readonly string[]): Promise<readonly Job[]> {
+  const jobs = await makeWindowsJobs(root, scratch, files);
+  if (typeof jobs !== "string") return jobs;
+  console.log(`skipped  Node for Windows: ${jobs}`);
+  return [];
+}
+
+async function runOnWindows(files: readonly string[]): Promise<boolean> {
+  const jobs = await findWindowsJobs(files.length > 0 ? files : undefined);
+  return jobs.length === 0 || await runAndSum(jobs, { isWhole: files.length > 0 });
+}
+
 async function runBenchmark(program: string, options: readonly string[]): Promise<boolean> {
   const { success } = await new Deno.Command(Deno.execPath(), {
     args: [...runtimeArgs({ name: "deno", command: Deno.execPath() }), `${root}tests/bench/${program}`, ...options],
@@ -146,6 +163,7 @@ async function runBenchmark(program: string, options: readonly string[]): Promis
 async function run([what, ...rest]: readonly string[]): Promise<boolean> {
   if (what === "bench") return runBenchmark("run.ts", rest);
   if (what === "bench:cli") return runBenchmark("cli.ts", rest);
+  if (what === "windows") return runOnWindows(rest);
   if (what === "jsr" && rest.length === 0) return runAgainstPublished();
   if (what === "coverage" && rest.length === 0) return runCoverage();
   const wanted = parse(Deno.args);
@@ -155,5 +173,6 @@ async function run([what, ...rest]: readonly string[]): Promise<boolean> {
 try {
   Deno.exitCode = await run(Deno.args) ? 0 : 1;
 } finally {
+  await endWine(scratch);
   Deno.removeSync(scratch, { recursive: true });
 }
