@@ -84,7 +84,10 @@ export class FileStore implements RecordStore {
     let ownership: Ownership | undefined;
     try {
       const owned = ownership = await Ownership.acquire({ fileSystem, directory, openedAt: clock.now() });
-      const quarantine = new Quarantine(fileSystem, directory, { verifyOwnership: () => owned.verify() });
+      const quarantine = new Quarantine(fileSystem, directory, {
+        verifyOwnership: () => owned.verify(),
+        onUnrecorded: (error) => options.tell({ type: "warned", error }),
+      });
       const reserve = openReserve(options, { directory, names, ownership });
       const { forCommits } = withReserve(fileSystem, reserve);
       const isSynced = fsync === "always";

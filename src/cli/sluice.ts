@@ -11,6 +11,7 @@
  * | 2 | the command line is wrong; nothing was done |
  * | 3 | it can't be done: no buffer there, a newer version, no permission, a failing disk or target |
  * | 130, 143 | ended by SIGINT, SIGTERM |
+ * | 149, 129 | on Windows: ended by Ctrl+Break, by the closing of the console |
  * | 141 | the reader of the output is gone, as with `\| head` |
  *
  * @example Run a command from a program

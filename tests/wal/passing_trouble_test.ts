@@ -131,6 +131,18 @@ test("FileBuffer.open() writes down what is lost also when losses.json is open e
   assert(JSON.parse(new TextDecoder().decode(disk.fileSystem.readFile(LOSSES))).lost.length > 0);
 });
 
+test("FileBuffer.open() warns when what is lost can't be written down", async () => {
+  const base = await makeBase();
+  const damaged = copyOf(base.fileSystem, { [base.path(1)]: hitFrame(base.bytes(1), 1) });
+  const disk = new InstrumentedDisk(damaged);
+  disk.fail({ operation: "rename", path: "losses.json.new" }, "EPERM", Infinity);
+  const { buffer, events } = await openLog(disk.fileSystem, SMALL);
+  await drain(buffer);
+  await buffer.close();
+  assert(events.some(({ type }) => type === "damage-found"));
+  assert(events.some((event) => event.type === "warned" && event.error.code === "PERMISSION"));
+});
+
 test("FileBuffer.open() gets past a torn tail that can't be cut off, because somebody has mapped the file", async () => {
   const fileSystem = await fiveSegments();
   const last = segmentPath(5);

@@ -32,6 +32,7 @@ export class Quarantine {
   readonly #path: string;
   readonly #maxBytes: number;
   readonly #confirm: () => void;
+  readonly #onUnrecorded: (error: FileSystemError) => void;
   #losses: KnownLosses | undefined;
   #isSaved = true;
   #reportedMissing: readonly SequenceRange[] = [];
@@ -42,14 +43,16 @@ export class Quarantine {
   /**
    * Of the buffer in `directory`. Creates nothing before it is needed.
    *
-   * @param options `maxBytes` limits the copies; `verifyOwnership` throws if the directory isn't ours any more.
+   * @param options `maxBytes` limits the copies; `verifyOwnership` throws if the directory isn't ours any more; `onUnrecorded` gets
+   * what keeps losses from being recorded.
    */
   constructor(
     fileSystem: FileSystem,
     directory: string,
-    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {} }: {
+    { maxBytes = MAX_QUARANTINE_BYTES, verifyOwnership = () => {}, onUnrecorded = () => {} }: {
       readonly maxBytes?: number;
       readonly verifyOwnership?: () => void;
+      readonly onUnrecorded?: (error: FileSystemError) => void;
     } = {},
   ) {
     this.#fileSystem = fileSystem;
@@ -57,6 +60,7 @@ export class Quarantine {
     this.#path = join(directory, QUARANTINE_NAME);
     this.#maxBytes = maxBytes;
     this.#confirm = verifyOwnership;
+    this.#onUnrecorded = onUnrecorded;
   }
 
   /** The bytes copied by this object. */
@@ -111,6 +115,7 @@ export class Quarantine {
       await this.recordLosses({ lost, acceptedRegions, acceptedSequences: unprovenSequences, unprovenSequences });
     } catch (error) {
       this.#fail(error);
+      this.#onUnrecorded(this.#failure!);
     }
   }
 

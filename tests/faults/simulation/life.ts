@@ -322,8 +322,8 @@ export class Life {
         break;
       case "warned": {
         trace(() => `warning: ${describeError(event.error)}`);
-        // There may be no room for the reserve.
-        const isReason = disk.faults > 0 || (disk.copiesOnWrite && disk.isLimited && event.error.code === "NO_SPACE");
+        // There may be no room for the reserve, or for the list of what is lost.
+        const isReason = disk.faults > 0 || (disk.isLimited && event.error.code === "NO_SPACE");
         assert(isReason, `a warning without a reason: ${describeError(event.error)}`);
         break;
       }
