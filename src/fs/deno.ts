@@ -120,7 +120,8 @@ async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   // Queried first, because opening would prompt at the terminal.
   if (!isGranted("read", path)) return;
-  const directory = attempt("syncDirectory", path, () => Deno.openSync(path, { read: true }));
+  // An error of its own: nothing was synced yet, so the call may be made again.
+  const directory = attempt("open", path, () => Deno.openSync(path, { read: true }));
   try {
     const ignored = ["EINVAL", ...UNSUPPORTED[Deno.build.os] ?? []];
     await sync("syncDirectory", path, () => directory.sync(), ignored);

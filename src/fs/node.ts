@@ -111,7 +111,8 @@ function remove(path: string): void {
 
 async function syncDirectory(path: string, flushDrive: FlushDrive): Promise<void> {
   if (process.platform === "win32") return;
-  const descriptor = attempt("syncDirectory", path, () => fs.openSync(path, "r"));
+  // An error of its own: nothing was synced yet, so the call may be made again.
+  const descriptor = attempt("open", path, () => fs.openSync(path, "r"));
   try {
     await sync("syncDirectory", path, (done) => fs.fsync(descriptor, done), ["EINVAL"]);
     flushDrive(descriptor);

@@ -31,12 +31,22 @@ const PASSING_ERRNOS: ReadonlySet<string> = new Set([
 
 /** Pauses between attempts, in milliseconds; 0 is a turn of the event loop. */
 const PAUSES_MS: readonly number[] = [0, 0, 5, 10, 20, 40, 75, 100, 150, 200, 200, 200];
+/** The longest of the pauses before a sync, each twice as long as the one before. */
+const MAX_SYNC_PAUSE_MS = 4096;
 const BLOCKING_PAUSES_MS: readonly number[] = [1, 4, 15, 40];
 
 /** Whether a file system error may pass by itself. What Deno's sandbox refuses never does. */
 export function isPassing(error: unknown): error is FileSystemError {
   if (error instanceof PermissionError && error.flag !== undefined) return false;
   return error instanceof FileSystemError && PASSING_ERRNOS.has(error.errno);
+}
+
+/**
+ * Whether a sync wasn't begun, because its file or directory couldn't be opened, and may be made again. One that was begun and
+ * failed never may: see `wal/writer/sync_queue.ts`.
+ */
+export function isUnbegunSync(error: unknown): error is FileSystemError {
+  return isPassing(error) && error.operation === "open";
 }
 
 /** What `call` gives; it is made again, for about a second, while it fails with what may pass. No promise if it works at once. */
@@ -72,6 +82,19 @@ export function retryBlocking<R>(call: () => R): R {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
   }
   return call();
+}
+
+/** Makes a sync, again for about ten seconds while it can't be begun. */
+export async function retryUnbegunSync(sync: () => Promise<void>): Promise<void> {
+  for (let pause = 1; pause <= MAX_SYNC_PAUSE_MS; pause *= 2) {
+    try {
+      return await sync();
+    } catch (error) {
+      if (!isUnbegunSync(error)) throw error;
+    }
+    await wait(pause);
+  }
+  return await sync();
 }
 
 /** Resolves after so many milliseconds; after a turn of the event loop if there are none. */

@@ -24,6 +24,7 @@ import { NoSpaceError, UnsupportedVersionError } from "../errors/mod.ts";
 import { closeQuietly, ifExists, openIfExists, openOrCreate, withFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
+import { isPassing, retryWhilePassing } from "../fs/retry.ts";
 import {
   CURSOR_FILE_BYTES,
   CURSOR_SLOT_BYTES,
@@ -102,9 +103,11 @@ export class Cursor {
     try {
       return await Cursor.#create(fileSystem, directory, owner, state);
     } catch (error) {
-      if (!(error instanceof NoSpaceError) || !isUnshared(fileSystem, join(directory, CURSOR_NAME))) throw error;
+      if (
+        !(error instanceof NoSpaceError || isPassing(error)) || !isUnshared(fileSystem, join(directory, CURSOR_NAME))
+      ) throw error;
     }
-    const cursor = Cursor.open(fileSystem, directory, owner);
+    const cursor = await retryWhilePassing(() => Cursor.open(fileSystem, directory, owner));
     try {
       cursor.write(state);
       await cursor.sync();
@@ -167,7 +170,14 @@ export class Cursor {
 
   /** Reopens the file by its final name, so that errors state that name; unless it is another owner's file by now. */
   #openByName(fileSystem: FileSystem, directory: string): void {
-    const handle = fileSystem.open(join(directory, CURSOR_NAME), "write");
+    let handle: FileHandle;
+    try {
+      handle = fileSystem.open(join(directory, CURSOR_NAME), "write");
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      // The one that is open does as well.
+      return;
+    }
     let other = handle;
     try {
       if (handle.identify?.().inode !== this.#handle.identify?.().inode) return;

@@ -13,7 +13,7 @@
 
 import { join } from "@std/path/join";
 import { FileSystemError, type LockOwner, NoSpaceError } from "../errors/mod.ts";
-import { ifExists, openIfExists, readFile } from "../fs/file_helpers.ts";
+import { closeQuietly, ifExists, openIfExists, readFile } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { replaceFile } from "../fs/replace_file.ts";
 import { isPassing, retryBlocking } from "../fs/retry.ts";
@@ -119,10 +119,12 @@ export async function createOwnerFile(fileSystem: FileSystem, directory: string)
     return await replaceFile(fileSystem, path, toOwnerFile, { newPath, sync: "nothing", isKeptOpen: true });
   } catch (error) {
     if (!(error instanceof NoSpaceError) && !isPassing(error)) throw error;
+    let handle: FileHandle | undefined;
     try {
-      const handle = openIfExists(fileSystem, path, "write");
+      handle = openIfExists(fileSystem, path, "write");
       return handle && toOwnerFile(handle);
     } catch (reason) {
+      closeQuietly(handle);
       if (!isBusy(reason)) throw error;
       return undefined;
     }

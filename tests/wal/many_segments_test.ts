@@ -137,6 +137,7 @@ function queueOn(fileSystem: MemoryFileSystem, inherited: CountedSegments["segme
     cursor: Cursor.open(fileSystem, DIRECTORY, { uuid: UUID_A, place: 1, isSynced: false }),
     inherited,
     intervalMs: undefined,
+    isSynced: false,
     ownership: { verify: () => {} },
     health: new LogHealth(DIRECTORY, { isLost: false, isStillOwner: () => true }),
     ends: new LogEnds(LOG_START, { isSynced: false }),

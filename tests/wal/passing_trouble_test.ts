@@ -214,6 +214,63 @@ test("FileBuffer.flush() waits for segments of an earlier process that can't be 
   }
 });
 
+/** A file system whose directories can't be opened for a sync the next `times` times; counts what was tried. */
+function withoutDescriptors(fileSystem: FileSystem, errno: string): { fileSystem: FileSystem; times: number } {
+  const state = {
+    times: 0,
+    fileSystem: patched(fileSystem, {
+      syncDirectory(path: string): Promise<void> {
+        if (state.times === 0) return fileSystem.syncDirectory(path);
+        state.times--;
+        return Promise.reject(FileSystemError.from({ errno, operation: "open", path }));
+      },
+    }),
+  };
+  return state;
+}
+
+for (const fsync of ["always", 10] as const) {
+  test(`FileBuffer goes on after moments in which no directory can be opened for its sync (fsync: ${fsync})`, async () => {
+    for (const errno of PASSING) {
+      const memory = new MemoryFileSystem();
+      const state = withoutDescriptors(memory, errno);
+      const { buffer, events } = await openLog(state.fileSystem, { fsync, segmentBytes: 256 });
+      for (const text of texts(5)) {
+        state.times = 4;
+        await buffer.put(text.padEnd(70));
+        await buffer.flush();
+        assertEquals(state.times, 0, errno);
+      }
+      assertEquals(events.filter(({ type }) => type === "failed"), []);
+      for (const values of await valuesAfterPowerCuts(memory, 3)) {
+        assertEquals(values, texts(5).map((text) => text.padEnd(70)), errno);
+      }
+      await buffer.close();
+    }
+  });
+}
+
+test("FileBuffer.open() gets over an owner's file that can neither be replaced nor identified, and leaves none open", async () => {
+  const disk = new InstrumentedDisk(await fiveSegments());
+  disk.fail({ operation: "rename", path: "owner.json.new" }, "ENOSPC", Infinity);
+  disk.fail({ operation: "identify", path: "owner.json" }, "EIO", 1);
+  let open = 0;
+  const counted = patched(disk.fileSystem as FileSystem, {
+    open(path: string, mode: OpenMode): FileHandle {
+      const handle = disk.fileSystem.open(path, mode);
+      open++;
+      return patched(handle, {
+        close() {
+          open--;
+          handle.close();
+        },
+      });
+    },
+  });
+  await assertRejects(() => openLog(counted), FileSystemError);
+  assertEquals(open, 0);
+});
+
 test("FileBuffer.flush() syncs a segment that another user has written, and nobody else may write", async () => {
   if (process.platform === "win32") return;
   const disk = new InstrumentedDisk(await fiveSegments());

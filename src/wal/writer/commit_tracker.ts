@@ -22,6 +22,7 @@ import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { FileSystemError } from "../../errors/mod.ts";
+import { retryWhilePassing } from "../../fs/retry.ts";
 import type { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
@@ -89,7 +90,7 @@ export class CommitTracker {
     const { cursor, ownership, health } = this.#deps;
     try {
       await cursor.sync();
-      ownership.verify();
+      await retryWhilePassing(() => ownership.verify());
     } catch (error) {
       throw health.fail(error);
     }

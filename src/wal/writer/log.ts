@@ -23,6 +23,7 @@ import type { CommitState } from "../position.ts";
 import type { LogView } from "../reader/log_view.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import type { RecoveredLog } from "../recovery/recovery.ts";
+import { isUnbegunSync } from "../../fs/retry.ts";
 import type { LogLocation } from "../segment_files.ts";
 import { CommitTracker } from "./commit_tracker.ts";
 import { LogAppender } from "./log_appender.ts";
@@ -117,6 +118,7 @@ export class Log implements LogView {
       // Also the one without a record: a write that was cut off there may come back otherwise.
       inherited: recovered.segments,
       intervalMs: typeof fsync === "number" ? fsync : undefined,
+      isSynced: this.#isSynced,
       health: this.health,
       ends: this.ends,
       onSynced: (end, durationMs) => {
@@ -184,7 +186,7 @@ export class Log implements LogView {
     try {
       await this.#syncs.syncInherited(next);
     } catch (error) {
-      throw this.health.fail(error);
+      throw isUnbegunSync(error) ? error : this.health.fail(error);
     }
   }
 

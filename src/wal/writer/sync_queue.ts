@@ -12,6 +12,11 @@
  * **Only the owner acknowledges.** The ownership is verified after the sync, before anyone is woken. So a later owner finds
  * everything that was acknowledged.
  *
+ * **A sync that can't be begun isn't final.** Where a directory or a file can't be opened for the moment (no descriptors, no
+ * memory), nothing was synced yet. It is tried again for ten seconds, and those who wait go on waiting. After that a flush is
+ * rejected, and what is dirty stays so. Only puts that wait for the sync (`"always"`) make the log fail: what they wrote must
+ * not be there when they are rejected.
+ *
  * **A failed sync is final.** Linux reports it once and marks the pages clean; a second sync would succeed and prove
  * nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). The queue stops, and the log has
  * failed.
@@ -27,6 +32,7 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
+import { isUnbegunSync, retryUnbegunSync, retryWhilePassing } from "../../fs/retry.ts";
 import { syncFile } from "../../fs/sync_file.ts";
 import type { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
@@ -54,6 +60,8 @@ interface SyncQueueDeps extends LogLocation {
   readonly inherited: readonly Segment[];
   /** What is dirty is synced after at most this time; `undefined` if only a waiter starts a sync. */
   readonly intervalMs: number | undefined;
+  /** Whether puts wait for a sync. */
+  readonly isSynced: boolean;
   readonly ownership: Pick<Ownership, "verify">;
   readonly health: LogHealth;
   readonly ends: LogEnds;
@@ -157,7 +165,7 @@ export class SyncQueue {
       this.#cancelTimer = undefined;
       if (health.failure !== undefined) return;
       this.start();
-      void this.startInherited();
+      this.startInherited().catch(() => this.schedule());
     }, intervalMs);
   }
 
@@ -187,14 +195,17 @@ export class SyncQueue {
   /** Resolves when no sync is under way. */
   async idle(): Promise<void> {
     // A flush continues with the second after the first.
-    await this.#inheriting;
+    await this.#inheriting?.catch(() => {});
     await this.#running;
   }
 
   /** Starts to sync the segments of earlier processes, unless that is under way; resolves when it has ended, or failed. */
   startInherited(): Promise<void> {
     return this.#inheriting ??= this.syncInherited(Infinity)
-      .catch((error) => void this.#deps.health.fail(error))
+      .catch((error) => {
+        if (isUnbegunSync(error)) throw error;
+        this.#deps.health.fail(error);
+      })
       .finally(() => this.#inheriting = undefined);
   }
 
@@ -214,7 +225,7 @@ export class SyncQueue {
 
   /** Syncs, wakes the waiters that it covers, and repeats while there are others. Never rejects. */
   async #run(): Promise<void> {
-    const { clock, ends, health, onSynced } = this.#deps;
+    const { clock, ends, health, isSynced, onSynced } = this.#deps;
     do {
       this.#isWanted = false;
       const waiters = this.#waiters.splice(0);
@@ -227,7 +238,9 @@ export class SyncQueue {
       } catch (error) {
         // These waiters first, then those who came meanwhile.
         this.#waiters = [...waiters, ...this.#waiters];
-        this.rejectAll(health.fail(error));
+        const mayFollow = isUnbegunSync(error) && !isSynced && health.failure === undefined;
+        this.rejectAll(mayFollow ? error : health.fail(error));
+        if (mayFollow) this.schedule();
         break;
       }
       const durationMs = clock.monotonic() - startedAt;
@@ -249,10 +262,15 @@ export class SyncQueue {
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
     // A sync also covers what was written since the run began. The next run then only has to acknowledge that.
-    for (const writer of writers) if (writer.isDirty) await writer.sync();
-    if (syncsDirectory) await fileSystem.syncDirectory(directory);
+    for (const writer of writers) if (writer.isDirty) await retryUnbegunSync(() => writer.sync());
+    try {
+      if (syncsDirectory) await retryUnbegunSync(() => fileSystem.syncDirectory(directory));
+    } catch (error) {
+      this.#isDirectoryDirty = true;
+      throw error;
+    }
     await cursor.sync();
-    ownership.verify();
+    await retryWhilePassing(() => ownership.verify());
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;
