@@ -14,7 +14,7 @@ export function abortable<R>(work: Promise<R>, signal: AbortSignal): Promise<R> 
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(signal.reason);
     if (signal.aborted) giveUp();
-    signal.addEventListener("abort", giveUp, { once: true });
+    else signal.addEventListener("abort", giveUp, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
   });
 }

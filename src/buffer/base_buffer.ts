@@ -10,6 +10,7 @@
  * @module
  */
 
+import { wallShift } from "../base/clock.ts";
 import { type Codec, encodedCodec, type EncodedRecord } from "../base/codec.ts";
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
@@ -29,7 +30,7 @@ import { takeBatches } from "./redelivery.ts";
 export interface BufferDeps<T, In = T> {
   readonly store: RecordStore;
   readonly options: ResolvedOptions<T, In>;
-  /** The time that puts are stamped with. */
+  /** The buffer's own time, in which ages are counted. */
   readonly time: () => number;
   /** A put was rejected. */
   readonly onRejected?: () => void;
@@ -59,6 +60,7 @@ export interface BufferDeps<T, In = T> {
 export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   readonly #options: ResolvedOptions<T, In>;
   readonly #time: () => number;
+  readonly #wallShift: (time: number) => number;
   readonly #store: RecordStore;
   readonly #admission: AdmissionControl<In>;
   readonly #queue: BatchQueue<T>;
@@ -78,6 +80,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     const { store, options, time, onRejected } = deps;
     this.#options = options;
     this.#time = time;
+    this.#wallShift = wallShift(options.clock);
     this.#store = store;
     this.#whenRejected = onRejected;
     this.#startSequence = this.#seenSequence = store.ends.acknowledged.nextSequence;
@@ -251,7 +254,8 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     const { acknowledged: end } = this.#store.ends;
     const { pending, inFlight, figures: queue } = this.#queue;
     const store = this.#store.figures();
-    const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : this.#time() - pending.oldestPutTime;
+    const now = this.#time();
+    const age = pending.oldestPutTime === undefined ? this.#options.maxAgeMs : now - pending.oldestPutTime;
     return {
       pendingRecords: pending.records + inFlight.records,
       pendingBytes: pending.bytes + inFlight.payloadBytes,
@@ -271,7 +275,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
       rejected: this.#rejected,
       dropped: queue.dropped,
       quarantinedBytes: store.quarantinedBytes,
-      lastProgressAt: Math.max(this.#lastPutAt, this.#queue.progressAt),
+      lastProgressAt: Math.max(this.#lastPutAt, this.#queue.progressAt) + this.#wallShift(now),
     };
   }
 
@@ -365,7 +369,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   #onRejected(puts: number): void {
     this.#countRejected(puts);
     // The backlog is smaller again, so a waiting put may fit; not from within the write that has just failed.
-    queueMicrotask(() => {
+    Promise.resolve().then(() => {
       if (this.#closing === undefined && this.#store.health.failure === undefined) this.#admission.pump();
     });
   }

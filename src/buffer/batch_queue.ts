@@ -49,7 +49,7 @@ type BatchQueueFigures = Pick<
 
 /** What a {@linkcode BatchQueue} needs of its buffer. */
 export interface BatchQueueDeps {
-  /** The time that puts are stamped with. */
+  /** The buffer's own time, in which ages are counted. */
   readonly time: () => number;
   /** There is more room in the backlog. */
   readonly onRoom: () => void;

@@ -117,6 +117,9 @@ export interface BufferStats {
   readonly dropped: number;
   /** Bytes copied to the quarantine since `open()`. */
   readonly quarantinedBytes: number;
-  /** Wall time of the last put, emit or commit that succeeded, or of `open()`: milliseconds since 1970. */
+  /**
+   * Wall time of the last put, emit or commit that succeeded, or of `open()`: milliseconds since 1970, by the wall clock as it is
+   * now. So the time since is right also after the clock was set; what the machine has slept may not count.
+   */
   readonly lastProgressAt: number;
 }

@@ -13,6 +13,7 @@ import { countSequences, subtractRanges } from "../base/sequences.ts";
 import { isLogFile } from "../wal/names.ts";
 import { Ownership } from "../wal/ownership.ts";
 import type { CommitState } from "../wal/position.ts";
+import { PutTimes } from "../wal/put_times.ts";
 import { LogReader } from "../wal/reader/log_reader.ts";
 import type { DamagedRegion, OnDamage } from "../wal/recovery/damage.ts";
 import { KnownLosses } from "../wal/recovery/known_losses.ts";
@@ -28,7 +29,8 @@ import type { RecordAppender, RecordStore, StoreEvents, StoreFigures } from "./r
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
-interface FileStoreOptions extends Omit<LogDeps, "directory" | "ownership" | "recovered" | "quarantine" | "events"> {
+interface FileStoreOptions
+  extends Omit<LogDeps, "directory" | "ownership" | "recovered" | "quarantine" | "events" | "putTimes"> {
   readonly path: string;
   /** 0: none. By default it depends on the file system. */
   readonly reserveBytes: number | undefined;
@@ -50,6 +52,8 @@ interface OpenedParts {
 /** A store of records on disk. */
 export class FileStore implements RecordStore {
   readonly uuid: string;
+  /** When the directory was acquired: wall time, as it stands in `owner.json`. */
+  readonly openedAt: number;
   readonly recovery: RecoveryReport;
   readonly appender: RecordAppender;
   readonly reader: LogReader;
@@ -62,10 +66,12 @@ export class FileStore implements RecordStore {
   private constructor(options: FileStoreOptions, parts: OpenedParts, startedAt: number) {
     const { clock, tell, onChange } = options;
     const { recovered, reserve } = parts;
-    const log = this.#log = openLog(options, parts);
+    const putTimes = new PutTimes(clock);
+    const log = this.#log = openLog(options, parts, putTimes);
     this.uuid = recovered.uuid;
+    this.openedAt = parts.ownership.openedAt;
     this.appender = log.appender;
-    this.reader = openReader(options, parts, log);
+    this.reader = openReader(options, parts, log, putTimes);
     this.health = log.health;
     this.ends = log.ends;
     this.recovery = toRecoveryReport(recovered, clock.monotonic() - startedAt);
@@ -83,7 +89,11 @@ export class FileStore implements RecordStore {
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
     let ownership: Ownership | undefined;
     try {
-      const owned = ownership = await Ownership.acquire({ fileSystem, directory, openedAt: clock.now() });
+      const owned = ownership = await Ownership.acquire({
+        fileSystem,
+        directory,
+        openedAt: Math.floor(clock.now()),
+      });
       const quarantine = new Quarantine(fileSystem, directory, {
         verifyOwnership: () => owned.verify(),
         onUnrecorded: (error) => options.tell({ type: "warned", error }),
@@ -179,11 +189,12 @@ function openReserve(
   return reserve;
 }
 
-function openLog(options: FileStoreOptions, parts: OpenedParts): Log {
+function openLog(options: FileStoreOptions, parts: OpenedParts, putTimes: PutTimes): Log {
   const { fileSystem, tell } = options;
   return new Log({
     ...options,
     ...parts,
+    putTimes,
     fileSystem: withReserve(fileSystem, parts.reserve).forPuts,
     events: {
       onSync: (durationMs) => tell({ type: "synced", durationMs }),
@@ -194,14 +205,20 @@ function openLog(options: FileStoreOptions, parts: OpenedParts): Log {
   });
 }
 
-function openReader({ fileSystem, onDamage, tell }: FileStoreOptions, parts: OpenedParts, log: Log): LogReader {
+function openReader(
+  { fileSystem, onDamage, tell }: FileStoreOptions,
+  parts: OpenedParts,
+  log: Log,
+  putTimes: PutTimes,
+): LogReader {
   const { uuid, damaged, lost } = parts.recovered;
   // Recovery has reported these already.
   const reported = KnownLosses.of(damaged);
   const report = (region: DamagedRegion): void => {
     if (!reported.isAccepted(region)) tell({ type: "damage-found", region });
   };
-  return new LogReader({ ...parts, fileSystem, uuid, onDamage, view: log, report, lost: new LostSequences(lost) });
+  const files = { ...parts, fileSystem, uuid, onDamage, putTimes };
+  return new LogReader({ ...files, view: log, report, lost: new LostSequences(lost) });
 }
 
 function toRecoveryReport(recovered: RecoveredLog, durationMs: number): RecoveryReport {

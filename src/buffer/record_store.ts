@@ -60,7 +60,10 @@ export interface RecordAppender {
 export interface RecordReader {
   /** Reads acknowledged records from a position on: at least one, however long, if there is one. */
   read(from: LogPosition, limits: ReadLimits): MaybePromise<ReadResult>;
-  /** When the record at a position was put; `undefined` if there is none, or it can't be told. Never throws or rejects. */
+  /**
+   * When the record at a position was put, in the buffer's own time; `undefined` if there is none, or it can't be told. Never
+   * throws or rejects.
+   */
   putTimeAt(position: LogPosition): MaybePromise<number | undefined>;
   /** How many sequences from `next` on, and below `before`, are known to be missing. */
   missingFrom(next: number, before?: number): number;
@@ -101,7 +104,7 @@ export interface RecordStore {
 
 /** What a store tells its buffer. */
 export interface StoreEvents {
-  /** More records were acknowledged; the first of them was put at `putTime`. */
+  /** More records were acknowledged; the first of them was put at `putTime`, in the buffer's own time. */
   readonly onVisible: (putTime: number) => void;
   /** This number of puts was rejected after they had been accepted. */
   readonly onRejected: (puts: number) => void;

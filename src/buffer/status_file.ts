@@ -47,12 +47,15 @@ interface StatusFileDeps extends LogLocation {
 }
 
 /** The store that the file describes. Once the directory isn't its own any more, nothing is written there. */
-type StatusStore = Pick<RecordStore, "uuid" | "ends" | "commitState" | "health"> & Pick<FileStore, "isOwner">;
+type StatusStore =
+  & Pick<RecordStore, "uuid" | "ends" | "commitState" | "health">
+  & Pick<FileStore, "isOwner" | "openedAt">;
 
 /** The status file of one buffer that is open. */
 export class StatusFile {
   readonly #deps: StatusFileDeps;
   readonly #path: string;
+  /** On the monotonic clock. */
   readonly #openedAt: number;
   /** The last sync times, and how many there have been. */
   readonly #syncMs = new Float64Array(SYNC_SAMPLES);
@@ -68,7 +71,7 @@ export class StatusFile {
   constructor(deps: StatusFileDeps) {
     this.#deps = deps;
     this.#path = join(deps.directory, STATUS_NAME);
-    this.#openedAt = deps.clock.now();
+    this.#openedAt = deps.clock.monotonic();
   }
 
   /** The buffer is open: from now on its figures are written. */
@@ -138,7 +141,7 @@ export class StatusFile {
     }
   }
 
-  #status({ uuid, ends, commitState, health }: StatusStore, isClosed: boolean): BufferStatus {
+  #status({ uuid, openedAt, ends, commitState, health }: StatusStore, isClosed: boolean): BufferStatus {
     const { clock, fileSystem, limits, statusMs } = this.#deps;
     return {
       version: STATUS_VERSION,
@@ -146,7 +149,8 @@ export class StatusFile {
       uuid,
       pid: process.pid,
       runtime: fileSystem.name.slice(0, MAX_RUNTIME_LENGTH),
-      openedAt: this.#openedAt,
+      openedAt,
+      openMs: Math.floor(clock.monotonic() - this.#openedAt),
       at: clock.now(),
       statusMs,
       limits,

@@ -72,8 +72,10 @@ export interface BufferStatus {
   readonly pid: number;
   /** `"deno"`, `"bun"`, `"node"`. */
   readonly runtime: string;
-  /** When the process opened the buffer. */
+  /** When the process opened the buffer; the same as in `owner.json`. */
   readonly openedAt: number;
+  /** For how long it has been open, however the wall clock was set meanwhile; earlier versions didn't write it. */
+  readonly openMs?: number;
   /** When this status was written. */
   readonly at: number;
   /** The option `statusMs`: while something changes, the next status follows after this time. */

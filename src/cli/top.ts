@@ -72,7 +72,7 @@ one block follows the other; with --json, one object a line.`,
     }
     if (output.columns === undefined || isPlain || isOnce) return await start(showBlock(output, isPlain));
     // Before the terminal is changed, so that an error appears on the normal screen.
-    readAll(context.fileSystem, path, 0);
+    readAll(context, path);
     try {
       await output.write(ENTER);
       return await start(showScreen(output));
@@ -86,11 +86,12 @@ one block follows the other; with --json, one object a line.`,
 /** Reads and shows repeatedly until the user ends it. */
 async function watch(
   { path, intervalMs, isOnce }: { readonly path: string; readonly intervalMs: number; readonly isOnce: boolean },
-  { fileSystem, clock, signal }: CommandContext,
+  context: CommandContext,
   show: Show,
 ): Promise<number> {
   const topWatch = new TopWatch(path);
-  const read = (): TopReading => readAll(fileSystem, path, clock.now());
+  const { clock, signal } = context;
+  const read = (): TopReading => readAll(context, path);
   try {
     if (isOnce) {
       const first = read();
@@ -117,11 +118,13 @@ function msToSecondReading({ status: reading }: TopReading, intervalMs: number):
 }
 
 /** Reads everything. The status comes last, so that it isn't older than the owner with which it is compared. */
-function readAll(fileSystem: FileSystem, path: string, now: number): TopReading {
+function readAll({ fileSystem, clock }: CommandContext, path: string): TopReading {
   const { owner, cursor, segments, quarantine } = readDirectory(fileSystem, path);
   const last = segments.at(-1);
   const lastHeader = last && headerOf(fileSystem, join(path, last.name));
-  return { now, directory: { owner, cursor, segments, quarantine, lastHeader }, status: readStatus(fileSystem, path) };
+  const directory = { owner, cursor, segments, quarantine, lastHeader };
+  const status = readStatus(fileSystem, path);
+  return { now: clock.now(), monotonic: clock.monotonic(), directory, status };
 }
 
 /** The header of a segment that may have been removed meanwhile. */

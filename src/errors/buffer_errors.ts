@@ -4,6 +4,7 @@
  * @module
  */
 
+import process from "node:process";
 import { SluiceError } from "./base.ts";
 
 /**
@@ -181,8 +182,17 @@ export interface LockOwner {
   readonly openedAt: string;
 }
 
+const SAME_PROCESS_ADVICE =
+  "close that buffer first; if it was opened before a hot reload, keep it on globalThis and use " +
+  "it again, or close it when the module is replaced";
+const UNKNOWN_OWNER = "another owner, in this process or another";
+
 /**
  * Thrown by `open()` when another process, or this one, has the buffer open.
+ *
+ * {@linkcode BufferLockedError.sameProcess} tells the two apart. This process has it open when `open()` is called twice, when another
+ * thread has it, and after a hot reload (`bun --hot`, Vite, Next): the code before has opened it, and nobody has closed it. Then keep
+ * one buffer for the life of the process, on `globalThis`, instead of one for each evaluation of the module.
  *
  * @example A second instance takes over when the first one is gone
  * ```ts
@@ -217,6 +227,11 @@ export class BufferLockedError extends SluiceError {
   readonly path: string;
   /** The owner, if it could be read. */
   readonly owner: LockOwner | undefined;
+  /**
+   * Whether the owner is this process itself: another thread of it, an `open()` before, or the code before a hot reload. Told by the
+   * process id, so another container, in which a process has the same id, looks the same.
+   */
+  readonly sameProcess: boolean;
 
   /**
    * Creates the error.
@@ -226,10 +241,13 @@ export class BufferLockedError extends SluiceError {
    * @param options The cause: what the runtime or the user's code threw.
    */
   constructor(path: string, owner: LockOwner | undefined, options?: ErrorOptions) {
-    const by = owner ? `by ${owner.runtime} process ${owner.pid} since ${owner.openedAt}` : "by another owner";
-    super(`Cannot open buffer "${path}": it is locked ${by}`, options);
+    const sameProcess = owner?.pid === process.pid;
+    const who = owner && `${owner.runtime} process ${owner.pid} since ${owner.openedAt}`;
+    const by = sameProcess ? `${who}, which is this very process: ${SAME_PROCESS_ADVICE}` : who ?? UNKNOWN_OWNER;
+    super(`Cannot open buffer "${path}": it is locked by ${by}`, options);
     this.path = path;
     this.owner = owner;
+    this.sameProcess = sameProcess;
   }
 }
 

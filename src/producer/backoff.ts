@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "../base/clock.ts";
+import { type Clock, unlessSet } from "../base/clock.ts";
 import type { Reporter } from "./events.ts";
 import { type Failure, retryDelayMs, type RetryPolicy } from "./retry.ts";
 import type { Shutdown } from "./shutdown.ts";
@@ -21,17 +21,21 @@ export interface BackoffDeps {
 /** The pauses of one producer. */
 export class Backoff {
   readonly #deps: BackoffDeps;
-  /** The pauses under way; their ends in wall time. */
-  readonly #waits = new Set<{ readonly until: number }>();
+  /** The pauses under way: their ends on the monotonic clock, and in wall time as it was when they began. */
+  readonly #waits = new Set<{ readonly endsAt: number; readonly until: number }>();
 
   constructor(deps: BackoffDeps) {
     this.#deps = deps;
   }
 
-  /** When the first of the pauses under way ends, in wall time. */
+  /** When the first of the pauses under way ends, by the wall clock as it is now. */
   get until(): number | undefined {
     if (this.#waits.size === 0) return undefined;
-    return Math.min(...Array.from(this.#waits, ({ until }) => until));
+    const { clock } = this.#deps;
+    const sinceMonotonic = clock.now() - clock.monotonic();
+    return Math.min(...Array.from(this.#waits, ({ endsAt, until }) => {
+      return Math.round(unlessSet(until, endsAt + sinceMonotonic));
+    }));
   }
 
   /** How long to wait after the failure of a delivery; `undefined` to give up. */
@@ -49,7 +53,7 @@ export class Backoff {
   /** Waits; false if the producer ends before. `id` is the delivery that waits. */
   async wait(delayMs: number, id?: string): Promise<boolean> {
     const { clock, shutdown, reporter } = this.#deps;
-    const wait = { until: clock.now() + delayMs };
+    const wait = { endsAt: clock.monotonic() + delayMs, until: clock.now() + delayMs };
     reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
     this.#waits.add(wait);
     try {

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { AbortCalls } from "../base/abort_calls.ts";
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import type { PutOptions } from "../buffer/record_buffer.ts";
@@ -119,6 +120,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
   #run: Run<T>;
   /** Puts that have not been answered yet. */
   readonly #puts = new PromiseTracker();
+  readonly #aborts = new AbortCalls();
   /** Ids of batches that are delivered and not committed: a batch before them may have stopped the producer. */
   readonly #delivered = new Set<string>();
   #closing: "closing" | "closed" | undefined;
@@ -244,7 +246,11 @@ export class Producer<T, In = T> implements AsyncDisposable {
       write: async (record) => {
         const refusal = shutdown.refusal("put");
         if (refusal !== undefined) throw refusal;
-        await this.#puts.track(writer.write(record));
+        // A write that fails is the end of the stream.
+        await this.#puts.track(writer.write(record)).catch((error) => {
+          detach();
+          throw error;
+        });
       },
       close: async () => {
         detach();
@@ -493,8 +499,10 @@ export class Producer<T, In = T> implements AsyncDisposable {
         }),
       );
     }
-    const signal = options?.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping]);
-    return this.#puts.track(put({ signal }));
+    if (options?.signal === undefined) return this.#puts.track(put({ signal: stopping }));
+    // It may live as long as the process, so nothing stays on it.
+    const { signal, release } = this.#aborts.join([options.signal, stopping]);
+    return this.#puts.track(put({ signal }), release);
   }
 }
 

@@ -29,14 +29,16 @@ export class PromiseTracker {
   #newest: Generation = this.#oldest;
 
   /** Adds a promise, and returns one like it: if that rejects and nobody handles it, the runtime says so. */
-  track<R>(promise: Promise<R>): Promise<R> {
+  track<R>(promise: Promise<R>, release?: () => void): Promise<R> {
     const generation = this.#newest;
     generation.open++;
     // Not with finally(), which answers two turns later.
     return promise.then((value) => {
+      release?.();
       this.#answer(generation);
       return value;
     }, (error) => {
+      release?.();
       this.#answer(generation);
       throw error;
     });

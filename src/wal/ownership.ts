@@ -122,6 +122,11 @@ export class Ownership {
     }
   }
 
+  /** When the directory was acquired: wall time, as noted in the file. */
+  get openedAt(): number {
+    return this.#deps.openedAt;
+  }
+
   /** Whether the ownership is known to be lost. */
   get isLost(): boolean {
     return this.#lost !== undefined;

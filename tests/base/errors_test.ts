@@ -78,7 +78,12 @@ const ROWS: Record<SluiceErrorCode, Row> = {
     error: new BufferLockedError("b", { pid: 7, runtime: "bun", openedAt: "2026-01-02T03:04:05.000Z" }, { cause }),
     type: BufferLockedError,
     message: 'Cannot open buffer "b": it is locked by bun process 7 since 2026-01-02T03:04:05.000Z',
-    fields: { path: "b", owner: { pid: 7, runtime: "bun", openedAt: "2026-01-02T03:04:05.000Z" }, cause },
+    fields: {
+      path: "b",
+      owner: { pid: 7, runtime: "bun", openedAt: "2026-01-02T03:04:05.000Z" },
+      sameProcess: false,
+      cause,
+    },
   },
   CODEC: {
     error: new CodecError({ operation: "decode", reason: "no JSON", sequence: 12 }, { cause }),
@@ -207,8 +212,8 @@ const OTHERS: readonly Omit<Row, "type">[] = [
   },
   {
     error: new BufferLockedError("b", undefined),
-    message: 'Cannot open buffer "b": it is locked by another owner',
-    fields: { path: "b", owner: undefined },
+    message: 'Cannot open buffer "b": it is locked by another owner, in this process or another',
+    fields: { path: "b", owner: undefined, sameProcess: false },
   },
   {
     error: new CodecError({ operation: "encode", reason: "a cycle" }),

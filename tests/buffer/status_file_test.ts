@@ -63,6 +63,7 @@ test("FileBuffer writes its figures to status.json while something changes, and 
     state: "open",
     runtime: "memory",
     openedAt: 1_000_000,
+    openMs: 1000,
     at: 1_001_000,
     statusMs: 1000,
     limits: { maxRecords: 2, maxBytes: 1_000_000, maxAgeMs: 77, maxBacklogBytes: 5_000, fsync: "never" },
@@ -325,6 +326,7 @@ function startStatus(clock: ManualClock): { fileSystem: MemoryFileSystem; status
   const position = { nextSequence: 1, payloadBytes: 0, logBytes: 0 };
   const store = {
     uuid,
+    openedAt: clock.now(),
     ends: { written: position, acknowledged: position },
     commitState: { committed: position, resume: position, boundaries: [] },
     health: { failure: undefined },

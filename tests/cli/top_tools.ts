@@ -74,7 +74,7 @@ export function readingOf(
   directory: Partial<TopDirectory> = {},
 ): TopReading {
   const reading: StatusReading = "kind" in status ? status : { kind: "status", status };
-  return { now: NOW + afterMs, status: reading, directory: { ...DIRECTORY, ...directory } };
+  return { now: NOW + afterMs, monotonic: afterMs, status: reading, directory: { ...DIRECTORY, ...directory } };
 }
 
 /** A busy buffer, looked at for a while. */

@@ -6,7 +6,7 @@
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import type { BufferStatus, StatusReading } from "../../src/buffer/status_format.ts";
-import { TopWatch } from "../../src/cli/top/view.ts";
+import { type TopReading, TopWatch } from "../../src/cli/top/view.ts";
 import { FileSystemError } from "../../src/errors/mod.ts";
 import type { SegmentHeader } from "../../src/wal/format.ts";
 import type { CursorState } from "../../src/wal/position.ts";
@@ -69,13 +69,49 @@ test("TopWatch measures anew when another process has opened the buffer", () => 
   const watch = new TopWatch("/b");
   watch.add(readingOf(at(0, { put: 5 }), 0));
   assertEquals(watch.add(readingOf(at(1000, { put: 9 }), 1000)).put?.records, 4);
-  const other = { ...at(2000, { put: 1000 }), pid: 4712, openedAt: NOW + 1500 };
-  assertEquals(watch.add(readingOf(other, 2000)).put, undefined);
-  assertEquals(
-    watch.add(readingOf({ ...at(3000, { put: 1001 }), pid: 4712, openedAt: NOW + 1500 }, 3000)).put?.records,
-    1,
-  );
+  const owner = { pid: 4712, runtime: "node", openedAt: new Date(NOW + 1500).toISOString() };
+  const byOther = (ms: number, put: number) => {
+    return readingOf({ ...at(ms, { put }), pid: 4712, openedAt: NOW + 1500 }, ms, { owner });
+  };
+  assertEquals(watch.add(byOther(2000, 1000)).put, undefined);
+  assertEquals(watch.add(byOther(3000, 1001)).put?.records, 1);
 });
+
+/** A reading at `monotonic`, while the wall clock is `wallMs` behind NOW. */
+function readAt(monotonic: number, wallMs: number, status: BufferStatus): TopReading {
+  return { ...readingOf(status, wallMs), monotonic };
+}
+
+for (const jump of [3_600_000, -3_600_000]) {
+  test(`TopWatch measures on when the wall clock jumps by ${jump} ms, for the program and for itself`, () => {
+    const watch = new TopWatch("/b");
+    watch.add(readAt(0, 0, at(0, {})));
+    assertEquals(watch.add(readAt(1000, 1000, at(1000, { put: 100 }))).put?.records, 100);
+    // Before the program writes again.
+    const same = watch.add(readAt(1500, 1500 + jump, at(1000, { put: 100 })));
+    assertEquals([same.state, same.put?.records, same.now - same.seenAt!], ["open", 100, 500]);
+    const next = watch.add(readAt(2000, 2000 + jump, at(2000 + jump, { put: 300 })));
+    assertEquals([next.state, next.put?.records, next.now - next.seenAt!], ["open", 200, 0]);
+    // It ends, and the wall clock is set back to what it was.
+    const early = watch.add(readAt(4400, 4400, at(2000 + jump, { put: 300 })));
+    assertEquals([early.state, early.now - early.seenAt!], ["open", 2400]);
+    const late = watch.add(readAt(4600, 4600, at(2000 + jump, { put: 300 })));
+    assertEquals([late.state, late.put?.records], ["silent", 0]);
+  });
+
+  test(`TopWatch knows the owner's status when the wall clock was set by ${jump} ms before it was written`, () => {
+    const status = { ...at(jump, {}), openMs: 3_600_000 };
+    const running = new TopWatch("/b").add(readAt(5, jump, status));
+    assertEquals([running.source, running.state, running.now - running.owner!.openedAt], ["status", "open", 3_600_000]);
+    // Another process has opened the buffer since, and has not written yet.
+    const owner = { pid: 4712, runtime: "node", openedAt: new Date(NOW + 10).toISOString() };
+    const earlier = new TopWatch("/b").add({ ...readingOf(status, 20, { owner }), monotonic: 5 });
+    assertEquals([earlier.source, earlier.owner?.pid], ["directory", 4712]);
+    // The same process id, as in containers.
+    const again = { pid: status.pid, runtime: "node", openedAt: owner.openedAt };
+    assertEquals(new TopWatch("/b").add({ ...readingOf(status, 20, { owner: again }) }).source, "directory");
+  });
+}
 
 test("TopWatch says when the backlog will be full, or empty, or that it is steady", () => {
   const trendOf = (backlogs: readonly number[]) => {
@@ -198,6 +234,7 @@ test("TopWatch doesn't take the status of an earlier process for that of the own
   const earlier = new TopWatch("/b").add(readingOf(statusWith({ state: "closed" }), 60_000, { owner }));
   assertEquals([earlier.source, earlier.note], ["directory", "status.json is of an earlier process"]);
   assertEquals(earlier.owner?.pid, 5000);
-  const own = new TopWatch("/b").add(readingOf(statusWith({ at: NOW + 2 }), 60_000, { owner }));
+  const { pid, openedAt } = { ...owner, openedAt: NOW + 1 };
+  const own = new TopWatch("/b").add(readingOf(statusWith({ pid, openedAt, at: NOW + 2 }), 60_000, { owner }));
   assertEquals(own.source, "status");
 });

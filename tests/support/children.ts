@@ -27,6 +27,8 @@ export interface ChildOptions {
   readonly runtime?: Runtime;
   /** Deno's permission flags; by default all are given. Ignored elsewhere. */
   readonly permissions?: readonly string[];
+  /** More flags for the runtime. */
+  readonly flags?: readonly string[];
   /** Working directory; by default this process's. */
   readonly cwd?: string;
   /** Written to its standard input, which is closed then. */
@@ -89,9 +91,10 @@ export function runtimeArgs(runtime: Runtime = currentRuntime(), permissions: re
  * streams as pipes. Whoever starts it ends it.
  */
 export function startChild(file: string | URL, args: readonly string[], options: ChildOptions = {}): ChildProcess {
-  const { runtime = currentRuntime(), permissions, cwd } = options;
+  const { runtime = currentRuntime(), permissions, flags = [], cwd } = options;
   const program = fileURLToPath(new URL(file, root));
-  return spawn(runtime.command, [...runtimeArgs(runtime, permissions), program, ...args], { cwd, stdio: "pipe" });
+  const runtimeFlags = [...runtimeArgs(runtime, permissions), ...flags];
+  return spawn(runtime.command, [...runtimeFlags, program, ...args], { cwd, stdio: "pipe" });
 }
 
 /** Runs the program `file` to its end, however it ends. Rejects only if it can't be started. */

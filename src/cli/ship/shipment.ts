@@ -8,6 +8,7 @@
  * @module
  */
 
+import { AbortCalls, type JoinedSignal } from "../../base/abort_calls.ts";
 import { abortable } from "../../base/abortable.ts";
 import { deadLetterCodec } from "../../base/dead_letter.ts";
 import { FileBuffer } from "../../buffer/file_buffer.ts";
@@ -70,8 +71,9 @@ class Shipment {
   readonly #deps: ShipmentDeps;
   /** Aborts, with the reason, when nothing can be delivered any more. */
   readonly #broken: AbortSignal;
+  readonly #aborts = new AbortCalls();
   /** Aborts when reading must stop. */
-  readonly #stopping: AbortSignal;
+  readonly #stopping: JoinedSignal;
   readonly #producer: Producer<unknown>;
   readonly #ingester: LineIngester;
   /** Settles when reading has stopped and every line that was read is persisted or refused. */
@@ -86,7 +88,7 @@ class Shipment {
     const { plan, context, report } = deps;
     this.#deps = deps;
     this.#broken = broken.signal;
-    this.#stopping = AbortSignal.any([context.signal, broken.signal]);
+    this.#stopping = this.#aborts.join([context.signal, broken.signal]);
     this.#ingester = new LineIngester({
       ...plan,
       maxLineBytes: plan.maxBytes,
@@ -148,9 +150,10 @@ class Shipment {
 
   async run(): Promise<End> {
     const { readsInput, graceMs } = this.#deps.plan;
-    if (readsInput) this.#reading = this.#ingester.run(this.#deps.context.input, this.#stopping);
-    const delivering = this.#reading.then(() => this.#producer.flush({ signal: this.#stopping }));
-    const end = await this.#endOf(abortable(delivering, this.#stopping));
+    const { signal } = this.#stopping;
+    if (readsInput) this.#reading = this.#ingester.run(this.#deps.context.input, signal);
+    const delivering = this.#reading.then(() => this.#producer.flush({ signal }));
+    const end = await this.#endOf(abortable(delivering, signal));
     if (end.kind !== "done" && graceMs > 0 && !this.#broken.aborted) await this.#wrapUp(graceMs);
     return end;
   }
@@ -160,6 +163,7 @@ class Shipment {
     await this.#producer.close(this.#broken.aborted ? {} : { signal: AbortSignal.abort() });
     // Its counts are reported afterwards.
     await this.#reading.catch(() => {});
+    this.#stopping.release();
   }
 
   /**
@@ -174,7 +178,7 @@ class Shipment {
       } catch (error) {
         if (!(error instanceof NoSpaceError) || this.#deps.plan.whenFull === "reject") throw error;
         this.#deps.report.warn("space", `${error.message}; reading waits for space`);
-        await this.#pause(SPACE_CHECK_MS, this.#stopping);
+        await this.#pause(SPACE_CHECK_MS, this.#stopping.signal);
       }
     }
   }
@@ -197,13 +201,14 @@ class Shipment {
   async #wrapUp(ms: number): Promise<void> {
     const over = new AbortController();
     const cancelTimer = this.#deps.context.clock.setTimer(() => over.abort(), ms, { keepAlive: true });
-    const signal = AbortSignal.any([over.signal, this.#broken]);
+    const { signal, release } = this.#aborts.join([over.signal, this.#broken]);
     const flush = (): Promise<void> => this.#producer.flush({ signal }).catch(() => {});
     // The first flush makes room for waiting lines, the second delivers them.
     await flush();
     await abortable(this.#reading, signal).catch(() => {});
     await flush();
     cancelTimer();
+    release();
   }
 
   #pause(ms: number, signal: AbortSignal): Promise<void> {

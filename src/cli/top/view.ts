@@ -3,11 +3,13 @@
  *
  * Guarantees: an unknown figure is `undefined`, never a guess and never 0. Rates are measured between two readings, by positions in
  * the log, so that they include everything in between. Nothing here claims that a process is alive, because that can't be known
- * without its lock.
+ * without its lock. Intervals and ages are measured by the monotonic clock: the wall clock may be set while `top` runs, and while
+ * the program does that it watches. Times of the program are shown by the wall clock as it is now.
  *
  * @module
  */
 
+import { unlessSet } from "../../base/clock.ts";
 import type {
   BufferStatus,
   StatusPosition,
@@ -34,6 +36,8 @@ const MIN_EMPTY_MS = 2_000;
 export interface TopReading {
   /** Wall time, milliseconds since 1970. */
   readonly now: number;
+  /** The monotonic clock at that moment. */
+  readonly monotonic: number;
   readonly status: StatusReading;
   readonly directory: TopDirectory;
 }
@@ -104,6 +108,7 @@ export interface TopView {
 
 /** A point from which rates are measured. */
 interface Mark {
+  /** On the monotonic clock. */
   readonly at: number;
   readonly end: StatusPosition | undefined;
   readonly committed: StatusPosition | undefined;
@@ -123,6 +128,10 @@ export class TopWatch {
   readonly #path: string;
   /** What the marks belong to: one process that has the buffer open, or the directory. */
   #subject = "";
+  /** The status read last: which one it is, and when it was written, on the monotonic clock. */
+  #written = { status: "", at: 0 };
+  /** The monotonic clock at the reading before. */
+  #lastReading = -Infinity;
   #marks: Mark[] = [];
   #rates: Rates = UNKNOWN_RATES;
   #put: number[] = [];
@@ -136,6 +145,7 @@ export class TopWatch {
   add(reading: TopReading): TopView {
     const found = statusOf(reading);
     const view = typeof found === "string" ? this.#fromDirectory(reading, found) : this.#fromStatus(reading, found);
+    this.#lastReading = reading.monotonic;
     // Both at once, so that values below each other on the screen are of the same time.
     if (view.put !== undefined || view.committed !== undefined) {
       this.#put = withLast(this.#put, view.put?.records ?? 0);
@@ -145,12 +155,16 @@ export class TopWatch {
     return { path: this.#path, now: reading.now, ...view, history };
   }
 
-  #fromStatus({ now, directory }: TopReading, status: BufferStatus): Figures {
-    const { stats, at, limits, sync: { samples: _, ...syncTimes } } = status;
-    const isLate = now - at > Math.max(MIN_LATE_MS, LATE_FACTOR * status.statusMs);
+  #fromStatus(reading: TopReading, status: BufferStatus): Figures {
+    const { now, monotonic, directory } = reading;
+    const { stats, limits, sync: { samples: _, ...syncTimes } } = status;
+    const writtenAt = this.#writtenAt(reading, status);
+    const ageMs = monotonic - writtenAt;
+    const isLate = ageMs > Math.max(MIN_LATE_MS, LATE_FACTOR * status.statusMs);
     const state = status.state === "open" && isLate ? "silent" : status.state;
-    this.#mark(`process ${status.pid} ${status.openedAt}`, {
-      at,
+    const openMs = ageMs + (status.openMs ?? status.at - status.openedAt);
+    this.#mark(subjectOf(status), {
+      at: writtenAt,
       end: status.end,
       committed: status.committed,
       dropped: stats.dropped,
@@ -162,8 +176,8 @@ export class TopWatch {
       source: "status",
       note: undefined,
       state,
-      seenAt: at,
-      owner: { pid: status.pid, runtime: status.runtime, openedAt: status.openedAt },
+      seenAt: unlessSet(status.at, now - ageMs),
+      owner: { pid: status.pid, runtime: status.runtime, openedAt: unlessSet(status.openedAt, now - openMs) },
       backlog: {
         isExact: true,
         records: stats.pendingRecords,
@@ -176,7 +190,7 @@ export class TopWatch {
       committed: isOpen ? this.#rates.committed : undefined,
       inFlight: { batches: status.inFlightBatches, records: stats.inFlightRecords },
       // If the status is old, nothing has happened to the record since, so it has aged.
-      oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + (state === "open" ? 0 : Math.max(0, now - at)) : undefined,
+      oldestAgeMs: waiting > 0 ? stats.oldestAgeMs + (state === "open" ? 0 : ageMs) : undefined,
       maxAgeMs: limits.maxAgeMs,
       batches: {
         emitted: stats.batchesEmitted,
@@ -195,10 +209,10 @@ export class TopWatch {
     };
   }
 
-  #fromDirectory({ now, directory }: TopReading, note: string): Figures {
+  #fromDirectory({ monotonic, directory }: TopReading, note: string): Figures {
     const { cursor, owner, lastHeader, segments } = directory;
     const committed = cursor?.committed;
-    this.#mark("directory", { at: now, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
+    this.#mark("directory", { at: monotonic, end: undefined, committed, dropped: 0, backlogBytes: undefined }, false);
     // Up to the highest sequence in the small files. Later puts are in the last segment only.
     const next = cursor &&
       Math.max(cursor.lastSequence + 1, cursor.resume.nextSequence, lastHeader?.firstSequence ?? 0);
@@ -224,6 +238,19 @@ export class TopWatch {
       disk: { segments: files, bytes },
       quarantine: sumOf(directory.quarantine),
     };
+  }
+
+  /**
+   * When a status was written, on the monotonic clock. The wall clock, which it was written by, may have been set since; but one that
+   * is new was written after the reading before.
+   */
+  #writtenAt({ now, monotonic }: TopReading, status: BufferStatus): number {
+    const id = `${subjectOf(status)} ${status.at}`;
+    if (id !== this.#written.status) {
+      const ageMs = Math.min(Math.max(0, now - status.at), monotonic - this.#lastReading);
+      this.#written = { status: id, at: monotonic - ageMs };
+    }
+    return this.#written.at;
   }
 
   /** Measures the rates since the previous mark, if both have the same subject. */
@@ -261,8 +288,18 @@ function statusOf({ status: reading, directory }: TopReading): BufferStatus | st
   if (reading.kind === "version") return `status.json is of a newer version, ${reading.version}`;
   if (reading.kind === "bad") return "status.json is not whole";
   if (reading.kind === "unreadable") return reading.error.message;
-  const openedAt = Date.parse(directory.owner?.openedAt ?? "");
-  return openedAt > reading.status.at ? "status.json is of an earlier process" : reading.status;
+  const { status } = reading;
+  return isOfOwner(status, directory.owner) ? status : "status.json is of an earlier process";
+}
+
+/** Not told by which was written first: the wall clock may have been set in between. */
+function isOfOwner({ pid, openedAt }: BufferStatus, owner: TopDirectory["owner"]): boolean {
+  return owner === undefined || (pid === owner.pid && openedAt === Date.parse(owner.openedAt));
+}
+
+/** Who wrote a status: one process that has the buffer open. */
+function subjectOf({ pid, openedAt }: BufferStatus): string {
+  return `process ${pid} ${openedAt}`;
 }
 
 function ratesBetween(from: Mark, to: Mark): Rates {

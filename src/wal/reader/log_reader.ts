@@ -16,6 +16,7 @@ import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { addFrameChecksum, RECORD_HEADER_BYTES } from "../format.ts";
 import { clampPosition, type LogPosition } from "../position.ts";
+import type { PutTimes } from "../put_times.ts";
 import type { LostSequences } from "../recovery/lost_sequences.ts";
 import { BatchArena, BatchBuilder } from "./batch_builder.ts";
 import { FrameSource, type FrameSourceDeps } from "./frame_source.ts";
@@ -35,6 +36,7 @@ const MAX_GUESSED_BYTES = 256 * 1024;
 export interface LogReaderDeps extends SkippedRegionsDeps, FrameSourceDeps {
   /** The sequences that recovery found missing. */
   readonly lost: LostSequences;
+  readonly putTimes: PutTimes;
 }
 
 /** Reads batches. Overlapping calls are answered one after the other. */
@@ -91,7 +93,7 @@ export class LogReader {
     return batch.then((found) => ({ batch: found, next: this.#position }));
   }
 
-  /** When the record at a position was put, or `undefined` if there is none or it can't be read. */
+  /** When the record at a position was put, in the buffer's own time; `undefined` if there is none or it can't be read. */
   putTimeAt(position: LogPosition): MaybePromise<number | undefined> {
     if (this.#reading !== undefined) return this.#reading.then(() => this.putTimeAt(position));
     this.#goTo(position);
@@ -104,7 +106,8 @@ export class LogReader {
       // The read that follows meets the same error, and reports it.
       this.close();
     }
-    return this.#frames.frame?.putTime;
+    const { frame } = this.#frames;
+    return frame && this.#deps.putTimes.timeOf(frame.firstSequence, frame.putTime);
   }
 
   /** Goes to a position; the file stays open if it is the current one. */

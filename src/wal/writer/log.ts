@@ -20,6 +20,7 @@ import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { FileSystemError } from "../../errors/mod.ts";
 import type { Ownership } from "../ownership.ts";
 import type { CommitState } from "../position.ts";
+import type { PutTimes } from "../put_times.ts";
 import type { LogView } from "../reader/log_view.ts";
 import type { Quarantine } from "../recovery/quarantine.ts";
 import type { RecoveredLog } from "../recovery/recovery.ts";
@@ -42,8 +43,9 @@ export type Fsync = "always" | "never" | number;
 
 export interface LogDeps extends LogLocation {
   readonly clock: Clock;
-  /** The time that puts are stamped with: wall time at the start, then monotonic. */
+  /** The buffer's own time: wall time at the start, then monotonic. */
   readonly time: () => number;
+  readonly putTimes: PutTimes;
   readonly ownership: Ownership;
   /** Everything is written; the ownership is about to be released. */
   readonly onClosing: () => void;

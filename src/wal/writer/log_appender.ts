@@ -14,6 +14,7 @@ import { PacedReplies } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
+import type { PutTimes } from "../put_times.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogEnds } from "./log_ends.ts";
 import type { LogListener } from "./log_events.ts";
@@ -29,8 +30,9 @@ const WRITES_A_TURN = 2000;
 const TICK: Promise<void> = Promise.resolve();
 
 export interface LogAppenderDeps {
-  /** The time that puts are stamped with: wall time at the start, then monotonic. */
+  /** The buffer's own time: wall time at the start, then monotonic. */
   readonly time: () => number;
+  readonly putTimes: PutTimes;
   /** Whether a put is acknowledged only after a sync. */
   readonly isSynced: boolean;
   /** How long ago the ownership may have been verified when a write is acknowledged without a sync. */
@@ -104,7 +106,7 @@ export class LogAppender {
     const first = this.#ends.written.nextSequence;
     try {
       this.#verifyInTime(putTime);
-      this.#write(putTime);
+      this.#write(this.#deps.putTimes.stamp(first, putTime));
     } catch (error) {
       this.#undoWrite(error, group);
       return this.#ends.written;

@@ -23,7 +23,7 @@ export interface LogEvents {
 export interface LogListener {
   /** Frames were written to a segment; `bytes` are the log's own and change with the next put. */
   readonly onWritten: (segment: string, position: number, bytes: Uint8Array) => void;
-  /** More records were acknowledged; the first of them was put at `putTime`, on the log's own clock. */
+  /** More records were acknowledged; the first of them was put at `putTime`, in the buffer's own time. */
   readonly onVisible: (putTime: number) => void;
   /** This number of accepted puts was rejected. */
   readonly onRejected: (puts: number) => void;

@@ -45,7 +45,7 @@ export interface LifeFacts {
   /** The first sequence of this life, and how large the backlog was then. */
   readonly startSequence: number;
   readonly startBacklogBytes: number;
-  /** The time that puts are stamped with: when it began, and now. */
+  /** The buffer's own time: when it began, and now. */
   readonly openedAt: number;
   readonly now: number;
 }
@@ -156,7 +156,7 @@ function checkAge({ model }: Pick<World, "model">, stats: BufferStats, isDue: bo
   if (oldest !== undefined) {
     if (Number.isNaN(oldest.putTime)) return;
     // Put before this life: its clock may have been ahead of ours.
-    const putTime = acknowledged.includes(oldest) ? oldest.putTime : Math.min(oldest.putTime, openedAt);
+    const putTime = acknowledged.includes(oldest) ? oldest.putTime : Math.min(oldest.wallTime, openedAt);
     age = Math.max(0, now - putTime);
   }
   assertEquals(stats.oldestAgeMs, age, "age of the oldest record");

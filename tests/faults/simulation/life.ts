@@ -129,7 +129,12 @@ export class Life {
     const { model, disk, clock, trace } = this.#world;
     const { codecVersion, fsync, maxBytes, maxRecords, whenFull } = this.options;
     const drop = whenFull === "drop-oldest" ? model.attempt("drop", [], maxRecords) : undefined;
-    const entries = model.call(values, { isGroup, codecVersion, putTime: this.#stamp() });
+    const entries = model.call(values, {
+      isGroup,
+      codecVersion,
+      putTime: this.#time(),
+      wallTime: clock.now(),
+    });
     const abort = new AbortController();
     const put: PendingPut = { entries, abort };
     const { signal } = abort;
@@ -351,8 +356,8 @@ export class Life {
     if (before >= this.#startTime) model.secure(model.cover(before));
   }
 
-  /** What a record is stamped with that is put now. */
-  #stamp(): number {
+  /** The buffer's own time: ages are counted in it. */
+  #time(): number {
     return Math.floor(this.#startWall + this.#world.clock.monotonic() - this.#startTime);
   }
 
@@ -367,7 +372,7 @@ export class Life {
       startSequence: this.#startSequence,
       startBacklogBytes: this.#startBacklogBytes,
       openedAt: Math.floor(this.#startWall),
-      now: this.#stamp(),
+      now: this.#time(),
     });
   }
 }

@@ -88,7 +88,7 @@ export class Model {
   /** A put is called. */
   call(
     values: readonly string[],
-    { isGroup, codecVersion, putTime }: { isGroup: boolean; codecVersion: number; putTime: number },
+    { isGroup, ...stamps }: { isGroup: boolean } & Pick<Entry, "codecVersion" | "putTime" | "wallTime">,
   ): Entry[] {
     const group = isGroup ? this.#groups++ : undefined;
     return values.map((value) => {
@@ -97,8 +97,7 @@ export class Model {
         payloadBytes: value.length,
         group,
         call: this.#calls++,
-        codecVersion,
-        putTime,
+        ...stamps,
         state: "called",
         isSafe: false,
         isForgotten: false,

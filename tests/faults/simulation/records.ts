@@ -15,8 +15,10 @@ export interface Entry {
   /** Puts are numbered as they are called. */
   readonly call: number;
   readonly codecVersion: number;
-  /** What the buffer stamps it with; NaN if that isn't known. */
+  /** When it was put, in the time of the buffer that took it; NaN if that isn't known. */
   putTime: number;
+  /** What it is stamped with: the time by the wall clock. */
+  readonly wallTime: number;
   state: State;
   isSafe: boolean;
   isForgotten: boolean;
