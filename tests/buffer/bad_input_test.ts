@@ -246,7 +246,7 @@ test("FileBuffer.open() rejects with PermissionError, and leaves the lock free, 
       onOperation({ operation }): Fault | undefined {
         if (!isArmed || operation === "close" || count++ !== failing) return;
         isDone = false;
-        return { kind: "fail", errno: "EACCES" };
+        return { kind: "fail", errno: "EROFS" };
       },
     });
     let buffer = await open(fileSystem);
@@ -260,7 +260,7 @@ test("FileBuffer.open() rejects with PermissionError, and leaves the lock free, 
       // What closing could not do may also be a failure of the buffer, with the refusal as its cause.
       const reason = error instanceof BufferFailedError ? error.cause : error;
       assertInstanceOf(reason, PermissionError, `operation ${failing}`);
-      assertEquals([reason.code, reason.errno, reason.flag], ["PERMISSION", "EACCES", undefined]);
+      assertEquals([reason.code, reason.errno, reason.flag], ["PERMISSION", "EROFS", undefined]);
     }
     isArmed = false;
     buffer = await open(fileSystem);
