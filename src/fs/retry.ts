@@ -84,15 +84,24 @@ export function retryBlocking<R>(call: () => R): R {
   return call();
 }
 
-/** Makes a sync, again for about ten seconds while it can't be begun. */
-export async function retryUnbegunSync(sync: () => Promise<void>): Promise<void> {
+/**
+ * Makes a sync again, for about eight seconds, that could not be begun.
+ *
+ * @throws at once, without a promise, what says that it was begun: who learns of that a moment later may be too late.
+ */
+export function retryUnbegunSync(error: unknown, sync: () => Promise<void>): Promise<void> {
+  if (!isUnbegunSync(error)) throw error;
+  return syncLater(sync);
+}
+
+async function syncLater(sync: () => Promise<void>): Promise<void> {
   for (let pause = 1; pause <= MAX_SYNC_PAUSE_MS; pause *= 2) {
+    await wait(pause);
     try {
       return await sync();
     } catch (error) {
       if (!isUnbegunSync(error)) throw error;
     }
-    await wait(pause);
   }
   return await sync();
 }

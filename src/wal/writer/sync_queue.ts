@@ -13,7 +13,7 @@
  * everything that was acknowledged.
  *
  * **A sync that can't be begun isn't final.** Where a directory or a file can't be opened for the moment (no descriptors, no
- * memory), nothing was synced yet. It is tried again for ten seconds, and those who wait go on waiting. After that a flush is
+ * memory), nothing was synced yet. It is tried again for eight seconds, and those who wait go on waiting. After that a flush is
  * rejected, and what is dirty stays so. Only puts that wait for the sync (`"always"`) make the log fail: what they wrote must
  * not be there when they are rejected.
  *
@@ -262,15 +262,26 @@ export class SyncQueue {
     const syncsDirectory = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
     // A sync also covers what was written since the run began. The next run then only has to acknowledge that.
-    for (const writer of writers) if (writer.isDirty) await retryUnbegunSync(() => writer.sync());
-    try {
-      if (syncsDirectory) await retryUnbegunSync(() => fileSystem.syncDirectory(directory));
-    } catch (error) {
-      this.#isDirectoryDirty = true;
-      throw error;
+    for (const writer of writers) {
+      if (!writer.isDirty) continue;
+      try {
+        await writer.sync();
+      } catch (error) {
+        await retryUnbegunSync(error, () => writer.sync());
+      }
+    }
+    if (syncsDirectory) {
+      try {
+        await fileSystem.syncDirectory(directory);
+      } catch (error) {
+        // If it fails again, and for the next run if it doesn't: that does no harm.
+        this.#isDirectoryDirty = true;
+        await retryUnbegunSync(error, () => fileSystem.syncDirectory(directory));
+      }
     }
     await cursor.sync();
-    await retryWhilePassing(() => ownership.verify());
+    const verifying = retryWhilePassing(() => ownership.verify());
+    if (verifying !== undefined) await verifying;
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
     for (const writer of writers) {
       if (!writer.isSettled) continue;
