@@ -141,9 +141,11 @@ export class Life {
     const isLate = this.#hasFailed || this.#isClosing;
     const { isLimited, resizes } = disk;
     const calledAt = clock.monotonic();
-    // Stamped when it gets in, which is some time after the call if it has to wait.
+    const wallAtCall = clock.now();
+    // Stamped when it gets in, which is some time after the call if it has to wait; the clock may be set meanwhile.
     const forgetTime = () => {
-      if (whenFull !== "reject" && clock.monotonic() > calledAt) { for (const entry of entries) entry.putTime = NaN; }
+      const isLater = clock.monotonic() > calledAt || clock.now() !== wallAtCall;
+      if (whenFull !== "reject" && isLater) { for (const entry of entries) entry.putTime = NaN; }
     };
     this.#puts.add(put);
     const first = isGroup
