@@ -37,6 +37,15 @@ export interface TestRuntime {
   readonly summary: Readonly<Record<keyof Counts, RegExp>>;
 }
 
+/** What every version of Node gets to run a test file. */
+export const NODE_ARGS = [
+  // Node up to 22.17 takes types off only when told to, and says each time that it is an experiment.
+  "--experimental-strip-types",
+  "--disable-warning=ExperimentalWarning",
+  "--import=./tests/std/resolve.mjs",
+  "--test-reporter=spec",
+] as const;
+
 /** How the summary of each runtime's tests reads; the last match counts. */
 export const SUMMARIES = {
   deno: {
@@ -89,14 +98,7 @@ export async function findRuntime(target: Target): Promise<TestRuntime> {
   }
   return {
     ...await findNode(target === "node" ? NODE : OLDEST_NODE),
-    argsFor: (file) => [
-      // Node up to 22.17 takes types off only when told to, and says each time that it is an experiment.
-      "--experimental-strip-types",
-      "--disable-warning=ExperimentalWarning",
-      "--import=./tests/std/resolve.mjs",
-      "--test-reporter=spec",
-      file,
-    ],
+    argsFor: (file) => [...NODE_ARGS, file],
     summary: SUMMARIES.node,
   };
 }

