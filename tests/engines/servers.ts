@@ -34,6 +34,12 @@ const READY: Readonly<Record<Engine, string>> = {
 };
 /** A server that was killed may have left processes that are about to end, and keep the next one from starting. */
 const MAX_STARTS = 100;
+/**
+ * A Redis that is killed within a write may leave part of a transaction. With `aof-load-truncated yes`, the default, servers cut
+ * that off behind the last whole command instead of before the `MULTI`. What they write next completes the transaction, so that its
+ * commands run after all at the start after that: an entry that was sent again is there twice.
+ */
+const REDIS_REPAIR = /redis-check-aof --fix/;
 
 /** Path of the engine's server; `undefined` if it isn't installed. */
 export function findServer(engine: Engine): string | undefined {
@@ -64,13 +70,14 @@ export class Server {
   readonly port: number;
   readonly #engine: Engine;
   readonly #program: string;
-  readonly #directory: string;
+  /** All that it stores. */
+  readonly directory: string;
   #child: ChildProcess | undefined;
 
   private constructor(engine: Engine, program: string, directory: string, port: number) {
     this.#engine = engine;
     this.#program = program;
-    this.#directory = directory;
+    this.directory = directory;
     this.port = port;
   }
 
@@ -95,7 +102,7 @@ export class Server {
     let output = "";
     for (let starts = 0; starts < MAX_STARTS && this.#child === undefined; starts++) {
       const [command, ...args] = this.#command();
-      const child = spawn(command!, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "pipe"] });
+      const child = spawn(command!, args, { cwd: this.directory, stdio: ["ignore", "pipe", "pipe"] });
       const isReady = await new Promise<boolean>((resolve) => {
         const take = (text: string) => {
           output = (output + text).slice(-10_000);
@@ -111,6 +118,7 @@ export class Server {
         child.on("close", () => resolve(false));
       });
       if (isReady) this.#child = child;
+      else if (REDIS_REPAIR.test(output)) this.#repairAppendOnlyFile();
     }
     if (this.#child === undefined) throw new Error(`${this.#program} doesn't start:\n${output}`);
   }
@@ -129,7 +137,7 @@ export class Server {
   async remove(): Promise<void> {
     await this.kill();
     // Processes that PostgreSQL has left may write their last files meanwhile.
-    rmSync(this.#directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
   async #end(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): Promise<void> {
@@ -145,26 +153,36 @@ export class Server {
     const port = String(this.port);
     switch (this.#engine) {
       case "nats":
-        return [this.#program, "-a", "127.0.0.1", "-p", port, "-js", "-sd", this.#directory];
+        return [this.#program, "-a", "127.0.0.1", "-p", port, "-js", "-sd", this.directory];
       case "redis": {
-        const durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
-        return [this.#program, "--bind", "127.0.0.1", "--port", port, "--dir", this.#directory, ...durable];
+        const durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--aof-load-truncated", "no"];
+        return [this.#program, "--bind", "127.0.0.1", "--port", port, "--dir", this.directory, ...durable];
       }
       case "postgres": {
         const settings = ["-c", "unix_socket_directories="];
-        const args = ["-D", join(this.#directory, "data"), "-h", "127.0.0.1", "-p", port, ...settings];
+        const args = ["-D", join(this.directory, "data"), "-h", "127.0.0.1", "-p", port, ...settings];
         return [...asOwner(), this.#program, ...args];
       }
     }
   }
 
+  #repairAppendOnlyFile(): void {
+    const manifest = join(this.directory, "appendonlydir", "appendonly.aof.manifest");
+    const args = ["--fix", existsSync(manifest) ? manifest : join(this.directory, "appendonly.aof")];
+    const { status, stdout } = spawnSync(join(this.#program, "..", "redis-check-aof"), args, {
+      input: "y\n",
+      encoding: "utf8",
+    });
+    if (status !== 0) throw new Error(`redis-check-aof fails:\n${stdout}`);
+  }
+
   #initializeDatabase(): void {
     const owner = ownerOfDatabase();
-    if (owner !== undefined) chownSync(this.#directory, owner.uid, owner.gid);
+    if (owner !== undefined) chownSync(this.directory, owner.uid, owner.gid);
     const initialize = join(this.#program, "..", "initdb");
-    const args = ["-D", join(this.#directory, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"];
+    const args = ["-D", join(this.directory, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"];
     const [command, ...rest] = [...asOwner(), initialize, ...args];
-    const { status, stderr } = spawnSync(command!, rest, { cwd: this.#directory, encoding: "utf8" });
+    const { status, stderr } = spawnSync(command!, rest, { cwd: this.directory, encoding: "utf8" });
     if (status !== 0) throw new Error(`${initialize} fails:\n${stderr}`);
   }
 }
