@@ -24,13 +24,14 @@ import { DEFAULT_RESERVE_BYTES, Reserve } from "../wal/reserve.ts";
 import { withReserve } from "../wal/reserving_file_system.ts";
 import { Log, type LogDeps } from "../wal/writer/log.ts";
 import type { LogHealth } from "../wal/writer/log_health.ts";
+import { EventGate } from "./event_gate.ts";
 import type { BufferEvent, RecoveryReport } from "./events.ts";
 import type { RecordAppender, RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
 interface FileStoreOptions
-  extends Omit<LogDeps, "directory" | "ownership" | "recovered" | "quarantine" | "events" | "putTimes"> {
+  extends Omit<LogDeps, "directory" | "ownership" | "recovered" | "quarantine" | "events" | "gate" | "putTimes"> {
   readonly path: string;
   /** 0: none. By default it depends on the file system. */
   readonly reserveBytes: number | undefined;
@@ -38,6 +39,11 @@ interface FileStoreOptions
   readonly tell: (event: BufferEvent) => void;
   /** Records were acknowledged, handed over, committed or dropped. */
   readonly onChange: () => void;
+}
+
+/** The options, with events going through the gate. */
+interface GatedOptions extends FileStoreOptions {
+  readonly gate: EventGate;
 }
 
 /** What opening a store makes, one after the other. */
@@ -63,7 +69,7 @@ export class FileStore implements RecordStore {
   readonly #parts: OpenedParts;
   readonly #onChange: () => void;
 
-  private constructor(options: FileStoreOptions, parts: OpenedParts, startedAt: number) {
+  private constructor(options: GatedOptions, parts: OpenedParts, startedAt: number) {
     const { clock, tell, onChange } = options;
     const { recovered, reserve } = parts;
     const putTimes = new PutTimes(clock);
@@ -83,7 +89,9 @@ export class FileStore implements RecordStore {
   }
 
   /** Opens the store in a directory, which is created if missing. */
-  static async open(options: FileStoreOptions): Promise<FileStore> {
+  static async open(given: FileStoreOptions): Promise<FileStore> {
+    const gate = new EventGate(given.tell);
+    const options = { ...given, gate, tell: (event: BufferEvent) => gate.tell(event) };
     const { fileSystem, clock, fsync, onDamage } = options;
     const startedAt = clock.monotonic();
     const { path: directory, names, naming } = await prepareDirectory(fileSystem, options.path);
@@ -189,7 +197,7 @@ function openReserve(
   return reserve;
 }
 
-function openLog(options: FileStoreOptions, parts: OpenedParts, putTimes: PutTimes): Log {
+function openLog(options: GatedOptions, parts: OpenedParts, putTimes: PutTimes): Log {
   const { fileSystem, tell } = options;
   return new Log({
     ...options,

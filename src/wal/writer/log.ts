@@ -29,7 +29,7 @@ import type { LogLocation } from "../segment_files.ts";
 import { CommitTracker } from "./commit_tracker.ts";
 import { LogAppender } from "./log_appender.ts";
 import { LogEnds } from "./log_ends.ts";
-import type { LogEvents, LogListener } from "./log_events.ts";
+import type { LogEvents, LogListener, WriteGate } from "./log_events.ts";
 import { LogHealth } from "./log_health.ts";
 import { Rotation } from "./rotation.ts";
 import { SegmentList } from "./segment_list.ts";
@@ -57,6 +57,7 @@ export interface LogDeps extends LogLocation {
   readonly codecVersion: number;
   readonly isJson: boolean;
   readonly events: LogEvents;
+  readonly gate: WriteGate;
 }
 
 /** The log of one buffer; also the {@linkcode LogView} of its reader. */

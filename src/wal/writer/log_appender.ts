@@ -17,7 +17,7 @@ import type { LogPosition } from "../position.ts";
 import type { PutTimes } from "../put_times.ts";
 import { FrameBuilder } from "./frame_builder.ts";
 import type { LogEnds } from "./log_ends.ts";
-import type { LogListener } from "./log_events.ts";
+import type { LogListener, WriteGate } from "./log_events.ts";
 import type { LogHealth } from "./log_health.ts";
 import { PutGroup } from "./put_group.ts";
 import type { Rotation } from "./rotation.ts";
@@ -43,6 +43,7 @@ export interface LogAppenderDeps {
   readonly segments: SegmentList;
   readonly rotation: Rotation;
   readonly syncs: SyncQueue;
+  readonly gate: WriteGate;
 }
 
 /** Appends to one log. */
@@ -101,6 +102,20 @@ export class LogAppender {
     const group = this.#group;
     if (group === undefined) return this.#ends.written;
     this.#group = undefined;
+    const { gate } = this.#deps;
+    gate.shut();
+    let end: LogPosition;
+    try {
+      this.#writeGroup(group);
+    } finally {
+      end = this.#ends.written;
+      gate.open();
+    }
+    return end;
+  }
+
+  /** Writes a group, and answers its puts or hands them to the sync that does. */
+  #writeGroup(group: PutGroup): void {
     const { time, isSynced, syncs } = this.#deps;
     const putTime = time();
     const first = this.#ends.written.nextSequence;
@@ -108,20 +123,18 @@ export class LogAppender {
       this.#verifyInTime(putTime);
       this.#write(this.#deps.putTimes.stamp(first, putTime));
     } catch (error) {
-      this.#undoWrite(error, group);
-      return this.#ends.written;
+      return this.#undoWrite(error, group);
     }
     if (isSynced) {
       this.#unsynced.push({ first, putTime });
       syncs.wait({ resolve: () => group.resolve(), reject: (failure) => this.#reject(group, failure) });
-      return this.#ends.written;
+      return;
     }
     this.#ends.acknowledged = this.#ends.written;
     if (this.#replies.mustHold()) this.#replies.hold(group);
     else group.resolve();
     syncs.schedule();
     this.#listener?.onVisible(putTime);
-    return this.#ends.written;
   }
 
   /** Resolves when everything written by now is acknowledged or rejected; `undefined` if it is already. */

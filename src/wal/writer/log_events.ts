@@ -19,6 +19,14 @@ export interface LogEvents {
   readonly onSync: (durationMs: number) => void;
 }
 
+/** Keeps events from being told within a write. */
+export interface WriteGate {
+  /** A write begins: events wait. */
+  shut(): void;
+  /** It has ended, and all figures are right: tells what waits. */
+  open(): void;
+}
+
 /** What becomes of records, for the reader and the buffer of a log. */
 export interface LogListener {
   /** Frames were written to a segment; `bytes` are the log's own and change with the next put. */
