@@ -5,6 +5,8 @@
  * - The quick run has every file but those that are left out below; sampled ones try a part of their cases.
  * - The long run has every file that is listed below, in full, and all files on the oldest Node.
  * - Both together, each file once and in full, are the gate.
+ *
+ * No runtime has a file whose answer another one gives already: see `ONE_RUNTIME` and `NOT_ON_OLDEST_NODE`.
  */
 
 import { readdirSync } from "node:fs";
@@ -53,6 +55,35 @@ export const LONG_FILES: Readonly<Record<string, QuickShare>> = {
   "producer/crash_test.ts": "sampled",
 };
 
+/** Files that start the same compiler or server wherever they run: on Deno alone, the others would repeat it. */
+const ONE_RUNTIME: ReadonlySet<string> = new Set([
+  "packaging/published_types_test.ts",
+  "packaging/publish_test.ts",
+]);
+
+/**
+ * Files that try many cases of pure code on the file system in memory. The oldest Node would repeat some of what the newest one
+ * tries, in the same language; what depends on its version are its own calls, which all other files make.
+ */
+const NOT_ON_OLDEST_NODE: ReadonlySet<string> = new Set([
+  "faults/corruption/corruption_test.ts",
+  "faults/crash_points/crash_points_test.ts",
+  "faults/simulation/copy_on_write_test.ts",
+  "faults/simulation/damaged_lives_test.ts",
+  "faults/simulation/power_cut_test.ts",
+  "sinks/file_sink_crash_points_test.ts",
+  "wal/call_arguments_test.ts",
+  "wal/log_faults_test.ts",
+  "wal/recovery_cuts_test.ts",
+  "wal/recovery_faults_test.ts",
+]);
+
+/** Whether a runtime runs a file at all. */
+export function runsOn(target: Target, file: string): boolean {
+  if (ONE_RUNTIME.has(file)) return target === "deno";
+  return target !== "oldest-node" || !NOT_ON_OLDEST_NODE.has(file);
+}
+
 /** All test files below `tests`, a path that ends with a slash; relative to it. */
 export function testFiles(tests: string): string[] {
   return readdirSync(tests, { recursive: true, encoding: "utf8" })
@@ -63,8 +94,8 @@ export function testFiles(tests: string): string[] {
 
 /** Those of `files` that a run has on a runtime, the longest first. */
 export function filesOf(files: readonly string[], extent: Extent, target: Target): string[] {
-  const long = Object.keys(LONG_FILES);
-  const others = files.filter((file) => !long.includes(file));
+  const long = Object.keys(LONG_FILES).filter((file) => runsOn(target, file));
+  const others = files.filter((file) => runsOn(target, file) && !long.includes(file));
   if (extent === "quick") return [...long.filter((file) => LONG_FILES[file] === "sampled"), ...others];
   if (extent === "long" && target !== "oldest-node") return long;
   return [...long, ...others];
