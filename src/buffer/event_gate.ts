@@ -22,7 +22,8 @@ export class EventGate implements WriteGate {
 
   /** Sends an event on, or keeps it until the write has ended. */
   tell(event: BufferEvent): void {
-    if (this.#isShut) this.#held.push(event);
+    // Behind those that still wait, also where a listener of one of them causes this one.
+    if (this.#isShut || this.#held.length > 0) this.#held.push(event);
     else this.#tell(event);
   }
 

@@ -3,7 +3,7 @@
  * `deno task test`, whole and on each runtime.
  *
  * - The quick run has every file but those that are left out below; sampled ones try a part of their cases.
- * - The long run has every file that is listed below, in full, and all files on the oldest Node.
+ * - The long run has every file that is listed below, in full, and on the oldest Node the others as well.
  * - Both together, each file once and in full, are the gate.
  *
  * No runtime has a file whose answer another one gives already: see `ONE_RUNTIME` and `NOT_ON_OLDEST_NODE`.
@@ -55,7 +55,7 @@ export const LONG_FILES: Readonly<Record<string, QuickShare>> = {
   "producer/crash_test.ts": "sampled",
 };
 
-/** Files that start the same compiler or server wherever they run: on Deno alone, the others would repeat it. */
+/** Files that start the same compiler or server whatever runs them: Deno alone does. */
 const ONE_RUNTIME: ReadonlySet<string> = new Set([
   "packaging/published_types_test.ts",
   "packaging/publish_test.ts",
