@@ -169,8 +169,11 @@ function findLosses(
   const { resume, isSynced } = known;
   const { provenBefore } = bound;
   const tail = scan && { segment: scan.segment.name, offset: scan.position };
-  const isUnproven = ({ segment }: RecoveryFinding): boolean => isSynced && parseSegmentName(segment)! >= provenBefore;
-  const { unusable, gaps } = findLossesOfUnusable(found, logEnd, { resume, tail, isUnproven });
+  const isUnproven = ({ segment, unproven }: RecoveryFinding): boolean =>
+    unproven === true || (isSynced && parseSegmentName(segment)! >= provenBefore);
+  // A recovery that died before it moved an unusable segment has moved the cursor past it: what it recorded still holds.
+  const recorded = markRecordedUnproven(location, found);
+  const { unusable, gaps } = findLossesOfUnusable(recorded, logEnd, { resume, tail, isUnproven });
   const findings = [...collectFindings(location, { uuid, scan }, bound), ...gaps];
 
   const lastUnusable = unusable.reduce((last, { missing }) => Math.max(last, missing?.last ?? 0), 0);

@@ -241,6 +241,35 @@ test('a power cut with "always" is no damage, in the lives that follow either', 
   }
 });
 
+test('a power cut with "always" is no damage either where the recovery that follows it is killed', SLOW, async () => {
+  const scene = await Scene.open();
+  scene.hold();
+  await scene.put("a", "b");
+  let unreadable = 0;
+  for (const { image, note } of imagesOf(scene, 100)) {
+    const { regions } = await openImage(copyOf(image), scene.told, note);
+    if (!regions.some(isWholeSegment)) continue;
+    unreadable++;
+    for (let at = 0, isOver = false; !isOver; at++) {
+      let operations = 0;
+      let left: MemoryFileSystem | undefined;
+      const dying: MemoryFileSystem = copyOf(image).kill({
+        onOperation: () => {
+          if (operations++ === at) left = dying.kill();
+          return undefined;
+        },
+      });
+      const { buffer } = await openLog(dying, { fsync: "always" }).catch(() => ({ buffer: undefined }));
+      await buffer?.close().catch(() => {});
+      isOver = left === undefined;
+      if (isOver) break;
+      const again = await openImage(copyOf(left!), scene.told, note);
+      assertEquals(again.regions.filter((region) => region.unproven !== true), [], `${note}, killed at ${at}`);
+    }
+  }
+  assert(unreadable > 2, `${unreadable} images`);
+});
+
 test('a log of "always" is damaged where an acknowledged record is, as before', async () => {
   const scene = await Scene.open();
   await scene.put("a", "b", "c");
