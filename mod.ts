@@ -36,14 +36,16 @@ export type {
   RedeliveryOptions,
   WaitOptions,
 } from "./src/buffer/record_buffer.ts";
+export type { SyncRecordBuffer } from "./src/buffer/sync_record_buffer.ts";
 export type { BufferOptions, WhenFull } from "./src/buffer/options.ts";
 export type { BufferEvent, BufferStats, RecoveryReport } from "./src/buffer/events.ts";
 export type { ListenerFailedEvent } from "./src/base/listeners.ts";
 export type { DamagedRegion, OnDamage } from "./src/wal/recovery/damage.ts";
 export type { SequenceRange } from "./src/base/sequences.ts";
 // Not to be extended: FileBuffer and MemoryBuffer inherit their methods from it, and `deno doc --lint` refuses a public class
-// with a private base.
+// with a private base. LocalBuffer, between them, has what a buffer can do within a call.
 export { BaseBuffer } from "./src/buffer/base_buffer.ts";
+export { LocalBuffer } from "./src/buffer/local_buffer.ts";
 export { FileBuffer, type FileBufferOptions } from "./src/buffer/file_buffer.ts";
 export { MemoryBuffer, type MemoryBufferOptions } from "./src/buffer/memory_buffer.ts";
 export { Producer } from "./src/producer/producer.ts";

@@ -75,6 +75,23 @@ export class AdmissionControl<T> {
     return this.#fits() ? this.#appender.accept(1) : this.#whenFull(options);
   }
 
+  /** Admits one record within the call, by `accept`; returns its sequence. It never waits. */
+  putBlocking(record: T, accept: (count: number) => number): number {
+    const { builder } = this.#appender;
+    builder.savepoint();
+    try {
+      this.#add(record, undefined, this.#options.codec);
+    } catch (error) {
+      builder.rollback();
+      this.#host.onRejected();
+      throw error;
+    }
+    if (this.#fits()) return accept(1);
+    const neededBytes = this.#sizeOf(this.#withdrawFull());
+    this.#host.onRejected();
+    throw this.#fullError(neededBytes);
+  }
+
   /** Admits records as one unit, encoded by `codec`; resolves with their sequences. */
   async putMany<R>(
     records: readonly R[],
@@ -169,11 +186,7 @@ export class AdmissionControl<T> {
   #whenFull({ signal, waits }: PutOptions): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
     const mayWait = whenFull === "drop-oldest" || (waits ?? whenFull === "block");
-    const payloads = this.#appender.builder.withdraw();
-    if (!this.#isFull) {
-      this.#isFull = true;
-      this.#host.onFull();
-    }
+    const payloads = this.#withdrawFull();
     const neededBytes = this.#sizeOf(payloads);
     if (!mayWait || neededBytes > maxBacklogBytes) {
       return this.#rejected(this.#fullError(neededBytes));
@@ -202,6 +215,16 @@ export class AdmissionControl<T> {
       const leaveLine = this.#queue.join(waiting);
       this.pump();
     });
+  }
+
+  /** Takes back what has no room. */
+  #withdrawFull(): Uint8Array[] {
+    const payloads = this.#appender.builder.withdraw();
+    if (!this.#isFull) {
+      this.#isFull = true;
+      this.#host.onFull();
+    }
+    return payloads;
   }
 
   /** Drops a batch for the first in the queue, then tries again. */

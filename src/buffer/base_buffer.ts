@@ -302,6 +302,21 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     await this.#turns.run(() => this.#store.close());
   }
 
+  /** A put within the call, by `accept`. @internal */
+  protected putBlocking(record: In, accept: (count: number) => number): number {
+    const refusal = this.#refusal("put");
+    if (refusal === undefined) return this.#admission.putBlocking(record, accept);
+    this.#countRejected(1);
+    throw refusal;
+  }
+
+  /** A flush within the call, by `flush`. @internal */
+  protected flushBlocking(flush: () => void): void {
+    const refusal = this.#refusal("flush");
+    if (refusal !== undefined) throw refusal;
+    flush();
+  }
+
   /** Why nothing can be done now, if so. */
   #refusal(verb: string): Error | undefined {
     if (this.#closing !== undefined) return new BufferClosedError(verb);

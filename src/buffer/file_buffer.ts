@@ -22,7 +22,7 @@ import type { FileSystem } from "../fs/file_system.ts";
 import type { OnDamage } from "../wal/recovery/damage.ts";
 import { MAX_RESERVE_BYTES, RESERVE_PART_BYTES } from "../wal/reserve.ts";
 import type { Fsync } from "../wal/writer/log.ts";
-import { BaseBuffer } from "./base_buffer.ts";
+import { LocalBuffer } from "./local_buffer.ts";
 import { FileStore } from "./file_store.ts";
 import { type BufferOptions, resolveOptions } from "./options.ts";
 import { StatusFile } from "./status_file.ts";
@@ -130,7 +130,7 @@ const OWN_OPTIONS = ["path", "fsync", "segmentBytes", "reserveBytes", "onDamage"
  * await Deno.remove(path, { recursive: true });
  * ```
  */
-export class FileBuffer<T, In = T> extends BaseBuffer<T, In> {
+export class FileBuffer<T, In = T> extends LocalBuffer<T, In> {
   /**
    * Opens the buffer in a directory, recovering what an earlier process left.
    *

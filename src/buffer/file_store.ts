@@ -26,7 +26,7 @@ import { Log, type LogDeps } from "../wal/writer/log.ts";
 import type { LogHealth } from "../wal/writer/log_health.ts";
 import { EventGate } from "./event_gate.ts";
 import type { BufferEvent, RecoveryReport } from "./events.ts";
-import type { RecordAppender, RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
+import type { BlockingStore, RecordStore, StoreEvents, StoreFigures } from "./record_store.ts";
 import { prepareDirectory } from "./store_directory.ts";
 
 /** What a {@linkcode FileStore} is opened with; all of it checked. */
@@ -56,18 +56,20 @@ interface OpenedParts {
 }
 
 /** A store of records on disk. */
-export class FileStore implements RecordStore {
+export class FileStore implements BlockingStore {
   readonly uuid: string;
   /** When the directory was acquired: wall time, as it stands in `owner.json`. */
   readonly openedAt: number;
   readonly recovery: RecoveryReport;
-  readonly appender: RecordAppender;
+  readonly appender: BlockingStore["appender"];
   readonly reader: LogReader;
   readonly health: LogHealth;
   readonly ends: RecordStore["ends"];
   readonly #log: Log;
   readonly #parts: OpenedParts;
   readonly #onChange: () => void;
+  readonly #canBlock: boolean;
+  readonly #isSynced: boolean;
 
   private constructor(options: GatedOptions, parts: OpenedParts, startedAt: number) {
     const { clock, tell, onChange } = options;
@@ -83,6 +85,8 @@ export class FileStore implements RecordStore {
     this.recovery = toRecoveryReport(recovered, clock.monotonic() - startedAt);
     this.#parts = parts;
     this.#onChange = onChange;
+    this.#canBlock = options.fileSystem.syncDirectoryBlocking !== undefined;
+    this.#isSynced = options.fsync === "always";
     for (const region of recovered.damaged) tell({ type: "damage-found", region });
     tell({ type: "recovered", report: this.recovery });
     reserve.create();
@@ -165,6 +169,15 @@ export class FileStore implements RecordStore {
 
   flush(): Promise<void> {
     return this.#log.flush();
+  }
+
+  flushBlocking(): void {
+    this.#log.flushBlocking();
+  }
+
+  checkBlocking(verb: string, { isSync }: { readonly isSync: boolean }): void {
+    if (this.#canBlock || !(isSync || this.#isSynced)) return;
+    throw new TypeError(`Cannot ${verb}: fileSystem can't sync within a call, it has no syncDirectoryBlocking()`);
   }
 
   figures(): StoreFigures {

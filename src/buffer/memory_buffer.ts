@@ -9,7 +9,7 @@
 
 import { stampClock } from "../base/clock.ts";
 import { isJsonCodec } from "../base/codec.ts";
-import { BaseBuffer } from "./base_buffer.ts";
+import { LocalBuffer } from "./local_buffer.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { type BufferOptions, resolveOptions } from "./options.ts";
 
@@ -41,7 +41,7 @@ export type MemoryBufferOptions<T, In = T> = BufferOptions<T, In>;
  * await buffer.close();
  * ```
  */
-export class MemoryBuffer<T, In = T> extends BaseBuffer<T, In> {
+export class MemoryBuffer<T, In = T> extends LocalBuffer<T, In> {
   /**
    * Makes an empty buffer.
    *

@@ -11,14 +11,7 @@ import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import type { RecoveryReport } from "./events.ts";
-import type {
-  RecordAppender,
-  RecordBuilder,
-  RecordReader,
-  RecordStore,
-  StoreEvents,
-  StoreFigures,
-} from "./record_store.ts";
+import type { BlockingStore, RecordBuilder, RecordReader, StoreEvents, StoreFigures } from "./record_store.ts";
 
 const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
 
@@ -39,7 +32,7 @@ interface Entry {
 }
 
 /** Records in an array, in all roles of a store. Everything accepted is acknowledged at once. */
-export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, RecordReader {
+export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   readonly uuid: string = crypto.randomUUID();
   readonly recovery: RecoveryReport = {
     recoveredRecords: 0,
@@ -48,7 +41,7 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
     cursorLost: false,
     durationMs: 0,
   };
-  readonly appender: RecordAppender = this;
+  readonly appender: BlockingStore["appender"] = this;
   readonly builder: RecordBuilder = this;
   readonly reader: RecordReader = this;
   readonly health = { failure: undefined };
@@ -105,10 +98,15 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
     // See beginGroup().
   }
 
-  accept(count: number): Promise<number> {
+  acceptBlocking(count: number): number {
     const end = this.ends.acknowledged = this.#end;
     const first = end.nextSequence - count;
     this.#events?.onVisible(this.#at(first).putTime);
+    return first;
+  }
+
+  accept(count: number): Promise<number> {
+    const first = this.acceptBlocking(count);
     if (!this.#replies.mustHold()) return Promise.resolve(first);
     return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(first) }));
   }
@@ -157,6 +155,14 @@ export class MemoryStore implements RecordStore, RecordAppender, RecordBuilder, 
 
   flush(): Promise<void> {
     return Promise.resolve();
+  }
+
+  flushBlocking(): void {
+    // As ensureDurable().
+  }
+
+  checkBlocking(): void {
+    // There is nothing to sync.
   }
 
   figures(): StoreFigures {

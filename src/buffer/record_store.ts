@@ -102,6 +102,18 @@ export interface RecordStore {
   close(): Promise<void>;
 }
 
+/** A store that can do its work within a call. */
+export interface BlockingStore extends RecordStore {
+  readonly appender: RecordAppender & {
+    /** As `accept`, within the call: returns the first one's sequence, or throws, and then they are nowhere. */
+    acceptBlocking(count: number): number;
+  };
+  /** As `flush`, within the call. */
+  flushBlocking(): void;
+  /** Throws a TypeError if what is below it can't sync within a call; `isSync` if one is needed for sure. */
+  checkBlocking(verb: string, options: { readonly isSync: boolean }): void;
+}
+
 /** What a store tells its buffer. */
 export interface StoreEvents {
   /** More records were acknowledged; the first of them was put at `putTime`, in the buffer's own time. */

@@ -55,6 +55,7 @@ export const denoFileSystem: FileSystem = Object.freeze({
   rename,
   remove,
   syncDirectory,
+  syncDirectoryBlocking,
   lock,
   identify,
   resolve,
@@ -125,6 +126,17 @@ async function syncDirectory(path: string): Promise<void> {
   try {
     const ignored = ["EINVAL", ...UNSUPPORTED[Deno.build.os] ?? []];
     await sync("syncDirectory", path, () => directory.sync(), ignored);
+  } finally {
+    directory.close();
+  }
+}
+
+function syncDirectoryBlocking(path: string): void {
+  if (Deno.build.os === "windows" || !isGranted("read", path)) return;
+  const directory = attempt("open", path, () => Deno.openSync(path, { read: true }));
+  try {
+    const ignored = ["EINVAL", ...UNSUPPORTED[Deno.build.os] ?? []];
+    syncNow("syncDirectory", path, () => directory.syncSync(), ignored);
   } finally {
     directory.close();
   }
@@ -252,6 +264,11 @@ class DenoFileHandle implements FileHandle {
     await sync("sync", this.#path, () => file.syncData(), UNSUPPORTED[Deno.build.os] ?? []);
   }
 
+  syncBlocking(): void {
+    const file = this.#open("sync");
+    syncNow("sync", this.#path, () => file.syncDataSync(), UNSUPPORTED[Deno.build.os] ?? []);
+  }
+
   identify(): FileIdentity {
     const file = this.#open("identify");
     return toIdentity(attempt("identify", this.#path, () => file.statSync()));
@@ -315,6 +332,15 @@ async function sync(
       if (ignored.includes(errno)) return;
       throw FileSystemError.from({ errno, operation, path }, error);
     }
+  }
+}
+
+/** As `sync`, within the call. */
+function syncNow(operation: string, path: string, call: () => void, ignored: readonly string[]): void {
+  try {
+    attempt(operation, path, call);
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || !ignored.includes(error.errno)) throw error;
   }
 }
 

@@ -72,6 +72,11 @@ export interface FileHandle {
    */
   sync(): Promise<void>;
   /**
+   * As {@linkcode FileHandle.sync}, but within the call: it returns when everything is on stable storage, and the process does nothing
+   * else meanwhile. Optional: without it, a buffer can't `flushSync()`, nor `putSync()` with `fsync: "always"`.
+   */
+  syncBlocking?(): void;
+  /**
    * Identifies this file, also when its name is gone or leads to another file. Optional, like
    * {@linkcode FileSystem.identify}.
    *
@@ -166,6 +171,12 @@ export interface FileSystem {
    * @param path The directory.
    */
   syncDirectory(path: string): Promise<void>;
+  /**
+   * As {@linkcode FileSystem.syncDirectory}, but within the call. Optional, like {@linkcode FileHandle.syncBlocking}.
+   *
+   * @param path The directory.
+   */
+  syncDirectoryBlocking?(path: string): void;
   /**
    * Locks a file, which is created if missing and serves the lock alone. Nobody else may open it, because closing any
    * descriptor of a file releases POSIX locks on it. The lock excludes every other holder, in this and any other process on

@@ -52,6 +52,7 @@ export function createNodeFileSystem(name: string, flushDrive: FlushDrive = () =
     rename,
     remove,
     syncDirectory: (path: string) => syncDirectory(path, flushDrive),
+    syncDirectoryBlocking: (path: string) => syncDirectoryBlocking(path, flushDrive),
     lock,
     identify,
     resolve,
@@ -116,6 +117,19 @@ async function syncDirectory(path: string, flushDrive: FlushDrive): Promise<void
   try {
     await sync("syncDirectory", path, (done) => fs.fsync(descriptor, done), ["EINVAL"]);
     flushDrive(descriptor);
+  } finally {
+    close(descriptor, path);
+  }
+}
+
+function syncDirectoryBlocking(path: string, flushDrive: FlushDrive): void {
+  if (process.platform === "win32") return;
+  const descriptor = attempt("open", path, () => fs.openSync(path, "r"));
+  try {
+    attempt("syncDirectory", path, () => fs.fsyncSync(descriptor));
+    flushDrive(descriptor);
+  } catch (error) {
+    if (!(error instanceof FileSystemError) || error.errno !== "EINVAL") throw error;
   } finally {
     close(descriptor, path);
   }
@@ -222,6 +236,12 @@ class NodeFileHandle implements FileHandle {
   async sync(): Promise<void> {
     const descriptor = this.#open("sync");
     await sync("sync", this.#path, (done) => fs.fdatasync(descriptor, done), []);
+    this.#flushDrive?.(descriptor);
+  }
+
+  syncBlocking(): void {
+    const descriptor = this.#open("sync");
+    attempt("sync", this.#path, () => fs.fdatasyncSync(descriptor));
     this.#flushDrive?.(descriptor);
   }
 

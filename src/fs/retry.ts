@@ -71,13 +71,16 @@ async function retryLater<R>(call: () => R): Promise<R> {
   return call();
 }
 
-/** As {@linkcode retryWhilePassing}, where nobody can wait for a promise: it blocks the process, for 60 ms at most. */
-export function retryBlocking<R>(call: () => R): R {
+/**
+ * As {@linkcode retryWhilePassing}, where nobody can wait for a promise: it blocks the process, for 60 ms at most. A sync is given with
+ * `isUnbegunSync`.
+ */
+export function retryBlocking<R>(call: () => R, mayRepeat: (error: unknown) => boolean = isPassing): R {
   for (const pause of BLOCKING_PAUSES_MS) {
     try {
       return call();
     } catch (error) {
-      if (!isPassing(error)) throw error;
+      if (!mayRepeat(error)) throw error;
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
   }

@@ -11,7 +11,7 @@ import process from "node:process";
 import { PermissionError } from "../errors/mod.ts";
 import { closeQuietly, openIfExists } from "./file_helpers.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
-import { retryWhilePassing } from "./retry.ts";
+import { retryBlocking, retryWhilePassing } from "./retry.ts";
 
 /** Syncs the content of a file; does nothing if there is none. */
 export async function syncFile(fileSystem: FileSystem, path: string): Promise<void> {
@@ -19,6 +19,16 @@ export async function syncFile(fileSystem: FileSystem, path: string): Promise<vo
   const handle = opening instanceof Promise ? await opening : opening;
   try {
     await handle?.sync();
+  } finally {
+    closeQuietly(handle);
+  }
+}
+
+/** As {@linkcode syncFile}, within the call. */
+export function syncFileBlocking(fileSystem: FileSystem, path: string): void {
+  const handle = retryBlocking(() => openForSync(fileSystem, path));
+  try {
+    if (handle !== undefined) handle.syncBlocking!();
   } finally {
     closeQuietly(handle);
   }

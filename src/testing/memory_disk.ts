@@ -72,6 +72,8 @@ export class FileNode {
   readonly stable: Content = new Content();
   links: number = 1;
   handles: number = 0;
+  /** Errors of write-back so far. Each open handle reports each of them once, as on Linux since 4.13. */
+  readonly writeBackErrors: string[] = [];
   /** The holder of the lock on it. */
   lock: object | undefined;
   #changes: FileChange[] = [];

@@ -208,6 +208,15 @@ export class MemoryFileSystem implements FileSystem {
     process.end(fault, "syncDirectory", path);
   }
 
+  /** Syncs the names in a directory within the call; see {@linkcode FileSystem.syncDirectoryBlocking}. */
+  syncDirectoryBlocking(path: string): void {
+    const process = this.#process;
+    const fault = process.begin("syncDirectory", path);
+    const directory = findDirectory(process.disk, "syncDirectory", path);
+    process.disk.settle(directory, process.disk.mark);
+    process.end(fault, "syncDirectory", path);
+  }
+
   /** Locks a file; see {@linkcode FileSystem.lock}. As with POSIX locks, closing a handle of the file releases it. */
   lock(path: string): FileLock {
     const { disk, locks } = this.#process;

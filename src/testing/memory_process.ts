@@ -169,12 +169,15 @@ export class MemoryFileHandle implements FileHandle {
   readonly #path: string;
   readonly #writable: boolean;
   #open = true;
+  /** How many errors of write-back it has reported, or came before it. */
+  #reportedErrors: number;
 
   constructor(process: MemoryProcess, node: FileNode, path: string, writable: boolean) {
     this.#process = process;
     this.#node = node;
     this.#path = path;
     this.#writable = writable;
+    this.#reportedErrors = node.writeBackErrors.length;
     node.handles++;
     process.handles.add(this);
   }
@@ -220,12 +223,34 @@ export class MemoryFileHandle implements FileHandle {
     this.#checkOpen("sync");
     const fault = this.#process.begin("sync", this.#path);
     const { mark } = this.#node;
-    if (fault?.kind === "lost") this.#node.settle(mark, "lost");
+    if (fault?.kind === "lost") this.#lose(mark, fault.errno);
     await this.#process.whileSyncing("sync", this.#path);
     this.#checkOpen("sync");
+    this.#endSync(mark, fault);
+  }
+
+  syncBlocking(): void {
+    this.#checkOpen("sync");
+    const fault = this.#process.begin("sync", this.#path);
+    const { mark } = this.#node;
+    if (fault?.kind === "lost") this.#lose(mark, fault.errno);
+    this.#endSync(mark, fault);
+  }
+
+  #lose(mark: number, errno: string): void {
+    this.#node.settle(mark, "lost");
+    // The sync has the error from here on, although its caller learns of it later.
+    this.#reportedErrors = this.#node.writeBackErrors.push(errno);
+  }
+
+  /** Settles what is before `mark`, and reports the fault, or an error of write-back that this handle has not reported yet. */
+  #endSync(mark: number, fault: Fault | undefined): void {
     this.#node.settle(mark, "stable");
     this.#process.disk.usedBytes -= this.#node.dropCopies({ mark });
+    const errno = this.#node.writeBackErrors.at(this.#reportedErrors);
+    this.#reportedErrors = this.#node.writeBackErrors.length;
     this.#process.end(fault, "sync", this.#path);
+    if (errno !== undefined) throw refusal(errno, "sync", this.#path);
   }
 
   identify(): FileIdentity {

@@ -31,6 +31,7 @@ export function withReserve(
 class ReservingFileSystem implements FileSystem {
   readonly name: string;
   readonly identify?: (path: string) => FileIdentity;
+  readonly syncDirectoryBlocking?: (path: string) => void;
   readonly #fileSystem: FileSystem;
   readonly #reserve: Reserve;
   readonly #isForPuts: boolean;
@@ -38,6 +39,9 @@ class ReservingFileSystem implements FileSystem {
   constructor(fileSystem: FileSystem, reserve: Reserve, isForPuts: boolean) {
     this.name = fileSystem.name;
     if (fileSystem.identify !== undefined) this.identify = (path) => fileSystem.identify!(path);
+    if (fileSystem.syncDirectoryBlocking !== undefined) {
+      this.syncDirectoryBlocking = (path) => syncNow(reserve, () => fileSystem.syncDirectoryBlocking!(path));
+    }
     this.#fileSystem = fileSystem;
     this.#reserve = reserve;
     this.#isForPuts = isForPuts;
@@ -83,6 +87,7 @@ class ReservingFileSystem implements FileSystem {
 
 class ReservingHandle implements FileHandle {
   readonly identify?: () => FileIdentity;
+  readonly syncBlocking?: () => void;
   readonly #handle: FileHandle;
   readonly #reserve: Reserve;
   readonly #isForPuts: boolean;
@@ -94,6 +99,7 @@ class ReservingHandle implements FileHandle {
   constructor(handle: FileHandle, reserve: Reserve, { isForPuts, size }: { isForPuts: boolean; size: number }) {
     this.#handle = handle;
     if (handle.identify !== undefined) this.identify = () => handle.identify!();
+    if (handle.syncBlocking !== undefined) this.syncBlocking = () => syncNow(reserve, () => handle.syncBlocking!());
     this.#reserve = reserve;
     this.#isForPuts = isForPuts;
     this.#maxBytes = size;
@@ -153,6 +159,16 @@ function retryWithReserve<R>(reserve: Reserve, call: () => R): R {
       // Any other error of a repeated call may come from what the first one has left, so the first error is thrown.
       if (!isOutOfSpace(error) || !reserve.release(error, { isAll: false })) throw first;
     }
+  }
+}
+
+/** As `syncOnce`, within the call. */
+function syncNow(reserve: Reserve, sync: () => void): void {
+  try {
+    sync();
+  } catch (error) {
+    if (isOutOfSpace(error)) reserve.release(error, { isAll: true });
+    throw error;
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * Guarantees:
  * - `write` is all or nothing: a failed write is cut off again. If that fails as well, `isBroken` is set.
- * - `sync` covers everything that was written before the call.
+ * - `sync` covers everything that was written before the call; so does `syncBlocking`, also while a `sync` is under way.
  * - The write position is kept here, not by the operating system. (No O_APPEND: on a file opened like that, a repair can't
  *   choose where it writes.)
  *
@@ -17,11 +17,11 @@
  */
 
 import { join } from "@std/path/join";
-import { NoSpaceError } from "../errors/mod.ts";
-import { closeQuietly, removeIfExists } from "../fs/file_helpers.ts";
+import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
+import { closeQuietly, openIfExists, removeIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileSystem } from "../fs/file_system.ts";
 import { isPassing, retryBlocking } from "../fs/retry.ts";
-import { syncFile } from "../fs/sync_file.ts";
+import { syncFile, syncFileBlocking } from "../fs/sync_file.ts";
 import { cutBack } from "./cut_back.ts";
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./format.ts";
 import { segmentName } from "./names.ts";
@@ -46,6 +46,11 @@ export class SegmentWriter {
   readonly #fileSystem: FileSystem;
   readonly #path: string;
   #handle: FileHandle | undefined;
+  /**
+   * A second description of the file, for syncs within the call. The system reports an error of write-back once to each open
+   * description: through a single one, a sync beside another could succeed because the other got the error.
+   */
+  #blockingHandle: FileHandle | undefined;
   #position: number = SEGMENT_HEADER_BYTES;
   #acknowledged: number = SEGMENT_HEADER_BYTES;
   /** The most bytes that the file is preallocated to, and how many it has been preallocated to. */
@@ -155,6 +160,7 @@ export class SegmentWriter {
   /** Syncs everything written so far. A segment that was removed meanwhile needs no sync. */
   async sync(): Promise<void> {
     const changes = this.#changes;
+    this.#openBlockingHandle();
     this.#syncsUnderWay++;
     try {
       if (this.#handle !== undefined) await this.#handle.sync();
@@ -164,6 +170,33 @@ export class SegmentWriter {
       if (this.#closesAfterSync) this.close();
     }
     this.#syncedChanges = Math.max(this.#syncedChanges, changes);
+  }
+
+  /** As `sync`, within the call. Errors are final as there. */
+  syncBlocking(): void {
+    const changes = this.#changes;
+    // While no other sync runs, all errors are known, and any description will do.
+    const handle = this.#blockingHandle ?? (this.#syncsUnderWay === 0 ? this.#handle : undefined);
+    if (handle !== undefined) handle.syncBlocking!();
+    else syncFileBlocking(this.#fileSystem, this.#path);
+    this.#syncedChanges = Math.max(this.#syncedChanges, changes);
+  }
+
+  /** Opens what `syncBlocking` needs. */
+  prepareBlocking(): void {
+    if (this.#syncsUnderWay === 0 || this.#blockingHandle !== undefined) return;
+    this.#blockingHandle = retryBlocking(() => openIfExists(this.#fileSystem, this.#path, "write"));
+  }
+
+  /** Before an asynchronous sync, so that no error has been reported to it alone. Without descriptors it goes without. */
+  #openBlockingHandle(): void {
+    const isNeeded = this.#handle?.syncBlocking !== undefined && this.#syncsUnderWay === 0;
+    if (!isNeeded || this.#blockingHandle !== undefined) return;
+    try {
+      this.#blockingHandle = openIfExists(this.#fileSystem, this.#path, "write");
+    } catch (error) {
+      if (!(error instanceof FileSystemError)) throw error;
+    }
   }
 
   /**
@@ -212,6 +245,7 @@ export class SegmentWriter {
     this.#closesAfterSync = this.#syncsUnderWay > 0;
     if (this.#closesAfterSync) return;
     closeQuietly(this.#handle);
-    this.#handle = undefined;
+    closeQuietly(this.#blockingHandle);
+    this.#handle = this.#blockingHandle = undefined;
   }
 }

@@ -37,6 +37,7 @@ const FILES = [
   "wal/segment_writer_test.ts",
   "wal/sync_queue_test.ts",
   "buffer/file_buffer_test.ts",
+  "buffer/put_sync_test.ts",
   "buffer/status_file_test.ts",
   "cli/dump_test.ts",
   "cli/inspect_test.ts",

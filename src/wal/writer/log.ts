@@ -178,6 +178,18 @@ export class Log implements LogView {
   }
 
   /**
+   * As `flush`, within the call, but for the cursor.
+   *
+   * @throws {FileSystemError} if a file could not be opened: nothing is lost, and it may be tried again.
+   */
+  flushBlocking(): void {
+    this.appender.writeAccepted();
+    if (this.health.failure !== undefined) throw this.health.failure;
+    this.#syncs.syncInheritedBlocking();
+    this.#syncs.syncBlocking();
+  }
+
+  /**
    * Before the records below `next` are handed over: with `fsync: "always"` they must be on stable storage, also those
    * that an earlier process may have left unsynced.
    */

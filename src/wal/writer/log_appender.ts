@@ -12,6 +12,7 @@
 
 import { PacedReplies } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
+import { FileSystemError } from "../../errors/mod.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
 import type { PutTimes } from "../put_times.ts";
@@ -97,6 +98,48 @@ export class LogAppender {
     });
   }
 
+  /**
+   * As `accept`, but within the call: it writes what was accepted in this tick, and with `isSynced` syncs it.
+   *
+   * @returns The first one's sequence. If it throws, none of them is in the log.
+   */
+  acceptBlocking(count: number): number {
+    const { gate, isSynced } = this.#deps;
+    const firstSequence = this.#next;
+    this.#next += count;
+    const group = this.#group ??= new PutGroup();
+    group.puts++;
+    gate.shut();
+    try {
+      if (isSynced) this.#prepareSync(group);
+      if (group === this.#group) {
+        this.#group = undefined;
+        this.#writeGroup(group, { isBlocking: true });
+      }
+    } finally {
+      gate.open();
+    }
+    // Its outcome is known by now.
+    return group.answer(firstSequence) as number;
+  }
+
+  /** Before a write that is synced within the call: opens and syncs whatever else has to be, so that nothing is written if that fails. */
+  #prepareSync(group: PutGroup): void {
+    const { health, rotation, syncs } = this.#deps;
+    try {
+      if (health.failure !== undefined) throw health.failure;
+      const { writer } = rotation.segmentFor(this.builder.length, this.#ends.written);
+      syncs.syncOthersBlocking(writer);
+      writer.prepareBlocking();
+    } catch (error) {
+      const wasBegun = error instanceof FileSystemError && error.operation.startsWith("sync");
+      this.#group = undefined;
+      this.builder.reset();
+      this.#next = this.#ends.written.nextSequence;
+      this.#reject(group, wasBegun ? health.fail(error) : health.failure ?? error);
+    }
+  }
+
   /** Writes what was accepted, without waiting for the end of the tick; returns where the log ends then. */
   writeAccepted(): LogPosition {
     const group = this.#group;
@@ -106,7 +149,7 @@ export class LogAppender {
     gate.shut();
     let end: LogPosition;
     try {
-      this.#writeGroup(group);
+      this.#writeGroup(group, { isBlocking: false });
     } finally {
       end = this.#ends.written;
       gate.open();
@@ -115,7 +158,7 @@ export class LogAppender {
   }
 
   /** Writes a group, and answers its puts or hands them to the sync that does. */
-  #writeGroup(group: PutGroup): void {
+  #writeGroup(group: PutGroup, { isBlocking }: { readonly isBlocking: boolean }): void {
     const { time, isSynced, syncs } = this.#deps;
     const putTime = time();
     const first = this.#ends.written.nextSequence;
@@ -123,18 +166,30 @@ export class LogAppender {
       this.#verifyInTime(putTime);
       this.#write(this.#deps.putTimes.stamp(first, putTime));
     } catch (error) {
-      return this.#undoWrite(error, group);
+      return this.#undoWrite(error, group, { isBlocking });
     }
     if (isSynced) {
       this.#unsynced.push({ first, putTime });
+      if (isBlocking) return this.#syncGroup(group);
       syncs.wait({ resolve: () => group.resolve(), reject: (failure) => this.#reject(group, failure) });
       return;
     }
     this.#ends.acknowledged = this.#ends.written;
-    if (this.#replies.mustHold()) this.#replies.hold(group);
+    if (!isBlocking && this.#replies.mustHold()) this.#replies.hold(group);
     else group.resolve();
     syncs.schedule();
     this.#listener?.onVisible(putTime);
+  }
+
+  /** Syncs within the call what a group wrote. */
+  #syncGroup(group: PutGroup): void {
+    try {
+      this.#deps.syncs.syncBlocking();
+    } catch (error) {
+      // All that had to be opened was opened before the write: whatever it is, the write can't stay unsynced.
+      return this.#reject(group, this.#deps.health.fail(error));
+    }
+    group.resolve();
   }
 
   /** Resolves when everything written by now is acknowledged or rejected; `undefined` if it is already. */
@@ -189,7 +244,7 @@ export class LogAppender {
   }
 
   /** After a failed write: discards the frames and rejects their puts. */
-  #undoWrite(error: unknown, group: PutGroup): void {
+  #undoWrite(error: unknown, group: PutGroup, { isBlocking }: { readonly isBlocking: boolean }): void {
     const { health, rotation, syncs, isSynced } = this.#deps;
     const writer = rotation.active?.writer;
     this.builder.reset();
@@ -206,6 +261,14 @@ export class LogAppender {
       syncs.schedule();
       this.#reject(group, reason);
       return;
+    }
+    if (isBlocking) {
+      try {
+        syncs.syncBlocking();
+      } catch (failure) {
+        return this.#reject(group, health.fail(failure));
+      }
+      return this.#reject(group, reason);
     }
     syncs.wait({
       resolve: () => this.#reject(group, reason),

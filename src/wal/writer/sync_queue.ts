@@ -32,8 +32,8 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
-import { isUnbegunSync, retryUnbegunSync, retryWhilePassing } from "../../fs/retry.ts";
-import { syncFile } from "../../fs/sync_file.ts";
+import { isUnbegunSync, retryBlocking, retryUnbegunSync, retryWhilePassing } from "../../fs/retry.ts";
+import { syncFile, syncFileBlocking } from "../../fs/sync_file.ts";
 import type { Cursor } from "../cursor.ts";
 import type { Ownership } from "../ownership.ts";
 import type { LogPosition } from "../position.ts";
@@ -79,8 +79,9 @@ export class SyncQueue {
   /** The number of inherited segments, the first ones, that are synced or removed. */
   #settledInherited = 0;
   #inheriting: Promise<void> | undefined;
-  /** From the start: it is unknown what the process before has synced. */
-  #isDirectoryDirty = true;
+  /** Changes of names so far, and how many are synced. One from the start: it is unknown what the process before has synced. */
+  #directoryChanges = 1;
+  #syncedDirectoryChanges = 0;
   #waiters: Waiter[] = [];
   #isRunning = false;
   /** Whether another sync is to follow the one under way. */
@@ -105,6 +106,10 @@ export class SyncQueue {
     return this.#dirtyWriters.size > 0 || this.#isDirectoryDirty || this.#deps.cursor.isDirty || this.#isRunning;
   }
 
+  get #isDirectoryDirty(): boolean {
+    return this.#syncedDirectoryChanges < this.#directoryChanges;
+  }
+
   /** Whether there are segments of earlier processes that may need a sync. */
   get hasInherited(): boolean {
     return this.#settledInherited < this.#deps.inherited.length;
@@ -126,7 +131,7 @@ export class SyncQueue {
 
   /** A segment was created. */
   directoryChanged(): void {
-    this.#isDirectoryDirty = true;
+    this.#directoryChanges++;
   }
 
   /** Nothing more is written to a segment. */
@@ -260,7 +265,7 @@ export class SyncQueue {
     const writers = [...this.#dirtyWriters.values()];
     const positions = writers.map(({ position }) => position);
     const syncsDirectory = this.#isDirectoryDirty;
-    this.#isDirectoryDirty = false;
+    const directoryChanges = this.#directoryChanges;
     // A sync also covers what was written since the run began. The next run then only has to acknowledge that.
     for (const writer of writers) {
       if (!writer.isDirty) continue;
@@ -274,19 +279,70 @@ export class SyncQueue {
       try {
         await fileSystem.syncDirectory(directory);
       } catch (error) {
-        // If it fails again, and for the next run if it doesn't: that does no harm.
-        this.#isDirectoryDirty = true;
         await retryUnbegunSync(error, () => fileSystem.syncDirectory(directory));
       }
+      this.#syncedDirectoryChanges = Math.max(this.#syncedDirectoryChanges, directoryChanges);
     }
     await cursor.sync();
     const verifying = retryWhilePassing(() => ownership.verify());
     if (verifying !== undefined) await verifying;
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
+    this.#settleAll(writers);
+  }
+
+  #settleAll(writers: readonly SegmentWriter[]): void {
     for (const writer of writers) {
       if (!writer.isSettled) continue;
       this.#settle(writer.name);
       if (writer.isRetired) writer.close();
+    }
+  }
+
+  /**
+   * Syncs within the call what is written, whether or not a run is under way, and acknowledges it. The cursor isn't among it: no record
+   * depends on it, and a sync beside its own could take that one's error.
+   *
+   * @throws {FileSystemError} if a file could not be opened: nothing is lost, and it may be tried again.
+   */
+  syncBlocking(): void {
+    const { clock, ends, health, ownership, onSynced } = this.#deps;
+    if (health.failure !== undefined) throw health.failure;
+    const startedAt = clock.monotonic();
+    const writers = [...this.#dirtyWriters.values()];
+    try {
+      this.syncOthersBlocking(undefined);
+      ownership.verify();
+    } catch (error) {
+      throw isUnbegunSync(error) ? error : health.fail(error);
+    }
+    for (const writer of writers) writer.acknowledge(writer.position);
+    this.#settleAll(writers);
+    const durationMs = clock.monotonic() - startedAt;
+    this.figures.syncs++;
+    this.figures.syncMs += durationMs;
+    onSynced(ends.written, durationMs);
+  }
+
+  /** Syncs within the call the names and all that is dirty but one segment: what may have to be opened, before that one is written to. */
+  syncOthersBlocking(except: SegmentWriter | undefined): void {
+    const { fileSystem, directory } = this.#deps;
+    for (const writer of this.#dirtyWriters.values()) {
+      if (writer !== except && writer.isDirty) writer.syncBlocking();
+    }
+    if (!this.#isDirectoryDirty) return;
+    retryBlocking(() => fileSystem.syncDirectoryBlocking!(directory), isUnbegunSync);
+    this.#syncedDirectoryChanges = this.#directoryChanges;
+  }
+
+  /** Syncs within the call what earlier processes wrote. */
+  syncInheritedBlocking(): void {
+    const { fileSystem, directory, inherited, health } = this.#deps;
+    try {
+      for (; this.hasInherited; this.#settledInherited++) {
+        syncFileBlocking(fileSystem, join(directory, inherited[this.#settledInherited].name));
+      }
+    } catch (error) {
+      throw isUnbegunSync(error) ? error : health.fail(error);
     }
   }
 }

@@ -73,6 +73,12 @@ const putMany = (count: number, bytes = 10): Step => (life) =>
 const putAtOnce = (count: number): Step => async (life) => {
   await Promise.all(texts(count, 15, life.options.codecVersion).map((text) => life.put([text], { isGroup: false })));
 };
+const putSync = (count: number, bytes = 20): Step => async (life) => {
+  for (const text of texts(count, bytes, life.options.codecVersion)) {
+    await life.put([text], { isGroup: false, isSync: true });
+  }
+};
+const flushSync: Step = (life) => life.flushSync();
 const emit: Step = (life) => life.consumer.emit();
 const fill = (most: number): Step => (life) => life.consumer.fill(most);
 const commit: Step = (life) => life.consumer.commit(life.consumer.handed[0]);
@@ -139,6 +145,18 @@ const SCENARIOS: readonly Scenario[] = [
         options: { maxRecords: 4, whenFull: "drop-oldest", maxBacklogBytes: 600, segmentBytes: 400, codecVersion: 1 },
         steps: [fill(3), put(8), emit, commit, fill(3), commit, commit, fill(2), clear, putMany(2), fill(2), close],
       },
+    ],
+  },
+  {
+    name: "puts and flushes within the call, beside others",
+    powerSeeds: 3,
+    leastPoints: 100,
+    lives: [
+      {
+        options: { segmentBytes: 400 },
+        steps: [putSync(3), putAtOnce(2), putSync(4), emit, flushSync, commit, putSync(2)],
+      },
+      { steps: [flushSync, putSync(1), emit, commit, putMany(2), putSync(1), emit] },
     ],
   },
   {

@@ -244,6 +244,7 @@ export class SimulationDisk {
       rename: (from, to) => fileSystem.rename(from, to),
       remove: (path) => fileSystem.remove(path),
       syncDirectory: (path) => this.#syncing(() => fileSystem.syncDirectory(path)),
+      syncDirectoryBlocking: (path) => fileSystem.syncDirectoryBlocking(path),
       identify: (path) => fileSystem.identify(path),
       resolve: (path) => fileSystem.resolve(path),
       open: (path, mode) => this.#openFile(fileSystem, path, mode),
@@ -267,6 +268,7 @@ export class SimulationDisk {
           await handle.sync();
           if (isCursor) this.#cursorSynced = Math.max(this.#cursorSynced, covered);
         }),
+      syncBlocking: () => handle.syncBlocking!(),
       identify: () => handle.identify!(),
       close() {
         open.delete(handle);

@@ -24,6 +24,7 @@ const DISK_CODES: readonly string[] = ["FILE_SYSTEM", "NO_SPACE", "PERMISSION"];
 interface PendingPut {
   readonly entries: readonly Entry[];
   readonly abort: AbortController;
+  readonly isSync: boolean;
 }
 
 /** A buffer that is open, and what it was asked. */
@@ -124,11 +125,11 @@ export class Life {
 
   // --------------------------------------------------------------------------------------------------------------- calls
 
-  /** Puts a value; several at once as a unit. */
-  put(values: readonly string[], { isGroup }: { isGroup: boolean }): Promise<void> {
+  /** Puts a value; several at once as a unit, or one within the call. */
+  put(values: readonly string[], { isGroup, isSync = false }: { isGroup: boolean; isSync?: boolean }): Promise<void> {
     const { model, disk, clock, trace } = this.#world;
     const { codecVersion, fsync, maxBytes, maxRecords, whenFull } = this.options;
-    const drop = whenFull === "drop-oldest" ? model.attempt("drop", [], maxRecords) : undefined;
+    const drop = whenFull === "drop-oldest" && !isSync ? model.attempt("drop", [], maxRecords) : undefined;
     const entries = model.call(values, {
       isGroup,
       codecVersion,
@@ -136,7 +137,7 @@ export class Life {
       wallTime: clock.now(),
     });
     const abort = new AbortController();
-    const put: PendingPut = { entries, abort };
+    const put: PendingPut = { entries, abort, isSync };
     const { signal } = abort;
     const isLate = this.#hasFailed || this.#isClosing;
     const { isLimited, resizes } = disk;
@@ -148,7 +149,10 @@ export class Life {
       if (whenFull !== "reject" && isLater) { for (const entry of entries) entry.putTime = NaN; }
     };
     this.#puts.add(put);
-    const first = isGroup
+    const first = isSync
+      // The executor runs at once; what it throws is the answer.
+      ? new Promise<number>((resolve) => resolve(this.#buffer.putSync(values[0]!)))
+      : isGroup
       ? this.#buffer.putMany(values, { signal }).then((range) => {
         assertEquals(range.last - range.first + 1, values.length, "sequences of a putMany");
         return range.first;
@@ -175,7 +179,7 @@ export class Life {
   }
 
   #onPutRejected(
-    { entries, abort }: PendingPut,
+    { entries, abort, isSync }: PendingPut,
     error: unknown,
     { isLate, isLimited }: { isLate: boolean; isLimited: boolean },
   ): void {
@@ -185,7 +189,8 @@ export class Life {
     if (disk.isDead) return;
     if (abort.signal.aborted && error === abort.signal.reason) return model.refuse(entries, { isSafe: true });
     const code = this.#codeOf(error, ["BUFFER_FULL", "RECORD_TOO_LARGE", ...(isLimited ? ["NO_SPACE"] : [])]);
-    if (code === "BUFFER_FULL") {
+    // One within the call never waits, and gets in front of nobody.
+    if (code === "BUFFER_FULL" && !isSync) {
       const { neededBytes, backlogBytes, maxBacklogBytes } = error as SluiceError & Record<string, number>;
       const isFull = neededBytes! + backlogBytes! > maxBacklogBytes!;
       assert(isFull || whenFull === "drop-oldest", `full: ${backlogBytes} + ${neededBytes} of ${maxBacklogBytes}`);
@@ -215,6 +220,21 @@ export class Life {
       model.secure(covered);
     }, (error) => {
       trace(() => `flush: ${describeError(error)}`);
+      this.#codeOf(error, []);
+    });
+  }
+
+  /** Syncs within the call. */
+  flushSync(): Promise<void> {
+    const { model, trace } = this.#world;
+    const covered = model.cover();
+    return this.#settle(new Promise((resolve) => resolve(this.#buffer.flushSync())), () => {
+      trace(() => "flushSync");
+      // The cursor isn't part of it: what is there stays there, and what is done may come back.
+      const entries = covered.entries.filter(([, state]) => state !== "done");
+      model.secure({ entries, inFlight: [], attempts: [] });
+    }, (error) => {
+      trace(() => `flushSync: ${describeError(error)}`);
       this.#codeOf(error, []);
     });
   }

@@ -109,6 +109,8 @@ export class Actor {
     this.#weights = [
       [40, () => this.#put(1, false)],
       [20, () => this.#put(1 + draw(6), true)],
+      [10, () => void life.put([this.#value()], { isGroup: false, isSync: true })],
+      [2, () => void life.flushSync()],
       [12, () => this.#burst()],
       [14 * eager, () => this.#consume(() => consumer.emit(this.#after()))],
       [6 * eager, () => this.#consume(() => consumer.fill(1 + draw(oneOf(draw, [3, MAX_IN_FLIGHT + 1]))))],
