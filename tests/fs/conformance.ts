@@ -199,6 +199,7 @@ function handleTests(check: Check): void {
       assertErrno(() => file.write(bytesOf("x"), 0), "EBADF");
       assertErrno(() => file.truncate(0), "EBADF");
       await assertRejectsErrno(() => file.sync(), "EBADF");
+      assertErrno(() => file.syncBlocking!(), "EBADF");
       file.close();
       next.write(bytesOf("still open"), 0);
       next.close();
@@ -385,6 +386,24 @@ function syncTests(check: Check): void {
     assertEquals(contentOf(file), "abcdefghi");
     file.close();
   });
+
+  check(
+    "FileHandle.syncBlocking() and FileSystem.syncDirectoryBlocking() return, also beside a sync",
+    async (fileSystem, directory) => {
+      const file = fileSystem.open(join(directory, "file"), "create");
+      file.write(bytesOf("abc"), 0);
+      const beside = file.sync();
+      file.write(bytesOf("def"), 3);
+      file.syncBlocking!();
+      fileSystem.syncDirectoryBlocking!(directory);
+      assertEquals(contentOf(file), "abcdef");
+      await beside;
+      file.close();
+      const missing = (): void => fileSystem.syncDirectoryBlocking!(join(directory, "none"));
+      if (isOnWindows(fileSystem)) missing();
+      else assertErrno(missing, "ENOENT");
+    },
+  );
 
   check("FileSystem.syncDirectory() rejects when the directory is missing", async (fileSystem, directory) => {
     // Where directories can't be synced, nothing is looked at.
