@@ -1,5 +1,5 @@
 /**
- * The store of a {@linkcode MemoryBuffer}: records in an array, nothing on disk.
+ * The store of a {@linkcode MemoryBuffer}: records in memory, nothing on disk.
  *
  * @module
  */
@@ -7,16 +7,13 @@
 import type { Codec } from "../base/codec.ts";
 import { PacedReplies } from "../base/event_loop.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
-import { RECORD_HEADER_BYTES } from "../wal/format.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import type { RecoveryReport } from "./events.ts";
+import { MemoryRecords } from "./memory_records.ts";
 import type { BlockingStore, RecordBuilder, RecordReader, StoreEvents, StoreFigures } from "./record_store.ts";
 
 const NO_FIGURES: StoreFigures = { syncs: 0, syncMs: 0, segments: 0, diskBytes: 0, quarantinedBytes: 0 };
-
-/** Committed records are released when there are this many, so that each of the others is moved once at most. */
-const TRIM_RECORDS = 1024;
 
 /** This many puts and reads, about a millisecond's worth, are answered before the event loop gets a turn. */
 const STEPS_A_TURN = 500;
@@ -24,14 +21,7 @@ const STEPS_A_TURN = 500;
 /** How records were encoded. */
 type Encoding = Pick<ReadBatch, "codecVersion" | "isJson">;
 
-/** A record in memory: its payload, when it was put, and its position. */
-interface Entry {
-  readonly payload: Uint8Array;
-  readonly putTime: number;
-  readonly position: LogPosition;
-}
-
-/** Records in an array, in all roles of a store. Everything accepted is acknowledged at once. */
+/** Records in memory, in all roles of a store. Everything accepted is acknowledged at once. */
 export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   readonly uuid: string = crypto.randomUUID();
   readonly recovery: RecoveryReport = {
@@ -53,10 +43,9 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   readonly #replies = new PacedReplies(STEPS_A_TURN);
   #events: StoreEvents | undefined;
   /** The accepted records, then those that were only added. */
-  #entries: Entry[] = [];
-  /** The sequence of the first one that is still here. */
-  #firstSequence = 1;
-  #savepoint = 0;
+  readonly #records = new MemoryRecords();
+  /** When the first of the records was put that are accepted next. */
+  #acceptedFrom = 0;
 
   constructor(time: () => number, encoding: Encoding) {
     this.#time = time;
@@ -64,7 +53,7 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   }
 
   get acceptedLogBytes(): number {
-    return this.#end.logBytes;
+    return this.#records.end.logBytes;
   }
 
   listen(events: StoreEvents): void {
@@ -72,22 +61,21 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   }
 
   add<T>(codec: Codec<unknown, T>, record: T): number {
-    const encoded = codec.encode(record);
-    if (!(encoded instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
-    this.#entries.push({ payload: encoded.slice(), putTime: this.#time(), position: this.#end });
-    return encoded.length;
+    const putTime = this.#time();
+    if (this.#records.end === this.ends.acknowledged) this.#acceptedFrom = putTime;
+    return this.#records.add(codec, record, putTime);
   }
 
   savepoint(): void {
-    this.#savepoint = this.#entries.length;
+    this.#records.savepoint();
   }
 
   rollback(): void {
-    this.#entries.length = this.#savepoint;
+    this.#records.rollback();
   }
 
   withdraw(): Uint8Array[] {
-    return this.#entries.splice(this.#savepoint).map(({ payload }) => payload);
+    return this.#records.withdraw();
   }
 
   beginGroup(): void {
@@ -99,10 +87,9 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   }
 
   acceptBlocking(count: number): number {
-    const end = this.ends.acknowledged = this.#end;
-    const first = end.nextSequence - count;
-    this.#events?.onVisible(this.#at(first).putTime);
-    return first;
+    const { nextSequence } = this.ends.acknowledged = this.#records.end;
+    this.#events?.onVisible(this.#acceptedFrom);
+    return nextSequence - count;
   }
 
   accept(count: number): Promise<number> {
@@ -120,21 +107,17 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   }
 
   read(from: LogPosition, { maxRecords, maxBytes, before }: ReadLimits): MaybePromise<ReadResult> {
-    const last = Math.min(before, this.ends.acknowledged.nextSequence, from.nextSequence + maxRecords);
-    let end = from;
-    while (end.nextSequence < last) {
-      const next = positionAfter(this.#at(end.nextSequence));
-      if (end !== from && next.payloadBytes - from.payloadBytes > maxBytes) break;
-      end = next;
-    }
-    if (end === from) return { batch: undefined, next: from };
-    const result = { batch: this.#batch(from, end), next: end };
+    const last = Math.min(before, this.ends.acknowledged.nextSequence);
+    const read = this.#records.read(from, { maxRecords, maxBytes, before: last });
+    if (read === undefined) return { batch: undefined, next: from };
+    const result = { batch: { ...read, ...this.#encoding }, next: read.end };
     if (!this.#replies.mustHold()) return result;
     return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(result) }));
   }
 
-  putTimeAt({ nextSequence }: LogPosition): number | undefined {
-    return nextSequence < this.ends.acknowledged.nextSequence ? this.#at(nextSequence).putTime : undefined;
+  putTimeAt(position: LogPosition): number | undefined {
+    const isHere = position.nextSequence < this.ends.acknowledged.nextSequence;
+    return isHere ? this.#records.putTimeAt(position) : undefined;
   }
 
   missingFrom(): number {
@@ -147,10 +130,7 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
 
   saveCommit(state: CommitState): void {
     this.commitState = state;
-    const done = state.committed.nextSequence - this.#firstSequence;
-    if (done < Math.max(TRIM_RECORDS, this.#entries.length / 2)) return;
-    this.#entries.splice(0, done);
-    this.#firstSequence += done;
+    this.#records.release(state.committed);
   }
 
   flush(): Promise<void> {
@@ -171,45 +151,7 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
 
   close(): Promise<void> {
     this.#replies.flush();
-    this.#entries = [];
+    this.#records.clear();
     return Promise.resolve();
   }
-
-  /** The position after the last record added, accepted or not. */
-  get #end(): LogPosition {
-    const last = this.#entries.at(-1);
-    return last === undefined ? this.ends.acknowledged : positionAfter(last);
-  }
-
-  #at(sequence: number): Entry {
-    return this.#entries[sequence - this.#firstSequence];
-  }
-
-  /** Copies the payloads between two positions into one piece, laid out as in a log. */
-  #batch(start: LogPosition, end: LogPosition): ReadBatch {
-    const payloadBytes = end.payloadBytes - start.payloadBytes;
-    const count = end.nextSequence - start.nextSequence;
-    const bytes = new Uint8Array(payloadBytes + count * RECORD_HEADER_BYTES + 1);
-    const bounds: number[] = [];
-    let at = 0;
-    for (let sequence = start.nextSequence; sequence < end.nextSequence; sequence++) {
-      const { payload } = this.#at(sequence);
-      at += RECORD_HEADER_BYTES;
-      bytes.set(payload, at);
-      bounds.push(at, at + payload.length);
-      at += payload.length;
-    }
-    const { nextSequence: firstSequence } = start;
-    const content = { firstSequence, count, bytes, isShared: false, bounds, payloadBytes, checksum: undefined };
-    return { ...this.#encoding, ...content, start, end };
-  }
-}
-
-/** The position after a record. */
-function positionAfter({ payload, position }: Entry): LogPosition {
-  return {
-    nextSequence: position.nextSequence + 1,
-    payloadBytes: position.payloadBytes + payload.length,
-    logBytes: position.logBytes + payload.length + RECORD_HEADER_BYTES,
-  };
 }
