@@ -78,6 +78,7 @@ export {
   DamagedLogError,
   DeliveryError,
   type DeliveryErrorData,
+  type DeliveryScope,
   type FailedRecord,
   FileSystemError,
   type FileSystemErrorData,

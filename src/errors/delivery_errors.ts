@@ -16,16 +16,34 @@ export interface FailedRecord {
   readonly reason: string;
 }
 
+/** Whose fault a failure is: that of the records that were sent, or of the target whatever is sent. */
+export type DeliveryScope = "record" | "target";
+
 /** What a {@linkcode DeliveryError} is made from. */
 export interface DeliveryErrorData {
   /** What the target said. */
   readonly reason: string;
   /**
-   * Whether sending again may help.
+   * Whose fault it is. `"record"`: that of these records, or unknown. `"target"`: whatever is sent now is refused, as with a wrong
+   * password, a missing table or a full disk. The records wait for the target then, and never become dead letters.
    *
-   * @default {true}
+   * @default {"record"}
+   */
+  readonly scope?: DeliveryScope | undefined;
+  /**
+   * Whether sending again may help. With scope `"target"` it says how soon: true if the fault passes by itself, as with a lost
+   * connection, so that the pauses begin short and grow; false if somebody has to act, so that each pause is the longest one.
+   *
+   * @default {true with scope "record", false with scope "target"}
    */
   readonly retryable?: boolean | undefined;
+  /**
+   * Whether this way to the target is gone for good, as with a client that its owner has closed: the producer stops, whatever else is
+   * said here, and `resume()` goes on when there is a new way.
+   *
+   * @default {false}
+   */
+  readonly final?: boolean | undefined;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
   /** The records that were not taken; all others were. Without it: none was, or that is unknown. */
@@ -113,8 +131,12 @@ export interface DeliveryErrorData {
 export class DeliveryError extends SluiceError {
   /** Always `"DELIVERY"`. */
   readonly code = "DELIVERY";
-  /** Whether sending again may help. */
+  /** Whose fault it is: these records', or the target's whatever is sent. */
+  readonly scope: DeliveryScope;
+  /** Whether sending again may help; with scope `"target"`, whether it may soon. */
   readonly retryable: boolean;
+  /** Whether this way to the target is gone for good. */
+  readonly final: boolean;
   /** How long the target asks to be left alone, in milliseconds. */
   readonly retryAfterMs: number | undefined;
   /** The records that were not taken; all others were. `undefined`: none was, or that is unknown. */
@@ -132,7 +154,9 @@ export class DeliveryError extends SluiceError {
    */
   constructor(data: DeliveryErrorData, options?: ErrorOptions) {
     super(`Cannot deliver: ${data.reason}`, options);
-    this.retryable = data.retryable ?? true;
+    this.scope = data.scope ?? "record";
+    this.retryable = data.retryable ?? this.scope === "record";
+    this.final = data.final ?? false;
     this.retryAfterMs = data.retryAfterMs;
     this.failed = data.failed;
     this.tooLarge = data.tooLarge ?? false;

@@ -59,6 +59,7 @@ export {
 export {
   DeliveryError,
   type DeliveryErrorData,
+  type DeliveryScope,
   type FailedRecord,
   ProducerClosedError,
   ProducerStoppedError,
