@@ -129,6 +129,12 @@ export const PRODUCER_METRICS: MetricSet<ProducerFigures> = metricSet("sluice.pr
     "Time until something that waits is tried again; 0 if nothing waits",
     ({ backoffUntil }, now) => Math.max(0, (backoffUntil ?? now) - now),
   ),
+  gauge(
+    "blocked.time",
+    "Time since the target takes nothing, so that everything waits; 0 if it takes records",
+    ({ blockedSince }, now) => Math.max(0, now - (blockedSince ?? now)),
+  ),
+  counter("target.blocked", "{block}", "How often the target took nothing, so that everything waited", "blocks"),
   counter("attempt.started", "{attempt}", "Deliveries sent", "attempts"),
   counter("attempt.repeated", "{attempt}", "Attempts at records that were sent before", "retries"),
   {
@@ -138,6 +144,7 @@ export const PRODUCER_METRICS: MetricSet<ProducerFigures> = metricSet("sluice.pr
     description: "Attempts that failed, in part or as a whole",
     samples: failedAttempts,
   },
+  counter("attempt.target_fault", "{attempt}", "Attempts that failed because of the target", "targetFaults"),
   counter("attempt.timed_out", "{attempt}", "Attempts that took longer than they may", "timeouts"),
   counter("attempt.abandoned", "{attempt}", "Attempts that did not answer their signal either", "abandoned"),
   counter(

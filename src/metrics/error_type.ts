@@ -2,7 +2,8 @@
  * Why attempts of a producer fail, in as few values as a metric allows: `error.type` of OpenTelemetry's semantic conventions
  * (https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/).
  *
- * An error that Sluice can classify is named by what a person would do about it: `timeout`, `abandoned`, `too_large`, `refused`.
+ * An error that Sluice can classify is named by what a person would do about it: `timeout`, `abandoned`, `too_large`,
+ * `target_fault`, `refused`.
  * Any other is named by its code (`ECONNREFUSED`, `NO_SPACE`), its own or a cause's, or else by its class. Messages are never
  * used, and one producer has at most {@linkcode MAX_TYPES} names, so that a target's texts can't create more series.
  *
@@ -47,7 +48,7 @@ function classifyAttempt({ error, timedOut, abandoned }: FailedAttempt): string 
   if (timedOut) return "timeout";
   if (error instanceof DeliveryError) {
     if (error.tooLarge) return "too_large";
-    if (!error.retryable) return "refused";
+    if (!error.retryable) return error.scope === "target" ? "target_fault" : "refused";
   }
   return findCode(error) ?? classOf(error) ?? OTHER_ERROR;
 }

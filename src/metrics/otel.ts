@@ -60,9 +60,12 @@
  * | `status` | up-down counter | `{producer}` | 1 for its state, `sluice.producer.state`: running, stopped, closing, closed |
  * | `batch.inflight` | up-down counter | `{batch}` | batches between buffer and target |
  * | `backoff.remaining` | gauge | `s` | time until something is tried again, 0 if nothing waits |
+ * | `blocked.time` | gauge | `s` | time since the target takes nothing, whatever is sent; 0 if it takes records |
+ * | `target.blocked` | counter | `{block}` | how often that was so: the events `blocked` |
  * | `attempt.started` | counter | `{attempt}` | deliveries sent |
  * | `attempt.repeated` | counter | `{attempt}` | those of them that resend records |
  * | `attempt.failed` | counter | `{attempt}` | those that failed, by reason: `error.type` |
+ * | `attempt.target_fault` | counter | `{attempt}` | those that failed because of the target, whatever was sent |
  * | `attempt.timed_out` | counter | `{attempt}` | those that took longer than `timeoutMs` |
  * | `attempt.abandoned` | counter | `{attempt}` | those that ignored their signal, too |
  * | `attempt.duration` | histogram | `s` | how long attempts took; those that failed by `error.type` |
@@ -72,7 +75,7 @@
  * | `batch.committed` | counter | `{batch}` | batches committed |
  * | `record.committed` | counter | `{record}` | records in them |
  *
- * `error.type` is `timeout`, `abandoned`, `too_large`, `refused`, a code such as `ECONNREFUSED`, or the error's class: at most
+ * `error.type` is `timeout`, `abandoned`, `too_large`, `target_fault`, `refused`, a code such as `ECONNREFUSED`, or the error's class: at most
  * 20 of them, then `_OTHER`. No attribute depends on a record, a batch or a delivery, so the number of series is fixed, except
  * for these reasons.
  *

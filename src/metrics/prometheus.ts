@@ -25,6 +25,7 @@
  * | records are dropped | `increase(sluice_buffer_record_dropped_total[15m]) > 0` | they are lost, as `"drop-oldest"` says |
  * | nothing is delivered | `sluice_buffer_queue_size > 0 and increase(sluice_buffer_batch_committed_total[15m]) == 0` | the target is away, or nobody takes batches |
  * | delivery is behind | `sluice_buffer_queue_age_seconds > 600` | the same, also while some records still get through |
+ * | the target takes nothing | `sluice_producer_blocked_time_seconds > 300` | a password, a permission, a table, a server: `lastError`; then `retryNow()` |
  * | the producer stopped | `sluice_producer_status{sluice_producer_state="stopped"} == 1` | a record that can't be delivered, or a buffer that failed: `lastError` |
  * | dead letters | `increase(sluice_producer_record_dead_lettered_total[15m]) > 0` | look at them; nothing retries them automatically |
  * | attempts fail | `rate(sluice_producer_attempt_failed_total[5m]) > 0`, for half an hour | `lastError`; with OpenTelemetry `error_type` says why |

@@ -57,7 +57,8 @@ export function runAttempt(
       controller.abort(reason);
     };
     const onTimeout = (): void => {
-      timeout = new DeliveryError({ reason: `no answer within ${timeoutMs} ms` });
+      // Whatever is sent, an answer may be missing: that is no record's fault.
+      timeout = new DeliveryError({ reason: `no answer within ${timeoutMs} ms`, scope: "target", retryable: true });
       abort(timeout, timeoutMs);
     };
     const onAborting = (): void => abort(shutdown.aborting.reason, ABORT_GRACE_MS);

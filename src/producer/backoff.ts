@@ -6,7 +6,7 @@
 
 import { type Clock, unlessSet } from "../base/clock.ts";
 import type { Reporter } from "./events.ts";
-import { type Failure, retryDelayMs, type RetryPolicy } from "./retry.ts";
+import { askedMs, type Failure, refusalDelayMs, retryDelayMs, type RetryPolicy } from "./retry.ts";
 import type { Shutdown } from "./shutdown.ts";
 
 /** Collaborators of a {@linkcode Backoff}. */
@@ -22,7 +22,7 @@ export interface BackoffDeps {
 export class Backoff {
   readonly #deps: BackoffDeps;
   /** The pauses under way: their ends on the monotonic clock, and in wall time as it was when they began. */
-  readonly #waits = new Set<{ readonly endsAt: number; readonly until: number }>();
+  readonly #waits = new Set<{ readonly endsAt: number; readonly until: number; end: () => void }>();
 
   constructor(deps: BackoffDeps) {
     this.#deps = deps;
@@ -43,6 +43,16 @@ export class Backoff {
     return retryDelayMs(this.#deps.retry, { ...failure, random: this.#deps.random() });
   }
 
+  /** The pause that a target asks for, as far as `retry` allows it. */
+  askedMs(retryAfterMs: number | undefined): number {
+    return askedMs(this.#deps.retry, retryAfterMs);
+  }
+
+  /** How long to wait before a refusal is put to the test, for the `tries`-th time in a row. */
+  refusalDelayMs(tries: number): number {
+    return refusalDelayMs(this.#deps.retry, tries);
+  }
+
   /** How long to wait for the `tries`-th time for something that is never given up. */
   endlessDelayMs(tries: number, retryAfterMs?: number | undefined): number {
     const { retry, random } = this.#deps;
@@ -53,14 +63,22 @@ export class Backoff {
   /** Waits; false if the producer ends before. `id` is the delivery that waits. */
   async wait(delayMs: number, id?: string): Promise<boolean> {
     const { clock, shutdown, reporter } = this.#deps;
-    const wait = { endsAt: clock.monotonic() + delayMs, until: clock.now() + delayMs };
+    const wait = { endsAt: clock.monotonic() + delayMs, until: clock.now() + delayMs, end() {} };
     reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
     this.#waits.add(wait);
     try {
-      return await shutdown.pause(delayMs);
+      return await shutdown.pause(delayMs, (end) => wait.end = end);
     } finally {
       this.#waits.delete(wait);
     }
+  }
+
+  /** Ends the pauses under way; false if there are none. */
+  skip(): boolean {
+    const isPausing = this.#waits.size > 0 && !this.#deps.shutdown.stopping.aborted;
+    for (const { end } of this.#waits) end();
+    this.#waits.clear();
+    return isPausing;
   }
 
   /** Waits for a buffer to recover, for the `tries`-th time; false if the producer ends before. */

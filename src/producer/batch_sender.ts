@@ -1,6 +1,13 @@
 /**
  * Delivers one batch: attempts, retries, splitting, partial resends, dead letters.
  *
+ * What a failure leads to is decided in this order, because each rules out what comes after it:
+ * 1. This way to the target is closed for good (`final`): the producer stops.
+ * 2. Payloads don't decode: they are undeliverable, and the others are sent at once.
+ * 3. It was too much at once: two halves.
+ * 4. The target is at fault: all that it hasn't taken is sent again, after the pause that its gate keeps.
+ * 5. The records are: those that may be taken later are sent again after a pause, the others are undeliverable.
+ *
  * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is
  * persisted as a dead letter, so that the batch may be committed. The parts of a batch are sent one after the other, in
  * order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery only if the
@@ -13,7 +20,7 @@
  */
 
 import type { Batch } from "../buffer/batch.ts";
-import { CodecError, ProducerStoppedError } from "../errors/mod.ts";
+import { CodecError, DeliveryError, ProducerStoppedError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 import { type AttemptLimits, runAttempt } from "./attempt.ts";
 import type { Backoff } from "./backoff.ts";
@@ -22,11 +29,13 @@ import type { DeadLetters } from "./dead_letters.ts";
 import type { Send } from "./delivery.ts";
 import type { Reporter } from "./events.ts";
 import { classifyFailure, type FailureOutcome, toFailureOutcome, type Undeliverable } from "./failure.ts";
+import type { TargetGate } from "./target_gate.ts";
 
 /** Collaborators of a {@linkcode BatchSender}. */
 export interface BatchSenderDeps<T> extends AttemptLimits {
   readonly send: Send<T>;
   readonly backoff: Backoff;
+  readonly gate: TargetGate;
   readonly reporter: Reporter;
   /** Where undeliverable records go; without it they stop the producer. */
   readonly deadLetters: DeadLetters<T> | undefined;
@@ -38,9 +47,13 @@ interface PendingPart<T> {
   /** Attempts made at just this part. */
   readonly attempts: number;
   /** Attempts made at its records, with others or alone. */
+  readonly sends: number;
+  /** Those of them that failed because of the records, or for a reason that isn't known: `retry` bounds them. */
   readonly tries: number;
-  /** Monotonic time of the first of them. */
+  /** Monotonic time of the first attempt, moved on by what faults of the target took: they use up no record's time. */
   readonly startedAt: number | undefined;
+  /** All of it was refused, and that isn't believed until it is repeated. */
+  readonly isDoubted: boolean;
 }
 
 /** Delivers the batches of one producer. */
@@ -56,36 +69,40 @@ export class BatchSender<T> {
    * @throws {ProducerStoppedError} for a record that can be neither delivered nor put aside.
    */
   async deliver(batch: Batch<T>): Promise<boolean> {
+    const { shutdown, gate } = this.#deps;
     let parts: readonly PendingPart<T>[] = [firstPart(new BatchPart(batch))];
-    while (parts.length > 0) {
-      if (this.#deps.shutdown.stopping.aborted) return false;
-      const [pending, ...rest] = parts;
-      const left = await this.#run(pending);
-      if (left === undefined) return false;
-      parts = [...left, ...rest];
+    try {
+      while (parts.length > 0) {
+        if (shutdown.stopping.aborted) return false;
+        const [pending, ...rest] = parts;
+        const left = await this.#run(pending);
+        if (left === undefined) return false;
+        parts = [...left, ...rest];
+      }
+      return true;
+    } finally {
+      gate.leave(batch.id);
     }
-    return true;
   }
 
   /**
    * Sends a part once; what is left to be done of it then, or `undefined` if the producer ends before that is known.
    */
   async #run({ part, ...before }: PendingPart<T>): Promise<readonly PendingPart<T>[] | undefined> {
-    const { send, clock, shutdown, reporter } = this.#deps;
+    const { send, clock, gate, shutdown, reporter } = this.#deps;
     const { id, batchId, length } = part;
     const attempt = before.attempts + 1;
+    const cameAt = clock.monotonic();
+    if (gate.isClosed && !await gate.enter(part, before.isDoubted)) return undefined;
     const beganAt = clock.monotonic();
-    const pending: PendingPart<T> = {
-      part,
-      attempts: attempt,
-      tries: before.tries + 1,
-      startedAt: before.startedAt ?? beganAt,
-    };
-    reporter.tell({ type: "attempt-started", id, batchId, records: length, attempt, retry: before.tries > 0 });
+    const startedAt = before.startedAt === undefined ? beganAt : before.startedAt + beganAt - cameAt;
+    const pending: PendingPart<T> = { ...before, part, attempts: attempt, sends: before.sends + 1, startedAt };
+    reporter.tell({ type: "attempt-started", id, batchId, records: length, attempt, retry: before.sends > 0 });
     const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#deps);
     const durationMs = clock.monotonic() - beganAt;
     if (outcome.kind === "done") {
       reporter.tell({ type: "delivered", id, batchId, records: length, durationMs });
+      gate.onTaken(batchId);
       return [];
     }
     const { error } = outcome;
@@ -94,7 +111,12 @@ export class BatchSender<T> {
     const abandoned = outcome.kind === "abandoned";
     const timedOut = abandoned ? !shutdown.aborting.aborted : outcome.isTimeout;
     reporter.tell({ type: "attempt-failed", id, batchId, attempt, taken, error, durationMs, timedOut, abandoned });
-    return shutdown.stopping.aborted ? undefined : await this.#goOn(pending, error, failure);
+    if (taken > 0 && !failure.isTargetFault) gate.onTaken(batchId);
+    if (shutdown.stopping.aborted) return undefined;
+    if (error instanceof DeliveryError && error.final) throw closedByOwner(batchId, error);
+    if (!failure.isTargetFault) return await this.#goOn({ ...pending, tries: before.tries + 1 }, error, failure);
+    if (!gate.onFault(part, error as DeliveryError, taken)) throw outOfRetries(batchId, error);
+    return [sentAgain({ ...pending, startedAt: startedAt + durationMs }, failure.again)];
   }
 
   /** What a failure means. A payload that doesn't decode is no failure of the target, and no retry helps. */
@@ -112,23 +134,30 @@ export class BatchSender<T> {
     error: unknown,
     failure: FailureOutcome,
   ): Promise<readonly PendingPart<T>[] | undefined> {
-    const { part, tries } = pending;
-    const rest = failure.again.length === 0 ? undefined : part.pick(failure.again);
-    if (rest !== undefined && failure.isTooLarge && rest.length > 1) {
+    const { part } = pending;
+    const { backoff, gate } = this.#deps;
+    const { length } = failure.again;
+    if (failure.isTooLarge && length > 1) {
       if (!await this.#putAside(pending, error, failure.undeliverable)) return undefined;
-      return await this.#halve(rest, failure.retryAfterMs);
+      return await this.#halve(part.pick(failure.again), failure.retryAfterMs);
     }
     const delayMs = this.#delayMs(pending, error, failure);
-    const isHopeless = delayMs === undefined || (failure.isTooLarge && rest?.length === 1);
+    const isHopeless = delayMs === undefined || (failure.isTooLarge && length === 1);
     const givenUp = isHopeless ? failure.again : [];
     const hopeless = givenUp.map((index) => ({ index, reason: failure.reasons.get(index) ?? errorText(error) }));
     const undeliverable = [...failure.undeliverable, ...hopeless].sort((a, b) => a.index - b.index);
+    // A target that was not asked has refused nothing.
+    const isRefused = undeliverable.length === part.length &&
+      !(error instanceof CodecError && error.operation === "decode");
+    if (isRefused && !pending.isDoubted && !gate.onRefusal(part, error, failure.retryAfterMs)) {
+      part.redelivered = true;
+      return [{ ...pending, isDoubted: true }];
+    }
+    gate.leave(part.batchId);
     if (!await this.#putAside(pending, error, undeliverable)) return undefined;
-    if (rest === undefined || isHopeless) return [];
-    if (delayMs > 0 && !await this.#deps.backoff.wait(delayMs, rest.id)) return undefined;
-    rest.redelivered = true;
-    const attempts = rest.id === part.id ? pending.attempts : 0;
-    return [{ part: rest, attempts, tries, startedAt: pending.startedAt }];
+    if (length === 0 || isHopeless) return [];
+    const next = sentAgain(pending, failure.again);
+    return delayMs > 0 && !await backoff.wait(delayMs, next.part.id) ? undefined : [next];
   }
 
   /** How long to wait before the next attempt; `undefined` to give up. */
@@ -159,9 +188,9 @@ export class BatchSender<T> {
   /** Sets undeliverable records aside; false if the producer ends before. */
   async #putAside(pending: PendingPart<T>, cause: unknown, undeliverable: readonly Undeliverable[]): Promise<boolean> {
     if (undeliverable.length === 0) return true;
-    const { part, tries } = pending;
+    const { part, sends } = pending;
     const { deadLetters } = this.#deps;
-    if (deadLetters !== undefined) return await deadLetters.put(part, undeliverable, tries);
+    if (deadLetters !== undefined) return await deadLetters.put(part, undeliverable, sends);
     const { batchId } = part;
     const sequences = undeliverable.map(({ index }) => part.sequences[index]);
     const reason = `sequence ${sequences[0]} of batch ${batchId} is undeliverable: ${undeliverable[0].reason}`;
@@ -170,7 +199,24 @@ export class BatchSender<T> {
 }
 
 function firstPart<T>(part: BatchPart<T>): PendingPart<T> {
-  return { part, attempts: 0, tries: 0, startedAt: undefined };
+  return { part, attempts: 0, sends: 0, tries: 0, startedAt: undefined, isDoubted: false };
+}
+
+/** The records of a part that are sent again. */
+function sentAgain<T>(pending: PendingPart<T>, indexes: readonly number[]): PendingPart<T> {
+  const part = pending.part.pick(indexes);
+  part.redelivered = true;
+  return { ...pending, part, attempts: part === pending.part ? pending.attempts : 0 };
+}
+
+function closedByOwner(batchId: string, cause: DeliveryError): ProducerStoppedError {
+  const reason = `the client was closed by its owner: ${errorText(cause)}; once it is open again, resume() goes on`;
+  return new ProducerStoppedError({ reason, batchId }, { cause });
+}
+
+function outOfRetries(batchId: string, cause: unknown): ProducerStoppedError {
+  const reason = `the target takes nothing, and retry allows no further attempt: ${errorText(cause)}; resume() goes on`;
+  return new ProducerStoppedError({ reason, batchId }, { cause });
 }
 
 /** The records of a part whose payloads don't decode. */

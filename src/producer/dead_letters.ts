@@ -71,7 +71,7 @@ export class DeadLetters<T> {
       if (left.length === 0) return true;
       if (shutdown.stopping.aborted) return false;
       if (!mayPass(error)) throw stopped(left, error);
-      reporter.tell({ type: "buffer-call-failed", what: "dead-letter", error });
+      reporter.tell({ type: "buffer-call-failed", what: "dead-letter", batchId: left[0].batchId, error });
       if (!await backoff.waitForBuffer(tries)) return false;
     }
   }

@@ -186,7 +186,7 @@ export class DeliveryLoop<T> {
       reporter.tell({ type: "committed", batchId: batch.id, records: batch.length });
     } catch (error) {
       if (!(error instanceof BatchMismatchError)) {
-        await this.#onBufferError("commit", error);
+        await this.#onBufferError("commit", error, batch.id);
         // It isn't committed, so none behind it can be.
         if (shutdown.stopping.aborted) sending.state = "left";
         return;
@@ -201,11 +201,11 @@ export class DeliveryLoop<T> {
   }
 
   /** The buffer could not do its part: it is asked again later, or the producer stops. */
-  async #onBufferError(what: "emit" | "commit", error: unknown): Promise<void> {
+  async #onBufferError(what: "emit" | "commit", error: unknown, batchId?: string): Promise<void> {
     const { backoff, reporter, shutdown } = this.#deps;
     if (shutdown.stopping.aborted) return;
     if (!mayPass(error)) return this.#stop(error);
-    reporter.tell({ type: "buffer-call-failed", what, error });
+    reporter.tell({ type: "buffer-call-failed", what, batchId, error });
     await backoff.waitForBuffer(++this.#bufferFailures);
   }
 

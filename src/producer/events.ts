@@ -6,7 +6,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { type ListenerFailedEvent, Listeners } from "../base/listeners.ts";
-import type { SluiceError } from "../errors/mod.ts";
+import { DeliveryError, type SluiceError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 
 /** Something that happened in a producer, for logs and metrics. */
@@ -55,6 +55,28 @@ export type ProducerEvent =
     /** Wall time of its end: milliseconds since 1970. */
     readonly until: number;
   }
+  | {
+    /** The target takes nothing, whatever is sent: one batch keeps trying, the others wait, until `unblocked` or the end. */
+    readonly type: "blocked";
+    /** The delivery that failed. */
+    readonly id: string;
+    readonly batchId: string;
+    readonly error: unknown;
+    /** `"target-fault"`: an error of scope `"target"`. `"refusals"`: too many deliveries in a row were refused as a whole. */
+    readonly reason: "target-fault" | "refusals";
+    /** Wall time of the next attempt: milliseconds since 1970. */
+    readonly until: number;
+  }
+  | {
+    /** The target takes records again. */
+    readonly type: "unblocked";
+    /** The batch of which it has taken some. */
+    readonly batchId: string;
+    /** Milliseconds since `blocked`. */
+    readonly blockedMs: number;
+  }
+  /** `retryNow()` has ended the pauses. */
+  | { readonly type: "retry-requested" }
   /** A delivery was too large, or refused because of some of its records, and was split in two. */
   | { readonly type: "halved"; readonly id: string; readonly halves: readonly [string, string] }
   /** An undeliverable record is in the dead-letter buffer; `key` is its key there. */
@@ -66,7 +88,13 @@ export type ProducerEvent =
     readonly error: string;
   }
   /** A call of a buffer failed; it is made again after a pause. */
-  | { readonly type: "buffer-call-failed"; readonly what: "emit" | "commit" | "dead-letter"; readonly error: unknown }
+  | {
+    readonly type: "buffer-call-failed";
+    readonly what: "emit" | "commit" | "dead-letter";
+    /** The batch that waits for it; `undefined` for `"emit"`. */
+    readonly batchId: string | undefined;
+    readonly error: unknown;
+  }
   | { readonly type: "committed"; readonly batchId: string; readonly records: number }
   /** A delivered batch could not be committed, because it is gone: the buffer was cleared, or the batch committed elsewhere. */
   | { readonly type: "commit-skipped"; readonly batchId: string }
@@ -98,6 +126,12 @@ export interface ProducerStats {
   readonly abandoned: number;
   /** Number of deliveries split in two because they were too large, or refused because of some of their records. */
   readonly halved: number;
+  /** Number of attempts that failed because of the target, whatever was sent. */
+  readonly targetFaults: number;
+  /** How often the target took nothing, so that everything waited: the events `blocked`. */
+  readonly blocks: number;
+  /** Wall time since when that is so, in milliseconds since 1970; `undefined` if it isn't. */
+  readonly blockedSince: number | undefined;
   /** Number of records that the target has taken. */
   readonly deliveredRecords: number;
   /** Number of records put into the dead-letter buffer. */
@@ -121,7 +155,8 @@ type Counts = {
 export class Reporter {
   readonly #clock: Clock;
   readonly listeners: Listeners<ProducerEvent>;
-  #lastFailure: unknown;
+  /** What went wrong last with each batch that isn't committed, the latest at the end; without an id: with any. */
+  readonly #failures = new Map<string | undefined, unknown>();
   readonly counts: Counts = {
     attempts: 0,
     retries: 0,
@@ -129,6 +164,9 @@ export class Reporter {
     timeouts: 0,
     abandoned: 0,
     halved: 0,
+    targetFaults: 0,
+    blocks: 0,
+    blockedSince: undefined,
     deliveredRecords: 0,
     deadLetters: 0,
     committedBatches: 0,
@@ -142,9 +180,9 @@ export class Reporter {
     this.listeners = new Listeners<ProducerEvent>(onEvent, (event) => this.#count(event));
   }
 
-  /** What went wrong last with what isn't committed; `undefined` if nothing has since the last commit. */
+  /** What went wrong last with what isn't committed; `undefined` if nothing has. */
   get lastFailure(): unknown {
-    return this.#lastFailure;
+    return [...this.#failures.values()].at(-1);
   }
 
   /** Counts an event, and sends it to the listeners. */
@@ -155,8 +193,6 @@ export class Reporter {
 
   #count(event: ProducerEvent): void {
     const { counts } = this;
-    if (event.type === "attempt-failed" || event.type === "buffer-call-failed") this.#lastFailure = event.error;
-    else if (event.type === "committed") this.#lastFailure = undefined;
     switch (event.type) {
       case "attempt-started":
         counts.attempts++;
@@ -170,7 +206,16 @@ export class Reporter {
         if (event.timedOut) counts.timeouts++;
         if (event.abandoned) counts.abandoned++;
         counts.deliveredRecords += event.taken;
-        this.#noteError(event.error);
+        if (event.error instanceof DeliveryError && event.error.scope === "target") counts.targetFaults++;
+        this.#noteFailure(event.batchId, event.error);
+        break;
+      case "blocked":
+        counts.blocks++;
+        counts.blockedSince = this.#clock.now();
+        break;
+      case "unblocked":
+      case "closed":
+        counts.blockedSince = undefined;
         break;
       case "halved":
         counts.halved++;
@@ -181,12 +226,40 @@ export class Reporter {
       case "committed":
         counts.committedBatches++;
         counts.committedRecords += event.records;
+        this.#forgetFailure(event.batchId);
+        break;
+      case "commit-skipped":
+        this.#forgetFailure(event.batchId);
         break;
       case "buffer-call-failed":
-      case "listener-failed":
+        this.#noteFailure(event.batchId, event.error);
+        break;
+      case "resumed": {
+        // A batch that was committed by hand doesn't come again: the next commit ends what was wrong before.
+        const { lastFailure } = this;
+        this.#failures.clear();
+        if (lastFailure !== undefined) this.#failures.set(undefined, lastFailure);
+        break;
+      }
       case "stopped":
+        counts.blockedSince = undefined;
+        this.#noteError(event.error);
+        break;
+      case "listener-failed":
         this.#noteError(event.error);
     }
+  }
+
+  /** With several batches in flight the commit of one says nothing of what is wrong with another. */
+  #noteFailure(batchId: string | undefined, error: unknown): void {
+    this.#failures.delete(batchId);
+    this.#failures.set(batchId, error);
+    this.#noteError(error);
+  }
+
+  #forgetFailure(batchId: string): void {
+    this.#failures.delete(batchId);
+    this.#failures.delete(undefined);
   }
 
   #noteError(error: unknown): void {

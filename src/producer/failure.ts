@@ -25,6 +25,8 @@ export interface FailureOutcome {
   readonly undeliverable: readonly Undeliverable[];
   /** Whether those to be sent again have to be fewer at a time. */
   readonly isTooLarge: boolean;
+  /** Whether it is the target that fails, whatever is sent: all that weren't taken are sent again, when it is well. */
+  readonly isTargetFault: boolean;
   /** How long the target asks to be left alone. */
   readonly retryAfterMs: number | undefined;
 }
@@ -38,28 +40,44 @@ export interface FailureOutcome {
 export function classifyFailure(error: unknown, length: number): FailureOutcome {
   if (!(error instanceof DeliveryError)) return toFailureOutcome({ again: range(length) });
   const { retryAfterMs } = error;
-  const isTooMuch = (records: number): boolean => error.tooLarge || (error.split && records > 1);
+  const isTarget = error.scope === "target";
+  // Fewer at a time mend no fault of the target, but for "too much at once", which one record can't be.
+  const isTooMuch = (records: number): boolean =>
+    isTarget ? error.tooLarge && records > 1 : error.tooLarge || (error.split && records > 1);
   const failed = checkFailed(error.failed, length);
   if (failed !== undefined) {
-    const again = failed.filter(({ retryable }) => retryable);
+    // What a target at fault says of single records is no verdict on them; that it has the others is believed.
+    const again = failed.filter(({ retryable }) => retryable || isTarget);
+    const isTooLarge = isTooMuch(again.length);
     return toFailureOutcome({
       again: again.map(({ index }) => index),
       reasons: new Map(again.map(({ index, reason }) => [index, reason])),
-      undeliverable: failed.filter(({ retryable }) => !retryable),
-      isTooLarge: isTooMuch(again.length),
+      undeliverable: failed.filter(({ retryable }) => !retryable && !isTarget),
+      isTooLarge,
+      isTargetFault: isTarget && !isTooLarge,
       retryAfterMs,
     });
   }
   // Too large counts more than "don't try again": in parts it is something else.
   const isTooLarge = isTooMuch(length);
-  if (error.retryable || isTooLarge) return toFailureOutcome({ again: range(length), isTooLarge, retryAfterMs });
+  if (error.retryable || isTooLarge || isTarget) {
+    return toFailureOutcome({ again: range(length), isTooLarge, isTargetFault: isTarget && !isTooLarge, retryAfterMs });
+  }
   const reason = errorText(error);
   return toFailureOutcome({ undeliverable: range(length).map((index) => ({ index, reason })) });
 }
 
 /** Completes an outcome: what isn't given is empty. */
 export function toFailureOutcome(known: Partial<FailureOutcome>): FailureOutcome {
-  return { again: [], reasons: new Map(), undeliverable: [], isTooLarge: false, retryAfterMs: undefined, ...known };
+  return {
+    again: [],
+    reasons: new Map(),
+    undeliverable: [],
+    isTooLarge: false,
+    isTargetFault: false,
+    retryAfterMs: undefined,
+    ...known,
+  };
 }
 
 /** The failed records in order, or `undefined` if the list makes no sense. */

@@ -48,7 +48,7 @@ export interface ProducerOptions<T, In = T> {
   /**
    * When a delivery that failed is sent again.
    *
-   * @default {{ firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity }}
+   * @default {{ firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity, maxRetryAfterMs: 300_000 }}
    */
   readonly retry?: RetryOptions | undefined;
   /**
@@ -125,6 +125,8 @@ const MAX_IN_FLIGHT = 16;
 const DEFAULT_FIRST_DELAY_MS = 100;
 /** Short beside any outage, long beside what an attempt costs. */
 const DEFAULT_MAX_DELAY_MS = 30_000;
+/** Five minutes: what a target needs that is restarted, or whose quota is by the minute. */
+const DEFAULT_MAX_RETRY_AFTER_MS = 300_000;
 /** What clients of HTTP and databases take for a hung connection. */
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** Half of the 10 seconds that `docker stop` gives a process. */
@@ -150,6 +152,7 @@ const RETRY_OPTIONS: readonly (keyof RetryOptions | string)[] = [
   "maxDelayMs",
   "maxAttempts",
   "maxElapsedMs",
+  "maxRetryAfterMs",
 ];
 
 /**
@@ -204,12 +207,14 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
     maxDelayMs = DEFAULT_MAX_DELAY_MS,
     maxAttempts = Infinity,
     maxElapsedMs = Infinity,
+    maxRetryAfterMs = DEFAULT_MAX_RETRY_AFTER_MS,
   } = options;
   checkInteger("retry.firstDelayMs", firstDelayMs, 0, MAX_TIMER_MS, MAKE);
   checkInteger("retry.maxDelayMs", maxDelayMs, 0, MAX_TIMER_MS, MAKE);
   if (maxAttempts !== Infinity) checkInteger("retry.maxAttempts", maxAttempts, 1, Number.MAX_SAFE_INTEGER, MAKE);
   if (maxElapsedMs !== Infinity) checkInteger("retry.maxElapsedMs", maxElapsedMs, 0, Number.MAX_SAFE_INTEGER, MAKE);
-  return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs };
+  checkInteger("retry.maxRetryAfterMs", maxRetryAfterMs, 0, MAX_TIMER_MS, MAKE);
+  return { firstDelayMs, maxDelayMs, maxAttempts, maxElapsedMs, maxRetryAfterMs };
 }
 
 /** Dead letters need a buffer, other than the one to be delivered. */

@@ -24,6 +24,7 @@ import { type ProducerEvent, type ProducerStats, Reporter } from "./events.ts";
 import { type CloseOptions, type FlushOptions, type ProducerOptions, resolveProducerOptions } from "./options.ts";
 import { PromiseTracker } from "./promise_tracker.ts";
 import { Shutdown } from "./shutdown.ts";
+import { TargetGate } from "./target_gate.ts";
 
 /** Why a buffer takes nothing. A producer that has stopped tells the reason for that instead. */
 const NO_ROOM = [BufferFullError, BufferClosedError, BufferFailedError];
@@ -144,10 +145,11 @@ export class Producer<T, In = T> implements AsyncDisposable {
     const reporter = this.#reporter;
     const shutdown = new Shutdown(clock, closeTimeoutMs);
     const backoff = new Backoff({ ...this.#options, shutdown, reporter });
-    const deps = { ...this.#options, shutdown, backoff, reporter };
+    const gate = new TargetGate({ clock, shutdown, backoff, reporter });
+    const deps = { ...this.#options, shutdown, backoff, gate, reporter };
     const sender = new BatchSender({ ...deps, deadLetters: deadLetters && new DeadLetters(deadLetters, deps) });
     const loop = new DeliveryLoop({ ...deps, sender, delivered: this.#delivered });
-    return { shutdown, backoff, loop, ended: before === undefined ? loop.run() : before.then(() => loop.run()) };
+    return { shutdown, backoff, gate, loop, ended: before === undefined ? loop.run() : before.then(() => loop.run()) };
   }
 
   /**
@@ -341,6 +343,48 @@ export class Producer<T, In = T> implements AsyncDisposable {
   }
 
   /**
+   * Ends the pauses before something is tried again, at once: those after failures of the target, those that the target has asked
+   * for, and those for a buffer. For when it is known that the target is well, because somebody has mended it.
+   *
+   * @returns Whether there was a pause.
+   *
+   * @example The password is right again, and nobody waits half a minute for that
+   * ```ts
+   * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
+   * import { assertEquals } from "@std/assert";
+   *
+   * let password = "old";
+   * const target: string[] = [];
+   * const buffer = await MemoryBuffer.open<string>();
+   * const producer = new Producer<string>({
+   *   buffer,
+   *   send({ records }) {
+   *     if (password === "old") throw new DeliveryError({ reason: "wrong password", scope: "target" });
+   *     target.push(...records);
+   *   },
+   * });
+   * const blocked = new Promise<void>((resolve) => producer.subscribe(({ type }) => type === "blocked" && resolve()));
+   * await producer.put("a");
+   * const flushed = producer.flush();
+   * await blocked;
+   *
+   * password = "new"; // somebody has read the log
+   * assertEquals(producer.retryNow(), true);
+   * await flushed;
+   * assertEquals([target, producer.retryNow()], [["a"], false]);
+   * await producer.close();
+   * await buffer.close();
+   * ```
+   */
+  retryNow(): boolean {
+    const { backoff, gate } = this.#run;
+    // Both: a pause that is over may be followed by a longer one, which the target has asked for meanwhile.
+    const isPausing = [gate.skipPause(), backoff.skip()].includes(true);
+    if (isPausing) this.#reporter.tell({ type: "retry-requested" });
+    return isPausing;
+  }
+
+  /**
    * Counts without I/O. What is in the backlog is in the buffer's `stats()`.
    *
    * @returns A plain object that doesn't change any more.
@@ -510,6 +554,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
 interface Run<T> {
   readonly shutdown: Shutdown;
   readonly backoff: Backoff;
+  readonly gate: TargetGate;
   readonly loop: DeliveryLoop<T>;
   /** Resolves when nothing of it runs any more. */
   readonly ended: Promise<void>;

@@ -61,8 +61,11 @@ export class Shutdown {
     this.#cancelTimer = undefined;
   }
 
-  /** Waits; false if the producer ends before, or has ended. A process with something to wait for stays alive. */
-  pause(delayMs: number): Promise<boolean> {
+  /**
+   * Waits; false if the producer ends before, or has ended. A process with something to wait for stays alive. `onBegun` gets what
+   * ends the wait as if its time were over.
+   */
+  pause(delayMs: number, onBegun?: (end: () => void) => void): Promise<boolean> {
     if (this.stopping.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (isOver: boolean): void => {
@@ -73,6 +76,7 @@ export class Shutdown {
       const onEnding = (): void => settle(false);
       const cancelTimer = this.#clock.setTimer(() => settle(true), delayMs, { keepAlive: true });
       this.stopping.addEventListener("abort", onEnding, { once: true });
+      onBegun?.(() => settle(true));
     });
   }
 }

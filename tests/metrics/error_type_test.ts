@@ -31,6 +31,7 @@ const REASONS: readonly (readonly [string, Failure])[] = [
   ["timeout", { error: coded("ECONNREFUSED"), timedOut: true }],
   ["abandoned", { error: new Error("no"), timedOut: true, abandoned: true }],
   ["too_large", { error: new DeliveryError({ reason: "413", tooLarge: true, retryable: false }) }],
+  ["target_fault", { error: new DeliveryError({ reason: "401", scope: "target" }) }],
   ["refused", { error: new DeliveryError({ reason: "422", retryable: false }) }],
   ["DELIVERY", { error: new DeliveryError({ reason: "503" }) }],
   ["ECONNRESET", { error: new DeliveryError({ reason: "gone" }, { cause: coded("ECONNRESET") }) }],

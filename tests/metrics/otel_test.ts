@@ -99,9 +99,11 @@ const FIGURES: Readonly<Record<string, keyof BufferStats | keyof ProducerStats>>
   "sluice.buffer.batch.committed": "batchesCommitted",
   "sluice.buffer.quarantined": "quarantinedBytes",
   "sluice.producer.batch.inflight": "inFlightBatches",
+  "sluice.producer.target.blocked": "blocks",
   "sluice.producer.attempt.started": "attempts",
   "sluice.producer.attempt.repeated": "retries",
   "sluice.producer.attempt.failed": "failedAttempts",
+  "sluice.producer.attempt.target_fault": "targetFaults",
   "sluice.producer.attempt.timed_out": "timeouts",
   "sluice.producer.attempt.abandoned": "abandoned",
   "sluice.producer.delivery.halved": "halved",
@@ -129,7 +131,8 @@ test("each metric is the figure that it is named for", () => {
     values.delete(name);
   }
   const rest = ["queue.age", "idle.time", "error.reported"].map((name) => `sluice.buffer.${name}`);
-  assertEquals([...values.keys()], [...rest, "sluice.producer.status", "sluice.producer.backoff.remaining"]);
+  const others = ["status", "backoff.remaining", "blocked.time"].map((name) => `sluice.producer.${name}`);
+  assertEquals([...values.keys()], [...rest, ...others]);
 });
 
 test("instrument() counts the syncs since it was called", async () => {
@@ -208,6 +211,10 @@ test("times are counted from what stats() says", () => {
   assertEquals(backoff.samples(PRODUCER_STATS, 5_000), [{ value: 0 }]);
   assertEquals(backoff.samples({ ...PRODUCER_STATS, backoffUntil: 5_250 }, 5_000), [{ value: 0.25 }]);
   assertEquals(backoff.samples({ ...PRODUCER_STATS, backoffUntil: 4_000 }, 5_000), [{ value: 0 }]);
+  const blocked = PRODUCER_METRICS.metrics.find(({ name }) => name === "sluice.producer.blocked.time")!;
+  assertEquals(blocked.samples(PRODUCER_STATS, 5_000), [{ value: 0 }]);
+  assertEquals(blocked.samples({ ...PRODUCER_STATS, blockedSince: 4_000 }, 5_000), [{ value: 1 }]);
+  assertEquals(blocked.samples({ ...PRODUCER_STATS, blockedSince: 6_000 }, 5_000), [{ value: 0 }]);
 });
 
 const failed = (error: unknown, durationMs = 0): ProducerEvent => ({

@@ -135,8 +135,9 @@ export async function makeShipping(): Promise<{
 }> {
   const buffer = await MemoryBuffer.open<string>({ maxRecords: 2 });
   const dead = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
+  const cause = Object.assign(new Error("connect"), { code: "ECONNREFUSED" });
   const failures = [
-    Object.assign(new Error("connect"), { code: "ECONNREFUSED" }),
+    new DeliveryError({ reason: "away", scope: "target", retryable: true }, { cause }),
     new DeliveryError({ reason: "413", tooLarge: true }),
     new DeliveryError({ reason: "422", retryable: false }),
   ];
@@ -173,11 +174,14 @@ export const SHIPPING: readonly string[] = [
   "sluice.producer.status{sluice.producer.name=shipping,sluice.producer.state=closed} 0",
   "sluice.producer.batch.inflight{sluice.producer.name=shipping} 0",
   "sluice.producer.backoff.remaining{sluice.producer.name=shipping} 0",
+  "sluice.producer.blocked.time{sluice.producer.name=shipping} 0",
+  "sluice.producer.target.blocked{sluice.producer.name=shipping} 1",
   "sluice.producer.attempt.started{sluice.producer.name=shipping} 5",
   "sluice.producer.attempt.repeated{sluice.producer.name=shipping} 1",
   "sluice.producer.attempt.failed{error.type=ECONNREFUSED,sluice.producer.name=shipping} 1",
   "sluice.producer.attempt.failed{error.type=too_large,sluice.producer.name=shipping} 1",
   "sluice.producer.attempt.failed{error.type=refused,sluice.producer.name=shipping} 1",
+  "sluice.producer.attempt.target_fault{sluice.producer.name=shipping} 1",
   "sluice.producer.attempt.timed_out{sluice.producer.name=shipping} 0",
   "sluice.producer.attempt.abandoned{sluice.producer.name=shipping} 0",
   "sluice.producer.delivery.halved{sluice.producer.name=shipping} 1",

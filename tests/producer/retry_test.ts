@@ -13,9 +13,15 @@ import {
   FileSystemError,
   RecordTooLargeError,
 } from "../../src/errors/mod.ts";
-import { type Failure, mayPass, retryDelayMs, type RetryPolicy } from "../../src/producer/retry.ts";
+import { type Failure, mayPass, refusalDelayMs, retryDelayMs, type RetryPolicy } from "../../src/producer/retry.ts";
 
-const POLICY: RetryPolicy = { firstDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity, maxElapsedMs: Infinity };
+const POLICY: RetryPolicy = {
+  firstDelayMs: 100,
+  maxDelayMs: 30_000,
+  maxAttempts: Infinity,
+  maxElapsedMs: Infinity,
+  maxRetryAfterMs: 300_000,
+};
 
 function delay(failure: Partial<Failure>, policy: Partial<RetryPolicy> = {}): number | undefined {
   return retryDelayMs({ ...POLICY, ...policy }, { tries: 1, elapsedMs: 0, random: 1, ...failure });
@@ -39,13 +45,37 @@ test("retryDelayMs() adds the random time to what the other side asks for", () =
   for (const retryAfterMs of [0, -5, Number.NaN, "60" as unknown as number, undefined]) {
     assertEquals(delay({ retryAfterMs }), 100);
   }
-  // A year, or for ever, is a mistake.
-  for (const retryAfterMs of [365 * 86_400_000, Infinity]) assertEquals(delay({ retryAfterMs }), 86_400_100);
+  // A day, or for ever, is cut.
+  for (const retryAfterMs of [300_001, 86_400_000, Infinity]) assertEquals(delay({ retryAfterMs }), 300_100);
+  assertEquals(delay({ retryAfterMs: 5_000 }, { maxRetryAfterMs: 1_000 }), 1_100);
+  assertEquals(delay({ retryAfterMs: 5_000 }, { maxRetryAfterMs: 0 }), 100);
+});
+
+test("retryDelayMs() waits as long as it may, or is asked to, when the fault doesn't pass by itself", () => {
+  for (const random of [0, 0.5, 1]) assertEquals(delay({ isSteady: true, random }), 30_000);
+  assertEquals(delay({ isSteady: true, tries: 99, retryAfterMs: 29_000 }), 30_000);
+  assertEquals(delay({ isSteady: true, retryAfterMs: 31_000 }), 31_000);
+  assertEquals(delay({ isSteady: true, retryAfterMs: 86_400_000 }), 300_000);
+  // The bounds hold as always.
+  assertEquals(delay({ isSteady: true, elapsedMs: 500 }, { maxElapsedMs: 1_000 }), 500);
+  assertEquals(delay({ isSteady: true, tries: 3 }, { maxAttempts: 3 }), undefined);
+});
+
+test("refusalDelayMs() grows up to the longest, from a pause that is one", () => {
+  const delays = [1, 2, 3, 9, 10, 99].map((tries) => refusalDelayMs(POLICY, tries));
+  assertEquals(delays, [100, 200, 400, 25_600, 30_000, 30_000]);
+  assertEquals(refusalDelayMs({ ...POLICY, firstDelayMs: 0 }, 2), 200);
+  assertEquals(refusalDelayMs({ ...POLICY, firstDelayMs: 1_000 }, 2), 2_000);
+  assertEquals(refusalDelayMs({ ...POLICY, maxDelayMs: 50 }, 1), 50);
 });
 
 test("retryDelayMs() never gives a delay that timers can't take", () => {
   const most = 2 ** 31 - 1;
-  const longest = delay({ tries: 99, retryAfterMs: 86_400_000 }, { firstDelayMs: most, maxDelayMs: most });
+  const longest = delay({ tries: 99, retryAfterMs: most }, {
+    firstDelayMs: most,
+    maxDelayMs: most,
+    maxRetryAfterMs: most,
+  });
   assertEquals(longest, most);
 });
 
