@@ -118,6 +118,11 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     return Math.min(maxPayloadBytes, Math.max(0, maxBacklogBytes - MIN_FRAME_BYTES));
   }
 
+  /** Why it can't be used any more: it was closed, or has failed; `undefined` while it is open. */
+  get refusal(): BufferClosedError | BufferFailedError | undefined {
+    return this.#closing === undefined ? this.#store.health.failure : new BufferClosedError("use it");
+  }
+
   /** Accepts one record; see {@linkcode RecordBuffer.put}. */
   put(record: In, options?: PutOptions): Promise<number> {
     const refusal = this.#refusal("put");

@@ -18,6 +18,7 @@ import {
   MAX_TIMER_MS,
 } from "../base/validation.ts";
 import type { RecordBuffer } from "../buffer/record_buffer.ts";
+import { BufferFailedError } from "../errors/mod.ts";
 import type { Send } from "./delivery.ts";
 import type { ProducerEvent } from "./events.ts";
 import type { RetryOptions, RetryPolicy } from "./retry.ts";
@@ -60,7 +61,7 @@ export interface ProducerOptions<T, In = T> {
   readonly timeoutMs?: number | undefined;
   /**
    * The buffer that takes undeliverable records, as {@linkcode DeadLetter}s. It is opened with `codec: deadLetterCodec(codec)`,
-   * where `codec` is that of `buffer`; so it can hold whatever `buffer` holds. The producer doesn't close it.
+   * where `codec` is that of `buffer`; so it can hold whatever `buffer` holds. It must be open; the producer doesn't close it.
    *
    * @default {undefined}
    */
@@ -176,6 +177,7 @@ export function resolveProducerOptions<T, In>(options: ProducerOptions<T, In>): 
     random = Math.random,
     onEvent,
   } = options;
+  checkAwaited("buffer", buffer);
   checkMethods("buffer", buffer, BUFFER_METHODS, MAKE);
   checkFunction("send", send, MAKE);
   checkInteger("maxInFlight", maxInFlight, 1, MAX_IN_FLIGHT, MAKE);
@@ -219,28 +221,47 @@ function resolveRetry(options: RetryOptions = {}): RetryPolicy {
 
 /** Dead letters need a buffer, other than the one to be delivered. */
 function checkDeadLetters(
-  { buffer, deadLetters }: { readonly buffer: unknown; readonly deadLetters?: unknown },
+  { buffer, deadLetters }: { readonly buffer: object; readonly deadLetters?: object | undefined },
   whenUndeliverable: string,
 ): void {
   if (deadLetters === undefined) {
     if (whenUndeliverable === "stop") return;
     throw new TypeError(`Cannot ${MAKE}: whenUndeliverable is "${whenUndeliverable}", but there is no deadLetters`);
   }
+  checkAwaited("deadLetters", deadLetters);
   checkMethods("deadLetters", deadLetters, ["put"], MAKE);
   if (deadLetters === buffer) {
     throw new TypeError(`Cannot ${MAKE}: deadLetters must be another buffer than the one to be delivered`);
   }
-  if (whenUndeliverable === "dead-letter") checkLimits(deadLetters as Limits, buffer as Limits);
+  if (whenUndeliverable !== "dead-letter") return;
+  checkUsable(deadLetters);
+  checkLimits(deadLetters, buffer);
+}
+
+/** A promise of a buffer has no methods, and nobody guesses from that what is missing. */
+function checkAwaited(name: string, value: unknown): void {
+  if (typeof value !== "object" || value === null || !("then" in value)) return;
+  throw new TypeError(`Cannot ${MAKE}: ${name} is a promise: await the open() that it comes from`);
 }
 
 /** What the buffers of this package say of themselves. */
-interface Limits {
+interface SelfDescription {
+  readonly refusal?: Error | undefined;
   readonly codec?: Codec<unknown, never>;
   readonly maxPayloadBytes?: number;
 }
 
+/** It would be noticed at the first letter, perhaps after weeks, and stop the producer then. */
+function checkUsable({ refusal: cause }: SelfDescription): void {
+  if (cause === undefined) return;
+  const state = cause instanceof BufferFailedError
+    ? "has failed: close it, mend what is the cause, and open it again"
+    : "is closed: open it, and close it after the producer";
+  throw new TypeError(`Cannot ${MAKE}: deadLetters ${state}`, { cause });
+}
+
 /** A letter about every record must fit, in full. What isn't known of a buffer isn't checked. */
-function checkLimits(deadLetters: Limits, buffer: Limits): void {
+function checkLimits(deadLetters: SelfDescription, buffer: SelfDescription): void {
   if (deadLetters.codec !== undefined && !isDeadLetterCodec(deadLetters.codec)) {
     throw new TypeError(`Cannot ${MAKE}: deadLetters must be opened with codec: deadLetterCodec()`);
   }

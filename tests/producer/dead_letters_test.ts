@@ -4,8 +4,10 @@
 
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import {
+  BufferClosedError,
+  BufferFailedError,
   type BufferOptions,
   bytesCodec,
   type Codec,
@@ -18,11 +20,13 @@ import {
   MemoryBuffer,
   Producer,
   type ProducerEvent,
+  type ProducerOptions,
   RecordTooLargeError,
   textCodec,
 } from "../../mod.ts";
 import { MAX_LETTER_HEAD_BYTES } from "../../src/base/dead_letter.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
+import type { Fault } from "../../src/testing/memory_process.ts";
 import { MIN_FRAME_BYTES } from "../../src/wal/format.ts";
 import { seededRandom } from "../support/random.ts";
 import { KINDS, LONG_REASON } from "./tools.ts";
@@ -321,3 +325,43 @@ test("Producer refuses a buffer that can't hold every dead letter, and says what
   await new Producer({ buffer: largest, send() {}, deadLetters }).close();
   for (const one of [buffer, largest, deadLetters]) await one.close();
 });
+
+test("Producer refuses a dead-letter buffer that is closed, has failed, or is a promise, and says what to do", async () => {
+  const buffer = await MemoryBuffer.open<string>();
+  const codec = deadLetterCodec<string>();
+  const make = (options: Partial<ProducerOptions<string>>) => new Producer({ buffer, send() {}, ...options });
+  const refused = (deadLetters: unknown, text: string): TypeError =>
+    assertThrows(() => make({ deadLetters } as ProducerOptions<string>), TypeError, `Cannot make a producer: ${text}`);
+
+  for (const opening of [MemoryBuffer.open({ codec }), Object.assign(Promise.resolve(), { put() {} })]) {
+    refused(opening, "deadLetters is a promise: await the open() that it comes from");
+    const error = assertThrows(() => make({ buffer: opening as never }), TypeError);
+    assertEquals(error.message, "Cannot make a producer: buffer is a promise: await the open() that it comes from");
+  }
+
+  for (const closed of [await MemoryBuffer.open({ codec }), await openOnDisk(new MemoryFileSystem())]) {
+    await closed.close();
+    const { cause } = refused(closed, "deadLetters is closed: open it, and close it after the producer");
+    assertInstanceOf(cause, BufferClosedError);
+    // It isn't used then.
+    await make({ deadLetters: closed, whenUndeliverable: "stop" }).close();
+  }
+
+  let isBroken = false;
+  const fileSystem = new MemoryFileSystem({
+    onOperation: ({ operation }): Fault | undefined =>
+      isBroken && operation === "sync" ? { kind: "fail", errno: "EIO" } : undefined,
+  });
+  const failed = await openOnDisk(fileSystem);
+  await make({ deadLetters: failed }).close();
+  isBroken = true;
+  await failed.put(LETTER).catch(() => {});
+  const { cause } = refused(failed, "deadLetters has failed: close it, mend what is the cause, and open it again");
+  assertInstanceOf(cause, BufferFailedError);
+  await failed.close().catch(() => {});
+  await buffer.close();
+});
+
+function openOnDisk(fileSystem: MemoryFileSystem): Promise<FileBuffer<DeadLetter<string>>> {
+  return FileBuffer.open({ path: "/dead", fileSystem, codec: deadLetterCodec<string>(), fsync: "always", statusMs: 0 });
+}

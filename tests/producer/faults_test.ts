@@ -316,7 +316,6 @@ benchTest(
   async (bench) => {
     const { buffer, target, make } = bench;
     const closed = await MemoryBuffer.open({ codec: deadLetterCodec<string>() });
-    await closed.close();
     // Buffers that say nothing of their limits.
     const refusing = (error: Error): RecordBuffer<DeadLetter<string>> =>
       ({ put: () => Promise.reject(error) }) as unknown as RecordBuffer<DeadLetter<string>>;
@@ -327,6 +326,8 @@ benchTest(
     for (const [deadLetters, code] of never) {
       target.will(hopeless());
       const producer = make({ deadLetters });
+      // Later on; one that is closed already is refused when the producer is made.
+      if (deadLetters === closed) await closed.close();
       const error = await assertRejects(() => producer.flush(), ProducerStoppedError);
       assertEquals((error.cause as { code: string }).code, code);
       assertEquals([error.batchId, error.sequences], [target.calls[0].batchId, [1, 2, 3]]);

@@ -369,6 +369,33 @@ benchTest(
   },
 );
 
+benchTest("Producer.flush() that is aborted keeps its cause when another batch is committed", ONE, async (bench) => {
+  const { clock, buffer, target, make } = bench;
+  const producer = make({ maxInFlight: 2, retry: { firstDelayMs: 1_000 } });
+  const held = [new Held(), new Held(), new Held()];
+  const [first, second] = [new Error("first"), new Error("second")];
+  target.will(...held.map(({ answer }) => answer));
+  const causeNow = async (): Promise<unknown> => {
+    const reason = new Error("no patience");
+    await producer.flush({ signal: AbortSignal.abort(reason) }).catch(() => {});
+    return reason.cause;
+  };
+  await producer.putMany(["a", "b"]);
+  await settle();
+  held[1].refuse(second);
+  await settle();
+  held[0].refuse(first);
+  await settle();
+  // The latest; it is over when "a" is committed.
+  assertStrictEquals(await causeNow(), first);
+  await pass(clock, 1_000);
+  assertEquals([target.records, buffer.stats().pendingRecords], [["a", "b", "b", "a"], 1]);
+  assertStrictEquals(await causeNow(), second);
+  held[2].take();
+  await settle();
+  assertEquals([buffer.stats().pendingRecords, await causeNow()], [0, undefined]);
+});
+
 benchTest(
   "Producer.close() gives a flush that waits what went wrong last as its cause",
   ONE,
