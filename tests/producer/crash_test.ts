@@ -289,7 +289,7 @@ for (const kind of ["MemoryBuffer", "FileBuffer"] as const) {
     `Producer delivers exactly once whatever dies, in ${SEEDS} lives by seeds (${kind})`,
     { timeout: Math.max(120_000, 100 * SEEDS) },
     async () => {
-      const sums = { acknowledged: 0, stored: 0, received: 0, duplicates: 0, kills: 0 };
+      const sums = { acknowledged: 0, stored: 0, received: 0, duplicates: 0, faults: 0, kills: 0 };
       for (let seed = 1; seed <= SEEDS; seed++) {
         try {
           const { acknowledged, target, kills } = await run(seed, kind);
@@ -297,6 +297,7 @@ for (const kind of ["MemoryBuffer", "FileBuffer"] as const) {
           sums.stored += target.stored.length;
           sums.received += target.received.length;
           sums.duplicates += target.duplicates;
+          sums.faults += target.faults;
           sums.kills += kills;
         } catch (cause) {
           throw new Error(`seed ${seed}`, { cause });
@@ -305,6 +306,7 @@ for (const kind of ["MemoryBuffer", "FileBuffer"] as const) {
       console.log(JSON.stringify(sums));
       // That a seed does something is a part of what is tested.
       assert(sums.acknowledged > 50 * SEEDS && sums.duplicates > SEEDS && sums.received > sums.stored + SEEDS);
+      assert(sums.faults > SEEDS, "the target was ill");
       if (kind === "FileBuffer") assert(sums.kills > 2 * SEEDS);
     },
   );
