@@ -10,7 +10,7 @@ import { Writable } from "node:stream";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type DeadLetter, deadLetterCodec, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
+import { type DeadLetter, deadLetterCodec, DeliveryError, FileBuffer, jsonCodec, textCodec } from "../../mod.ts";
 import { main } from "../../src/cli/main.ts";
 import { outputTo } from "../../src/cli/shared/terminal.ts";
 import type { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
@@ -379,6 +379,24 @@ test("ship says at once that the target fails, then every ten seconds, and when 
   const recovered = run.events.find(({ event }) => event === "recovered");
   assertEquals(recovered?.["failedAttempts"], 60);
   assertEquals(run.summary.retries, 60);
+});
+
+test("ship says once that the target takes nothing, and why, and makes no dead letter of that", async () => {
+  const output = new Recorder();
+  const ill = new DeliveryError({ reason: "no space on the device", scope: "target" });
+  for (let i = 0; i < 30; i++) output.answers.push(() => Promise.reject(ill));
+  const args = ["/wal", "--to", "-", "--max-retry-delay", "1s", "--dead-letters", "/dead", "--json"];
+  const run = await ship(args, { input: inputOf("1\n"), output });
+  assertEquals([run.code, output.text, run.summary.deadLetters], [0, "1\n", 0]);
+  const [blocked, ...more] = run.events.filter(({ event }) => event === "blocked");
+  assertEquals([blocked, more], [{ event: "blocked", reason: "target-fault", error: ill.message, unsaid: 0 }, []]);
+  assertEquals(run.events.find(({ event }) => event === "recovered")?.["forMs"], 30_000);
+
+  for (let i = 0; i < 30; i++) output.answers.push(() => Promise.reject(ill));
+  const bounded = await ship(["/wal", "--to", "-", "--max-attempts", "3"], { input: inputOf("1\n"), output });
+  assertEquals([bounded.code, await leftIn(bounded.fileSystem)], [3, ["1"]]);
+  assertStringIncludes(bounded.errors.text, "ship: the target takes nothing, whatever is sent: everything waits until");
+  assertStringIncludes(bounded.errors.text, "retry allows no further attempt: Cannot deliver: no space on the device");
 });
 
 test("ship waits for what it writes to standard output, also when it is to end: written twice would be worse", async () => {

@@ -49,15 +49,40 @@ const ROWS: readonly Row[] = [
     data: { failed: [bad(0), busy(1), busy(2)], tooLarge: true, retryAfterMs: 9 },
     verdict: { again: [1, 2], lost: [0], isTooLarge: true, retryAfterMs: 9 },
   },
+  { title: "the target's fault", data: { scope: "target" }, verdict: { again: ALL, isTargetFault: true } },
+  {
+    title: "the target's fault, which passes, to be split, after a time",
+    data: { scope: "target", retryable: true, split: true, retryAfterMs: 7 },
+    verdict: { again: ALL, isTargetFault: true, retryAfterMs: 7 },
+  },
+  {
+    title: "the target's fault, and some failed: the others were taken, and nothing is said of these",
+    data: { scope: "target", failed: [bad(3), busy(1)] },
+    verdict: { again: [1, 3], isTargetFault: true },
+  },
+  {
+    title: "the target's fault, and too much at once: fewer may do",
+    data: { scope: "target", tooLarge: true },
+    verdict: { again: ALL, isTooLarge: true },
+  },
+  {
+    title: "the target's fault, and one record that is too much at once: there are no fewer",
+    data: { scope: "target", tooLarge: true, failed: [bad(2)] },
+    verdict: { again: [2], isTargetFault: true },
+  },
 ];
 
 for (const { title, data, verdict } of ROWS) {
   test(`classifyFailure() understands: ${title}`, () => {
     const judged = classifyFailure(new DeliveryError({ reason: "no", ...data }), 4);
-    const { again = [], lost = [], isTooLarge = false, retryAfterMs } = verdict;
+    const { again = [], lost = [], isTooLarge = false, isTargetFault = false, retryAfterMs } = verdict;
     assertEquals(judged.again, again);
     assertEquals(judged.undeliverable.map(({ index }) => index), lost);
-    assertEquals([judged.isTooLarge, judged.retryAfterMs], [isTooLarge, retryAfterMs]);
+    assertEquals([judged.isTooLarge, judged.isTargetFault, judged.retryAfterMs], [
+      isTooLarge,
+      isTargetFault,
+      retryAfterMs,
+    ]);
   });
 }
 

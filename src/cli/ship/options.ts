@@ -43,7 +43,7 @@ export const SHIP_OPTIONS = {
   "timeout": value("TIME", "For one attempt; standard output has no limit (30s)"),
   "retry-delay": value("TIME", "Before the second attempt; doubles with each (100ms)"),
   "max-retry-delay": value("TIME", "The longest (30s)"),
-  "max-attempts": value("N", "Then a record is undeliverable (for ever)"),
+  "max-attempts": value("N", "Then a record is undeliverable; if it is the target that fails, ship ends (for ever)"),
   "dead-letters": value("DIR", "A buffer for what the target refuses for good"),
   "when-undeliverable": value(
     "W",

@@ -100,6 +100,8 @@ export class ShipOutput {
   onProducerEvent(event: ProducerEvent): void {
     if (event.type === "attempt-failed") return this.#onFailure(event.error, event.attempt);
     if (event.type === "delivered") return this.#onDelivered();
+    // Its end needs no line: it is the next delivery.
+    if (event.type === "blocked") return this.#onBlocked(event);
     if (event.type === "buffer-call-failed") return this.warn("buffer", errorText(event.error));
     if (event.type !== "dead-lettered") return;
     const { sequence, error } = event;
@@ -129,6 +131,13 @@ export class ShipOutput {
     const { maxAttempts = Infinity } = this.#plan.retry;
     const next = attempt < maxAttempts ? "it is tried again" : "it is not tried again";
     this.#repeat("failing", { event: "failing", attempt, error: message }, `${message}; ${next}`);
+  }
+
+  #onBlocked({ reason, error }: Extract<ProducerEvent, { type: "blocked" }>): void {
+    const text = reason === "target-fault"
+      ? "the target takes nothing, whatever is sent: everything waits until it does"
+      : "the target refuses everything: a refusal counts from now on when it is repeated after a pause";
+    this.#repeat("blocked", { event: "blocked", reason, error: errorText(error) }, text);
   }
 
   #onDelivered(): void {
