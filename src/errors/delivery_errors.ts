@@ -25,7 +25,8 @@ export interface DeliveryErrorData {
   readonly reason: string;
   /**
    * Whose fault it is. `"record"`: that of these records, or unknown. `"target"`: whatever is sent now is refused, as with a wrong
-   * password, a missing table or a full disk. The records wait for the target then, and never become dead letters.
+   * password, a missing table or a full disk. All records wait for the target then, and never become dead letters: the producer
+   * stops if `retry` has a bound, and that is used up.
    *
    * @default {"record"}
    */
@@ -198,7 +199,7 @@ export class ProducerClosedError extends SluiceError {
 
 /**
  * Thrown by every call on a producer that has stopped by itself, and by calls that wait. `cause` is the reason: what the
- * target said about undeliverable records, or how the buffer failed. What isn't delivered stays in the buffer.
+ * target said about undeliverable records or about itself, or how the buffer failed. What isn't delivered stays in the buffer.
  *
  * @example Find out why, and get past it
  * ```ts

@@ -54,7 +54,8 @@ export interface ProducerOptions<T, In = T> {
   readonly retry?: RetryOptions | undefined;
   /**
    * Milliseconds that `send` has for one attempt, 1 to 2^31 - 1; then its signal is aborted. If it doesn't end within as
-   * long again, it is abandoned and the next attempt begins, although it may still be running.
+   * long again, it is abandoned and the next attempt begins, although it may still be running. An attempt that has taken too
+   * long counts as a fault of the target, not of the records.
    *
    * @default {30_000}
    */

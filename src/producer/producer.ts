@@ -5,6 +5,7 @@
  * - A batch is committed only when each of its records was taken by the target, or is persisted as a dead letter.
  * - Nothing is kept that a crash could cost: what isn't committed is in the buffer, and comes again, in the same batches
  *   with the same ids.
+ * - A target that is ill, whatever is sent to it, makes no dead letters and gets no flood of attempts: `target_gate.ts` says how.
  * - It is closed by the user, or stopped by what it can't get past. Either way nothing new is sent, running attempts may finish
  *   for a limited time, and all waits are rejected. While it is stopped puts are still persisted, and `resume()` goes on.
  *
@@ -306,18 +307,18 @@ export class Producer<T, In = T> implements AsyncDisposable {
    *
    * @throws {ProducerClosedError} after `close()`.
    *
-   * @example The target takes again what it refused
+   * @example A client that was closed, and is open again
    * ```ts
    * import { DeliveryError, MemoryBuffer, Producer } from "@sluice/buffer";
    * import { assertEquals, assertRejects } from "@std/assert";
    *
    * const target: string[] = [];
-   * let mayWrite = false;
+   * let isOpen = false;
    * const buffer = await MemoryBuffer.open<string>();
    * const producer = new Producer<string>({
    *   buffer,
    *   send({ records }) {
-   *     if (!mayWrite) throw new DeliveryError({ reason: "status 403", retryable: false });
+   *     if (!isOpen) throw new DeliveryError({ reason: "the client is closed", final: true });
    *     target.push(...records);
    *   },
    * });
@@ -326,7 +327,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
    * await producer.put("b"); // persisted, although the producer has stopped
    * assertEquals([producer.stats().state, target], ["stopped", []]);
    *
-   * mayWrite = true; // somebody has mended the target
+   * isOpen = true; // its owner has connected it
    * producer.resume();
    * await producer.flush();
    * assertEquals(target, ["a", "b"]);
@@ -403,7 +404,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
    * const producer = new Producer<string>({
    *   buffer,
    *   send: () => {
-   *     throw new DeliveryError({ reason: "status 403", retryable: false });
+   *     throw new DeliveryError({ reason: "status 422", retryable: false });
    *   },
    * });
    * assertEquals(healthOf(producer.stats()), "well");
