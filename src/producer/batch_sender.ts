@@ -153,7 +153,7 @@ export class BatchSender<T> {
       part.redelivered = true;
       return [{ ...pending, isDoubted: true }];
     }
-    gate.leave(part.batchId);
+    gate.onRecordFailure(part.batchId);
     if (!await this.#putAside(pending, error, undeliverable)) return undefined;
     if (length === 0 || isHopeless) return [];
     const next = sentAgain(pending, failure.again);

@@ -152,6 +152,13 @@ export class TargetGate {
     return false;
   }
 
+  /** An attempt has failed because of its records, or for a reason that isn't known. The target has answered, so no row of faults goes on. */
+  onRecordFailure(batchId: string): void {
+    if (this.#block?.prober !== batchId) return;
+    this.#faults = 0;
+    this.leave(batchId);
+  }
+
   /** A batch needs the role of the prober no more, or not now: the next one gets it. */
   leave(batchId: string): void {
     const block = this.#block;

@@ -245,24 +245,25 @@ for (const bound of [{ maxAttempts: 3 }, { maxElapsedMs: 60_000 }]) {
       assertEquals(buffer.stats().pendingRecords, 0);
     },
   );
+}
 
+for (const [bound, failures] of [[{ maxAttempts: 3 }, 3], [{ maxElapsedMs: 60_000 }, 8]] as const) {
+  const what = JSON.stringify(bound);
   benchTest(`the target's faults use up no record's attempts or time: ${what}`, ONE, async (bench) => {
     const { clock, target, deadLetters, make } = bench;
-    const producer = make({
-      deadLetters,
-      retry: { firstDelayMs: 1_000, maxDelayMs: 20_000, ...bound },
-      timeoutMs: 10_000,
-    });
-    // In turns: two faults of the target, then one of an unknown reason, until that one counts too often.
-    target.will(...times(5, fails()).flatMap((answer) => [ill(some(bad(0))), hangs, answer]));
+    const retry = { firstDelayMs: 1_000, maxDelayMs: 20_000, ...bound };
+    const producer = make({ deadLetters, retry, timeoutMs: 10_000 });
+    // The record's own pauses are 1, 2, 4, 8, 16, 20 and, for want of time, 9 seconds. With the target's it is four minutes.
+    target.will(...times(failures, fails()).flatMap((answer) => [ill({ failed: [bad(0)] }), hangs, answer]));
     await producer.put("a");
-    const before = () => target.calls.length;
-    for (let i = 0; before() < 3; i++) assert(i < 100), await pass(clock, 1_000);
-    assertEquals(deadLetters.stats().puts, 0);
-    for (let i = 0; i < 600 && producer.stats().state === "running" && deadLetters.stats().puts === 0; i++) {
+    for (let seconds = 0; producer.stats().deadLetters === 0; seconds++) {
+      assert(seconds < 600 && producer.stats().state === "running", `${seconds} s`);
       await pass(clock, 1_000);
     }
-    assertEquals([producer.stats().state, deadLetters.stats().puts], ["stopped", 0]);
+    assertEquals([target.calls.length, producer.stats().targetFaults], [3 * failures, 2 * failures]);
+    assertEquals((await left(deadLetters)).map(({ attempts, error }) => [attempts, error]), [
+      [3 * failures, "the target is away"],
+    ]);
   });
 }
 
