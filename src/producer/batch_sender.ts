@@ -69,20 +69,15 @@ export class BatchSender<T> {
    * @throws {ProducerStoppedError} for a record that can be neither delivered nor put aside.
    */
   async deliver(batch: Batch<T>): Promise<boolean> {
-    const { shutdown, gate } = this.#deps;
     let parts: readonly PendingPart<T>[] = [firstPart(new BatchPart(batch))];
-    try {
-      while (parts.length > 0) {
-        if (shutdown.stopping.aborted) return false;
-        const [pending, ...rest] = parts;
-        const left = await this.#run(pending);
-        if (left === undefined) return false;
-        parts = [...left, ...rest];
-      }
-      return true;
-    } finally {
-      gate.leave(batch.id);
+    while (parts.length > 0) {
+      if (this.#deps.shutdown.stopping.aborted) return false;
+      const [pending, ...rest] = parts;
+      const left = await this.#run(pending);
+      if (left === undefined) return false;
+      parts = [...left, ...rest];
     }
+    return true;
   }
 
   /**

@@ -10,8 +10,8 @@
  *   target gets one attempt after each pause, however many batches are in flight. Attempts that had begun before go on.
  * - It opens as soon as the target has taken all of a delivery, or some records and blames others. Records that are taken
  *   together with a fault of the target begin the count of faults again, and the gate stays closed.
- * - A prober that fails because of its own records, or ends, hands the role to the batch that has waited longest: a bad record
- *   keeps no other one from being tried.
+ * - A prober that fails because of its own records hands the role to the batch that has waited longest: a bad record keeps no other
+ *   one from being tried.
  * - A fault of the target makes no dead letter. When `retry` allows no further attempt, the producer stops.
  * - A producer that ends opens it for good: nothing is left that waits.
  *
@@ -152,17 +152,14 @@ export class TargetGate {
     return false;
   }
 
-  /** An attempt has failed because of its records, or for a reason that isn't known. The target has answered, so no row of faults goes on. */
+  /**
+   * An attempt has failed because of its records, or for a reason that isn't known. If that was the prober, it has been answered, so
+   * no row of faults goes on; and the next batch is tried. Every end of a batch comes through here, unless the gate opens by it.
+   */
   onRecordFailure(batchId: string): void {
-    if (this.#block?.prober !== batchId) return;
-    this.#faults = 0;
-    this.leave(batchId);
-  }
-
-  /** A batch needs the role of the prober no more, or not now: the next one gets it. */
-  leave(batchId: string): void {
     const block = this.#block;
     if (block?.prober !== batchId) return;
+    this.#faults = 0;
     block.prober = undefined;
     const next = this.#waiters.shift();
     if (next === undefined) return;
