@@ -102,6 +102,10 @@ benchTest("Producer.resume() leaves out a batch that was committed by hand", ONE
   producer.resume();
   await producer.flush();
   assertEquals(target.records, ["a", "b"]);
+  // What was wrong with it is over.
+  const reason = new Error("no patience");
+  await producer.flush({ signal: AbortSignal.abort(reason) }).catch(() => {});
+  assertEquals(reason.cause, undefined);
 });
 
 benchTest("Producer.resume() begins when the attempts of before have ended, or were given up", ONE, async (bench) => {

@@ -430,6 +430,31 @@ benchTest("a refusal is believed at once four times in a row, then when it is re
   assertEquals(typesOf(events.filter(isGateEvent)), ["blocked", "unblocked"]);
 });
 
+benchTest(
+  "each of several deliveries that were refused at once has its pause before it is believed",
+  ONE,
+  async (bench) => {
+    const { clock, target, deadLetters, make } = bench;
+    const producer = make({ deadLetters, maxInFlight: 4 });
+    const held = Array.from({ length: 8 }, () => new Held());
+    target.will(...held.map(({ answer }) => answer), ...times(4, refused()));
+    await producer.putMany([..."abcdefgh"]);
+    for (const one of held) {
+      await settle();
+      one.refuse(new DeliveryError({ reason: "status 400", retryable: false }));
+    }
+    await settle();
+    assertEquals([target.records, producer.stats().deadLetters], [[..."abcdefgh"], 4]);
+    // That of "e" was due after the fifth refusal, those of the others after eight.
+    for (const [i, delayMs] of [100, 800, 800, 800].entries()) {
+      await pass(clock, delayMs - 1);
+      assertEquals(target.calls.length, 8 + i);
+      await pass(clock, 1);
+      assertEquals([target.records.at(-1), producer.stats().deadLetters], ["efgh"[i], 5 + i]);
+    }
+  },
+);
+
 benchTest("anything that is taken begins the count of refusals again", THREE, async (bench) => {
   const { buffer, target, deadLetters, events, make } = bench;
   const producer = make({ deadLetters });
