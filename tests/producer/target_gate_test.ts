@@ -16,6 +16,7 @@ import {
   textCodec,
 } from "../../mod.ts";
 import { settle } from "../support/event_loop.ts";
+import { seededRandom } from "../support/random.ts";
 import { type Answer, benchTest, fails, hangs, Held, ignoresSignal, left, pass, typesOf, useBench } from "./tools.ts";
 
 const NEVER_OLD = { maxAgeMs: 2 ** 31 - 1, codec: textCodec() };
@@ -92,6 +93,46 @@ benchTest(
     ]);
   },
 );
+
+test("thousands of faults of every kind make no dead letter, and everything arrives in order", () =>
+  useBench("MemoryBuffer", { ...NEVER_OLD, maxRecords: 5 }, async (bench) => {
+    const { clock, buffer, deadLetters, make } = bench;
+    const random = seededRandom(15);
+    const got: string[] = [];
+    let faults = 0;
+    const producer = make({
+      deadLetters,
+      retry: { firstDelayMs: 10, maxDelayMs: 1_000 },
+      timeoutMs: 500,
+      send({ records }, { signal }) {
+        if (faults === 3_000) return void got.push(...records);
+        faults++;
+        if (random(20) === 0) {
+          return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+        }
+        const taken = random(10) === 0 ? random(records.length) : 0;
+        got.push(...records.slice(0, taken));
+        const failed = records.slice(taken).map((_, i) => ({ ...bad(taken + i), retryable: random(2) === 0 }));
+        throw new DeliveryError({
+          reason: "ill",
+          scope: "target",
+          retryable: random(2) === 0,
+          split: random(2) === 0,
+          tooLarge: random(3) === 0,
+          failed: taken > 0 || random(2) === 0 ? failed : undefined,
+          retryAfterMs: random(5) === 0 ? random(3_000) : undefined,
+        });
+      },
+    });
+    const records = Array.from({ length: 5_000 }, (_, i) => `${i}`);
+    await producer.putMany(records);
+    while (faults < 3_000) await pass(clock, 3_000);
+    assertEquals([producer.stats().targetFaults, deadLetters.stats().puts], [3_000, 0]);
+    await pass(clock, 5_000);
+    await producer.flush();
+    assertEquals(got, records);
+    assertEquals([buffer.stats().pendingRecords, deadLetters.stats().puts], [0, 0]);
+  }));
 
 benchTest("one batch of many in flight tries an ill target; the others wait for it to be well", ONE, async (bench) => {
   const { clock, buffer, target, events, make } = bench;
