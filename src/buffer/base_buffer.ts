@@ -15,6 +15,7 @@ import { type Codec, encodedCodec, type EncodedRecord } from "../base/codec.ts";
 import { checkListener } from "../base/listeners.ts";
 import type { SequenceRange } from "../base/sequences.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
+import { checkOneOf } from "../base/validation.ts";
 import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
 import { MIN_FRAME_BYTES } from "../wal/format.ts";
 import { AdmissionControl } from "./admission_control.ts";
@@ -188,7 +189,8 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     const refusal = this.#refusal("emit");
     if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.appender.writeAccepted().nextSequence;
-    return this.#turns.run(() => this.#queue.emit(before, options?.after));
+    if (options?.expired !== undefined) checkOneOf("expired", options.expired, ["drop", "keep"], "emit");
+    return this.#turns.run(() => this.#queue.emit(before, options ?? {}));
   }
 
   /** Drops the oldest batch in flight; see {@linkcode RecordBuffer.commit}. */
@@ -279,6 +281,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
       syncMs: store.syncMs,
       rejected: this.#rejected,
       dropped: queue.dropped,
+      expired: queue.expired,
       quarantinedBytes: store.quarantinedBytes,
       lastProgressAt: Math.max(this.#lastPutAt, this.#queue.progressAt) + this.#wallShift(now),
     };

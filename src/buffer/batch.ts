@@ -7,6 +7,7 @@
 import { type Codec, jsonDecoderOfMany } from "../base/codec.ts";
 import { CodecError } from "../errors/mod.ts";
 import type { ReadBatch } from "../wal/reader/log_view.ts";
+import type { RecordExpiry } from "./record_expiry.ts";
 
 /** What tells a batch from all others. @internal */
 export interface BatchIdentity {
@@ -27,6 +28,15 @@ export function batchId({ uuid, checksum, firstSequence, lastSequence }: BatchId
 
 /** What a {@linkcode Batch} is made from. @internal */
 export type BatchData = Omit<ReadBatch, "start" | "end">;
+
+/** What a {@linkcode Batch} knows of its buffer, and of how it was handed over. @internal */
+export interface BatchContext<T> {
+  readonly uuid: string;
+  readonly codec: Codec<T, never>;
+  readonly redelivered: boolean;
+  /** Only with `maxRecordAgeMs`. */
+  readonly expiry: RecordExpiry | undefined;
+}
 
 /**
  * Consecutive records handed over together. The same batch always has the same id and the same records.
@@ -65,9 +75,12 @@ export class Batch<T> implements Iterable<T> {
   #id: string | undefined;
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
+  #putTimes: readonly number[] | undefined;
+  readonly #expiry: RecordExpiry | undefined;
 
   /** Made by `emit()`. @internal */
-  constructor(data: BatchData, uuid: string, codec: Codec<T, never>, redelivered: boolean) {
+  constructor(data: BatchData, context: BatchContext<T>) {
+    const { uuid, codec, redelivered, expiry } = context;
     const { firstSequence, count, checksum } = data;
     const lastSequence = firstSequence + count - 1;
     this.firstSequence = firstSequence;
@@ -78,6 +91,7 @@ export class Batch<T> implements Iterable<T> {
     this.#identity = { uuid, checksum, firstSequence, lastSequence };
     this.#data = data;
     this.#codec = codec;
+    this.#expiry = expiry;
   }
 
   /** What tells a batch from all others; `undefined` if it is none that was made here. @internal */
@@ -112,6 +126,30 @@ export class Batch<T> implements Iterable<T> {
       this.#payloads = payloads;
     }
     return this.#payloads;
+  }
+
+  /**
+   * When each record was put, in order: milliseconds since 1970, by the wall clock of then. In a `MemoryBuffer` by the wall clock
+   * as it was at `open()`, and the time since.
+   */
+  get putTimes(): readonly number[] {
+    if (this.#putTimes === undefined) {
+      const { putTimes: runs } = this.#data;
+      let run = 0;
+      this.#putTimes = Array.from({ length: this.length }, (_, i) => {
+        if (runs[run + 1]?.from <= this.firstSequence + i) run++;
+        return runs[run].putTime;
+      });
+    }
+    return this.#putTimes;
+  }
+
+  /**
+   * How many records, from the first one on, are older than `maxRecordAgeMs` now; 0 without that option. A batch that is new has none
+   * of them, unless it was asked for with `expired: "keep"`; they become more while it waits.
+   */
+  get expiredRecords(): number {
+    return this.#expiry?.countIn(this.#data) ?? 0;
   }
 
   /** The version of the codec that encoded the payloads. */

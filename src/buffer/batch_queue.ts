@@ -22,6 +22,8 @@ import { Batch, batchId, type BatchIdentity } from "./batch.ts";
 import { isDue, isFull, msUntilOld, type Pending } from "./batch_limits.ts";
 import type { BufferStats } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
+import type { EmitOptions } from "./record_buffer.ts";
+import { RecordExpiry } from "./record_expiry.ts";
 import type { RecordStore } from "./record_store.ts";
 
 /** The most batches in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
@@ -44,7 +46,7 @@ export interface InFlightAmount {
 /** Figures of {@linkcode BufferStats} that only the queue knows. */
 type BatchQueueFigures = Pick<
   BufferStats,
-  "batchesEmitted" | "batchesCommitted" | "batchesRedelivered" | "dropped"
+  "batchesEmitted" | "batchesCommitted" | "batchesRedelivered" | "dropped" | "expired"
 >;
 
 /** What a {@linkcode BatchQueue} needs of its buffer. */
@@ -57,6 +59,14 @@ export interface BatchQueueDeps {
   readonly onAgeKnown: () => void;
 }
 
+/** What a new batch may hold. */
+interface CutLimits {
+  /** Only records below this sequence, unless the batch is full. */
+  readonly before: number;
+  /** Whether records that have expired are dropped. */
+  readonly drops: boolean;
+}
+
 const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
 
 /** Hands over the batches of one buffer. */
@@ -66,6 +76,8 @@ export class BatchQueue<T> {
   readonly #host: BatchQueueDeps;
   readonly #startSequence: number;
   readonly #openedAt: number;
+  /** Only with `maxRecordAgeMs`. */
+  readonly #expiry: RecordExpiry | undefined;
   /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
   #inFlight: readonly InFlight[] = [];
   /** What that came to, and for which state. */
@@ -75,7 +87,7 @@ export class BatchQueue<T> {
   /** Resolves when that is known; `undefined` if it is. */
   #lookup: Promise<void> | undefined;
   #progressAt: number;
-  readonly #figures = { batchesEmitted: 0, batchesCommitted: 0, batchesRedelivered: 0, dropped: 0 };
+  readonly #figures = { batchesEmitted: 0, batchesCommitted: 0, batchesRedelivered: 0, dropped: 0, expired: 0 };
 
   /** For one buffer, which goes on where the store's commit state says. */
   constructor(store: RecordStore, options: ResolvedOptions<T, never>, host: BatchQueueDeps) {
@@ -84,6 +96,12 @@ export class BatchQueue<T> {
     this.#host = host;
     this.#startSequence = store.ends.acknowledged.nextSequence;
     this.#openedAt = this.#progressAt = host.time();
+    const { maxRecordAgeMs } = options;
+    if (maxRecordAgeMs < Infinity) {
+      const { reader } = store;
+      const [startSequence, openedAt] = [this.#startSequence, this.#openedAt];
+      this.#expiry = new RecordExpiry({ maxRecordAgeMs, time: host.time, reader, startSequence, openedAt });
+    }
     void this.#goTo(store.commitState.resume);
   }
 
@@ -183,9 +201,10 @@ export class BatchQueue<T> {
   }
 
   /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
-  emit(before: number, after: Batch<T> | undefined): MaybePromise<Batch<T>> {
+  emit(before: number, { after, expired = "drop" }: EmitOptions<T>): MaybePromise<Batch<T>> {
     const start = this.#endOf(after, "emit");
-    return this.#boundaryBehind(start) === undefined ? this.#cut(before) : this.#emitAgain(before, start);
+    const limits = { before, drops: expired === "drop" };
+    return this.#boundaryBehind(start) === undefined ? this.#cut(limits) : this.#emitAgain(limits, start);
   }
 
   /** Drops the oldest batch in flight, which has to be `batch` if one is given. */
@@ -218,17 +237,23 @@ export class BatchQueue<T> {
       await this.#passLost(found);
       return false;
     }
+    await this.#dropRead(data, "backlog-full");
+    return true;
+  }
+
+  /** Drops what was read at `resume`. */
+  async #dropRead(data: ReadBatch, reason: "backlog-full" | "expired"): Promise<void> {
     const next = this.#resumeAfter(data.end);
     await this.#saveResume(next);
-    this.#figures.dropped += data.count;
+    this.#figures[reason === "expired" ? "expired" : "dropped"] += data.count;
     await this.#goTo(next);
     this.#options.listeners.tell({
       type: "records-dropped",
+      reason,
       sequences: { first: data.firstSequence, last: data.firstSequence + data.count - 1 },
       records: data.count,
       bytes: data.payloadBytes,
     });
-    return true;
   }
 
   /** Drops everything up to `accepted`, in flight or not. */
@@ -262,17 +287,31 @@ export class BatchQueue<T> {
   }
 
   /** Cuts a new batch. */
-  #cut(before: number): MaybePromise<Batch<T>> {
+  #cut(limits: CutLimits): MaybePromise<Batch<T>> {
     if (!this.mayCut) throw this.#noBatch();
-    if (isFull(this.pending, this.#options)) return this.#readNew(before);
-    return andThen(this.#store.appender.awaitAcknowledged(), () => this.#readNew(before));
+    if (isFull(this.pending, this.#options)) return this.#readNew(limits);
+    return andThen(this.#store.appender.awaitAcknowledged(), () => this.#readNew(limits));
   }
 
-  #readNew(before: number): MaybePromise<Batch<T>> {
+  #readNew(limits: CutLimits): MaybePromise<Batch<T>> {
+    return andThen(this.#readUpTo(limits.before), (result) => {
+      const expired = limits.drops && result.batch !== undefined ? this.#expiry?.countIn(result.batch) ?? 0 : 0;
+      return expired > 0 ? this.#dropExpired(result.batch!, expired, limits) : this.#handOverNew(result);
+    });
+  }
+
+  /** Reads what a new batch may hold: no record at or behind `before`. */
+  #readUpTo(before: number): MaybePromise<ReadResult> {
     const { maxRecords, maxBytes } = this.#options;
-    const { resume } = this.#store.commitState;
-    const read = this.#store.reader.read(resume, { maxRecords, maxBytes, before, mayEndEarly: true });
-    return andThen(read, (result) => this.#handOverNew(result));
+    return this.#store.reader.read(this.#store.commitState.resume, { maxRecords, maxBytes, before, mayEndEarly: true });
+  }
+
+  /** Drops the first records of what was read, which have expired, and looks for a batch behind them. */
+  async #dropExpired(data: ReadBatch, expired: number, limits: CutLimits): Promise<Batch<T>> {
+    const { batch } = await this.#readUpTo(data.firstSequence + expired);
+    await this.#dropRead(batch!, "expired");
+    this.#host.onRoom();
+    return await this.#cut(limits);
   }
 
   /** Why there is no batch to hand over now. */
@@ -313,10 +352,10 @@ export class BatchQueue<T> {
   }
 
   /** The batch that begins at `start`, with the end that it had when it was handed over before. */
-  async #emitAgain(before: number, start: LogPosition): Promise<Batch<T>> {
+  async #emitAgain(again: CutLimits, start: LogPosition): Promise<Batch<T>> {
     for (;;) {
       const boundary = this.#boundaryBehind(start);
-      if (boundary === undefined) return await this.#cut(before);
+      if (boundary === undefined) return await this.#cut(again);
       const limits = { maxRecords: Infinity, maxBytes: Infinity, before: boundary.nextSequence, mayEndEarly: false };
       const { batch, next } = await this.#store.reader.read(start, limits);
       if (batch !== undefined) {
@@ -354,7 +393,13 @@ export class BatchQueue<T> {
   }
 
   #handOver(data: ReadBatch, isRedelivered: boolean): MaybePromise<Batch<T>> {
-    const batch = new Batch(data, this.#store.uuid, this.#options.codec, isRedelivered);
+    const { uuid } = this.#store;
+    const batch = new Batch(data, {
+      uuid,
+      codec: this.#options.codec,
+      redelivered: isRedelivered,
+      expiry: this.#expiry,
+    });
     const { start, end } = data;
     const entry: InFlight = { identity: Batch.identityOf(batch)!, start, end };
     if (this.#inFlight.length === 0) this.#inFlight = [entry];

@@ -42,8 +42,10 @@ export type BufferEvent =
   /** Bytes that can't be read, or records that are missing. */
   | { readonly type: "damage-found"; readonly region: DamagedRegion }
   | {
-    /** `whenFull: "drop-oldest"` has dropped a batch. */
+    /** Records were dropped that nobody has had. */
     readonly type: "records-dropped";
+    /** `whenFull: "drop-oldest"` made room, or they were older than `maxRecordAgeMs`. */
+    readonly reason: "backlog-full" | "expired";
     /** The dropped sequences. */
     readonly sequences: SequenceRange;
     /** How many records were dropped. */
@@ -115,6 +117,8 @@ export interface BufferStats {
   readonly rejected: number;
   /** Number of records dropped by `whenFull: "drop-oldest"` since `open()`. */
   readonly dropped: number;
+  /** Number of records dropped because they were older than `maxRecordAgeMs`, since `open()`. */
+  readonly expired: number;
   /** Bytes copied to the quarantine since `open()`. */
   readonly quarantinedBytes: number;
   /**

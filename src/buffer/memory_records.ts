@@ -10,7 +10,7 @@
 import type { Codec } from "../base/codec.ts";
 import { payloadStart, RECORD_HEADER_BYTES, recordEnd } from "../wal/format.ts";
 import { LOG_START, type LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
+import type { PutTimeRun, ReadBatch, ReadLimits } from "../wal/reader/log_view.ts";
 
 /** The size of a piece. A record that is longer has one of its own. */
 const PIECE_BYTES = 256 * 1024;
@@ -22,12 +22,7 @@ interface Piece {
   readonly start: number;
   used: number;
   /** The put time of the records from a sequence on, up to the next entry. */
-  readonly times: PutTime[];
-}
-
-interface PutTime {
-  readonly from: number;
-  readonly putTime: number;
+  readonly times: PutTimeRun[];
 }
 
 /** A place in a piece. */
@@ -128,8 +123,22 @@ export class MemoryRecords {
       payloadBytes: start.payloadBytes + payloadBytes,
       logBytes: start.logBytes + read,
     };
-    const content = { bytes: this.#copy(from, read), isShared: false, bounds, payloadBytes, checksum: undefined };
+    const putTimes = this.#putTimes(this.#pieces.slice(from.index, from.index + pieces + 1), start, end);
+    const content = {
+      bytes: this.#copy(from, read),
+      isShared: false,
+      bounds,
+      payloadBytes,
+      putTimes,
+      checksum: undefined,
+    };
     return { firstSequence: start.nextSequence, count: bounds.length / 2, ...content, start, end };
+  }
+
+  #putTimes(pieces: readonly Piece[], start: LogPosition, end: LogPosition): PutTimeRun[] {
+    const runs = pieces.flatMap(({ times }) => times).filter(({ from }) => from < end.nextSequence);
+    const first = runs.findLastIndex(({ from }) => from <= start.nextSequence);
+    return runs.slice(first);
   }
 
   /** Releases the records before a position. */

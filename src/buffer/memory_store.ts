@@ -120,6 +120,10 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
     return isHere ? this.#records.putTimeAt(position) : undefined;
   }
 
+  timeOf(_sequence: number, putTime: number): number {
+    return putTime;
+  }
+
   missingFrom(): number {
     return 0;
   }

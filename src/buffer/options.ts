@@ -47,6 +47,14 @@ export interface BufferOptions<T, In = T> {
    */
   readonly maxAgeMs?: number | undefined;
   /**
+   * How long a record is of use, in milliseconds since its put; 1 to 2^53 - 1. What is older when its batch would be handed over is
+   * dropped, counted and reported as an event; a `Producer` makes dead letters of it, if it has a buffer for them. By default
+   * records are kept until they are committed.
+   *
+   * @default {Infinity}
+   */
+  readonly maxRecordAgeMs?: number | undefined;
+  /**
    * The most bytes that one record's payload may have; 1 to 2^30. With `deadLetterCodec()` the default is more, and enough.
    *
    * @default {16 MiB}
@@ -102,6 +110,7 @@ const SHARED_OPTIONS: readonly string[] = [
   "maxRecords",
   "maxBytes",
   "maxAgeMs",
+  "maxRecordAgeMs",
   "maxRecordBytes",
   "maxBacklogBytes",
   "whenFull",
@@ -152,6 +161,9 @@ export function resolveOptions<T, In>(
     maxRecords: integer(options, "maxRecords", DEFAULT_MAX_RECORDS, 1, MAX_RECORDS),
     maxBytes,
     maxAgeMs: integer(options, "maxAgeMs", DEFAULT_MAX_AGE_MS, 0, MAX_TIMER_MS),
+    maxRecordAgeMs: [undefined, Infinity].includes(options.maxRecordAgeMs)
+      ? Infinity
+      : integer(options, "maxRecordAgeMs", Infinity, 1, Number.MAX_SAFE_INTEGER),
     maxRecordBytes,
     maxPayloadBytes: letterBytes === undefined ? Math.min(maxRecordBytes, maxBytes) : maxRecordBytes,
     maxBacklogBytes,

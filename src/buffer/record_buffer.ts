@@ -36,6 +36,13 @@ export interface EmitOptions<T> {
    * meanwhile, the one behind it is the oldest.
    */
   readonly after?: Batch<T> | undefined;
+  /**
+   * What becomes of records that are older than `maxRecordAgeMs`: they are dropped, or handed over with the others, and
+   * {@linkcode Batch.expiredRecords} counts them. A batch that was handed over before comes again as it was.
+   *
+   * @default {"drop"}
+   */
+  readonly expired?: "drop" | "keep" | undefined;
 }
 
 /**
@@ -43,7 +50,7 @@ export interface EmitOptions<T> {
  *
  * @typeParam T The records of the buffer.
  */
-export interface WaitOptions<T> extends EmitOptions<T> {
+export interface WaitOptions<T> extends Pick<EmitOptions<T>, "after"> {
   /** Ends the wait: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /**

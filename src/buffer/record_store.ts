@@ -65,6 +65,8 @@ export interface RecordReader {
    * throws or rejects.
    */
   putTimeAt(position: LogPosition): MaybePromise<number | undefined>;
+  /** When the record with `sequence` was put, in the buffer's own time, if `putTime` is stored. */
+  timeOf(sequence: number, putTime: number): number;
   /** How many sequences from `next` on, and below `before`, are known to be missing. */
   missingFrom(next: number, before?: number): number;
 }

@@ -192,8 +192,9 @@ function problemOf(event: BufferEvent): Problem | undefined {
       return { type: "damage", message: `${length} bytes at ${offset} of ${segment}${lost}` };
     }
     case "records-dropped": {
-      const { sequences, records } = event;
-      return { type: "drop", message: `${records} records, ${sequences.first} to ${sequences.last}` };
+      const { sequences, records, reason } = event;
+      const why = reason === "expired" ? " had expired" : "";
+      return { type: "drop", message: `${records} records, ${sequences.first} to ${sequences.last}${why}` };
     }
     case "reserve-used": {
       const { type, error: { code, message }, bytesLeft } = event;

@@ -194,6 +194,10 @@ class AsyncReader implements RecordReader {
     return putTime;
   }
 
+  timeOf(_sequence: number, putTime: number): number {
+    return putTime;
+  }
+
   missingFrom(): number {
     return 0;
   }

@@ -30,6 +30,7 @@ import {
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { isPending } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
+import { testExpiry } from "./expiry_conformance.ts";
 import { testFullBuffer } from "./full_conformance.ts";
 import { testInFlight } from "./in_flight_conformance.ts";
 import { testRedelivery } from "./redelivery_conformance.ts";
@@ -52,6 +53,7 @@ export function testRecordBuffer(subject: Subject): void {
   testFullBuffer(suite, subject);
   testInFlight(suite, subject);
   testRedelivery(suite);
+  testExpiry(suite, subject);
 }
 
 function testPut(suite: Suite, subject: Subject): void {
@@ -931,6 +933,7 @@ function testStats(suite: Suite, subject: Subject): void {
       syncMs: 0,
       rejected: 0,
       dropped: 0,
+      expired: 0,
       quarantinedBytes: 0,
       lastProgressAt: clock.now(),
     });

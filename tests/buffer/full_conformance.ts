@@ -352,6 +352,7 @@ function testDropOldest(suite: Suite, subject: Subject): void {
     assertEquals(await buffer.put("f"), 6);
     assertEquals(dropsOf(events), [{
       type: "records-dropped",
+      reason: "backlog-full",
       sequences: { first: 1, last: 2 },
       records: 2,
       bytes: 2,
@@ -367,6 +368,7 @@ function testDropOldest(suite: Suite, subject: Subject): void {
     for (const record of ["f", "g"]) await buffer.put(record);
     assertEquals(dropsOf(events), [{
       type: "records-dropped",
+      reason: "backlog-full",
       sequences: { first: 3, last: 4 },
       records: 2,
       bytes: 2,

@@ -383,6 +383,7 @@ class Run {
       oldestAgeMs: pending.length > 0 ? this.#clock.now() - pending[0].putTime : 0,
       lastSequence: model.end - 1,
       ...model.counts,
+      expired: 0,
       quarantinedBytes: 0,
       lastProgressAt: model.lastProgressAt,
     });

@@ -46,6 +46,7 @@ export function statusWith(
       syncMs: 0,
       rejected: 0,
       dropped: 0,
+      expired: 0,
       quarantinedBytes: 0,
       lastProgressAt: NOW,
       ...stats,

@@ -167,7 +167,7 @@ export class TopWatch {
       at: writtenAt,
       end: status.end,
       committed: status.committed,
-      dropped: stats.dropped,
+      dropped: lossesIn(stats),
       backlogBytes: stats.backlogBytes,
     }, isLate);
     const isOpen = status.state === "open";
@@ -197,7 +197,7 @@ export class TopWatch {
         committed: stats.batchesCommitted,
         redelivered: stats.batchesRedelivered,
       },
-      puts: { accepted: stats.puts, rejected: stats.rejected, dropped: stats.dropped },
+      puts: { accepted: stats.puts, rejected: stats.rejected, dropped: lossesIn(stats) },
       syncs: {
         count: stats.syncs,
         meanMs: stats.syncs === 0 ? 0 : stats.syncMs / stats.syncs,
@@ -300,6 +300,11 @@ function isOfOwner({ pid, openedAt }: BufferStatus, owner: TopDirectory["owner"]
 /** Who wrote a status: one process that has the buffer open. */
 function subjectOf({ pid, openedAt }: BufferStatus): string {
   return `process ${pid} ${openedAt}`;
+}
+
+/** Records that were dropped, for either reason. The status of an older version has no `expired`. */
+function lossesIn({ dropped, expired = 0 }: { readonly dropped: number; readonly expired?: number }): number {
+  return dropped + expired;
 }
 
 function ratesBetween(from: Mark, to: Mark): Rates {

@@ -12,7 +12,7 @@
 
 import { RECORD_HEADER_BYTES } from "../format.ts";
 import type { LogPosition } from "../position.ts";
-import type { ReadBatch } from "./log_view.ts";
+import type { PutTimeRun, ReadBatch } from "./log_view.ts";
 
 /** A batch that may need more gets memory of its own. */
 const MAX_SLAB_ROOM = 4096;
@@ -54,6 +54,8 @@ export class BatchBuilder {
   payloadBytes = 0;
   #start: LogPosition;
   readonly #bounds: number[] = [];
+  readonly #putTimes: PutTimeRun[] = [];
+  #lastPutTime = -1;
   readonly #arena: BatchArena;
   #isShared: boolean;
   #bytes: Uint8Array<ArrayBuffer>;
@@ -86,6 +88,13 @@ export class BatchBuilder {
     this.sequence++;
   }
 
+  /** Notes when the records from the next one on were put. */
+  notePutTime(putTime: number): void {
+    if (putTime === this.#lastPutTime) return;
+    this.#lastPutTime = putTime;
+    this.#putTimes.push({ from: this.sequence, putTime });
+  }
+
   /** Corrects the totals of the start: what was taken for position `from` is `to`. */
   shift(from: LogPosition, to: LogPosition): void {
     this.#start = {
@@ -113,6 +122,7 @@ export class BatchBuilder {
       isShared: this.#isShared,
       bounds: this.#bounds,
       payloadBytes: this.payloadBytes,
+      putTimes: this.#putTimes,
       codecVersion: this.codecVersion,
       isJson: this.isJson,
       checksum: this.checksum,

@@ -110,6 +110,11 @@ export class LogReader {
     return frame && this.#deps.putTimes.timeOf(frame.firstSequence, frame.putTime);
   }
 
+  /** When the record with `sequence` was put, in the buffer's own time, if the log says `putTime`. */
+  timeOf(sequence: number, putTime: number): number {
+    return this.#deps.putTimes.timeOf(sequence, putTime);
+  }
+
   /** Goes to a position; the file stays open if it is the current one. */
   #goTo(position: LogPosition): void {
     if (position.nextSequence !== this.#position.nextSequence) this.close();
@@ -244,6 +249,7 @@ export class LogReader {
     const { payloadBytes: before } = builder;
     let at = from;
     let index = first;
+    builder.notePutTime(frame.putTime);
     while (index < last) {
       const length = frame.view.getUint32(at, true);
       const isAlone = isFirst && at === from;

@@ -47,6 +47,12 @@ export interface ReadResult {
   readonly next: LogPosition;
 }
 
+/** Records that were put at one time, up to the next run. */
+export interface PutTimeRun {
+  readonly from: number;
+  readonly putTime: number;
+}
+
 /** Consecutive records that were read. */
 export interface ReadBatch {
   readonly firstSequence: number;
@@ -58,6 +64,8 @@ export interface ReadBatch {
   /** Two entries per record: where its payload begins and ends in `bytes`. */
   readonly bounds: readonly number[];
   readonly payloadBytes: number;
+  /** When the records were put: of each run of one put time, the first sequence and the time as it is stored. */
+  readonly putTimes: readonly PutTimeRun[];
   readonly codecVersion: number;
   /** Whether each payload is known to be the text of one JSON value. */
   readonly isJson: boolean;
