@@ -48,6 +48,7 @@
  * | `record.put` | counter | `{record}` | records accepted |
  * | `put.rejected` | counter | `{put}` | puts rejected, for any reason |
  * | `record.dropped` | counter | `{record}` | records dropped by `whenFull: "drop-oldest"` |
+ * | `record.expired` | counter | `{record}` | records dropped because they were older than `maxRecordAgeMs` |
  * | `batch.emitted` | counter | `{batch}` | batches handed over for the first time |
  * | `batch.redelivered` | counter | `{batch}` | batches handed over again |
  * | `batch.committed` | counter | `{batch}` | batches committed |
@@ -71,6 +72,7 @@
  * | `attempt.duration` | histogram | `s` | how long attempts took; those that failed by `error.type` |
  * | `delivery.halved` | counter | `{delivery}` | deliveries that were too large, or refused because of some records |
  * | `record.delivered` | counter | `{record}` | records acknowledged by the target |
+ * | `record.expired` | counter | `{record}` | records that were older than `maxRecordAgeMs` before they could be sent |
  * | `record.dead_lettered` | counter | `{record}` | records put into the dead-letter buffer |
  * | `batch.committed` | counter | `{batch}` | batches committed |
  * | `record.committed` | counter | `{record}` | records in them |

@@ -30,6 +30,7 @@ export class BatchPart<T> implements Delivery<T> {
   #sequences: readonly number[] | undefined;
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
+  #putTimes: readonly number[] | undefined;
 
   /** `positions` are those of its records in the batch, from 0, ascending; without them it is all of the batch. */
   constructor(batch: Batch<T>, positions?: readonly number[]) {
@@ -62,6 +63,18 @@ export class BatchPart<T> implements Delivery<T> {
   get payloads(): readonly Uint8Array[] {
     if (this.#positions === undefined) return this.#batch.payloads;
     return this.#payloads ??= this.#collect((position) => this.#batch.payloads[position]);
+  }
+
+  get putTimes(): readonly number[] {
+    if (this.#positions === undefined) return this.#batch.putTimes;
+    return this.#putTimes ??= this.#collect((position) => this.#batch.putTimes[position]);
+  }
+
+  /** How many of its records, from the first one on, are of no use any more: `maxRecordAgeMs`. */
+  get expiredRecords(): number {
+    const expired = this.#batch.expiredRecords;
+    if (this.#positions === undefined || expired === 0) return expired;
+    return this.#positions.filter((position) => position < expired).length;
   }
 
   get byteLength(): number {

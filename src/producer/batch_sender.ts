@@ -1,6 +1,8 @@
 /**
  * Delivers one batch: attempts, retries, splitting, partial resends, dead letters.
  *
+ * Before each attempt, records that are older than `maxRecordAgeMs` are set aside as dead letters, or left out for good.
+ *
  * What a failure leads to is decided in this order, because each rules out what comes after it:
  * 1. This way to the target is closed for good (`final`): the producer stops.
  * 2. Payloads don't decode: they are undeliverable, and the others are sent at once.
@@ -11,7 +13,7 @@
  * Guarantees: when `deliver` says that a batch is delivered, each of its records was taken by the target or is
  * persisted as a dead letter, so that the batch may be committed. The parts of a batch are sent one after the other, in
  * order; what has to be sent again comes before what was not sent yet. A record is left out of a delivery only if the
- * target said that it has it, or never will.
+ * target said that it has it, or never will, or if it has expired.
  *
  * Nothing is kept after a batch or the process: a batch that was delivered in parts is sent again as a whole, with the same
  * ids.
@@ -89,6 +91,8 @@ export class BatchSender<T> {
     const attempt = before.attempts + 1;
     const cameAt = clock.monotonic();
     if (gate.isClosed && !await gate.enter(part, before.isDoubted)) return undefined;
+    const expired = part.expiredRecords;
+    if (expired > 0) return await this.#expire({ ...before, part }, expired);
     const beganAt = clock.monotonic();
     const startedAt = before.startedAt === undefined ? beganAt : before.startedAt + beganAt - cameAt;
     const pending: PendingPart<T> = { ...before, part, attempts: attempt, sends: before.sends + 1, startedAt };
@@ -112,6 +116,25 @@ export class BatchSender<T> {
     if (!failure.isTargetFault) return await this.#goOn({ ...pending, tries: before.tries + 1 }, error, failure);
     if (!gate.onFault(part, error as DeliveryError, taken)) throw outOfRetries(batchId, error);
     return [sentAgain({ ...pending, startedAt: startedAt + durationMs }, failure.again)];
+  }
+
+  /** Sets aside the first records of a part, which have expired; what is left, or `undefined` if the producer ends before. */
+  async #expire(pending: PendingPart<T>, expired: number): Promise<readonly PendingPart<T>[] | undefined> {
+    const { part, sends } = pending;
+    const { deadLetters, gate, reporter } = this.#deps;
+    const { batchId } = part;
+    const indexes = Array.from({ length: part.length }, (_, i) => i);
+    const sequences = part.sequences.slice(0, expired);
+    if (deadLetters !== undefined) {
+      const letters = indexes.slice(0, expired).map((index) => ({ index, reason: "older than maxRecordAgeMs" }));
+      if (!await deadLetters.put(part, letters, sends)) return undefined;
+    }
+    reporter.tell({ type: "records-expired", batchId, sequences, records: expired });
+    if (expired === part.length) {
+      gate.onLeave(batchId);
+      return [];
+    }
+    return [{ ...pending, part: part.pick(indexes.slice(expired)), attempts: 0 }];
   }
 
   /** What a failure means. A payload that doesn't decode is no failure of the target, and no retry helps. */

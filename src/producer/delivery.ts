@@ -30,6 +30,8 @@ export interface Delivery<T> extends Iterable<T> {
   readonly records: readonly T[];
   /** The encoded bytes of each record, in order. */
   readonly payloads: readonly Uint8Array[];
+  /** When each record was put: milliseconds since 1970, see `Batch.putTimes`. */
+  readonly putTimes: readonly number[];
   /** Number of records. */
   readonly length: number;
   /** Sum of the payloads' lengths. */

@@ -130,7 +130,7 @@ export class DeliveryLoop<T> {
     const onEmpty = !this.#flushWaiters.isEmpty && !this.#isDry ? this.#flushWaiters.beginProbe() : undefined;
     try {
       if (onEmpty === undefined && !await this.#waitUntilDue(after)) return;
-      this.#send(await this.#deps.buffer.emit({ after }));
+      this.#send(await this.#deps.buffer.emit({ after, expired: "keep" }));
       this.#bufferFailures = 0;
     } catch (error) {
       const isNoBatch = error instanceof BufferEmptyError || error instanceof NoBatchBehindError;

@@ -87,6 +87,13 @@ export type ProducerEvent =
     readonly sequence: number;
     readonly error: string;
   }
+  | {
+    /** Records were older than `maxRecordAgeMs` before they could be sent, or sent again: dead letters, or else left out. */
+    readonly type: "records-expired";
+    readonly batchId: string;
+    readonly sequences: readonly number[];
+    readonly records: number;
+  }
   /** A call of a buffer failed; it is made again after a pause. */
   | {
     readonly type: "buffer-call-failed";
@@ -136,6 +143,8 @@ export interface ProducerStats {
   readonly deliveredRecords: number;
   /** Number of records put into the dead-letter buffer. */
   readonly deadLetters: number;
+  /** Number of records that were older than `maxRecordAgeMs` before they could be sent; those with dead letters count there, too. */
+  readonly expiredRecords: number;
   /** Number of batches committed. */
   readonly committedBatches: number;
   /** Number of records in those batches. */
@@ -169,6 +178,7 @@ export class Reporter {
     blockedSince: undefined,
     deliveredRecords: 0,
     deadLetters: 0,
+    expiredRecords: 0,
     committedBatches: 0,
     committedRecords: 0,
     lastError: undefined,
@@ -222,6 +232,9 @@ export class Reporter {
         break;
       case "dead-lettered":
         counts.deadLetters++;
+        break;
+      case "records-expired":
+        counts.expiredRecords += event.records;
         break;
       case "committed":
         counts.committedBatches++;

@@ -154,12 +154,18 @@ export class TargetGate {
 
   /**
    * An attempt has failed because of its records, or for a reason that isn't known. If that was the prober, it has been answered, so
-   * no row of faults goes on; and the next batch is tried. Every end of a batch comes through here, unless the gate opens by it.
+   * no row of faults goes on; and the next batch is tried. Every end of a batch that was sent comes through here, unless the gate
+   * opens by it.
    */
   onRecordFailure(batchId: string): void {
+    if (this.#block?.prober === batchId) this.#faults = 0;
+    this.onLeave(batchId);
+  }
+
+  /** A batch ends without an attempt. If it was the prober, the next one is tried. */
+  onLeave(batchId: string): void {
     const block = this.#block;
     if (block?.prober !== batchId) return;
-    this.#faults = 0;
     block.prober = undefined;
     const next = this.#waiters.shift();
     if (next === undefined) return;

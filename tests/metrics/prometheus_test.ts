@@ -49,7 +49,7 @@ test("prometheusText() is a page of the format: families whole, each with HELP a
     const expected = kind === "summary" ? [`${name}_sum`, `${name}_count`] : [name];
     assertEquals([...new Set(series)], expected);
   }
-  assertEquals(seen.size, 33);
+  assertEquals(seen.size, 35);
 });
 
 test("prometheusText() gives numbers in base units, from one moment", async () => {

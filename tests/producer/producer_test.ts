@@ -690,6 +690,7 @@ benchTest("Producer tells what happens, and adds it up", { ...THREE, maxRecords:
     blockedSince: undefined,
     deliveredRecords: 1,
     deadLetters: 1,
+    expiredRecords: 0,
     committedBatches: 1,
     committedRecords: 2,
     backoffUntil: undefined,

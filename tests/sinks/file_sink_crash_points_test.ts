@@ -62,11 +62,22 @@ async function deliver(buffer: FileBuffer<unknown>, send: Awaited<ReturnType<typ
   for (;;) {
     try {
       const batch = await buffer.emit();
-      const { id, records, payloads, length, byteLength, redelivered } = batch;
+      const { id, records, payloads, putTimes, length, byteLength, redelivered } = batch;
       const sequences = records.map((_, i) => batch.firstSequence + i);
       const iterator = () => batch[Symbol.iterator]();
       await send(
-        { id, batchId: id, sequences, records, payloads, length, byteLength, redelivered, [Symbol.iterator]: iterator },
+        {
+          id,
+          batchId: id,
+          sequences,
+          records,
+          payloads,
+          putTimes,
+          length,
+          byteLength,
+          redelivered,
+          [Symbol.iterator]: iterator,
+        },
         contextOf(),
       );
       await buffer.commit(batch);

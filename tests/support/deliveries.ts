@@ -35,6 +35,7 @@ export function deliveryOf<T>(records: readonly T[], data: DeliveryData<T> = {})
     sequences: data.sequences ?? records.map((_, i) => firstSequence + i),
     records,
     payloads,
+    putTimes: records.map(() => 0),
     length: records.length,
     byteLength: payloads.reduce((sum, { length }) => sum + length, 0),
     redelivered,
