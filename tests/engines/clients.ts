@@ -1,9 +1,9 @@
 /**
- * The real clients of the engines, for test programs and the examples of this repository: pinned in `clients.json` beside
+ * The real clients of the engines, and other packages that examples use, for the tests of this repository: pinned in `clients.json` beside
  * this file, typed by the published types, so that `deno check` holds the sinks against them.
  *
  * Deno loads what deno.json names, which is the same versions. Bun and Node take them from a directory outside the repository, into which they
- * are installed once for each version of `clients.json`; `findClients()` does that, and says where.
+ * are installed once for each version of `clients.json`.
  */
 
 import { spawn } from "node:child_process";
@@ -52,11 +52,18 @@ async function load<Module>(name: string): Promise<Module> {
   return createRequire(join(directory, "package.json"))(name);
 }
 
+/** Why the packages can't be had here; `undefined` if they can. From then on child processes find them, too. */
+export async function whyNoClients(): Promise<string | undefined> {
+  if (process.versions.deno !== undefined) return undefined;
+  process.env[VARIABLE] ??= await findClients();
+  return process.env[VARIABLE] === undefined ? "npm can't install the clients" : undefined;
+}
+
 /**
  * The directory with the clients, installed if it isn't there yet, by Deno where `SLUICE_DENO` names it, else by npm;
- * `undefined` if that fails. To be given to child processes as the variable `SLUICE_CLIENTS`.
+ * `undefined` if that fails.
  */
-export async function findClients(): Promise<string | undefined> {
+async function findClients(): Promise<string | undefined> {
   const version = createHash("sha256").update(readFileSync(packageUrl)).digest("hex").slice(0, 12);
   const directory = join(tmpdir(), `sluice-clients-${version}`);
   if (existsSync(directory)) return directory;

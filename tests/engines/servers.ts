@@ -13,7 +13,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { join } from "@std/path/join";
-import { findClients } from "./clients.ts";
+import { whyNoClients } from "./clients.ts";
 
 /** Names of the engines. */
 export const ENGINES = ["nats", "redis", "postgres"] as const;
@@ -59,9 +59,7 @@ export function findServer(engine: Engine): string | undefined {
 /** Why an engine can't be tested here; `undefined` if it can. */
 export async function whyNot(engine: Engine): Promise<string | undefined> {
   if (findServer(engine) === undefined) return `the server of ${engine} isn't installed`;
-  if (process.versions.deno !== undefined) return undefined;
-  process.env["SLUICE_CLIENTS"] ??= await findClients();
-  return process.env["SLUICE_CLIENTS"] === undefined ? "npm can't install the clients" : undefined;
+  return await whyNoClients();
 }
 
 /** A server that can be stopped, killed and started again. */

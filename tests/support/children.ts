@@ -94,7 +94,10 @@ export function startChild(file: string | URL, args: readonly string[], options:
   const { runtime = currentRuntime(), permissions, flags = [], cwd } = options;
   const program = fileURLToPath(new URL(file, root));
   const runtimeFlags = [...runtimeArgs(runtime, permissions), ...flags];
-  return spawn(runtime.command, [...runtimeFlags, program, ...args], { cwd, stdio: "pipe" });
+  const clients = process.env["SLUICE_CLIENTS"];
+  // The packages that the child's program imports, on Bun; Node's resolve.mjs knows the variable itself.
+  const env = clients === undefined ? process.env : { ...process.env, NODE_PATH: `${clients}/node_modules` };
+  return spawn(runtime.command, [...runtimeFlags, program, ...args], { cwd, env, stdio: "pipe" });
 }
 
 /** Runs the program `file` to its end, however it ends. Rejects only if it can't be started. */
