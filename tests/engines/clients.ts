@@ -13,7 +13,11 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import type postgres from "postgres";
+import type * as amqplib from "amqplib";
+import type * as mqtt from "mqtt";
+import type * as mysql from "mysql2/promise";
 import type * as redis from "redis";
+import type * as s3 from "@aws-sdk/client-s3";
 import type * as jetstream from "@nats-io/jetstream";
 import type * as nats from "@nats-io/transport-node";
 import { join } from "@std/path/join";
@@ -45,6 +49,26 @@ export async function loadPostgres(): Promise<typeof postgres> {
   return "default" in loaded ? loaded.default : loaded;
 }
 
+/** Loads the package for MySQL and MariaDB. */
+export function loadMysql(): Promise<typeof mysql> {
+  return load("mysql2/promise");
+}
+
+/** Loads the package for RabbitMQ. */
+export function loadAmqp(): Promise<typeof amqplib> {
+  return load("amqplib");
+}
+
+/** Loads the package for MQTT. */
+export function loadMqtt(): Promise<typeof mqtt> {
+  return load("mqtt");
+}
+
+/** Loads the package for S3. */
+export function loadS3(): Promise<typeof s3> {
+  return load("@aws-sdk/client-s3");
+}
+
 async function load<Module>(name: string): Promise<Module> {
   if (process.versions.deno !== undefined) return await import(name);
   const directory = process.env[VARIABLE] ?? await findClients();
@@ -52,18 +76,11 @@ async function load<Module>(name: string): Promise<Module> {
   return createRequire(join(directory, "package.json"))(name);
 }
 
-/** Why the packages can't be had here; `undefined` if they can. From then on child processes find them, too. */
-export async function whyNoClients(): Promise<string | undefined> {
-  if (process.versions.deno !== undefined) return undefined;
-  process.env[VARIABLE] ??= await findClients();
-  return process.env[VARIABLE] === undefined ? "npm can't install the clients" : undefined;
-}
-
 /**
  * The directory with the clients, installed if it isn't there yet, by Deno where `SLUICE_DENO` names it, else by npm;
- * `undefined` if that fails.
+ * `undefined` if that fails. To be given to child processes as the variable `SLUICE_CLIENTS`.
  */
-async function findClients(): Promise<string | undefined> {
+export async function findClients(): Promise<string | undefined> {
   const version = createHash("sha256").update(readFileSync(packageUrl)).digest("hex").slice(0, 12);
   const directory = join(tmpdir(), `sluice-clients-${version}`);
   if (existsSync(directory)) return directory;

@@ -9,8 +9,8 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path/join";
 import { FileBuffer, textCodec } from "../../mod.ts";
-import { whyNoClients } from "../engines/clients.ts";
 import { Program } from "../engines/program.ts";
+import { whyNoClients } from "../engines/servers.ts";
 import { currentRuntime } from "../support/children.ts";
 
 const CHILD = "tests/examples/logger_child.ts";
@@ -106,11 +106,13 @@ testChild("nothing that was logged is lost by kill -9", "forever", async (progra
   };
 });
 
-test(`the recipes for loggers have at most ${MAX_RECIPE_LINES} lines`, () => {
-  for (const name of NAMES) {
-    const text = readFileSync(new URL(`${name}.ts`, RECIPES), "utf8");
-    const [recipe = ""] = /^export (?:function|const) [^]*?\n\}/m.exec(text) ?? [];
-    const { length } = recipe.split("\n");
-    assert(length > 1 && length <= MAX_RECIPE_LINES, `${name}: ${length}`);
+test(`recipes have at most ${MAX_RECIPE_LINES} lines`, () => {
+  for (const folder of [RECIPES, new URL("../targets/", RECIPES)]) {
+    for (const file of readdirSync(folder)) {
+      const text = readFileSync(new URL(file, folder), "utf8");
+      const [recipe = ""] = /^export (?:function|const) [^]*?\n\}/m.exec(text) ?? [];
+      const { length } = recipe.split("\n");
+      assert(length > 1 && length <= MAX_RECIPE_LINES, `${file}: ${length}`);
+    }
   }
 });

@@ -37,6 +37,7 @@ export const LONG_FILES: Readonly<Record<string, QuickShare>> = {
   "faults/real_disk/real_disk_test.ts": "left out",
   "wal/call_arguments_test.ts": "left out",
   "wal/recovery_cuts_test.ts": "left out",
+  "examples/rabbitmq_test.ts": "left out",
   "packaging/published_types_test.ts": "left out",
   "packaging/bundles_test.ts": "left out",
   "packaging/publish_test.ts": "left out",
@@ -49,6 +50,7 @@ export const LONG_FILES: Readonly<Record<string, QuickShare>> = {
   "wal/log_faults_test.ts": "left out",
   "cli/ship_processes_test.ts": "left out",
   "cli/report_browser_test.ts": "left out",
+  "examples/targets_test.ts": "left out",
   "sinks/engine_examples_test.ts": "left out",
   "cli/repair_corruption_test.ts": "left out",
   "buffer/record_buffer_test.ts": "sampled",
@@ -57,15 +59,18 @@ export const LONG_FILES: Readonly<Record<string, QuickShare>> = {
 
 /** Files that start the same compiler or server whatever runs them: Deno alone does. */
 const ONE_RUNTIME: ReadonlySet<string> = new Set([
+  "examples/rabbitmq_test.ts",
   "packaging/published_types_test.ts",
   "packaging/publish_test.ts",
 ]);
 
 /**
  * Files that try many cases of pure code on the file system in memory. The oldest Node would repeat some of what the newest one
- * tries, in the same language; what depends on its version are its own calls, which all other files make.
+ * tries, in the same language; what depends on its version are its own calls, which all other files make. Recipes also rest on packages
+ * of others, which choose for themselves what they run on.
  */
 const NOT_ON_OLDEST_NODE: ReadonlySet<string> = new Set([
+  "examples/targets_test.ts",
   "faults/corruption/corruption_test.ts",
   "faults/crash_points/crash_points_test.ts",
   "faults/simulation/copy_on_write_test.ts",

@@ -8,7 +8,7 @@ import type postgres from "postgres";
 import { assertInstanceOf } from "@std/assert";
 import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
 import { loadPostgres } from "../engines/clients.ts";
-import { type Engine, Server, whyNot } from "../engines/servers.ts";
+import { Server, type ServerName, whyNot } from "../engines/servers.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 
 /** What a delivery is made from. */
@@ -51,7 +51,7 @@ export async function refusalOf<T>(sink: Send<T>, delivery: Delivery<T>, attempt
 }
 
 /** A test that needs a real server; skipped, with the reason, where there is none. */
-export function testWithServer(engine: Engine, name: string, body: (server: Server) => Promise<void>): void {
+export function testWithServer(engine: ServerName, name: string, body: (server: Server) => Promise<void>): void {
   test(name, { timeout: 60_000 }, async (t) => {
     const why = await whyNot(engine);
     if (why !== undefined) return t.skip(why);

@@ -1,0 +1,28 @@
+/**
+ * To a queue of RabbitMQ, at least once and in order. A resend has the same `messageId`, so a consumer that skips ids that it has had
+ * gets each record once. The queue is durable; what is sent to a queue that isn't there comes back, and waits for it.
+ *
+ *     const connection = await connect("amqp://127.0.0.1", { recovery: true }); // of amqplib
+ *     connection.on("error", console.error); // without a listener it would end the process
+ *     const producer = new Producer({ buffer, send: rabbitmqSink<Order>(connection, "orders") });
+ */
+
+import { Buffer } from "node:buffer";
+import { DeliveryError, type Send } from "@sluice/buffer";
+import type { RecoveringChannelModel } from "amqplib";
+
+export const rabbitmqSink = <T>(connection: RecoveringChannelModel, queue: string): Send<T> => async (delivery) => {
+  let returned = 0;
+  try {
+    const channel = (await connection.createConfirmChannel()).on("error", () => {}).on("return", () => returned++);
+    delivery.payloads.forEach((payload, i) => {
+      const messageId = `${delivery.batchId}-${delivery.sequences[i]}`;
+      channel.sendToQueue(queue, Buffer.from(payload), { mandatory: true, persistent: true, messageId });
+    });
+    await channel.waitForConfirms();
+    await channel.close();
+  } catch (cause) {
+    throw new DeliveryError({ reason: `${cause}`, scope: "target", retryable: true }, { cause });
+  }
+  if (returned > 0) throw new DeliveryError({ reason: `there is no queue ${queue}`, scope: "target" });
+};
