@@ -22,8 +22,7 @@ interface Line {
 const buffer = await FileBuffer.open<Line>({ path: ".sluice-http", maxRecords: 500, maxAgeMs: 1_000 });
 const producer = new Producer<Line>({
   buffer,
-  send: httpSink({
-    url,
+  send: httpSink(url, {
     gzip: true,
     headers: () => ({ authorization: "Bearer the token of now" }),
   }),

@@ -63,8 +63,6 @@ export type HttpHeaders = Headers | Readonly<Record<string, string>> | readonly 
 
 /** Options of {@linkcode httpSink}. */
 export interface HttpSinkOptions<T> extends LineOptions<T> {
-  /** Where to send deliveries: http or https, without a name or password, and with a port that fetch doesn't block. */
-  readonly url: string | URL;
   /**
    * The request's method.
    *
@@ -141,7 +139,8 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
 /**
  * Makes a `Send` that posts each delivery to an HTTP server.
  *
- * @param options Where to send deliveries, and how to read responses.
+ * @param url Where to send deliveries: http or https, without a name or password, and with a port that fetch doesn't block.
+ * @param options How to make requests, and how to read responses.
  * @returns The function to pass to a producer as `send`. It rejects with a {@linkcode DeliveryError}, or with the signal's reason.
  * @throws {TypeError} if an option has the wrong type, if no request can reach `url`, or if a header is malformed.
  * @typeParam T The records' type.
@@ -153,8 +152,7 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * import { assertEquals, assertMatch } from "@std/assert";
  *
  * const requests: RequestInit[] = [];
- * const send = httpSink<{ n: number }>({
- *   url: "https://example.com/ingest",
+ * const send = httpSink<{ n: number }>("https://example.com/ingest", {
  *   fetch(_url, init) { // in a program: leave it out
  *     requests.push(init);
  *     return Promise.resolve(new Response("", { status: 202 }));
@@ -177,8 +175,7 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * import { assertEquals } from "@std/assert";
  *
  * const requests: RequestInit[] = [];
- * const send = httpSink<{ n: number }>({
- *   url: "https://example.com/events",
+ * const send = httpSink<{ n: number }>("https://example.com/events", {
  *   method: "PUT",
  *   contentType: "application/json",
  *   headers: async () => ({ authorization: `Bearer ${await Promise.resolve("fresh")}` }),
@@ -211,8 +208,7 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * }
  *
  * const sent: string[] = [];
- * const send = httpSink<string>({
- *   url: "https://example.com/bulk",
+ * const send = httpSink<string>("https://example.com/bulk", {
  *   failures,
  *   async fetch(_url, { body }) { // in a program: leave it out
  *     sent.push(new TextDecoder().decode(body as Uint8Array<ArrayBuffer>));
@@ -228,8 +224,8 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * await buffer.close();
  * ```
  */
-export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
-  const url = parseHttpUrl(options.url, { hasOwnFetch: options.fetch !== undefined });
+export function httpSink<T>(url: string | URL, options: HttpSinkOptions<T> = {}): Send<T> {
+  const target = parseHttpUrl(url, { hasOwnFetch: options.fetch !== undefined });
   for (const name of ["body", "failures", "verdict", "fetch", "line"] as const) {
     const given: unknown = options[name];
     if (given === undefined || typeof given === "function") continue;
@@ -240,7 +236,7 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
   }
   // A malformed name or value is refused here, instead of in every attempt.
   if (typeof options.headers !== "function") new Headers(options.headers as HeadersInit | undefined);
-  const { clock = systemClock, fetch: request = (target, init) => fetch(target, init) } = options;
+  const { clock = systemClock, fetch: request = (to, init) => fetch(to, init) } = options;
   const isBodyNeeded = options.failures !== undefined || options.verdict !== undefined;
   const splits = new SplitPolicy();
   return async (delivery, context) => {
@@ -250,7 +246,7 @@ export function httpSink<T>(options: HttpSinkOptions<T>): Send<T> {
     let response: Response;
     try {
       const decoding = isBodyNeeded ? {} : skipDecoding(init.headers);
-      response = await request(url, { ...init, ...decoding, body: body as BodyInit });
+      response = await request(target, { ...init, ...decoding, body: body as BodyInit });
     } catch (cause) {
       signal.throwIfAborted();
       throw toError(cause);

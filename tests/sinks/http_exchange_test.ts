@@ -52,7 +52,7 @@ async function outcomeOf(
       afterwards(socket);
     },
   }, async ({ url, requests }) => {
-    const send = httpSink<Click>({ url, ...options });
+    const send = httpSink<Click>(url, options);
     outcome = await Promise.resolve(send(deliveryOf(CLICKS), contextOf())).catch((error) => error);
     assertEquals(requests.length, 1);
   });
@@ -105,7 +105,7 @@ test("httpSink() asks for a body that isn't coded when nobody needs it, unless t
     async (target) => {
       const { url, requests } = target;
       for (const options of [{}, { headers: { "accept-encoding": "br" } }, { failures: () => [] }]) {
-        await httpSink<Click>({ url, ...options })(deliveryOf(CLICKS), contextOf());
+        await httpSink<Click>(url, options)(deliveryOf(CLICKS), contextOf());
       }
       const codings = requests.map(({ head }) => /^accept-encoding: *(.*)/im.exec(head)?.[1]);
       assertEquals(codings.slice(0, 2), ["identity", "br"]);
@@ -128,7 +128,7 @@ test("httpSink() takes a coded body that is cut off for a failure to be retried"
 async function connectionsFor(count: number, answer: Uint8Array): Promise<number> {
   let connections = 0;
   await withRawServer({ onRequest: (socket) => socket.write(answer) }, async (target) => {
-    const send = httpSink<Click>({ url: target.url });
+    const send = httpSink<Click>(target.url);
     for (let n = 0; n < count; n++) await Promise.resolve(send(deliveryOf([{ n }]), contextOf())).catch(() => {});
     connections = target.connections();
   });
@@ -160,7 +160,7 @@ test("httpSink() does not read a body to its end that doesn't end, and leaves no
       pour();
     },
   }, async ({ url }) => {
-    const send = httpSink<Click>({ url });
+    const send = httpSink<Click>(url);
     const context = contextOf({ signal: AbortSignal.timeout(15_000) });
     for (let i = 0; i < 5; i++) await send(deliveryOf(CLICKS), context);
     await Promise.all(closed);
@@ -203,7 +203,7 @@ test("httpSink() has the beginning of a failure's body though the rest is cut of
       socket.write(response(400, ["Content-Length: 100"], "no such field"), () => socket.end());
     },
   }, async ({ url }: RawTarget) => {
-    const send = httpSink<Click>({ url });
+    const send = httpSink<Click>(url);
     const error = await assertRejects(async () => await send(deliveryOf(CLICKS), contextOf()), DeliveryError);
     assertStringIncludes(error.message, "the server answered 400");
   });

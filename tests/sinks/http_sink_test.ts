@@ -77,7 +77,7 @@ async function failureFor(
 ): Promise<DeliveryError> {
   let error: DeliveryError | undefined;
   await withServer(answer, async ({ url }) => {
-    const send = httpSink<Click>({ url, ...options });
+    const send = httpSink<Click>(url, options);
     error = await assertRejects(async () => await send(deliveryOf(clicks), contextOf()), DeliveryError);
   });
   return error!;
@@ -87,7 +87,7 @@ const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 test("httpSink() posts a line for each record, with the delivery's id in quotes as Idempotency-Key", async () => {
   await withServer((response) => end(response, 202), async ({ url, seen }) => {
-    await httpSink<Click>({ url })(deliveryOf([{ n: 1 }, { n: 2 }]), contextOf());
+    await httpSink<Click>(url)(deliveryOf([{ n: 1 }, { n: 2 }]), contextOf());
     const [{ method, path, headers, body }] = seen as [Seen];
     assertEquals([method, path], ["POST", "/ingest"]);
     assertEquals(text(body), '{"n":1}\n{"n":2}\n');
@@ -100,14 +100,14 @@ test("httpSink() posts a line for each record, with the delivery's id in quotes 
 
 test("httpSink() takes the id of the delivery, not of the batch, as the key, and escapes it as the draft says", async () => {
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
-    await httpSink<Click>({ url })(deliveryOf([{ n: 1 }], { id: 'half "1" \\ 2' }), contextOf());
+    await httpSink<Click>(url)(deliveryOf([{ n: 1 }], { id: 'half "1" \\ 2' }), contextOf());
     assertEquals(seen[0]!.headers["idempotency-key"], '"half \\"1\\" \\\\ 2"');
   });
 });
 
 test("httpSink() sends the same key and the same body in each attempt", async () => {
   await withServer((response) => end(response, 503), async ({ url, seen }) => {
-    const send = httpSink<Click>({ url, gzip: true });
+    const send = httpSink<Click>(url, { gzip: true });
     for (let attempt = 1; attempt <= 2; attempt++) {
       const delivery = deliveryOf([{ n: 1 }], { redelivered: attempt > 1 });
       await assertRejects(async () => await send(delivery, contextOf({ attempt })), DeliveryError);
@@ -120,7 +120,7 @@ test("httpSink() sends the same key and the same body in each attempt", async ()
 test("httpSink() compresses the body and says so when gzip is set", async () => {
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
     const clicks = Array.from({ length: 1000 }, (_, n) => ({ n }));
-    await httpSink<Click>({ url, gzip: true })(deliveryOf(clicks), contextOf());
+    await httpSink<Click>(url, { gzip: true })(deliveryOf(clicks), contextOf());
     const [{ headers, body }] = seen as [Seen];
     assertEquals(headers["content-encoding"], "gzip");
     assertEquals(body.subarray(0, 2), new Uint8Array([0x1f, 0x8b]));
@@ -130,8 +130,7 @@ test("httpSink() compresses the body and says so when gzip is set", async () => 
 
 test("httpSink() takes method, headers, body and lines from the user, headers anew for each attempt", async () => {
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
-    const put = httpSink<Click>({
-      url: new URL(url),
+    const put = httpSink<Click>(new URL(url), {
       method: "PUT",
       headers: ({ length }, { attempt }) => Promise.resolve({ authorization: `token ${attempt} of ${length}` }),
       body: ({ records }) => JSON.stringify(records),
@@ -143,8 +142,7 @@ test("httpSink() takes method, headers, body and lines from the user, headers an
     assertEquals([seen[0]!.method, text(seen[0]!.body)], ["PUT", '[{"n":1},{"n":2}]']);
     assertEquals(seen[0]!.headers["content-type"], "application/json");
 
-    const lines = httpSink<Click>({
-      url,
+    const lines = httpSink<Click>(url, {
       headers: { "content-type": "text/csv", "idempotency-key": "mine" },
       line: ({ n }) => `${n},x`,
     });
@@ -194,7 +192,7 @@ for (const [status, outcome] of STATUSES) {
       async ({ url, seen }) => {
         let found = "ok";
         try {
-          await httpSink<Click>({ url })(deliveryOf([{ n: 1 }]), contextOf());
+          await httpSink<Click>(url)(deliveryOf([{ n: 1 }]), contextOf());
         } catch (error) {
           assertInstanceOf(error, DeliveryError);
           found = error.tooLarge ? "too large" : error.retryable ? "retry" : "refuse";
@@ -210,7 +208,7 @@ for (const [status, outcome] of STATUSES) {
 test("httpSink() does not follow a redirect, and says where it led", async () => {
   for (const status of [301, 302, 303, 307, 308]) {
     await withServer((response) => end(response, status, "moved", { location: "/elsewhere" }), async (target) => {
-      const send = httpSink<Click>({ url: target.url });
+      const send = httpSink<Click>(target.url);
       const { message } = await assertRejects(
         async () => await send(deliveryOf([{ n: 1 }]), contextOf()),
         DeliveryError,
@@ -277,7 +275,7 @@ test("httpSink() takes a refusal as it is though the connection is cut behind it
 test("httpSink() is rejected, to be retried, where nobody listens", async () => {
   let gone = "";
   await withServer(() => {}, ({ url }) => Promise.resolve(void (gone = url)));
-  const send = httpSink<Click>({ url: gone });
+  const send = httpSink<Click>(gone);
   const error = await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), DeliveryError);
   assertEquals(error.retryable, true);
 });
@@ -300,8 +298,7 @@ test("httpSink() ends with the signal's reason when the server hangs before or i
       hang(response, seen);
       if (abortAt === "request") abort();
     }, async ({ url }) => {
-      const send = httpSink<Click>({
-        url,
+      const send = httpSink<Click>(url, {
         async fetch(target, init) {
           const response = await fetch(target, init);
           void settle().then(abort);
@@ -316,8 +313,7 @@ test("httpSink() ends with the signal's reason when the server hangs before or i
 
 test("httpSink() ends with the signal's reason while it waits for headers", async () => {
   const controller = new AbortController();
-  const send = httpSink<Click>({
-    url: "http://127.0.0.1:1",
+  const send = httpSink<Click>("http://127.0.0.1:1", {
     headers: () => new Promise(() => controller.abort("no token")),
     fetch: () => Promise.reject(new Error("a request was made")),
   });
@@ -329,7 +325,7 @@ test("httpSink() ends with the signal's reason while it waits for headers", asyn
 test("httpSink() sends nothing when the signal is aborted before", async () => {
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
     const reason = new Error("closing");
-    const send = httpSink<Click>({ url });
+    const send = httpSink<Click>(url);
     const attempt = async () => await send(deliveryOf([{ n: 1 }]), contextOf({ signal: AbortSignal.abort(reason) }));
     assertEquals(await assertRejects(attempt), reason);
     assertEquals(seen.length, 0);
@@ -342,7 +338,7 @@ test("httpSink() reads each answer to its end, so that a few connections do for 
     response.writeHead(n % 2 === 0 ? 200 : 503).end("x".repeat(10_000));
   };
   await withServer(answer, async ({ url, seen, connections }) => {
-    const send = httpSink<Click>({ url });
+    const send = httpSink<Click>(url);
     for (let n = 0; n < 20; n++) {
       await Promise.resolve(send(deliveryOf([{ n }]), contextOf())).catch(() => {});
     }
@@ -370,13 +366,13 @@ test("httpSink() reads single failed records out of a success by `failures`", as
   ]);
   assertEquals(error.message, "Cannot deliver: the server did not take 2 of 3 records: status 429");
   await withServer((response) => end(response, 200, '{"items":[]}'), async ({ url }) => {
-    await httpSink<Click>({ url, failures: bulkFailures })(deliveryOf(clicks), contextOf());
+    await httpSink<Click>(url, { failures: bulkFailures })(deliveryOf(clicks), contextOf());
   });
 });
 
 test("httpSink() does not take a delivery for delivered when `failures` can't read the answer", async () => {
   await withServer((response) => end(response, 200, "<html>"), async ({ url }) => {
-    const send = httpSink<Click>({ url, failures: bulkFailures });
+    const send = httpSink<Click>(url, { failures: bulkFailures });
     await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), SyntaxError);
   });
 });
@@ -390,7 +386,7 @@ test("httpSink() follows `verdict`, and the table where it has none", async () =
   const busy = await failureFor((response) => end(response, 503), { verdict });
   assertEquals(busy.retryable, true);
   await withServer((response) => end(response, 409), async ({ url }) => {
-    await httpSink<Click>({ url, verdict: () => "ok" })(deliveryOf([{ n: 1 }]), contextOf());
+    await httpSink<Click>(url, { verdict: () => "ok" })(deliveryOf([{ n: 1 }]), contextOf());
   });
 });
 
@@ -398,13 +394,13 @@ test("httpSink() sends nothing, and blames single records, when they are no line
   await withServer((response) => end(response, 200), async ({ url, seen }) => {
     const delivery = deliveryOf(["fine", "two\nlines", ""], { codec: textCodec() });
     const error = await assertRejects(
-      async () => await httpSink<string>({ url })(delivery, contextOf()),
+      async () => await httpSink<string>(url)(delivery, contextOf()),
       DeliveryError,
     );
     assertEquals(error.failed?.map(({ index, retryable }) => [index, retryable]), [[0, true], [1, false], [2, false]]);
     assertStringIncludes(error.message, "record 1 can't be written as one line, because it has a line break in it");
     assertEquals(seen.length, 0);
-    await httpSink<string>({ url, line: JSON.stringify })(delivery, contextOf());
+    await httpSink<string>(url, { line: JSON.stringify })(delivery, contextOf());
     assertEquals(text(seen[0]!.body), '"fine"\n"two\\nlines"\n""\n');
   });
 });
@@ -418,7 +414,7 @@ test("httpSink() says why a connection failed, as far down as that is known", as
       ["a string", "a string"],
     ] as const
   ) {
-    const send = httpSink<Click>({ url: "http://localhost", fetch: () => Promise.reject(cause) });
+    const send = httpSink<Click>("http://localhost", { fetch: () => Promise.reject(cause) });
     const error = await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), DeliveryError);
     assertEquals(error.message, `Cannot deliver: the connection failed or was cut: ${why}`);
   }
@@ -426,19 +422,19 @@ test("httpSink() says why a connection failed, as far down as that is known", as
 
 test("httpSink() refuses wrong options by name", () => {
   for (const url of ["", "example.com", "ftp://example.com", "/path"]) {
-    const error = assertThrows(() => httpSink({ url }), TypeError);
+    const error = assertThrows(() => httpSink(url), TypeError);
     assertStringIncludes(error.message, "url must be one of http or https");
   }
   for (const name of ["body", "failures", "verdict", "fetch", "line"]) {
-    const error = assertThrows(() => httpSink({ url: "http://localhost", [name]: "x" }), TypeError);
+    const error = assertThrows(() => httpSink("http://localhost", { [name]: "x" }), TypeError);
     assertStringIncludes(error.message, name);
   }
   for (const method of ["GET", "post", "", 7]) {
-    const error = assertThrows(() => httpSink({ url: "https://example.com", method: method as "POST" }), TypeError);
+    const error = assertThrows(() => httpSink("https://example.com", { method: method as "POST" }), TypeError);
     assertStringIncludes(error.message, "method must be one of POST, PUT, PATCH");
   }
-  assertThrows(() => httpSink({ url: "https://example.com", headers: { "no name": "x" } }), TypeError);
-  assert(typeof httpSink({ url: "https://example.com" }) === "function");
+  assertThrows(() => httpSink("https://example.com", { headers: { "no name": "x" } }), TypeError);
+  assert(typeof httpSink("https://example.com") === "function");
 });
 
 /** URLs that no request can reach, and why. */
@@ -471,24 +467,23 @@ const UNREACHABLE: readonly (readonly [url: string, why: string])[] = [
 
 for (const [url, why] of UNREACHABLE) {
   test(`httpSink() refuses the URL ${url}: it ${why}`, () => {
-    const { message } = assertThrows(() => httpSink({ url }), TypeError);
+    const { message } = assertThrows(() => httpSink(url), TypeError);
     assertStringIncludes(message, `Cannot make an HTTP sink: url ${why}`);
     assertEquals([message.includes("secret"), message.includes("user")], [false, false]);
-    if (URL.canParse(url) && why !== "must have a host") assertThrows(() => httpSink({ url: new URL(url) }), TypeError);
+    if (URL.canParse(url) && why !== "must have a host") assertThrows(() => httpSink(new URL(url)), TypeError);
   });
 }
 
 test("httpSink() refuses what isn't a URL at all", () => {
   for (const url of [undefined, null, 7, {}, []]) {
-    assertThrows(() => httpSink({ url: url as unknown as string }), TypeError, "url must be one of http or https");
+    assertThrows(() => httpSink(url as unknown as string), TypeError, "url must be one of http or https");
   }
 });
 
 test("httpSink() takes any port with a fetch of the user's, and the URL as it was when the sink was made", async () => {
   const seen: string[] = [];
   const url = new URL("http://example.com:6000/a");
-  const send = httpSink<Click>({
-    url,
+  const send = httpSink<Click>(url, {
     fetch(target) {
       seen.push(target.href);
       return Promise.resolve(new Response());

@@ -34,8 +34,7 @@ async function deliver(
 ): Promise<Outcome> {
   const taken: number[] = [];
   let requests = 0;
-  const send = httpSink<Click>({
-    url: "http://example.com",
+  const send = httpSink<Click>("http://example.com", {
     fetch(_url, { body }) {
       const lines = new TextDecoder().decode(body as Uint8Array<ArrayBuffer>).trimEnd().split("\n");
       const records = lines.map((line) => (JSON.parse(line) as Click).n);
@@ -130,8 +129,7 @@ test("httpSink() leaves the choice to `verdict`: whole, or in parts, whatever th
 });
 
 test("httpSink() says of a delivery that is to be split that it was refused, and of a single record that it is lost", async () => {
-  const send = httpSink<Click>({
-    url: "http://example.com",
+  const send = httpSink<Click>("http://example.com", {
     fetch: () => Promise.resolve(new Response("no", { status: 400 })),
   });
   const errors: DeliveryError[] = [];
@@ -162,7 +160,7 @@ test("httpSink() sends a long body in parts whose connection is cut again and ag
   const text = "x".repeat(500_000);
   await withRawServer(cutting(2_500_000), async ({ url, requests }) => {
     const buffer = await MemoryBuffer.open<string>({ maxRecords: 16, maxBytes: 2 ** 24 });
-    const producer = new Producer<string>({ buffer, send: httpSink({ url }), retry: { firstDelayMs: 1 } });
+    const producer = new Producer<string>({ buffer, send: httpSink(url), retry: { firstDelayMs: 1 } });
     await producer.putMany(Array.from({ length: 16 }, () => text));
     try {
       await producer.flush({ signal: AbortSignal.timeout(15_000) });
@@ -179,7 +177,7 @@ test("httpSink() sends a long body in parts whose connection is cut again and ag
 
 test("httpSink() goes on with a single record that is too long for the server, and says what the reason may be", async () => {
   await withRawServer(cutting(100_000), async ({ url }) => {
-    const send = httpSink<string>({ url });
+    const send = httpSink<string>(url);
     const delivery = deliveryOf(["x".repeat(1_000_000)]);
     const errors: DeliveryError[] = [];
     for (let attempt = 1; attempt <= 4; attempt++) {

@@ -87,7 +87,7 @@ export async function openTarget(
   }
   const contentType = format === "lines" ? "text/plain" : "application/x-ndjson";
   const send = destination.kind === "http"
-    ? httpSink<unknown>({ url: destination.url, headers, gzip, contentType, clock, ...lineOptions })
+    ? httpSink<unknown>(destination.url, { headers, gzip, contentType, clock, ...lineOptions })
     : appendSink<unknown>((lines) => output.write(lines, { untilTaken: true }), lineOptions);
   return { send: guarded(send, onBroken), close: () => Promise.resolve() };
 }

@@ -92,9 +92,9 @@ export function sinks(): readonly unknown[] {
   };
   const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
   return [
-    httpSink<Login>({ url: "https://example.com", headers: { authorization: "Bearer x" } }),
-    httpSink<Login>({ url: new URL("https://example.com"), headers: [["a", "b"]] as const, gzip: true }),
-    httpSink<Login>({ url: "https://example.com", headers: () => new Headers({ a: "b" }), method: undefined }),
+    httpSink<Login>("https://example.com", { headers: { authorization: "Bearer x" } }),
+    httpSink<Login>(new URL("https://example.com"), { headers: [["a", "b"]] as const, gzip: true }),
+    httpSink<Login>("https://example.com", { headers: () => new Headers({ a: "b" }), method: undefined }),
     kafkaSink<Login>({ producer, topic: "logins", message: ({ user }) => ({ key: new Uint8Array(1), value: user }) }),
     natsSink<Login>(undefined as never, { stream: "logins", subject: "logins" }),
     postgresTransactionSink(sql, {
