@@ -97,7 +97,8 @@ export class BatchSender<T> {
     const startedAt = before.startedAt === undefined ? beganAt : before.startedAt + beganAt - cameAt;
     const pending: PendingPart<T> = { ...before, part, attempts: attempt, sends: before.sends + 1, startedAt };
     reporter.tell({ type: "attempt-started", id, batchId, records: length, attempt, retry: before.sends > 0 });
-    const outcome = await runAttempt((signal) => send(part, { signal, attempt }), this.#deps);
+    const warn = (reason: string): void => reporter.tell({ type: "warned", id, batchId, reason });
+    const outcome = await runAttempt((signal) => send(part, { signal, attempt, warn }), this.#deps);
     const durationMs = clock.monotonic() - beganAt;
     if (outcome.kind === "done") {
       reporter.tell({ type: "delivered", id, batchId, records: length, durationMs });

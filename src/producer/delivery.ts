@@ -46,6 +46,8 @@ export interface SendContext {
   readonly signal: AbortSignal;
   /** Counts the attempts at this delivery, from 1. */
   readonly attempt: number;
+  /** Reports something that isn't a failure, but that somebody should see, as an event `warned`. A producer always gives it. */
+  readonly warn?: ((reason: string) => void) | undefined;
 }
 
 /**

@@ -31,6 +31,8 @@ export type ProducerEvent =
     /** How long the attempt took, in milliseconds. */
     readonly durationMs: number;
   }
+  /** The sink has seen something that isn't a failure, but that somebody should see, such as a success that looks wrong. */
+  | { readonly type: "warned"; readonly id: string; readonly batchId: string; readonly reason: string }
   | {
     /** The target did not take all of a delivery. */
     readonly type: "attempt-failed";

@@ -3,15 +3,17 @@
  *
  * ## What it guarantees
  *
- * - A delivery is acknowledged when the server has responded with a status of 2xx and the response has ended. Everything else is a
- *   failure: no connection, a connection that ends before or within the response, an aborted attempt.
+ * - A delivery is acknowledged when the server has responded with a status of 2xx, the response has ended, and it is as `expect` says.
+ *   Everything else is a failure: no connection, a connection that ends before or within the response, an aborted attempt.
+ * - A target that is ill makes no dead letters: only 400, 413, 422 and what the options say are faults of records.
  * - A response is judged by its status. Its body isn't decoded, unless `failures` or `verdict` is given; a body that can't be
  *   decoded is an error only for them, and only when they read it.
  * - A delivery has the same key and the same body in each attempt, also after a crash. The key has the form of the draft "The
  *   Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header-07), a string in quotes. A server that keeps
  *   the keys, and repeats its first response for a known one, gets each record once; any other server gets it at least once.
  *   When a delivery is sent in parts, because it is too large or single records failed, each part has a key of its own.
- * - Every response body is read to its end, or cancelled when it is long, so that no attempt leaves a connection behind.
+ * - Every response body is read to its end, or cancelled after 128 KiB, so that no attempt leaves a connection behind. For `failures`
+ *   and `verdict` it may be longer: 1 MiB and 4 KiB for each record, up to 64 MiB.
  * - One bad record doesn't condemn a batch: a delivery that is refused is sent again in halves until the records at fault are
  *   left. After 100 refusals in a row nothing is split until the server accepts something, so that a server that refuses
  *   everything costs one request per batch.
@@ -23,43 +25,65 @@
  *
  * | status | |
  * |---|---|
- * | 2xx | acknowledged, except the records that the option `failures` finds in it |
+ * | 2xx | acknowledged, if it is as `expect` says, except the records that the option `failures` finds in it |
  * | 413 | too large: sent again in smaller parts |
- * | 408, 409, 425, 429, 5xx | sent again, after `Retry-After` if it is given |
- * | 1xx, 302, 303, 307 | sent again: a temporary intermediary responded |
  * | 400, 422 | refused for its content: several records are sent again in halves, a single one is a permanent failure |
- * | other 3xx, other 4xx | permanent failure, no retry |
+ * | 408, 409, 425, 429, 5xx | the target is ill: sent again after pauses that grow, or after `Retry-After` if it is given |
+ * | 1xx, 302, 303, 307 | the same: a temporary intermediary responded |
+ * | other 4xx, such as 401, 403, 404, 407 | the target is blocked: sent again after the longest pause |
+ * | 501, 505, 507, 508, 510, 511; other 3xx; a 2xx that isn't as `expect` says | the same |
  *
  * The draft has a server respond 409 while the first attempt with the same key is still in progress. Redirects are never followed.
  * By the rules of fetch some of them would turn a POST into a GET, whose 200 would mean nothing, and the headers, tokens among
- * them, would go to the host that the redirect names. The option `verdict` overrides the table: a server that stores some records of
- * a delivery that it answers with 400 needs `"refuse"` for it, because in halves those records would come again.
+ * them, would go to the host that the redirect names.
+ *
+ * The option `verdict` overrides the table. A server that stores some records of a delivery that it answers with 400 needs `"refuse"`
+ * for it, because in halves those records would come again. One that answers a bad record with a status of an ill target, as old
+ * versions of ClickHouse do with 500 and a firewall for applications with 403, needs `"split"` for it: nothing else gets past that
+ * record.
+ *
+ * A page of HTML with 2xx may be that of a captive portal or a proxy, which has stored nothing. Many servers send that type with what
+ * they mean, so it is acknowledged, with an event `warned` of the producer. The option `expect` says what the server's own answers
+ * look like; any other isn't acknowledged, and there is no warning for a type that is expected.
+ *
+ * ## How requests are made
+ *
+ * On Node by `node:http` with its global agent, which costs a third of what fetch does there; on other runtimes by the global fetch.
+ * Where Node's global fetch has been replaced, or has been given a dispatcher (a proxy's or a mock's), that is used. The option
+ * `fetch` is used everywhere.
  *
  * @module
  */
 
 import { abortable } from "../base/abortable.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import { DeliveryError, type FailedRecord, SluiceError } from "../errors/mod.ts";
+import { errorText } from "../errors/text.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-import { type HttpAnswer, readExchange, skipDecoding } from "./http_exchange.ts";
-import { retryAfterMs } from "./http_retry_after.ts";
+import { type HttpAnswer, readExchange, toTargetError } from "./http_exchange.ts";
 import { SplitPolicy } from "./http_split.ts";
+import { chooseTransport, type HttpRequest, type Reply } from "./http_transport.ts";
 import { parseHttpUrl } from "./http_url.ts";
+import {
+  checkExpectation,
+  classifyStatus,
+  type HttpExpectation,
+  type HttpVerdict,
+  isHtml,
+  toDeliveryError,
+  unexpectedIn,
+} from "./http_verdict.ts";
 import { type LineOptions, toLines } from "./lines.ts";
 
 export type { HttpAnswer } from "./http_exchange.ts";
+export type { HttpExpectation, HttpVerdict } from "./http_verdict.ts";
 export type { LineOptions } from "./lines.ts";
-
-/**
- * What a response means for a delivery: `"ok"`, it is acknowledged; `"retry"`, send it again; `"too-large"`, send it in smaller
- * parts; `"split"`, send it in smaller parts to find the records at fault, a single one being a permanent failure; `"refuse"`, a
- * permanent failure of all of it.
- */
-export type HttpVerdict = "ok" | "retry" | "too-large" | "split" | "refuse";
 
 /** Header fields as `Headers` takes them. */
 export type HttpHeaders = Headers | Readonly<Record<string, string>> | readonly (readonly [string, string])[];
+
+/** Where to send a delivery: http or https, without a name or password, and with a port that fetch doesn't block. */
+export type HttpUrl<T> = string | URL | ((delivery: Delivery<T>) => string | URL);
 
 /** Options of {@linkcode httpSink}. */
 export interface HttpSinkOptions<T> extends LineOptions<T> {
@@ -80,7 +104,8 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
     | ((delivery: Delivery<T>, context: SendContext) => HttpHeaders | Promise<HttpHeaders>)
     | undefined;
   /**
-   * Makes the whole body of a delivery, instead of lines. It must always make the same for the same delivery.
+   * Makes the whole body of a delivery, instead of lines. It must always make the same for the same delivery. What it throws refuses
+   * the records that it throws for.
    *
    * @default {lines of NDJSON}
    */
@@ -97,6 +122,12 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
    * @default {false}
    */
   readonly gzip?: boolean | undefined;
+  /**
+   * What the response to a delivery that was stored must look like. Any other with 2xx counts as `"blocked"`.
+   *
+   * @default {any}
+   */
+  readonly expect?: HttpExpectation | undefined;
   /**
    * Finds the records that were not stored in a response that counts as `"ok"`; the responses to Elasticsearch's `_bulk` list
    * them. Returns an empty array if there are none.
@@ -116,30 +147,24 @@ export interface HttpSinkOptions<T> extends LineOptions<T> {
   /**
    * Sends a request. With a function of your own, `url` may have any port.
    *
-   * @default {the global fetch}
+   * @default {node:http on Node, the global fetch elsewhere}
    */
   readonly fetch?: ((url: URL, init: RequestInit) => Promise<Response>) | undefined;
   /**
-   * The time with which a date in Retry-After is compared.
+   * The time with which a date in Retry-After is compared where the response has no Date.
    *
    * @default {systemClock}
    */
   readonly clock?: Pick<Clock, "now"> | undefined;
 }
 
-/** Characters of a body that an error's reason includes. */
-const MAX_REASON_CHARACTERS = 200;
-
 const METHODS: readonly string[] = ["POST", "PUT", "PATCH"];
-
-/** Refusals that one record may be the reason for. */
-const SPLIT: ReadonlySet<number> = new Set([400, 422]);
-const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]);
 
 /**
  * Makes a `Send` that posts each delivery to an HTTP server.
  *
- * @param url Where to send deliveries: http or https, without a name or password, and with a port that fetch doesn't block.
+ * @param url Where to send deliveries, or a function that says it for each of them, always the same for the same delivery. What that
+ * throws, and a URL that no request can reach, refuses the records that it is for.
  * @param options How to make requests, and how to read responses.
  * @returns The function to pass to a producer as `send`. It rejects with a {@linkcode DeliveryError}, or with the signal's reason.
  * @throws {TypeError} if an option has the wrong type, if no request can reach `url`, or if a header is malformed.
@@ -224,8 +249,57 @@ const RETRIED: ReadonlySet<number> = new Set([302, 303, 307, 408, 409, 425, 429]
  * await buffer.close();
  * ```
  */
-export function httpSink<T>(url: string | URL, options: HttpSinkOptions<T> = {}): Send<T> {
-  const target = parseHttpUrl(url, { hasOwnFetch: options.fetch !== undefined });
+export function httpSink<T>(url: HttpUrl<T>, options: HttpSinkOptions<T> = {}): Send<T> {
+  const { expect = {}, clock = systemClock, fetch } = options;
+  const parse = (given: string | URL): URL => parseHttpUrl(given, { hasOwnFetch: fetch !== undefined });
+  const fixedUrl = typeof url === "function" ? undefined : parse(url);
+  const urlOf = (delivery: Delivery<T>): URL =>
+    fixedUrl ?? forRecords("url", delivery, () => parse((url as (delivery: Delivery<T>) => string | URL)(delivery)));
+  checkOptions(options);
+  const transport = chooseTransport(fetch);
+  const build = requestBuilder(options);
+  const splits = new SplitPolicy();
+  let wasHtml = false;
+  return async (delivery, context) => {
+    const { signal } = context;
+    signal.throwIfAborted();
+    const to = urlOf(delivery);
+    const request = await build(delivery, context);
+    const toError = splits.begin(delivery, request.body.length);
+    let reply: Reply;
+    try {
+      reply = await transport(to, request);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw toError(cause);
+    }
+    const { isBodyNeeded } = request;
+    const { answer, text, hasBody } = await readExchange(reply, { isBodyNeeded, records: delivery.length, signal });
+    const given = await forTarget("verdict", () => options.verdict?.(answer));
+    const byStatus = classifyStatus(reply.status);
+    const unexpected = given === undefined && byStatus === "ok" ? unexpectedIn(reply, expect) : undefined;
+    const verdict = unexpected === undefined ? given ?? byStatus : "blocked";
+    if (verdict !== "ok") {
+      const split = verdict === "split" && splits.onRefused(delivery.length);
+      throw toDeliveryError({ reply, text, verdict, split, unexpected }, clock.now());
+    }
+    splits.onAccepted();
+    const isSuspect = given === undefined && expect.contentType === undefined && hasBody && isHtml(reply);
+    if (isSuspect && !wasHtml) {
+      context.warn?.(
+        `the server answered ${reply.status} with a page of HTML: is it the server? See the option expect`,
+      );
+    }
+    wasHtml = isSuspect;
+    const failed = await forTarget("failures", () => options.failures?.(answer, delivery)) ?? [];
+    if (failed.length === 0) return;
+    const reason = `the server did not take ${failed.length} of ${delivery.length} records: ${failed[0]!.reason}`;
+    throw new DeliveryError({ reason, failed });
+  };
+}
+
+/** Refuses options of the wrong type when the sink is made, instead of in every attempt. */
+function checkOptions<T>(options: HttpSinkOptions<T>): void {
   for (const name of ["body", "failures", "verdict", "fetch", "line"] as const) {
     const given: unknown = options[name];
     if (given === undefined || typeof given === "function") continue;
@@ -234,91 +308,67 @@ export function httpSink<T>(url: string | URL, options: HttpSinkOptions<T> = {})
   if (!METHODS.includes(options.method ?? "POST")) {
     throw new TypeError(`Cannot make an HTTP sink: method must be one of ${METHODS.join(", ")}, got ${options.method}`);
   }
-  // A malformed name or value is refused here, instead of in every attempt.
+  if (options.expect !== undefined) checkExpectation(options.expect);
   if (typeof options.headers !== "function") new Headers(options.headers as HeadersInit | undefined);
-  const { clock = systemClock, fetch: request = (to, init) => fetch(to, init) } = options;
-  const isBodyNeeded = options.failures !== undefined || options.verdict !== undefined;
-  const splits = new SplitPolicy();
-  return async (delivery, context) => {
+}
+
+/** What makes the requests of a sink. Header fields that are the same for all are made once. */
+function requestBuilder<T>(
+  options: HttpSinkOptions<T>,
+): (delivery: Delivery<T>, context: SendContext) => HttpRequest | Promise<HttpRequest> {
+  const { method = "POST", contentType = "application/x-ndjson", gzip = false, headers, failures, verdict } = options;
+  const isBodyNeeded = failures !== undefined || verdict !== undefined;
+  const toFields = (given: HttpHeaders | undefined): Record<string, string> => ({
+    "content-type": contentType,
+    ...Object.fromEntries(new Headers(given as HeadersInit | undefined)),
+  });
+  const fixedFields = typeof headers === "function" ? undefined : toFields(headers);
+  const complete = (
+    { id }: Delivery<T>,
+    { signal }: SendContext,
+    fields: Record<string, string>,
+    body: string | Uint8Array,
+  ): HttpRequest => {
+    // RFC 8941, section 3.3.3: a string in quotes, with the two escapes that JSON has for ASCII, too.
+    const own = { "idempotency-key": JSON.stringify(id), ...(gzip ? { "content-encoding": "gzip" } : {}) };
+    return { method, headers: { ...fields, ...own }, body, signal, isBodyNeeded };
+  };
+  return (delivery, context) => {
     const { signal } = context;
-    const { body, ...init } = await abortable(buildRequest(delivery, context, options), signal);
-    const toError = splits.begin(delivery, body.length);
-    let response: Response;
-    try {
-      const decoding = isBodyNeeded ? {} : skipDecoding(init.headers);
-      response = await request(target, { ...init, ...decoding, body: body as BodyInit });
-    } catch (cause) {
-      signal.throwIfAborted();
-      throw toError(cause);
-    }
-    const { answer, text } = await readExchange(response, { isBodyNeeded, signal });
-    const verdict = options.verdict?.(answer) ?? classifyStatus(answer.status);
-    if (verdict !== "ok") {
-      const split = verdict === "split" && splits.onRefused(delivery.length);
-      const { status, headers } = response;
-      throw toDeliveryError({ status, headers, text, verdict, split }, clock.now());
-    }
-    splits.onAccepted();
-    const failed = await options.failures?.(answer, delivery) ?? [];
-    if (failed.length === 0) return;
-    const reason = `the server did not take ${failed.length} of ${delivery.length} records: ${failed[0]!.reason}`;
-    throw new DeliveryError({ reason, failed });
+    const body = forRecords("body", delivery, () => options.body?.(delivery)) ?? toLines(delivery, options);
+    if (fixedFields !== undefined && !gzip) return complete(delivery, context, fixedFields, body);
+    const made = Promise.all([
+      fixedFields ?? forTarget("headers", async () => toFields(await (headers as MakeHeaders<T>)(delivery, context))),
+      gzip ? compress(body) : body,
+    ]);
+    return abortable(made, signal).then(([fields, coded]) => complete(delivery, context, fields, coded));
   };
 }
 
-/** A request as {@linkcode httpSink} sends it. */
-interface HttpRequest extends Omit<RequestInit, "body"> {
-  readonly headers: Headers;
-  readonly body: string | Uint8Array;
+type MakeHeaders<T> = (delivery: Delivery<T>, context: SendContext) => HttpHeaders | Promise<HttpHeaders>;
+
+/** Runs a function of the user's that looks at records: what it throws refuses them, one by one. */
+function forRecords<R>(name: string, { length }: Delivery<unknown>, run: () => R): R {
+  try {
+    return run();
+  } catch (cause) {
+    if (cause instanceof SluiceError) throw cause;
+    const reason = `the option ${name} failed: ${errorText(cause)}`;
+    throw new DeliveryError({ reason, retryable: false, split: length > 1 }, { cause });
+  }
 }
 
-async function buildRequest<T>(
-  delivery: Delivery<T>,
-  context: SendContext,
-  options: HttpSinkOptions<T>,
-): Promise<HttpRequest> {
-  const { method = "POST", contentType = "application/x-ndjson", gzip = false } = options;
-  const given = typeof options.headers === "function" ? await options.headers(delivery, context) : options.headers;
-  const headers = new Headers(given as HeadersInit | undefined);
-  if (!headers.has("content-type")) headers.set("content-type", contentType);
-  // RFC 8941, section 3.3.3: a string in quotes, with the two escapes that JSON has for ASCII, too.
-  headers.set("idempotency-key", JSON.stringify(delivery.id));
-  let body = options.body?.(delivery) ?? toLines(delivery, options);
-  if (gzip) {
-    body = await compress(body);
-    headers.set("content-encoding", "gzip");
+/** Runs a function of the user's that looks at the target: what it throws is no record's fault. */
+async function forTarget<R>(name: string, run: () => R): Promise<Awaited<R>> {
+  try {
+    return await run();
+  } catch (cause) {
+    if (cause instanceof SluiceError) throw cause;
+    throw toTargetError(`the option ${name} failed: ${errorText(cause)}`, cause);
   }
-  return { method, headers, body, redirect: "manual", signal: context.signal };
 }
 
 async function compress(body: string | Uint8Array): Promise<Uint8Array> {
   const stream = new Blob([body as BlobPart]).stream().pipeThrough(new CompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-function classifyStatus(status: number): HttpVerdict {
-  if (status >= 200 && status < 300) return "ok";
-  if (status === 413) return "too-large";
-  if (SPLIT.has(status)) return "split";
-  return status < 200 || status >= 500 || RETRIED.has(status) ? "retry" : "refuse";
-}
-
-/** What a response that is no success is to a producer. */
-interface Failure extends Pick<HttpAnswer, "status" | "headers"> {
-  /** The beginning of the body. */
-  readonly text: string;
-  readonly verdict: HttpVerdict;
-  readonly split: boolean;
-}
-
-function toDeliveryError({ status, headers, text, verdict, split }: Failure, now: number): DeliveryError {
-  const location = headers.get("location");
-  const detail = location === null ? text.trim().slice(0, MAX_REASON_CHARACTERS) : `to ${location}`;
-  return new DeliveryError({
-    reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
-    retryable: verdict !== "refuse" && verdict !== "split",
-    retryAfterMs: verdict === "retry" ? retryAfterMs(headers.get("retry-after"), now) : undefined,
-    tooLarge: verdict === "too-large",
-    split,
-  });
 }

@@ -13,21 +13,20 @@
  */
 
 import { DeliveryError } from "../errors/mod.ts";
+import type { BodyLimits, Reply } from "./http_transport.ts";
 
-/** What is kept and read of a body. */
-interface BodyLimits {
-  readonly keptBytes: number;
-  readonly readBytes: number;
-}
-
-/** To read so much costs less than a new connection. Node keeps an idle one open for each body that is cancelled. */
-const CHEAP_BYTES: number = 2 ** 20;
+/** To read so much costs less than a new connection. */
+const CHEAP_BYTES: number = 128 * 1024;
 /** Of a failure's body: enough for the reason. */
 const FAILURE: BodyLimits = { keptBytes: 16 * 1024, readBytes: CHEAP_BYTES };
-/** Of a success's body that is needed: room for a long list, not for a mistake. */
-const NEEDED: BodyLimits = { keptBytes: 64 * 2 ** 20, readBytes: 64 * 2 ** 20 };
 /** Of a success's body that nobody needs. */
 const UNNEEDED: BodyLimits = { keptBytes: 0, readBytes: CHEAP_BYTES };
+
+/** Of a success's body that is needed: room for what a server may say about each record, not for a mistake. */
+function neededLimits(records: number): BodyLimits {
+  const bytes = Math.min(2 ** 20 + records * 4 * 1024, 64 * 2 ** 20);
+  return { keptBytes: bytes, readBytes: bytes };
+}
 
 /** Causes of a failure that its reason includes. */
 const MAX_CAUSES = 3;
@@ -38,7 +37,7 @@ const DECODER_ERROR =
 
 /** Errors of a connection that was there, and was closed or reset by the other side: Node and Bun (codes), Deno (messages). */
 const CUT =
-  /ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|reset by peer|broken pipe|connection closed|forcibly closed|aborted by|writing a body|unexpected message/i;
+  /ECONNRESET|ECONNABORTED|EPIPE|socket hang up|UND_ERR_SOCKET|reset by peer|broken pipe|connection closed|forcibly closed|aborted by|writing a body|unexpected message/i;
 /** Errors of a connection that never was. */
 const NOT_CONNECTED = /connect E[A-Z]|\(Connect\)|Unable to connect|before secure TLS/i;
 
@@ -52,55 +51,64 @@ export interface HttpAnswer {
   readonly body: string;
 }
 
-/** A response, and its body for messages. */
+/** A response, and what is known of its body. */
 export interface Exchange {
   /** For the user's functions: whoever reads the `body` of it gets an error where it isn't known. */
   readonly answer: HttpAnswer;
-  /** As much of the body as is known. */
+  /** As much of the body as is kept. */
   readonly text: string;
-}
-
-/** Options of a request whose response's body nobody needs: the header field, and Bun's option. */
-export function skipDecoding(headers: Headers): { readonly decompress: false } {
-  if (!headers.has("accept-encoding")) headers.set("accept-encoding", "identity");
-  return { decompress: false };
+  /** Whether it has a body. */
+  readonly hasBody: boolean;
 }
 
 /**
  * Reads a response.
  *
- * @param response The response.
- * @param options Whether the body of a success is needed, and the signal that ends the attempt.
+ * @param reply The response.
+ * @param options Whether the body of a success is needed, for how many records, and the signal that ends the attempt.
  * @throws {DeliveryError} if a success was cut off; the signal's reason if it is aborted.
  */
 export async function readExchange(
-  response: Response,
-  { isBodyNeeded, signal }: { readonly isBodyNeeded: boolean; readonly signal: AbortSignal },
+  reply: Reply,
+  { isBodyNeeded, records, signal }: {
+    readonly isBodyNeeded: boolean;
+    readonly records: number;
+    readonly signal: AbortSignal;
+  },
 ): Promise<Exchange> {
-  const { ok, status, headers } = response;
-  const limits = !ok ? FAILURE : isBodyNeeded ? NEEDED : UNNEEDED;
-  const { text, isWhole, error } = await readBody(response, limits);
+  const { status } = reply;
+  const ok = status >= 200 && status < 300;
+  const { text, length, isWhole, error } = await reply.readBody(
+    !ok ? FAILURE : isBodyNeeded ? neededLimits(records) : UNNEEDED,
+  );
   signal.throwIfAborted();
   const isUndecodable = error !== undefined && DECODER_ERROR.test(describeCauses(error, { codes: true }));
   if (ok && error !== undefined && !isUndecodable) throw toConnectionError(error);
   const what = isUndecodable ? `can't be decoded: ${describeCauses(error)}` : "is too long";
   const unknown = ok && !(isWhole && error === undefined)
-    ? new DeliveryError({ reason: `the body of the response (status ${status}) ${what}` }, { cause: error })
+    ? toTargetError(`the body of the response (status ${status}) ${what}`, error)
     : undefined;
   const answer = {
     status,
-    headers,
+    get headers(): Headers {
+      return reply.headers();
+    },
     get body(): string {
       if (unknown !== undefined) throw unknown;
       return text;
     },
   };
-  return { answer, text };
+  return { answer, text, hasBody: length > 0 };
+}
+
+/** The error for a fault of the target that passes by itself. */
+export function toTargetError(reason: string, cause: unknown): DeliveryError {
+  return new DeliveryError({ reason, scope: "target", retryable: true }, { cause });
 }
 
 /** The error for a connection that failed. */
 export function toConnectionError(cause: unknown): DeliveryError {
-  return new DeliveryError({ reason: `the connection failed or was cut: ${describeCauses(cause)}` }, { cause });
+  return toTargetError(`the connection failed or was cut: ${describeCauses(cause)}`, cause);
 }
 
 /** Whether the server had taken the connection, and then closed it. */
@@ -110,7 +118,7 @@ export function isCut(error: unknown): boolean {
 }
 
 /** The messages of an error and of its causes: Node's fetch itself only says that it failed. With codes: a line each. */
-function describeCauses(error: unknown, { codes = false }: { readonly codes?: boolean } = {}): string {
+export function describeCauses(error: unknown, { codes = false }: { readonly codes?: boolean } = {}): string {
   const texts: string[] = [];
   for (
     let one = error;
@@ -123,28 +131,4 @@ function describeCauses(error: unknown, { codes = false }: { readonly codes?: bo
     texts.push(codes ? `${code}\n${text}` : text);
   }
   return texts.join(codes ? "\n" : ": ");
-}
-
-/** Reads a body up to its limits, and cancels the rest; keeps also what came before an error. */
-async function readBody(
-  response: Response,
-  { keptBytes, readBytes }: BodyLimits,
-): Promise<{ readonly text: string; readonly isWhole: boolean; readonly error: unknown }> {
-  const reader = response.body?.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  let length = 0;
-  let error: unknown;
-  try {
-    while (reader !== undefined && length <= readBytes) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      if (length < keptBytes) text += decoder.decode(value.subarray(0, keptBytes - length), { stream: true });
-      length += value.length;
-    }
-    if (length > readBytes) await reader?.cancel();
-  } catch (cause) {
-    error = cause ?? new Error("the body failed without a reason");
-  }
-  return { text: text + decoder.decode(), isWhole: length <= readBytes, error };
 }

@@ -31,12 +31,16 @@ const SECONDS = /^[+-]?\d+(\.\d*)?(\s*,\s*[+-]?\d+(\.\d*)?)*$/;
  *
  * @param value The value, or null if the field is missing.
  * @param now Wall time: milliseconds since 1970.
+ * @param date The value of the response's field Date, or null. A date is compared with it where it can be parsed, because the server
+ * has made both by one clock; else with `now`.
  * @returns Milliseconds from now, at least 0 and an integer that a number holds exactly; `undefined` if the value is missing or
  * malformed.
  */
-export function retryAfterMs(value: string | null, now: number): number | undefined {
+export function retryAfterMs(value: string | null, now: number, date: string | null = null): number | undefined {
   const text = value?.trim() ?? "";
-  const ms = SECONDS.test(text) ? Math.max(...text.split(",").map(Number)) * 1000 : parseDate(text, now) - now;
+  const serverTime = parseDate(date?.trim() ?? "", now);
+  const from = Number.isNaN(serverTime) ? now : serverTime;
+  const ms = SECONDS.test(text) ? Math.max(...text.split(",").map(Number)) * 1000 : parseDate(text, now) - from;
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, Math.ceil(ms)), Number.MAX_SAFE_INTEGER);
 }
 

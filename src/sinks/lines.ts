@@ -39,6 +39,10 @@ export function toLines<T>(
   delivery: Delivery<T>,
   { line, emptyLines = false }: LineOptions<T>,
 ): Uint8Array {
+  if (line === undefined) {
+    const joined = joinPayloads(delivery.payloads, emptyLines);
+    if (joined !== undefined) return joined;
+  }
   // Outside of the loop: a payload that doesn't decode is none of a line's faults.
   const records = line === undefined ? undefined : delivery.records;
   const { payloads } = delivery;
@@ -54,6 +58,26 @@ export function toLines<T>(
     all.set(bytes, at);
     at += bytes.length;
     all[at++] = LINE_FEED;
+  }
+  return all;
+}
+
+/** The payloads as lines; `undefined` if one of them is no line. */
+function joinPayloads(payloads: readonly Uint8Array[], emptyLines: boolean): Uint8Array | undefined {
+  let length = payloads.length;
+  for (const payload of payloads) {
+    if (payload.length === 0 && !emptyLines) return undefined;
+    length += payload.length;
+  }
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const payload of payloads) {
+    all.set(payload, at);
+    at += payload.length;
+    // A line break before this one is in the payload.
+    all[at] = LINE_FEED;
+    if (all.indexOf(LINE_FEED, at - payload.length) !== at) return undefined;
+    at++;
   }
   return all;
 }

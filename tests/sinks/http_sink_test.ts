@@ -158,30 +158,38 @@ const STATUSES: readonly (readonly [status: number, outcome: string])[] = [
   [202, "ok"],
   [204, "ok"],
   [207, "ok"],
-  [300, "refuse"],
-  [301, "refuse"],
+  [300, "blocked"],
+  [301, "blocked"],
   [302, "retry"],
   [303, "retry"],
-  [304, "refuse"],
+  [304, "blocked"],
   [307, "retry"],
-  [308, "refuse"],
+  [308, "blocked"],
   [400, "refuse"],
-  [401, "refuse"],
-  [403, "refuse"],
-  [404, "refuse"],
+  [401, "blocked"],
+  [403, "blocked"],
+  [402, "blocked"],
+  [404, "blocked"],
+  [405, "blocked"],
+  [407, "blocked"],
+  [415, "blocked"],
+  [418, "blocked"],
+  [451, "blocked"],
+  [499, "blocked"],
+  [511, "blocked"],
+  [422, "refuse"],
   [408, "retry"],
   [409, "retry"],
   [413, "too large"],
-  [410, "refuse"],
-  [422, "refuse"],
+  [410, "blocked"],
   [425, "retry"],
   [429, "retry"],
   [500, "retry"],
-  [501, "retry"],
+  [501, "blocked"],
   [502, "retry"],
   [503, "retry"],
   [504, "retry"],
-  [507, "retry"],
+  [507, "blocked"],
   [599, "retry"],
 ];
 
@@ -195,7 +203,9 @@ for (const [status, outcome] of STATUSES) {
           await httpSink<Click>(url)(deliveryOf([{ n: 1 }]), contextOf());
         } catch (error) {
           assertInstanceOf(error, DeliveryError);
-          found = error.tooLarge ? "too large" : error.retryable ? "retry" : "refuse";
+          const failure = error.scope === "target" ? "blocked" : "refuse";
+          found = error.tooLarge ? "too large" : error.retryable ? "retry" : failure;
+          assertEquals(error.scope, found === "retry" || found === "blocked" ? "target" : "record");
           assertEquals(error.failed, undefined);
           assertStringIncludes(error.message, `the server answered ${status}`);
         }
@@ -222,11 +232,21 @@ test("httpSink() does not follow a redirect, and says where it led", async () =>
 test("httpSink() hands on Retry-After of an answer that is to be retried, a date as held against its clock", async () => {
   const clock = new ManualClock(Date.UTC(2026, 0, 1));
   const failure = (status: number, value: string) =>
-    failureFor((response) => end(response, status, "", { "retry-after": value }), { clock });
+    failureFor((response) => {
+      response.sendDate = false;
+      end(response, status, "", { "retry-after": value });
+    }, { clock });
   assertEquals((await failure(429, "120")).retryAfterMs, 120_000);
   assertEquals((await failure(503, "Thu, 01 Jan 2026 00:01:30 GMT")).retryAfterMs, 90_000);
   assertEquals((await failure(503, "soon")).retryAfterMs, undefined);
   assertEquals((await failure(400, "5")).retryAfterMs, undefined);
+  const skewed = await failureFor((response) => {
+    end(response, 503, "", {
+      "date": "Wed, 01 Jan 2020 00:00:00 GMT",
+      "retry-after": "Wed, 01 Jan 2020 00:00:07 GMT",
+    });
+  }, { clock });
+  assertEquals(skewed.retryAfterMs, 7_000);
 });
 
 test("httpSink() puts the beginning of an error's body into the reason, however long it is", async () => {
@@ -373,7 +393,9 @@ test("httpSink() reads single failed records out of a success by `failures`", as
 test("httpSink() does not take a delivery for delivered when `failures` can't read the answer", async () => {
   await withServer((response) => end(response, 200, "<html>"), async ({ url }) => {
     const send = httpSink<Click>(url, { failures: bulkFailures });
-    await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), SyntaxError);
+    const error = await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), DeliveryError);
+    assertEquals([error.scope, error.retryable], ["target", true]);
+    assertInstanceOf(error.cause, SyntaxError);
   });
 });
 

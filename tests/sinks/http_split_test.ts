@@ -5,9 +5,9 @@
 
 import type { Socket } from "node:net";
 import { test } from "node:test";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type DeadLetter, deadLetterCodec, MemoryBuffer, Producer } from "../../mod.ts";
-import type { DeliveryError } from "../../src/errors/mod.ts";
+import { DeliveryError } from "../../src/errors/mod.ts";
 import { httpSink, type HttpSinkOptions } from "../../src/sinks/http.ts";
 import { MAX_REFUSALS, SplitPolicy } from "../../src/sinks/http_split.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
@@ -110,8 +110,12 @@ test("httpSink() splits again once the server has accepted something", async () 
 
 test("httpSink() does not split what one record can't be the reason for", async () => {
   for (const status of [401, 403, 404, 405, 410, 415, 301]) {
-    const { requests, dead } = await deliver({ count: 100 }, () => status);
-    assertEquals([requests, dead.length], [1, 100]);
+    const send = httpSink<Click>("http://example.com", {
+      fetch: () => Promise.resolve(new Response(null, { status })),
+    });
+    const attempt = async () => await send(deliveryOf([{ n: 1 }, { n: 2 }]), contextOf());
+    const { split, scope } = await assertRejects(attempt, DeliveryError);
+    assertEquals([split, scope], [false, "target"]);
   }
 });
 

@@ -103,6 +103,7 @@ export class ShipOutput {
     // Its end needs no line: it is the next delivery.
     if (event.type === "blocked") return this.#onBlocked(event);
     if (event.type === "buffer-call-failed") return this.warn("buffer", errorText(event.error));
+    if (event.type === "warned") return this.warn("target", event.reason);
     if (event.type !== "dead-lettered") return;
     const { sequence, error } = event;
     const text = `sequence ${sequence} is a dead letter: ${error}`;
