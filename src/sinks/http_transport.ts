@@ -1,16 +1,21 @@
 /**
  * Ways to make a request: `fetch` everywhere, and `node:http` on Node, which takes a third of fetch's CPU time per request.
  *
- * Guarantees: no redirect is followed; a request ends with its signal; a body is read to its end, so that its connection can be
- * used again, or cancelled when it is too long, so that no connection is left behind.
+ * Guarantees:
+ * - No redirect is followed. A request ends with its signal.
+ * - A body is read to its end, so that its connection can be used again, or cancelled when it is too long. A response that comes
+ *   before the request has been sent ends the request. So no connection is left behind.
+ * - `node:http` is used only as long as fetch is Node's own: somebody who has replaced it, or has given it a dispatcher, such as one
+ *   with a proxy or with certificates, has requests made by that fetch.
+ * - By `node:http` no attempt is lost to a connection that the server had closed while it was idle: the request is made once more.
+ *   A request that is aborted, because nothing came back, closes the idle connections to the same server, which may be as dead.
  *
- * `node:http` is left to Node's own global agent, which keeps connections alive and may be replaced by the user. Somebody who
- * replaces fetch, or gives it a dispatcher such as a proxy's or a mock's, has requests made by that fetch.
+ * `node:http` is left to Node's own global agent, which keeps connections alive and may be replaced by the user.
  *
  * @module
  */
 
-import type { IncomingMessage } from "node:http";
+import type { Agent, IncomingMessage } from "node:http";
 import type nodeProcess from "node:process";
 import type { Readable } from "node:stream";
 import { runtimeName } from "../base/runtime.ts";
@@ -61,10 +66,12 @@ export type Transport = (url: URL, request: HttpRequest) => Promise<Reply>;
 /** The part of fetch that is used. */
 export type Fetch = (url: URL, init: RequestInit) => Promise<Response>;
 
-/** The default global fetch. Stored here so that a replacement can be told. */
-const loadedFetch = globalThis.fetch;
-/** Where undici keeps the dispatcher that fetch uses; its default is called Agent. */
+/** What the source text of Node's own fetch shows: it loads Node's undici. */
+const NODE_FETCH = "internal/deps/undici";
+/** Where undici keeps the dispatcher that fetch uses. */
 const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+/** Errors of a connection that the server closed while it was idle. */
+const STALE: readonly unknown[] = ["ECONNRESET", "EPIPE"];
 
 /** Codings that `node:zlib` decodes on every Node that is supported. */
 const DECODERS = {
@@ -79,14 +86,26 @@ export function chooseTransport(ownFetch: Fetch | undefined): Transport {
   if (ownFetch !== undefined) return byFetch(ownFetch);
   const byGlobalFetch = byFetch((url, init) => fetch(url, init));
   if (runtimeName() !== "node") return byGlobalFetch;
-  return (url, request) => (isFetchReplaced() ? byGlobalFetch : byNode)(url, request);
+  return (url, request) => (isNodeFetch() ? byNode : byGlobalFetch)(url, request);
 }
 
-/** Whether requests of fetch go another way than Node's own. */
-function isFetchReplaced(): boolean {
-  if (globalThis.fetch !== loadedFetch) return true;
-  const dispatcher = (globalThis as { [DISPATCHER]?: object })[DISPATCHER];
-  return dispatcher !== undefined && dispatcher.constructor.name !== "Agent";
+/** Whether fetch is the one that came with Node, with the settings that it came with, or there is none. */
+function isNodeFetch(): boolean {
+  const { fetch, [DISPATCHER]: dispatcher } = globalThis as { fetch?: unknown; [DISPATCHER]?: Dispatcher };
+  if (fetch !== undefined && !String(fetch).includes(NODE_FETCH)) return false;
+  if (dispatcher === undefined) return true;
+  // The default is an Agent without options. One with interceptors has another function `dispatch`.
+  const { name, prototype } = dispatcher.constructor;
+  const key = Object.getOwnPropertySymbols(dispatcher).find(({ description }) => description === "options");
+  const options = key === undefined ? [key] : Object.values((dispatcher as unknown as Record<symbol, object>)[key]!);
+  return name === "Agent" && dispatcher.dispatch === prototype.dispatch && key !== undefined &&
+    options.every((option) => option === undefined || option === Infinity);
+}
+
+/** What undici gives requests to. */
+interface Dispatcher {
+  readonly constructor: { readonly name: string; readonly prototype: Dispatcher };
+  readonly dispatch: unknown;
 }
 
 function byFetch(send: Fetch): Transport {
@@ -122,11 +141,17 @@ async function readStream(response: Response, limits: BodyLimits): Promise<Reply
   }
 }
 
-function byNode(url: URL, { isBodyNeeded, headers, body, method, signal }: HttpRequest): Promise<Reply> {
-  const { request } = node().getBuiltinModule(url.protocol === "https:" ? "node:https" : "node:http");
+/** @param isRepeated Whether this request has failed before on a connection that had been idle. */
+function byNode(
+  url: URL,
+  { isBodyNeeded, headers, body, method, signal }: HttpRequest,
+  isRepeated = false,
+): Promise<Reply> {
+  const { request, globalAgent } = node().getBuiltinModule(url.protocol === "https:" ? "node:https" : "node:http");
   const { "transfer-encoding": _, ...fields } = headers;
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   return new Promise((resolve, reject) => {
+    let isAnswered = false;
     const outgoing = request(url, {
       method,
       signal,
@@ -138,20 +163,42 @@ function byNode(url: URL, { isBodyNeeded, headers, body, method, signal }: HttpR
         "content-length": String(bytes.length),
       },
     });
+    const leaveIdle = () => closeIdle(globalAgent, url);
+    signal.addEventListener("abort", leaveIdle);
     // A change of protocols, which nobody has asked for, and a connection that ends without a response or an error.
     outgoing.on("upgrade", (_incoming, socket) => socket.destroy()).on("close", () => {
+      signal.removeEventListener("abort", leaveIdle);
       reject(new Error("connection closed without a response"));
     });
-    outgoing.on("error", reject).on("response", (incoming: IncomingMessage) => {
+    outgoing.on("error", (error: { readonly code?: unknown }) => {
+      const isStale = outgoing.reusedSocket && !isAnswered && !signal.aborted && STALE.includes(error.code);
+      if (!isStale || isRepeated) return reject(error);
+      leaveIdle();
+      resolve(byNode(url, { isBodyNeeded, headers, body, method, signal }, true));
+    });
+    outgoing.on("response", (incoming: IncomingMessage) => {
+      isAnswered = true;
       resolve({
         status: incoming.statusCode!,
-        header: (name) => incoming.headers[name]?.toString() ?? null,
+        header: (name) => incoming.headersDistinct[name]?.join(", ") ?? null,
         headers: () => toHeaders(incoming.rawHeaders),
-        readBody: (limits) => readIncoming(isBodyNeeded ? decode(incoming) : incoming, incoming, limits),
+        async readBody(limits) {
+          const reply = await readIncoming(isBodyNeeded ? decode(incoming) : incoming, incoming, limits);
+          if (!outgoing.writableFinished) outgoing.destroy();
+          return reply;
+        },
       });
     });
     outgoing.end(bytes);
   });
+}
+
+/** Closes the idle connections to the server of `url`. */
+function closeIdle({ freeSockets = {} }: Partial<Agent>, { protocol, hostname, port }: URL): void {
+  const place = `${hostname.replace(/^\[|\]$/g, "")}:${port || (protocol === "https:" ? 443 : 80)}:`;
+  for (const [name, sockets = []] of Object.entries(freeSockets)) {
+    if (name.startsWith(place)) { for (const socket of [...sockets]) socket.destroy(); }
+  }
 }
 
 /** Not imported, so that bundles for browsers need no such module. */

@@ -31,6 +31,8 @@ export interface HttpExpectation {
 
 /** Characters of a body that an error's reason includes. */
 const MAX_REASON_CHARACTERS = 200;
+/** What no text has: bytes that aren't UTF-8, and control characters. A body may come compressed though nobody asked for that. */
+const NO_TEXT = /\ufffd|[^\P{Cc}\s]/u;
 
 /** Refusals that one record may be the reason for. */
 const SPLIT: ReadonlySet<number> = new Set([400, 422]);
@@ -102,7 +104,7 @@ export function toDeliveryError({ reply, text, verdict, split, unexpected }: Fai
   const { status, header } = reply;
   const location = header("location");
   const beginning = text.trim().slice(0, MAX_REASON_CHARACTERS);
-  const detail = unexpected ?? (location === null ? beginning : `to ${location}`);
+  const detail = unexpected ?? (location === null ? (NO_TEXT.test(beginning) ? "" : beginning) : `to ${location}`);
   const isTarget = verdict === "retry" || verdict === "blocked";
   return new DeliveryError({
     reason: `the server answered ${status}${detail === "" ? "" : `: ${detail}`}`,
