@@ -49,8 +49,12 @@
  * ## How requests are made
  *
  * On Node by `node:http` with its global agent, which costs a third of what fetch does there; on other runtimes by the global fetch.
- * Where Node's global fetch has been replaced, or has been given a dispatcher (a proxy's or a mock's), that is used. The option
- * `fetch` is used everywhere.
+ * Where Node's global fetch has been replaced, or has been given another dispatcher than its own (a proxy's, a mock's, an agent with
+ * certificates), that is used. The option `fetch` is used everywhere.
+ *
+ * Connections are kept open between deliveries, as long as the runtime does that. By `node:http` a request is made once more if the
+ * server had closed its connection meanwhile, and an attempt that times out leaves all idle connections to its server: they may be
+ * as dead. So the next attempt has a new one.
  *
  * @module
  */
