@@ -201,7 +201,7 @@ function closeIdle({ freeSockets = {} }: Partial<Agent>, { protocol, hostname, p
   }
 }
 
-/** Not imported, so that bundles for browsers need no such module. */
+/** Not imported, so that bundles for edge runtimes need no such module. */
 function node(): typeof nodeProcess {
   return (globalThis as unknown as { process: typeof nodeProcess }).process;
 }

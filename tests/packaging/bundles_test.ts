@@ -109,6 +109,19 @@ for (const { name, formats, args } of BUNDLERS) {
   }
 }
 
+/** Modules of Node that edge runtimes have as well. */
+const EVERYWHERE = ["--external:node:process", "--external:node:timers", "--external:node:url"];
+
+test("httpSink() is bundled for edge runtimes: it imports nothing of Node that they may not have", SLOW, () => {
+  const program =
+    'import { httpSink } from "@sluice/buffer/sinks/http"; console.log(typeof httpSink("https://a.example"));';
+  writeFileSync(join(directory, "edge.mjs"), program);
+  const args = ["--bundle", "--platform=browser", "--format=esm", "--outfile=edge.out.mjs", ...EVERYWHERE];
+  const bundled = run("node_modules/esbuild/bin/esbuild", [...args, "edge.mjs"]);
+  assertEquals(bundled.status, 0, bundled.stderr);
+  assertEquals(run("edge.out.mjs", []).stdout, "function\n");
+});
+
 test("require() loads every entry point, and runs nothing", SLOW, () => {
   const { exports } = JSON.parse(readFileSync(join(directory, "node_modules/@sluice/buffer/package.json"), "utf8"));
   const names = Object.keys(exports).map((name) => name.replace(".", "@sluice/buffer"));
