@@ -33,13 +33,15 @@ interface Fault extends Partial<HttpSinkOptions<number>> {
   readonly records?: number;
   /** Whether there is no buffer for dead letters, so that what is undeliverable stops the producer. */
   readonly stops?: boolean;
+  /** Whether each pause is ended by `retryNow()` instead of time. */
+  readonly isImpatient?: boolean;
   readonly clock?: ManualClock;
 }
 
 /** Delivers numbers, 100 in a batch, to a server; what came of it when all are delivered, or are letters. */
 async function deliver(
   server: RawServer,
-  { records = 700, stops = false, clock = new ManualClock(), ...options }: Fault,
+  { records = 700, stops = false, isImpatient = false, clock = new ManualClock(), ...options }: Fault,
 ): Promise<Run> {
   let run: Run | undefined;
   await withRawServer(server, async ({ url, requests, connections }) => {
@@ -54,7 +56,8 @@ async function deliver(
       ...(stops ? {} : { deadLetters }),
       onEvent(event) {
         events.push(event);
-        if (event.type === "backoff-started") setImmediate(() => clock.advance(event.delayMs));
+        if (event.type !== "backoff-started") return;
+        setImmediate(() => isImpatient ? producer.retryNow() : clock.advance(event.delayMs));
       },
     });
     for (let n = 0; n < records; n += 100) {
@@ -114,6 +117,21 @@ test("httpSink(): three seconds of 429, 500 and 503 make no dead letter and cost
     const run = await deliver(illFor3s(clock, answer(status)), { clock, stops: true });
     assertEquals([run.letters.length, run.stats.deliveredRecords], [0, 700]);
     assert(run.requests < 7 + 30, `${run.requests} requests`);
+  }
+});
+
+test("httpSink(): a Retry-After of a day is capped, and retryNow() doesn't wait at all", async () => {
+  for (const isImpatient of [false, true]) {
+    const clock = new ManualClock();
+    const startedAt = clock.now();
+    let requests = 0;
+    const server: RawServer = {
+      onRequest: (socket) => void socket.write(++requests === 1 ? answer(503, "Retry-After: 86400") : STORED),
+    };
+    const run = await deliver(server, { clock, isImpatient, records: 100 });
+    assertEquals([run.requests, run.stats.deliveredRecords], [2, 100]);
+    // Five minutes, and a random bit of the usual pause.
+    assertEquals(Math.floor((clock.now() - startedAt) / 1_000), isImpatient ? 0 : 300);
   }
 });
 
