@@ -53,8 +53,7 @@
  * certificates), that is used. The option `fetch` is used everywhere.
  *
  * Connections are kept open between deliveries, as long as the runtime does that. By `node:http` a request is made once more if the
- * server had closed its connection meanwhile, and an attempt that times out leaves all idle connections to its server: they may be
- * as dead. So the next attempt has a new one.
+ * server had closed its connection meanwhile. The attempt after one that timed out has a new connection: idle ones may be as dead.
  *
  * @module
  */

@@ -7,8 +7,9 @@
  *   before the request has been sent ends the request. So no connection is left behind.
  * - `node:http` is used only as long as fetch is Node's own: somebody who has replaced it, or has given it a dispatcher, such as one
  *   with a proxy or with certificates, has requests made by that fetch.
+ * - The request after one that was aborted, because nothing came back, has a new connection: idle ones to the same server may be as
+ *   dead. `node:http` closes them all; Deno and Bun can only be kept from using one.
  * - By `node:http` no attempt is lost to a connection that the server had closed while it was idle: the request is made once more.
- *   A request that is aborted, because nothing came back, closes the idle connections to the same server, which may be as dead.
  *
  * `node:http` is left to Node's own global agent, which keeps connections alive and may be replaced by the user.
  *
@@ -83,8 +84,8 @@ const DECODERS = {
 
 /** The transport of a sink: the user's fetch, or `node:http` on Node, or the global fetch. */
 export function chooseTransport(ownFetch: Fetch | undefined): Transport {
-  if (ownFetch !== undefined) return byFetch(ownFetch);
-  const byGlobalFetch = byFetch((url, init) => fetch(url, init));
+  if (ownFetch !== undefined) return byFetch(ownFetch, () => undefined);
+  const byGlobalFetch = byFetch((url, init) => fetch(url, init), makeConnection);
   if (runtimeName() !== "node") return byGlobalFetch;
   return (url, request) => (isNodeFetch() ? byNode : byGlobalFetch)(url, request);
 }
@@ -108,17 +109,37 @@ interface Dispatcher {
   readonly dispatch: unknown;
 }
 
-function byFetch(send: Fetch): Transport {
+/** Options of fetch that have it make a connection. */
+interface NewConnection {
+  readonly init: object;
+  close(): void;
+}
+
+function makeConnection(): NewConnection {
+  const client = runtimeName() === "deno" ? deno().createHttpClient?.({ poolMaxIdlePerHost: 0 }) : undefined;
+  return { init: { keepalive: false, ...(client && { client }) }, close: () => client?.close() }; // keepalive: for Bun
+}
+
+function byFetch(send: Fetch, connect: () => NewConnection | undefined): Transport {
+  let isDoubtful = false;
   return async (url, { isBodyNeeded, headers, body, method, signal }) => {
-    const init: RequestInit = { method, headers, body: body as BodyInit, redirect: "manual", signal };
+    const connection = isDoubtful ? connect() : undefined;
+    const end = (): void => {
+      isDoubtful = signal.aborted;
+      connection?.close();
+    };
+    const init = { method, headers, body: body as BodyInit, redirect: "manual", signal, ...connection?.init } as const;
     // An option of Bun. Elsewhere "identity" asks for a body that isn't coded.
     const decoding = isBodyNeeded ? {} : { decompress: false, headers: { "accept-encoding": "identity", ...headers } };
-    const response = await send(url, { ...init, ...decoding });
+    const response = await Promise.resolve(send(url, { ...init, ...decoding })).catch((cause) => {
+      end();
+      throw cause;
+    });
     return {
       status: response.status,
       header: (name) => response.headers.get(name),
       headers: () => response.headers,
-      readBody: (limits) => readStream(response, limits),
+      readBody: (limits) => readStream(response, limits).finally(end),
     };
   };
 }
@@ -199,6 +220,10 @@ function closeIdle({ freeSockets = {} }: Partial<Agent>, { protocol, hostname, p
   for (const [name, sockets = []] of Object.entries(freeSockets)) {
     if (name.startsWith(place)) { for (const socket of [...sockets]) socket.destroy(); }
   }
+}
+
+function deno(): { createHttpClient?(options: object): { close(): void } } {
+  return (globalThis as unknown as { Deno: ReturnType<typeof deno> }).Deno;
 }
 
 /** Not imported, so that bundles for edge runtimes need no such module. */

@@ -164,9 +164,10 @@ test("httpSink(): a connection that is silently dead costs one attempt", async (
     },
   }, { clock, records: 400 });
   assertEquals([run.stats.deliveredRecords, run.letters.length], [400, 0]);
-  const timeouts = run.events.filter((event) => event.type === "attempt-failed" && event.timedOut).length;
-  // Each batch finds the connection of the one before, dead.
-  assertEquals([timeouts, count(run, "attempt-failed"), run.connections], [3, 3, 4]);
+  const failed = run.events.filter((event) => event.type === "attempt-failed");
+  assert(failed.length > 0);
+  // Batches find the connection of one before, dead, and none finds a dead one twice.
+  assertEquals(failed.filter(({ timedOut, attempt }) => !timedOut || attempt > 1), []);
 });
 
 /** Answers with a body that doesn't end, as fast as it is read; what has been written so far. */
