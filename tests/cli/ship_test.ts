@@ -574,13 +574,23 @@ test("ship sends again, with the same key, what an HTTP server doesn't take", as
 });
 
 test("ship ends when a server refuses for good, and says what it said; everything is kept", async () => {
-  await withServer((_seen, response) => response.writeHead(401).end("who are you?"), async (url) => {
+  await withServer((_seen, response) => response.writeHead(422).end("what is this?"), async (url) => {
     const feed = new Feed().push("1\n2\n");
     const run = new Run(["/wal", ...NO_TIMEOUT, "--to", url, "--max-records", "2"], { input: feed });
     assertEquals(await run.end(), 3);
-    assertMatch(run.errors.text, /sluice: Cannot go on delivering: .*the server answered 401: who are you\?/);
+    assertMatch(run.errors.text, /sluice: Cannot go on delivering: .*the server answered 422: what is this\?/);
     assertStringIncludes(run.errors.text, "2 left");
     assertEquals(await leftIn(run.fileSystem), ["1", "2"]);
+  });
+});
+
+test("ship waits while a server says that it isn't allowed to, and goes on when it is", async () => {
+  let requests = 0;
+  await withServer((_seen, response) => response.writeHead(++requests < 4 ? 401 : 200).end("who?"), async (url) => {
+    const args = ["/wal", ...NO_TIMEOUT, "--to", url, "--dead-letters", "/dead", "--json"];
+    const run = await ship(args, { input: inputOf("1\n2\n") });
+    const { delivered, deadLetters, left } = run.summary;
+    assertEquals([run.code, requests, delivered, deadLetters, left], [0, 4, 2, 0, 0]);
   });
 });
 
