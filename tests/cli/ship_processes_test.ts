@@ -106,7 +106,7 @@ test(
 test("ship ends, although its input doesn't, when the server refuses for good", SLOW, async () => {
   await inDirectory(async (directory) => {
     const server = createServer((request, response) => {
-      request.resume().on("end", () => response.writeHead(403, { connection: "close" }).end("no"));
+      request.resume().on("end", () => response.writeHead(422, { connection: "close" }).end("no"));
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     try {
@@ -118,7 +118,7 @@ test("ship ends, although its input doesn't, when the server refuses for good", 
       const errors = listen(child, "stderr");
       child.stdin!.on("error", () => {}).write("1\n");
       assertEquals(await closed, [3, null]);
-      assertMatch(errors.text(), /^sluice: Cannot go on delivering: .*the server answered 403: no\n$/);
+      assertMatch(errors.text(), /^sluice: Cannot go on delivering: .*the server answered 422: no\n$/);
     } finally {
       await new Promise((resolve) => server.close(resolve));
     }
