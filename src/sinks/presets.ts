@@ -11,8 +11,8 @@
  *     P * bytesPerPayloadByte + n * recordOverheadBytes + requestOverheadBytes
  *
  * {@linkcode presetFor} subtracts the overhead of the largest number of records from the limit once, so that every batch fits,
- * whatever its records. The price is a part of the limit that large records leave unused: a quarter of a percent with SQS, 2 % with
- * Kinesis, 12 % with Kafka. A size function for each record would avoid that, but it would have to give the same result after
+ * whatever its records. The price is a part of the limit that large records leave unused: a quarter of a percent with SQS, 1 % with
+ * Kinesis, 12 % with Kafka, a quarter with CloudWatch Logs. A size function for each record would avoid that, but it would have to give the same result after
  * a restart, too, for a batch to keep its end.
  *
  * Limits change, and accounts and servers have their own. Each number names its source, as of 2026. Override what differs:
@@ -50,10 +50,10 @@ export interface TargetLimits {
 export type Preset = Readonly<Record<"maxRecords" | "maxBytes" | "maxRecordBytes", number>>;
 
 /**
- * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 5 MiB for the request including partition keys, 1 MiB for a
- * record with its key (API reference of PutRecords, https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html).
- * A stream can be set to larger records, up to 10 MiB ("Handle large records" in the developer guide). A key has up to 256
- * characters: counted as 256 bytes.
+ * Amazon Kinesis Data Streams, `PutRecords`: 500 records, 10 MiB for the request including partition keys, and 1 MiB for a
+ * record with its key unless the stream's `MaxRecordSizeInKiB` says otherwise, up to 10 MiB (API reference of PutRecords,
+ * https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html, and "Handle large records" in the developer guide).
+ * For such a stream: `{ ...KINESIS, maxRecordBytes: 10 * 2 ** 20 }`. A key has up to 256 characters: counted as 256 bytes.
  *
  * @example A batch is one PutRecords
  * ```ts
@@ -75,7 +75,7 @@ export type Preset = Readonly<Record<"maxRecords" | "maxBytes" | "maxRecordBytes
  */
 export const KINESIS: TargetLimits = {
   maxRecords: 500,
-  maxRequestBytes: 5 * 2 ** 20,
+  maxRequestBytes: 10 * 2 ** 20,
   maxRecordBytes: 2 ** 20,
   recordOverheadBytes: 256,
 };
@@ -192,21 +192,138 @@ export const KAFKA: TargetLimits = {
 /**
  * NATS: `max_payload`, 1 MiB by default and up to 64 MB, for a message with its headers (Server configuration,
  * https://docs.nats.io/running-a-nats-service/configuration; the server applies it to the total size that HPUB states).
- * Each record is a message. The overhead is the header `Nats-Msg-Id` with the batch's id and the sequence.
+ * Each record is a message. The overhead is the headers of `natsSink` with the identity, the stream's name and the place that is
+ * expected: about 290 bytes, and at most 384 with a name of up to 64 bytes.
  *
  * @example A server with a larger max_payload
  * ```ts
  * import { NATS, presetFor } from "@sluice/buffer/presets";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(presetFor(NATS).maxRecordBytes, 2 ** 20 - 256);
- * assertEquals(presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 }).maxRecordBytes, 8 * 2 ** 20 - 256);
+ * assertEquals(presetFor(NATS).maxRecordBytes, 2 ** 20 - 384);
+ * assertEquals(presetFor({ ...NATS, maxRecordBytes: 8 * 2 ** 20 }).maxRecordBytes, 8 * 2 ** 20 - 384);
  * ```
  */
 export const NATS: TargetLimits = {
   maxRecords: 1_000,
   maxRecordBytes: 2 ** 20,
+  recordOverheadBytes: 384,
+};
+
+/**
+ * Amazon SNS, `PublishBatch`: 10 messages, 262,144 bytes for one and for all of them, attributes included (API reference of
+ * PublishBatch, https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html). A topic whose `MaximumMessageSize` is larger
+ * takes up to 1 MiB: `{ ...SNS, maxRequestBytes: 2 ** 20, maxRecordBytes: 2 ** 20 }`. The overhead is the attribute with the
+ * record's identity.
+ *
+ * @example A topic for large messages
+ * ```ts
+ * import { presetFor, SNS } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(presetFor(SNS).maxBytes, 262_144 - 10 * 256);
+ * const large = { maxRequestBytes: 2 ** 20, maxRecordBytes: 2 ** 20 };
+ * assertEquals(presetFor({ ...SNS, ...large }).maxBytes, 2 ** 20 - 10 * 256);
+ * ```
+ */
+export const SNS: TargetLimits = {
+  maxRecords: 10,
+  maxRequestBytes: 2 ** 18,
+  maxRecordBytes: 2 ** 18,
   recordOverheadBytes: 256,
+};
+
+/**
+ * Amazon CloudWatch Logs, `PutLogEvents`: 10,000 events, 1,048,576 bytes for all of them with 26 bytes for each, and for one
+ * (API reference of PutLogEvents,
+ * https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html). Fewer events than the most leave
+ * room for their bytes.
+ *
+ * @example Few large events
+ * ```ts
+ * import { CLOUDWATCH_LOGS, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(presetFor(CLOUDWATCH_LOGS).maxBytes, 1_048_576 - 10_000 * 26);
+ * assertEquals(presetFor({ ...CLOUDWATCH_LOGS, maxRecords: 100 }).maxBytes, 1_048_576 - 100 * 26);
+ * ```
+ */
+export const CLOUDWATCH_LOGS: TargetLimits = {
+  maxRecords: 10_000,
+  maxRequestBytes: 2 ** 20,
+  maxRecordBytes: 2 ** 20,
+  recordOverheadBytes: 26,
+};
+
+/**
+ * Amazon EventBridge, `PutEvents`: 10 events, less than 1 MB for all of them (API reference of PutEvents,
+ * https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html; it was 256 KB before 2026). Counted are source,
+ * type and detail, and 14 bytes for a time. The overhead is a source and a type of together 256 bytes.
+ *
+ * @example Ten events at a time
+ * ```ts
+ * import { EVENTBRIDGE, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(presetFor(EVENTBRIDGE), { maxRecords: 10, maxBytes: 997_299, maxRecordBytes: 997_299 });
+ * ```
+ */
+export const EVENTBRIDGE: TargetLimits = {
+  maxRecords: 10,
+  maxRequestBytes: 999_999,
+  maxRecordBytes: 999_999,
+  recordOverheadBytes: 270,
+};
+
+/**
+ * Datadog, `POST /api/v2/logs`: 1,000 logs, 5 MB for the body before it is compressed, 1 MB for one log, which is truncated beyond
+ * that (Send logs, https://docs.datadoghq.com/api/latest/logs/#send-logs). The overhead is the comma or line feed; two bytes are
+ * the brackets of the array.
+ *
+ * @example An array of logs is one request
+ * ```ts
+ * import { MemoryBuffer } from "@sluice/buffer";
+ * import { DATADOG, presetFor } from "@sluice/buffer/presets";
+ * import { assertLessOrEqual } from "@std/assert";
+ *
+ * const buffer = await MemoryBuffer.open<{ message: string }>(presetFor(DATADOG));
+ * await buffer.putMany(Array.from({ length: 60 }, () => ({ message: "x".repeat(100_000) })));
+ * const batch = await buffer.emit();
+ * assertLessOrEqual(new TextEncoder().encode(JSON.stringify(batch.records)).length, 5_000_000);
+ * await buffer.close();
+ * ```
+ */
+export const DATADOG: TargetLimits = {
+  maxRecords: 1_000,
+  maxRequestBytes: 5_000_000,
+  maxRecordBytes: 1_000_000,
+  recordOverheadBytes: 1,
+  requestOverheadBytes: 2,
+};
+
+/**
+ * MySQL and MariaDB: `max_allowed_packet`, by default 64 MiB in MySQL 8 and 16 MiB in MariaDB, which counts here (MySQL reference
+ * manual, https://dev.mysql.com/doc/refman/8.4/en/packet-too-large.html; MariaDB,
+ * https://mariadb.com/kb/en/server-system-variables/#max_allowed_packet). The longest statement has two bytes less. The overhead is
+ * the identity and the punctuation of a row, and a kilobyte for the rest of the statement. A text may double by its escapes.
+ *
+ * @example A server with another limit
+ * ```ts
+ * import { MYSQL, presetFor } from "@sluice/buffer/presets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const limit = 2 ** 26 - 2; // max_allowed_packet = 64M
+ * const preset = presetFor({ ...MYSQL, maxRequestBytes: limit, maxRecordBytes: limit });
+ * assertEquals(preset.maxBytes, Math.floor((limit - 1_024 - 1_000 * 256) / 2));
+ * ```
+ */
+export const MYSQL: TargetLimits = {
+  maxRecords: 1_000,
+  maxRequestBytes: 2 ** 24 - 2,
+  maxRecordBytes: 2 ** 24 - 2,
+  recordOverheadBytes: 256,
+  requestOverheadBytes: 1_024,
+  bytesPerPayloadByte: 2,
 };
 
 /** The size of a batch where the target has no limit: a buffer's default. */
@@ -226,7 +343,7 @@ const DEFAULT_MAX_BYTES = 1_000_000;
  * import { assertEquals } from "@std/assert";
  *
  * const preset = presetFor({ ...KINESIS, maxRecordBytes: 2 * 2 ** 20, recordOverheadBytes: 40 });
- * assertEquals(preset, { maxRecords: 500, maxBytes: 5_222_880, maxRecordBytes: 2_097_112 });
+ * assertEquals(preset, { maxRecords: 500, maxBytes: 10_465_760, maxRecordBytes: 2_097_112 });
  * const buffer = await MemoryBuffer.open({ ...preset, maxAgeMs: 1_000 });
  * await buffer.close();
  * ```

@@ -9,21 +9,52 @@ import { bytesCodec } from "../../src/base/codec.ts";
 import { MemoryBuffer } from "../../src/buffer/memory_buffer.ts";
 import { RecordTooLargeError } from "../../src/errors/mod.ts";
 import { kafkaSink } from "../../src/sinks/kafka.ts";
-import { FIREHOSE, KAFKA, KINESIS, NATS, presetFor, PUBSUB, SQS, type TargetLimits } from "../../src/sinks/presets.ts";
+import {
+  CLOUDWATCH_LOGS,
+  DATADOG,
+  EVENTBRIDGE,
+  FIREHOSE,
+  KAFKA,
+  KINESIS,
+  MYSQL,
+  NATS,
+  presetFor,
+  PUBSUB,
+  SNS,
+  SQS,
+  type TargetLimits,
+} from "../../src/sinks/presets.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { loadPackage } from "../support/npm_packages.ts";
 import { mulberry32 } from "../support/random.ts";
 import { KafkaPeer } from "./kafka_peer.ts";
 
-const TARGETS: Readonly<Record<string, TargetLimits>> = { FIREHOSE, KAFKA, KINESIS, NATS, PUBSUB, SQS };
+const TARGETS: Readonly<Record<string, TargetLimits>> = {
+  CLOUDWATCH_LOGS,
+  DATADOG,
+  EVENTBRIDGE,
+  FIREHOSE,
+  KAFKA,
+  KINESIS,
+  MYSQL,
+  NATS,
+  PUBSUB,
+  SNS,
+  SQS,
+};
 
 test("presetFor() takes the overhead of the most records off the limit of a request", () => {
-  assertEquals(presetFor(KINESIS), { maxRecords: 500, maxBytes: 5_242_880 - 500 * 256, maxRecordBytes: 1_048_320 });
+  assertEquals(presetFor(KINESIS), { maxRecords: 500, maxBytes: 10_485_760 - 500 * 256, maxRecordBytes: 1_048_320 });
   assertEquals(presetFor(FIREHOSE), { maxRecords: 500, maxBytes: 3_999_500, maxRecordBytes: 1_023_999 });
   assertEquals(presetFor(SQS), { maxRecords: 10, maxBytes: 1_046_016, maxRecordBytes: 1_046_016 });
   assertEquals(presetFor(PUBSUB), { maxRecords: 1_000, maxBytes: 9_488_000, maxRecordBytes: 9_488_000 });
   assertEquals(presetFor(KAFKA), { maxRecords: 500, maxBytes: 920_527, maxRecordBytes: 920_527 });
-  assertEquals(presetFor(NATS), { maxRecords: 1_000, maxBytes: 1_048_320, maxRecordBytes: 1_048_320 });
+  assertEquals(presetFor(NATS), { maxRecords: 1_000, maxBytes: 1_048_192, maxRecordBytes: 1_048_192 });
+  assertEquals(presetFor(SNS), { maxRecords: 10, maxBytes: 259_584, maxRecordBytes: 259_584 });
+  assertEquals(presetFor(CLOUDWATCH_LOGS), { maxRecords: 10_000, maxBytes: 788_576, maxRecordBytes: 788_576 });
+  assertEquals(presetFor(EVENTBRIDGE), { maxRecords: 10, maxBytes: 997_299, maxRecordBytes: 997_299 });
+  assertEquals(presetFor(DATADOG), { maxRecords: 1_000, maxBytes: 4_998_998, maxRecordBytes: 999_999 });
+  assertEquals(presetFor(MYSQL), { maxRecords: 1_000, maxBytes: 8_260_095, maxRecordBytes: 8_260_095 });
 });
 
 test("presetFor() counts what a payload grows by", () => {
@@ -46,7 +77,7 @@ test("presetFor() refuses limits that make no sense or leave no room, by name", 
     ["bytesPerPayloadByte", { bytesPerPayloadByte: Infinity }],
     ["leave no room", { recordOverheadBytes: 2 ** 20 }],
     ["leave no room", { maxRecords: 1_000_000 }],
-    ["leave no room", { requestOverheadBytes: 5 * 2 ** 20 }],
+    ["leave no room", { requestOverheadBytes: 10 * 2 ** 20 }],
   ];
   for (const [name, limits] of wrong) {
     assertStringIncludes(assertThrows(() => presetFor({ ...KINESIS, ...limits }), RangeError).message, name);
@@ -57,8 +88,8 @@ test("presetFor() refuses limits that make no sense or leave no room, by name", 
 function counted(lengths: readonly number[], limits: TargetLimits): { request: number; largest: number } {
   const { recordOverheadBytes, requestOverheadBytes = 0, bytesPerPayloadByte = 1 } = limits;
   const records = lengths.map((bytes) => {
-    const isBase64 = bytesPerPayloadByte !== 1;
-    return isBase64 ? 4 * Math.ceil(bytes / 3) + recordOverheadBytes - 3 : bytes + recordOverheadBytes;
+    if (bytesPerPayloadByte === 4 / 3) return 4 * Math.ceil(bytes / 3) + recordOverheadBytes - 3;
+    return bytes * bytesPerPayloadByte + recordOverheadBytes;
   });
   return { request: records.reduce((sum, bytes) => sum + bytes, requestOverheadBytes), largest: Math.max(...records) };
 }
