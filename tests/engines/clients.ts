@@ -12,6 +12,12 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import process from "node:process";
+import type * as cloudWatchLogs from "@aws-sdk/client-cloudwatch-logs";
+import type * as eventBridge from "@aws-sdk/client-eventbridge";
+import type * as firehose from "@aws-sdk/client-firehose";
+import type * as kinesis from "@aws-sdk/client-kinesis";
+import type * as sns from "@aws-sdk/client-sns";
+import type * as sqs from "@aws-sdk/client-sqs";
 import type postgres from "postgres";
 import type * as amqplib from "amqplib";
 import type * as mqtt from "mqtt";
@@ -67,6 +73,28 @@ export function loadMqtt(): Promise<typeof mqtt> {
 /** Loads the package for S3. */
 export function loadS3(): Promise<typeof s3> {
   return load("@aws-sdk/client-s3");
+}
+
+/** The packages of AWS SDK v3. */
+export interface AwsPackages {
+  readonly cloudWatchLogs: typeof cloudWatchLogs;
+  readonly eventBridge: typeof eventBridge;
+  readonly firehose: typeof firehose;
+  readonly kinesis: typeof kinesis;
+  readonly sns: typeof sns;
+  readonly sqs: typeof sqs;
+}
+
+/** Loads the packages of AWS SDK v3. */
+export async function loadAws(): Promise<AwsPackages> {
+  return {
+    cloudWatchLogs: await load("@aws-sdk/client-cloudwatch-logs"),
+    eventBridge: await load("@aws-sdk/client-eventbridge"),
+    firehose: await load("@aws-sdk/client-firehose"),
+    kinesis: await load("@aws-sdk/client-kinesis"),
+    sns: await load("@aws-sdk/client-sns"),
+    sqs: await load("@aws-sdk/client-sqs"),
+  };
 }
 
 async function load<Module>(name: string): Promise<Module> {

@@ -3,12 +3,18 @@
  * and when; and real servers.
  */
 
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import process from "node:process";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import type postgres from "postgres";
 import { assertInstanceOf } from "@std/assert";
+import { join } from "@std/path/join";
 import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
 import { loadPostgres } from "../engines/clients.ts";
 import { Server, type ServerName, whyNot } from "../engines/servers.ts";
+import { type ChildResult, runChild } from "../support/children.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 
 /** What a delivery is made from. */
@@ -62,6 +68,26 @@ export function testWithServer(engine: ServerName, name: string, body: (server: 
       await server.remove();
     }
   });
+}
+
+/**
+ * Gives a way to run an example that has a client, in a directory of its own. Outside Deno it is copied to where the clients are
+ * installed, as into a project of a user's.
+ */
+export async function withExample(
+  name: string,
+  body: (run: () => Promise<ChildResult>) => Promise<void>,
+): Promise<void> {
+  const example = new URL(`../../examples/${name}.ts`, import.meta.url);
+  const clients = process.env["SLUICE_CLIENTS"];
+  const cwd = mkdtempSync(join(clients ?? tmpdir(), "sluice-example-"));
+  try {
+    copyFileSync(example, join(cwd, `${name}.ts`));
+    const program = clients === undefined ? example : pathToFileURL(join(cwd, `${name}.ts`));
+    await body(() => runChild(program, [], { cwd }));
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
 }
 
 /** A client of PostgreSQL, ended when the body has ended. */

@@ -16,6 +16,7 @@ import { type CommandContext, main } from "@sluice/buffer/cli";
 import { instrument } from "@sluice/buffer/otel";
 import { KINESIS, presetFor } from "@sluice/buffer/presets";
 import { prometheusText } from "@sluice/buffer/prometheus";
+import { kinesisSink } from "@sluice/buffer/sinks/aws";
 import { fileSink } from "@sluice/buffer/sinks/file";
 import { httpSink } from "@sluice/buffer/sinks/http";
 import { type KafkaMessage, kafkaSink } from "@sluice/buffer/sinks/kafka";
@@ -97,6 +98,7 @@ export function sinks(): readonly unknown[] {
     httpSink<Login>("https://example.com", { headers: () => new Headers({ a: "b" }), method: undefined }),
     kafkaSink<Login>({ producer, topic: "logins", message: ({ user }) => ({ key: new Uint8Array(1), value: user }) }),
     natsSink<Login>(undefined as never, { stream: "logins", subject: "logins" }),
+    kinesisSink<Login>(undefined as never, { command: undefined as never, streamName: "logins" }),
     postgresTransactionSink(sql, {
       apply: (transaction, logins: readonly Login[]) => transaction.unsafe("select $1", [logins[0]?.user ?? ""]),
     }),
