@@ -1,25 +1,27 @@
 /**
  * Sends records to a stream of NATS JetStream, one message per record, each once and in order, whatever is resent.
  *
- * The stream belongs to the producer: no other program publishes to it. Several producers have a stream each. Another stream can
- * source them all, from server 2.11 on (2.12 for mirrors), which don't check the headers below a second time.
+ * The stream belongs to the producer: several producers have a stream each, and another stream can source them all. What somebody else
+ * publishes to it all the same costs neither a record nor a copy, but time, and once the order of one record; see below.
  *
- * **Order.** Every message states which sequence number must be the stream's last (`Nats-Expected-Last-Sequence`): record k of a
- * delivery expects `last + k`. All but the first of an attempt also state which message must be the last
- * (`Nats-Expected-Last-Msg-Id`): the record before. So the messages of a delivery can be in flight together, and still none is
- * stored unless the one before it is. The number alone isn't enough: if a foreign message, or another batch's, has taken a
- * record's place, the next record would find the number that it expects. For the first message the number is enough, because
- * numbers never go back: at that number the stream is as the sink last saw it.
+ * **Headers.** Every message states which number must be the stream's last (`Nats-Expected-Last-Sequence`), and whose it is
+ * (`Sluice-Record`). It states neither `Nats-Expected-Last-Msg-Id`, because a wrong one stops the replicas of a stream for good from
+ * server 2.14 on, nor `Nats-Msg-Id`, because replicated servers 2.10.20 to 2.10.29 answer a message that they have refused, and that is
+ * sent again with its id, with "duplicate" and don't store it.
  *
- * **Once.** `Nats-Msg-Id` is the record's identity, and the server refuses an id that it has seen within its duplicate window. That
- * window is finite, 2 minutes by default; an outage isn't. So before a delivery that may have been sent before, the sink
- * searches the end of the stream. All of the batch that is stored is found there, because
- * 1. a batch's records are stored in ascending order without a gap, so the last one says which are stored;
- * 2. the records of one attempt are consecutive, so the search skips a run of another batch in one step;
- * 3. at most 16 batches of a buffer are in flight together: after 16 earlier ones, what lies before was stored before this
- *    batch was first handed over.
- * Messages of an earlier attempt that are still in flight during the search can do no harm: they and the new ones expect the same
- * numbers, so the server refuses one of the two, and the sink searches again. All of this holds without the window.
+ * **Order.** Record k of a round expects `last + k`, so all messages of a round can be in flight together. The message of somebody else
+ * that comes between record k - 1 and record k takes the place of record k, which is refused. Record k + 1 expects just the number that this
+ * message has got, so it is stored, before anybody can hear of it; all behind it are, too. Record k is sent again at once, behind those of
+ * its round. So one foreign message displaces one record. From then on, for a thousand records, each message waits for the one before it,
+ * so that no more of them are displaced. A stream that allows atomic batches (`allow_atomic`, from server 2.12 on) keeps the order in
+ * any case: a round is one batch, of which all or nothing is stored, in one piece; if somebody else was quicker, it is sent again, with fewer
+ * messages each time. Then the server acknowledges the batch, not each message.
+ *
+ * **Once.** Before a delivery that may have been sent before, the sink searches the end of the stream for its records; see
+ * `nats_search.ts`. Messages of earlier attempts may still be in flight then, and arrive later. They do no harm, because what a message
+ * expects excludes them; see `nats_doubts.ts`. All of this holds without the server's duplicate window.
+ *
+ * **Dead connections.** When no answer came in time, and nothing else came in, the client is asked to reconnect.
  *
  * Headers and error codes: NATS documentation, "JetStream headers" (https://docs.nats.io/nats-concepts/jetstream/headers),
  * and `server/errors.json` of https://github.com/nats-io/nats-server.
@@ -29,46 +31,22 @@
 
 import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
-import { DeliveryError } from "../errors/mod.ts";
-import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
-import { checkText } from "./encode_records.ts";
-import {
-  identityFromText,
-  identityToText,
-  parseBufferUuid,
-  parseFirstSequence,
-  type RecordIdentity,
-  type SinkResult,
-} from "./record_identity.ts";
+import type { Send } from "../producer/delivery.ts";
+import type { NatsConnection } from "./nats_publish.ts";
+import { checkSubject, StreamWriter } from "./nats_writer.ts";
+import type { SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";
+export type { NatsConnection, NatsReply, NatsSubscription } from "./nats_publish.ts";
 export type { SinkResult } from "./record_identity.ts";
-
-/** The most messages that wait for their acknowledgement together; the server's queue is limited. */
-const MAX_UNACKNOWLEDGED = 1_000;
-/** The most batches of one buffer in flight. */
-const MAX_IN_FLIGHT = 16;
-/**
- * The most foreign runs (batches of other buffers, messages without an identity) that the search skips before it gives up.
- */
-const MAX_STRANGERS = 64;
-
-/** JetStream: the message is larger than the stream's limit. */
-const MESSAGE_EXCEEDS_MAXIMUM = 10054;
-/** JetStream: there is no such stream. */
-const STREAM_NOT_FOUND = 10059;
-/** JetStream: the subject belongs to another stream. */
-const STREAM_NOT_MATCH = 10060;
-/** JetStream: the stream's last message isn't the expected one. */
-const WRONG_LAST: readonly unknown[] = [10070, 10071];
 
 /** What the sink uses of a client of JetStream; `jetstream(connection)` of `@nats-io/jetstream` is one. */
 export interface NatsJetStream {
-  /** Publishes a message and waits for the acknowledgement. */
+  /** Publishes a message and waits for the acknowledgement. The headers are what its client takes as such. */
   publish(
     subject: string,
     payload: Uint8Array,
-    options: { msgID: string; expect: { streamName: string; lastSequence: number; lastMsgID?: string } },
+    options: { headers: never },
   ): Promise<{ readonly seq: number; readonly duplicate: boolean }>;
   /** Gives access to what is stored; `false` saves a request about the account. */
   jetstreamManager(checkApi: boolean): Promise<NatsManager>;
@@ -78,8 +56,11 @@ export interface NatsJetStream {
 export interface NatsManager {
   /** The streams. */
   readonly streams: {
-    /** The first and last number of a stream. */
-    info(stream: string): Promise<{ readonly state: { readonly first_seq: number; readonly last_seq: number } }>;
+    /** The first and last number of a stream, and what it takes. */
+    info(stream: string): Promise<{
+      readonly state: { readonly first_seq: number; readonly last_seq: number };
+      readonly config?: { readonly max_msg_size?: number | undefined; readonly allow_atomic?: boolean | undefined };
+    }>;
     /** A stored message; null if it is gone. */
     getMessage(
       stream: string,
@@ -96,12 +77,17 @@ export interface NatsSinkOptions<T> {
   readonly subject: string | ((record: T) => string);
   /**
    * What to do when the end of the stream is gone (purged, expired, or consumed from a work queue), so that it is unknown
-   * whether redelivered records were stored: `"fail"` fails the delivery permanently, `"resend"` relies on the server's
-   * duplicate window.
+   * whether redelivered records were stored: `"fail"` keeps them in the buffer and waits for somebody to act, `"resend"` sends
+   * them again and relies on the server's duplicate window: messages have a `Nats-Msg-Id` then.
    *
    * @default {"fail"}
    */
   readonly whenUnknown?: "fail" | "resend" | undefined;
+  /**
+   * The connection of the client, for speed, and to leave it when it is dead. By default the one that the client has, as those of
+   * `@nats-io/jetstream` 3 do; without any, messages go through the client's `publish()`.
+   */
+  readonly connection?: NatsConnection | undefined;
   /** Called after every delivery, when the stream has all of it. */
   readonly onDelivered?: ((result: SinkResult) => void) | undefined;
 }
@@ -110,7 +96,9 @@ export interface NatsSinkOptions<T> {
  * Makes a {@linkcode Send} that publishes each record to a stream of JetStream, as a message with the record's payload.
  *
  * Deliveries are sent one after the other. A message that is too large is reported as a failed record, and the records behind it
- * are sent again without it. A missing stream, or a subject of another stream, is a permanent failure; any other is retried.
+ * are sent again without it. All else is a fault of the target, for which records wait: a stream that is missing or full, a
+ * permission, a lost connection. A client that was closed, or that has given up reconnecting, is final: connect with
+ * `maxReconnectAttempts: -1`.
  *
  * @param jetStream A client of JetStream.
  * @param options The stream and the subject.
@@ -169,208 +157,4 @@ export function natsSink<T>(jetStream: NatsJetStream, options: NatsSinkOptions<T
   const writer = new StreamWriter(jetStream, options);
   const queue = new SerialQueue();
   return (delivery, context) => runExclusive(queue, () => writer.deliver(delivery, context), context.signal);
-}
-
-/** The first and last number of a stream. */
-interface StreamEnds {
-  readonly first_seq: number;
-  readonly last_seq: number;
-}
-
-/** Publishes deliveries, one at a time. */
-class StreamWriter<T> {
-  readonly #jetStream: NatsJetStream;
-  readonly #options: NatsSinkOptions<T>;
-  #manager: Promise<NatsManager> | undefined;
-  /** Number of the stream's last message; `undefined` when it must be requested. */
-  #last: number | undefined;
-
-  constructor(jetStream: NatsJetStream, options: NatsSinkOptions<T>) {
-    this.#jetStream = jetStream;
-    this.#options = options;
-  }
-
-  async deliver(delivery: Delivery<T>, { attempt, signal }: SendContext): Promise<void> {
-    const { subjects, fault } = this.#chooseSubjects(delivery);
-    const end = subjects.length;
-    let next = 0;
-    let duplicates = 0;
-    let mayBeStored = delivery.redelivered || attempt > 1;
-    while (next < end) {
-      signal.throwIfAborted();
-      if (mayBeStored || this.#last === undefined) {
-        const found = await this.#lookUp(delivery, next, mayBeStored);
-        duplicates += found;
-        next += found;
-        if (next >= end) break;
-      }
-      const published = await this.#publish(delivery, subjects, next);
-      next += published.acknowledged;
-      duplicates += published.duplicates;
-      mayBeStored = published.isRefused;
-    }
-    // Those before it are stored by now, as the refusal says.
-    if (fault !== undefined) throw toRefusal(end, delivery.length, fault.cause);
-    this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
-  }
-
-  /** The subjects of the records, up to the first one that has none, and why it hasn't. */
-  #chooseSubjects(
-    delivery: Delivery<T>,
-  ): { readonly subjects: readonly string[]; readonly fault?: { cause: unknown } } {
-    const { subject } = this.#options;
-    if (typeof subject === "string") return { subjects: new Array(delivery.length).fill(subject) };
-    const subjects: string[] = [];
-    for (const record of delivery.records) {
-      try {
-        subjects.push(checkSubject(subject(record)));
-      } catch (cause) {
-        return { subjects, fault: { cause } };
-      }
-    }
-    return { subjects };
-  }
-
-  /** Requests where the stream ends, and counts the records of the delivery, from `next` on, that it has. */
-  async #lookUp(delivery: Delivery<T>, next: number, mayBeStored: boolean): Promise<number> {
-    try {
-      this.#manager ??= this.#jetStream.jetstreamManager(false);
-      const { streams } = await this.#manager;
-      const { state } = await streams.info(this.#options.stream);
-      const last = mayBeStored ? await this.#findLastStored(delivery.batchId, state) : 0;
-      this.#last = state.last_seq;
-      return delivery.sequences.slice(next).filter((sequence) => sequence <= last).length;
-    } catch (error) {
-      throw this.#toDeliveryError(error);
-    }
-  }
-
-  /** Sequence of the last record of a batch that the stream has; 0 if it has none. See the head of this file. */
-  async #findLastStored(batchId: string, ends: StreamEnds): Promise<number> {
-    const buffer = parseBufferUuid(batchId);
-    const first = parseFirstSequence(batchId);
-    const earlier = new Set<string>();
-    let isAlone = true;
-    let strangers = 0;
-    for (let at = ends.last_seq; at > 0 && at >= ends.first_seq;) {
-      const found = await this.#readIdentity(at);
-      if (found?.batchId === batchId) return found.sequence;
-      const isStranger = found === undefined || parseBufferUuid(found.batchId) !== buffer;
-      if (isStranger && ++strangers >= MAX_STRANGERS) return 0;
-      if (!isStranger) isAlone = false;
-      if (!isStranger && parseFirstSequence(found.batchId) < first) earlier.add(found.batchId);
-      if (earlier.size >= MAX_IN_FLIGHT) return 0;
-      at = (found === undefined ? at : await this.#findStartOfRun(found, at, ends)) - 1;
-    }
-    if (ends.first_seq > 1 && isAlone && strangers === 0 && this.#options.whenUnknown !== "resend") {
-      throw new DeliveryError({
-        reason: `the end of stream ${this.#options.stream} is gone, so it is unknown what was stored`,
-        retryable: false,
-      });
-    }
-    return 0;
-  }
-
-  /** Finds where the consecutive records begin that end with `last` at `at`. */
-  async #findStartOfRun(last: RecordIdentity, at: number, { first_seq }: StreamEnds): Promise<number> {
-    const isInRun = async (place: number) => {
-      const found = await this.#readIdentity(place);
-      return found?.batchId === last.batchId && found.sequence === last.sequence - (at - place);
-    };
-    let before = Math.max(first_seq, at - (last.sequence - parseFirstSequence(last.batchId)));
-    if (before >= at || await isInRun(before)) return Math.min(before, at);
-    let start = at;
-    while (start - before > 1) {
-      const middle = Math.floor((before + start) / 2);
-      if (await isInRun(middle)) start = middle;
-      else before = middle;
-    }
-    return start;
-  }
-
-  async #readIdentity(seq: number): Promise<RecordIdentity | undefined> {
-    const { streams } = await this.#manager!;
-    const message = await streams.getMessage(this.#options.stream, { seq });
-    return identityFromText(message?.header?.get("Nats-Msg-Id") ?? "");
-  }
-
-  /** Publishes records from `next` on, as many as may be in flight. */
-  async #publish(delivery: Delivery<T>, subjects: readonly string[], next: number): Promise<Published> {
-    const count = Math.min(MAX_UNACKNOWLEDGED, subjects.length - next);
-    const last = this.#last!;
-    this.#last = undefined;
-    const { batchId, payloads } = delivery;
-    const ids = delivery.sequences.slice(next, next + count).map((sequence) => identityToText({ batchId, sequence }));
-    const messages = ids.map((msgID, k) => {
-      const expect = { streamName: this.#options.stream, lastSequence: last + k };
-      return this.#jetStream.publish(subjects[next + k]!, payloads[next + k]!, {
-        msgID,
-        expect: k === 0 ? expect : { ...expect, lastMsgID: ids[k - 1]! },
-      });
-    });
-    const answers = await Promise.allSettled(messages);
-    let acknowledged = 0;
-    let duplicates = 0;
-    for (const answer of answers) {
-      if (answer.status === "rejected") {
-        if (acknowledged > 0 && WRONG_LAST.includes(codeOf(answer.reason))) {
-          return { acknowledged, duplicates, isRefused: true };
-        }
-        throw this.#toDeliveryError(answer.reason, { index: next + acknowledged, length: delivery.length });
-      }
-      acknowledged++;
-      if (answer.value.duplicate) duplicates++;
-    }
-    if (duplicates === 0) this.#last = last + count;
-    return { acknowledged, duplicates, isRefused: false };
-  }
-
-  /** Translates an error of the client. `at` is the record of the delivery that failed. */
-  #toDeliveryError(error: unknown, at?: { readonly index: number; readonly length: number }): DeliveryError {
-    if (error instanceof DeliveryError) return error;
-    this.#manager = at === undefined ? undefined : this.#manager;
-    const code = codeOf(error);
-    // The client itself refuses what is larger than the server's limit.
-    const isTooLarge = code === MESSAGE_EXCEEDS_MAXIMUM ||
-      (error as Error | undefined)?.name === "InvalidArgumentError";
-    if (isTooLarge && at !== undefined) return toRefusal(at.index, at.length, error);
-    const retryable = code !== STREAM_NOT_FOUND && code !== STREAM_NOT_MATCH;
-    return new DeliveryError({ reason: errorText(error), retryable }, { cause: error });
-  }
-}
-
-/** White space would end it, and begin another word of the protocol. */
-function checkSubject(subject: unknown): string {
-  const text = checkText(subject, "subject");
-  if (text === "" || /[\s\0]/.test(text)) throw new TypeError(`subject must be a word, got ${JSON.stringify(text)}`);
-  return text;
-}
-
-/** The result of one round of publishing. */
-interface Published {
-  /** Records that the stream has, from the round's first one without a gap. */
-  readonly acknowledged: number;
-  /** How many of them it had before. */
-  readonly duplicates: number;
-  /** Whether the stream's end was not as expected, so that it must be searched. */
-  readonly isRefused: boolean;
-}
-
-/** One record failed permanently. Those behind it must be sent again without it. */
-function toRefusal(index: number, length: number, cause: unknown): DeliveryError {
-  const reason = errorText(cause);
-  const behind = Array.from({ length: length - index - 1 }, (_, k) => ({
-    index: index + 1 + k,
-    retryable: true,
-    reason: "the record before it was refused",
-  }));
-  return new DeliveryError({ reason, failed: [{ index, retryable: false, reason }, ...behind] }, { cause });
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-}
-
-function codeOf(error: unknown): unknown {
-  return (error as { code?: unknown } | undefined)?.code;
 }

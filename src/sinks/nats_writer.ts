@@ -1,0 +1,410 @@
+/**
+ * Publishes the deliveries of one buffer to a stream of JetStream, one at a time.
+ *
+ * Guarantee: it resolves when the stream has each record of the delivery, once, however often it was sent before. What makes that true is
+ * said at the head of `nats.ts`. All it remembers between deliveries saves requests, except for what is in doubt.
+ *
+ * @module
+ */
+
+import { abortable } from "../base/abortable.ts";
+import { DeliveryError } from "../errors/mod.ts";
+import type { Delivery, SendContext } from "../producer/delivery.ts";
+import { checkText } from "./encode_records.ts";
+import type { NatsJetStream, NatsManager, NatsSinkOptions } from "./nats.ts";
+import { Doubts, type Places } from "./nats_doubts.ts";
+import {
+  isAnswer,
+  isAtomicRefusal,
+  isIncompleteBatch,
+  isRecordFault,
+  isTimeout,
+  isTooManyTogether,
+  isWrongLast,
+  toRefusal,
+  toTargetError,
+} from "./nats_errors.ts";
+import {
+  InboxPublisher,
+  MessageHeaders,
+  type NatsConnection,
+  type Outcome,
+  type Outgoing,
+  publishByClient,
+} from "./nats_publish.ts";
+import { identityLines, identityOf, StreamSearch } from "./nats_search.ts";
+import { identityToText } from "./record_identity.ts";
+
+/** The most messages that wait for their acknowledgement together; the server's queue, and an atomic batch, are limited. */
+const MAX_UNACKNOWLEDGED = 1_000;
+/** How many records are sent one by one after somebody else has published. */
+const CAREFUL_RECORDS = 1_000;
+/** The most rounds in a row that store nothing, because somebody else was quicker. */
+const MAX_VAIN_ROUNDS = 16;
+/** The most batches whose beginning in the stream is remembered; 16 are in flight. */
+const MAX_FLOORS = 64;
+/** How long a round waits for the next acknowledgement, unless the client says otherwise. */
+const ACK_TIMEOUT_MS = 5_000;
+/** Larger than the headers of a message. */
+const MAX_HEADER_BYTES = 1_000;
+/** Larger than what an atomic batch adds to them. */
+const MAX_BATCH_HEADER_BYTES = 200;
+
+/** What is asked for. */
+interface Look {
+  /** Whether the batch may have been sent before. */
+  readonly mayBeStored: boolean;
+  /** The stream's last number before that; `undefined` if nobody knows. */
+  readonly floor: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** What is sent in one round. */
+interface Round<T> {
+  readonly delivery: Delivery<T>;
+  /** The subject of each record, by index. */
+  readonly subjects: readonly string[];
+  /** Indexes of those that aren't stored yet. */
+  readonly pending: readonly number[];
+  /** The most that are sent. */
+  readonly count: number;
+  readonly isAtomic: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What one round has brought. */
+interface RoundResult {
+  /** Those that aren't stored yet. */
+  readonly pending: readonly number[];
+  /** Whether the stream's end wasn't as expected. */
+  readonly isRefused: boolean;
+  /** Whether a message must be sent by itself, so that the server says which one it refuses. */
+  readonly hasCulprit?: boolean | undefined;
+}
+
+/** Publishes deliveries, one at a time. @internal */
+export class StreamWriter<T> {
+  readonly #jetStream: NatsJetStream;
+  readonly #options: NatsSinkOptions<T>;
+  readonly #inbox: InboxPublisher | undefined;
+  readonly #stream: string;
+  #manager: Promise<NatsManager> | undefined;
+  /** Number of the stream's last message; `undefined` when it must be requested. */
+  #last: number | undefined;
+  /** The stream's last number when this sink first looked. */
+  #begin: number | undefined;
+  /** The largest message that the stream takes. */
+  #maxMessageBytes = Infinity;
+  /** Whether the stream takes atomic batches. */
+  #allowsAtomic = false;
+  /** The most messages in an atomic batch. */
+  #maxAtomic = MAX_UNACKNOWLEDGED;
+  /** The stream's last number before a batch was first sent. */
+  readonly #floors = new Map<string, number>();
+  readonly #doubts = new Doubts();
+  /** How many records are still to be sent one by one, because somebody else publishes. */
+  #careful = 0;
+
+  constructor(jetStream: NatsJetStream, options: NatsSinkOptions<T>) {
+    this.#jetStream = jetStream;
+    this.#options = options;
+    this.#stream = options.stream;
+    const { nc, timeout } = jetStream as { nc?: NatsConnection; timeout?: number };
+    const connection = options.connection ?? (typeof nc?.subscribe === "function" ? nc : undefined);
+    this.#inbox = connection && new InboxPublisher(connection, timeout ?? ACK_TIMEOUT_MS);
+  }
+
+  async deliver(delivery: Delivery<T>, { attempt, signal }: SendContext): Promise<void> {
+    const { subjects, fault } = this.#chooseSubjects(delivery);
+    let pending: readonly number[] = Array.from(subjects.keys());
+    let duplicates = 0;
+    let vainRounds = 0;
+    let hasCulprit = false;
+    let mayBeStored = delivery.redelivered || attempt > 1;
+    let searchedTo = this.#floors.get(delivery.batchId);
+    while (pending.length > 0) {
+      await this.#waitUntilUp(signal);
+      if (mayBeStored || this.#last === undefined) {
+        const left = await this.#lookUp(delivery, pending, { mayBeStored, floor: searchedTo, signal });
+        duplicates += pending.length - left.length;
+        pending = left;
+        if (pending.length === 0) break;
+      }
+      if (!delivery.redelivered && attempt === 1 && searchedTo === undefined) {
+        this.#setFloor(delivery.batchId, this.#last!);
+      }
+      searchedTo = this.#last!;
+      const isAtomic = this.#allowsAtomic && !hasCulprit;
+      const count = this.#countTogether(delivery, pending, isAtomic, vainRounds);
+      const result = await this.#publish({ delivery, subjects, pending, count, isAtomic, signal });
+      vainRounds = result.pending.length < pending.length ? 0 : vainRounds + 1;
+      if (vainRounds > MAX_VAIN_ROUNDS) {
+        throw toTargetError(new Error("somebody else publishes to the stream, and was quicker each time"));
+      }
+      pending = result.pending;
+      mayBeStored = result.isRefused;
+      hasCulprit ||= result.hasCulprit === true;
+    }
+    // Those before it are stored by now, as the refusal says.
+    if (fault !== undefined) {
+      throw toRefusal(subjects.length, rangeOf(subjects.length + 1, delivery.length), fault.cause);
+    }
+    this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
+  }
+
+  /** The subjects of the records, up to the first one that has none, and why it hasn't. */
+  #chooseSubjects(
+    delivery: Delivery<T>,
+  ): { readonly subjects: readonly string[]; readonly fault?: { cause: unknown } } {
+    const { subject } = this.#options;
+    if (typeof subject === "string") return { subjects: new Array(delivery.length).fill(subject) };
+    const subjects: string[] = [];
+    for (const record of delivery.records) {
+      try {
+        subjects.push(checkSubject(subject(record)));
+      } catch (cause) {
+        return { subjects, fault: { cause } };
+      }
+    }
+    return { subjects };
+  }
+
+  /** Remembers where the stream ended before a batch was first sent. */
+  #setFloor(batchId: string, last: number): void {
+    this.#floors.set(batchId, last);
+    if (this.#floors.size > MAX_FLOORS) this.#floors.delete(this.#floors.keys().next().value!);
+  }
+
+  async #waitUntilUp(signal: AbortSignal): Promise<void> {
+    try {
+      signal.throwIfAborted();
+      await this.#inbox?.link.waitUntilUp(signal);
+    } catch (error) {
+      throw toTargetError(error);
+    }
+  }
+
+  /** Requests where the stream ends, and gives those of the records that it hasn't. */
+  async #lookUp(
+    { batchId, sequences }: Delivery<T>,
+    pending: readonly number[],
+    { mayBeStored, floor, signal }: Look,
+  ): Promise<readonly number[]> {
+    try {
+      const reading = this.#read(batchId, { mayBeStored, floor, signal });
+      const link = this.#inbox?.link;
+      const look = await abortable(link === undefined ? reading : abortable(reading, link.lost), signal);
+      const { state, config, found, hasStrays } = look;
+      if (this.#begin === undefined || state.last_seq < this.#begin) this.#forget(state.last_seq);
+      this.#maxMessageBytes = Math.min(toLimit(config?.max_msg_size), toLimit(link?.connection.info?.max_payload));
+      // With message ids, the server refuses a whole batch of which it has one.
+      this.#allowsAtomic = config?.allow_atomic === true && link !== undefined &&
+        this.#options.whenUnknown !== "resend";
+      if (hasStrays) this.#careful = CAREFUL_RECORDS;
+      // Who sent it before, and how far that process had got, is unknown.
+      if (mayBeStored && floor === undefined) this.#doubts.addUnknown(this.#begin! + MAX_UNACKNOWLEDGED);
+      if (found?.isUnknown && this.#options.whenUnknown !== "resend") {
+        const reason = `the end of stream ${this.#stream} is gone, so it is unknown what was stored`;
+        throw new DeliveryError({ reason, scope: "target", retryable: false });
+      }
+      this.#last = state.last_seq;
+      return found === undefined ? pending : pending.filter((index) => !found.stored.has(sequences[index]!));
+    } catch (error) {
+      throw this.#toFailure(error, isTimeout(error) || isAttemptOver(signal));
+    }
+  }
+
+  /** Reads the stream's state, and, if the batch may have been sent before, what it has of it. */
+  async #read(batchId: string, { mayBeStored, floor, signal }: Look) {
+    this.#manager ??= this.#jetStream.jetstreamManager(false);
+    const { streams } = await this.#manager;
+    const { state, config } = await streams.info(this.#stream);
+    const search = new StreamSearch((seq) => {
+      signal.throwIfAborted();
+      return streams.getMessage(this.#stream, { seq });
+    }, state);
+    const known = floor !== undefined && floor <= state.last_seq ? floor : undefined;
+    const found = mayBeStored ? await search.find(batchId, known) : undefined;
+    const hasStrays = found?.hasStrays ?? (this.#begin === undefined && await search.hasStrayAtEnd());
+    return { state, config, found, hasStrays };
+  }
+
+  /** Begins with a stream of which nothing is known, or which was made again. */
+  #forget(last: number): void {
+    this.#begin = last;
+    this.#floors.clear();
+    this.#doubts.clear();
+  }
+
+  /** How many of the pending records may be in flight together. */
+  #countTogether(delivery: Delivery<T>, pending: readonly number[], isAtomic: boolean, vainRounds: number): number {
+    // A batch that is smaller is quicker than those who were quicker.
+    if (isAtomic) return Math.max(1, Math.min(pending.length, this.#maxAtomic) >> vainRounds);
+    if (this.#careful > 0) return 1;
+    const last = this.#last!;
+    return this.#doubts.isSafeTogether(this.#placesOf(delivery, pending, last), last) ? MAX_UNACKNOWLEDGED : 1;
+  }
+
+  /** Which places the messages of these records expect. */
+  #placesOf({ batchId, sequences }: Delivery<T>, indexes: readonly number[], last: number): Places {
+    return { batchId, places: new Map(indexes.map((index, k) => [sequences[index]!, last + k])) };
+  }
+
+  /** The messages of a round, up to the first one that is too large. */
+  #makeMessages({ delivery, subjects, pending, count, isAtomic }: Round<T>): readonly Outgoing[] {
+    const hasMessageId = this.#options.whenUnknown === "resend";
+    const { batchId, payloads, sequences } = delivery;
+    const messages: Outgoing[] = [];
+    for (const index of pending.slice(0, count)) {
+      // Within an atomic batch, the first one speaks for all.
+      const expected = isAtomic && messages.length > 0
+        ? ""
+        : `Nats-Expected-Last-Sequence: ${this.#last! + messages.length}\r\n`;
+      const identity = identityLines({ batchId, sequence: sequences[index]! }, hasMessageId);
+      const headers = new MessageHeaders(`Nats-Expected-Stream: ${this.#stream}\r\n${expected}${identity}`);
+      const message = { subject: subjects[index]!, payload: payloads[index]!, headers };
+      const bytes = this.#sizeOf(message);
+      if (bytes > this.#maxMessageBytes) {
+        if (messages.length > 0) break;
+        const cause = new RangeError(`a message of ${bytes} bytes, the most is ${this.#maxMessageBytes}`);
+        throw toRefusal(index, [...pending.slice(1), ...rangeOf(subjects.length, delivery.length)], cause);
+      }
+      const isLarge = isAtomic && bytes + MAX_BATCH_HEADER_BYTES > this.#maxMessageBytes;
+      // It goes by itself, where it has no more headers.
+      if (isLarge && messages.length > 0) break;
+      messages.push(message);
+      if (isLarge) break;
+    }
+    return messages;
+  }
+
+  /** The size of a message with its headers, or less if it is far from the limit. */
+  #sizeOf({ payload, headers }: Outgoing): number {
+    const isNear = payload.length + MAX_HEADER_BYTES > this.#maxMessageBytes;
+    return payload.length + (isNear ? headers.encode().length : 0);
+  }
+
+  /** Publishes the first of the pending records. */
+  async #publish(round: Round<T>): Promise<RoundResult> {
+    const { delivery, pending, signal } = round;
+    const last = this.#last!;
+    const messages = this.#makeMessages(round);
+    const isAtomic = round.isAtomic && messages.length > 1;
+    this.#last = undefined;
+    const received = this.#inbox?.link.connection.stats?.().inMsgs;
+    let outcomes: readonly Outcome[];
+    try {
+      if (this.#inbox === undefined) {
+        outcomes = await publishByClient(
+          ({ subject, payload, headers }) => this.#jetStream.publish(subject, payload, { headers: headers as never }),
+          messages,
+        );
+      } else outcomes = await this.#inbox.publish(messages, { isAtomic, signal });
+    } catch (error) {
+      throw toTargetError(error);
+    }
+    const isStored = await Promise.all(outcomes.map((outcome, k) => this.#isStored(outcome, delivery, pending[k]!)));
+    const left = pending.filter((_, k) => isStored[k] !== true);
+    const stored = pending.length - left.length;
+    this.#careful = Math.max(0, this.#careful - stored);
+    // Of an atomic batch only the first place counts, and whatever is sent next expects that one or a higher one.
+    if (!isAtomic) {
+      const places = new Map<number, number>();
+      for (const [k, outcome] of outcomes.entries()) {
+        if (isInDoubt(outcome)) places.set(delivery.sequences[pending[k]!]!, last + k);
+      }
+      this.#doubts.add({ batchId: delivery.batchId, places }, last);
+    }
+    const failed = outcomes.findIndex((outcome) => "error" in outcome && !isWrongLast(outcome.error));
+    if (failed < 0) {
+      const isRefused = stored < outcomes.length;
+      if (!isRefused) this.#last = last + stored;
+      return { pending: left, isRefused };
+    }
+    const { error } = outcomes[failed] as { error: unknown };
+    if (isAtomic && isAnswer(error)) {
+      if (isTooManyTogether(error)) this.#maxAtomic = Math.max(1, messages.length >> 1);
+      if (isTooManyTogether(error) || this.#hasCulprit(error)) {
+        return { pending, isRefused: false, hasCulprit: this.#hasCulprit(error) };
+      }
+    }
+    this.#throwFailure(outcomes, { failed, left, received, round: { ...round, isAtomic } });
+  }
+
+  /** Whether an atomic batch was refused for one message, of which the server doesn't say which. */
+  #hasCulprit(error: unknown): boolean {
+    const isSubjectOfRecord = typeof this.#options.subject === "function";
+    // A message for another stream leaves a gap.
+    return isRecordFault(error, isSubjectOfRecord) || isAtomicRefusal(error) ||
+      (isSubjectOfRecord && isIncompleteBatch(error));
+  }
+
+  /** Whether the stream has it. A duplicate is believed when its place has been read. */
+  async #isStored(outcome: Outcome, { batchId, sequences }: Delivery<T>, index: number): Promise<boolean> {
+    if ("error" in outcome) return false;
+    if (outcome.duplicate !== true) return true;
+    if (!(outcome.seq > 0)) return false;
+    try {
+      this.#manager ??= this.#jetStream.jetstreamManager(false);
+      const { streams } = await this.#manager;
+      const found = identityOf(await streams.getMessage(this.#stream, { seq: outcome.seq }));
+      return found !== undefined && identityToText(found) === identityToText({ batchId, sequence: sequences[index]! });
+    } catch {
+      return false;
+    }
+  }
+
+  /** Says why a round has failed: for one record, if it is surely that one's fault and nothing is in doubt. */
+  #throwFailure(
+    outcomes: readonly Outcome[],
+    { failed, left, received, round: { delivery, subjects, pending, isAtomic, signal } }: {
+      failed: number;
+      left: readonly number[];
+      received: number | undefined;
+      round: Round<T>;
+    },
+  ): never {
+    const doubt = outcomes.find(isInDoubt) as { error: unknown } | undefined;
+    const { error } = outcomes[failed] as { error: unknown };
+    if (doubt === undefined && !isAtomic && isRecordFault(error, typeof this.#options.subject === "function")) {
+      const index = pending[failed]!;
+      // A record before it that was displaced comes again, too.
+      const others = left.filter((at) => at !== index);
+      throw toRefusal(index, [...others, ...rangeOf(subjects.length, delivery.length)], error);
+    }
+    const isSilent = doubt !== undefined && received === this.#inbox?.link.connection.stats?.().inMsgs;
+    throw this.#toFailure(doubt?.error ?? error, isSilent && (isTimeout(doubt!.error) || isAttemptOver(signal)));
+  }
+
+  /** Translates an error, and leaves a connection that says nothing any more. */
+  #toFailure(error: unknown, isSilent: boolean): DeliveryError {
+    this.#manager = undefined;
+    if (isSilent) this.#inbox?.link.leave();
+    return toTargetError(error);
+  }
+}
+
+/** White space would end it, and begin another word of the protocol. @internal */
+export function checkSubject(subject: unknown): string {
+  const text = checkText(subject, "subject");
+  if (text === "" || /[\s\0]/.test(text)) throw new TypeError(`subject must be a word, got ${JSON.stringify(text)}`);
+  return text;
+}
+
+/** Whether the producer has ended the attempt because it took too long. */
+function isAttemptOver({ aborted, reason }: AbortSignal): boolean {
+  return aborted && reason instanceof DeliveryError;
+}
+
+function isInDoubt(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && "error" in outcome && outcome.isInDoubt;
+}
+
+/** A limit of the server, which has none if the number isn't positive. */
+function toLimit(bytes: number | undefined): number {
+  return bytes !== undefined && bytes > 0 ? bytes : Infinity;
+}
+
+function rangeOf(from: number, end: number): number[] {
+  return Array.from({ length: Math.max(0, end - from) }, (_, k) => from + k);
+}
