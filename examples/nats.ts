@@ -18,14 +18,16 @@ interface Reading {
   readonly value: number;
 }
 
-// The first connection is waited for, and a lost one is made again, for ever.
+// The first connection is waited for, and a lost one is made again, for ever. Without -1 the client closes itself after
+// 10 attempts, and the producer stops, because a closed client never connects again.
 const connection = await connect({
   servers: process.env["NATS_URL"] ?? "nats://127.0.0.1:4222",
   waitOnFirstConnect: true,
   maxReconnectAttempts: -1,
 });
 const client = jetstream(connection);
-// The stream takes what this producer sends, and nothing else.
+// The stream takes what this producer sends, and nothing else. From server 2.12 on, `allow_atomic: true` keeps the order
+// even if somebody else publishes.
 const manager = await client.jetstreamManager();
 await manager.streams.add({ name: "READINGS", subjects: ["readings.>"] });
 

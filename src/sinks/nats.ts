@@ -2,26 +2,28 @@
  * Sends records to a stream of NATS JetStream, one message per record, each once and in order, whatever is resent.
  *
  * The stream belongs to the producer: several producers have a stream each, and another stream can source them all. What somebody else
- * publishes to it all the same costs neither a record nor a copy, but time, and once the order of one record; see below.
+ * publishes to it all the same costs neither a record nor a copy, but time, and the order of a few records; see below.
  *
  * **Headers.** Every message states which number must be the stream's last (`Nats-Expected-Last-Sequence`), and whose it is
  * (`Sluice-Record`). It states neither `Nats-Expected-Last-Msg-Id`, because a wrong one stops the replicas of a stream for good from
  * server 2.14 on, nor `Nats-Msg-Id`, because replicated servers 2.10.20 to 2.10.29 answer a message that they have refused, and that is
  * sent again with its id, with "duplicate" and don't store it.
  *
- * **Order.** Record k of a round expects `last + k`, so all messages of a round can be in flight together. The message of somebody else
- * that comes between record k - 1 and record k takes the place of record k, which is refused. Record k + 1 expects just the number that this
- * message has got, so it is stored, before anybody can hear of it; all behind it are, too. Record k is sent again at once, behind those of
- * its round. So one foreign message displaces one record. From then on, for a thousand records, each message waits for the one before it,
- * so that no more of them are displaced. A stream that allows atomic batches (`allow_atomic`, from server 2.12 on) keeps the order in
- * any case: a round is one batch, of which all or nothing is stored, in one piece; if somebody else was quicker, it is sent again, with fewer
- * messages each time. Then the server acknowledges the batch, not each message.
+ * **Order.** Record k of a round expects `last + k`, so all messages of a round can be in flight together, and one that is lost keeps all
+ * behind it out. The message of somebody else that comes between record k - 1 and record k takes the place of record k, which is refused.
+ * Record k + 1 expects just the number that this message has got, so it is stored, before anybody can hear of it, and all behind it are.
+ * Record k is sent again at once, behind those of its round. So one foreign message displaces one record, or, where messages of an earlier
+ * attempt arrive late as well, a run of them. From then on, for a thousand records, each message waits for the one before it.
+ *
+ * A stream that allows atomic batches (`allow_atomic`, from server 2.12 on) keeps the order whoever publishes to it: a round is one batch, of
+ * which all or nothing is stored, in one piece. If somebody else was quicker, it is sent again, with fewer messages each time.
  *
  * **Once.** Before a delivery that may have been sent before, the sink searches the end of the stream for its records; see
  * `nats_search.ts`. Messages of earlier attempts may still be in flight then, and arrive later. They do no harm, because what a message
  * expects excludes them; see `nats_doubts.ts`. All of this holds without the server's duplicate window.
  *
- * **Dead connections.** When no answer came in time, and nothing else came in, the client is asked to reconnect.
+ * **Dead connections.** When no answer came in time, and nothing else came in either, the sink has the client leave the connection and connect
+ * again. While it is lost, attempts wait for it, and none waits for answers that can't come any more.
  *
  * Headers and error codes: NATS documentation, "JetStream headers" (https://docs.nats.io/nats-concepts/jetstream/headers),
  * and `server/errors.json` of https://github.com/nats-io/nats-server.
@@ -78,14 +80,16 @@ export interface NatsSinkOptions<T> {
   /**
    * What to do when the end of the stream is gone (purged, expired, or consumed from a work queue), so that it is unknown
    * whether redelivered records were stored: `"fail"` keeps them in the buffer and waits for somebody to act, `"resend"` sends
-   * them again and relies on the server's duplicate window: messages have a `Nats-Msg-Id` then.
+   * them again and relies on the server's duplicate window. Messages have a `Nats-Msg-Id` then, and no batch is atomic.
    *
    * @default {"fail"}
    */
   readonly whenUnknown?: "fail" | "resend" | undefined;
   /**
-   * The connection of the client, for speed, and to leave it when it is dead. By default the one that the client has, as those of
-   * `@nats-io/jetstream` 3 do; without any, messages go through the client's `publish()`.
+   * The connection of the client, for speed, for atomic batches, and to leave it when it is dead. Clients of `@nats-io/jetstream` 3 have
+   * it themselves. Without any, messages go through the client's `publish()`.
+   *
+   * @default {the client's}
    */
   readonly connection?: NatsConnection | undefined;
   /** Called after every delivery, when the stream has all of it. */
@@ -97,8 +101,10 @@ export interface NatsSinkOptions<T> {
  *
  * Deliveries are sent one after the other. A message that is too large is reported as a failed record, and the records behind it
  * are sent again without it. All else is a fault of the target, for which records wait: a stream that is missing or full, a
- * permission, a lost connection. A client that was closed, or that has given up reconnecting, is final: connect with
- * `maxReconnectAttempts: -1`.
+ * permission, a lost connection.
+ *
+ * Connect with `maxReconnectAttempts: -1`. By default the client gives up after 10 attempts, some 20 seconds, and closes itself. A client
+ * that is closed never connects again, so the producer stops, and says so; give a new producer a new client.
  *
  * @param jetStream A client of JetStream.
  * @param options The stream and the subject.

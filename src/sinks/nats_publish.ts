@@ -38,20 +38,44 @@ export class MessageHeaders {
 
 /** What the sink uses of a connection of NATS, `connect()` of `@nats-io/transport-node`. */
 export interface NatsConnection {
-  /** Publishes a message. */
+  /**
+   * Publishes a message.
+   *
+   * @param subject Where to.
+   * @param payload Its bytes.
+   * @param options Where the answer is to be sent, and its headers.
+   */
   publish(subject: string, payload: Uint8Array, options: { reply?: string; headers: never }): void;
-  /** Subscribes to a subject. */
+  /**
+   * Subscribes to a subject.
+   *
+   * @param subject The subject, which may have wildcards.
+   * @param options What to call for each message.
+   * @returns The subscription.
+   */
   subscribe(
     subject: string,
     options: { callback: (error: Error | null, message: NatsReply) => void },
   ): NatsSubscription;
-  /** Whether it is closed for good. */
+  /**
+   * Says whether it is closed for good.
+   *
+   * @returns True if it is.
+   */
   isClosed(): boolean;
   /** Leaves the server and connects again. */
   reconnect?(): Promise<void>;
-  /** Says when the connection is lost and there again: `"disconnect"` and `"reconnect"`. */
+  /**
+   * Reports what becomes of the connection: it is lost (`"disconnect"`), and there again (`"reconnect"`).
+   *
+   * @returns What happens, until it is closed.
+   */
   status?(): AsyncIterable<{ readonly type: string }>;
-  /** What has come in. */
+  /**
+   * Counts what has come in.
+   *
+   * @returns How many messages that were.
+   */
   stats?(): { readonly inMsgs: number };
   /** What the server has said of itself. */
   readonly info?: { readonly max_payload: number } | undefined;
@@ -59,7 +83,11 @@ export interface NatsConnection {
 
 /** What the sink uses of a subscription. */
 export interface NatsSubscription {
-  /** Whether the client has ended it. */
+  /**
+   * Says whether the client has ended it.
+   *
+   * @returns True if it has.
+   */
   isClosed(): boolean;
 }
 
