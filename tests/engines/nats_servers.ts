@@ -85,13 +85,17 @@ export class NatsCluster {
   readonly #directory = mkdtempSync(join(tmpdir(), "sluice-nats-cluster-"));
   readonly #nodes: readonly Node[];
 
-  private constructor(program: string, nodes: readonly Node[]) {
+  readonly #settings: string;
+
+  private constructor(program: string, nodes: readonly Node[], settings: string) {
     this.#program = program;
     this.#nodes = nodes;
+    this.#settings = join(this.#directory, "settings");
+    writeFileSync(this.#settings, settings);
   }
 
-  /** Starts as many as `size` says. */
-  static async start(program: string, size: 1 | 3): Promise<NatsCluster> {
+  /** Starts as many as `size` says, each with these lines of a configuration file. */
+  static async start(program: string, size: 1 | 3, settings = ""): Promise<NatsCluster> {
     const [ports, routes] = [await freePorts(size), await freePorts(size)];
     const nodes: Node[] = [];
     for (const [node, port] of ports.entries()) {
@@ -100,7 +104,7 @@ export class NatsCluster {
       const exits = await Promise.all(others.map((route) => TcpProxy.start(route)));
       nodes.push({ port, route: routes[node]!, entrance, exits: new Map(others.map((to, k) => [to, exits[k]!])) });
     }
-    const cluster = new NatsCluster(program, nodes);
+    const cluster = new NatsCluster(program, nodes, settings);
     await Promise.all(nodes.map((_, node) => cluster.start(node)));
     return cluster;
   }
@@ -167,7 +171,19 @@ export class NatsCluster {
   #argumentsOf(node: number): readonly string[] {
     const { port, route, exits } = this.#nodes[node]!;
     const directory = join(this.#directory, String(node));
-    const args = ["-n", `n${node}`, "-a", "127.0.0.1", "-p", String(port), "-js", "-sd", directory];
+    const args = [
+      "-c",
+      this.#settings,
+      "-n",
+      `n${node}`,
+      "-a",
+      "127.0.0.1",
+      "-p",
+      String(port),
+      "-js",
+      "-sd",
+      directory,
+    ];
     if (exits.size === 0) return args;
     const routes = [...exits.values()].map((exit) => `nats://127.0.0.1:${exit.port}`).join(",");
     // Servers tell each other where they listen; this address is nobody's, so that they keep to the proxies.

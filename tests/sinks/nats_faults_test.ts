@@ -2,10 +2,13 @@
  * `natsSink()` while the way to a real server, or the server, is ill: each fault by itself, as it was seen.
  */
 
+import { test } from "node:test";
 import { assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { DeliveryError, MemoryBuffer, Producer } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { loadJetStream, loadNats } from "../engines/clients.ts";
+import { findNats, NatsCluster } from "../engines/nats_servers.ts";
+import { whyNot } from "../engines/servers.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 
@@ -14,9 +17,10 @@ const number = (sequence: number) => sequence;
 const ACK_TIMEOUT_MS = 200;
 
 /** A client that reconnects for ever, and fast. */
-async function connectTo(port: number, timeout = ACK_TIMEOUT_MS) {
+async function connectTo(port: number, timeout = ACK_TIMEOUT_MS, login: { user?: string; pass?: string } = {}) {
   const [{ connect }, { jetstream }] = [await loadNats(), await loadJetStream()];
   const connection = await connect({
+    ...login,
     servers: `127.0.0.1:${port}`,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 10,
@@ -161,5 +165,72 @@ testWithServer("nats", "natsSink() says of a client that its owner has closed th
       true,
       true,
     ]);
+  }
+});
+
+testWithServer(
+  "nats",
+  "natsSink() says of a stream that is full, sealed or missing that somebody must act",
+  async (server) => {
+    const here = await connectTo(server.port);
+    try {
+      const config = { name: "NUMBERS", subjects: ["numbers"], max_msgs: 5, discard: "new" as const };
+      await here.streams.add(config);
+      const sink = natsSink<number>(here.client, OPTIONS);
+      const refuse = async (attempt: number, what: string) => {
+        const { scope, retryable, failed } = await refusalOf(sink, batchOf([4, 8], number), attempt);
+        assertEquals([scope, retryable, failed], ["target", false, undefined], what);
+      };
+      await send(sink, batchOf([1, 3], number));
+      await refuse(1, "full");
+      await here.streams.update("NUMBERS", { ...config, max_msgs: 100 });
+      await send(sink, batchOf([4, 8], number), 2);
+      assertEquals(await readAll(here), [1, 2, 3, 4, 5, 6, 7, 8]);
+
+      await here.streams.update("NUMBERS", { ...config, max_msgs: 100, sealed: true } as typeof config);
+      const sealed = await refusalOf(sink, batchOf([9, 10], number));
+      assertEquals([sealed.scope, sealed.retryable], ["target", false]);
+      await here.streams.delete("NUMBERS");
+      // Nobody answers for a stream that isn't there, until it is looked for.
+      await refusalOf(sink, batchOf([9, 10], number), 2);
+      const missing = await refusalOf(sink, batchOf([9, 10], number), 3);
+      assertEquals([missing.scope, missing.retryable], ["target", false]);
+      await here.streams.add(config);
+      await send(sink, batchOf([9, 10], number), 4);
+      assertEquals(await readAll(here), [9, 10]);
+    } finally {
+      await here.connection.close();
+    }
+  },
+);
+
+test("natsSink() says at once what isn't permitted, and goes on when it is", { timeout: 60_000 }, async (t) => {
+  const why = await whyNot("nats");
+  if (why !== undefined) return t.skip(why);
+  const permissions = '{ publish: { deny: ["numbers"] } }';
+  const settings =
+    `authorization { users: [{ user: a, password: a }, { user: b, password: b, permissions: ${permissions} }] }`;
+  const cluster = await NatsCluster.start(findNats("installed")!, 1, settings);
+  const port = cluster.ports[0]!;
+  const [all, less] = [
+    await connectTo(port, 60_000, { user: "a", pass: "a" }),
+    await connectTo(port, 60_000, { user: "b", pass: "b" }),
+  ];
+  try {
+    await all.streams.add({ name: "NUMBERS", subjects: ["numbers", "others"] });
+    let isPermitted = false;
+    for (const subject of ["numbers", () => isPermitted ? "others" : "numbers"]) {
+      const sink = natsSink<number>(less.client, { stream: "NUMBERS", subject });
+      const { scope, retryable, message } = await refusalOf(sink, batchOf([1, 3], number));
+      assertEquals([scope, retryable], ["target", false]);
+      assertStringIncludes(message, "PermissionViolationError");
+      isPermitted = true;
+      if (typeof subject === "function") await send(sink, batchOf([1, 3], number), 2);
+      isPermitted = false;
+    }
+    assertEquals(await readAll(all), [1, 2, 3]);
+  } finally {
+    await Promise.all([all.connection.close(), less.connection.close()]);
+    await cluster.remove();
   }
 });
