@@ -15,8 +15,8 @@
  * Record k is sent again at once, behind those of its round. So one foreign message displaces one record, or, where messages of an earlier
  * attempt arrive late as well, a run of them. From then on, for a thousand records, each message waits for the one before it.
  *
- * A stream that allows atomic batches (`allow_atomic`, from server 2.12 on) keeps the order whoever publishes to it: a round is one batch, of
- * which all or nothing is stored, in one piece. If somebody else was quicker, it is sent again, with fewer messages each time.
+ * A stream that allows atomic batches (`allow_atomic`, from server 2.12 on) keeps the order in spite of that: a round is one batch, of which
+ * all or nothing is stored, in one piece. If somebody else was quicker, it is sent again, with fewer messages each time.
  *
  * **Once.** Before a delivery that may have been sent before, the sink searches the end of the stream for its records; see
  * `nats_search.ts`. Messages of earlier attempts may still be in flight then, and arrive later. They do no harm, because what a message

@@ -9,8 +9,8 @@
  *    then the place of every older copy is at most the one that is sent to. After a restart nobody knows what is in doubt; then
  *    this holds for the first thousand places, the most that were sent together.
  *
- * An atomic batch is like one message, so that it needs no such care: either it finds the stream's end where its first message expects it, and
- * jumps over the places of all older copies of its records, or it is refused as a whole.
+ * An atomic batch is like one message, so that it needs no such care. Either it finds the stream's end where its first message expects
+ * it, and jumps over the places of all older copies of its records, or it is refused as a whole.
  *
  * Limit: the first condition fails when a record that was in flight before those behind it is given up, because these move up by a place.
  * A record that is too large is never sent, so that it takes no place. What remains is a record that only the server can refuse: its
@@ -20,7 +20,7 @@
  * @module
  */
 
-/** A batch's records that are or were sent, by index into its delivery. @internal */
+/** Where the messages of a batch's records are to be stored. @internal */
 export interface Places {
   readonly batchId: string;
   /** Which place the message of a sequence expects. */

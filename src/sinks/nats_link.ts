@@ -79,6 +79,7 @@ export class ConnectionLink {
   }
 
   #rise(): void {
+    clearTimeout(this.#cutOffTimer);
     if (!this.#lost.signal.aborted) return;
     this.#lost = new AbortController();
     this.#back.resolve();

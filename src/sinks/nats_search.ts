@@ -132,7 +132,7 @@ export class StreamSearch {
     this.#pageLength = Math.min(this.#pageLength * 2, MAX_PAGE);
     for (let at = from; at > from - this.#pageLength && at >= lowest; at--) {
       const page = this.#request(at);
-      // Whoever reads it hears of it.
+      // The one that reads it gets the error.
       page.catch(() => {});
       this.#pages.set(at, page);
     }

@@ -1,6 +1,6 @@
 /**
  * `natsSink()`: nothing twice and nothing in another order, when messages are refused, lost, late or sent again long after
- * the server has forgotten their ids. On a stream in memory that does what it is told; the last ones on a real server.
+ * the server has forgotten their ids. On a stream in memory, which fails as the test says; the last one on a real server.
  */
 
 import { test } from "node:test";
@@ -117,7 +117,7 @@ test("natsSink() finds a part of a batch behind which others were stored", async
 test("natsSink() doesn't take other records with the same sequences for duplicates", async () => {
   const stream = new FakeStream();
   await send(natsSink(stream, OPTIONS), batchOf([1, 10], number));
-  // After a power cut, or of a buffer that was begun anew.
+  // After a power cut, or of a buffer that was deleted and made again.
   const again = { redelivered: true, checksum: "0badcafe" };
   await send(natsSink(stream, OPTIONS), batchOf([1, 10], number, again));
   const other = { redelivered: true, uuid: UUID.replace("5", "6") };
@@ -143,7 +143,7 @@ test("natsSink() goes on when somebody else has published to the stream", async 
   assertEquals(stream.texts.filter((text) => text !== "hello").slice(4), texts(5, 9));
 });
 
-test("natsSink() keeps the order on a stream that allows atomic batches, whoever publishes to it", async () => {
+test("natsSink() keeps the order on a stream that allows atomic batches, in spite of others", async () => {
   const stream = new FakeStream();
   stream.allowsAtomic = true;
   const sink = natsSink<number>(stream, { ...OPTIONS, connection: stream.connect() });
