@@ -192,8 +192,8 @@ export const KAFKA: TargetLimits = {
 /**
  * NATS: `max_payload`, 1 MiB by default and up to 64 MB, for a message with its headers (Server configuration,
  * https://docs.nats.io/running-a-nats-service/configuration; the server applies it to the total size that HPUB states).
- * Each record is a message. The overhead is the headers of `natsSink` with the identity, the stream's name and the place that is
- * expected: about 290 bytes, and at most 384 with a name of up to 64 bytes.
+ * Each record is a message. The overhead is the headers of `natsSink()`, with `whenUnknown: "resend"` and a stream whose name has 64
+ * characters.
  *
  * @example A server with a larger max_payload
  * ```ts

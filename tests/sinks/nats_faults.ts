@@ -153,7 +153,7 @@ async function again<R>(action: () => Promise<R>): Promise<R> {
     try {
       return await action();
     } catch (error) {
-      if (tries >= 100) throw error;
+      if (tries >= 300) throw error;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

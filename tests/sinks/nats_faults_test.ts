@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { DeliveryError, MemoryBuffer, Producer } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
+import { NATS, presetFor } from "../../src/sinks/presets.ts";
 import { loadJetStream, loadNats } from "../engines/clients.ts";
 import { findNats, NatsCluster } from "../engines/nats_servers.ts";
 import { whyNot } from "../engines/servers.ts";
@@ -232,5 +233,29 @@ test("natsSink() says at once what isn't permitted, and goes on when it is", { t
   } finally {
     await Promise.all([all.connection.close(), less.connection.close()]);
     await cluster.remove();
+  }
+});
+
+testWithServer("nats", "natsSink() stores a record of the preset's largest size, and no larger one", async (server) => {
+  const here = await connectTo(server.port, 5_000);
+  try {
+    const stream = "N".repeat(64);
+    await here.streams.add({ name: stream, subjects: ["numbers"] });
+    const sink = natsSink<string>(here.client, { stream, subject: "numbers", whenUnknown: "resend" });
+    // As JSON: two quotes.
+    const record = "x".repeat(presetFor(NATS).maxRecordBytes! - 2);
+    const last = Number.MAX_SAFE_INTEGER;
+    await send(sink, batchOf([last - 1, last], () => record));
+    const { scope, failed } = await refusalOf(
+      sink,
+      batchOf([1, 2], (n) => n === 2 ? record : `${record}${"x".repeat(384)}`),
+    );
+    assertEquals([scope, failed?.map(({ index, retryable }) => [index, retryable])], ["record", [[0, false], [
+      1,
+      true,
+    ]]]);
+    assertEquals((await here.streams.info(stream)).state.messages, 2);
+  } finally {
+    await here.connection.close();
   }
 });
