@@ -34,8 +34,9 @@
 import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import type { Send } from "../producer/delivery.ts";
+import { checkSubject } from "./nats_messages.ts";
 import type { NatsConnection } from "./nats_publish.ts";
-import { checkSubject, StreamWriter } from "./nats_writer.ts";
+import { StreamWriter } from "./nats_writer.ts";
 import type { SinkResult } from "./record_identity.ts";
 
 export type { Delivery, Send, SendContext } from "../producer/delivery.ts";

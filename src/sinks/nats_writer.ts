@@ -10,7 +10,6 @@
 import { abortable } from "../base/abortable.ts";
 import { DeliveryError } from "../errors/mod.ts";
 import type { Delivery, SendContext } from "../producer/delivery.ts";
-import { checkText } from "./encode_records.ts";
 import type { NatsJetStream, NatsManager, NatsSinkOptions } from "./nats.ts";
 import { Doubts, type Places } from "./nats_doubts.ts";
 import {
@@ -24,15 +23,9 @@ import {
   toRefusal,
   toTargetError,
 } from "./nats_errors.ts";
-import {
-  InboxPublisher,
-  MessageHeaders,
-  type NatsConnection,
-  type Outcome,
-  type Outgoing,
-  publishByClient,
-} from "./nats_publish.ts";
-import { identityLines, identityOf, StreamSearch } from "./nats_search.ts";
+import { chooseSubjects, makeMessages, type MessagePlan, rangeOf } from "./nats_messages.ts";
+import { InboxPublisher, type NatsConnection, type Outcome, publishByClient } from "./nats_publish.ts";
+import { identityOf, StreamSearch } from "./nats_search.ts";
 import { identityToText } from "./record_identity.ts";
 
 /** The most messages that wait for their acknowledgement together; the server's queue, and an atomic batch, are limited. */
@@ -45,10 +38,6 @@ const MAX_VAIN_ROUNDS = 16;
 const MAX_FLOORS = 64;
 /** How long a round waits for the next acknowledgement, unless the client says otherwise. */
 const ACK_TIMEOUT_MS = 5_000;
-/** Larger than the headers of a message. */
-const MAX_HEADER_BYTES = 1_000;
-/** Larger than what an atomic batch adds to them. */
-const MAX_BATCH_HEADER_BYTES = 200;
 
 /** What is asked for. */
 interface Look {
@@ -60,15 +49,7 @@ interface Look {
 }
 
 /** What is sent in one round. */
-interface Round<T> {
-  readonly delivery: Delivery<T>;
-  /** The subject of each record, by index. */
-  readonly subjects: readonly string[];
-  /** Indexes of those that aren't stored yet. */
-  readonly pending: readonly number[];
-  /** The most that are sent. */
-  readonly count: number;
-  readonly isAtomic: boolean;
+interface Round<T> extends MessagePlan<T> {
   readonly signal: AbortSignal;
 }
 
@@ -115,7 +96,7 @@ export class StreamWriter<T> {
   }
 
   async deliver(delivery: Delivery<T>, { attempt, signal }: SendContext): Promise<void> {
-    const { subjects, fault } = this.#chooseSubjects(delivery);
+    const { subjects, fault } = chooseSubjects(delivery, this.#options.subject);
     let pending: readonly number[] = Array.from(subjects.keys());
     let duplicates = 0;
     let vainRounds = 0;
@@ -136,7 +117,18 @@ export class StreamWriter<T> {
       searchedTo = this.#last!;
       const isAtomic = this.#allowsAtomic && !hasCulprit;
       const count = this.#countTogether(delivery, pending, isAtomic, vainRounds);
-      const result = await this.#publish({ delivery, subjects, pending, count, isAtomic, signal });
+      const result = await this.#publish({
+        delivery,
+        subjects,
+        pending,
+        count,
+        isAtomic,
+        signal,
+        stream: this.#stream,
+        last: searchedTo,
+        maxMessageBytes: this.#maxMessageBytes,
+        hasMessageId: this.#options.whenUnknown === "resend",
+      });
       vainRounds = result.pending.length < pending.length ? 0 : vainRounds + 1;
       if (vainRounds > MAX_VAIN_ROUNDS) {
         throw toTargetError(new Error("somebody else publishes to the stream, and was quicker each time"));
@@ -150,23 +142,6 @@ export class StreamWriter<T> {
       throw toRefusal(subjects.length, rangeOf(subjects.length + 1, delivery.length), fault.cause);
     }
     this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
-  }
-
-  /** The subjects of the records, up to the first one that has none, and why it hasn't. */
-  #chooseSubjects(
-    delivery: Delivery<T>,
-  ): { readonly subjects: readonly string[]; readonly fault?: { cause: unknown } } {
-    const { subject } = this.#options;
-    if (typeof subject === "string") return { subjects: new Array(delivery.length).fill(subject) };
-    const subjects: string[] = [];
-    for (const record of delivery.records) {
-      try {
-        subjects.push(checkSubject(subject(record)));
-      } catch (cause) {
-        return { subjects, fault: { cause } };
-      }
-    }
-    return { subjects };
   }
 
   /** Remembers where the stream ended before a batch was first sent. */
@@ -250,45 +225,10 @@ export class StreamWriter<T> {
     return { batchId, places: new Map(indexes.map((index, k) => [sequences[index]!, last + k])) };
   }
 
-  /** The messages of a round, up to the first one that is too large. */
-  #makeMessages({ delivery, subjects, pending, count, isAtomic }: Round<T>): readonly Outgoing[] {
-    const hasMessageId = this.#options.whenUnknown === "resend";
-    const { batchId, payloads, sequences } = delivery;
-    const messages: Outgoing[] = [];
-    for (const index of pending.slice(0, count)) {
-      // Within an atomic batch, the first one speaks for all.
-      const expected = isAtomic && messages.length > 0
-        ? ""
-        : `Nats-Expected-Last-Sequence: ${this.#last! + messages.length}\r\n`;
-      const identity = identityLines({ batchId, sequence: sequences[index]! }, hasMessageId);
-      const headers = new MessageHeaders(`Nats-Expected-Stream: ${this.#stream}\r\n${expected}${identity}`);
-      const message = { subject: subjects[index]!, payload: payloads[index]!, headers };
-      const bytes = this.#sizeOf(message);
-      if (bytes > this.#maxMessageBytes) {
-        if (messages.length > 0) break;
-        const cause = new RangeError(`a message of ${bytes} bytes, the most is ${this.#maxMessageBytes}`);
-        throw toRefusal(index, [...pending.slice(1), ...rangeOf(subjects.length, delivery.length)], cause);
-      }
-      const isLarge = isAtomic && bytes + MAX_BATCH_HEADER_BYTES > this.#maxMessageBytes;
-      // It goes by itself, where it has no more headers.
-      if (isLarge && messages.length > 0) break;
-      messages.push(message);
-      if (isLarge) break;
-    }
-    return messages;
-  }
-
-  /** The size of a message with its headers, or less if it is far from the limit. */
-  #sizeOf({ payload, headers }: Outgoing): number {
-    const isNear = payload.length + MAX_HEADER_BYTES > this.#maxMessageBytes;
-    return payload.length + (isNear ? headers.encode().length : 0);
-  }
-
   /** Publishes the first of the pending records. */
   async #publish(round: Round<T>): Promise<RoundResult> {
-    const { delivery, pending, signal } = round;
-    const last = this.#last!;
-    const messages = this.#makeMessages(round);
+    const { delivery, pending, last, signal } = round;
+    const messages = makeMessages(round);
     const isAtomic = round.isAtomic && messages.length > 1;
     this.#last = undefined;
     const received = this.#inbox?.link.connection.stats?.().inMsgs;
@@ -384,13 +324,6 @@ export class StreamWriter<T> {
   }
 }
 
-/** White space would end it, and begin another word of the protocol. @internal */
-export function checkSubject(subject: unknown): string {
-  const text = checkText(subject, "subject");
-  if (text === "" || /[\s\0]/.test(text)) throw new TypeError(`subject must be a word, got ${JSON.stringify(text)}`);
-  return text;
-}
-
 /** Whether the producer has ended the attempt because it took too long. */
 function isAttemptOver({ aborted, reason }: AbortSignal): boolean {
   return aborted && reason instanceof DeliveryError;
@@ -403,8 +336,4 @@ function isInDoubt(outcome: Outcome | undefined): boolean {
 /** A limit of the server, which has none if the number isn't positive. */
 function toLimit(bytes: number | undefined): number {
   return bytes !== undefined && bytes > 0 ? bytes : Infinity;
-}
-
-function rangeOf(from: number, end: number): number[] {
-  return Array.from({ length: Math.max(0, end - from) }, (_, k) => from + k);
 }
