@@ -157,6 +157,12 @@ export class Batch<T> implements Iterable<T> {
     return this.#data.codecVersion;
   }
 
+  /** Whether each payload is the JSON of its record, and can be used instead of it. @internal */
+  get isJson(): boolean {
+    const { isJson, codecVersion } = this.#data;
+    return isJson && codecVersion === (this.#codec.version ?? 0) && jsonDecoderOfMany(this.#codec) !== undefined;
+  }
+
   /**
    * Decodes one record.
    *

@@ -50,6 +50,10 @@ export class BatchPart<T> implements Delivery<T> {
     return this.#batch.codecVersion;
   }
 
+  get json(): boolean {
+    return this.#batch.isJson;
+  }
+
   get sequences(): readonly number[] {
     return this.#sequences ??= this.#collect((position) => this.#batch.firstSequence + position);
   }

@@ -32,6 +32,11 @@ export interface Delivery<T> extends Iterable<T> {
   readonly payloads: readonly Uint8Array[];
   /** When each record was put: milliseconds since 1970, see `Batch.putTimes`. */
   readonly putTimes: readonly number[];
+  /**
+   * Whether each payload is the JSON of its record, so that it can be sent instead of it, without decoding. Where it isn't given,
+   * that is unknown.
+   */
+  readonly json?: boolean | undefined;
   /** Number of records. */
   readonly length: number;
   /** Sum of the payloads' lengths. */

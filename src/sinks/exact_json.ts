@@ -52,7 +52,7 @@ function isRounded(value: number): boolean {
 }
 
 /** Whether `JSON.stringify()` writes exactly what is there. */
-function isPlain(value: unknown): boolean {
+export function isPlain(value: unknown): boolean {
   switch (typeof value) {
     case "string":
       return value.isWellFormed() && !value.includes("\0");

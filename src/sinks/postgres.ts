@@ -1,5 +1,6 @@
 /**
- * Sends records to PostgreSQL, each once, whatever is resent. A delivery is one transaction.
+ * Sends records to PostgreSQL, each once, whatever is resent. A delivery is one transaction, and for {@linkcode postgresSink} one
+ * round trip.
  *
  * Two ways, for two needs:
  * - {@linkcode postgresSink} inserts a row per record into a table with a unique key that holds the record's identity, and skips
@@ -13,31 +14,43 @@
  * One record at fault doesn't keep the others out: {@linkcode postgresSink} finds the rows at fault and inserts all others, see
  * `postgres_insert.ts`; {@linkcode postgresTransactionSink} has the producer send the delivery in halves.
  *
+ * What isn't a record's fault never refuses one: a wrong password (28P01), a missing table (42P01) or permission (42501), a full disk
+ * (53100), a read-only server (25006) and the like are faults of the target, which last until somebody acts; a lost connection, a
+ * server that starts or stops, a lock (55P03), a conflict (40001) are faults of the target that pass. A column that isn't there, or
+ * a table that a trigger misses, is a record's fault only if the table takes other records at the same time. A client that is closed
+ * is final.
+ *
+ * Clients are those of the packages `postgres` and `pg`. What to know of each is in the
+ * [README](https://github.com/sluice/buffer/blob/main/src/sinks/README.md#settings-of-the-engine).
+ *
  * @module
  */
 
-import { abortable } from "../base/abortable.ts";
-import { DeliveryError, type FailedRecord } from "../errors/mod.ts";
+import { DeliveryError } from "../errors/mod.ts";
 import type { Send } from "../producer/delivery.ts";
-import type { PostgresClient, PostgresClientWithOptions, PostgresTransaction } from "./postgres_client.ts";
-import { insertTogether, RowSplitter } from "./postgres_insert.ts";
-import { encodeRows } from "./postgres_rows.ts";
-import {
-  checkClient,
-  inTransaction,
-  isAboutColumns,
-  isAboutRows,
-  type PostgresTable,
-  quoteColumns,
-  quoteTable,
-  toDeliveryError,
-} from "./postgres_rules.ts";
+import type {
+  PgClient,
+  PgPool,
+  PgPoolClient,
+  PostgresClient,
+  PostgresClientWithOptions,
+  PostgresTransaction,
+} from "./postgres_client.ts";
+import { DeliveryInserter } from "./postgres_delivery.ts";
+import { toDriver } from "./postgres_driver.ts";
+import { type PostgresTable, quoteColumns, quoteTable, toDeliveryError } from "./postgres_rules.ts";
 import type { RecordIdentity, SinkResult } from "./record_identity.ts";
 
 export type {
+  PgClient,
+  PgPool,
+  PgPoolClient,
+  PgResult,
+  PgStatement,
   PostgresClient,
   PostgresClientWithOptions,
   PostgresRows,
+  PostgresStatementOptions,
   PostgresTransaction,
 } from "./postgres_client.ts";
 export type { PostgresTable } from "./postgres_rules.ts";
@@ -74,17 +87,22 @@ export interface PostgresSinkOptions<T> {
  * Makes a {@linkcode Send} that inserts each record as a row.
  *
  * If the server refuses a row, the other records are inserted, and the refused ones are reported as failed: for a constraint, a
- * value that isn't of the column's type, an unknown column, a trigger that raises an error. A missing table or permission is a
- * permanent failure of the delivery. A lost connection, a server that starts or stops, a conflict of transactions and the like are
- * retried.
+ * value that isn't of the column's type, an unknown column, a trigger that raises an error. All else is the target's fault, and the
+ * records wait.
  *
- * With `postgres` up to 3.4.9, set `fetch_types: false`: if the connection is lost while that client fetches types, it has an
- * unhandled rejection, which ends the process (https://github.com/porsager/postgres/issues/1192).
+ * The statement is prepared, unless the client is told not to, or a pooler is in between that loses it.
  *
- * @param sql A client of PostgreSQL.
+ * - `postgres`: up to 3.4.9, set `fetch_types: false`. If the connection is lost while that client fetches types, it has an unhandled
+ *   rejection, which ends the process (https://github.com/porsager/postgres/issues/1192). A connection that is silently dead stays
+ *   occupied, and the next attempt takes another one: don't set `max: 1`.
+ * - `pg`: pass a `Pool` with `connectionTimeoutMillis`, without which it waits for ever for a server that doesn't answer, and with
+ *   a listener for `"error"`. An attempt that takes too long ends its connection, and the next one has another. A single `Client`
+ *   must be connected and have no other use; it can't connect again, so the producer stops when its connection is lost.
+ *
+ * @param client A client of the package `postgres`, or a `Pool` or `Client` of the package `pg`.
  * @param options The table, and how a record becomes a row.
  * @returns The function to pass to a producer as `send`.
- * @throws {TypeError} if an option is missing or of the wrong type, or if `sql` is another package's client.
+ * @throws {TypeError} if an option is missing or of the wrong type, or if `client` is another package's.
  * @typeParam T The records' type.
  *
  * @example Insert into an existing table
@@ -120,58 +138,29 @@ export interface PostgresSinkOptions<T> {
  * ```
  */
 export function postgresSink<T>(
-  sql: PostgresClient<PostgresTransaction>,
+  client: PostgresClient<PostgresTransaction> | PgPool | PgClient,
   options: PostgresSinkOptions<T>,
 ): Send<T> {
-  const { table, row = defaultRow, key = ["batch_id", "sequence"], onDelivered } = options;
-  checkClient(sql);
-  if (typeof row !== "function") {
+  const { table, row, key = ["batch_id", "sequence"], onDelivered } = options;
+  const driver = toDriver(client);
+  if (row !== undefined && typeof row !== "function") {
     throw new TypeError(`Cannot make a PostgreSQL sink: row must be a function, got ${String(row)}`);
   }
   const target = { into: quoteTable("table", table), conflict: quoteColumns("key", key) };
+  const inserter = new DeliveryInserter<T>(driver, target, row);
   return async (delivery, { signal }) => {
-    const { rows, failed } = encodeRows(delivery, row, target);
-    const transact = (body: (transaction: PostgresTransaction) => Promise<void>) => {
-      const work = inTransaction(sql, async (transaction) => {
-        await body(transaction);
-        // An aborted attempt isn't committed.
-        signal.throwIfAborted();
-      });
-      return abortable(work, signal);
-    };
-    let stored = 0;
-    let refused: readonly FailedRecord[] = [];
-    let left: readonly number[] = [];
-    try {
-      await transact(async (transaction) => {
-        stored = await insertTogether(transaction, rows);
-      }).catch(async (error) => {
-        if (!isAboutRows(error) && !isAboutColumns(error)) throw error;
-        await transact(async (transaction) => {
-          const splitter = new RowSplitter(transaction, target.into);
-          await splitter.insert(rows);
-          ({ stored, refused, left } = splitter);
-        });
-      });
-    } catch (error) {
-      throw signal.aborted ? error : toDeliveryError(error, rows.length);
-    }
+    const { stored, refused, left } = await inserter.insert(delivery, signal);
     const again = left.map((index) => ({ index, retryable: true, reason: "not tried, because many rows are refused" }));
-    const lost = [...failed, ...refused].sort((a, b) => a.index - b.index);
-    onDelivered?.({ stored, duplicates: delivery.length - stored - lost.length - again.length });
-    if (lost.length === 0) return;
+    onDelivered?.({ stored, duplicates: delivery.length - stored - refused.length - again.length });
+    if (refused.length === 0) return;
     throw new DeliveryError({
-      reason: lost[0]!.reason,
-      failed: [...lost, ...again],
+      reason: refused[0]!.reason,
+      failed: [...refused, ...again],
       retryable: false,
       // In halves, the rest begins at once, with its time before it.
       tooLarge: again.length > 0,
     });
   };
-}
-
-function defaultRow(record: unknown, { batchId, sequence }: RecordIdentity): Record<string, unknown> {
-  return { batch_id: batchId, sequence, record };
 }
 
 /** Options of {@linkcode postgresTransactionSink}. */
@@ -215,12 +204,15 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * {@linkcode DeliveryError} whose `failed` has their positions in `records`: those that aren't retryable are refused, and all
  * others come again without them.
  *
- * @param sql A client of PostgreSQL.
+ * A column that isn't there is the record's fault only if other records of its batch were taken; else it is the target's, like a
+ * missing table, and the records wait. What `apply` throws by itself says nothing about the target.
+ *
+ * @param client A client of the package `postgres`, or a `Pool` or `Client` of the package `pg`; see {@linkcode postgresSink}.
  * @param options What to run.
  * @returns The function to pass to a producer as `send`.
- * @throws {TypeError} if an option is missing or of the wrong type, or if `sql` is another package's client.
+ * @throws {TypeError} if an option is missing or of the wrong type, or if `client` is another package's.
  * @typeParam T The records' type.
- * @typeParam Tx The client's own type of a transaction, which `apply` gets.
+ * @typeParam Tx What `apply` gets: the client's own type of a transaction; with `pg`, the client that has begun one.
  *
  * @example Each payment changes the balance once
  * ```ts
@@ -261,12 +253,12 @@ export interface PostgresTransactionSinkOptions<T, Tx> {
  * await buffer.close();
  * ```
  */
-export function postgresTransactionSink<T, Tx extends PostgresTransaction = PostgresTransaction>(
-  sql: PostgresClient<Tx> | PostgresClientWithOptions<Tx>,
+export function postgresTransactionSink<T, Tx extends PostgresTransaction | PgClient = PostgresTransaction>(
+  client: TransactionClient<Tx>,
   options: PostgresTransactionSinkOptions<T, Tx>,
 ): Send<T> {
   const { apply, delivered = "sluice_delivered", onDelivered } = options;
-  checkClient(sql);
+  const driver = toDriver(client);
   if (typeof apply !== "function") {
     throw new TypeError(`Cannot make a PostgreSQL sink: apply must be a function, got ${String(apply)}`);
   }
@@ -276,34 +268,43 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction = Post
   const statement = `insert into ${table} as noted (batch_id, sequences) values ($1, $2::text::int8multirange) ` +
     `on conflict (batch_id) do update set known = noted.sequences, sequences = noted.sequences + excluded.sequences ` +
     `returning known::text`;
+  /** The batch that records were taken of last. */
+  let lastTaken: string | undefined;
   return async (delivery, { signal }) => {
+    const { batchId, length } = delivery;
     let stored = 0;
     // Before the transaction: a payload that doesn't decode is no failure of the server.
     const { records } = delivery;
-    const work = inTransaction(sql, async (transaction) => {
-      const [row] = await transaction.unsafe(statement, [delivery.batchId, formatMultirange(delivery.sequences)]);
-      const known = parseMultirange(row?.["known"]);
-      const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
-      const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
-      stored = indexes.length;
-      if (stored > 0) {
-        const identities = indexes.map((i) => ({ batchId: delivery.batchId, sequence: delivery.sequences[i]! }));
-        try {
-          await apply(transaction, indexes.map((i) => records[i]!), identities);
-        } catch (error) {
-          throw error instanceof DeliveryError ? toRolledBack(error, indexes, delivery.length) : error;
-        }
-      }
-      signal.throwIfAborted();
-    });
     try {
-      await abortable(work, signal);
+      await driver.transact(async (transaction, own) => {
+        const [row] = await transaction.unsafe(statement, [batchId, formatMultirange(delivery.sequences)]);
+        const known = parseMultirange(row?.["known"]);
+        const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
+        const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
+        stored = indexes.length;
+        if (stored === 0) return;
+        const identities = indexes.map((i) => ({ batchId, sequence: delivery.sequences[i]! }));
+        try {
+          await apply(own as Tx, indexes.map((i) => records[i]!), identities);
+        } catch (error) {
+          throw error instanceof DeliveryError ? toRolledBack(error, indexes, length) : error;
+        }
+      }, signal);
     } catch (error) {
-      throw signal.aborted ? error : toDeliveryError(error, delivery.length);
+      if (signal.aborted) throw error;
+      throw toDeliveryError(error, { length, isOfUser: true, areOthersTaken: lastTaken === batchId });
     }
-    onDelivered?.({ stored, duplicates: delivery.length - stored });
+    lastTaken = batchId;
+    onDelivered?.({ stored, duplicates: length - stored });
   };
 }
+
+/** A client whose transactions are a `Tx`. */
+export type TransactionClient<Tx> =
+  | PostgresClient<Tx>
+  | PostgresClientWithOptions<Tx>
+  | (Tx extends PgPoolClient ? PgPool<Tx> : never)
+  | (Tx extends PgClient ? Tx : never);
 
 /**
  * What `apply` said of single records, after all was rolled back: those that it refuses for good are named, all others come again.

@@ -5,6 +5,7 @@
  *
  * - An error that depends on the statement alone (a column that isn't there, a column that may not be written) is the same for all
  *   rows with those columns, which are refused together. One that depends on nothing in the row (a missing table) ends it all.
+ * - An error that may be the table's as well as the row's is the row's only if rows with other columns are taken at the same time.
  * - After {@linkcode MAX_TRIES} the rest is left for another attempt. So an attempt ends in time, however many rows are at fault, and
  *   each one decides on some rows.
  *
@@ -17,7 +18,8 @@ import {
   isAboutColumns,
   isAboutRows,
   isAboutType,
-  isPermanent,
+  isDoubtful,
+  isRefusal,
   type ServerError,
   unlessLost,
 } from "./postgres_rules.ts";
@@ -41,14 +43,22 @@ export class RowSplitter {
   readonly refused: FailedRecord[] = [];
   /** Rows for another attempt: positions in the delivery. */
   readonly left: number[] = [];
+  /** Columns that the table takes: of rows in this delivery, or else of an earlier one. */
+  taken: ColumnSet | undefined;
   readonly #transaction: PostgresTransaction;
   readonly #into: string;
-  readonly #refusedSets = new Map<ColumnSet, string>();
+  /** Columns that are refused whatever their values are, by statement, and why. */
+  readonly #refusedSets = new Map<string, string>();
+  #hasTaken = false;
+  /** An error that is a row's only if the table takes others. */
+  #doubt: ServerError | undefined;
   #tries = 0;
 
-  constructor(transaction: PostgresTransaction, into: string) {
+  /** `taken` are columns that the table took before, if there are such. */
+  constructor(transaction: PostgresTransaction, into: string, taken: ColumnSet | undefined) {
     this.#transaction = transaction;
     this.#into = into;
+    this.taken = taken;
   }
 
   /** Inserts rows. Rejects for an error that no row has caused; nothing is decided then. */
@@ -56,24 +66,41 @@ export class RowSplitter {
     // Otherwise a constraint may fail at the commit, when the row can't be identified any more.
     await this.#transaction.unsafe("set constraints all immediate", []);
     for (const group of groupRows(rows)) await this.#split(group.set, group.rows);
+    const doubt = this.#doubt;
+    if (doubt !== undefined && !(await this.#takesOthers(isAboutRows(doubt)))) throw doubt;
+  }
+
+  /** Whether the table takes rows as it did; `inFact` if some of this delivery are needed to show it. */
+  async #takesOthers(inFact: boolean): Promise<boolean> {
+    const taken = this.taken;
+    if (taken === undefined || this.#refusedSets.has(taken.statement) || (inFact && !this.#hasTaken)) return false;
+    return await this.#try((transaction) => insertGroup(transaction, taken, [])) === undefined;
   }
 
   async #split(set: ColumnSet, rows: readonly Row[]): Promise<void> {
-    const known = this.#refusedSets.get(set);
+    const known = this.#refusedSets.get(set.statement);
     if (known !== undefined) return this.#refuse(rows, known);
     // A row that is left alone would count as too large for the target.
     if (this.#tries >= MAX_TRIES && (rows.length > 1 || this.left.length > 0)) {
       this.left.push(...rows.map(({ index }) => index));
       return;
     }
+    let stored = 0;
     const error = await this.#try(async (transaction) => {
-      this.stored += await insertGroup(transaction, set, rows);
+      stored = await insertGroup(transaction, set, rows);
     });
-    if (error === undefined) return;
+    if (error === undefined) {
+      this.stored += stored;
+      this.taken = set;
+      this.#hasTaken = true;
+      return;
+    }
+    const isOfValue = isAboutType(error) && set.columns.some(({ what }) => what !== undefined);
+    if (isDoubtful(error) && !isOfValue && !isAboutRows(this.#doubt)) this.#doubt = error;
     if (!isAboutRows(error)) {
       if (!isAboutColumns(error)) throw error;
       const reason = await this.#explain(rows[0]!, error);
-      this.#refusedSets.set(set, reason);
+      this.#refusedSets.set(set.statement, reason);
       return this.#refuse(rows, reason);
     }
     if (rows.length === 1) return this.#refuse(rows, await this.#explain(rows[0]!, error));
@@ -86,16 +113,17 @@ export class RowSplitter {
     this.refused.push(...rows.map(({ index }) => ({ index, retryable: false, reason })));
   }
 
-  /** Runs `body` in a savepoint. Returns the permanent error that rolled it back; rejects for any other. */
-  async #try(body: (transaction: PostgresTransaction) => Promise<void>): Promise<ServerError | undefined> {
+  /** Runs `body` in a savepoint. Returns the refusal that rolled it back; rejects for any other error. */
+  async #try(body: (transaction: PostgresTransaction) => Promise<unknown>): Promise<ServerError | undefined> {
     this.#tries++;
     try {
       await new Promise<void>((resolve, reject) => {
-        this.#transaction.savepoint(unlessLost(body, reject)).then(() => resolve(), reject);
+        const whole = async (transaction: PostgresTransaction): Promise<void> => void await body(transaction);
+        this.#transaction.savepoint(unlessLost(whole, reject)).then(() => resolve(), reject);
       });
       return undefined;
     } catch (error) {
-      if (isPermanent(error)) return error;
+      if (isRefusal(error)) return error;
       throw error;
     }
   }
@@ -107,7 +135,7 @@ export class RowSplitter {
         const { name, selected, what } = column;
         const probe = `select ${selected} from json_populate_recordset(null::${this.#into}, $1::text::json)`;
         const parameters = [rowsToJson([column], [{ fields: [fields[i]!] }])];
-        const found = await this.#try(async (transaction) => void await transaction.unsafe(probe, parameters));
+        const found = await this.#try((transaction) => Promise.resolve(transaction.unsafe(probe, parameters)));
         if (found?.code !== error.code) continue;
         return `column ${name}${what === undefined ? "" : ` can't hold ${what}`}: ${found.message}`;
       }

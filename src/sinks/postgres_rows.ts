@@ -22,9 +22,9 @@ import { quoteColumn } from "./postgres_rules.ts";
 import type { RecordIdentity } from "./record_identity.ts";
 
 /** The most rows in one statement. */
-const MAX_STATEMENT_ROWS = 5_000;
+export const MAX_STATEMENT_ROWS = 5_000;
 /** The most JSON in one statement, unless it is a single row; the server's limit is 1 GB. */
-const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
+export const MAX_STATEMENT_CHARACTERS = 4 * 2 ** 20;
 
 /** A column of a statement. */
 interface Column {
@@ -65,26 +65,53 @@ export interface Target {
   readonly conflict: string;
 }
 
-/** Encodes the records of a delivery, and lists those that can't be encoded. */
-export function encodeRows<T>(
+/** A record's values, by column. */
+export type Values = Readonly<Record<string, unknown>>;
+
+/** What a delivery's records are as rows. */
+export interface GivenRows {
+  /** The values of each record that has some, and the record's position in the delivery. */
+  readonly values: Values[];
+  readonly indexes: number[];
+  /** Records that have none. */
+  readonly failed: FailedRecord[];
+}
+
+/** Calls `row` for the records of a delivery, and lists those that it refuses. */
+export function callRow<T>(
   delivery: Delivery<T>,
-  row: (record: T, identity: RecordIdentity) => Readonly<Record<string, unknown>>,
-  target: Target,
-): { rows: readonly Row[]; failed: readonly FailedRecord[] } {
-  const sets = new Map<string, ColumnSet>();
-  const rows: Row[] = [];
-  const failed: FailedRecord[] = [];
+  row: (record: T, identity: RecordIdentity) => Values,
+): GivenRows {
+  const given: GivenRows = { values: [], indexes: [], failed: [] };
   // Outside of the loop: a payload that doesn't decode is none of a row's faults.
   const { records } = delivery;
   for (let index = 0; index < delivery.length; index++) {
     try {
-      const values = row(records[index]!, { batchId: delivery.batchId, sequence: delivery.sequences[index]! });
-      rows.push(encodeRow(index, values, sets, target));
+      given.values.push(row(records[index]!, { batchId: delivery.batchId, sequence: delivery.sequences[index]! }));
+      given.indexes.push(index);
     } catch (error) {
-      failed.push({ index, retryable: false, reason: String(error) });
+      given.failed.push({ index, retryable: false, reason: String(error) });
     }
   }
-  return { rows, failed };
+  return given;
+}
+
+/** Encodes rows, and lists those that can't be encoded beside the others. */
+export function encodeRows({ values, indexes, failed }: GivenRows, target: Target): {
+  rows: readonly Row[];
+  failed: readonly FailedRecord[];
+} {
+  const sets = new Map<string, ColumnSet>();
+  const rows: Row[] = [];
+  const unfit: FailedRecord[] = [...failed];
+  for (const [i, index] of indexes.entries()) {
+    try {
+      rows.push(encodeRow(index, values[i]!, sets, target));
+    } catch (error) {
+      unfit.push({ index, retryable: false, reason: String(error) });
+    }
+  }
+  return { rows, failed: unfit };
 }
 
 /** Divides rows among statements of bounded size, in order. Rows with other columns start a new one. */
@@ -104,6 +131,7 @@ export function* groupRows(rows: readonly Row[]): Generator<RowGroup> {
 
 /** The parameter of a statement: values in order of the columns. */
 export function rowsToJson(columns: readonly Column[], rows: readonly Pick<Row, "fields">[]): string {
+  if (rows.length === 0) return "[]";
   let json = "";
   for (const { fields } of rows) {
     json += json === "" ? "[{" : "},{";
@@ -114,7 +142,7 @@ export function rowsToJson(columns: readonly Column[], rows: readonly Pick<Row, 
 
 function encodeRow(
   index: number,
-  values: Readonly<Record<string, unknown>>,
+  values: Values,
   sets: Map<string, ColumnSet>,
   target: Target,
 ): Row {
@@ -135,7 +163,8 @@ function encodeRow(
   return { index, set, fields };
 }
 
-function buildColumnSet(
+/** The statement for rows with these columns, in this order. A type is stated where a value has to be of it. */
+export function buildColumnSet(
   names: readonly string[],
   types: readonly (StatedType | undefined)[],
   { into, conflict }: Target,

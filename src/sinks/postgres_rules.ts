@@ -8,7 +8,6 @@
  */
 
 import { DeliveryError } from "../errors/mod.ts";
-import type { PostgresClient } from "./postgres_client.ts";
 
 /**
  * A table's name, or the names of its schema and of the table: `["shop", "orders"]` for `"shop"."orders"`. Names are quoted, so case
@@ -16,7 +15,7 @@ import type { PostgresClient } from "./postgres_client.ts";
  */
 export type PostgresTable = string | readonly [schema: string, table: string];
 
-/** An error that the server sent; errors of the client have no severity. @internal */
+/** An error that the server sent, as `postgres` and `pg` have it; errors of the client have no severity. @internal */
 export interface ServerError extends Error {
   /** SQLSTATE: the first two characters are its class. */
   readonly code: string;
@@ -62,31 +61,21 @@ function quote(option: string, name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** Refuses what isn't a client of the package `postgres`, which every attempt would find out again. @internal */
-export function checkClient(sql: unknown): void {
-  const { begin, savepoint, connect, query } = (sql ?? {}) as Record<string, unknown>;
-  if (typeof begin === "function") return;
-  const found = typeof savepoint === "function"
-    ? "got a transaction: a sink begins its own"
-    : typeof connect === "function" && typeof query === "function"
-    ? "got what looks like a Pool or Client of the package pg"
-    : `got ${sql === null ? "null" : typeof sql}`;
-  throw new TypeError(
-    `Cannot make a PostgreSQL sink: sql must be a client of the package postgres, with a method begin(); ${found}`,
-  );
-}
-
 /**
- * Classes of errors that pass: connection (08), state of the transaction (25), its rollback (40), resources (53), an object's
- * state and locks (55), the operator (57), the system (58), a snapshot (72), the configuration (F0), a foreign server (HV), a fault
- * inside the server (XX). All others are permanent, also codes of the user's own that a trigger raises.
+ * Classes of errors that pass by themselves: connection (08), state of the transaction (25), its rollback (40), resources (53), locks
+ * and objects in use (55P03, 55006), the operator (57), a snapshot (72), a foreign server (HV), a fault inside the server (XX).
  */
-const PASSING = /^(08|25|40|53|55|57|58|72|F0|HV|XX)/;
+const PASSING = /^(08|25|40|53|55P03|55006|57|72|HV|XX)/;
+/**
+ * Errors of the server that last until somebody acts, whatever is sent: read-only (25006), disk full (53100), an object's state (55),
+ * the system and its files (58), the configuration (F0), damaged data (XX001, XX002).
+ */
+const LASTING = /^(25006|53100|55(?!P03|006)|58|F0|XX001|XX002)/;
 /** After a change of the table, a prepared statement fails once, with the code of a missing feature. */
 const CACHED_PLAN_ROUTINE = "RevalidateCachedQuery";
 /**
- * Classes of permanent errors that a value can't cause by itself: missing objects, wrong syntax, no permission, a missing feature or
- * database.
+ * Classes of errors that a value can't cause by itself: missing objects, wrong syntax, no permission, a missing feature or
+ * database. They last, too. All other codes are about rows, also codes of the user's own that a trigger raises.
  */
 const ABOUT_STATEMENT = /^(0A|0L|0P|26|28|2B|34|3B|3D|3F|42)/;
 /** No such column; one that is generated, of a view, or not granted; a type that can't be the column's. */
@@ -94,10 +83,13 @@ const ABOUT_COLUMNS = /^(0A000|42501|42703|42804|42846|428C9)$/;
 const INSUFFICIENT_PRIVILEGE = "42501";
 /** The policy of a table with row security refuses a row with the code of a missing permission. */
 const ROW_SECURITY_ROUTINE = "ExecWithCheckOptions";
+/** A prepared statement that the server doesn't have, or has already: a pooler in between gives out other connections. */
+const ABOUT_PREPARED = /^(26000|42P05)$/;
 
-/** Whether the server refuses this for good. @internal */
-export function isPermanent(error: unknown): error is ServerError {
-  return isServerError(error) && !PASSING.test(error.code) && error.routine !== CACHED_PLAN_ROUTINE;
+/** Whether the server refuses this as it is. Other errors have nothing to do with what was sent. @internal */
+export function isRefusal(error: unknown): error is ServerError {
+  return isServerError(error) && !PASSING.test(error.code) && !LASTING.test(error.code) &&
+    error.routine !== CACHED_PLAN_ROUTINE;
 }
 
 /**
@@ -105,19 +97,32 @@ export function isPermanent(error: unknown): error is ServerError {
  * many or too large. In a function that is called for a row, even a missing table may be the row's fault. @internal
  */
 export function isAboutRows(error: unknown): error is ServerError {
-  if (!isPermanent(error) || isFatal(error)) return false;
+  if (!isRefusal(error) || isFatal(error)) return false;
   return !ABOUT_STATEMENT.test(error.code) || error.routine === ROW_SECURITY_ROUTINE ||
     (typeof error.where === "string" && error.where !== "");
 }
 
 /** Whether the error is about the columns of a statement, so that it is the same for all rows with them. @internal */
 export function isAboutColumns(error: unknown): error is ServerError {
-  return isPermanent(error) && !isFatal(error) && ABOUT_COLUMNS.test(error.code);
+  return isRefusal(error) && !isFatal(error) && ABOUT_COLUMNS.test(error.code);
+}
+
+/**
+ * Whether an error that was met at a row may be the target's all the same, as when a trigger writes to a table that is missing. It
+ * is the row's only where others were taken. @internal
+ */
+export function isDoubtful({ code, routine }: ServerError): boolean {
+  return ABOUT_STATEMENT.test(code) && routine !== ROW_SECURITY_ROUTINE;
 }
 
 /** Whether a value isn't of its column's type: such an error doesn't name the column. @internal */
 export function isAboutType(error: unknown): error is ServerError {
-  return isPermanent(error) && /^(22|42804|42846)/.test(error.code);
+  return isRefusal(error) && /^(22|42804|42846)/.test(error.code);
+}
+
+/** Whether the error says that prepared statements don't work here. @internal */
+export function isAboutPrepared(error: unknown): boolean {
+  return isServerError(error) && ABOUT_PREPARED.test(error.code);
 }
 
 /** Whether the server closes the connection after this error. */
@@ -125,11 +130,24 @@ function isFatal({ severity }: ServerError): boolean {
   return severity === "FATAL" || severity === "PANIC";
 }
 
-/** Whether the connection is gone: the client says so, or the server said so before it closed it. */
-function isAboutConnection(error: unknown): boolean {
+/** Whether the connection is gone, or there was none: the client says so, or the server said so before it closed it. @internal */
+export function isAboutConnection(error: unknown): boolean {
   if (isServerError(error)) return isFatal(error);
-  const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === "string" && /^(CONNECTION_[A-Z]+|E[A-Z]+)$/.test(code);
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  return (typeof code === "string" && /^(CONNECTION_[A-Z]+|CONNECT_TIMEOUT|E[A-Z]+)$/.test(code)) ||
+    (typeof message === "string" && PG_CONNECTION.test(message));
+}
+
+/** What `pg` says of a connection, without a code. */
+const PG_CONNECTION =
+  /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Query read timeout|Client |Cannot use a pool)/;
+/** What `pg` says when its pool was closed. A single client is known only where it is used: `postgres_pg.ts`. */
+const PG_POOL_ENDED = /after calling end on the pool$/;
+
+/** Whether the client was closed by its owner: no later attempt can succeed with it. */
+function isFinal(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  return code === "CONNECTION_ENDED" || (typeof message === "string" && PG_POOL_ENDED.test(message));
 }
 
 /**
@@ -154,29 +172,41 @@ export function unlessLost<Tx>(
   };
 }
 
-/** Runs `body` in a transaction; rejects if it does, or if the connection is lost. @internal */
-export function inTransaction<Tx>(
-  sql: PostgresClient<Tx>,
-  body: (transaction: Tx) => Promise<void>,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    sql.begin(unlessLost(body, reject)).then(() => resolve(), reject);
-  });
+/** Where an error was met. @internal */
+export interface FaultContext {
+  /** How many records the delivery has. */
+  readonly length: number;
+  /** Whether the user's own code may have caused it: nothing is known about the target then, and nobody has looked for a row. */
+  readonly isOfUser?: boolean;
+  /** Whether other records were taken by the same statements, so that a column that isn't there is the record's fault. */
+  readonly areOthersTaken?: boolean;
 }
 
 /**
- * Translates an error at a delivery of `length` records, none of which was stored. Where a part of them may be at fault, the
- * producer is to send them in halves, until that part is found. @internal
+ * Translates an error at a delivery, none of which was stored. Where a part of it may be at fault, the producer is to send it in
+ * halves, until that part is found. All else is the target's fault. @internal
  */
-export function toDeliveryError(error: unknown, length: number): DeliveryError {
+export function toDeliveryError(error: unknown, context: FaultContext): DeliveryError {
   if (error instanceof DeliveryError) return error;
+  const { length, isOfUser = false, areOthersTaken = false } = context;
   const reason = error instanceof Error ? error.message : String(error);
-  if (!isServerError(error)) return new DeliveryError({ reason }, { cause: error });
+  const options = { cause: error };
+  if (isFinal(error)) {
+    return new DeliveryError({ reason: `the client is closed: ${reason}`, scope: "target", final: true }, options);
+  }
+  if (!isServerError(error)) {
+    const scope = isOfUser && !isAboutConnection(error) ? "record" : "target";
+    return new DeliveryError({ reason, scope, retryable: true }, options);
+  }
+  const { code } = error;
+  const said = { reason: `${code} ${reason}` };
   // A missing permission is more likely one for the table than one for a column.
-  const isDivisible = (isAboutColumns(error) && error.code !== INSUFFICIENT_PRIVILEGE) || isAboutRows(error);
-  const tooLarge = length > 1 && isDivisible;
-  const retryable = tooLarge || !isPermanent(error);
-  return new DeliveryError({ reason: `${error.code} ${reason}`, retryable, tooLarge }, { cause: error });
+  const isOfPart = isAboutRows(error) || (isAboutColumns(error) && code !== INSUFFICIENT_PRIVILEGE);
+  if (isOfPart && (!isDoubtful(error) || (isOfUser && (length > 1 || areOthersTaken)))) {
+    return new DeliveryError({ ...said, retryable: length > 1, tooLarge: length > 1 }, options);
+  }
+  const retryable = !isRefusal(error) && !LASTING.test(code);
+  return new DeliveryError({ ...said, scope: "target", retryable }, options);
 }
 
 function isServerError(error: unknown): error is ServerError {

@@ -18,6 +18,8 @@ import type * as firehose from "@aws-sdk/client-firehose";
 import type * as kinesis from "@aws-sdk/client-kinesis";
 import type * as sns from "@aws-sdk/client-sns";
 import type * as sqs from "@aws-sdk/client-sqs";
+// @ts-types="npm:@types/pg@8.23.1"
+import type pg from "pg";
 import type postgres from "postgres";
 import type * as amqplib from "amqplib";
 import type * as mqtt from "mqtt";
@@ -95,6 +97,12 @@ export async function loadAws(): Promise<AwsPackages> {
     sns: await load("@aws-sdk/client-sns"),
     sqs: await load("@aws-sdk/client-sqs"),
   };
+}
+
+/** Loads the other package for PostgreSQL. */
+export async function loadPg(): Promise<typeof pg> {
+  const loaded = await load<typeof pg | { default: typeof pg }>("pg");
+  return "default" in loaded ? loaded.default : loaded;
 }
 
 async function load<Module>(name: string): Promise<Module> {

@@ -51,7 +51,7 @@ export interface Counts {
 
 /** The engine behind a target. */
 export function engineOf(target: TargetName): Engine {
-  return target === "postgres-transaction" ? "postgres" : target;
+  return target.split("-", 1)[0] as Engine;
 }
 
 /** Makes the test of one target; skipped, and says why, where it can't be run. */

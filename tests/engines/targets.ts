@@ -4,16 +4,18 @@
  * Whoever sends knows nothing of the engine; whoever reads gets the records in the order in which the target has them.
  */
 
+// @ts-types="npm:@types/pg@8.23.1"
+import type pg from "pg";
 import type postgres from "postgres";
 import type { Send } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
-import { loadJetStream, loadNats, loadPostgres, loadRedis } from "./clients.ts";
+import { loadJetStream, loadNats, loadPg, loadPostgres, loadRedis } from "./clients.ts";
 import type { Engine } from "./servers.ts";
 
-/** An engine and, for PostgreSQL, the way it is written to. */
-export type TargetName = Engine | "postgres-transaction";
+/** An engine and, for PostgreSQL, the way it is written to and the client: `postgres` where the name doesn't have another. */
+export type TargetName = Engine | "postgres-transaction" | "postgres-pg" | "postgres-pg-transaction";
 
 /** A connection to a target for records of type `T`. */
 export interface Target<T> {
@@ -38,6 +40,18 @@ export interface TargetOptions {
 const DUPLICATE_WINDOW_NANOSECONDS = 100_000_000;
 const PAGE_RECORDS = 500;
 
+/** What records and notes are put into. */
+const TABLES = `
+  create table records (
+    place bigint generated always as identity, batch_id text, sequence bigint, record jsonb not null,
+    unique (batch_id, sequence)
+  );
+  create table sluice_delivered (
+    batch_id text primary key, sequences int8multirange not null, known int8multirange,
+    delivered_at timestamptz not null default now()
+  )`;
+const READ = "select record from records order by place";
+
 /** Connects; the server need not be up yet. */
 export function connectTo<T>(
   name: TargetName,
@@ -51,6 +65,9 @@ export function connectTo<T>(
     case "postgres":
     case "postgres-transaction":
       return toPostgres(name, options);
+    case "postgres-pg":
+    case "postgres-pg-transaction":
+      return toPg(name, options);
   }
 }
 
@@ -142,20 +159,42 @@ async function toPostgres<T>(
     });
   return {
     send,
-    async setUp() {
-      await sql`create table records (
-        place bigint generated always as identity, batch_id text, sequence bigint, record jsonb not null,
-        unique (batch_id, sequence)
-      )`;
-      await sql`create table sluice_delivered (
-        batch_id text primary key, sequences int8multirange not null, known int8multirange,
-        delivered_at timestamptz not null default now()
-      )`;
-    },
+    setUp: async () => void await sql.unsafe(TABLES),
     async read() {
-      const rows = await sql<{ record: T }[]>`select record from records order by place`;
+      const rows = await sql.unsafe<{ record: T }[]>(READ);
       return rows.map(({ record }) => record);
     },
     close: () => sql.end({ timeout: 1 }),
+  };
+}
+
+async function toPg<T>(
+  name: "postgres-pg" | "postgres-pg-transaction",
+  { port, onDelivered = () => {} }: TargetOptions,
+): Promise<Target<T>> {
+  const { Pool } = await loadPg();
+  const pool = new Pool({
+    host: "127.0.0.1",
+    port,
+    user: "postgres",
+    database: "postgres",
+    connectionTimeoutMillis: 1_000,
+  });
+  // Without a listener, a connection that ends would end the process.
+  pool.on("error", () => {});
+  const send = name === "postgres-pg"
+    ? postgresSink<T>(pool, { table: "records", onDelivered })
+    : postgresTransactionSink(pool, {
+      apply: (client: pg.PoolClient, records: readonly T[]) =>
+        client.query("insert into records (record) select * from json_array_elements($1::text::json)", [
+          JSON.stringify(records),
+        ]),
+      onDelivered,
+    });
+  return {
+    send,
+    setUp: async () => void await pool.query(TABLES),
+    read: async () => (await pool.query<{ record: T }>(READ)).rows.map(({ record }) => record),
+    close: () => pool.end(),
   };
 }

@@ -4,8 +4,9 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
-import { type Batch, CodecError, MemoryBuffer, textCodec } from "../../mod.ts";
+import { type Batch, type Codec, CodecError, FileBuffer, jsonCodec, MemoryBuffer, textCodec } from "../../mod.ts";
 import { BatchPart } from "../../src/producer/batch_part.ts";
+import { MemoryFileSystem } from "../../src/testing/mod.ts";
 import { seededRandom } from "../support/random.ts";
 
 async function batchOf(records: readonly string[]): Promise<Batch<string>> {
@@ -40,6 +41,24 @@ test("Part has the records that it was made for, and a name made of their sequen
   assertEquals([first.id, second.id], [`${batch.id}.2+4`, `${batch.id}.5`]);
   assertEquals([[...first], [...second]], [["a", "ccc"], ["dddd"]]);
   assertEquals(second.decode(0), "dddd");
+});
+
+test("Part says of payloads that they are the JSON of their records only where they are", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const jsonOf = async (codec: Codec<string>, text?: string): Promise<boolean> => {
+    const options = { path: "/log", fileSystem, codec };
+    const buffer = await FileBuffer.open<string>(options);
+    if (text !== undefined) await buffer.put(text);
+    const { json } = new BatchPart(await buffer.emit());
+    await buffer.close();
+    return json;
+  };
+  const json = jsonCodec<string>();
+  assertEquals(await jsonOf(json, "a"), true);
+  // Records are something else than their payloads: by another codec, by a codec that was changed, by a migration.
+  assertEquals(await jsonOf(textCodec()), false);
+  assertEquals(await jsonOf({ ...json, decode: (payload) => `${payload.length}` }), false);
+  assertEquals(await jsonOf(jsonCodec<string>({ version: 1, migrate: (value) => `${value}!` })), false);
 });
 
 test("Part has the same id however it came about", async () => {

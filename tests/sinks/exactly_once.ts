@@ -5,7 +5,7 @@
  *     deno task exactly-once --engine nats --in-flight 5
  *     deno task exactly-once --throughput 200000
  *
- * Options: `--engine` nats, redis, postgres or postgres-transaction (all when it isn't given), `--rounds N` producers that
+ * Options: `--engine` nats, redis, postgres, postgres-transaction, postgres-pg or postgres-pg-transaction (all when it isn't given), `--rounds N` producers that
  * are killed (50), `--seed S` (1), `--in-flight N` batches at a time (1), `--throughput N` records from `put()` to
  * delivered, with 1 and 5 batches in flight, and the memory while the target is away and a million records pile up.
  *
@@ -23,7 +23,12 @@ import { ENGINES, Server, whyNot } from "../engines/servers.ts";
 import type { TargetName } from "../engines/targets.ts";
 import { currentRuntime } from "../support/children.ts";
 
-const TARGETS: readonly TargetName[] = [...ENGINES, "postgres-transaction"];
+const TARGETS: readonly TargetName[] = [
+  ...ENGINES,
+  "postgres-transaction",
+  "postgres-pg",
+  "postgres-pg-transaction",
+];
 const PILED_RECORDS = 1_000_000;
 
 /** Runs a command of the child with a buffer of its own, and gives the numbers that it says. */

@@ -5,5 +5,5 @@
 import { exactlyOnceTest } from "../engines/exactly_once.ts";
 
 exactlyOnceTest("postgres", 1);
-exactlyOnceTest("postgres", 5);
+exactlyOnceTest("postgres-pg", 5);
 exactlyOnceTest("postgres-transaction", 1);

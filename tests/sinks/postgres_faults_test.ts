@@ -154,8 +154,11 @@ testWithServer("postgres", "postgresTransactionSink() refuses the record at faul
     const broken = postgresTransactionSink(sql, {
       apply: async (transaction: postgres.TransactionSql) => void await transaction`insert into nowhere values (1)`,
     });
-    const { retryable, tooLarge } = await refusalOf(broken, batchOf([50, 99], number));
-    assertEquals([retryable, tooLarge], [false, false]);
+    const { scope, retryable, tooLarge } = await refusalOf(broken, batchOf([50, 99], number));
+    assertEquals([scope, retryable, tooLarge], ["target", false, false]);
+    // A column that is missing for the first record of a batch may be missing for all.
+    const alone = await refusalOf(sink, batchOf([15, 15], number, { checksum: "0badcafe" }));
+    assertEquals([alone.scope, alone.retryable, alone.tooLarge], ["target", false, false]);
   });
 });
 
@@ -249,14 +252,12 @@ test("postgresSink() tries again what a changed table makes of a prepared statem
 });
 
 test("postgresSink() and postgresTransactionSink() refuse other clients when they are made", () => {
-  class Pool {
-    connect() {}
-    query() {}
-    end() {}
-  }
+  const others = { query() {}, execute() {}, end() {}, on() {} };
   const apply = () => Promise.resolve();
   const cases: readonly (readonly [client: unknown, message: string])[] = [
-    [new Pool(), "of the package pg"],
+    [others, "mysql2"],
+    [Object.assign(() => {}, { raw() {}, transaction() {} }), "query builder"],
+    [{ $transaction() {} }, "query builder"],
     [{ unsafe() {}, savepoint() {} }, "a transaction"],
     [() => {}, "got function"],
     ["postgres://localhost", "got string"],
@@ -267,7 +268,8 @@ test("postgresSink() and postgresTransactionSink() refuse other clients when the
   for (const [client, message] of cases) {
     assertThrows(() => postgresSink(client as never, { table: "a" }), TypeError, message);
     assertThrows(() => postgresTransactionSink(client as never, { apply }), TypeError, message);
-    assertThrows(() => postgresSink(client as never, { table: "a" }), TypeError, "package postgres");
+    const fits = "must be one of the package postgres, or a Pool or Client of the package pg";
+    assertThrows(() => postgresSink(client as never, { table: "a" }), TypeError, fits);
   }
 });
 

@@ -126,7 +126,10 @@ testWithServer(
 
       const missing = postgresSink<number>(sql, { table: "nowhere" });
       const { message, ...refusal } = await refusalOf(missing, batchOf([1, 2], number));
-      assertEquals([refusal.retryable, refusal.failed, refusal.tooLarge], [false, undefined, false]);
+      assertEquals(
+        [refusal.scope, refusal.retryable, refusal.failed, refusal.tooLarge],
+        ["target", false, undefined, false],
+      );
       assertStringIncludes(message, "42P01");
       const keyless = postgresSink<number>(sql, {
         table: "checked_friends",
@@ -197,32 +200,64 @@ function failing(error: unknown): PostgresClient<PostgresTransaction> {
   return { begin: () => Promise.reject(error) };
 }
 
-function serverError(code: string): Error {
+function serverError(code: string): Error & { code: string } {
   return Object.assign(new Error("no"), { code, severity: "ERROR" });
 }
 
+const { record, target } = { record: "record", target: "target" } as const;
+const clientError = (code: string) => Object.assign(new Error(`write ${code}`), { code });
 for (
-  const [error, retryable, isTooLarge] of [
-    [serverError("08006"), true, false],
-    [serverError("25006"), true, false],
-    [serverError("40001"), true, false],
-    [serverError("40P01"), true, false],
-    [serverError("42P01"), false, false],
-    [serverError("42501"), false, false],
-    [serverError("53300"), true, false],
-    [serverError("54000"), true, true],
-    [serverError("55P03"), true, false],
-    [serverError("57P03"), true, false],
-    [serverError("28P01"), false, false],
-    [Object.assign(new Error("write CONNECTION_CLOSED"), { code: "CONNECTION_CLOSED" }), true, false],
-    [Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" }), true, false],
-    ["a text", true, false],
+  const [error, scope, passes, isTooLarge] of [
+    // Faults of the target that pass.
+    [serverError("08006"), target, true, false],
+    [serverError("40001"), target, true, false],
+    [serverError("40P01"), target, true, false],
+    [serverError("53300"), target, true, false],
+    [serverError("55P03"), target, true, false],
+    [serverError("55006"), target, true, false],
+    [serverError("57014"), target, true, false],
+    [serverError("57P01"), target, true, false],
+    [serverError("57P03"), target, true, false],
+    [serverError("XX000"), target, true, false],
+    [clientError("CONNECTION_CLOSED"), target, true, false],
+    [clientError("CONNECT_TIMEOUT"), target, true, false],
+    [clientError("ECONNREFUSED"), target, true, false],
+    [new Error("Connection terminated unexpectedly"), target, true, false],
+    [new Error("timeout exceeded when trying to connect"), target, true, false],
+    ["a text", target, true, false],
+    // Faults of the target that last.
+    [serverError("25006"), target, false, false],
+    [serverError("28P01"), target, false, false],
+    [serverError("3D000"), target, false, false],
+    [serverError("3F000"), target, false, false],
+    [serverError("42P01"), target, false, false],
+    [serverError("42501"), target, false, false],
+    [serverError("42601"), target, false, false],
+    [serverError("42703"), target, false, false],
+    [serverError("53100"), target, false, false],
+    [serverError("55000"), target, false, false],
+    [serverError("58030"), target, false, false],
+    [serverError("F0000"), target, false, false],
+    [serverError("XX001"), target, false, false],
+    // Of records, one of which may be at fault.
+    [serverError("23505"), record, true, true],
+    [serverError("54000"), record, true, true],
+    [serverError("MINE1"), record, true, true],
   ] as const
 ) {
-  const name = typeof error === "string" ? error : (error as Error & { code: string }).code;
-  test(`postgresSink() says of ${name} that trying again ${retryable ? "may help" : "won't help"}`, async () => {
+  const name = typeof error === "string" ? error : "code" in error ? error.code : error.message;
+  test(`postgresSink() says whose fault ${name} is, and whether it passes`, async () => {
     const refusal = await refusalOf(postgresSink<number>(failing(error), { table: "a" }), batchOf([1, 2], number));
-    assertEquals([refusal.retryable, refusal.tooLarge, refusal.failed], [retryable, isTooLarge, undefined]);
+    const { retryable, tooLarge, final, failed } = refusal;
+    assertEquals([refusal.scope, retryable, tooLarge, final, failed], [scope, passes, isTooLarge, false, undefined]);
+  });
+}
+
+for (const error of [clientError("CONNECTION_ENDED"), new Error("Cannot use a pool after calling end on the pool")]) {
+  test(`postgresSink() says that its client is closed for good after "${error.message}"`, async () => {
+    const refusal = await refusalOf(postgresSink<number>(failing(error), { table: "a" }), batchOf([1, 2], number));
+    assertEquals([refusal.scope, refusal.final, refusal.tooLarge], ["target", true, false]);
+    assertStringIncludes(refusal.message, "closed");
   });
 }
 

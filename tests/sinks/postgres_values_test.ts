@@ -5,11 +5,12 @@
 
 import { Buffer } from "node:buffer";
 import { inspect } from "node:util";
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { type Delivery, DeliveryError } from "../../mod.ts";
 import { bytesCodec } from "../../src/base/codec.ts";
 import { postgresSink } from "../../src/sinks/postgres.ts";
 import { deliveryOf } from "../support/deliveries.ts";
-import { batchOf, refusalOf, testWithServer, withSql } from "./tools.ts";
+import { batchOf, refusalOf, send, testWithServer, withSql } from "./tools.ts";
 
 /** The columns, by the name that the cases use. */
 const TYPES = {
@@ -244,6 +245,102 @@ testWithServer(
       assertStringIncludes(failed![0]!.reason, "it can't hold NaN (at .a[1].b)");
       assertStringIncludes(failed![2]!.reason, "it can't hold a value of type Map (at .m)");
       assertEquals((await sql`select record from plain`).map(({ record }) => record), [{ fine: true }]);
+    });
+  },
+);
+
+/** Records that were put: as values, or as the text of a payload. */
+const RECORDS: readonly string[] = [
+  // Four at a time: these take the short way wherever the column allows it.
+  ...[null, true, "plain", 0.1].map((record) => JSON.stringify(record)),
+  ...[{ a: 1, b: [] }, ["ü", "\u{1f600}", "line\nbreak", "\u2028"], { "": { batch_id: "no", sequence: -1 } }, ""]
+    .map((record) => JSON.stringify(record)),
+  ...['{"a":1,"a":2}', ' { "a" : [ 1 , 2 ] } ', "1.5e-7", '"with \\"quotes\\" [1,1234567890123456789]"'],
+  // These don't, or not with others.
+  ...[0, 0.30000000000000004, 2 ** 53 - 1, 2 ** 53, 2 ** 60, 1e21, 1e300, -(2 ** 70)].map((record) =>
+    JSON.stringify(record)
+  ),
+  ...["a nul \0 in it", { "key \0": 1 }, { deep: [{ ns: 1_767_225_600_123_456_789 }, 1.25] }].map((record) =>
+    JSON.stringify(record)
+  ),
+  ...['"half \\ud800 of a pair"', "12345678901234567890", "1e400", "-0", '{"n":-1E+400}'],
+];
+
+testWithServer(
+  "postgres",
+  "postgresSink() stores the same by payloads, by rows at once, and by rows value by value",
+  async ({ port }) => {
+    await withSql(port, async (sql) => {
+      const records: readonly unknown[] = RECORDS.map((text) => JSON.parse(text));
+      const payloads = RECORDS.map((text) => new TextEncoder().encode(text));
+      /** A delivery of records from one position to another, with sequences from `first` on. */
+      const deliver = (first: number, from: number, to: number, isJson: boolean): Delivery<unknown> => ({
+        ...batchOf<unknown>([first, first + to - from - 1], (n) => n),
+        records: records.slice(from, to),
+        payloads: payloads.slice(from, to),
+        byteLength: payloads.slice(from, to).reduce((sum, { length }) => sum + length, 0),
+        json: isJson,
+      });
+      for (const type of ["jsonb", "json", "text", "int", "jsonb not null check (jsonb_typeof(record) <> 'array')"]) {
+        const outcomes: unknown[] = [];
+        for (const way of ["payloads", "at once", "by value"] as const) {
+          await sql`drop table if exists kept`;
+          await sql.unsafe(
+            `create table kept (batch_id text, sequence bigint, record ${type}, primary key (batch_id, sequence))`,
+          );
+          // Without `unsafe()`, a client can't take the short ways.
+          const client = way === "by value" ? { begin: sql.begin.bind(sql) as typeof sql.begin } : sql;
+          const sink = postgresSink<unknown>(client, { table: "kept" });
+          // All together; then few or one, because a single unusual number decides about the way of all.
+          const size = type === "jsonb" ? 1 : 4;
+          const parts: (readonly [first: number, from: number, to: number])[] = [[1, 0, records.length]];
+          for (let i = 0; i < records.length; i += size) parts.push([101 + i, i, Math.min(i + size, records.length)]);
+          const failed: number[] = [];
+          for (const [first, from, to] of parts) {
+            try {
+              await send(sink, deliver(first, from, to, way === "payloads"));
+            } catch (error) {
+              assertInstanceOf(error, DeliveryError);
+              // Records that are refused, and no others; or, where none was ever taken, the target is at fault.
+              failed.push(...error.failed?.map(({ index }) => first + index) ?? [-first]);
+            }
+          }
+          const rows = await sql`select sequence, record::text as text from kept order by sequence`;
+          outcomes.push({ rows: rows.map(({ sequence, text }) => [Number(sequence), text]), failed });
+        }
+        assertEquals(outcomes[0], outcomes[2], type);
+        assertEquals(outcomes[1], outcomes[2], type);
+      }
+    });
+  },
+);
+
+testWithServer(
+  "postgres",
+  "postgresSink() sends the batch's id once, and leaves it where a value has it",
+  async ({ port }) => {
+    await withSql(port, async (sql) => {
+      await sql`create table nested (batch_id text, deep jsonb, sequence bigint, primary key (batch_id, sequence))`;
+      for (const [first, deepOf] of [[1, (n: number) => n], [11, () => undefined]] as const) {
+        for (const isNested of [false, true]) {
+          const from = first + (isNested ? 5 : 0);
+          const sink = postgresSink<number>(sql, {
+            table: "nested",
+            row: (n, { batchId, sequence }) => ({
+              batch_id: batchId,
+              deep: isNested && n === from ? { batch_id: batchId, n } : deepOf(n),
+              sequence,
+            }),
+          });
+          const batch = batchOf([from, from + 1], (n) => n);
+          await send(sink, batch);
+          const rows = await sql`select deep from nested where batch_id = ${batch.batchId} order by sequence`;
+          const expected = [from, from + 1].map((n) =>
+            isNested && n === from ? { batch_id: batch.batchId, n } : deepOf(n) ?? null
+          );
+          assertEquals(rows.map(({ deep }) => deep), expected);
+        }
+      }
     });
   },
 );

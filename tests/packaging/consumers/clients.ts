@@ -3,6 +3,7 @@
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { metrics } from "@opentelemetry/api";
+import pg from "pg";
 import postgres from "postgres";
 import { createClient, createCluster } from "redis";
 import { FileBuffer, Producer, type Send } from "@sluice/buffer";
@@ -30,11 +31,26 @@ export async function deliverPayments(): Promise<void> {
   const named = postgresTransactionSink<Payment>(sql, {
     apply: (transaction, payments) => transaction.unsafe("select $1", [String(payments[0]?.cents)]),
   });
+  const pool = new pg.Pool();
+  const transactingPg = postgresTransactionSink(pool, {
+    async apply(client, payments: readonly Payment[]) {
+      for (const { account, cents } of payments) {
+        await client.query("update accounts set balance = balance + $1 where id = $2", [cents, account]);
+      }
+    },
+  });
+  const single = postgresTransactionSink(new pg.Client(), {
+    apply: (client, payments: readonly Payment[]) => client.query("select $1", [payments.length]),
+  });
   const connection = await connect();
   const nats = natsSink<Payment>(jetstream(connection), { stream: "payments", subject: "payments" });
   const targets: readonly Send<Payment>[] = [
     transacting,
+    transactingPg,
+    single,
     named,
+    postgresSink<Payment>(pool, { table: "payments" }),
+    postgresSink<Payment>(new pg.Client(), { table: "payments" }),
     nats,
     postgresSink<Payment>(sql, { table: "payments", row: ({ account, cents }) => ({ account, cents }) }),
     redisSink<Payment>(createClient(), { stream: "payments", fields: ({ cents }) => ({ cents: String(cents) }) }),
