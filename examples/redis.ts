@@ -4,7 +4,8 @@
  *     redis-server --appendonly yes --appendfsync always &
  *     deno run -A examples/redis.ts
  *
- * On Bun and Node: `npm install redis`, and run this file.
+ * On Bun and Node: `npm install redis`, and run this file. With `ioredis` the client is `new Redis(url, { enableOfflineQueue: false,
+ * socketTimeout: 30_000 })`; all else is the same.
  */
 
 import process from "node:process";

@@ -49,6 +49,11 @@ export function loadRedis(): Promise<typeof redis> {
   return load("redis");
 }
 
+/** Loads a package that is like `redis`, or like `ioredis`, by its name in `clients.json`. */
+export function loadRedisLike<Module>(name: string): Promise<Module> {
+  return load(name);
+}
+
 /** Loads the package for PostgreSQL. */
 export async function loadPostgres(): Promise<typeof postgres> {
   const loaded = await load<typeof postgres | { default: typeof postgres }>(

@@ -51,7 +51,8 @@ export interface Counts {
 
 /** The engine behind a target. */
 export function engineOf(target: TargetName): Engine {
-  return target.split("-", 1)[0] as Engine;
+  if (target === "nats") return target;
+  return target.startsWith("postgres") ? "postgres" : "redis";
 }
 
 /** Makes the test of one target; skipped, and says why, where it can't be run. */

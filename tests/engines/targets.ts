@@ -11,11 +11,17 @@ import type { Send } from "../../mod.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
-import { loadJetStream, loadNats, loadPg, loadPostgres, loadRedis } from "./clients.ts";
+import { loadJetStream, loadNats, loadPg, loadPostgres } from "./clients.ts";
+import { connectRedis, type RedisClientName } from "./redis_clients.ts";
 import type { Engine } from "./servers.ts";
 
-/** An engine and, for PostgreSQL, the way it is written to and the client: `postgres` where the name doesn't have another. */
-export type TargetName = Engine | "postgres-transaction" | "postgres-pg" | "postgres-pg-transaction";
+/** An engine; for PostgreSQL, the way it is written to and the client, `postgres` where the name has no other; for Redis, the client. */
+export type TargetName =
+  | Engine
+  | "postgres-transaction"
+  | "postgres-pg"
+  | "postgres-pg-transaction"
+  | RedisClientName;
 
 /** A connection to a target for records of type `T`. */
 export interface Target<T> {
@@ -60,14 +66,14 @@ export function connectTo<T>(
   switch (name) {
     case "nats":
       return toNats(options);
-    case "redis":
-      return toRedis(options);
     case "postgres":
     case "postgres-transaction":
       return toPostgres(name, options);
     case "postgres-pg":
     case "postgres-pg-transaction":
       return toPg(name, options);
+    default:
+      return toRedis(name, options);
   }
 }
 
@@ -109,14 +115,8 @@ async function toNats<T>({ port, onDelivered = () => {} }: TargetOptions): Promi
   };
 }
 
-async function toRedis<T>({ port, onDelivered = () => {} }: TargetOptions): Promise<Target<T>> {
-  const { createClient } = await loadRedis();
-  const socket = { host: "127.0.0.1", port, reconnectStrategy: 20 };
-  const client = createClient({ socket, disableOfflineQueue: true });
-  // Without a listener, a connection that ends would end the process.
-  client.on("error", () => {});
-  const connecting = client.connect();
-  connecting.catch(() => {});
+async function toRedis<T>(name: RedisClientName, { port, onDelivered = () => {} }: TargetOptions): Promise<Target<T>> {
+  const { client, connecting, command, close } = await connectRedis(name, { port, isLazy: true, failsOffline: true });
   return {
     send: redisSink<T>(client, { stream: "records", onDelivered }),
     setUp: async () => void await connecting,
@@ -124,13 +124,20 @@ async function toRedis<T>({ port, onDelivered = () => {} }: TargetOptions): Prom
       await connecting;
       const records: T[] = [];
       for (let after = "-";;) {
-        const page = await client.xRange("records", after, "+", { COUNT: PAGE_RECORDS });
-        if (page === null || page.length === 0) return records;
-        records.push(...page.map(({ message }) => JSON.parse(message["data"]!)));
-        after = `(${page.at(-1)!.id}`;
+        const page = await command<[id: string, words: string[]][]>(
+          "XRANGE",
+          "records",
+          after,
+          "+",
+          "COUNT",
+          String(PAGE_RECORDS),
+        );
+        if (page.length === 0) return records;
+        records.push(...page.map(([, words]) => JSON.parse(words[1]!)));
+        after = `(${page.at(-1)![0]}`;
       }
     },
-    close: () => Promise.resolve(client.destroy()),
+    close,
   };
 }
 

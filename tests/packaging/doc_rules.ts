@@ -31,6 +31,7 @@ export const CALLED: ReadonlySet<string> = new Set(["RecordBuffer"]);
 
 /** What a sink or a meter uses of another package's object; that package documents the methods. */
 export const FOREIGN: ReadonlySet<string> = new Set([
+  "IoRedisClient",
   "KafkaProducer",
   "MetricsMeter",
   "NatsJetStream",

@@ -28,6 +28,7 @@ const NEWEST = {
   "@nats-io/transport-node": "3.4.0",
   "@opentelemetry/api": "1.10.0",
   "@types/pg": "8.23.1",
+  ioredis: "6.0.0",
   kafkajs: "2.2.4",
   pg: "8.23.1",
   postgres: "3.4.9",

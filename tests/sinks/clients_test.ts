@@ -4,7 +4,7 @@
  */
 
 import { after, test } from "node:test";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
@@ -37,32 +37,33 @@ test("postgresSink() and postgresTransactionSink() refuse a client of ioredis", 
   client.disconnect();
 });
 
-test("redisSink() refuses a client of ioredis", WITH_PACKAGES, () => {
-  const Redis = loaded!.modules.ioredis;
-  for (const client of [new Redis({ lazyConnect: true }), new Redis.Cluster([{ port: 1 }], { lazyConnect: true })]) {
-    assertThrows(
-      () => redisSink(client as never, { stream: "a" }),
-      TypeError,
-      "client must be one of the package redis",
-    );
-    assertThrows(() => redisSink(client as never, { stream: "a" }), TypeError, "ioredis");
-    client.disconnect();
+test("redisSink() refuses what is no client, one of an earlier version, and one with other arguments", () => {
+  const call = () => Promise.resolve();
+  const cases: readonly (readonly [client: unknown, found: string])[] = [
+    ...[null, undefined, "redis://localhost", {}, () => {}, { eval: 1 }].map((one) => [one, "without eval()"] as const),
+    [{ eval: call, evalsha: call, send_command: call }, "before version 4"],
+    [{ eval: call, send_command: call }, "before version 4"],
+    // As of @upstash/redis.
+    [{ eval: call, evalsha: call }, "other arguments"],
+    [{ eval: call, options: { legacyMode: true } }, "legacy mode"],
+    [{ createClient: call, createCluster: call }, "a package"],
+    [{ default: call, Redis: call }, "a package"],
+  ];
+  for (const [client, found] of cases) {
+    const error = assertThrows(() => redisSink(client as never, { stream: "a" }), TypeError, found);
+    assertStringIncludes(error.message, "client must be one of redis (4 or later), ioredis or iovalkey; got");
   }
 });
 
-test("redisSink() refuses what is no client, or one of an earlier version", () => {
-  for (const client of [null, undefined, "redis://localhost", {}, () => {}, { eval: 1 }]) {
-    assertThrows(() => redisSink(client as never, { stream: "a" }), TypeError, "with eval(); got");
-  }
-  const old = { eval: () => true, send_command: () => true };
-  assertThrows(() => redisSink(old as never, { stream: "a" }), TypeError, "before version 4");
-});
-
-test("redisSink() doesn't try again what another client answers", async () => {
-  for (const answer of [true, undefined, null, "OK", [1, 2]]) {
+test("redisSink() takes no answer for one that isn't the script's, or is one to another call", async () => {
+  const answers: readonly (readonly [answer: unknown, retryable: boolean])[] = [
+    ...[true, undefined, null, "OK", [1, 2], ["a", "b", "c", 0, "1"]].map((one) => [one, false] as const),
+    [[2, 0, "", 0, "some other call"], true],
+  ];
+  for (const [answer, retryable] of answers) {
     const sink = redisSink<number>({ eval: () => Promise.resolve(answer) }, { stream: "a" });
-    const { retryable, failed } = await refusalOf(sink, batchOf([1, 2], (n) => n));
-    assertEquals([retryable, failed], [false, undefined]);
+    const refusal = await refusalOf(sink, batchOf([1, 2], (n) => n));
+    assertEquals([refusal.scope, refusal.retryable, refusal.failed], ["target", retryable, undefined], String(answer));
   }
 });
 

@@ -13,10 +13,11 @@ import { exactJson } from "../../src/sinks/exact_json.ts";
 import { type KafkaMessage, kafkaSink } from "../../src/sinks/kafka.ts";
 import { natsSink } from "../../src/sinks/nats.ts";
 import { postgresSink, postgresTransactionSink } from "../../src/sinks/postgres.ts";
-import { type RedisClient, redisSink } from "../../src/sinks/redis.ts";
+import { redisSink } from "../../src/sinks/redis.ts";
 import { appendSink } from "../../src/sinks/stream.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
 import { loadRedis } from "../engines/clients.ts";
+import { FakeRedis } from "./fake_redis.ts";
 import { FakeStream } from "./fake_stream.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 
@@ -26,13 +27,7 @@ const verdicts = ({ failed }: DeliveryError) => failed?.map(({ index, retryable 
 const SECOND_OF_THREE = [[0, true], [1, false], [2, true]];
 
 test("redisSink() refuses fields that would be changed, with their name", async () => {
-  const calls: (string | Buffer | Uint8Array)[][] = [];
-  const client: RedisClient = {
-    eval: (_script, { arguments: words }) => {
-      calls.push(words);
-      return Promise.resolve([2, 0, ""]);
-    },
-  };
+  const client = new FakeRedis();
   const cases: readonly (readonly [fields: unknown, reason: string])[] = [
     [{ text: HALF }, 'field "text" has half of a surrogate pair'],
     [{ [HALF]: "text" }, "half of a surrogate pair"],
@@ -165,7 +160,7 @@ test("a payload that doesn't decode is no refusal of the sink's: the producer is
       throw bad;
     },
   });
-  const client: RedisClient = { eval: () => Promise.resolve([0, 0, ""]) };
+  const client = new FakeRedis();
   const sql = {
     begin: (body: (transaction: never) => Promise<void>) =>
       body(

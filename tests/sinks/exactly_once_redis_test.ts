@@ -5,4 +5,5 @@
 import { exactlyOnceTest } from "../engines/exactly_once.ts";
 
 exactlyOnceTest("redis", 1);
+exactlyOnceTest("ioredis", 1);
 exactlyOnceTest("redis", 5);

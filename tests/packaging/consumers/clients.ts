@@ -3,9 +3,10 @@
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { metrics } from "@opentelemetry/api";
+import { Cluster, Redis } from "ioredis";
 import pg from "pg";
 import postgres from "postgres";
-import { createClient, createCluster } from "redis";
+import { createClient, createClientPool, createCluster } from "redis";
 import { FileBuffer, Producer, type Send } from "@sluice/buffer";
 import { instrument } from "@sluice/buffer/otel";
 import { natsSink } from "@sluice/buffer/sinks/nats";
@@ -55,6 +56,9 @@ export async function deliverPayments(): Promise<void> {
     postgresSink<Payment>(sql, { table: "payments", row: ({ account, cents }) => ({ account, cents }) }),
     redisSink<Payment>(createClient(), { stream: "payments", fields: ({ cents }) => ({ cents: String(cents) }) }),
     redisSink<Payment>(createCluster({ rootNodes: [] }), { stream: "payments" }),
+    redisSink<Payment>(createClientPool(), { stream: "payments" }),
+    redisSink<Payment>(new Redis(), { stream: "payments" }),
+    redisSink<Payment>(new Cluster([]), { stream: "payments" }),
   ];
   for (const send of targets) await new Producer({ buffer, send }).close();
   instrument(buffer, { meter: metrics.getMeter("payments") });
