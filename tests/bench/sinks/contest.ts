@@ -17,8 +17,8 @@ export interface SinkContest {
   readonly name: string;
   /** The least share of the records a second by hand that the sink is to reach. */
   readonly goal: number;
-  /** Starts what is needed; `undefined` where it isn't installed. */
-  open(): Promise<OpenContest | undefined>;
+  /** Starts what is needed. Where that isn't installed, `undefined`, or the reason in words. */
+  open(): Promise<OpenContest | string | undefined>;
 }
 
 /** A contest whose target runs. Each way is called with one delivery at a time, and ends when the target has acknowledged it. */
