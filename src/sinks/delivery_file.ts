@@ -52,6 +52,8 @@ export class DeliveryFile<T> {
   #file: FileHandle | undefined;
   /** `undefined` while it is unknown what is stored: at the start, and after any failure. */
   #journal: DeliveryJournal | undefined;
+  /** The delivery that is being stored, or that has failed: it was not acknowledged. */
+  #unacknowledged: string | undefined;
 
   /** Nothing is open yet: {@linkcode recover} comes first. */
   constructor(fileSystem: FileSystem, path: string, knownIds: number, options: LineOptions<T>) {
@@ -97,8 +99,7 @@ export class DeliveryFile<T> {
    */
   async recover(): Promise<number> {
     if (this.#lock === undefined || !this.#leadsTo(this.#lockPath, this.#lockId)) this.#acquireLock();
-    const journal = readJournal(this.#fileSystem, this.#journalPath);
-    const stated = journal ?? this.#remembered();
+    const stated = await this.#readStated() ?? this.#remembered();
     let file = openIfExists(this.#fileSystem, this.#path, "write");
     try {
       const found = file?.size() ?? 0;
@@ -171,6 +172,32 @@ export class DeliveryFile<T> {
     return this.#file!.size() < this.#size || !this.#leadsTo(this.#path, this.#id) ||
       !this.#journal!.isWhole() || !this.#leadsTo(this.#journalPath, this.#journal!.id) ||
       !this.#leadsTo(this.#lockPath, this.#lockId);
+  }
+
+  /**
+   * Reads the journal, and decides about its pending delivery. What this process was about to store wasn't acknowledged, so it is
+   * left out. What another process was about to store counts if it is in the file; then it is written and synced once more, because
+   * it may be what a failed sync has left in the page cache.
+   */
+  async #readStated(): Promise<JournalContent | undefined> {
+    const journal = readJournal(this.#fileSystem, this.#journalPath);
+    const pending = journal?.pending;
+    if (pending === undefined || pending.ids.at(-1) === this.#unacknowledged) return journal;
+    let file = openIfExists(this.#fileSystem, this.#path, "write");
+    try {
+      if (file === undefined || !hasContent(file, pending)) {
+        closeQuietly(file);
+        file = this.#findMoved(pending);
+        if (file === undefined) return journal;
+      }
+      const bytes = new Uint8Array(pending.size - journal!.size);
+      file.read(bytes, journal!.size);
+      file.write(bytes, journal!.size);
+      await file.sync();
+      return pending;
+    } finally {
+      closeQuietly(file);
+    }
   }
 
   /** What is known without a journal, after it was removed while it was open. */
@@ -250,12 +277,16 @@ export class DeliveryFile<T> {
 
   async #store(id: string, lines: Uint8Array): Promise<void> {
     const file = this.#file!;
+    const size = this.#size + lines.length;
+    this.#unacknowledged = id;
     file.write(lines, this.#size);
-    await file.sync();
+    // Both syncs at once: the journal's line counts only together with the lines. Neither file may be closed before both have ended.
+    const syncs = await Promise.allSettled([this.#journal!.add(size, id, lines), file.sync()]);
+    for (const sync of syncs) if (sync.status === "rejected") throw sync.reason;
     this.#checkStored(file, lines.length);
-    // The lines are stored, so the journal may list them. The delivery is known once that is durable.
-    await this.#journal!.add(this.#size + lines.length, id, lines);
-    this.#size += lines.length;
+    this.#journal!.confirm();
+    this.#unacknowledged = undefined;
+    this.#size = size;
     this.#ids.add(id);
     if (this.#journal!.lines >= 2 * this.#knownIds) await this.#shortenJournal();
   }
@@ -267,7 +298,8 @@ export class DeliveryFile<T> {
     // Some file systems don't count names: there it is 0 from the beginning.
     const hasName = this.#id === undefined || this.#id.links === 0 || file.identify!().links > 0;
     if (isWhole && hasName) return;
-    throw new DeliveryError({ reason: `"${this.#path}" was ${isWhole ? "removed" : "truncated"} during the delivery` });
+    const reason = `"${this.#path}" was ${isWhole ? "removed" : "truncated"} during the delivery`;
+    throw new DeliveryError({ reason, scope: "target", retryable: true });
   }
 
   async #shortenJournal(): Promise<void> {

@@ -9,17 +9,24 @@
  * - The unfinished delivery of a dead process is cut off before anything is written.
  * - Each failure of the file system fails the delivery, which is retried. The next attempt reopens the files and starts from
  *   what is known to be stored. A failed sync is never trusted later: what it was to cover is written again.
+ * - Such a failure is the target's, never the records': a {@linkcode DeliveryError} of scope `"target"` with the failure as its
+ *   `cause`. It isn't `retryable` if somebody has to act first: the disk is full, a quota is used up, the file system is read-only, a
+ *   permission or the directory is missing, the files are damaged. The pauses between attempts are the longest ones then. It is
+ *   `final` if the sink was closed.
  *
  * ## How
  *
- * Beside the file `F` is a journal, `F.deliveries`, with a line for each delivery: the size of `F` including it, and its id. A
- * delivery is written in this order, which proves the guarantees:
+ * Beside the file `F` is a journal, `F.deliveries`, with a line for each delivery: the size of `F` including it, its id, and the
+ * checksum of its bytes. A delivery is written in this order, which proves the guarantees:
  *
- * 1. Its lines at the end of `F`; sync.
- * 2. Its line at the end of the journal; sync. *A line in the journal never covers bytes that aren't stored.*
+ * 1. Its lines at the end of `F`, its line at the end of the journal; both are synced at the same time.
+ * 2. A mark in the journal that both are stored. It isn't synced itself: a killed process leaves it behind.
  * 3. The acknowledgement. *An acknowledged delivery has a stored line, so it is recognized when it comes again.*
  *
- * Opening takes the last valid line of the journal and cuts `F` to its size: what is behind it belongs to a delivery that was
+ * *Only the last line may have no mark.* It counts if `F` has the bytes that it states, and then they are written and synced once
+ * more: they may be what a failed sync has left in the page cache. Otherwise the delivery was never acknowledged.
+ *
+ * Opening takes the last line of the journal that counts and cuts `F` to its size: what is behind it belongs to a delivery that was
  * never acknowledged, and comes again. Then the journal is written once more under another name, synced, and renamed. So a line that was
  * only in the page cache of a system whose sync failed is stored before anything relies on it.
  *
@@ -56,7 +63,14 @@ import { join } from "@std/path/join";
 import { runExclusive } from "../base/abortable.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { checkPath } from "../base/validation.ts";
-import { DeliveryError, FileSystemError } from "../errors/mod.ts";
+import {
+  BufferLockedError,
+  DamagedLogError,
+  DeliveryError,
+  FileSystemError,
+  NoSpaceError,
+  PermissionError,
+} from "../errors/mod.ts";
 import { detectFileSystem } from "../fs/detect.ts";
 import type { FileSystem } from "../fs/file_system.ts";
 import type { Send } from "../producer/delivery.ts";
@@ -67,10 +81,6 @@ export type { LineOptions } from "./lines.ts";
 
 /** Options of {@linkcode fileSink}. */
 export interface FileSinkOptions<T> extends LineOptions<T> {
-  /**
-   * The file, also as a `file:` URL; its directory must exist. Two more files are beside it, `<path>.deliveries` and `<path>.lock`.
-   */
-  readonly path: string | URL;
   /**
    * The fewest delivery ids to keep; 16 to 1,000,000.
    *
@@ -104,10 +114,23 @@ const MIN_KNOWN_IDS = 16;
 const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
 
+/** Somebody has to make room for these names, or undo what was done to them. Those of a full disk and of permissions have classes. */
+const LASTING_ERRNOS: ReadonlySet<string> = new Set([
+  "ENOENT",
+  "EEXIST",
+  "ENOTDIR",
+  "EISDIR",
+  "ELOOP",
+  "ENAMETOOLONG",
+  "EINVAL",
+]);
+
 /**
  * Opens a file and makes a `Send` that writes each delivery to it once.
  *
- * @param options Where to write, and how a record becomes a line.
+ * @param path The file, also as a `file:` URL; its directory must exist. Two more files are beside it, `<path>.deliveries` and
+ * `<path>.lock`.
+ * @param options How a record becomes a line, and what to remember.
  * @returns The function to pass to a producer as `send`. Close it after the producer.
  * @throws {TypeError} or {RangeError} for a wrong option.
  * @throws {BufferLockedError} if the file is open already, in this process or another.
@@ -124,7 +147,7 @@ const DEFAULT_KNOWN_IDS = 10_000;
  * import { assertEquals } from "@std/assert";
  *
  * const fileSystem = new MemoryFileSystem();
- * const sink = await fileSink<{ n: number }>({ path: "/out.ndjson", fileSystem });
+ * const sink = await fileSink<{ n: number }>("/out.ndjson", { fileSystem });
  * const send: Send<{ n: number }> = async (delivery, context) => {
  *   await sink(delivery, context);
  *   if (context.attempt < 3) throw new Error("written, but the producer doesn't know");
@@ -147,7 +170,7 @@ const DEFAULT_KNOWN_IDS = 10_000;
  * import { assertEquals } from "@std/assert";
  *
  * const fileSystem = new MemoryFileSystem();
- * const open = () => fileSink<string>({ path: "/out.ndjson", fileSystem });
+ * const open = () => fileSink<string>("/out.ndjson", { fileSystem });
  * await (await open()).close();
  * fileSystem.writeFile("/out.ndjson", new TextEncoder().encode('"half a rec')); // killed in the middle of a write
  *
@@ -157,15 +180,15 @@ const DEFAULT_KNOWN_IDS = 10_000;
  * await send.close();
  * ```
  */
-export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink<T>> {
+export async function fileSink<T>(path: string | URL, options: FileSinkOptions<T> = {}): Promise<FileSink<T>> {
   const { knownIds = DEFAULT_KNOWN_IDS, fileSystem = await detectFileSystem() } = options;
-  const given = checkPath(options.path, "the path of a file", "open a file sink");
+  const given = checkPath(path, "the path of a file", "open a file sink");
   if (!Number.isInteger(knownIds) || knownIds < MIN_KNOWN_IDS || knownIds > MAX_KNOWN_IDS) {
     const range = `${MIN_KNOWN_IDS} to ${MAX_KNOWN_IDS}`;
     throw new RangeError(`Cannot open a file sink: knownIds must be a whole number from ${range}, got ${knownIds}`);
   }
-  const path = resolvePath(fileSystem, given);
-  const file = new DeliveryFile<T>(fileSystem, path, knownIds, options);
+  const resolved = resolvePath(fileSystem, given);
+  const file = new DeliveryFile<T>(fileSystem, resolved, knownIds, options);
   const queue = new SerialQueue();
   let truncatedBytes: number;
   try {
@@ -177,17 +200,28 @@ export async function fileSink<T>(options: FileSinkOptions<T>): Promise<FileSink
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => closing ??= queue.run(() => file.close());
   const checkOpen = (): void => {
-    if (closing !== undefined) throw new DeliveryError({ reason: `the file sink "${path}" is closed` });
+    if (closing === undefined) return;
+    throw new DeliveryError({ reason: `the file sink "${resolved}" is closed`, scope: "target", final: true });
   };
   const send: Send<T> = async (delivery, { signal }) => {
     checkOpen();
-    await runExclusive(queue, () => file.deliver(delivery), signal);
+    await runExclusive(queue, () => file.deliver(delivery).catch(rethrow), signal);
   };
   const reopen = async (): Promise<void> => {
     checkOpen();
     await queue.run(() => file.reopen());
   };
   return Object.assign(send, { truncatedBytes, reopen, close, [Symbol.asyncDispose]: close });
+}
+
+/** Throws what went wrong with a delivery: a failure of the files is the target's. */
+function rethrow(error: unknown): never {
+  const isOfFile = error instanceof FileSystemError;
+  if (!isOfFile && !(error instanceof DamagedLogError) && !(error instanceof BufferLockedError)) throw error;
+  const isLasting = isOfFile
+    ? error instanceof NoSpaceError || error instanceof PermissionError || LASTING_ERRNOS.has(error.errno)
+    : error instanceof DamagedLogError;
+  throw new DeliveryError({ reason: error.message, scope: "target", retryable: !isLasting }, { cause: error });
 }
 
 /**

@@ -2,15 +2,17 @@
  * The journal beside a file of deliveries: which deliveries are in the file, and its size with each of them.
  *
  * One line each: `<CRC-32 of the rest, 8 hexadecimal digits> <size> <id as a JSON string> <CRC-32 of the delivery's bytes>`. The
- * first line has the id `sluice-deliveries/1` and the size of the file before the deliveries that follow; its last word is
+ * first line has the id `sluice-deliveries/2` and the size of the file before the deliveries that follow; its last word is
  * `<CRC-32 of the file's last 4096 bytes, or fewer if it has fewer>:<device>:<inode>`. A line is valid if its own CRC (as in
- * zlib) is right. Lines of an early version don't have the last word.
+ * zlib) is right. An empty line says that the delivery before it is on stable storage, with its line; it is not synced itself.
+ *
+ * Version 1 has no empty lines: there a line was written when its delivery was stored. Early ones don't have the last word.
  *
  * So a journal tells its file from another one of the same name, and recognizes it under another name, or a copy of it.
  *
- * Guarantees: a line is added only when all before it are synced, so only the last one can be torn. A bad line with a valid one
- * behind it is damage, which is refused and never guessed at. A journal is replaced in one step: after a crash there is the old
- * one or the new one, whole.
+ * Guarantees: a line is added only when all before it are stored, with their deliveries. So only the last one can be torn, or be
+ * there without its delivery; it is told apart as `pending`. A bad line with a valid one behind it is damage, which is refused and
+ * never guessed at. A journal is replaced in one step: after a crash there is the old one or the new one, whole.
  *
  * @module
  */
@@ -26,10 +28,12 @@ export type FileId = Pick<FileIdentity, "device" | "inode">;
 
 /** The content of a journal. */
 export interface JournalContent {
-  /** The file's size with all deliveries. */
+  /** The file's size with all deliveries that are known to be stored. */
   readonly size: number;
   /** Their ids, oldest first. */
   readonly ids: readonly string[];
+  /** The content with the delivery behind them, if there is one of which it is unknown whether it is stored. */
+  readonly pending?: JournalContent;
   /** The file, if the journal knows it. */
   readonly file?: FileId;
   /** What is right before `size` in the file, if the journal knows it. */
@@ -50,7 +54,8 @@ interface Line {
 }
 
 /** The id of the first line: the format and its version. */
-const HEADER_ID = "sluice-deliveries/1";
+const HEADER_ID = "sluice-deliveries/2";
+const OLD_HEADER_ID = "sluice-deliveries/1";
 const CRC_DIGITS = 8;
 const MAX_ENDING_BYTES = 4096;
 
@@ -97,15 +102,24 @@ export function readJournal(fileSystem: FileSystem, path: string): JournalConten
 
 function parse(bytes: Uint8Array, path: string): JournalContent {
   // Bytes behind the last line feed are a torn write. Bytes that are no UTF-8 fail the CRC.
-  const lines = new TextDecoder().decode(bytes).split("\n").slice(0, -1).map(decodeLine);
-  const firstBad = lines.findIndex((line) => line === undefined);
-  const valid = firstBad < 0 ? lines : lines.slice(0, firstBad);
-  const [header, ...deliveries] = valid as Line[];
-  const isDamaged = firstBad >= 0 && lines.slice(firstBad).some((line) => line !== undefined);
-  if (isDamaged || header?.id !== HEADER_ID) {
+  const texts = new TextDecoder().decode(bytes).split("\n").slice(0, -1);
+  const lines = texts.map(decodeLine);
+  const isBad = (line: Line | undefined, i: number) => line === undefined && texts[i] !== "";
+  const firstBad = lines.findIndex(isBad);
+  const end = firstBad < 0 ? lines.length : firstBad;
+  const [header, ...deliveries] = lines.slice(0, end).filter((line) => line !== undefined);
+  // An empty line shows that the one before it was stored.
+  const isDamaged = lines.slice(end).some((line, i) => line !== undefined || texts[end + i] === "");
+  if (isDamaged || (header?.id !== HEADER_ID && header?.id !== OLD_HEADER_ID)) {
     const reason = isDamaged ? `line ${firstBad + 1} is damaged` : `it does not begin as "${HEADER_ID}"`;
     throw new DamagedLogError({ segment: path, offset: 0, length: bytes.length, reason });
   }
+  const content = toContent(header, deliveries);
+  const isPending = header.id === HEADER_ID && content.size > header.size && texts[end - 1] !== "";
+  return isPending ? { ...toContent(header, deliveries.slice(0, -1)), pending: content } : content;
+}
+
+function toContent(header: Line, deliveries: readonly Line[]): JournalContent {
   const { size } = deliveries.at(-1) ?? header;
   // Ids from before this journal have its size.
   const isNew = size > header.size;
@@ -165,14 +179,24 @@ export class DeliveryJournal {
   }
 
   /**
-   * Adds a delivery of these bytes, which is on stable storage when this resolves. After a failure the journal must be closed.
+   * Adds a delivery of these bytes, pending until {@linkcode confirm}. The line is on stable storage when this resolves. After a
+   * failure the journal must be closed.
    */
   async add(size: number, id: string, delivered: Uint8Array): Promise<void> {
-    const line = encoder.encode(encodeLine(size, id, [computeChecksum(delivered)]));
-    this.#handle.write(line, this.#position);
-    await this.#handle.sync();
-    this.#position += line.length;
+    this.#write(encodeLine(size, id, [computeChecksum(delivered)]));
     this.#lines++;
+    await this.#handle.sync();
+  }
+
+  /** Notes that the last delivery is stored, and its line. Only a power cut may take the note. */
+  confirm(): void {
+    this.#write("\n");
+  }
+
+  #write(text: string): void {
+    const bytes = encoder.encode(text);
+    this.#handle.write(bytes, this.#position);
+    this.#position += bytes.length;
   }
 
   /** Closes the file. */

@@ -36,7 +36,7 @@ test("a path may be a file: URL, as an object of any realm or as a string", () =
     const foreign = { href: url.href, protocol: "file:" } as unknown as URL;
     for (const path of [url, url.href, foreign, join(directory, "a b%20ü")]) await openAndClose(path);
     assertEquals(readdirSync(directory), ["a b%20ü"]);
-    const sink = await fileSink<string>({ path: pathToFileURL(join(directory, "out.ndjson")) });
+    const sink = await fileSink<string>(pathToFileURL(join(directory, "out.ndjson")));
     await sink.close();
     assertEquals(readdirSync(directory).includes("out.ndjson"), true);
   }));
@@ -46,7 +46,7 @@ test("a URL that names no local file is refused, and so is what is no path", asy
   for (const path of [...urls, "", "a\0b", 7, null, undefined, {}, ["a"]] as string[]) {
     const message = "Cannot open buffer: path must be the path of a directory, or its file: URL, got ";
     assertStringIncludes((await assertRejects(() => FileBuffer.open({ path }), TypeError)).message, message);
-    await assertRejects(() => fileSink({ path }), TypeError, "path must be the path of a file, or its file: URL, got ");
+    await assertRejects(() => fileSink(path), TypeError, "path must be the path of a file, or its file: URL, got ");
   }
 });
 

@@ -21,5 +21,5 @@ const [path, elsewhere] = process.argv.slice(2);
 for (const fsync of ["always", "never"] as const) {
   await attempt(() => FileBuffer.open({ path: `${path}/buffer`, fsync }));
 }
-await attempt(() => fileSink({ path: `${path}/out.ndjson` }));
+await attempt(() => fileSink(`${path}/out.ndjson`));
 await attempt(() => FileBuffer.open({ path: elsewhere! }));

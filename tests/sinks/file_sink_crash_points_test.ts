@@ -38,7 +38,7 @@ async function begin(isRotated: boolean): Promise<MemoryFileSystem> {
   const fileSystem = new MemoryFileSystem();
   fileSystem.writeFile("/out/other", new Uint8Array());
   if (isRotated) {
-    const sink = await fileSink<unknown>({ path: PATH, fileSystem });
+    const sink = await fileSink<unknown>(PATH, { fileSystem });
     const buffer = await openBuffer(fileSystem, "always");
     await buffer.put("before the rotation");
     await deliver(buffer, sink);
@@ -91,7 +91,7 @@ async function deliver(buffer: FileBuffer<unknown>, send: Awaited<ReturnType<typ
 /** A process from its start to the end of its work. */
 async function live(fileSystem: MemoryFileSystem, fsync: Fsync): Promise<void> {
   const buffer = await openBuffer(fileSystem, fsync);
-  const sink = await fileSink<unknown>({ path: PATH, fileSystem });
+  const sink = await fileSink<unknown>(PATH, { fileSystem });
   await deliver(buffer, sink);
   await buffer.close();
   await sink.close();

@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { textCodec } from "../../src/base/codec.ts";
 import {
   BufferLockedError,
@@ -17,7 +17,7 @@ import {
 } from "../../src/errors/mod.ts";
 import { type FileSink, fileSink, type FileSinkOptions } from "../../src/sinks/file.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
-import type { Fault } from "../../src/testing/memory_process.ts";
+import type { Fault, MemoryOperation } from "../../src/testing/memory_process.ts";
 import { textOf } from "../fs/memory_outcomes.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
 import { InstrumentedDisk, trackHandles, watch } from "../support/disk.ts";
@@ -34,7 +34,7 @@ function newDisk(): MemoryFileSystem {
 }
 
 function open(fileSystem: MemoryFileSystem, options: Partial<FileSinkOptions<number>> = {}): Promise<FileSink<number>> {
-  return fileSink<number>({ path: PATH, fileSystem, ...options });
+  return fileSink<number>(PATH, { fileSystem, ...options });
 }
 
 /** Delivery number n has the records 10n and 10n + 1. */
@@ -96,23 +96,38 @@ test("fileSink() has a delivery on stable storage when it is acknowledged", asyn
   await sink.close();
 });
 
-test("fileSink() syncs the lines before it writes the journal, and the journal before it acknowledges", async () => {
+test("fileSink() syncs lines and journal at the same time, and acknowledges when both are stored", async () => {
   const disk = new InstrumentedDisk(newDisk());
   const sink = await open(disk.fileSystem);
   disk.forget();
   disk.hold();
   const sent = watch(Promise.resolve(sink(delivery(0), contextOf())));
   await settle();
-  assertEquals(disk.list("write", "sync"), ["write records.ndjson", "sync records.ndjson"]);
-  await disk.release();
-  assertEquals(disk.list("write", "sync").slice(2), [
+  assertEquals(disk.list("write", "sync"), [
+    "write records.ndjson",
     "write records.ndjson.deliveries",
     "sync records.ndjson.deliveries",
+    "sync records.ndjson",
   ]);
-  assertEquals(sent.state, "pending");
+  assertEquals([sent.state, textOf(disk.fileSystem, JOURNAL).endsWith("\n\n")], ["pending", false]);
   await disk.letGo();
-  assertEquals(sent.state, "resolved");
+  assertEquals([sent.state, textOf(disk.fileSystem, JOURNAL).endsWith("\n\n")], ["resolved", true]);
   await sink.close();
+});
+
+test("fileSink() writes again what a failed sync of a killed process has left in the page cache", async () => {
+  for (const path of [PATH, JOURNAL]) {
+    const disk = new InstrumentedDisk(newDisk());
+    const sink = await open(disk.fileSystem);
+    disk.fail({ operation: "sync", path }, { kind: "lost", errno: "EIO" });
+    await assertRejects(() => send(sink, 0), DeliveryError);
+    const left = disk.fileSystem.kill();
+    const next = await open(left);
+    await send(next, 0);
+    assertEquals(textOf(left, PATH), linesOf(0));
+    for (let seed = 0; seed < 20; seed++) assertEquals(textOf(left.crash({ seed }), PATH), linesOf(0));
+    await next.close();
+  }
 });
 
 test("fileSink() writes deliveries that come at once one after the other, and one that comes twice once", async () => {
@@ -160,18 +175,42 @@ test("fileSink() takes a journal whose last line is torn for one without it", as
   const sink = await open(fileSystem);
   await send(sink, 0, 1);
   await sink.close();
-  const journal = textOf(fileSystem, JOURNAL);
+  const journal = textOf(fileSystem, JOURNAL).slice(0, -1); // a power cut has taken the mark that the delivery is stored
   const lastLine = journal.lastIndexOf("\n", journal.length - 2) + 1;
-  for (let end = lastLine; end < journal.length; end++) {
+  for (let end = lastLine; end <= journal.length; end++) {
     for (const filler of ["", "\0".repeat(journal.length - end)]) {
       put(fileSystem, PATH, linesOf(0, 1));
       put(fileSystem, JOURNAL, journal.slice(0, end) + filler);
       const reopened = await open(fileSystem);
-      assertEquals(textOf(fileSystem, PATH), linesOf(0));
+      assertEquals(textOf(fileSystem, PATH), end < journal.length ? linesOf(0) : linesOf(0, 1));
       await send(reopened, 0, 1);
       assertEquals(textOf(fileSystem, PATH), linesOf(0, 1));
       await reopened.close();
     }
+  }
+});
+
+test("fileSink() takes a last line without its mark for nothing where the file has other bytes", async () => {
+  const fileSystem = newDisk();
+  const sink = await open(fileSystem);
+  await send(sink, 0, 1);
+  await sink.close();
+  const journal = textOf(fileSystem, JOURNAL).slice(0, -1);
+  for (
+    const file of [
+      linesOf(0),
+      linesOf(0, 1).slice(0, -1),
+      `${linesOf(0)}\0\0\0\0\0\n`,
+      linesOf(0, 1).replace("11", "12"),
+    ]
+  ) {
+    put(fileSystem, PATH, file);
+    put(fileSystem, JOURNAL, journal);
+    const reopened = await open(fileSystem);
+    assertEquals([reopened.truncatedBytes, textOf(fileSystem, PATH)], [file.length - linesOf(0).length, linesOf(0)]);
+    await send(reopened, 0, 1);
+    assertEquals(textOf(fileSystem, PATH), linesOf(0, 1));
+    await reopened.close();
   }
 });
 
@@ -184,9 +223,10 @@ test("fileSink() refuses a damaged journal and a file that has lost a part, and 
   const cases: readonly (readonly [file: string, journal: string, message: string])[] = [
     [linesOf(0, 1), journal.replace(" 0 ", " 1 "), "line 1 is damaged"],
     [linesOf(0, 1), journal.replace("-1-2", "-1-3"), "line 2 is damaged"],
-    [linesOf(0, 1), "", 'does not begin as "sluice-deliveries/1"'],
-    [linesOf(0, 1), "another file\n", 'does not begin as "sluice-deliveries/1"'],
-    [linesOf(0, 1), journal.slice(journal.indexOf("\n") + 1), 'does not begin as "sluice-deliveries/1"'],
+    [linesOf(0, 1), journal.replace("-3-4", "-3-5"), "line 4 is damaged"],
+    [linesOf(0, 1), "", 'does not begin as "sluice-deliveries/2"'],
+    [linesOf(0, 1), "another file\n", 'does not begin as "sluice-deliveries/2"'],
+    [linesOf(0, 1), journal.slice(journal.indexOf("\n") + 1), 'does not begin as "sluice-deliveries/2"'],
     [linesOf(0), journal, "it has 4 bytes, and 10 were delivered into it"],
     ["", journal, "it has 0 bytes, and 10 were delivered into it"],
   ];
@@ -251,7 +291,7 @@ test("fileSink() keeps the last ids, and a journal of bounded length", async () 
   let longest = 0;
   for (let n = 0; n < 100; n++) {
     await send(sink, n);
-    longest = Math.max(longest, textOf(fileSystem, JOURNAL).split("\n").length - 2);
+    longest = Math.max(longest, textOf(fileSystem, JOURNAL).split(/\n+/).length - 2);
     if (n >= 16) await send(sink, n - 15);
   }
   assertEquals(longest, 31);
@@ -259,21 +299,21 @@ test("fileSink() keeps the last ids, and a journal of bounded length", async () 
   const reopened = await open(fileSystem, { knownIds: 16 });
   await send(reopened, ...Array.from({ length: 16 }, (_, i) => 84 + i));
   assertEquals(textOf(fileSystem, PATH), linesOf(...Array(100).keys()));
-  assertEquals(textOf(fileSystem, JOURNAL).split("\n").length - 2, 16);
+  assertEquals(textOf(fileSystem, JOURNAL).split(/\n+/).length - 2, 16);
   await reopened.close();
 });
 
 test("fileSink() excludes a second one until it is closed, and leaves no file open", async () => {
   const { fileSystem, openPaths } = trackHandles(newDisk());
-  const sink = await fileSink<number>({ path: PATH, fileSystem });
-  await assertRejects(() => fileSink({ path: PATH, fileSystem }), BufferLockedError);
+  const sink = await fileSink<number>(PATH, { fileSystem });
+  await assertRejects(() => fileSink(PATH, { fileSystem }), BufferLockedError);
   await send(sink, 0);
   await sink.close();
   await sink.close();
   assertEquals(openPaths(), []);
   const error = await assertRejects(() => send(sink, 1), DeliveryError);
-  assertEquals(error.retryable, true);
-  const again = await fileSink<number>({ path: PATH, fileSystem });
+  assertEquals([error.scope, error.final], ["target", true]);
+  const again = await fileSink<number>(PATH, { fileSystem });
   await again[Symbol.asyncDispose]();
   assertEquals(openPaths(), []);
 });
@@ -318,7 +358,7 @@ for (const fault of FAULTS) {
           try {
             return await work();
           } catch (error) {
-            if (!(error instanceof FileSystemError)) throw error;
+            if (!((error instanceof DeliveryError ? error.cause : error) instanceof FileSystemError)) throw error;
             failures++;
           }
         }
@@ -350,10 +390,14 @@ test("fileSink() leaves nothing of a failed delivery when another follows that i
     const disk = new InstrumentedDisk(newDisk());
     const sink = await open(disk.fileSystem);
     disk.fail({ operation, path }, fault);
-    await assertRejects(async () => await sink(deliveryOf([1111, 2222, 3333]), contextOf()), FileSystemError);
+    await assertRejects(async () => await sink(deliveryOf([1111, 2222, 3333]), contextOf()), DeliveryError);
     await sink(deliveryOf([4], { id: "4" }), contextOf());
     assertEquals(textOf(disk.fileSystem, PATH), "4\n");
-    assertEquals(textOf(disk.fileSystem, JOURNAL).split("\n").map((line) => line.split(" ")[1]), ["0", "2", undefined]);
+    assertEquals(textOf(disk.fileSystem, JOURNAL).split(/\n+/).map((line) => line.split(" ")[1]), [
+      "0",
+      "2",
+      undefined,
+    ]);
     await sink.close();
   }
 });
@@ -363,16 +407,60 @@ test("fileSink() rejects while the disk is full, and goes on when there is space
   const sink = await open(fileSystem);
   await send(sink, 0);
   fileSystem.capacityBytes = fileSystem.usedBytes + 3;
-  for (let i = 0; i < 3; i++) await assertRejects(() => send(sink, 1), NoSpaceError);
+  for (let i = 0; i < 3; i++) {
+    const error = await assertRejects(() => send(sink, 1), DeliveryError);
+    assertInstanceOf(error.cause, NoSpaceError);
+  }
   fileSystem.capacityBytes = Infinity;
   await send(sink, 1);
   assertEquals(textOf(fileSystem, PATH), linesOf(0, 1));
   await sink.close();
 });
 
+/** What the file system says, at which operation, and whether trying again soon may help. */
+const TARGET_FAULTS:
+  readonly (readonly [errno: string, operation: MemoryOperation["operation"], isRetryable: boolean])[] = [
+    ["ENOSPC", "write", false],
+    ["EDQUOT", "write", false],
+    ["ENOSPC", "sync", false],
+    ["EROFS", "write", false],
+    ["EACCES", "identify", false],
+    ["EPERM", "write", false],
+    ["EMFILE", "identify", true],
+    ["EIO", "sync", true],
+  ];
+
+test("fileSink() reports a failure of the file system as the target's, and says whether somebody has to act", async () => {
+  for (const [errno, operation, isRetryable] of TARGET_FAULTS) {
+    const disk = new InstrumentedDisk(newDisk());
+    const sink = await open(disk.fileSystem);
+    disk.fail({ operation, path: PATH }, { kind: "fail", errno });
+    const { scope, retryable, final, failed, cause } = await assertRejects(() => send(sink, 0), DeliveryError);
+    assertEquals([scope, retryable, final, failed], ["target", isRetryable, false, undefined], errno);
+    assertEquals((cause as FileSystemError).errno, errno);
+    await send(sink, 0);
+    assertEquals(textOf(disk.fileSystem, PATH), linesOf(0));
+    await sink.close();
+  }
+});
+
+test("fileSink() waits while its journal is damaged, and goes on when somebody has removed it", async () => {
+  const fileSystem = newDisk();
+  const sink = await open(fileSystem);
+  await send(sink, 0);
+  for (const path of [PATH, JOURNAL, `${PATH}.lock`]) fileSystem.remove(path);
+  put(fileSystem, JOURNAL, "another file\n");
+  const damaged = await assertRejects(() => send(sink, 1), DeliveryError);
+  assertInstanceOf(damaged.cause, DamagedLogError);
+  assertEquals([damaged.scope, damaged.retryable], ["target", false]);
+  fileSystem.remove(JOURNAL);
+  await send(sink, 1);
+  await sink.close();
+});
+
 test("fileSink() writes nothing of a delivery with a record that is no line", async () => {
   const fileSystem = newDisk();
-  const sink = await fileSink<string>({ path: PATH, fileSystem });
+  const sink = await fileSink<string>(PATH, { fileSystem });
   const mixed = deliveryOf(["fine", "two\nlines"], { codec: textCodec() });
   const error = await assertRejects(async () => await sink(mixed, contextOf()), DeliveryError);
   assertEquals(error.failed?.map(({ retryable }) => retryable), [true, false]);
@@ -385,14 +473,14 @@ test("fileSink() writes nothing of a delivery with a record that is no line", as
 test("fileSink() refuses wrong options by name", async () => {
   const fileSystem = newDisk();
   for (const path of ["", undefined, 7]) {
-    const error = await assertRejects(() => fileSink({ path: path as string, fileSystem }), TypeError);
+    const error = await assertRejects(() => fileSink(path as string, { fileSystem }), TypeError);
     assertStringIncludes(error.message, "path");
   }
   for (const knownIds of [15, 1_000_001, 16.5, NaN]) {
     const error = await assertRejects(() => open(fileSystem, { knownIds }), RangeError);
     assertStringIncludes(error.message, "knownIds");
   }
-  await assertRejects(() => fileSink({ path: "/missing/out", fileSystem }), FileSystemError, "ENOENT");
+  await assertRejects(() => fileSink("/missing/out", { fileSystem }), FileSystemError, "ENOENT");
 });
 
 test("fileSink() works on this runtime's own file system", async () => {
@@ -400,7 +488,7 @@ test("fileSink() works on this runtime's own file system", async () => {
   try {
     const path = join(directory, "out.ndjson");
     for (let life = 0; life < 2; life++) {
-      const sink = await fileSink<number>({ path });
+      const sink = await fileSink<number>(path);
       await send(sink, 0, 1);
       await sink.close();
     }

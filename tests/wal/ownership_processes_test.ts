@@ -299,7 +299,7 @@ test("fileSink() goes on with its file after chdir", async () => {
   await withDirectory(async (directory) => {
     mkdirSync(join(directory, "elsewhere"));
     process.chdir(directory);
-    const sink = await fileSink<string>({ path: "out.ndjson", knownIds: 16 });
+    const sink = await fileSink<string>("out.ndjson", { knownIds: 16 });
     const buffer = await MemoryBuffer.open<string>();
     const producer = new Producer({ buffer, send: sink });
     process.chdir(join(directory, "elsewhere"));

@@ -74,7 +74,7 @@ export async function openTarget(
 ): Promise<Target> {
   const lineOptions = { emptyLines: format === "lines" };
   if (destination.kind === "file") {
-    const send = await fileSink<unknown>({ path: destination.path, fileSystem, ...lineOptions });
+    const send = await fileSink<unknown>(destination.path, { fileSystem, ...lineOptions });
     // A failure is met again, and reported, by the next delivery.
     const cancel = onHangup?.(() => void send.reopen().catch(() => {}));
     return {

@@ -14,7 +14,7 @@ export const contests: readonly SinkContest[] = [{
   goal: 0.6,
   async open() {
     const directory = fs.mkdtempSync(join(tmpdir(), "sluice-bench-file-"));
-    const sink = await fileSink<BenchRecord>({ path: join(directory, "ours.ndjson") });
+    const sink = await fileSink<BenchRecord>(join(directory, "ours.ndjson"));
     const file = fs.openSync(join(directory, "by-hand.ndjson"), "w");
     return {
       ours: sink,

@@ -105,7 +105,7 @@ export function sinks(): readonly unknown[] {
     redisSink<Login>({ eval: () => Promise.resolve([0, 0, ""]) }, { stream: "logins" }),
     appendSink<Login>(() => Promise.resolve()),
     streamSink<Login>(() => new WritableStream<Uint8Array>()),
-    fileSink<Login>({ path: "./logins.ndjson" }),
+    fileSink<Login>("./logins.ndjson"),
     new DeliveryError({ reason: "busy", retryAfterMs: 1_000 }),
   ];
 }
