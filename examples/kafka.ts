@@ -1,5 +1,5 @@
 /**
- * Lines of standard input to a topic of Kafka. Each message says in its headers which record of which batch it is, so that a
+ * Lines of standard input to a topic of Kafka. Each message says in a header which record of which batch it is, so that a
  * consumer can skip copies: `kafkaIdentity()` of the same module reads it.
  *
  *     deno run --allow-read=. --allow-write=. --allow-net --allow-env examples/kafka.ts 127.0.0.1:9092 lines < lines.txt
@@ -22,7 +22,7 @@ await client.connect();
 const buffer = await FileBuffer.open<string>({ path: ".sluice-kafka", ...presetFor(KAFKA), maxAgeMs: 1_000 });
 const producer = new Producer<string>({
   buffer,
-  send: kafkaSink({ producer: client, topic }),
+  send: kafkaSink(client, { topic }),
   timeoutMs: 60_000, // longer than the client's own 30 seconds
   onEvent: (event) => console.error(event.type),
 });

@@ -167,7 +167,7 @@ export const PUBSUB: TargetLimits = {
  * Apache Kafka: `message.max.bytes`, 1,048,588 by default, is the largest record batch, after compression
  * (Broker configs, https://kafka.apache.org/documentation/#brokerconfigs_message.max.bytes). A batch begins with 61 bytes
  * (https://kafka.apache.org/documentation/#recordbatch). The overhead is what `kafkaSink` adds to a record: the
- * batch's id as key and as a header, the sequence as a header, framing. Kafka doesn't limit the number of records; 500 keeps
+ * batch's id as the key and, with the sequence, in a header, framing. Kafka doesn't limit the number of records; 500 keeps
  * the overhead small.
  *
  * @example A topic with a larger max.message.bytes

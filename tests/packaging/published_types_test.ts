@@ -48,7 +48,7 @@ const buffer = await MemoryBuffer.open({ codec: jsonCodec({ schema }) });
 await buffer.put({ at: "noon" });
 const { records: [record] } = await buffer.emit();
 export const size: number | undefined = record && record.level.length + record.at;
-export const send = kafkaSink({ producer: new Kafka({ brokers: [] }).producer(), topic: "logins" });
+export const send = kafkaSink(new Kafka({ brokers: [] }).producer(), { topic: "logins" });
 `;
 
 const BROWSER = { lib: ["ES2022", "ESNext.Disposable", "DOM"], types: [] };

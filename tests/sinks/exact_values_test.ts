@@ -72,9 +72,15 @@ testWithServer(
   },
 );
 
+/** Tells a producer of Kafka from other objects that can send. */
+const sendBatch = () => Promise.resolve();
+
 test("kafkaSink() refuses a message that the clients would change or fail at, and sends none of its delivery", async () => {
   const sent: KafkaMessage[][] = [];
-  const producer = { send: ({ messages }: { messages: KafkaMessage[] }) => Promise.resolve(void sent.push(messages)) };
+  const producer = {
+    send: ({ messages }: { messages: KafkaMessage[] }) => Promise.resolve(void sent.push(messages)),
+    sendBatch,
+  };
   const cases: readonly (readonly [message: unknown, reason: string])[] = [
     [{ key: HALF }, "key has half of a surrogate pair"],
     [{ key: 7 }, "key must be a string"],
@@ -91,13 +97,12 @@ test("kafkaSink() refuses a message that the clients would change or fail at, an
     [7, "message must return an object"],
   ];
   for (const [message, reason] of cases) {
-    const sink = kafkaSink<number>({ producer, topic: "a", message: (n) => (n === 2 ? message : {}) as KafkaMessage });
+    const sink = kafkaSink<number>(producer, { topic: "a", message: (n) => (n === 2 ? message : {}) as KafkaMessage });
     const refusal = await refusalOf(sink, batchOf([1, 3], (n) => n));
     assertEquals(verdicts(refusal), SECOND_OF_THREE, reason);
     assertStringIncludes(refusal.failed![1]!.reason, reason);
   }
-  const throwing = kafkaSink<number>({
-    producer,
+  const throwing = kafkaSink<number>(producer, {
     topic: "a",
     message(n) {
       if (n === 2) throw new Error("no message for it");
@@ -167,10 +172,10 @@ test("a payload that doesn't decode is no refusal of the sink's: the producer is
         { unsafe: () => Promise.resolve(Object.assign([], { count: 0 })), savepoint: () => Promise.resolve() } as never,
       ),
   };
-  const producer = { send: () => Promise.resolve() };
+  const producer = { send: () => Promise.resolve(), sendBatch };
   const sinks: readonly Send<number>[] = [
     redisSink<number>(client, { stream: "a", fields: () => ({ a: "b" }) }),
-    kafkaSink<number>({ producer, topic: "a", message: () => ({}) }),
+    kafkaSink<number>(producer, { topic: "a", message: () => ({}) }),
     natsSink<number>(new FakeStream(), { stream: "A", subject: () => "a" }),
     appendSink<number>(() => {}, { line: () => "a" }),
     postgresSink<number>(sql, { table: "a" }),

@@ -1,6 +1,6 @@
 /**
- * The Kafka sink: with the real client `kafkajs` against the scripted broker of `kafka_peer.ts`; against the types of both
- * clients, which `deno check` holds it to; and with the errors that both are known to throw.
+ * The Kafka sink: with the real client `kafkajs` against the scripted broker of `kafka_peer.ts`; against the types of all three
+ * clients, which `deno check` holds it to; and with the errors that they are known to throw.
  */
 
 import { Buffer } from "node:buffer";
@@ -8,9 +8,18 @@ import { after, test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 // Types only, so that Bun and Node, which strip them, don't look for the packages.
 import type { KafkaJS as Confluent } from "npm:@confluentinc/kafka-javascript@1.10.1";
+import type * as Platformatic from "npm:@platformatic/kafka@1.35.0";
 import type * as KafkaJs from "npm:kafkajs@2.2.4";
 import { DeliveryError } from "../../src/errors/mod.ts";
-import { kafkaIdentity, type KafkaMessage, type KafkaProducer, kafkaSink } from "../../src/sinks/kafka.ts";
+import {
+  kafkaIdentity,
+  type KafkaMessage,
+  type KafkaProducer,
+  kafkaSink,
+  type KafkaSinkOptions,
+  type PlatformaticMessage,
+  type PlatformaticProducer,
+} from "../../src/sinks/kafka.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { watch } from "../support/disk.ts";
 import { settle } from "../support/event_loop.ts";
@@ -23,16 +32,22 @@ interface Click {
 }
 
 /** Never called: that it passes the type check is the test. */
-export function acceptsBothClients(kafkajs: KafkaJs.Producer, confluent: Confluent.Producer): KafkaProducer[] {
-  return [kafkajs, confluent];
+export function acceptsAllClients(
+  kafkajs: KafkaJs.Producer,
+  confluent: Confluent.Producer,
+  platformatic: Platformatic.Producer,
+): (KafkaProducer | PlatformaticProducer)[] {
+  return [kafkajs, confluent, platformatic];
 }
 
-/** That what a consumer of either client gets can be read. */
-export function readsBothClients(
+/** That what a consumer of any client gets can be read. */
+export function readsAllClients(
   kafkajs: KafkaJs.KafkaMessage,
   confluent: Confluent.KafkaMessage,
+  platformatic: Platformatic.Message,
+  ofStrings: Platformatic.Message<string, string, string, string>,
 ): ReturnType<typeof kafkaIdentity>[] {
-  return [kafkaIdentity(kafkajs.headers), kafkaIdentity(confluent.headers)];
+  return [kafkajs.headers, confluent.headers, platformatic.headers, ofStrings.headers].map(kafkaIdentity);
 }
 
 const loaded = await loadPackage<typeof KafkaJs>("kafkajs", "2.2.4");
@@ -80,11 +95,11 @@ function deduplicated(messages: readonly StoredMessage[]): string[] {
 }
 
 test(
-  "kafkaSink() sends a message for each record, with the batch as key and the identity in the headers",
+  "kafkaSink() sends a message for each record, with the batch as key and the identity in a header",
   WITH_CLIENT,
   async () => {
     await withClient({}, async ({ peer, producer }) => {
-      await kafkaSink<Click>({ producer, topic: "clicks" })(clicks(3, 5), contextOf());
+      await kafkaSink<Click>(producer, { topic: "clicks" })(clicks(3, 5), contextOf());
       const batchId = `${UUID}-1234abcd-5-7`;
       assertEquals(peer.batches.length, 1, "one delivery is one record batch");
       assertEquals(peer.batches[0]!.topic, "clicks");
@@ -93,7 +108,7 @@ test(
         [5, 6, 7].map((sequence, n) => ({
           key: batchId,
           value: `{"user":"user ${n}","n":${n}}`,
-          headers: { "sluice-batch": batchId, "sluice-sequence": String(sequence) },
+          headers: { "sluice-record": `${batchId}:${sequence}` },
         })),
       );
       assertEquals(peer.acks, [-1]);
@@ -103,7 +118,7 @@ test(
 
 test("kafkaSink() puts all copies of a batch into one partition, and batches into several", WITH_CLIENT, async () => {
   await withClient({}, async ({ peer, producer }) => {
-    const send = kafkaSink<Click>({ producer, topic: "clicks" });
+    const send = kafkaSink<Click>(producer, { topic: "clicks" });
     for (const attempt of [1, 2, 3]) {
       for (let batch = 0; batch < 10; batch++) await send(clicks(2, 2 * batch + 1), contextOf({ attempt }));
     }
@@ -122,15 +137,14 @@ test(
   WITH_CLIENT,
   async () => {
     await withClient({}, async ({ peer, producer }) => {
-      const send = kafkaSink<Click>({
-        producer,
+      const send = kafkaSink<Click>(producer, {
         topic: "clicks",
         acks: 1,
         message: ({ user, n }, { sequence }) => ({
           key: user,
           value: n === 1 ? null : `${n} at ${sequence}`,
           partition: 2,
-          headers: { source: "web", "sluice-sequence": "mine" },
+          headers: { source: "web", "sluice-record": "mine" },
         }),
       });
       await send(clicks(2, 5), contextOf());
@@ -138,8 +152,7 @@ test(
         peer.messages.map(({ partition, key, value, headers }) => [partition, key, value, headers]),
         [[5, "user 0", "0 at 5"], [6, "user 1", null]].map(([sequence, key, value]) => [2, key, value, {
           source: "web",
-          "sluice-batch": `${UUID}-1234abcd-5-6`,
-          "sluice-sequence": String(sequence),
+          "sluice-record": `${UUID}-1234abcd-5-6:${sequence}`,
         }]),
       );
       assertEquals(peer.acks, [1]);
@@ -149,7 +162,7 @@ test(
 
 test("kafkaSink() names batch and sequence of a part as those of the whole", WITH_CLIENT, async () => {
   await withClient({}, async ({ peer, producer }) => {
-    const send = kafkaSink<Click>({ producer, topic: "clicks" });
+    const send = kafkaSink<Click>(producer, { topic: "clicks" });
     await send(
       deliveryOf<Click>([{ user: "a", n: 1 }], { id: "half", batchId: "whole", firstSequence: 9 }),
       contextOf(),
@@ -158,27 +171,41 @@ test("kafkaSink() names batch and sequence of a part as those of the whole", WIT
   });
 });
 
-const ANSWERS: readonly (readonly [name: string, errorCode: number, outcome: string])[] = [
-  ["UNKNOWN_SERVER_ERROR", -1, "retry"],
-  ["LEADER_NOT_AVAILABLE", 5, "retry"],
-  ["NOT_LEADER_OR_FOLLOWER", 6, "retry"],
-  ["REQUEST_TIMED_OUT", 7, "retry"],
-  ["MESSAGE_TOO_LARGE", 10, "too large"],
-  ["INVALID_TOPIC_EXCEPTION", 17, "final"],
-  ["RECORD_LIST_TOO_LARGE", 18, "too large"],
-  ["NOT_ENOUGH_REPLICAS", 19, "retry"],
-  ["TOPIC_AUTHORIZATION_FAILED", 29, "final"],
-  ["INVALID_RECORD", 87, "final"],
-];
+/**
+ * What an error means: too large and is halved; halved until the record at fault is left, which is refused; the target's, which
+ * passes by itself or lasts until somebody acts; the end.
+ */
+const outcomeOf = ({ scope, tooLarge, split, retryable, final }: DeliveryError): string => {
+  if (scope === "target") return final ? "final" : retryable ? "passes" : "lasts";
+  return tooLarge ? "too large" : split && !retryable ? "bad record" : "unexpected";
+};
 
-const outcomeOf = ({ tooLarge, retryable }: DeliveryError): string =>
-  tooLarge ? "too large" : retryable ? "retry" : "final";
+const ANSWERS: readonly (readonly [name: string, errorCode: number, outcome: string])[] = [
+  ["UNKNOWN_SERVER_ERROR", -1, "passes"],
+  ["CORRUPT_MESSAGE", 2, "bad record"],
+  ["UNKNOWN_TOPIC_OR_PARTITION", 3, "lasts"],
+  ["LEADER_NOT_AVAILABLE", 5, "passes"],
+  ["NOT_LEADER_OR_FOLLOWER", 6, "passes"],
+  ["REQUEST_TIMED_OUT", 7, "passes"],
+  ["MESSAGE_TOO_LARGE", 10, "too large"],
+  ["INVALID_TOPIC_EXCEPTION", 17, "lasts"],
+  ["RECORD_LIST_TOO_LARGE", 18, "too large"],
+  ["NOT_ENOUGH_REPLICAS", 19, "passes"],
+  ["TOPIC_AUTHORIZATION_FAILED", 29, "lasts"],
+  ["CLUSTER_AUTHORIZATION_FAILED", 31, "lasts"],
+  ["INVALID_TIMESTAMP", 32, "bad record"],
+  ["TRANSACTIONAL_ID_AUTHORIZATION_FAILED", 53, "lasts"],
+  ["KAFKA_STORAGE_ERROR", 56, "passes"],
+  ["SASL_AUTHENTICATION_FAILED", 58, "lasts"],
+  ["UNSUPPORTED_COMPRESSION_TYPE", 76, "lasts"],
+  ["INVALID_RECORD", 87, "bad record"],
+];
 
 for (const [name, errorCode, outcome] of ANSWERS) {
   test(`kafkaSink() answered ${name}: ${outcome}`, WITH_CLIENT, async () => {
     await withClient({}, async ({ peer, producer }) => {
       peer.script.push({ errorCode });
-      const send = kafkaSink<Click>({ producer, topic: "clicks" });
+      const send = kafkaSink<Click>(producer, { topic: "clicks" });
       const error = await assertRejects(async () => await send(clicks(2), contextOf()), DeliveryError);
       assertEquals([outcomeOf(error), error.failed, peer.batches.length], [outcome, undefined, 0]);
       assertInstanceOf(error.cause, Error);
@@ -200,7 +227,7 @@ for (const reaction of CUTS) {
         // An idempotent producer insists on retries of its own; they are what it is for.
         const config = idempotent ? { idempotent, retry: { retries: 1, initialRetryTime: 1 } } : {};
         await withClient(config, async ({ peer, producer }) => {
-          const send = kafkaSink<Click>({ producer, topic: "clicks" });
+          const send = kafkaSink<Click>(producer, { topic: "clicks" });
           await send(clicks(2, 1), contextOf());
           peer.script.push(reaction, reaction);
           let attempt = 1;
@@ -210,7 +237,7 @@ for (const reaction of CUTS) {
               break;
             } catch (error) {
               assertInstanceOf(error, DeliveryError);
-              assertEquals(outcomeOf(error), "retry");
+              assertEquals(outcomeOf(error), "passes");
             }
           }
           await send(clicks(2, 5), contextOf());
@@ -237,7 +264,7 @@ test(
         idempotent: true,
       });
       await producer.connect();
-      await kafkaSink<Click>({ producer, topic: "clicks" })(clicks(2), contextOf());
+      await kafkaSink<Click>(producer, { topic: "clicks" })(clicks(2), contextOf());
       await producer.disconnect();
     }
     await peer.stop();
@@ -253,7 +280,7 @@ test("kafkaSink() ends with the signal's reason while a broker hangs", WITH_CLIE
     peer.script.push("store-then-hang");
     const controller = new AbortController();
     const reason = new Error("given up");
-    const send = kafkaSink<Click>({ producer, topic: "clicks" });
+    const send = kafkaSink<Click>(producer, { topic: "clicks" });
     const sent = watch(Promise.resolve(send(clicks(1), contextOf({ signal: controller.signal }))));
     while (peer.batches.length === 0) await settle();
     assertEquals(sent.state, "pending");
@@ -265,61 +292,126 @@ test("kafkaSink() ends with the signal's reason while a broker hangs", WITH_CLIE
   });
 });
 
+const sendBatch = (): Promise<void> => Promise.resolve();
+
 /** A producer that fails so. */
-const failing = (error: unknown): KafkaProducer => ({ send: () => Promise.reject(error) });
+const failing = (error: unknown): KafkaProducer => ({ send: () => Promise.reject(error), sendBatch });
+
+async function outcomeFor(thrown: unknown): Promise<string> {
+  const send = kafkaSink<Click>(failing(thrown), { topic: "clicks" });
+  const error = await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError);
+  assertEquals(error.cause, thrown);
+  return outcomeOf(error);
+}
 
 /** Errors in the shape of `@confluentinc/kafka-javascript`, whose binding can't be built everywhere. */
 test("kafkaSink() understands the errors of @confluentinc/kafka-javascript by their code", async () => {
   const shapes: readonly (readonly [code: number, outcome: string])[] = [
     [10, "too large"], // ERR_MSG_SIZE_TOO_LARGE, also from librdkafka itself
     [18, "too large"],
-    [29, "final"],
-    [-186, "final"], // ERR__INVALID_ARG
-    [-184, "retry"], // ERR__QUEUE_FULL
-    [-192, "retry"], // ERR__MSG_TIMED_OUT
-    [-195, "retry"], // ERR__TRANSPORT
-    [-172, "retry"], // ERR__STATE: not connected
-    [-1, "retry"],
+    [29, "lasts"],
+    [-186, "lasts"], // ERR__INVALID_ARG
+    [-188, "lasts"], // ERR__UNKNOWN_TOPIC
+    [-190, "bad record"], // ERR__UNKNOWN_PARTITION
+    [-169, "lasts"], // ERR__AUTHENTICATION
+    [-184, "passes"], // ERR__QUEUE_FULL
+    [-187, "passes"], // ERR__ALL_BROKERS_DOWN
+    [-192, "passes"], // ERR__MSG_TIMED_OUT
+    [-195, "passes"], // ERR__TRANSPORT
+    [-1, "passes"],
+    [-172, "final"], // ERR__STATE: not connected, or closed
+    [-150, "final"], // ERR__FATAL
   ];
   for (const [code, outcome] of shapes) {
     const thrown = Object.assign(new Error("from librdkafka"), { name: "KafkaJSError", code, retriable: false });
-    const send = kafkaSink<Click>({ producer: failing(thrown), topic: "clicks" });
-    const error = await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError);
-    assertEquals([code, outcomeOf(error)], [code, outcome]);
-    assertEquals(error.cause, thrown);
+    assertEquals([code, await outcomeFor(thrown)], [code, outcome]);
   }
 });
 
-test("kafkaSink() finds a code behind wrapped errors, and takes what has none for a reason to try again", async () => {
-  const inner = Object.assign(new Error("too large"), { code: 10 });
-  const thrown: readonly (readonly [unknown, string])[] = [
-    [new Error("outer", { cause: new Error("middle", { cause: inner }) }), "too large"],
-    [Object.assign(new Error("refused"), { code: "ECONNREFUSED" }), "retry"],
-    [Object.assign(new Error("disconnecting"), { retriable: false }), "retry"],
-    ["a string", "retry"],
-    [undefined, "retry"],
+/** `new Producer().send()` throws a sum of sums. */
+test("kafkaSink() understands the errors of @platformatic/kafka by their codes, however deep", async () => {
+  const failure = (code: string, more: Record<string, unknown> = {}) =>
+    Object.assign(new Error(code), { code, ...more });
+  const sum = (...errors: Error[]) =>
+    Object.assign(new AggregateError(errors, "several"), { code: "PLT_KFK_MULTIPLE" });
+  const protocol = (apiCode: number) => sum(sum(failure("PLT_KFK_PROTOCOL", { apiCode })));
+  const shapes: readonly (readonly [thrown: Error, outcome: string])[] = [
+    [protocol(10), "too large"],
+    [protocol(87), "bad record"],
+    [protocol(29), "lasts"],
+    [protocol(6), "passes"],
+    // One broker's verdict on its records doesn't count as long as another one is ill.
+    [sum(protocol(87), protocol(29)), "lasts"],
+    [failure("PLT_KFK_NETWORK"), "passes"],
+    [failure("PLT_KFK_TIMEOUT"), "passes"],
+    [sum(failure("PLT_KFK_AUTHENTICATION")), "lasts"],
+    [failure("PLT_KFK_UNSUPPORTED_COMPRESSION"), "lasts"],
+    [failure("PLT_KFK_NETWORK", { closed: true }), "final"],
   ];
+  for (const [thrown, outcome] of shapes) assertEquals(await outcomeFor(thrown), outcome, thrown.message);
+});
+
+test("kafkaSink() finds a code behind wrapped errors, and takes what has none for the target's fault", async () => {
+  const named = (name: string, cause?: Error) => Object.assign(new Error(name, { cause }), { name, retriable: false });
+  const inner = Object.assign(new Error("too large"), { code: 10 });
   const cyclic = new Error("cyclic");
   cyclic.cause = cyclic;
-  for (const [error, outcome] of [...thrown, [cyclic, "retry"] as const]) {
-    const send = kafkaSink<Click>({ producer: failing(error), topic: "clicks" });
-    assertEquals(
-      outcomeOf(await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError)),
-      outcome,
-    );
-  }
+  const thrown: readonly (readonly [unknown, string])[] = [
+    [new Error("outer", { cause: new Error("middle", { cause: inner }) }), "too large"],
+    [Object.assign(new Error("refused"), { code: "ECONNREFUSED" }), "passes"],
+    [named("KafkaJSConnectionClosedError"), "passes"],
+    [named("KafkaJSNonRetriableError", named("KafkaJSConnectionError")), "passes"],
+    [named("KafkaJSNumberOfRetriesExceeded", named("KafkaJSRequestTimeoutError")), "passes"],
+    [named("KafkaJSNonRetriableError", named("KafkaJSSASLAuthenticationError")), "lasts"],
+    [named("KafkaJSNotImplemented"), "lasts"],
+    ["a string", "passes"],
+    [undefined, "passes"],
+    [cyclic, "passes"],
+  ];
+  for (const [error, outcome] of thrown) assertEquals(await outcomeFor(error), outcome, String(error));
 });
+
+test("kafkaSink() says that a client is not connected, or was disconnected, which is final", WITH_CLIENT, async () => {
+  const { Kafka, logLevel } = loaded!.module;
+  const peer = await KafkaPeer.start();
+  const producer = new Kafka({ brokers: [peer.address], logLevel: logLevel.NOTHING }).producer();
+  const send = kafkaSink<Click>(producer, { topic: "clicks" });
+  const refused = () => assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError, "is disconnected");
+  assertEquals(outcomeOf(await refused()), "final");
+  await producer.connect();
+  await send(clicks(1), contextOf());
+  await producer.disconnect();
+  assertEquals(outcomeOf(await refused()), "final");
+  await peer.stop();
+});
+
+test(
+  "kafkaSink() refuses a partition that the topic doesn't have, which kafkajs drops in silence",
+  WITH_CLIENT,
+  async () => {
+    await withClient({}, async ({ peer, producer }) => {
+      const send = kafkaSink<Click>(producer, {
+        topic: "clicks",
+        message: ({ n }) => ({ partition: n === 1 ? 99 : 0 }),
+      });
+      const { failed } = await assertRejects(async () => await send(clicks(3), contextOf()), DeliveryError);
+      assertEquals(failed?.map(({ index, retryable }) => [index, retryable]), [[1, false]]);
+      assertEquals(peer.messages.length, 2);
+    });
+  },
+);
 
 test("kafkaSink() gives the client new messages in each attempt, without acks unless told", async () => {
   const given: { messages: KafkaMessage[] }[] = [];
   const producer: KafkaProducer = {
+    sendBatch,
     send(record) {
       given.push(record);
       for (const message of record.messages) Object.assign(message, { headers: [], partition: -1 });
       return Promise.resolve();
     },
   };
-  const send = kafkaSink<Click>({ producer, topic: "clicks" });
+  const send = kafkaSink<Click>(producer, { topic: "clicks" });
   const delivery = clicks(1);
   for (const attempt of [1, 2]) await send(delivery, contextOf({ attempt }));
   assert(given[0]!.messages[0] !== given[1]!.messages[0], "the same message");
@@ -329,11 +421,11 @@ test("kafkaSink() gives the client new messages in each attempt, without acks un
 
 test("kafkaSink() gives the client Buffers, whatever bytes a message is made of", async () => {
   const sent: KafkaMessage[] = [];
-  const producer: KafkaProducer = { send: ({ messages }) => Promise.resolve(sent.push(...messages)) };
+  const producer: KafkaProducer = { send: ({ messages }) => Promise.resolve(sent.push(...messages)), sendBatch };
   const bytes = new TextEncoder().encode("-ab-").subarray(1, 3);
   const message = () => ({ key: bytes, value: bytes, headers: { one: bytes, many: [bytes, "ab"], none: undefined } });
-  await kafkaSink<Click>({ producer, topic: "clicks", message })(clicks(1), contextOf());
-  await kafkaSink<Click>({ producer, topic: "clicks", message: () => ({ value: null }) })(clicks(1), contextOf());
+  await kafkaSink<Click>(producer, { topic: "clicks", message })(clicks(1), contextOf());
+  await kafkaSink<Click>(producer, { topic: "clicks", message: () => ({ value: null }) })(clicks(1), contextOf());
   const [{ key, value, headers }, deleting] = sent as [KafkaMessage, KafkaMessage];
   for (const found of [key, value, headers!["one"], (headers!["many"] as unknown[])[0]]) {
     assertEquals([Buffer.isBuffer(found), String(found)], [true, "ab"]);
@@ -341,38 +433,126 @@ test("kafkaSink() gives the client Buffers, whatever bytes a message is made of"
   assertEquals([(headers!["many"] as unknown[])[1], headers!["none"], deleting.value], ["ab", undefined, null]);
 });
 
-test("kafkaIdentity() reads strings and buffers, and nothing that isn't the sink's", () => {
-  const identity = { batchId: "b-1-2", sequence: 2 };
-  assertEquals(kafkaIdentity({ "sluice-batch": "b-1-2", "sluice-sequence": "2", other: "x" }), identity);
-  assertEquals(
-    kafkaIdentity({ "sluice-batch": Buffer.from("b-1-2"), "sluice-sequence": new TextEncoder().encode("2") }),
-    identity,
+test("kafkaSink() passes compression, acks and timeout on to kafkajs", async () => {
+  const given: Record<string, unknown>[] = [];
+  const producer: KafkaProducer = { send: (record) => Promise.resolve(given.push({ ...record })), sendBatch };
+  const options: readonly Partial<KafkaSinkOptions<Click>>[] = [
+    { acks: 1, timeoutMs: 500 },
+    { compression: "gzip" },
+    { compression: "zstd" },
+  ];
+  for (const one of options) await kafkaSink<Click>(producer, { topic: "clicks", ...one })(clicks(1), contextOf());
+  assertEquals(given.map(({ messages: _, ...rest }) => rest), [
+    { topic: "clicks", acks: 1, timeout: 500 },
+    { topic: "clicks", compression: 1 },
+    { topic: "clicks", compression: 4 },
+  ]);
+});
+
+test("kafkaSink() gives @platformatic/kafka bytes, the topic in each message, and acks of all replicas", async () => {
+  const given: { messages: PlatformaticMessage[]; acks?: number; compression?: string }[] = [];
+  const producer: PlatformaticProducer = {
+    asStream: () => {},
+    send(options) {
+      given.push(options);
+      return Promise.resolve({ offsets: [] });
+    },
+  };
+  await kafkaSink<Click>(producer, { topic: "clicks" })(clicks(1, 5), contextOf());
+  const message = ({ user }: Click) => ({ key: user, value: null, partition: 2, headers: { a: ["b", "c"], d: "e" } });
+  await kafkaSink<Click>(producer, { topic: "clicks", acks: 1, compression: "lz4", message })(
+    clicks(1, 5),
+    contextOf(),
   );
+  const [plain, own] = given.map(({ messages }) => messages[0]!);
+  const textsOf = ({ headers }: PlatformaticMessage) => [...headers!].map((pair) => pair.map(String));
+  assertEquals([plain!.topic, String(plain!.key), String(plain!.value)], [
+    "clicks",
+    `${UUID}-1234abcd-5-5`,
+    '{"user":"user 0","n":0}',
+  ]);
+  const identity = ["sluice-record", `${UUID}-1234abcd-5-5:5`];
+  assertEquals([textsOf(plain!), plain!.partition], [[identity], undefined]);
+  assertEquals([String(own!.key), own!.value as unknown, own!.partition], ["user 0", null, 2]);
+  assertEquals(textsOf(own!), [["a", "b"], ["a", "c"], ["d", "e"], identity]);
+  for (const [name, value] of [...plain!.headers!, ...own!.headers!]) {
+    assert(Buffer.isBuffer(name) && Buffer.isBuffer(value));
+  }
+  assertEquals(given.map(({ acks, compression }) => [acks, compression]), [[-1, undefined], [1, "lz4"]]);
+});
+
+test("kafkaIdentity() reads strings and bytes, objects and maps, and nothing that isn't the sink's", () => {
+  const identity = { batchId: "b-1-2", sequence: 2 };
+  const bytes = Buffer.from("b-1-2:2");
+  for (
+    const headers of [
+      { "sluice-record": "b-1-2:2", other: "x" },
+      { "sluice-record": bytes },
+      { "sluice-record": new Uint8Array(bytes) },
+      new Map([["other", "x"], ["sluice-record", "b-1-2:2"]]),
+      new Map([[Buffer.from("sluice-record"), bytes]]),
+    ]
+  ) assertEquals(kafkaIdentity(headers), identity);
   for (
     const headers of [
       undefined,
       {},
-      { "sluice-batch": "b" },
-      { "sluice-sequence": "2" },
-      { "sluice-batch": "b", "sluice-sequence": "x" },
-      { "sluice-batch": ["b", "c"], "sluice-sequence": "2" },
-      { "sluice-batch": "", "sluice-sequence": "2" },
+      new Map(),
+      { "sluice-record": "b" },
+      { "sluice-record": "b:x" },
+      { "sluice-record": ":2" },
+      { "sluice-record": ["b:2", "c:2"] },
     ]
   ) assertEquals(kafkaIdentity(headers), undefined);
 });
 
-test("kafkaSink() refuses wrong options by name", () => {
-  const producer: KafkaProducer = { send: () => Promise.resolve() };
-  const wrong: readonly (readonly [name: string, options: Record<string, unknown>])[] = [
-    ["producer", { producer: undefined }],
-    ["producer", { producer: {} }],
-    ["topic", { topic: "" }],
-    ["topic", { topic: 7 }],
-    ["acks", { acks: 0 }],
-    ["acks", { acks: "all" }],
+test("kafkaSink() refuses what is no producer of a client that fits, and names those", () => {
+  const send = () => Promise.resolve();
+  const withSerializers = { send, asStream: send, [Symbol("plt.kafka.base.options")]: { serializers: { key: send } } };
+  const wrong: readonly unknown[] = [
+    undefined,
+    null,
+    {},
+    () => {},
+    { producer: { send, sendBatch }, topic: "clicks" }, // the options of the version before
+    { send }, // AWS, a WebSocket, a mailer
+    { sendBatch },
+    { produce: send, connect: send, flush: send }, // the callback API of @confluentinc/kafka-javascript
+    { producer: send, consumer: send, admin: send }, // new Kafka()
+    { subscribe: send, run: send, connect: send }, // a consumer
+    Promise.resolve({ send, sendBatch }),
   ];
-  for (const [name, options] of wrong) {
-    const error = assertThrows(() => kafkaSink({ producer, topic: "clicks", ...options } as never), TypeError);
-    assertStringIncludes(error.message, name);
+  for (const producer of wrong) {
+    const error = assertThrows(() => kafkaSink(producer as KafkaProducer, { topic: "clicks" }), TypeError);
+    for (const name of ["kafkajs", "@confluentinc/kafka-javascript", "@platformatic/kafka"]) {
+      assertStringIncludes(error.message, name);
+    }
+  }
+  assertThrows(() => kafkaSink(withSerializers, { topic: "clicks" }), TypeError, "made without serializers");
+});
+
+test("kafkaSink() refuses wrong options by name, and those that a client takes elsewhere", () => {
+  const send = () => Promise.resolve();
+  const kafkajs = { send, sendBatch };
+  const confluent = { send, sendBatch, flush: send };
+  const platformatic = { send, asStream: send };
+  const wrong: readonly (readonly [name: string, producer: KafkaProducer | PlatformaticProducer, options: unknown])[] =
+    [
+      ["topic", kafkajs, { topic: "" }],
+      ["topic", kafkajs, { topic: 7 }],
+      ["acks", kafkajs, { acks: 0 }],
+      ["acks", kafkajs, { acks: "all" }],
+      ["compression", kafkajs, { compression: "brotli" }],
+      ["compression", platformatic, { compression: 1 }],
+      ["timeoutMs", kafkajs, { timeoutMs: 0 }],
+      ["timeoutMs", kafkajs, { timeoutMs: 2 ** 31 }],
+      ["acks to its producer", confluent, { acks: -1 }],
+      ["compression to its producer", confluent, { compression: "gzip" }],
+      ["timeout to its producer", confluent, { timeoutMs: 5 }],
+      ["timeout to its producer", platformatic, { timeoutMs: 5 }],
+    ];
+  for (const [name, producer, options] of wrong) {
+    const make = () => kafkaSink(producer, { topic: "clicks", ...options as object });
+    assertStringIncludes(assertThrows(make, TypeError).message, name);
   }
 });

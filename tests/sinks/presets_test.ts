@@ -157,7 +157,7 @@ test("KAFKA leaves room for all that kafkaSink() and kafkajs add to the fullest 
   );
   const delivery = deliveryOf(records, { batchId, firstSequence: last - maxRecords + 1, codec: bytesCodec() });
   assertEquals(delivery.byteLength, maxBytes);
-  await kafkaSink<Uint8Array>({ producer, topic: "t" })(delivery, contextOf());
+  await kafkaSink<Uint8Array>(producer, { topic: "t" })(delivery, contextOf());
   await producer.disconnect();
   await peer.stop();
   loaded!.remove();

@@ -90,13 +90,14 @@ export function sinks(): readonly unknown[] {
   const sent: KafkaMessage[] = [];
   const producer = {
     send: (record: { topic: string; messages: KafkaMessage[] }) => Promise.resolve(sent.push(...record.messages)),
+    sendBatch: () => Promise.resolve(),
   };
   const sql: PostgresClient<PostgresTransaction> = { begin: () => Promise.resolve() };
   return [
     httpSink<Login>("https://example.com", { headers: { authorization: "Bearer x" } }),
     httpSink<Login>(new URL("https://example.com"), { headers: [["a", "b"]] as const, gzip: true }),
     httpSink<Login>("https://example.com", { headers: () => new Headers({ a: "b" }), method: undefined }),
-    kafkaSink<Login>({ producer, topic: "logins", message: ({ user }) => ({ key: new Uint8Array(1), value: user }) }),
+    kafkaSink<Login>(producer, { topic: "logins", message: ({ user }) => ({ key: new Uint8Array(1), value: user }) }),
     natsSink<Login>(undefined as never, { stream: "logins", subject: "logins" }),
     kinesisSink<Login>(undefined as never, { command: undefined as never, streamName: "logins" }),
     postgresTransactionSink(sql, {
