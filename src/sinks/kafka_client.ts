@@ -40,16 +40,16 @@ export interface KafkaProducer {
   sendBatch(batch: never): Promise<unknown>;
 }
 
-/** A message, as `@platformatic/kafka` takes it. */
+/** A message, as `@platformatic/kafka` takes it; all bytes are `Buffer`s. */
 export interface PlatformaticMessage {
   /** The topic. */
   topic: string;
   /** Determines the partition, unless `partition` does. */
-  key?: Buffer;
-  /** The content. */
-  value?: Buffer;
+  key?: Uint8Array;
+  /** The content; null deletes a key in a compacted topic. */
+  value?: Uint8Array | null;
   /** The headers. */
-  headers?: Map<Buffer, Buffer>;
+  headers?: Map<Uint8Array, Uint8Array> | Record<string, Uint8Array>;
   /** The partition, whatever the key. */
   partition?: number;
 }
@@ -128,7 +128,7 @@ export function toSendMessages(
     const { send } = producer as PlatformaticProducer;
     const options = { acks: acks ?? -1, ...compression === undefined ? {} : { compression } };
     // A new object for each call: the client adds its own options to it.
-    return (messages) => send.call(producer, { ...options, messages: messages.map((one) => toBytes(topic, one)) });
+    return (messages) => send.call(producer, { ...options, messages: toPlatformaticMessages(topic, messages) });
   }
   if (!hasMethods(producer, "send", "sendBatch")) {
     const fitting = `kafka.producer() of kafkajs or of KafkaJS in ${CONFLUENT}, or new Producer() of ${PLATFORMATIC}`;
@@ -172,18 +172,30 @@ function checkSerializers(producer: object): void {
   throw new TypeError(`Cannot make a Kafka sink: the producer of ${PLATFORMATIC} must be made without ${found}`);
 }
 
-function toBytes(topic: string, { key, value, headers, partition }: KafkaMessage): PlatformaticMessage {
-  const list = Object.entries(headers ?? {}).flatMap(([name, header]) =>
-    (Array.isArray(header) ? header : [header]).filter((one) => one !== undefined)
-      // Buffers are different keys also where a name is there several times.
-      .map((one) => [Buffer.from(name), Buffer.from(one as string)] as const)
-  );
-  return {
-    topic,
-    ...key === null || key === undefined ? {} : { key: Buffer.from(key as string) },
-    // The client's types don't know it, but null is what deletes a key.
-    value: (value === null ? null : Buffer.from(value as string)) as Buffer,
-    headers: new Map(list),
-    ...partition === undefined ? {} : { partition },
+/** Keys and names of headers repeat, so each text is encoded once. */
+function toPlatformaticMessages(topic: string, messages: readonly KafkaMessage[]): PlatformaticMessage[] {
+  const texts = new Map<string, Buffer>();
+  const toBytes = (data: Uint8Array | string): Buffer => {
+    if (typeof data !== "string") return Buffer.isBuffer(data) ? data : Buffer.from(data);
+    let bytes = texts.get(data);
+    if (bytes === undefined) texts.set(data, bytes = Buffer.from(data));
+    return bytes;
   };
+  return messages.map(({ key, value, headers = {}, partition }) => {
+    const list = new Map<Buffer, Buffer>();
+    for (const name in headers) {
+      const header = headers[name];
+      if (typeof header === "string") list.set(toBytes(name), Buffer.from(header));
+      // Buffers are different keys of a map, also where a name is there several times.
+      else for (const one of [header ?? []].flat()) list.set(Buffer.from(name), Buffer.from(one as Uint8Array));
+    }
+    const message: PlatformaticMessage = {
+      topic,
+      value: typeof value === "string" ? Buffer.from(value) : value,
+      headers: list,
+    };
+    if (key !== null && key !== undefined) message.key = toBytes(key);
+    if (partition !== undefined) message.partition = partition;
+    return message;
+  });
 }

@@ -52,9 +52,10 @@ export function toDeliveryError(error: unknown): DeliveryError {
   const chain = [...errorsWithin(error)];
   const codes = chain.flatMap((one) => [one["apiCode"], one["code"]]).filter((code) => typeof code === "number");
   const [code] = codes;
-  // An AggregateError says only that there are others.
-  const why = chain.find((one) => one["apiCode"] === code && code !== undefined)?.message ??
-    (error instanceof Error ? error.message : String(error));
+  // A sum of errors says only that there are others.
+  const told = chain.find((one) => code !== undefined && one["apiCode"] === code) ??
+    chain.find((one) => !(one instanceof AggregateError));
+  const why = told?.message ?? String(error);
   const reason = code === undefined ? why : `${why} (code ${code})`;
   return new DeliveryError({ reason, ...toVerdict(chain, codes) }, { cause: error });
 }

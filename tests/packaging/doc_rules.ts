@@ -40,6 +40,7 @@ export const FOREIGN: ReadonlySet<string> = new Set([
   "PgClient",
   "PgPool",
   "PgPoolClient",
+  "PlatformaticProducer",
   "PostgresClient",
   "PostgresClientWithOptions",
   "PostgresTransaction",

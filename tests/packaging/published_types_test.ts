@@ -27,6 +27,7 @@ const NEWEST = {
   "@nats-io/jetstream": "3.4.0",
   "@nats-io/transport-node": "3.4.0",
   "@opentelemetry/api": "1.10.0",
+  "@platformatic/kafka": "1.35.0",
   "@types/pg": "8.23.1",
   ioredis: "6.0.0",
   kafkajs: "2.2.4",
@@ -38,6 +39,7 @@ const NEWEST = {
 
 /** A program with libraries that no other test needs. */
 const LIBRARIES = `
+import { Producer } from "@platformatic/kafka";
 import { Kafka } from "kafkajs";
 import { z } from "zod";
 import { jsonCodec, MemoryBuffer } from "@sluice/buffer";
@@ -49,6 +51,7 @@ await buffer.put({ at: "noon" });
 const { records: [record] } = await buffer.emit();
 export const size: number | undefined = record && record.level.length + record.at;
 export const send = kafkaSink(new Kafka({ brokers: [] }).producer(), { topic: "logins" });
+export const other = kafkaSink(new Producer({ clientId: "a", bootstrapBrokers: [] }), { topic: "logins" });
 `;
 
 const BROWSER = { lib: ["ES2022", "ESNext.Disposable", "DOM"], types: [] };

@@ -10,6 +10,7 @@
 
 import { Buffer } from "node:buffer";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { array, int16, int32, Reader, splitFrames, string } from "./kafka_wire.ts";
 
 /** A message as it was stored. */
 export interface StoredMessage {
@@ -94,17 +95,8 @@ export class KafkaPeer {
 
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
-    let buffered = Buffer.alloc(0);
     socket.on("error", () => {}).on("close", () => this.#sockets.delete(socket));
-    socket.on("data", (chunk: Buffer) => {
-      buffered = Buffer.concat([buffered, chunk]);
-      // Each request is preceded by its length.
-      while (buffered.length >= 4 && buffered.length >= 4 + buffered.readInt32BE(0)) {
-        const end = 4 + buffered.readInt32BE(0);
-        this.#answer(socket, new Reader(buffered.subarray(4, end)));
-        buffered = buffered.subarray(end);
-      }
-    });
+    socket.on("data", splitFrames((frame) => this.#answer(socket, new Reader(frame.subarray(4)))));
   }
 
   #answer(socket: Socket, request: Reader): void {
@@ -193,98 +185,8 @@ function readBatch(bytes: Reader, topic: string, partition: number): StoredBatch
   return { topic, partition, producerId, baseSequence, bytes: length, messages };
 }
 
-/** Reads the protocol's primitive types from a buffer. */
-class Reader {
-  readonly #buffer: Buffer;
-  #at = 0;
-
-  constructor(buffer: Buffer) {
-    this.#buffer = buffer;
-  }
-
-  get length(): number {
-    return this.#buffer.length;
-  }
-
-  int8(): number {
-    return this.#buffer.readInt8(this.#advance(1));
-  }
-
-  int16(): number {
-    return this.#buffer.readInt16BE(this.#advance(2));
-  }
-
-  int32(): number {
-    return this.#buffer.readInt32BE(this.#advance(4));
-  }
-
-  int64(): bigint {
-    return this.#buffer.readBigInt64BE(this.#advance(8));
-  }
-
-  string(): string | null {
-    const length = this.int16();
-    return length < 0 ? null : this.#text(length);
-  }
-
-  array<R>(read: () => R): R[] {
-    return Array.from({ length: Math.max(0, this.int32()) }, read);
-  }
-
-  bytes(length: number): Reader {
-    const start = this.#advance(length);
-    return new Reader(this.#buffer.subarray(start, start + length));
-  }
-
-  /** Zigzag, base 128, least significant group first. */
-  varint(): number {
-    let value = 0n;
-    for (let shift = 0n;; shift += 7n) {
-      const byte = this.#buffer.readUInt8(this.#advance(1));
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return Number((value >> 1n) ^ -(value & 1n));
-    }
-  }
-
-  varintString(): string | null {
-    const length = this.varint();
-    return length < 0 ? null : this.#text(length);
-  }
-
-  #text(length: number): string {
-    const start = this.#advance(length);
-    return this.#buffer.toString("utf8", start, start + length);
-  }
-
-  #advance(bytes: number): number {
-    this.#at += bytes;
-    return this.#at - bytes;
-  }
-}
-
-function int16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeInt16BE(value);
-  return bytes;
-}
-
-function int32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32BE(value);
-  return bytes;
-}
-
 function int64(value: bigint): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigInt64BE(value);
   return bytes;
-}
-
-function string(value: string | null): Buffer {
-  const text = Buffer.from(value ?? "");
-  return Buffer.concat([int16(value === null ? -1 : text.length), text]);
-}
-
-function array(items: readonly Buffer[]): Buffer {
-  return Buffer.concat([int32(items.length), ...items]);
 }

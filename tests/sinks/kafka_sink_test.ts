@@ -349,6 +349,8 @@ test("kafkaSink() understands the errors of @platformatic/kafka by their codes, 
     [failure("PLT_KFK_NETWORK", { closed: true }), "final"],
   ];
   for (const [thrown, outcome] of shapes) assertEquals(await outcomeFor(thrown), outcome, thrown.message);
+  const send = kafkaSink<Click>(failing(sum(sum(failure("the real reason")))), { topic: "clicks" });
+  await assertRejects(async () => await send(clicks(1), contextOf()), DeliveryError, "the real reason");
 });
 
 test("kafkaSink() finds a code behind wrapped errors, and takes what has none for the target's fault", async () => {
@@ -465,7 +467,8 @@ test("kafkaSink() gives @platformatic/kafka bytes, the topic in each message, an
     contextOf(),
   );
   const [plain, own] = given.map(({ messages }) => messages[0]!);
-  const textsOf = ({ headers }: PlatformaticMessage) => [...headers!].map((pair) => pair.map(String));
+  const textsOf = ({ headers }: PlatformaticMessage) =>
+    [...headers as Map<Buffer, Buffer>].map((pair) => pair.map(String));
   assertEquals([plain!.topic, String(plain!.key), String(plain!.value)], [
     "clicks",
     `${UUID}-1234abcd-5-5`,
@@ -475,7 +478,7 @@ test("kafkaSink() gives @platformatic/kafka bytes, the topic in each message, an
   assertEquals([textsOf(plain!), plain!.partition], [[identity], undefined]);
   assertEquals([String(own!.key), own!.value as unknown, own!.partition], ["user 0", null, 2]);
   assertEquals(textsOf(own!), [["a", "b"], ["a", "c"], ["d", "e"], identity]);
-  for (const [name, value] of [...plain!.headers!, ...own!.headers!]) {
+  for (const [name, value] of [plain!, own!].flatMap(({ headers }) => [...headers as Map<Buffer, Buffer>])) {
     assert(Buffer.isBuffer(name) && Buffer.isBuffer(value));
   }
   assertEquals(given.map(({ acks, compression }) => [acks, compression]), [[-1, undefined], [1, "lz4"]]);
