@@ -43,6 +43,7 @@ const PRODUCE = 0;
 const METADATA = 3;
 const API_VERSIONS = 18;
 const INIT_PRODUCER_ID = 22;
+const INVALID_RECORD = 87;
 /** The one version of each that is spoken; the client picks it from the answer to ApiVersions. */
 const VERSIONS: ReadonlyMap<number, number> = new Map([
   [PRODUCE, 3],
@@ -57,6 +58,8 @@ export class KafkaPeer {
   readonly batches: StoredBatch[] = [];
   /** What is done with the next Produce requests; when it is empty, they are stored. */
   readonly script: Reaction[] = [];
+  /** Which messages are refused, with all of their record batch, as INVALID_RECORD. */
+  isInvalid: (message: StoredMessage) => boolean = () => false;
   /** The `acks` of each Produce request. */
   readonly acks: number[] = [];
   readonly #server: Server;
@@ -141,15 +144,15 @@ export class KafkaPeer {
     this.acks.push(request.int16());
     request.int32();
     const reaction = this.script.shift() ?? "store";
-    const errorCode = typeof reaction === "object" ? reaction.errorCode : 0;
-    const isStored = errorCode === 0 && reaction !== "cut";
+    const asked = typeof reaction === "object" ? reaction.errorCode : 0;
     const topics = request.array(() => {
       const topic = request.string()!;
       const partitions = request.array(() => {
         const partition = request.int32();
         const baseOffset = BigInt(this.batches.length);
         const batch = readBatch(request.bytes(request.int32()), topic, partition);
-        if (isStored) this.batches.push(batch);
+        const errorCode = asked === 0 && batch.messages.some(this.isInvalid) ? INVALID_RECORD : asked;
+        if (errorCode === 0 && reaction !== "cut") this.batches.push(batch);
         return Buffer.concat([int32(partition), int16(errorCode), int64(baseOffset), int64(-1n)]);
       });
       return Buffer.concat([string(topic), array(partitions)]);

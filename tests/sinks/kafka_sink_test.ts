@@ -10,7 +10,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncl
 import type { KafkaJS as Confluent } from "npm:@confluentinc/kafka-javascript@1.10.1";
 import type * as Platformatic from "npm:@platformatic/kafka@1.35.0";
 import type * as KafkaJs from "npm:kafkajs@2.2.4";
-import { DeliveryError } from "../../src/errors/mod.ts";
+import { deadLetterCodec, DeliveryError, MemoryBuffer, Producer } from "../../mod.ts";
 import {
   kafkaIdentity,
   type KafkaMessage,
@@ -214,6 +214,26 @@ for (const [name, errorCode, outcome] of ANSWERS) {
     });
   });
 }
+
+test("kafkaSink() has one record that a broker refuses put aside, and all others delivered", WITH_CLIENT, async () => {
+  await withClient({}, async ({ peer, producer: client }) => {
+    peer.isInvalid = ({ value }) => JSON.parse(value!).n === 7;
+    const buffer = await MemoryBuffer.open<Click>({ maxRecords: 50 });
+    const dead = await MemoryBuffer.open({ codec: deadLetterCodec(buffer.codec) });
+    const send = kafkaSink<Click>(client, { topic: "clicks" });
+    const producer = new Producer<Click>({ buffer, send, deadLetters: dead, retry: { firstDelayMs: 1 } });
+    await producer.putMany(clicks(50).records);
+    await producer.flush();
+    await producer.close();
+    assertEquals(peer.messages.map(({ value }) => JSON.parse(value!).n).sort((a, b) => a - b), [
+      ...[...Array(50).keys()].filter((n) => n !== 7),
+    ]);
+    const { records: [letter], length } = await dead.emit();
+    assertEquals([length, letter!.sequence], [1, 8]);
+    await buffer.close();
+    await dead.close();
+  });
+});
 
 const CUTS: readonly Reaction[] = ["cut", "store-then-cut", "store-then-cut-half"];
 
