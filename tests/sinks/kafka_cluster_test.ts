@@ -116,7 +116,7 @@ testWithClients("delivers to three brokers, in each compression", async ({ open,
   for (const compression of compressions) {
     const { producer, takesCompression, close } = await open(cluster.addresses, compression);
     const send = kafkaSink<Click>(producer, takesCompression ? { topic, compression } : { topic });
-    for (let batch = 0; batch < 8; batch++, sequence += 100) await send(clicks(100, sequence), contextOf());
+    for (let batch = 0; batch < 4; batch++, sequence += 100) await send(clicks(100, sequence), contextOf());
     await close();
   }
   const messages = cluster.read(topic);

@@ -106,6 +106,8 @@ export class MockCluster {
       "-J",
       "-X",
       "check.crcs=true",
+      "-X",
+      "fetch.wait.max.ms=10",
     ];
     const { status, stdout, stderr } = spawnSync("kcat", args, { encoding: "utf8", maxBuffer: 2 ** 28 });
     if (status !== 0) throw new Error(`kcat can't read ${topic}: ${stderr}`);
