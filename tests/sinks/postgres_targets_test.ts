@@ -11,7 +11,8 @@ import type { DeliveryError, Send } from "../../mod.ts";
 import { postgresSink } from "../../src/sinks/postgres.ts";
 import type { Server } from "../engines/servers.ts";
 import { contextOf } from "../support/deliveries.ts";
-import { CLIENTS, type ConnectOptions, openClient, PostgresProxy, type TestClient } from "./postgres_tools.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
+import { CLIENTS, type ConnectOptions, openClient, type TestClient } from "./postgres_tools.ts";
 import { batchOf, refusalOf, send, testWithServer, withSql } from "./tools.ts";
 
 const TABLE = "batch_id text, sequence bigint, n int, primary key (batch_id, sequence)";
@@ -134,17 +135,17 @@ testClients("refuses no record while the server refuses all of them", async ({ s
 testClients(
   "brings each record once through servers that stop and connections that are cut",
   async ({ server, sql, open }) => {
-    const proxy = await PostgresProxy.start(server.port);
+    const proxy = await TcpProxy.start(server.port);
     try {
       const results: unknown[] = [];
       const onDelivered = (result: unknown) => results.push(result);
       const sink = postgresSink<number>((await open({ port: proxy.port })).client, { table: "t", onDelivered, row });
       await send(sink, batchOf([1, 10], number));
-      proxy.cut("statement");
+      proxy.cutNext("request");
       assertEquals(verdictOf(await refusalOf(sink, batchOf([11, 20], number))), PASSES);
       assertEquals((await sql`select from t`).count, 10);
       await send(sink, batchOf([11, 20], number, { redelivered: true }));
-      proxy.cut("answer");
+      proxy.cutNext("answer");
       assertEquals(verdictOf(await refusalOf(sink, batchOf([21, 30], number))), PASSES);
       await send(sink, batchOf([21, 30], number, { redelivered: true }));
       await sql`select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`;
@@ -186,21 +187,21 @@ async function sendUntilTaken(sink: Send<number>, range: readonly [number, numbe
 }
 
 testClients("leaves a connection that is silently dead", async ({ server, sql, open }) => {
-  const proxy = await PostgresProxy.start(server.port);
+  const proxy = await TcpProxy.start(server.port);
   try {
     const sink = postgresSink<number>((await open({ port: proxy.port })).client, { table: "t", row });
     await send(sink, batchOf([1, 10], number));
     proxy.swallow();
     const attempt = new AbortController();
     // As the producer's time for an attempt would end it.
-    proxy.onStatement = () => attempt.abort(new Error("it took too long"));
+    proxy.onRequest = () => attempt.abort(new Error("it took too long"));
     const delivery = batchOf([11, 20], number);
     await assertRejects(
       async () => await sink(delivery, contextOf({ signal: attempt.signal })),
       Error,
       "it took too long",
     );
-    proxy.onStatement = undefined;
+    proxy.onRequest = undefined;
     await send(sink, delivery);
     assertEquals((await sql`select from t`).count, 20);
   } finally {
@@ -211,7 +212,7 @@ testClients("leaves a connection that is silently dead", async ({ server, sql, o
 testClients("takes one round trip for a delivery, with payloads and with rows", async ({ server, sql, open }) => {
   await sql`drop table if exists documents`;
   await sql`create table documents (batch_id text, sequence bigint, record jsonb, primary key (batch_id, sequence))`;
-  const proxy = await PostgresProxy.start(server.port);
+  const proxy = await TcpProxy.start(server.port);
   try {
     const { client } = await open({ port: proxy.port, max: 1 });
     const deliver = async (sink: Send<{ n: number }>, first: number) => {

@@ -6,7 +6,6 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Delivery, DeliveryError, type Send } from "../../mod.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
-import { Proxy } from "../engines/proxy.ts";
 import {
   connectRedis,
   isNodeRedis,
@@ -18,6 +17,7 @@ import {
 } from "../engines/redis_clients.ts";
 import { currentRuntime } from "../support/children.ts";
 import { yieldToEventLoop } from "../support/event_loop.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { batchOf, refusalOf, send, testWithServer } from "./tools.ts";
 
 const CLIENTS = currentRuntime().name === "node" ? REDIS_CLIENTS : NEWEST_REDIS_CLIENTS;
@@ -32,7 +32,7 @@ interface Place {
   /** Connects another one, closed in the end. */
   connect(address?: Partial<RedisAddress>): Promise<OpenRedisClient>;
   /** A network between client and server, closed in the end. */
-  makeProxy(): Promise<Proxy>;
+  makeProxy(): Promise<TcpProxy>;
   /** Sends a command beside the client that is tested. */
   run<Reply = unknown>(...words: string[]): Promise<Reply>;
   /** The records of the stream, in its order. */
@@ -55,9 +55,9 @@ function testWithClients(
         all.push(opened);
         return opened;
       };
-      const proxies: Proxy[] = [];
+      const proxies: TcpProxy[] = [];
       const makeProxy = async () => {
-        const proxy = await Proxy.make(port);
+        const proxy = await TcpProxy.start(port);
         proxies.push(proxy);
         return proxy;
       };
@@ -239,7 +239,7 @@ testWithClients(
     for (let first = 101; first <= 600; first += 10) await send(sink, batchOf([first, first + 9], number));
     const calls = async () => Number(/evalsha:calls=(\d+)/.exec(await run("INFO", "commandstats"))?.[1]);
     const before = await calls();
-    proxy.release();
+    proxy.revive();
     while (await calls() === before) await yieldToEventLoop();
     assertEquals(await values(), range(1, 600));
     await close();
@@ -253,11 +253,11 @@ testWithClients("leaves connections until one isn't silent", async ({ stream, co
     const sink = redisSink<number>(client, { stream });
     const batch = batchOf([1, 10], number, { checksum: failsOffline ? "00000001" : "00000002" });
     await send(sink, batchOf([11, 20], number, { redelivered: true }));
-    proxy.swallow({ alsoNew: true });
+    proxy.swallow("everything", { alsoNew: true });
     await timeOut(sink, batch, proxy.hasSwallowed(100));
     for (let attempt = 0; attempt < 3; attempt++) {
       // Not even the greeting is answered.
-      proxy.swallow({ alsoNew: true });
+      proxy.swallow("everything", { alsoNew: true });
       await timeOut(sink, batch, proxy.hasSwallowed(1));
     }
     proxy.heal();
@@ -272,8 +272,8 @@ testWithClients("leaves a connection that its client has made by itself, and tha
   const proxy = await makeProxy();
   const { client, close } = await place.connect({ port: proxy.port });
   const sink = redisSink<number>(client, { stream });
-  proxy.swallow({ alsoNew: true });
-  proxy.cut();
+  proxy.swallow("everything", { alsoNew: true });
+  proxy.cutAll();
   await proxy.hasSwallowed(1); // the greeting of another connection
   await timeOut(sink, batchOf([1, 10], number), yieldToEventLoop(5));
   proxy.heal();
@@ -292,7 +292,7 @@ testWithClients("leaves no connection when told not to, nor for another reason t
     const sink = redisSink<number>(client, { stream, reconnect });
     proxy.swallow();
     await timeOut(sink, batch, proxy.hasSwallowed(100), reason);
-    proxy.release();
+    proxy.revive();
     await send(sink, batch);
   }
   assertEquals([proxy.accepted, await values()], [1, range(1, 10)]);

@@ -8,9 +8,9 @@ import { join } from "@std/path/join";
 import { deadLetterCodec, MemoryBuffer, Producer, type ProducerEvent, ProducerStoppedError } from "../../mod.ts";
 import { redisSink } from "../../src/sinks/redis.ts";
 import { loadRedis } from "../engines/clients.ts";
-import { Proxy } from "../engines/proxy.ts";
 import { connectRedis, NEWEST_REDIS_CLIENTS, type RedisAddress } from "../engines/redis_clients.ts";
 import type { Server } from "../engines/servers.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { batchOf, send, testWithServer } from "./tools.ts";
 
 testWithServer(
@@ -55,8 +55,8 @@ interface Fault {
   readonly isHidden?: boolean;
   /** How long an attempt may take. */
   readonly timeoutMs?: number;
-  begin(server: Server, proxy: Proxy): Promise<unknown>;
-  end(server: Server, proxy: Proxy): Promise<unknown>;
+  begin(server: Server, proxy: TcpProxy): Promise<unknown>;
+  end(server: Server, proxy: TcpProxy): Promise<unknown>;
 }
 
 async function runAs(server: Server, ...words: string[]): Promise<void> {
@@ -92,7 +92,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   "the network swallows everything": {
     timeoutMs: 400,
     begin: async (_server, proxy) => {
-      proxy.swallow({ alsoNew: true });
+      proxy.swallow("everything", { alsoNew: true });
       await proxy.hasSwallowed(1);
     },
     end: (_server, proxy) => Promise.resolve(proxy.heal()),
@@ -105,7 +105,7 @@ for (const [what, { address, isHidden, timeoutMs = 30_000, begin, end }] of Obje
     `Producer with redisSink() loses nothing and makes no letters while ${what}`,
     async (server) => {
       if (address === USER) await setUser(server, "+@all");
-      const proxy = await Proxy.make(server.port);
+      const proxy = await TcpProxy.start(server.port);
       for (const name of NEWEST_REDIS_CLIENTS) {
         const { client, close } = await connectRedis(name, { port: proxy.port, ...address });
         const buffer = await MemoryBuffer.open<number>({ maxRecords: 10, maxAgeMs: 5 });
