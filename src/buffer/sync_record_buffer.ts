@@ -67,6 +67,7 @@ export interface SyncRecordBuffer<T, In = T> extends RecordBuffer<T, In> {
    * const again = await FileBuffer.open<string>({ path: "/b", fileSystem: fileSystem.crash({ seed: 1 }) });
    * assertEquals((await again.emit()).records, ["working", "exit"]);
    * await again.close();
+   * await buffer.close();
    * ```
    */
   flushSync(): void;
