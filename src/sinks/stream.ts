@@ -10,6 +10,9 @@
  * "resolved" means: for a file or a pipe the operating system has the bytes, for a transform such as `CompressionStream` it only
  * has room for them.
  *
+ * A failure is the target's, never the records', so that it makes no dead letters. One that a function opened is opened again, after
+ * pauses that grow. One that was passed as such takes nothing any more: the error is `final`.
+ *
  * For exactly once, use `fileSink` of `@sluice/buffer/sinks/file` for a file, or {@linkcode appendSink} with a function that
  * stores the delivery's id together with the bytes and skips an id that it has.
  *
@@ -38,8 +41,8 @@ export type Append<T> = (
  * Makes a `Send` that writes each delivery to a stream, as one chunk. The sink never closes the stream, and doesn't lock it
  * between deliveries.
  *
- * @param target The stream, or a function that opens one and, after a failure, another. The failure of a stream that was passed
- * as such is permanent.
+ * @param target The stream, or a function that opens one and, after a failure, another. A stream that was passed as such and has failed
+ * stops the producer.
  * @param options How a record becomes a line.
  * @returns The function to pass to a producer as `send`.
  * @throws {TypeError} if `target` is neither a stream nor a function.
@@ -99,19 +102,18 @@ export function streamSink<T>(
     throw new TypeError(`Cannot make a stream sink: target must be a WritableStream or a function that opens one`);
   }
   const writes = new SerialQueue();
+  const canReopen = typeof target === "function";
   let stream: WritableStream<Uint8Array> | undefined;
   const write = async (lines: Uint8Array): Promise<void> => {
-    stream ??= typeof target === "function" ? await target() : target;
-    const writer = stream.getWriter();
+    const found = stream ??= canReopen ? await orTargetFault("can't be opened", target) : target;
+    // Whoever else has the lock gives it back.
+    const writer = await orTargetFault("can't be written to", () => found.getWriter());
     try {
       await writer.ready;
       await writer.write(lines);
     } catch (cause) {
       stream = undefined;
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new DeliveryError({ reason: `the stream failed: ${why}`, retryable: typeof target === "function" }, {
-        cause,
-      });
+      throw toStreamError("failed", cause, { isFinal: !canReopen });
     } finally {
       writer.releaseLock();
     }
@@ -120,6 +122,21 @@ export function streamSink<T>(
     const lines = toLines(delivery, options);
     return runExclusive(writes, () => write(lines), signal);
   };
+}
+
+/** Runs what comes before the lines: no record is at fault. */
+async function orTargetFault<R>(what: string, run: () => R | Promise<R>): Promise<R> {
+  try {
+    return await run();
+  } catch (cause) {
+    throw cause instanceof DeliveryError ? cause : toStreamError(what, cause, { isFinal: false });
+  }
+}
+
+/** A stream that has failed takes nothing any more, whatever is written: only the function that opened it helps. */
+function toStreamError(what: string, cause: unknown, { isFinal }: { readonly isFinal: boolean }): DeliveryError {
+  const reason = `the stream ${what}: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new DeliveryError({ reason, scope: "target", retryable: !isFinal, final: isFinal }, { cause });
 }
 
 /**

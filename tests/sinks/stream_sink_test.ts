@@ -5,7 +5,8 @@
 import { test } from "node:test";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { textCodec } from "../../src/base/codec.ts";
-import { DeliveryError } from "../../src/errors/mod.ts";
+import { deadLetterCodec, MemoryBuffer, Producer } from "../../mod.ts";
+import { DeliveryError, ProducerStoppedError } from "../../src/errors/mod.ts";
 import { appendSink, streamSink } from "../../src/sinks/stream.ts";
 import { contextOf, deliveryOf, UUID } from "../support/deliveries.ts";
 import { watch } from "../support/disk.ts";
@@ -23,6 +24,8 @@ function collector(onWrite?: (text: string) => Promise<void> | void) {
   });
   return { stream, chunks };
 }
+
+const verdictOf = ({ scope, retryable, final }: DeliveryError) => [scope, retryable, final];
 
 test("streamSink() writes each delivery as one chunk of lines, and leaves the stream open and unlocked", async () => {
   const { stream, chunks } = collector();
@@ -59,17 +62,42 @@ test("streamSink() writes a delivery again that comes again: a stream knows no i
   assertEquals(chunks, ["1\n", "1\n"]);
 });
 
-test("streamSink() says that no retry can mend a stream that has failed or was closed", async () => {
+test("streamSink() stops the producer for a stream that has failed or was closed", async () => {
   const { stream } = collector(() => Promise.reject(new Error("broken pipe")));
   const send = streamSink<number>(stream);
   for (let i = 0; i < 2; i++) {
     const error = await assertRejects(async () => await send(deliveryOf([1]), contextOf()), DeliveryError);
-    assertEquals([error.retryable, error.message], [false, "Cannot deliver: the stream failed: broken pipe"]);
+    assertEquals(verdictOf(error), ["target", false, true]);
+    assertEquals(error.message, "Cannot deliver: the stream failed: broken pipe");
   }
   const closed = collector().stream;
   await closed.close();
   const error = await assertRejects(async () => await streamSink(closed)(deliveryOf([1]), contextOf()), DeliveryError);
-  assertEquals(error.retryable, false);
+  assertEquals(verdictOf(error), ["target", false, true]);
+});
+
+test("streamSink() makes no dead letters of records that a broken stream doesn't take", async () => {
+  const { stream } = collector(() => Promise.reject(new Error("broken pipe")));
+  const buffer = await MemoryBuffer.open<number>();
+  const deadLetters = await MemoryBuffer.open({ codec: deadLetterCodec(buffer.codec) });
+  const producer = new Producer<number>({ buffer, deadLetters, send: streamSink<number>(stream) });
+  await producer.putMany([1, 2]);
+  await assertRejects(() => producer.flush(), ProducerStoppedError, "broken pipe");
+  assertEquals([buffer.stats().pendingRecords, deadLetters.stats().pendingRecords], [2, 0]);
+  await producer.close();
+  await deadLetters.close();
+  await buffer.close();
+});
+
+test("streamSink() waits for a stream that somebody else has locked", async () => {
+  const { stream, chunks } = collector();
+  const send = streamSink<number>(stream);
+  const writer = stream.getWriter();
+  const error = await assertRejects(async () => await send(deliveryOf([1]), contextOf()), DeliveryError);
+  assertEquals(verdictOf(error), ["target", true, false]);
+  writer.releaseLock();
+  await send(deliveryOf([1]), contextOf());
+  assertEquals(chunks, ["1\n"]);
 });
 
 test("streamSink() opens a stream at the first delivery, and another after one has failed", async () => {
@@ -87,7 +115,7 @@ test("streamSink() opens a stream at the first delivery, and another after one h
   assertEquals(opened, 0);
   await send(deliveryOf([1]), contextOf());
   const error = await assertRejects(async () => await send(deliveryOf([2]), contextOf()), DeliveryError);
-  assertEquals(error.retryable, true);
+  assertEquals(verdictOf(error), ["target", true, false]);
   await send(deliveryOf([2]), contextOf());
   await send(deliveryOf([3]), contextOf());
   assertEquals([opened, all], [2, [["1\n"], ["2\n", "3\n"]]]);
@@ -97,7 +125,8 @@ test("streamSink() is rejected, to be retried, when no stream can be opened", as
   let tries = 0;
   const { stream, chunks } = collector();
   const send = streamSink<number>(() => tries++ === 0 ? Promise.reject(new Error("not yet")) : stream);
-  await assertRejects(async () => await send(deliveryOf([1]), contextOf()), Error, "not yet");
+  const error = await assertRejects(async () => await send(deliveryOf([1]), contextOf()), DeliveryError, "not yet");
+  assertEquals(verdictOf(error), ["target", true, false]);
   await send(deliveryOf([1]), contextOf());
   assertEquals(chunks, ["1\n"]);
 });
