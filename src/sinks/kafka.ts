@@ -73,7 +73,7 @@ export type { RecordIdentity } from "./record_identity.ts";
 /** Options of {@linkcode kafkaSink}. */
 export interface KafkaSinkOptions<T> extends KafkaSendOptions {
   /**
-   * Overrides parts of a record's message: its key, value, partition or further headers. It must always return the same for the
+   * Overrides parts of a record's message: its key, value, partition or further headers. What is `undefined` isn't overridden. It must always return the same for the
    * same record, or a copy may go to another partition. In a compacted topic, `{ key, value: null }` deletes a key.
    *
    * @default {the batch's id as the key, the payload as the value}
@@ -205,9 +205,10 @@ function buildMessages<T>(delivery: Delivery<T>, { message }: KafkaSinkOptions<T
   return encodeRecords(delivery.length, (i) => {
     const identity = { batchId, sequence: sequences[i]! };
     const own = checkMessage(message(records[i]!, identity));
-    const { key, value, partition } = { key: batchId, value: payloads[i]!, ...own };
-    const headers = Object.entries(own?.headers ?? {}).map(([name, header]) =>
-      [name, Array.isArray(header) ? header.map(toBuffer) : toBuffer(header)] as const
+    // By their defaults, also where they are there as `undefined`: kafkajs refuses the whole delivery for such a value.
+    const { key = batchId, value = payloads[i]!, partition } = own ?? {};
+    const headers = Object.entries(own?.headers ?? {}).flatMap(([name, header]) =>
+      header === undefined ? [] : [[name, Array.isArray(header) ? header.map(toBuffer) : toBuffer(header)] as const]
     );
     return {
       ...partition === undefined ? {} : { partition },

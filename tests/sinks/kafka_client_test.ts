@@ -70,7 +70,17 @@ test("kafkaSink() gives the client Buffers, whatever bytes a message is made of"
   for (const found of [key, value, headers!["one"], (headers!["many"] as unknown[])[0]]) {
     assertEquals([Buffer.isBuffer(found), String(found)], [true, "ab"]);
   }
-  assertEquals([(headers!["many"] as unknown[])[1], headers!["none"], deleting.value], ["ab", undefined, null]);
+  assertEquals([(headers!["many"] as unknown[])[1], "none" in headers!, deleting.value], ["ab", false, null]);
+});
+
+test("kafkaSink() has a key and a value where a message leaves them undefined", async () => {
+  const sent: KafkaMessage[] = [];
+  const producer: KafkaProducer = { send: ({ messages }) => Promise.resolve(sent.push(...messages)), sendBatch };
+  const delivery = clicks(1);
+  const message = () => ({ key: undefined, value: undefined, partition: undefined, headers: undefined }) as never;
+  await kafkaSink<Click>(producer, { topic: "clicks", message })(delivery, contextOf());
+  await kafkaSink<Click>(producer, { topic: "clicks" })(delivery, contextOf());
+  assertEquals(sent[0], sent[1]);
 });
 
 test("kafkaSink() passes compression, acks and timeout on to kafkajs", async () => {
