@@ -55,6 +55,9 @@
  * Connections are kept open between deliveries, as long as the runtime does that. By `node:http` a request is made once more if the
  * server had closed its connection meanwhile. The attempt after one that timed out has a new connection: idle ones may be as dead.
  *
+ * A server that responds with 2xx before it has read all of a request, and reads on, gets all of it by `node:http`. Bun's fetch cuts it
+ * off there, and Deno's where the response says `Connection: close`: let such a server respond when it has read the request.
+ *
  * @module
  */
 

@@ -4,7 +4,8 @@
  * Guarantees:
  * - No redirect is followed. A request ends with its signal.
  * - A body is read to its end, so that its connection can be used again, or cancelled when it is too long. A response that comes
- *   before the request has been sent ends the request. So no connection is left behind.
+ *   before the request has been sent ends the request, except, by `node:http`, a success: there the rest is sent, unless the server
+ *   closes the connection. So no connection is left behind.
  * - `node:http` is used only as long as fetch is Node's own: somebody who has replaced it, or has given it a dispatcher, such as one
  *   with a proxy or with certificates, has requests made by that fetch.
  * - The request after one that was aborted, because nothing came back, has a new connection: idle ones to the same server may be as
@@ -16,7 +17,7 @@
  * @module
  */
 
-import type { Agent, IncomingMessage } from "node:http";
+import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type nodeProcess from "node:process";
 import type { Readable } from "node:stream";
 import { runtimeName } from "../base/runtime.ts";
@@ -199,18 +200,30 @@ function byNode(
     });
     outgoing.on("response", (incoming: IncomingMessage) => {
       isAnswered = true;
+      const status = incoming.statusCode!;
+      // Who takes a delivery before all of it has come may still be reading it; who refuses it doesn't need the rest.
+      const isRestNeeded = (): boolean => status >= 200 && status < 300 && !outgoing.writableFinished;
       resolve({
-        status: incoming.statusCode!,
+        status,
         header: (name) => incoming.headersDistinct[name]?.join(", ") ?? null,
         headers: () => toHeaders(incoming.rawHeaders),
         async readBody(limits) {
-          const reply = await readIncoming(isBodyNeeded ? decode(incoming) : incoming, incoming, limits);
+          const reply = await readIncoming(isBodyNeeded ? decode(incoming) : incoming, incoming, limits, isRestNeeded);
+          if (reply.error === undefined && isRestNeeded()) await sendRest(outgoing);
           if (!outgoing.writableFinished) outgoing.destroy();
           return reply;
         },
       });
     });
     outgoing.end(bytes);
+  });
+}
+
+/** Waits until a request has been sent, or its connection is closed, by the server or with the attempt. */
+function sendRest(outgoing: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    if (outgoing.closed) return resolve();
+    outgoing.on("finish", resolve).on("close", resolve);
   });
 }
 
@@ -231,11 +244,16 @@ function node(): typeof nodeProcess {
   return (globalThis as unknown as { process: typeof nodeProcess }).process;
 }
 
-function readIncoming(body: Readable, incoming: IncomingMessage, limits: BodyLimits): Promise<ReplyBody> {
+function readIncoming(
+  body: Readable,
+  incoming: IncomingMessage,
+  limits: BodyLimits,
+  isRestNeeded: () => boolean,
+): Promise<ReplyBody> {
   return new Promise((resolve) => {
     const collector = new BodyCollector(limits);
     body.on("data", (bytes: Uint8Array) => {
-      if (collector.add(bytes)) return;
+      if (collector.add(bytes) || isRestNeeded()) return;
       incoming.destroy();
       resolve(collector.end());
     });

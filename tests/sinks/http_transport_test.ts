@@ -11,6 +11,7 @@ import { runtimeName } from "../../src/base/runtime.ts";
 import { DeliveryError } from "../../src/errors/mod.ts";
 import { httpSink } from "../../src/sinks/http.ts";
 import { contextOf, deliveryOf } from "../support/deliveries.ts";
+import { settle } from "../support/event_loop.ts";
 import { response, withRawServer } from "./raw_server.ts";
 
 const ON_NODE = { skip: runtimeName() === "node" ? false : "only Node has this way" };
@@ -156,6 +157,54 @@ test("httpSink() stops sending a body that has been answered, and leaves the con
     answered!.resume();
     await closed;
     assert(received < bytes / 2, `${received} bytes came`);
+  });
+});
+
+test("httpSink() sends all of a body that was accepted at its beginning", ON_NODE, async () => {
+  const answers = [OK, CLOSING, response(200, ["Content-Length: 1000000"], "y".repeat(1_000_000))];
+  for (const answer of answers) {
+    const { promise: received, resolve } = Promise.withResolvers<string>();
+    await withRawServer({
+      onHead(socket) {
+        socket.on("end", () => resolve("a part")).on("close", () => resolve("a part"));
+        socket.pause();
+        socket.write(answer, () => setImmediate(() => socket.resume()));
+      },
+      onRequest: () => resolve("all"),
+    }, async ({ url }) => {
+      const send = httpSink<number>(url, { body: () => "x".repeat(2 ** 24) });
+      assertEquals(await outcomeOf(send), undefined);
+      assertEquals(await received, "all");
+    });
+  }
+});
+
+test(
+  "httpSink() believes a server that accepts a delivery at its beginning, and closes the connection",
+  ON_NODE,
+  async () => {
+    await withRawServer({
+      onHead(socket) {
+        socket.pause();
+        socket.write(OK, () => void settle().then(() => socket.resetAndDestroy()));
+      },
+    }, async ({ url, connections }) => {
+      const send = httpSink<number>(url, { body: () => "x".repeat(2 ** 24) });
+      assertEquals([await outcomeOf(send), connections()], [undefined, 1]);
+    });
+  },
+);
+
+test("httpSink() ends with its signal while a server that has accepted doesn't read", ON_NODE, async () => {
+  const controller = new AbortController();
+  await withRawServer({
+    onHead(socket) {
+      socket.pause();
+      socket.write(OK, () => void settle().then(() => controller.abort(new Error("timed out"))));
+    },
+  }, async ({ url }) => {
+    const send = httpSink<number>(url, { body: () => "x".repeat(2 ** 24) });
+    assertEquals((await outcomeOf(send, controller.signal) as Error).message, "timed out");
   });
 });
 
