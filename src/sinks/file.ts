@@ -50,7 +50,8 @@
  *
  * ## What is asked of the user
  *
- * `F` belongs to the sink while it is open. What others append is cut off at the next open. A file without a journal is taken over
+ * `F` belongs to the sink while it is open. What others append is cut off at the next open. A second sink on the same path is refused,
+ * but not one that gets to `F` by another name, a link: both would write over each other's lines. A file without a journal is taken over
  * as it is. The sink keeps at least the last 10,000 ids. A delivery comes again only until its batch's commit is durable, which is
  * at most one sync interval of the buffer later, so that is ample.
  *
@@ -114,10 +115,12 @@ const MIN_KNOWN_IDS = 16;
 const MAX_KNOWN_IDS = 1_000_000;
 const DEFAULT_KNOWN_IDS = 10_000;
 
-/** Somebody has to make room for these names, or undo what was done to them. Those of a full disk and of permissions have classes. */
+/**
+ * Somebody has to make room for these names, or undo what was done to them. Those of a full disk and of permissions have classes.
+ * Not EEXIST: who rotates the file has created it at the same moment.
+ */
 const LASTING_ERRNOS: ReadonlySet<string> = new Set([
   "ENOENT",
-  "EEXIST",
   "ENOTDIR",
   "EISDIR",
   "ELOOP",

@@ -284,6 +284,27 @@ for (const isCreated of [false, true]) {
   });
 }
 
+test("fileSink() tries again soon when somebody else creates the file that was moved away, at the same moment", async () => {
+  let isDue = false;
+  const fileSystem: MemoryFileSystem = newDisk().kill({
+    onOperation({ operation }) {
+      // The sink's own rename: of the journal that no longer names the file.
+      if (!isDue || operation !== "rename") return;
+      isDue = false;
+      fileSystem.writeFile(PATH, new Uint8Array());
+    },
+  });
+  const sink = await open(fileSystem);
+  await send(sink, 0);
+  fileSystem.rename(PATH, OLD);
+  isDue = true;
+  const { scope, retryable } = await assertRejects(() => send(sink, 1), DeliveryError, "EEXIST");
+  assertEquals([scope, retryable], ["target", true]);
+  await send(sink, 1);
+  assertEquals([textOf(fileSystem, OLD), textOf(fileSystem, PATH)], [linesOf(0), linesOf(1)]);
+  await sink.close();
+});
+
 test("fileSink() cuts a failed delivery off the file that is renamed before it comes again", async () => {
   for (const path of [PATH, JOURNAL]) {
     for (const kind of ["fail", "after"] as const) {
