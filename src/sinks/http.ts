@@ -286,7 +286,7 @@ export function httpSink<T>(url: HttpUrl<T>, options: HttpSinkOptions<T> = {}): 
     const unexpected = given === undefined && byStatus === "ok" ? unexpectedIn(reply, expect) : undefined;
     const verdict = unexpected === undefined ? given ?? byStatus : "blocked";
     if (verdict !== "ok") {
-      const split = verdict === "split" && splits.onRefused(delivery.length);
+      const split = verdict === "split" && splits.onRefused(delivery.length, context.attempt);
       throw toDeliveryError({ reply, text, verdict, split, unexpected }, clock.now());
     }
     splits.onAccepted();

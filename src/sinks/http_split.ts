@@ -43,9 +43,12 @@ export class SplitPolicy {
     this.#refusals = 0;
   }
 
-  /** Notes that the server has refused a delivery of `length` records; whether it is to be split. */
-  onRefused(length: number): boolean {
-    this.#refusals++;
+  /**
+   * Notes that the server has refused a delivery of `length` records in an attempt; whether it is to be split. A producer sends what
+   * was refused once more when it doubts the server, which is no further refusal.
+   */
+  onRefused(length: number, attempt: number): boolean {
+    if (attempt === 1 || this.#refusals === 0) this.#refusals++;
     return length > 1 && this.#refusals <= MAX_REFUSALS;
   }
 
