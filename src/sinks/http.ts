@@ -63,6 +63,7 @@
 
 import { abortable } from "../base/abortable.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { describe } from "../base/validation.ts";
 import { DeliveryError, type FailedRecord, SluiceError } from "../errors/mod.ts";
 import { errorText } from "../errors/text.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
@@ -341,7 +342,9 @@ function requestBuilder<T>(
   };
   return (delivery, context) => {
     const { signal } = context;
-    const body = forRecords("body", delivery, () => options.body?.(delivery)) ?? toLines(delivery, options);
+    const body = options.body === undefined
+      ? toLines(delivery, options)
+      : checkBody(forRecords("body", delivery, () => options.body!(delivery)));
     if (fixedFields !== undefined && !gzip) return complete(delivery, context, fixedFields, body);
     const made = Promise.all([
       fixedFields ?? forTarget("headers", async () => toFields(await (headers as MakeHeaders<T>)(delivery, context))),
@@ -349,6 +352,13 @@ function requestBuilder<T>(
     ]);
     return abortable(made, signal).then(([fields, coded]) => complete(delivery, context, fields, coded));
   };
+}
+
+/** Refuses what fetch would send as its name, such as a promise: no record is at fault for the option. */
+function checkBody(body: unknown): string | Uint8Array {
+  if (typeof body === "string" || body instanceof Uint8Array) return body;
+  const reason = `the option body must return a string or a Uint8Array, got ${describe(body)}`;
+  throw new DeliveryError({ reason, scope: "target", retryable: false });
 }
 
 type MakeHeaders<T> = (delivery: Delivery<T>, context: SendContext) => HttpHeaders | Promise<HttpHeaders>;

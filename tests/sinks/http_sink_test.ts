@@ -152,6 +152,18 @@ test("httpSink() takes method, headers, body and lines from the user, headers an
   });
 });
 
+test("httpSink() sends no body that is neither text nor bytes, and blames no record for it", async () => {
+  await withServer((response) => end(response, 200), async ({ url, seen }) => {
+    for (const made of [Promise.resolve("late"), undefined, null, {}]) {
+      const send = httpSink<Click>(url, { body: () => made as never });
+      const error = await assertRejects(async () => await send(deliveryOf([{ n: 1 }]), contextOf()), DeliveryError);
+      assertEquals([error.scope, error.retryable], ["target", false]);
+      assertStringIncludes(error.message, "the option body must return a string or a Uint8Array");
+    }
+    assertEquals(seen.length, 0);
+  });
+});
+
 const STATUSES: readonly (readonly [status: number, outcome: string])[] = [
   [200, "ok"],
   [201, "ok"],
