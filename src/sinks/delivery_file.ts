@@ -16,7 +16,7 @@
 import { basename } from "@std/path/basename";
 import { dirname } from "@std/path/dirname";
 import { join } from "@std/path/join";
-import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError } from "../errors/mod.ts";
+import { BufferLockedError, DamagedLogError, DeliveryError, FileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly, isNotFound, openIfExists } from "../fs/file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem } from "../fs/file_system.ts";
 import type { Delivery } from "../producer/delivery.ts";
@@ -214,7 +214,11 @@ export class DeliveryFile<T> {
     const id = file.identify?.();
     // A device may have another number after a restart of the system.
     const isStated = stated?.file === undefined || stated.file.inode === id?.inode;
-    if (stated !== undefined && (isStated || hasContent(file, stated))) {
+    // Without a name and a size it is of a file that was still to be created, and nothing has been delivered into it. One that is there
+    // was moved back, or its move has been undone by a power cut.
+    const isToCome = stated?.size === 0 && stated.file === undefined && id !== undefined;
+    if (isToCome && isSameFile(id, this.#id)) found = Math.min(found, this.#size);
+    if (stated !== undefined && !isToCome && (isStated || hasContent(file, stated))) {
       const { size } = stated;
       // Behind what was truncated, a write leaves zeros where lines were.
       if (found >= size && (size === 0 || readByte(file, size - 1) === LINE_FEED)) return size;
@@ -236,32 +240,42 @@ export class DeliveryFile<T> {
     if (file === undefined) return;
     try {
       const size = isSameFile(file.identify?.(), stated.file) ? stated.size : this.#size;
-      if (file.size() <= size) return;
-      file.truncate(size);
+      if (file.size() > size) file.truncate(size);
+      // Also what a process that is gone has cut off: a power cut would bring it back, and nobody looks at this file any more.
       await file.sync();
     } finally {
       if (file !== this.#file) closeQuietly(file);
     }
   }
 
-  /** Finds the file of a journal under a name that begins like its own. Only its content proves it: numbers are used again. */
+  /**
+   * Finds the file of a journal under a name that begins like its own. Only its content proves it: numbers are used again.
+   *
+   * @throws {FileSystemError} if that can't be found out for now: to go on without it would deliver once more what is in it.
+   */
   #findMoved(stated: JournalContent): FileHandle | undefined {
     const directory = dirname(this.#path);
     const name = basename(this.#path);
-    try {
-      for (const other of this.#fileSystem.list(directory)) {
-        if (!other.startsWith(name) || other === name) continue;
-        const path = join(directory, other);
-        if (!isSameFile(this.#fileSystem.identify?.(path), stated.file)) continue;
-        const file = this.#fileSystem.open(path, "write");
-        if (hasContent(file, stated)) return file;
-        closeQuietly(file);
-      }
-    } catch (error) {
-      // It may belong to another user by now, or be gone.
-      if (!(error instanceof FileSystemError)) throw error;
+    for (const other of this.#unlessOthers(() => this.#fileSystem.list(directory)) ?? []) {
+      if (!other.startsWith(name) || other === name) continue;
+      const path = join(directory, other);
+      const file = this.#unlessOthers(() =>
+        isSameFile(this.#fileSystem.identify?.(path), stated.file) ? this.#fileSystem.open(path, "write") : undefined
+      );
+      if (file !== undefined && hasContent(file, stated)) return file;
+      closeQuietly(file);
     }
     return undefined;
+  }
+
+  /** `undefined` for what belongs to another user by now, or is gone. */
+  #unlessOthers<R>(look: () => R): R | undefined {
+    try {
+      return look();
+    } catch (error) {
+      if (isNotFound(error) || error instanceof PermissionError) return undefined;
+      throw error;
+    }
   }
 
   async #createFile(): Promise<FileHandle> {

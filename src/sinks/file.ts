@@ -40,6 +40,8 @@
  * - **Renamed or removed**, with or without another file in its place: deliveries continue in the file that has the name, which is
  *   created if there is none. What it has already stays in front. Each delivery is once in the old file or once in the new one, also
  *   if the process is killed in between, as long as the old file stays in the directory under a name that begins with its own.
+ *   Nothing proves whose file one is that was empty before: the unfinished first delivery in it isn't cut off if it is moved away after
+ *   the process has died, and comes once more in the new file.
  * - **Truncated** in place, as logrotate's `copytruncate` does: deliveries continue at its new end. Lines that come between the copy
  *   and the truncation are in neither file; nothing can prevent that, so rename instead. A file that is truncated while no sink has
  *   it open is refused at the next start, because that looks like lost data.
