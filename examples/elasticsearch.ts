@@ -16,22 +16,24 @@ const [url = "http://127.0.0.1:9200/clicks"] = process.argv.slice(2);
 
 interface BulkAnswer {
   readonly items: readonly {
-    readonly create: { readonly status: number; readonly error?: { readonly reason: string } };
+    readonly create: { readonly status: number; readonly error?: { readonly type: string; readonly reason: string } };
   }[];
 }
 
-const send = httpSink<string>(`${url}/_bulk?filter_path=items.*.status,items.*.error.reason`, {
+const send = httpSink<string>(`${url}/_bulk?filter_path=items.*.status,items.*.error.type,items.*.error.reason`, {
   gzip: true,
   expect: { header: "x-elastic-product" }, // a portal's page has none; OpenSearch hasn't either
   body: ({ batchId, sequences, records }) =>
     records.map((json, i) => `{"create":{"_id":"${batchId}-${sequences[i]}"}}\n${json}\n`).join(""),
-  // 409: it is there since an earlier attempt. 400: the document doesn't fit. Anything else, such as 429, passes.
+  // 409: it is there since an earlier attempt. 400: the document doesn't fit, unless the cluster has no room for the shards of a new
+  // index, which is a `validation_exception`. Anything else, such as 429, passes.
   failures: ({ body }, { records }) => {
     const { items } = JSON.parse(body) as BulkAnswer;
     return records.flatMap((_, index) => {
       const { status, error } = items[index]!.create;
       if (status < 300 || status === 409) return [];
-      return [{ index, retryable: status !== 400, reason: `status ${status}: ${error?.reason}` }];
+      const retryable = status !== 400 || error?.type === "validation_exception";
+      return [{ index, retryable, reason: `status ${status}: ${error?.reason}` }];
     });
   },
 });

@@ -164,8 +164,12 @@ test("elasticsearch.ts: each document once, and the one that doesn't fit becomes
   const stored = new Map<string, string>();
   const busy = new Set<string>();
   let conflicts = 0;
+  let isRoom = false;
   const create = (id: string, json: string): object => {
-    if (!/^\{"n":\d+\}$/.test(json)) return { status: 400, error: { reason: "failed to parse field [n]" } };
+    if (!isRoom) return { status: 400, error: { type: "validation_exception", reason: "maximum shards open" } };
+    if (!/^\{"n":\d+\}$/.test(json)) {
+      return { status: 400, error: { type: "document_parsing_exception", reason: "failed to parse field [n]" } };
+    }
     if (stored.has(id)) {
       conflicts++;
       return { status: 409, error: { reason: "version conflict, document already exists" } };
@@ -187,7 +191,8 @@ test("elasticsearch.ts: each document once, and the one that doesn't fit becomes
     for (let i = 0; i < lines.length; i += 2) {
       items.push({ create: create(JSON.parse(lines[i]!).create._id, lines[i + 1]!) });
     }
-    if (number === 2) return "cut"; // stored, and nobody knows
+    isRoom = true;
+    if (number === 3) return "cut"; // stored, and nobody knows
     return { status: 200, headers: { ...JSON_TYPE, "x-elastic-product": "Elasticsearch" }, body: { items } };
   }, { path: "/clicks", lines: [...documents.slice(0, 700), ...bad, ...documents.slice(700)] });
   assertEquals([...stored.values()].sort(), documents.toSorted());
