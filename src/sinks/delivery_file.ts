@@ -268,12 +268,13 @@ export class DeliveryFile<T> {
     return undefined;
   }
 
-  /** `undefined` for what belongs to another user by now, or is gone. */
+  /** `undefined` for what belongs to another user by now, is gone, or is a link that leads nowhere. */
   #unlessOthers<R>(look: () => R): R | undefined {
     try {
       return look();
     } catch (error) {
-      if (isNotFound(error) || error instanceof PermissionError) return undefined;
+      const isLoop = error instanceof FileSystemError && error.errno === "ELOOP";
+      if (isLoop || isNotFound(error) || error instanceof PermissionError) return undefined;
       throw error;
     }
   }

@@ -92,6 +92,22 @@ test("fileSink() waits until it can look for the file that was moved away", asyn
   }
 });
 
+test("fileSink() looks on behind files that it can't open", async () => {
+  const isJournal = ({ operation, path }: MemoryOperation) => operation === "write" && path === JOURNAL;
+  const other = `${PATH}.0`;
+  for (const errno of ["EACCES", "ELOOP", "ENOENT"]) {
+    const disk = newDisk();
+    disk.writeFile(other, new Uint8Array()); // first in the directory
+    const left = await killedAt(disk, isJournal, 2, async (fileSystem) => await send(await open(fileSystem), 0));
+    left.rename(PATH, OLD);
+    const next = left.kill({ onOperation: ({ path }) => path === other ? { kind: "fail", errno } : undefined });
+    const sink = await open(next);
+    await send(sink, 0, 1);
+    await sink.close();
+    assertEquals(allOf(next, OLD), linesOf(0, 1), errno);
+  }
+});
+
 test("fileSink() has an old file cut off for good before it goes on in another", async () => {
   const disk = newDisk();
   const sink = await open(disk);
