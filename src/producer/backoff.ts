@@ -64,10 +64,12 @@ export class Backoff {
   async wait(delayMs: number, id?: string): Promise<boolean> {
     const { clock, shutdown, reporter } = this.#deps;
     const wait = { endsAt: clock.monotonic() + delayMs, until: clock.now() + delayMs, end() {} };
-    reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
     this.#waits.add(wait);
     try {
-      return await shutdown.pause(delayMs, (end) => wait.end = end);
+      const pause = shutdown.pause(delayMs, (end) => wait.end = end);
+      // It has begun: a listener may end it.
+      reporter.tell({ type: "backoff-started", id, delayMs, until: wait.until });
+      return await pause;
     } finally {
       this.#waits.delete(wait);
     }

@@ -399,6 +399,29 @@ benchTest("Producer.retryNow() ends the pauses there are, once", ONE, async (ben
   assertEquals(producer.retryNow(), false);
 });
 
+for (
+  const [what, answer] of [
+    ["that the target has asked for", away({ retryAfterMs: 86_400_000 })],
+    ["after a failure of no known reason", fails()],
+  ] as const
+) {
+  benchTest(`Producer.retryNow() of a listener that is told of a pause ends it: ${what}`, ONE, async (bench) => {
+    const { clock, target, events, make } = bench;
+    const producer = make();
+    const seen: unknown[] = [];
+    producer.subscribe(({ type }) => {
+      if (type !== "backoff-started") return;
+      const { backoffUntil } = producer.stats();
+      seen.push(backoffUntil! > clock.now(), producer.retryNow(), producer.retryNow());
+    });
+    target.will(answer);
+    await producer.put("a");
+    await settle();
+    assertEquals([target.records, seen], [["a", "a"], [true, true, false]]);
+    assertEquals(events.filter(({ type }) => type === "retry-requested").length, 1);
+  });
+}
+
 /** A producer in front of a target that refuses everything, watched for `ms` milliseconds. */
 const WATCHED_MS = 3_000;
 
