@@ -126,15 +126,14 @@ export class BatchSender<T> {
     const { batchId } = part;
     const indexes = Array.from({ length: part.length }, (_, i) => i);
     const sequences = part.sequences.slice(0, expired);
+    // Their buffer may be full for long, and the target be well.
+    if (deadLetters !== undefined || expired === part.length) gate.onLeave(batchId);
     if (deadLetters !== undefined) {
       const letters = indexes.slice(0, expired).map((index) => ({ index, reason: "older than maxRecordAgeMs" }));
       if (!await deadLetters.put(part, letters, sends)) return undefined;
     }
     reporter.tell({ type: "records-expired", batchId, sequences, records: expired });
-    if (expired === part.length) {
-      gate.onLeave(batchId);
-      return [];
-    }
+    if (expired === part.length) return [];
     return [{ ...pending, part: part.pick(indexes.slice(expired)), attempts: 0 }];
   }
 
@@ -157,6 +156,7 @@ export class BatchSender<T> {
     const { backoff, gate } = this.#deps;
     const { length } = failure.again;
     if (failure.isTooLarge && length > 1) {
+      if (failure.undeliverable.length > 0) gate.onRecordFailure(part.batchId);
       if (!await this.#putAside(pending, error, failure.undeliverable)) return undefined;
       return await this.#halve(part.pick(failure.again), failure.retryAfterMs);
     }

@@ -11,7 +11,7 @@
  * - It opens as soon as the target has taken all of a delivery, or some records and blames others. Records that are taken
  *   together with a fault of the target begin the count of faults again, and the gate stays closed.
  * - A prober that fails because of its own records hands the role to the batch that has waited longest: a bad record keeps no other
- *   one from being tried.
+ *   one from being tried. So does one that has to put dead letters, before it puts them: their buffer may be full.
  * - A fault of the target makes no dead letter. When `retry` allows no further attempt, the producer stops.
  * - A producer that ends opens it for good: nothing is left that waits.
  *

@@ -6,13 +6,16 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
+  BufferFullError,
   type Codec,
+  type DeadLetter,
   DeliveryError,
   type DeliveryErrorData,
   type FailedRecord,
   ProducerClosedError,
   type ProducerEvent,
   ProducerStoppedError,
+  type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
 import { settle } from "../support/event_loop.ts";
@@ -38,6 +41,17 @@ const bad = (index: number): FailedRecord => ({ index, retryable: false, reason:
 function times(count: number, answer: Answer): Answer[] {
   return Array.from({ length: count }, () => answer);
 }
+
+/** One of three records is bad, and the others are to come one by one. */
+const tooManyAndOneBad = new DeliveryError({
+  reason: "too many",
+  tooLarge: true,
+  failed: [bad(0), { index: 1, retryable: true, reason: "too many" }, {
+    index: 2,
+    retryable: true,
+    reason: "too many",
+  }],
+});
 
 const isGateEvent = ({ type }: ProducerEvent): boolean => type === "blocked" || type === "unblocked";
 
@@ -198,6 +212,35 @@ benchTest("a prober that fails because of its own record hands its role on", ONE
   assertEquals((await left(deadLetters)).map(({ record, attempts }) => [record, attempts]), [["a", 2]]);
   assertEquals(buffer.stats().pendingRecords, 0);
 });
+
+for (
+  const [what, limits, own] of [
+    ["expire", { maxRecordAgeMs: 1_000, maxAgeMs: 100 }, [away(), away()]],
+    ["are bad, of too many at once", {}, [fails(tooManyAndOneBad)]],
+  ] as const
+) {
+  benchTest(
+    `a prober whose dead letters find no room keeps no other batch from being tried: its records ${what}`,
+    { ...THREE, ...limits },
+    async (bench) => {
+      const { clock, target, make } = bench;
+      const noRoom = new BufferFullError({ neededBytes: 1, backlogBytes: 1, maxBacklogBytes: 1 });
+      let isFull = true;
+      const put = (): Promise<number> => isFull ? Promise.reject(noRoom) : Promise.resolve(1);
+      const deadLetters = { put } as unknown as RecordBuffer<DeadLetter<string>>;
+      const producer = make({ deadLetters, maxInFlight: 2, retry: { firstDelayMs: 400, maxDelayMs: 400 } });
+      target.will(away(), ...own);
+      await producer.putMany(["a", "b", "c"]);
+      for (let i = 0; i < 3; i++) await pass(clock, 100);
+      await producer.putMany(["d", "e", "f"]);
+      for (let i = 0; i < 10; i++) await pass(clock, 100);
+      assertEquals(target.records.at(-1), "def");
+      isFull = false;
+      for (let i = 0; i < 9; i++) await pass(clock, 100);
+      assertEquals([producer.stats().committedRecords, producer.stats().blockedSince], [6, undefined]);
+    },
+  );
+}
 
 benchTest(
   "a target that takes some records and then fails keeps the rest, and is at the start of its faults",
