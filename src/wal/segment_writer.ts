@@ -164,7 +164,7 @@ export class SegmentWriter {
     this.#syncsUnderWay++;
     try {
       if (this.#handle !== undefined) await this.#handle.sync();
-      else await syncFile(this.#fileSystem, this.#path);
+      else await syncFile(this.#fileSystem, this.#path, (second) => this.#blockingHandle = second);
     } finally {
       this.#syncsUnderWay--;
       if (this.#closesAfterSync) this.close();

@@ -165,6 +165,39 @@ test("FileBuffer.putSync() beside a sync that fails and gets the error doesn't t
   await rejected;
 });
 
+for (const [what, isInherited] of [["a closed segment", false], ["a segment of an earlier process", true]] as const) {
+  test(`FileBuffer.flushSync() beside a flush that gets the error doesn't take lost bytes for synced: ${what}`, async () => {
+    let fault: Fault | undefined = { kind: "lost", errno: "EIO" };
+    const held = Promise.withResolvers<void>();
+    let isHeld = false;
+    const disk: MemoryFileSystemOptions = {
+      onOperation({ operation, path }) {
+        if (operation !== "sync" || !path.endsWith(".wal")) return;
+        const now = fault;
+        fault = undefined;
+        return now;
+      },
+      whileSyncing({ path }) {
+        isHeld ||= path.endsWith(".wal");
+        return path.endsWith(".wal") ? held.promise : undefined;
+      },
+    };
+    const first = await openOn("never", { disk: isInherited ? {} : disk, segmentBytes: 256 });
+    for (let i = 0; i < 4; i++) await first.buffer.put("x".repeat(100));
+    const buffer = !isInherited ? first.buffer : await FileBuffer.open<string>({
+      path: PATH,
+      fileSystem: first.fileSystem.kill(disk),
+      fsync: "never",
+      statusMs: 0,
+    });
+    const rejected = assertRejects(() => buffer.flush(), BufferFailedError);
+    while (!isHeld) await new Promise((resolve) => setTimeout(resolve));
+    assertThrows(() => buffer.flushSync(), BufferFailedError);
+    held.resolve();
+    await rejected;
+  });
+}
+
 test("FileBuffer.putSync() with 'always' fails for good when its sync does, and takes its record back", async () => {
   let isBroken = false;
   const { buffer, fileSystem } = await openOn("always", {

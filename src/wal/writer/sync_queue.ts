@@ -32,6 +32,7 @@
 import { join } from "@std/path/join";
 import type { Clock } from "../../base/clock.ts";
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
+import type { FileHandle } from "../../fs/file_system.ts";
 import { isUnbegunSync, retryBlocking, retryUnbegunSync, retryWhilePassing } from "../../fs/retry.ts";
 import { syncFile, syncFileBlocking } from "../../fs/sync_file.ts";
 import type { Cursor } from "../cursor.ts";
@@ -79,6 +80,8 @@ export class SyncQueue {
   /** The number of inherited segments, the first ones, that are synced or removed. */
   #settledInherited = 0;
   #inheriting: Promise<void> | undefined;
+  /** Of those that are being synced, by their names: see `syncFile`. */
+  readonly #secondHandles = new Map<string, FileHandle>();
   /** Changes of names so far, and how many are synced. One from the start: it is unknown what the process before has synced. */
   #directoryChanges = 1;
   #syncedDirectoryChanges = 0;
@@ -221,7 +224,10 @@ export class SyncQueue {
       const index = this.#settledInherited;
       const { name, firstSequence } = inherited[index];
       if (firstSequence >= next) return;
-      await syncFile(fileSystem, join(directory, name));
+      await syncFile(fileSystem, join(directory, name), (second) => {
+        if (second === undefined) this.#secondHandles.delete(name);
+        else this.#secondHandles.set(name, second);
+      });
       // Another call may have come as far meanwhile.
       this.#settledInherited = Math.max(this.#settledInherited, index + 1);
       if (this.#budget.spend(1)) await yieldToEventLoop();
@@ -339,7 +345,10 @@ export class SyncQueue {
     const { fileSystem, directory, inherited, health } = this.#deps;
     try {
       for (; this.hasInherited; this.#settledInherited++) {
-        syncFileBlocking(fileSystem, join(directory, inherited[this.#settledInherited].name));
+        const { name } = inherited[this.#settledInherited];
+        const second = this.#secondHandles.get(name);
+        if (second !== undefined) second.syncBlocking!();
+        else syncFileBlocking(fileSystem, join(directory, name));
       }
     } catch (error) {
       throw isUnbegunSync(error) ? error : health.fail(error);
