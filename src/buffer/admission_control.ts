@@ -87,9 +87,10 @@ export class AdmissionControl<T> {
       throw error;
     }
     if (this.#fits()) return accept(1);
-    const neededBytes = this.#sizeOf(this.#withdrawFull());
+    const error = this.#fullError(this.#sizeOf(builder.withdraw()));
     this.#host.onRejected();
-    throw this.#fullError(neededBytes);
+    this.#tellIfFull();
+    throw error;
   }
 
   /** Admits records as one unit, encoded by `codec`; resolves with their sequences. */
@@ -186,10 +187,12 @@ export class AdmissionControl<T> {
   #whenFull({ signal, waits }: PutOptions): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
     const mayWait = whenFull === "drop-oldest" || (waits ?? whenFull === "block");
-    const payloads = this.#withdrawFull();
+    const payloads = this.#appender.builder.withdraw();
     const neededBytes = this.#sizeOf(payloads);
     if (!mayWait || neededBytes > maxBacklogBytes) {
-      return this.#rejected(this.#fullError(neededBytes));
+      const rejected = this.#rejected<number>(this.#fullError(neededBytes));
+      this.#tellIfFull();
+      return rejected;
     }
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -213,18 +216,17 @@ export class AdmissionControl<T> {
       };
       const forgetAbort = signal === undefined ? undefined : this.#aborts.add(signal, leave);
       const leaveLine = this.#queue.join(waiting);
+      // In line by now: what a listener puts comes behind it.
+      this.#tellIfFull();
       this.pump();
     });
   }
 
-  /** Takes back what has no room. */
-  #withdrawFull(): Uint8Array[] {
-    const payloads = this.#appender.builder.withdraw();
-    if (!this.#isFull) {
-      this.#isFull = true;
-      this.#host.onFull();
-    }
-    return payloads;
+  /** There was no room for a put: tells it, if it was told that there is since. */
+  #tellIfFull(): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    this.#host.onFull();
   }
 
   /** Drops a batch for the first in the queue, then tries again. */

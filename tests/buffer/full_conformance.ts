@@ -310,6 +310,23 @@ function testBlock(suite: Suite, subject: Subject): void {
     await third;
   });
 
+  suite.text("put() of a listener that is told that the backlog is full waits behind the one that found it full", {
+    ...two,
+    maxBacklogBytes: 2 * (alone + 10),
+    maxRecords: 1,
+  }, async ({ buffer }) => {
+    const sequences: Promise<number>[] = [];
+    const unsubscribe = buffer.subscribe(({ type }) => {
+      if (type === "backlog-filled") sequences.push(buffer.put("l"));
+    });
+    await buffer.put("a");
+    sequences.push(buffer.put("x".repeat(20)));
+    unsubscribe();
+    for (let i = 0; i < 2; i++) await buffer.commit(await buffer.emit());
+    assertEquals(await Promise.all(sequences), [3, 2]);
+    assertEquals(await drain(buffer), ["l"]);
+  });
+
   test(`${subject.name}.put() encodes once, at the call, when it has to wait`, async () => {
     let calls = 0;
     const record = {
