@@ -48,7 +48,8 @@ export interface BufferOptions<T, In = T> {
   readonly maxAgeMs?: number | undefined;
   /**
    * How long a record is of use, in milliseconds since its put; 1 to 2^53 - 1. What is older when its batch would be handed over is
-   * dropped, counted and reported as an event; a `Producer` makes dead letters of it, if it has a buffer for them. By default
+   * dropped, counted and reported as an event; a `Producer` makes dead letters of it, if it has a buffer for them. A batch that
+   * has lost records to their age has another delivery id: a target that only remembers ids may get the others twice. By default
    * records are kept until they are committed.
    *
    * @default {Infinity}

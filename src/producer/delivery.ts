@@ -8,6 +8,11 @@
  * delivery gets each record once only if it knows its records one by one (by `batchId` and sequence), or keeps its
  * answer together with the id and gives it again. One that takes a delivery or leaves it needs nothing but the id.
  *
+ * That holds without `maxRecordAgeMs`. With it a batch loses its oldest records while it waits, and what is left has another id each
+ * time. Where an attempt has arrived and nobody knows, because its answer was lost or the process died, the next one may bring some of
+ * the same records under another id, and what has expired meanwhile may have a dead letter although it has arrived. There only a
+ * target that knows records one by one has each of them once.
+ *
  * @module
  */
 

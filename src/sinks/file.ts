@@ -5,7 +5,8 @@
  *
  * - A delivery is acknowledged when its lines and its id are on stable storage. A delivery with a known id is acknowledged at
  *   once and not written again. So every delivery is in the file once, whole, in the order of the acknowledgements, after any
- *   kill or power cut.
+ *   kill or power cut. Only with the buffer's `maxRecordAgeMs` may some of its records come again, in a delivery with another id:
+ *   `producer/delivery.ts` says when.
  * - The unfinished delivery of a dead process is cut off before anything is written.
  * - Each failure of the file system fails the delivery, which is retried. The next attempt reopens the files and starts from
  *   what is known to be stored. A failed sync is never trusted later: what it was to cover is written again.

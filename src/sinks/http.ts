@@ -11,7 +11,7 @@
  * - A delivery has the same key and the same body in each attempt, also after a crash. The key has the form of the draft "The
  *   Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header-07), a string in quotes. A server that keeps
  *   the keys, and repeats its first response for a known one, gets each record once; any other server gets it at least once.
- *   When a delivery is sent in parts, because it is too large or single records failed, each part has a key of its own.
+ *   When a delivery is sent in parts, because it is too large or single records failed or expired, each part has a key of its own.
  * - Every response body is read to its end, or cancelled after 128 KiB, so that no attempt leaves a connection behind. For `failures`
  *   and `verdict` it may be longer: 1 MiB and 4 KiB for each record, up to 64 MiB.
  * - One bad record doesn't condemn a batch: a delivery that is refused is sent again in halves until the records at fault are
