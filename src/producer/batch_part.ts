@@ -22,7 +22,7 @@ const HASH_CHARACTERS = 32;
 export class BatchPart<T> implements Delivery<T> {
   readonly id: string;
   readonly length: number;
-  /** Set before each attempt. */
+  /** Set before each attempt; of what is picked from a part it is that part's. */
   redelivered: boolean;
   readonly #batch: Batch<T>;
   /** Positions in the batch, ascending; `undefined` for all of them. */
@@ -98,7 +98,9 @@ export class BatchPart<T> implements Delivery<T> {
   /** Some records of this part: `indexes` are positions in it, ascending. */
   pick(indexes: readonly number[]): BatchPart<T> {
     if (indexes.length === this.length) return this;
-    return new BatchPart(this.#batch, indexes.map((index) => this.#positionOf(index)));
+    const part = new BatchPart(this.#batch, indexes.map((index) => this.#positionOf(index)));
+    part.redelivered = this.redelivered;
+    return part;
   }
 
   /** The first and the second half; of an odd number the first is the longer one. Of two records at least. */

@@ -94,6 +94,25 @@ benchTest(
   },
 );
 
+benchTest(
+  "what is left of a batch that has arrived comes again, when its answer is lost and a record has expired, with its batch's id",
+  LIMITED,
+  async (bench) => {
+    const { clock, buffer, target, make } = bench;
+    target.will(fails());
+    await buffer.put("a");
+    clock.advance(500);
+    await buffer.putMany(["b", "c", "d"]);
+    make({ retry: { firstDelayMs: 600, maxDelayMs: 600 } });
+    await settle();
+    await pass(clock, 600);
+    const [first, second] = target.calls;
+    assertEquals(target.records, ["abcd", "bcd"]);
+    assertEquals([second.id, second.batchId, second.redelivered], [`${first.id}.2-4`, first.batchId, true]);
+    assertEquals([first.sequences, second.sequences], [[1, 2, 3, 4], [2, 3, 4]]);
+  },
+);
+
 test("a delivery has the put time of each of its records, also where it is a part of a batch", async () => {
   const clock = new ManualClock();
   const buffer = await MemoryBuffer.open<string>({ clock });
