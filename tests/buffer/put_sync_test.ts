@@ -119,6 +119,20 @@ test("FileBuffer.putSync() with 'never' survives a kill, and flushSync() makes i
   }
 });
 
+test("FileBuffer.flushSync() syncs nothing where all is synced, and a listener that is told of a sync may call it", async () => {
+  const { buffer } = await openOn("never");
+  const told: string[] = [];
+  buffer.subscribe(({ type }) => {
+    told.push(type);
+    if (type === "synced") buffer.flushSync();
+  });
+  await buffer.put("a");
+  told.length = 0;
+  for (let i = 0; i < 3; i++) buffer.flushSync();
+  assertEquals([told, buffer.stats().syncs], [["synced"], 1]);
+  await buffer.close();
+});
+
 test("FileBuffer.flushSync() covers what an earlier process left unsynced", async () => {
   const { buffer, fileSystem } = await openOn("never");
   await buffer.put("a");

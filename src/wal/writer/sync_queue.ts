@@ -306,7 +306,7 @@ export class SyncQueue {
 
   /**
    * Syncs within the call what is written, whether or not a run is under way, and acknowledges it. The cursor isn't among it: no record
-   * depends on it, and a sync beside its own could take that one's error.
+   * depends on it, and a sync beside its own could take that one's error. Where nothing is dirty, nobody is told of a sync.
    *
    * @throws {FileSystemError} if a file could not be opened: nothing is lost, and it may be tried again.
    */
@@ -315,12 +315,14 @@ export class SyncQueue {
     if (health.failure !== undefined) throw health.failure;
     const startedAt = clock.monotonic();
     const writers = [...this.#dirtyWriters.values()];
+    const isNeeded = writers.length > 0 || this.#isDirectoryDirty;
     try {
       this.syncOthersBlocking(undefined);
       ownership.verify();
     } catch (error) {
       throw isUnbegunSync(error) ? error : health.fail(error);
     }
+    if (!isNeeded) return;
     for (const writer of writers) writer.acknowledge(writer.position);
     this.#settleAll(writers);
     const durationMs = clock.monotonic() - startedAt;
