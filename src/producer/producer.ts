@@ -141,7 +141,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
   }
 
   /** Begins to deliver, when what was begun `before` has ended. */
-  #start(before?: Promise<void>): Run<T> {
+  #start(before?: Run<T>): Run<T> {
     const { clock, closeTimeoutMs, deadLetters } = this.#options;
     const reporter = this.#reporter;
     const shutdown = new Shutdown(clock, closeTimeoutMs);
@@ -150,7 +150,16 @@ export class Producer<T, In = T> implements AsyncDisposable {
     const deps = { ...this.#options, shutdown, backoff, gate, reporter };
     const sender = new BatchSender({ ...deps, deadLetters: deadLetters && new DeadLetters(deadLetters, deps) });
     const loop = new DeliveryLoop({ ...deps, sender, delivered: this.#delivered });
-    return { shutdown, backoff, gate, loop, ended: before === undefined ? loop.run() : before.then(() => loop.run()) };
+    let ending = before;
+    const ended = before === undefined ? loop.run() : before.ended.then(() => {
+      ending = undefined;
+      return loop.run();
+    });
+    const abort = (): void => {
+      ending?.abort();
+      shutdown.abort();
+    };
+    return { shutdown, backoff, gate, loop, ended, abort };
   }
 
   /**
@@ -337,9 +346,8 @@ export class Producer<T, In = T> implements AsyncDisposable {
    */
   resume(): void {
     if (this.#closing !== undefined) throw new ProducerClosedError("go on delivering");
-    const { shutdown, ended } = this.#run;
-    if (!shutdown.stopping.aborted) return;
-    this.#run = this.#start(ended);
+    if (!this.#run.shutdown.stopping.aborted) return;
+    this.#run = this.#start(this.#run);
     this.#reporter.tell({ type: "resumed" });
   }
 
@@ -510,8 +518,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const { signal } = options;
-    const { shutdown, loop, ended } = this.#run;
-    const hurry = (): void => shutdown.abort();
+    const { shutdown, loop, ended, abort: hurry } = this.#run;
     this.#closing ??= "closing";
     shutdown.stop(new ProducerClosedError("put"));
     if (signal?.aborted) hurry();
@@ -559,4 +566,6 @@ interface Run<T> {
   readonly loop: DeliveryLoop<T>;
   /** Resolves when nothing of it runs any more. */
   readonly ended: Promise<void>;
+  /** Ends what runs of it at once, and of the one before it, if that hasn't ended yet. */
+  readonly abort: () => void;
 }

@@ -2,7 +2,7 @@
  * A producer that has stopped: puts are persisted as long as there is room, and `resume()` goes on with what it stopped at.
  */
 
-import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import {
   BatchMismatchError,
   BufferFullError,
@@ -11,7 +11,7 @@ import {
   ProducerStoppedError,
 } from "../../mod.ts";
 import { isPending, settle } from "../support/event_loop.ts";
-import { benchTest, fails, Held, ignoresSignal, left, pass, typesOf } from "./tools.ts";
+import { benchTest, fails, hangs, Held, ignoresSignal, left, pass, typesOf } from "./tools.ts";
 
 const ONE = { maxRecords: 1, maxAgeMs: 0 };
 const no = new DeliveryError({ reason: "status 403", retryable: false });
@@ -45,6 +45,19 @@ benchTest("Producer.resume() does nothing while it runs, and throws after close(
   assertThrows(() => producer.resume(), ProducerClosedError);
   await closed;
   assertThrows(() => producer.resume(), ProducerClosedError);
+});
+
+benchTest("Producer.close() with a signal ends at once what still runs from before a resume()", ONE, async (bench) => {
+  const { target, buffer, make } = bench;
+  const producer = make({ maxInFlight: 3 });
+  target.will(hangs, hangs, fails(no));
+  await producer.putMany(["a", "b", "c"]);
+  await settle();
+  assertEquals(producer.stats().state, "stopped");
+  producer.resume();
+  const closed = producer.close({ signal: AbortSignal.abort() });
+  assertFalse(await isPending(closed));
+  assertEquals([target.calls.length, await left(buffer)], [3, ["a", "b", "c"]]);
 });
 
 benchTest("Producer.resume() stops again at what is still refused, any number of times", ONE, async (bench) => {
