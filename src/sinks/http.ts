@@ -15,9 +15,8 @@
  * - Every response body is read to its end, or cancelled after 128 KiB, so that no attempt leaves a connection behind. For `failures`
  *   and `verdict` it may be longer: 1 MiB and 4 KiB for each record, up to 64 MiB.
  * - One bad record doesn't condemn a batch: a delivery that is refused is sent again in halves until the records at fault are
- *   left. After 100 refusals in a row nothing is split until the server accepts something, so that a server that refuses
- *   everything costs one request per batch.
- * - A body of 64 KiB or more whose connection is cut three times in a row before any answer is sent again in halves: the cut may
+ *   left. A server that refuses everything is asked less and less often, as the producer does with any target.
+ * - A body of 64 KiB or more whose connection is cut six times in a row before any answer is sent again in halves: the cut may
  *   have hidden a 413. A server that had stored it without ever answering gets its records twice. Connections that can't be made
  *   split nothing.
  *
@@ -68,7 +67,7 @@ import { DeliveryError, type FailedRecord, SluiceError } from "../errors/mod.ts"
 import { errorText } from "../errors/text.ts";
 import type { Delivery, Send, SendContext } from "../producer/delivery.ts";
 import { type HttpAnswer, readExchange, toTargetError } from "./http_exchange.ts";
-import { SplitPolicy } from "./http_split.ts";
+import { CutPolicy } from "./http_split.ts";
 import { chooseTransport, type HttpRequest, type Reply } from "./http_transport.ts";
 import { parseHttpUrl } from "./http_url.ts";
 import {
@@ -265,14 +264,14 @@ export function httpSink<T>(url: HttpUrl<T>, options: HttpSinkOptions<T> = {}): 
   checkOptions(options);
   const transport = chooseTransport(fetch);
   const build = requestBuilder(options);
-  const splits = new SplitPolicy();
+  const cuts = new CutPolicy();
   let wasHtml = false;
   return async (delivery, context) => {
     const { signal } = context;
     signal.throwIfAborted();
     const to = urlOf(delivery);
     const request = await build(delivery, context);
-    const toError = splits.begin(delivery, request.body.length);
+    const toError = cuts.begin(delivery, request.body.length);
     let reply: Reply;
     try {
       reply = await transport(to, request);
@@ -287,10 +286,9 @@ export function httpSink<T>(url: HttpUrl<T>, options: HttpSinkOptions<T> = {}): 
     const unexpected = given === undefined && byStatus === "ok" ? unexpectedIn(reply, expect) : undefined;
     const verdict = unexpected === undefined ? given ?? byStatus : "blocked";
     if (verdict !== "ok") {
-      const split = verdict === "split" && splits.onRefused(delivery.length, context.attempt);
+      const split = verdict === "split" && delivery.length > 1;
       throw toDeliveryError({ reply, text, verdict, split, unexpected }, clock.now());
     }
-    splits.onAccepted();
     const isSuspect = given === undefined && expect.contentType === undefined && hasBody && isHtml(reply);
     if (isSuspect && !wasHtml) {
       context.warn?.(
