@@ -276,20 +276,24 @@ export function postgresTransactionSink<T, Tx extends PostgresTransaction | PgCl
     // Before the transaction: a payload that doesn't decode is no failure of the server.
     const { records } = delivery;
     try {
-      await driver.transact(async (transaction, own) => {
-        const [row] = await transaction.unsafe(statement, [batchId, formatMultirange(delivery.sequences)]);
-        const known = parseMultirange(row?.["known"]);
-        const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
-        const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
-        stored = indexes.length;
-        if (stored === 0) return;
-        const identities = indexes.map((i) => ({ batchId, sequence: delivery.sequences[i]! }));
-        try {
-          await apply(own as Tx, indexes.map((i) => records[i]!), identities);
-        } catch (error) {
-          throw error instanceof DeliveryError ? toRolledBack(error, indexes, length) : error;
-        }
-      }, signal);
+      await driver.transact(
+        async (transaction, own) => {
+          const [row] = await transaction.unsafe(statement, [batchId, formatMultirange(delivery.sequences)]);
+          const known = parseMultirange(row?.["known"]);
+          const isNew = (sequence: number) => !known.some(([first, end]) => sequence >= first && sequence < end);
+          const indexes = [...delivery.sequences.keys()].filter((i) => isNew(delivery.sequences[i]!));
+          stored = indexes.length;
+          if (stored === 0) return;
+          const identities = indexes.map((i) => ({ batchId, sequence: delivery.sequences[i]! }));
+          try {
+            await apply(own as Tx, indexes.map((i) => records[i]!), identities);
+          } catch (error) {
+            throw error instanceof DeliveryError ? toRolledBack(error, indexes, length) : error;
+          }
+        },
+        signal,
+        true,
+      );
     } catch (error) {
       if (signal.aborted) throw error;
       throw toDeliveryError(error, { length, isOfUser: true, areOthersTaken: lastTaken === batchId });
@@ -312,7 +316,7 @@ export type TransactionClient<Tx> =
  */
 function toRolledBack(error: DeliveryError, indexes: readonly number[], length: number): DeliveryError {
   if (error.failed === undefined) return error;
-  const { retryable, retryAfterMs, tooLarge } = error;
+  const { scope, retryable, final, retryAfterMs, tooLarge, split } = error;
   const refused = new Map(
     error.failed.filter((one) => !one.retryable && one.index in indexes).map((
       { index, reason },
@@ -323,7 +327,8 @@ function toRolledBack(error: DeliveryError, indexes: readonly number[], length: 
     retryable: !refused.has(index),
     reason: refused.get(index) ?? "rolled back, because of another record",
   }));
-  return new DeliveryError({ reason: "a record was refused", retryable, retryAfterMs, tooLarge, failed }, {
+  const reason = "a record was refused";
+  return new DeliveryError({ reason, scope, retryable, final, retryAfterMs, tooLarge, split, failed }, {
     cause: error,
   });
 }

@@ -7,11 +7,15 @@
  * @module
  */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import { abortable } from "../base/abortable.ts";
 import type { PgClient, PgPool, PostgresClient, PostgresTransaction } from "./postgres_client.ts";
 import { PgDriver } from "./postgres_pg.ts";
 import { unlessLost } from "./postgres_rules.ts";
 import { type PostgresDriver, PreparedStatements } from "./postgres_statements.ts";
+
+/** The client ends the transaction of a lost connection by itself, in the turn in which the statement has failed. */
+const MAX_LOSS_MS = 200;
 
 /** A client of the package `postgres`, or what has its `begin()`. */
 class PostgresJsDriver implements PostgresDriver {
@@ -31,15 +35,29 @@ class PostgresJsDriver implements PostgresDriver {
     };
   }
 
-  transact(body: Parameters<PostgresDriver["transact"]>[0], signal: AbortSignal): Promise<void> {
+  transact(...[body, signal, isOfUser = false]: Parameters<PostgresDriver["transact"]>): Promise<void> {
+    const ended = Promise.withResolvers<true>();
+    const isLost = isOfUser ? () => isSoon(ended.promise, MAX_LOSS_MS) : undefined;
     const work = new Promise<void>((resolve, reject) => {
       const whole = async (transaction: PostgresTransaction): Promise<void> => {
         await body(transaction, transaction);
         signal.throwIfAborted();
       };
-      this.#sql.begin(unlessLost(whole, reject)).then(() => resolve(), reject);
+      const transacted = this.#sql.begin(unlessLost(whole, reject, isLost)).then(() => resolve(), reject);
+      transacted.finally(() => ended.resolve(true));
     });
     return abortable(work, signal);
+  }
+}
+
+/** Whether `event` happens before the time is over. */
+async function isSoon(event: Promise<true>, maxMs: number): Promise<boolean> {
+  const late = Promise.withResolvers<false>();
+  const timer = setTimeout(() => late.resolve(false), maxMs);
+  try {
+    return await Promise.race([event, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -50,8 +50,9 @@ export class PgDriver implements PostgresDriver {
         await body(new PgTransaction(connection, signal), connection);
         signal.throwIfAborted();
       } catch (error) {
-        // If that fails, the connection is gone, and the transaction with it.
-        if (!isAboutConnection(error)) await connection.query({ text: "rollback", values: [] }).catch(ignore);
+        // Whatever the error is: it may be about something else that the body has asked. If that fails, the connection is gone, and
+        // the transaction with it.
+        await connection.query({ text: "rollback", values: [] }).catch(ignore);
         throw error;
       }
       const { command } = await connection.query({ text: "commit", values: [] });

@@ -153,19 +153,21 @@ function isFinal(error: unknown): boolean {
 /**
  * Wraps the body of a transaction or savepoint: when the connection is lost, `onLost` gets the error, and the body never settles.
  * There is nothing left to roll back, and the client `postgres` (3.4) would send the rollback into the closed connection, which
- * throws where it can't be caught and ends the process.
+ * throws where it can't be caught and ends the process. `isLost` is asked where the same error may be about something else, such as
+ * a file or another server.
  *
  * @internal
  */
 export function unlessLost<Tx>(
   body: (transaction: Tx) => Promise<void>,
   onLost: (error: unknown) => void,
+  isLost?: () => Promise<boolean>,
 ): (transaction: Tx) => Promise<void> {
   return async (transaction) => {
     try {
       await body(transaction);
     } catch (error) {
-      if (!isAboutConnection(error)) throw error;
+      if (!isAboutConnection(error) || await isLost?.() === false) throw error;
       onLost(error);
       await new Promise<never>(() => {});
     }

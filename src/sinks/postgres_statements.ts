@@ -15,8 +15,15 @@ import { isAboutPrepared } from "./postgres_rules.ts";
 export interface PostgresDriver {
   /** Runs a statement that commits by itself, and returns how many rows it affected. Not every client can. */
   readonly run?: ((statement: string, parameters: string[], signal: AbortSignal) => Promise<number>) | undefined;
-  /** Runs `body` in a transaction. Rejects when the signal aborts. `own` is what the client itself calls a transaction. */
-  transact(body: (transaction: PostgresTransaction, own: unknown) => Promise<void>, signal: AbortSignal): Promise<void>;
+  /**
+   * Runs `body` in a transaction. Rejects when the signal aborts. `own` is what the client itself calls a transaction. A body of the
+   * user's may fail because of something else than this connection.
+   */
+  transact(
+    body: (transaction: PostgresTransaction, own: unknown) => Promise<void>,
+    signal: AbortSignal,
+    isOfUser?: boolean,
+  ): Promise<void>;
 }
 
 /** The most statements that are prepared on each connection: rows with ever other columns would fill the server's memory. */
