@@ -97,6 +97,8 @@ export interface NatsReply {
   readonly subject: string;
   /** Its bytes. */
   readonly data: Uint8Array;
+  /** Its headers, whose code is 503 if nobody has taken the message that it answers. */
+  readonly headers?: { readonly code: number } | undefined;
 }
 
 /** A message to publish. @internal */
@@ -117,9 +119,11 @@ export async function publishByClient(
   messages: readonly Outgoing[],
 ): Promise<Outcome[]> {
   const answers = await Promise.allSettled(messages.map(publish));
-  return answers.map((answer) =>
-    answer.status === "fulfilled" ? answer.value : { error: answer.reason, isInDoubt: !isAnswer(answer.reason) }
-  );
+  return answers.map((answer) => {
+    if (answer.status === "rejected") return { error: answer.reason, isInDoubt: !isAnswer(answer.reason) };
+    if (Number.isInteger(answer.value?.seq)) return answer.value;
+    return { error: new Error("the answer isn't that of a stream"), isInDoubt: true };
+  });
 }
 
 /** Messages that wait for their acknowledgements. */
@@ -232,7 +236,9 @@ export class InboxPublisher {
       if (error !== null) return this.#round?.end(error);
       const { subject } = message;
       if (this.#round === undefined || !subject.startsWith(this.#round.prefix)) return;
-      this.#settle(this.#round, Number(subject.slice(this.#round.prefix.length)), toOutcome(message));
+      const outcome = toOutcome(message);
+      if (outcome === undefined) return;
+      this.#settle(this.#round, Number(subject.slice(this.#round.prefix.length)), outcome);
     };
     return this.link.connection.subscribe(`${this.#inbox}.*.*`, { callback });
   }
@@ -244,19 +250,28 @@ export class InboxPublisher {
   }
 }
 
-function toOutcome({ data }: NatsReply): Outcome {
-  if (data.length === 0) {
+/** What the stream has answered; `undefined` if it is the answer of somebody else who has the subject, a service for example. */
+function toOutcome({ data, headers }: NatsReply): Outcome | undefined {
+  if (headers?.code === 503) {
     const error = Object.assign(new Error("503: no responders, the stream has no leader or takes no such subject"), {
       name: "NoResponders",
     });
     return { error, isInDoubt: false };
   }
+  let answer: {
+    stream?: unknown;
+    seq?: unknown;
+    duplicate?: boolean;
+    error?: { err_code?: unknown; description?: string };
+  };
   try {
-    const answer = JSON.parse(decoder.decode(data));
-    if (answer.error === undefined) return { seq: answer.seq, duplicate: answer.duplicate };
-    const { err_code, description } = answer.error;
-    return { error: new JetStreamRefusal(err_code, description), isInDoubt: false };
-  } catch (error) {
-    return { error, isInDoubt: true };
+    answer = JSON.parse(decoder.decode(data)) ?? {};
+  } catch {
+    return undefined;
   }
+  const { stream, seq, duplicate, error } = answer;
+  if (typeof error?.err_code === "number") {
+    return { error: new JetStreamRefusal(error.err_code, error.description ?? ""), isInDoubt: false };
+  }
+  return typeof stream === "string" && Number.isInteger(seq) ? { seq: seq as number, duplicate } : undefined;
 }

@@ -82,6 +82,8 @@ export class StreamWriter<T> {
   #maxAtomic = MAX_UNACKNOWLEDGED;
   /** The stream's last number before a batch was first sent. */
   readonly #floors = new Map<string, number>();
+  /** Batches that this sink was the first to try, and of which it hasn't sent anything yet. */
+  readonly #unsent = new Set<string>();
   readonly #doubts = new Doubts();
   /** How many records are still to be sent one by one, because somebody else publishes. */
   #careful = 0;
@@ -101,7 +103,8 @@ export class StreamWriter<T> {
     let duplicates = 0;
     let vainRounds = 0;
     let hasCulprit = false;
-    let mayBeStored = delivery.redelivered || attempt > 1;
+    this.#noticeAttempt(delivery, attempt);
+    let mayBeStored = !this.#unsent.has(delivery.batchId);
     let searchedTo = this.#floors.get(delivery.batchId);
     while (pending.length > 0) {
       await this.#waitUntilUp(signal);
@@ -111,9 +114,7 @@ export class StreamWriter<T> {
         pending = left;
         if (pending.length === 0) break;
       }
-      if (!delivery.redelivered && attempt === 1 && searchedTo === undefined) {
-        this.#setFloor(delivery.batchId, this.#last!);
-      }
+      if (this.#unsent.delete(delivery.batchId)) this.#setFloor(delivery.batchId, this.#last!);
       searchedTo = this.#last!;
       const isAtomic = this.#allowsAtomic && !hasCulprit;
       const count = this.#countTogether(delivery, pending, isAtomic, vainRounds);
@@ -142,6 +143,16 @@ export class StreamWriter<T> {
       throw toRefusal(subjects.length, rangeOf(subjects.length + 1, delivery.length), fault.cause);
     }
     this.#options.onDelivered?.({ stored: delivery.length - duplicates, duplicates });
+  }
+
+  /** Remembers which batches nobody has sent yet. All attempts after the first one say that theirs may have been. */
+  #noticeAttempt({ id, batchId, redelivered }: Delivery<T>, attempt: number): void {
+    if (attempt > 1) return;
+    // Of an earlier producer, who may have had another sink meanwhile.
+    if (redelivered && id === batchId) this.#unsent.delete(batchId);
+    if (redelivered || this.#floors.has(batchId)) return;
+    this.#unsent.add(batchId);
+    if (this.#unsent.size > MAX_FLOORS) this.#unsent.delete(this.#unsent.keys().next().value!);
   }
 
   /** Remembers where the stream ended before a batch was first sent. */

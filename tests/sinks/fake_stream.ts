@@ -116,7 +116,7 @@ export class FakeStream implements NatsJetStream {
           const result = this.#receive(payload, headers);
           if (result === undefined || inbox === undefined) return;
           if (result === "no answer") queueMicrotask(unanswered);
-          else reply(inbox, result);
+          else reply(inbox, { stream: "NUMBERS", ...result });
         } catch (error) {
           const { code, message } = error as StreamError;
           if (inbox !== undefined) reply(inbox, { error: { err_code: code, description: message } });
