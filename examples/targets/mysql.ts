@@ -19,10 +19,12 @@ export const mysqlSink = <T>(pool: Pool, table: string): Send<T> => async ({ bat
   try {
     await pool.query(insert, [table, rows]);
   } catch (cause) {
-    const { code, message: reason, sqlState = "" } = cause as QueryError & { sqlState?: string };
+    const { code, errno, message: reason, sqlState = "" } = cause as QueryError & { sqlState?: string };
     if (code === "ER_NET_PACKET_TOO_LARGE") throw new DeliveryError({ reason, tooLarge: true }, { cause });
-    // A value or a constraint: some of the records are the reason.
-    if (/^2[23]/.test(sqlState)) throw new DeliveryError({ reason, split: true, retryable: false }, { cause });
-    throw new DeliveryError({ reason, scope: "target", retryable: !/^(28|42)/.test(sqlState) }, { cause });
+    // A value, a constraint, or a trigger's signal: some of the records are the reason. MySQL has two without a state of their own.
+    const isOfRow = /^(01|2[23]|45)/.test(sqlState) || errno === 1366 || errno === 3819;
+    if (isOfRow) throw new DeliveryError({ reason, split: true, retryable: false }, { cause });
+    const final = reason === "Pool is closed.";
+    throw new DeliveryError({ reason, scope: "target", retryable: !/^(28|42)/.test(sqlState), final }, { cause });
   }
 };

@@ -9,20 +9,25 @@
 
 import { Buffer } from "node:buffer";
 import { DeliveryError, type Send } from "@sluice/buffer";
-import type { RecoveringChannelModel } from "amqplib";
+import type { ConfirmChannel, RecoveringChannelModel } from "amqplib";
 
-export const rabbitmqSink = <T>(connection: RecoveringChannelModel, queue: string): Send<T> => async (delivery) => {
-  let returned = 0;
-  try {
-    const channel = (await connection.createConfirmChannel()).on("error", () => {}).on("return", () => returned++);
-    delivery.payloads.forEach((payload, i) => {
-      const messageId = `${delivery.batchId}-${delivery.sequences[i]}`;
-      channel.sendToQueue(queue, Buffer.from(payload), { mandatory: true, persistent: true, messageId });
-    });
-    await channel.waitForConfirms();
-    await channel.close();
-  } catch (cause) {
-    throw new DeliveryError({ reason: `${cause}`, scope: "target", retryable: true }, { cause });
-  }
-  if (returned > 0) throw new DeliveryError({ reason: `there is no queue ${queue}`, scope: "target" });
-};
+export const rabbitmqSink =
+  <T>(connection: RecoveringChannelModel, queue: string): Send<T> => async (delivery, { signal }) => {
+    let returned = 0;
+    let channel: ConfirmChannel | undefined;
+    try {
+      channel = (await connection.createConfirmChannel()).on("error", () => {}).on("return", () => returned++);
+      signal.throwIfAborted();
+      delivery.payloads.forEach((payload, i) => {
+        const messageId = `${delivery.batchId}-${delivery.sequences[i]}`;
+        channel!.sendToQueue(queue, Buffer.from(payload), { mandatory: true, persistent: true, messageId });
+      });
+      const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      await Promise.race([channel.waitForConfirms(), aborted]);
+    } catch (cause) {
+      throw new DeliveryError({ reason: `${cause}`, scope: "target", retryable: true }, { cause });
+    } finally {
+      channel?.close().catch(() => {}); // always: a connection has a limited number of them
+    }
+    if (returned > 0) throw new DeliveryError({ reason: `there is no queue ${queue}`, scope: "target" });
+  };

@@ -68,6 +68,28 @@ testWithServer("mariadb", "mysql.ts stores each record once, also over a killed 
     await buffer.close();
     await dead.close();
 
+    // So is what a trigger refuses, and what servers refuse without a state of its own.
+    const refusalBy = async (error: Error) => {
+      const { scope, split, final } = await refusalOf(
+        mysqlSink<Item>({ query: () => Promise.reject(error) } as never, "records"),
+        deliveryOf<Item>([{ n: 1 }]),
+      );
+      return [scope, split, final];
+    };
+    await pool.query(`create trigger refuse before insert on records for each row
+      if json_value(new.record, '$.n') = 13 then signal sqlstate '45000' set message_text = 'unlucky'; end if`);
+    const unlucky = await refusalOf(mysqlSink<Item>(pool, "records"), deliveryOf<Item>([{ n: 12 }, { n: 13 }]));
+    assertEquals([unlucky.scope, unlucky.split, unlucky.retryable], ["record", true, false]);
+    for (const [errno, sqlState] of [[1265, "01000"], [1366, "HY000"], [3819, "HY000"]] as const) {
+      const error = Object.assign(new Error("refused"), { errno, sqlState });
+      assertEquals(await refusalBy(error), ["record", true, false]);
+    }
+    assertEquals(await refusalBy(Object.assign(new Error("locked"), { errno: 1205, sqlState: "HY000" })), [
+      "target",
+      false,
+      false,
+    ]);
+
     const fault = async (from: Pool, table: string) => {
       const { scope, retryable, tooLarge } = await refusalOf(
         mysqlSink<Item>(from, table),
@@ -81,6 +103,8 @@ testWithServer("mariadb", "mysql.ts stores each record once, also over a killed 
     const stranger = createPool({ ...options, user: "nobody", password: "wrong" });
     assertEquals(await fault(stranger, "records"), ["target", false, false]);
     await stranger.end();
+    const closed = await refusalOf(mysqlSink<Item>(stranger, "records"), deliveryOf<Item>([{ n: 1 }]));
+    assertEquals([closed.scope, closed.final], ["target", true]);
 
     await pool.query("set global max_allowed_packet = 16384");
     const narrow = createPool({ ...options, user: "root" });
