@@ -152,10 +152,11 @@ export function postgresSink<T>(
     const { stored, refused, left } = await inserter.insert(delivery, signal);
     const again = left.map((index) => ({ index, retryable: true, reason: "not tried, because many rows are refused" }));
     onDelivered?.({ stored, duplicates: delivery.length - stored - refused.length - again.length });
-    if (refused.length === 0) return;
+    const failed = [...refused, ...again];
+    if (failed.length === 0) return;
     throw new DeliveryError({
-      reason: refused[0]!.reason,
-      failed: [...refused, ...again],
+      reason: failed[0]!.reason,
+      failed,
       retryable: false,
       // In halves, the rest begins at once, with its time before it.
       tooLarge: again.length > 0,

@@ -6,8 +6,8 @@
  * - An error that depends on the statement alone (a column that isn't there, a column that may not be written) is the same for all
  *   rows with those columns, which are refused together. One that depends on nothing in the row (a missing table) ends it all.
  * - An error that may be the table's as well as the row's is the row's only if rows with other columns are taken at the same time.
- * - After {@linkcode MAX_TRIES} the rest is left for another attempt. So an attempt ends in time, however many rows are at fault, and
- *   each one decides on some rows.
+ * - After {@linkcode MAX_TRIES} or {@linkcode MAX_SEARCH_MS} the rest is left for another attempt. So an attempt ends in time, however
+ *   many rows are at fault and however distant the server is, and each one decides on some rows.
  *
  * @module
  */
@@ -25,8 +25,10 @@ import {
 } from "./postgres_rules.ts";
 import { type ColumnSet, groupRows, type Row, rowsToJson } from "./postgres_rows.ts";
 
-/** Savepoints of one attempt, each with up to three answers to wait for: half a second on a near server, some on a distant one. */
+/** Savepoints of one attempt, each with up to three answers to wait for: half a second on a near server. */
 const MAX_TRIES = 500;
+/** How long an attempt searches a distant server, once it has found something: much less than it may take as a whole. */
+const MAX_SEARCH_MS = 5_000;
 
 /** Inserts all rows of one delivery, or fails. Returns how many of them were new. */
 export async function insertTogether(transaction: PostgresTransaction, rows: readonly Row[]): Promise<number> {
@@ -53,12 +55,21 @@ export class RowSplitter {
   /** An error that is a row's only if the table takes others. */
   #doubt: ServerError | undefined;
   #tries = 0;
+  readonly #now: () => number;
+  readonly #beganAt: number;
 
   /** `taken` are columns that the table took before, if there are such. */
-  constructor(transaction: PostgresTransaction, into: string, taken: ColumnSet | undefined) {
+  constructor(
+    transaction: PostgresTransaction,
+    into: string,
+    taken: ColumnSet | undefined,
+    now: () => number = () => performance.now(),
+  ) {
     this.#transaction = transaction;
     this.#into = into;
     this.taken = taken;
+    this.#now = now;
+    this.#beganAt = now();
   }
 
   /** Inserts rows. Rejects for an error that no row has caused; nothing is decided then. */
@@ -81,7 +92,7 @@ export class RowSplitter {
     const known = this.#refusedSets.get(set.statement);
     if (known !== undefined) return this.#refuse(rows, known);
     // A row that is left alone would count as too large for the target.
-    if (this.#tries >= MAX_TRIES && (rows.length > 1 || this.left.length > 0)) {
+    if (this.#isOver() && (rows.length > 1 || this.left.length > 0)) {
       this.left.push(...rows.map(({ index }) => index));
       return;
     }
@@ -107,6 +118,11 @@ export class RowSplitter {
     const half = Math.ceil(rows.length / 2);
     await this.#split(set, rows.slice(0, half));
     await this.#split(set, rows.slice(half));
+  }
+
+  #isOver(): boolean {
+    const hasFound = this.#hasTaken || this.refused.length > 0;
+    return this.#tries >= MAX_TRIES || (hasFound && this.#now() - this.#beganAt > MAX_SEARCH_MS);
   }
 
   #refuse(rows: readonly Row[], reason: string): void {
