@@ -99,7 +99,39 @@ async function runScript(byHash: () => Promise<unknown>, asAWhole: () => Promise
   }
 }
 
+/**
+ * Runs calls of a client that keeps what it can't send until it is connected, also when nobody waits for it any more. While such a call
+ * is left from an attempt that is over, the next attempts wait for it, and add none: in a long outage they would fill the memory.
+ */
+class CallQueue {
+  readonly #isReady: () => boolean;
+  /** Settles when the last call has that was left while there was no connection. */
+  #left: Promise<void> | undefined;
+
+  constructor(isReady: () => boolean) {
+    this.#isReady = isReady;
+  }
+
+  async run(call: () => Promise<unknown>, signal: AbortSignal): Promise<unknown> {
+    if (this.#left !== undefined && !this.#isReady()) await abortable(this.#left, signal);
+    const running = call();
+    try {
+      return await abortable(running, signal);
+    } catch (error) {
+      if (signal.aborted && !this.#isReady()) {
+        const end = () => {
+          if (this.#left === left) this.#left = undefined;
+        };
+        const left = running.then(end, end);
+        this.#left = left;
+      }
+      throw error;
+    }
+  }
+}
+
 class IoRedisConnection implements RedisConnection {
+  readonly #queue = new CallQueue(() => this.#client.status === "ready");
   readonly #client: IoRedisClient<unknown>;
   readonly #script: string;
   readonly #sha1: string;
@@ -112,11 +144,9 @@ class IoRedisConnection implements RedisConnection {
 
   run(keys: readonly string[], words: readonly Word[], signal: AbortSignal): Promise<unknown> {
     const args = [...keys, ...words];
-    const running = runScript(
-      () => this.#client.evalsha(this.#sha1, keys.length, ...args),
-      () => this.#client.eval(this.#script, keys.length, ...args),
-    );
-    return abortable(running, signal);
+    const byHash = () => this.#client.evalsha(this.#sha1, keys.length, ...args);
+    const asAWhole = () => this.#client.eval(this.#script, keys.length, ...args);
+    return this.#queue.run(() => runScript(byHash, asAWhole), signal);
   }
 
   isClosed(): boolean {
@@ -145,6 +175,7 @@ interface NodeRedisClient extends RedisClient<unknown> {
  * connects again only within an attempt to deliver, so that none is opened when the producer is closed.
  */
 class NodeRedisConnection implements RedisConnection {
+  readonly #queue = new CallQueue(() => this.#client.isReady !== false);
   readonly #client: NodeRedisClient;
   readonly #script: string;
   readonly #sha1: string;
@@ -167,7 +198,7 @@ class NodeRedisConnection implements RedisConnection {
     const options = { keys: [...keys], arguments: [...words] };
     const asAWhole = () => client.eval(this.#script, options);
     const byHash = client.evalSha === undefined ? asAWhole : () => client.evalSha!(this.#sha1, options);
-    return await abortable(runScript(byHash, asAWhole), signal);
+    return await this.#queue.run(() => runScript(byHash, asAWhole), signal);
   }
 
   isClosed(): boolean {
