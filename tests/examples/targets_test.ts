@@ -3,7 +3,9 @@
  * answers are lost, and what is sent again is told from what is new. RabbitMQ's server starts slowly, and has a file of its own.
  */
 
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { test } from "node:test";
 import type { S3 } from "@aws-sdk/client-s3";
@@ -158,6 +160,34 @@ testWithServer(
     assertEquals([ended.scope, ended.final], ["target", true]);
   },
 );
+
+test("mqtt.ts adds no copies while the broker acknowledges nothing", { timeout: 60_000 }, async (t) => {
+  const why = await whyNoClients();
+  if (why !== undefined) return t.skip(why);
+  const { connectAsync } = await loadMqtt();
+  const sockets: Socket[] = [];
+  const broker = createServer((socket) => {
+    sockets.push(socket.on("error", () => {}));
+    // It takes the connection (CONNACK), and says nothing more.
+    socket.once("data", () => socket.write(new Uint8Array([0x20, 3, 0, 0, 0])));
+  });
+  await once(broker.listen(0, "127.0.0.1"), "listening");
+  const { port } = broker.address() as AddressInfo;
+  const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { protocolVersion: 5, reconnectPeriod: 0 });
+  client.on("error", () => {});
+  let published = 0;
+  const publishAsync = client.publishAsync.bind(client);
+  client.publishAsync = (...args: Parameters<typeof publishAsync>) => (published++, publishAsync(...args));
+  const send = mqttSink<Item>(client, "records");
+  const delivery = deliveryOf<Item>([{ n: 1 }, { n: 2 }]);
+  const attempts = Array.from({ length: 10 }, () => refusalOf(send, delivery));
+  await client.endAsync(true);
+  for (const { final } of await Promise.all(attempts)) assertEquals(final, true);
+  for (const socket of sockets) socket.destroy();
+  broker.close();
+  await once(broker, "close");
+  assertEquals(published, 2);
+});
 
 /** The items of all objects, in the order of their numbers, and how many objects there are. */
 async function objectsOf(client: S3): Promise<{ readonly objects: number; readonly items: Item[] }> {
