@@ -21,6 +21,7 @@ import type { ReadBatch, ReadResult } from "../wal/reader/log_view.ts";
 import { Batch, batchId, type BatchIdentity } from "./batch.ts";
 import { isDue, isFull, msUntilOld, type Pending } from "./batch_limits.ts";
 import type { BufferStats } from "./events.ts";
+import { type InFlight, type InFlightAmount, measureInFlight, NOTHING_IN_FLIGHT } from "./in_flight.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { EmitOptions } from "./record_buffer.ts";
 import { RecordExpiry } from "./record_expiry.ts";
@@ -28,20 +29,6 @@ import type { RecordStore } from "./record_store.ts";
 
 /** The most batches in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
 const MAX_IN_FLIGHT = 16;
-
-/** A batch that was handed over by this process and is not committed. */
-interface InFlight {
-  readonly identity: BatchIdentity;
-  readonly start: LogPosition;
-  readonly end: LogPosition;
-}
-
-/** What is in flight. */
-export interface InFlightAmount {
-  readonly records: number;
-  readonly payloadBytes: number;
-  readonly logBytes: number;
-}
 
 /** Figures of {@linkcode BufferStats} that only the queue knows. */
 type BatchQueueFigures = Pick<
@@ -67,8 +54,6 @@ interface CutLimits {
   readonly drops: boolean;
 }
 
-const NOTHING: InFlightAmount = { records: 0, payloadBytes: 0, logBytes: 0 };
-
 /** Hands over the batches of one buffer. */
 export class BatchQueue<T> {
   readonly #store: RecordStore;
@@ -81,7 +66,7 @@ export class BatchQueue<T> {
   /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
   #inFlight: readonly InFlight[] = [];
   /** What that came to, and for which state. */
-  #amount: InFlightAmount & { readonly state?: CommitState; readonly of?: readonly InFlight[] } = NOTHING;
+  #amount: InFlightAmount & { readonly state?: CommitState; readonly of?: readonly InFlight[] } = NOTHING_IN_FLIGHT;
   /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
   #oldestPutTime: number | undefined;
   /** Resolves when that is known; `undefined` if it is. */
@@ -136,29 +121,7 @@ export class BatchQueue<T> {
     const of = this.#inFlight;
     // Asked for at every put.
     if (this.#amount.state === state && this.#amount.of === of) return this.#amount;
-    const last = state.boundaries.at(-1);
-    let [records, payloadBytes, logBytes] = [0, 0, 0];
-    const add = (from: LogPosition, to: LogPosition, lost: number) => {
-      // Of what is gone as a whole nothing is in flight any more, whatever the cursor says.
-      if (to.nextSequence - from.nextSequence === lost) return;
-      records += to.nextSequence - from.nextSequence - lost;
-      payloadBytes += to.payloadBytes - from.payloadBytes;
-      logBytes += to.logBytes - from.logBytes;
-    };
-    let at = state.committed;
-    for (const { start, end } of of) {
-      // Behind records that only an earlier process has handed over.
-      const isGap = state.boundaries.some(({ nextSequence }) => {
-        return at.nextSequence < nextSequence && nextSequence <= start.nextSequence;
-      });
-      if (isGap) add(at, start, this.#store.reader.missingFrom(at.nextSequence, start.nextSequence));
-      add(start, end, 0);
-      at = end;
-    }
-    if (last !== undefined && at.nextSequence < last.nextSequence) {
-      add(at, last, this.#store.reader.missingFrom(at.nextSequence, last.nextSequence));
-    }
-    this.#amount = { records, payloadBytes, logBytes, state, of };
+    this.#amount = { ...measureInFlight(of, state, this.#store.reader), state, of };
     return this.#amount;
   }
 
