@@ -11,17 +11,17 @@ import { Buffer } from "node:buffer";
 import { DeliveryError, type Send } from "@sluice/buffer";
 import type { ConfirmChannel, RecoveringChannelModel } from "amqplib";
 
-export const rabbitmqSink =
-  <T>(connection: RecoveringChannelModel, queue: string): Send<T> => async (delivery, { signal }) => {
+export function rabbitmqSink<T>(connection: RecoveringChannelModel, queue: string): Send<T> {
+  return async ({ payloads, batchId, sequences }, { signal }) => {
     let returned = 0;
     let channel: ConfirmChannel | undefined;
     try {
       channel = (await connection.createConfirmChannel()).on("error", () => {}).on("return", () => returned++);
       signal.throwIfAborted();
-      delivery.payloads.forEach((payload, i) => {
-        const messageId = `${delivery.batchId}-${delivery.sequences[i]}`;
-        channel!.sendToQueue(queue, Buffer.from(payload), { mandatory: true, persistent: true, messageId });
-      });
+      for (const [i, payload] of payloads.entries()) {
+        const messageId = `${batchId}-${sequences[i]}`;
+        channel.sendToQueue(queue, Buffer.from(payload), { mandatory: true, persistent: true, messageId });
+      }
       const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
       await Promise.race([channel.waitForConfirms(), aborted]);
     } catch (cause) {
@@ -31,3 +31,4 @@ export const rabbitmqSink =
     }
     if (returned > 0) throw new DeliveryError({ reason: `there is no queue ${queue}`, scope: "target" });
   };
+}
