@@ -73,7 +73,8 @@ async function runTests({ extent, targets, files }: Wanted): Promise<boolean> {
   const runtimes: Partial<Record<Target, TestRuntime>> = {};
   for (const target of new Set<Target>([...targets, "bun", "node"])) runtimes[target] = await findRuntime(target);
   const areTypesRight = await checking;
-  const env = { ...executablesOf(runtimes), SLUICE_EXTENT: extent };
+  // Programs that a test starts again and again are compiled once; it halves what Node takes to start one.
+  const env = { ...executablesOf(runtimes), SLUICE_EXTENT: extent, NODE_COMPILE_CACHE: `${scratch}/node` };
   const tests = testFiles(`${root}tests/`);
   const jobs = targets.flatMap((target) => {
     const runtime = runtimes[target]!;

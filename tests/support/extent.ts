@@ -1,6 +1,7 @@
 /**
  * How much of an exhaustive test is tried in a run: on Deno all its cases, on the other runtimes a part, each its own,
- * because the code and the file system in memory are the same there. `deno task test` tries less of it still.
+ * because the code and the file system in memory are the same there. The gate tries a third on Deno, and `deno task test`
+ * less of it still.
  */
 
 import process from "node:process";
@@ -8,6 +9,11 @@ import { currentRuntime } from "./children.ts";
 
 /** Whether this is the quick run, see `tests/run/files.ts`. A file that is run by itself runs in full. */
 export const isQuick: boolean = process.env["SLUICE_EXTENT"] === "quick";
+
+/** Whether this is the gate, which has to end within twenty minutes. */
+export const isGate: boolean = process.env["SLUICE_EXTENT"] === "all";
+/** In the gate Deno has every so-many-th case. */
+const GATE_STEP = 3;
 
 /** A part of the cases of a test, which are counted from 0. */
 export interface Sample {
@@ -17,12 +23,12 @@ export interface Sample {
 }
 
 /**
- * The part of this run: all cases on Deno, every `elsewhere`-th on Bun and the newest Node, half as many on the oldest one,
- * whose engine differs least from what was tried already; every `quick`-th in the quick run.
+ * The part of this run: all cases on Deno, every third in the gate; every `elsewhere`-th on Bun and the newest Node, half as
+ * many on the oldest one, whose engine differs least from what was tried already; every `quick`-th in the quick run.
  */
 export function sampleOf({ elsewhere, quick = elsewhere }: { elsewhere: number; quick?: number }): Sample {
   const phase = runtimePhase();
-  const step = isQuick ? quick : phase === 0 ? 1 : phase === 3 ? 2 * elsewhere : elsewhere;
+  const step = isQuick ? quick : phase === 0 ? (isGate ? GATE_STEP : 1) : phase === 3 ? 2 * elsewhere : elsewhere;
   return { step, has: (index) => index % step === phase % step };
 }
 
