@@ -1,18 +1,19 @@
 /**
- * Stand-in for `@std/path/basename`, over `node:path`: the last segment of a path, without `suffix`.
+ * Stand-in for `@std/path/basename`: the last segment of a path, without `suffix`.
  *
- * Of the root the published function gives the root, where `node:path` gives an empty string; and it takes the suffix
- * off after it has taken off trailing separators.
+ * Of the root it gives the root; the suffix is taken off after trailing separators, and never all of a name.
  *
  * @module
  */
 
-import { basename as nodeBasename, parse } from "node:path";
-import { fileURLToPath } from "node:url";
+import { toText, windowsPaths } from "./_paths.ts";
 
 export function basename(path: string | URL, suffix = ""): string {
-  const text = path instanceof URL ? fileURLToPath(path) : path;
-  const name = nodeBasename(text);
-  if (name === "") return parse(text).root;
+  const text = toText(path);
+  const name = windowsPaths(text)?.basename(text) ?? lastName(text);
   return name.length > suffix.length && name.endsWith(suffix) ? name.slice(0, name.length - suffix.length) : name;
+}
+
+function lastName(path: string): string {
+  return /([^/]+)\/*$/.exec(path)?.[1] ?? path.slice(0, 1);
 }

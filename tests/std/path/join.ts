@@ -1,16 +1,26 @@
 /**
- * Stand-in for `@std/path/join`, over `node:path`: joins path segments and normalizes the result.
- *
- * The published function also takes a `file:` URL as its first segment; so does this one. A path that begins with a slash, as those
- * of the file system in memory do, keeps to slashes on Windows, too: else the faults that tests plan for a path would miss it.
+ * Stand-in for `@std/path/join`: joins path segments and normalizes the result. The first one may be a `file:` URL.
  *
  * @module
  */
 
-import { join as nodeJoin, posix } from "node:path";
-import { fileURLToPath } from "node:url";
+import { toText, windowsPaths } from "./_paths.ts";
 
 export function join(path: string | URL, ...paths: string[]): string {
-  const first = path instanceof URL ? fileURLToPath(path) : path;
-  return first.startsWith("/") ? posix.join(first, ...paths) : nodeJoin(first, ...paths);
+  const first = toText(path);
+  const joined = [first, ...paths].filter((part) => part !== "").join("/");
+  return windowsPaths(first)?.join(first, ...paths) ?? normalize(joined);
+}
+
+function normalize(path: string): string {
+  const root = path.startsWith("/") ? "/" : "";
+  const names: string[] = [];
+  for (const name of path.split("/")) {
+    if (name === "" || name === ".") continue;
+    if (name !== "..") names.push(name);
+    else if (names.length > 0 && names.at(-1) !== "..") names.pop();
+    else if (root === "") names.push(name);
+  }
+  if (names.length === 0) return root || (path.endsWith("/") ? "./" : ".");
+  return root + names.join("/") + (path.endsWith("/") ? "/" : "");
 }
