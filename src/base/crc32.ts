@@ -4,14 +4,13 @@
  *
  * Guarantees: the same number on every runtime, whichever of the two ways below computes it. Short inputs use eight tables
  * ("slicing-by-8", Kounavis and Berry, Intel 2005), because a call into native code costs more than they do; longer ones use
- * the platform's own zlib. Sixteen tables would be a quarter faster in a tight loop, and no faster between two system
+ * the platform's own zlib, once there have been enough of them to be worth the time that loading it takes. Sixteen tables would be a quarter faster in a tight loop, and no faster between two system
  * calls, which evict most of them from the cache.
  *
  * @module
  */
 
-import { crc32 as nativeCrc32 } from "node:zlib";
-import { runtimeName } from "./runtime.ts";
+import { processOfNode, runtimeName } from "./runtime.ts";
 
 type Table = Int32Array;
 
@@ -20,6 +19,18 @@ type Table = Int32Array;
  * for 144 bytes, where the tables take 87; on Deno and Bun it takes 37.
  */
 export const NATIVE_FROM_BYTES: number = runtimeName() === "node" ? 200 : 80;
+
+/**
+ * The platform's zlib is loaded when the tables have computed this much of what is longer: half a nanosecond is lost with each
+ * byte until then, and loading takes 3 ms on Node, 13 on Bun and up to 30 on Deno. Most processes that are short never do it.
+ */
+export const LOAD_AFTER_BYTES: number = 8 * 2 ** 20;
+
+type NativeCrc32 = (bytes: Uint8Array, seed: number) => number;
+
+/** The platform's function, once it is loaded, and what the tables have computed in its stead. */
+let native: NativeCrc32 | undefined;
+let bytesWithoutNative = 0;
 
 const [T0, T1, T2, T3, T4, T5, T6, T7] = makeTables() as [Table, Table, Table, Table, Table, Table, Table, Table];
 
@@ -32,12 +43,27 @@ const [T0, T1, T2, T3, T4, T5, T6, T7] = makeTables() as [Table, Table, Table, T
  * @returns An unsigned 32-bit number.
  */
 export function crc32(bytes: Uint8Array, seed = 0, start = 0, end: number = bytes.length, view?: DataView): number {
-  if (end - start < NATIVE_FROM_BYTES) {
+  if (isForTables(end - start)) {
     return tableCrc32(view ?? new DataView(bytes.buffer, bytes.byteOffset, bytes.length), seed, start, end);
   }
   // A subarray costs as much as the call.
   const isWhole = start === 0 && end === bytes.length;
-  return nativeCrc32(isWhole ? bytes : bytes.subarray(start, end), seed >>> 0);
+  return nativeCrc32(isWhole ? bytes : bytes.subarray(start, end), seed);
+}
+
+/** Whether a checksum over `length` bytes is one for {@linkcode tableCrc32}, or for {@linkcode nativeCrc32}. To be asked once for each. */
+export function isForTables(length: number): boolean {
+  if (length < NATIVE_FROM_BYTES) return true;
+  if (native !== undefined) return false;
+  bytesWithoutNative += length;
+  if (bytesWithoutNative < LOAD_AFTER_BYTES) return true;
+  native = processOfNode().getBuiltinModule("node:zlib").crc32;
+  return false;
+}
+
+/** Computes it by the platform's zlib, which `isForTables` has loaded. */
+export function nativeCrc32(bytes: Uint8Array, seed: number): number {
+  return native!(bytes, seed >>> 0);
 }
 
 /** The CRC-32 of the four bytes of a little-endian word. */
@@ -47,7 +73,7 @@ export function crc32OfWord(word: number, seed: number): number {
 }
 
 /** Computes it by tables, for any length. One load of four bytes is cheaper than four of one. */
-function tableCrc32(view: DataView, seed: number, start: number, end: number): number {
+export function tableCrc32(view: DataView, seed: number, start: number, end: number): number {
   let c = ~seed;
   let i = start;
   for (const last = end - 7; i < last; i += 8) {

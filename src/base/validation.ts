@@ -6,7 +6,7 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
+import { processOfNode } from "./runtime.ts";
 
 /** The longest timer: all runtimes take 31 bits. */
 export const MAX_TIMER_MS: number = 2 ** 31 - 1;
@@ -81,7 +81,7 @@ export function checkPath(value: unknown, what: string, doing = "open buffer"): 
   if (typeof text !== "string" || text === "" || text.includes("\0")) throw new TypeError(fault);
   const isUrl = text !== value || /^file:\//i.test(text);
   try {
-    const path = isUrl ? fileURLToPath(text) : text;
+    const path = isUrl ? processOfNode().getBuiltinModule("node:url").fileURLToPath(text) : text;
     if (!path.includes("\0")) return path;
   } catch (cause) {
     throw new TypeError(fault, { cause });

@@ -7,6 +7,7 @@
 import type { Codec } from "../base/codec.ts";
 import { PacedReplies } from "../base/event_loop.ts";
 import type { MaybePromise } from "../base/maybe_promise.ts";
+import { newUuid } from "../wal/encoding.ts";
 import { type CommitState, LOG_START, type LogPosition } from "../wal/position.ts";
 import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
 import type { RecoveryReport } from "./events.ts";
@@ -23,7 +24,7 @@ type Encoding = Pick<ReadBatch, "codecVersion" | "isJson">;
 
 /** Records in memory, in all roles of a store. Everything accepted is acknowledged at once. */
 export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
-  readonly uuid: string = crypto.randomUUID();
+  readonly uuid: string = newUuid();
   readonly recovery: RecoveryReport = {
     recoveredRecords: 0,
     truncatedBytes: 0,

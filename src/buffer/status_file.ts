@@ -9,9 +9,9 @@
  * @module
  */
 
-import process from "node:process";
 import { join } from "@std/path/join";
 import type { Clock } from "../base/clock.ts";
+import { processId } from "../base/runtime.ts";
 import { errorText } from "../errors/text.ts";
 import { closeQuietly, openOrCreate } from "../fs/file_helpers.ts";
 import { STATUS_NAME } from "../wal/names.ts";
@@ -147,7 +147,7 @@ export class StatusFile {
       version: STATUS_VERSION,
       state: isClosed ? "closed" : health.failure !== undefined ? "failed" : "open",
       uuid,
-      pid: process.pid,
+      pid: processId(),
       runtime: fileSystem.name.slice(0, MAX_RUNTIME_LENGTH),
       openedAt,
       openMs: Math.floor(clock.monotonic() - this.#openedAt),

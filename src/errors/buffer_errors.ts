@@ -4,7 +4,6 @@
  * @module
  */
 
-import process from "node:process";
 import { SluiceError } from "./base.ts";
 
 /**
@@ -241,7 +240,7 @@ export class BufferLockedError extends SluiceError {
    * @param options The cause: what the runtime or the user's code threw.
    */
   constructor(path: string, owner: LockOwner | undefined, options?: ErrorOptions) {
-    const sameProcess = owner?.pid === process.pid;
+    const sameProcess = owner?.pid === globalThis.process?.pid;
     const who = owner && `${owner.runtime} process ${owner.pid} since ${owner.openedAt}`;
     const by = sameProcess ? `${who}, which is this very process: ${SAME_PROCESS_ADVICE}` : who ?? UNKNOWN_OWNER;
     super(`Cannot open buffer "${path}": it is locked by ${by}`, options);

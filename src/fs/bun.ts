@@ -22,7 +22,7 @@
  * @module
  */
 
-import process from "node:process";
+import { processOfNode } from "../base/runtime.ts";
 import type { FileSystem } from "./file_system.ts";
 import { createNodeFileSystem, type FlushDrive } from "./node.ts";
 
@@ -41,7 +41,7 @@ interface BunFfi {
 /** The file system of this Bun process. */
 export const bunFileSystem: FileSystem = createNodeFileSystem(
   "bun",
-  process.platform === "darwin" ? createDriveFlush(loadFcntl) : undefined,
+  processOfNode().platform === "darwin" ? createDriveFlush(loadFcntl) : undefined,
 );
 
 /**
@@ -59,6 +59,6 @@ export function createDriveFlush(load: () => Fcntl): FlushDrive {
 }
 
 function loadFcntl(): Fcntl {
-  const ffi = process.getBuiltinModule("bun:ffi") as unknown as BunFfi;
+  const ffi = processOfNode().getBuiltinModule("bun:ffi") as unknown as BunFfi;
   return ffi.dlopen("libSystem.B.dylib", { fcntl: { args: ["i32", "i32"], returns: "i32" } }).symbols.fcntl;
 }

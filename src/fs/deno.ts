@@ -17,13 +17,12 @@
  * @module
  */
 
-import { constants } from "node:os";
-import { resolve as resolvePath } from "node:path";
 import { ensureDirSync } from "@std/fs/ensure-dir";
+import { processOfNode } from "../base/runtime.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
-import { overwritesInPlace } from "./overwrites_in_place.ts";
+import { isMountedInPlace, overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
 
 const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
@@ -31,6 +30,9 @@ const OPTIONS: Readonly<Record<OpenMode, Deno.OpenOptions>> = {
   write: { read: true, write: true },
   create: { read: true, write: true, createNew: true },
 };
+
+/** What `--allow-all` allows. */
+const ALL_PERMISSIONS = ["read", "write", "net", "env", "sys", "run", "ffi"] as const;
 
 /** What the sandbox asks about paths. */
 const PERMISSIONS = ["read", "write"] as const;
@@ -171,23 +173,34 @@ function resolve(path: string): string {
   return refused.length === 0 ? real : resolvePath(path);
 }
 
+/** Without looking at what is there. */
+function resolvePath(path: string): string {
+  return processOfNode().getBuiltinModule("node:path").resolve(path);
+}
+
 function isGranted(name: (typeof PERMISSIONS)[number], path: string): boolean {
   return Deno.permissions.querySync({ name, path }).state === "granted";
 }
 
 /**
- * Deno has no call of its own for the type of a file system, and Node's takes `--allow-sys`. Queried first, as in
- * `syncDirectory()`. Without that permission the device decides: on Linux, btrfs, ZFS and all else without a single block device
- * have the major number 0. XFS doesn't, so it counts as overwriting in place, which is right except for reflinks.
+ * Deno has no call of its own for the type of a file system. The system's list of mounts has it, which takes `--allow-all`, and
+ * Node's statfs, which takes `--allow-sys` and 30 ms to load. Queried first, as in `syncDirectory()`. Without either the device
+ * decides: on Linux, btrfs, ZFS and all else without a single block device have the major number 0. XFS doesn't, so it counts as
+ * overwriting in place, which is right except for reflinks.
  */
 function copiesOnWrite(path: string): boolean {
-  const isAllowed = (descriptor: Deno.PermissionDescriptor): boolean =>
-    Deno.permissions.querySync(descriptor).state === "granted";
-  if (!isAllowed({ name: "read", path })) return true;
-  if (isAllowed({ name: "sys", kind: "statfs" })) return !overwritesInPlace(path);
-  if (Deno.build.os !== "linux") return true;
+  if (Deno.build.os !== "linux" || !isGranted("read", path)) return true;
+  const isAllowed = (name: (typeof ALL_PERMISSIONS)[number]): boolean =>
+    Deno.permissions.querySync({ name }).state === "granted";
   try {
-    return Math.floor(Deno.statSync(path).dev / 256) % 4096 === 0;
+    const { dev } = Deno.statSync(path);
+    const major = Math.floor(dev / 256) % 4096;
+    if (ALL_PERMISSIONS.every(isAllowed)) {
+      const minor = dev % 256 + Math.floor(dev / 2 ** 20) * 256;
+      return !isMountedInPlace(Deno.readTextFileSync("/proc/self/mountinfo"), `${major}:${minor}`);
+    }
+    const { state } = Deno.permissions.querySync({ name: "sys", kind: "statfs" });
+    return state === "granted" ? !overwritesInPlace(path) : major === 0;
   } catch {
     return true;
   }
@@ -394,6 +407,7 @@ function toErrno(error: unknown): string {
   if (number === ERROR_USER_MAPPED_FILE) return "EBUSY";
   if (Deno.build.os !== "windows" && !Number.isNaN(number)) {
     if (number === EUCLEAN && Deno.build.os === "linux") return "EUCLEAN";
+    const { constants } = processOfNode().getBuiltinModule("node:os");
     const entry = Object.entries(constants.errno).find(([, value]) => value === number);
     if (entry !== undefined) return entry[0];
   }

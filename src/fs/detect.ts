@@ -9,6 +9,7 @@
 
 import { runtimeName } from "../base/runtime.ts";
 import type { FileSystem } from "./file_system.ts";
+import { preloadSqlite } from "./sqlite_lock.ts";
 
 /**
  * Loads the file system of this process's runtime.
@@ -18,8 +19,10 @@ import type { FileSystem } from "./file_system.ts";
  */
 export async function detectFileSystem(): Promise<FileSystem> {
   switch (runtimeName()) {
-    case "deno":
-      return (await import("./deno.ts")).denoFileSystem;
+    case "deno": {
+      const [{ denoFileSystem }] = await Promise.all([import("./deno.ts"), preloadSqlite()]);
+      return denoFileSystem;
+    }
     case "bun":
       return (await import("./bun.ts")).bunFileSystem;
     case "node":

@@ -14,15 +14,18 @@
  * @module
  */
 
-import * as fs from "node:fs";
-import { constants } from "node:os";
-import process from "node:process";
+import type { Stats } from "node:fs";
 import { dirname } from "@std/path/dirname";
+import { processOfNode } from "../base/runtime.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import { checkPosition, isNoSuchFile } from "./file_helpers.ts";
 import type { FileHandle, FileIdentity, FileLock, FileSystem, OpenMode } from "./file_system.ts";
 import { overwritesInPlace } from "./overwrites_in_place.ts";
 import { lockFile } from "./sqlite_lock.ts";
+
+/** Not imported: see `base/runtime.ts`. */
+const process = processOfNode();
+const fs = process.getBuiltinModule("node:fs");
 
 /** `r+` and `wx+` read and write; `wx` is O_CREAT | O_EXCL. Never `a`: O_APPEND ignores positions. */
 const FLAGS: Readonly<Record<OpenMode, string>> = { read: "r", write: "r+", create: "wx+" };
@@ -144,7 +147,7 @@ function identify(path: string): FileIdentity {
 }
 
 /** As numbers. An inode above 2^53 loses its last bits: two files may then look the same, never one file like two. */
-function toIdentity({ dev, ino, nlink }: fs.Stats): FileIdentity {
+function toIdentity({ dev, ino, nlink }: Stats): FileIdentity {
   return { device: dev, inode: ino, links: nlink };
 }
 
@@ -331,6 +334,7 @@ function toErrno(error: unknown): string {
   if (code === ACCESS_DENIED) return "EACCES";
   if (typeof errno !== "number" || process.platform === "win32") return "UNKNOWN";
   if (errno === EUCLEAN && process.platform === "linux") return "EUCLEAN";
+  const { constants } = process.getBuiltinModule("node:os");
   return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? "UNKNOWN";
 }
 

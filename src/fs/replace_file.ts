@@ -15,8 +15,8 @@
  * @module
  */
 
-import process from "node:process";
 import { dirname } from "@std/path/dirname";
+import { processId } from "../base/runtime.ts";
 import { FileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly, createEmptyFile, openIfExists } from "./file_helpers.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
@@ -143,7 +143,7 @@ export async function writeNewFile(
   content: Uint8Array,
   isReplacing: boolean,
 ): Promise<void> {
-  const scratch = `${path}.${process.pid}.tmp`;
+  const scratch = `${path}.${processId()}.tmp`;
   try {
     await createFile(fileSystem, scratch, (handle) => handle.write(content, 0));
     const made = [scratch];

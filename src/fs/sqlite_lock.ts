@@ -24,10 +24,8 @@
  * @module
  */
 
-import { toNamespacedPath } from "node:path";
-import process from "node:process";
 import type { DatabaseSync } from "node:sqlite";
-import { runtimeName } from "../base/runtime.ts";
+import { platformName, processOfNode, runtimeName } from "../base/runtime.ts";
 import { FileSystemError } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "./file_system.ts";
 
@@ -92,7 +90,8 @@ function openLocked(path: string, fileSystem: RuntimeCalls): DatabaseSync {
  */
 function toSqlitePath(path: string): string {
   const plain = /^(file:|:|$)/i.test(path) ? `./${path}` : path;
-  return runtimeName() === "deno" && plain.length < MIN_LONG_PATH ? plain : toNamespacedPath(plain);
+  if (platformName() !== "win32" || (runtimeName() === "deno" && plain.length < MIN_LONG_PATH)) return plain;
+  return processOfNode().getBuiltinModule("node:path").toNamespacedPath(plain);
 }
 
 /** From here on Windows needs the prefix: 260 less what SQLite may append. */
@@ -107,11 +106,25 @@ function closeQuietly(database: DatabaseSync): void {
   }
 }
 
+/** What {@linkcode preloadSqlite} has loaded. */
+let preloaded: typeof import("node:sqlite") | undefined;
+
+/** Loads `node:sqlite` ahead of the first lock, by an import: within a call it takes Deno 30 ms, for `process` comes with it. */
+export async function preloadSqlite(): Promise<void> {
+  try {
+    preloaded ??= await import("node:sqlite");
+  } catch {
+    // There is none. The lock says so.
+  }
+}
+
 /**
  * Loads `node:sqlite` when it is first needed. Node 22 warns that it is experimental. That one warning is suppressed, because the
  * few calls made here are the same on all versions. It is emitted during the call, so no other warning is lost.
  */
 function loadSqlite(path: string): typeof import("node:sqlite") {
+  if (preloaded !== undefined) return preloaded;
+  const process = processOfNode();
   const { emitWarning } = process;
   process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
     if (rest[0] === "ExperimentalWarning") return;
@@ -188,10 +201,13 @@ function toReadonlyError(path: string, fileSystem: RuntimeCalls, cause: unknown)
 }
 
 /** SQLite's limit for a path, in bytes: of 512, and 1,040 on Windows, it keeps 8 for the ending of a journal. */
-const MAX_PATH_BYTES = process.platform === "win32" ? 4 * 260 - 8 : 504;
+function maxPathBytes(): number {
+  return platformName() === "win32" ? 4 * 260 - 8 : 504;
+}
 
-const ADVICE_FOR_LONG =
-  `SQLite, which makes the lock, takes a path of at most ${MAX_PATH_BYTES} bytes; use a shorter one`;
+function adviceForLong(): string {
+  return `SQLite, which makes the lock, takes a path of at most ${maxPathBytes()} bytes; use a shorter one`;
+}
 
 /**
  * Finds out why SQLite couldn't open the file, which SQLite doesn't say. Creating it exclusively fails with the true cause, and
@@ -214,9 +230,9 @@ function findOpenFailure(
     }
     if (!isTooLong(path)) return { errno: "EACCES" };
   }
-  return isTooLong(path) ? { errno: "ENAMETOOLONG", advice: ADVICE_FOR_LONG } : { errno: "UNKNOWN" };
+  return isTooLong(path) ? { errno: "ENAMETOOLONG", advice: adviceForLong() } : { errno: "UNKNOWN" };
 }
 
 function isTooLong(path: string): boolean {
-  return new TextEncoder().encode(path).length > MAX_PATH_BYTES;
+  return new TextEncoder().encode(path).length > maxPathBytes();
 }

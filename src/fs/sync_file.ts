@@ -7,7 +7,7 @@
  * @module
  */
 
-import process from "node:process";
+import { platformName } from "../base/runtime.ts";
 import { FileSystemError, PermissionError } from "../errors/mod.ts";
 import { closeQuietly, openIfExists } from "./file_helpers.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
@@ -62,7 +62,7 @@ function openForSync(fileSystem: FileSystem, path: string): FileHandle | undefin
   try {
     return openIfExists(fileSystem, path, "write");
   } catch (error) {
-    if (process.platform === "win32" || !(error instanceof PermissionError)) throw error;
+    if (platformName() === "win32" || !(error instanceof PermissionError)) throw error;
     return openIfExists(fileSystem, path, "read");
   }
 }

@@ -26,6 +26,7 @@ import { join } from "@std/path/join";
 import { readFile } from "../fs/file_helpers.ts";
 import type { FileHandle } from "../fs/file_system.ts";
 import { createFile, replaceFile } from "../fs/replace_file.ts";
+import { randomWord } from "../fs/random_bytes.ts";
 import {
   decodeSegmentHeader,
   encodeFrameHeader,
@@ -197,7 +198,7 @@ function writeSegment(
     logBytesBefore: start.logBytes,
     createdAt: now,
     unacknowledged: 0,
-    salt: crypto.getRandomValues(new Uint32Array(1))[0],
+    salt: randomWord(),
     recordLimit,
     isJson,
   };

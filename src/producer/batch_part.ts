@@ -7,7 +7,7 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
+import { processOfNode } from "../base/runtime.ts";
 import type { Batch } from "../buffer/batch.ts";
 import type { Delivery } from "./delivery.ts";
 
@@ -129,6 +129,7 @@ function nameOf(sequences: readonly number[]): string {
   }
   const text = ranges.join("+");
   if (text.length <= MAX_ID_CHARACTERS) return text;
+  const { createHash } = processOfNode().getBuiltinModule("node:crypto");
   const hash = createHash("sha256").update(text).digest("hex").slice(0, HASH_CHARACTERS);
   return `${sequences[0]}-${sequences.at(-1)}.${hash}`;
 }

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { randomBytes } from "../fs/random_bytes.ts";
+
 /** The weight of the upper part of an integer of more than 32 bits. */
 const TWO_32 = 2 ** 32;
 
@@ -43,6 +45,14 @@ export function uuidToBytes(uuid: string): Uint8Array {
 export function bytesToUuid(bytes: Uint8Array): string {
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+/** Makes a uuid of version 4: 122 random bits. */
+export function newUuid(): string {
+  const bytes = randomBytes(16);
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return bytesToUuid(bytes);
 }
 
 /** Whether a version is one of a format to come. Beyond 16 bits it is damage: nobody will get there. */

@@ -90,7 +90,7 @@
  * @module
  */
 
-import { crc32, crc32OfWord, NATIVE_FROM_BYTES } from "../base/crc32.ts";
+import { crc32, crc32OfWord, isForTables, nativeCrc32, tableCrc32 } from "../base/crc32.ts";
 import type { SeedSolver } from "../base/crc32_seed.ts";
 import { bytesToUuid, getUint48, getUint64, isNewer, setUint48, setUint64, uuidToBytes } from "./encoding.ts";
 
@@ -273,7 +273,7 @@ export function encodeFrameHeader(
   view.setUint8(offset + 23, header.flags);
   view.setUint16(offset + 24, header.count, true);
   view.setUint16(offset + 26, header.unacknowledged, true);
-  view.setUint32(offset + 4, frameCrc(bytes, view, offset, checked, salt), true);
+  view.setUint32(offset + 4, frameCrc(view, offset, checked, salt), true);
 }
 
 /** The part of a frame that its checksum covers, apart from the length field. */
@@ -320,7 +320,7 @@ export function isFrameIntact(
 ): boolean {
   if (!isFrameFilled(view, offset, header, segment.recordLimit)) return false;
   const checked = checkedPart(bytes, offset, header.length);
-  return view.getUint32(offset + 4, true) === frameCrc(bytes, view, offset, checked, segment.salt);
+  return view.getUint32(offset + 4, true) === frameCrc(view, offset, checked, segment.salt);
 }
 
 /** Checks condition 3 for a frame that `view` holds completely. */
@@ -383,11 +383,11 @@ export function maxRecordsIn(bytes: number): number {
 }
 
 /** CRC-32 over the length field and everything after the CRC field, seeded with the salt. */
-function frameCrc(bytes: Uint8Array, view: DataView, offset: number, checked: Uint8Array, salt: number): number {
+function frameCrc(view: DataView, offset: number, checked: Uint8Array, salt: number): number {
   const lengthCrc = crc32OfWord(view.getUint32(offset, true), salt);
-  return checked.length < NATIVE_FROM_BYTES
-    ? crc32(bytes, lengthCrc, offset + 8, offset + 8 + checked.length, view)
-    : crc32(checked, lengthCrc);
+  return isForTables(checked.length)
+    ? tableCrc32(view, lengthCrc, offset + 8, offset + 8 + checked.length)
+    : nativeCrc32(checked, lengthCrc);
 }
 
 /** The salt with which the CRC of a frame at `offset` is right. There always is one, so it proves nothing by itself. */

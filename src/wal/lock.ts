@@ -9,9 +9,8 @@
  * @module
  */
 
-import process from "node:process";
 import { join } from "@std/path/join";
-import { runtimeName } from "../base/runtime.ts";
+import { platformName, processOfNode, runtimeName } from "../base/runtime.ts";
 import { BufferLockedError, FileSystemError, type LockOwner } from "../errors/mod.ts";
 import type { FileLock, FileSystem } from "../fs/file_system.ts";
 import { wait } from "../fs/retry.ts";
@@ -44,11 +43,11 @@ export async function lockDirectory(fileSystem: FileSystem, directory: string): 
 
 /** Whether the process that holds the lock, going by `owner.json`, has ended, or may have and the lock with it in a moment. */
 function mayHaveEnded(owner: LockOwner | undefined): boolean {
-  const isWindows = process.platform === "win32";
+  const isWindows = platformName() === "win32";
   // Deno would ask for `--allow-run`.
   if (owner === undefined || runtimeName() === "deno") return isWindows;
   try {
-    process.kill(owner.pid, 0);
+    processOfNode().kill(owner.pid, 0);
     return false;
   } catch (error) {
     return (error as { code?: unknown }).code === "ESRCH";

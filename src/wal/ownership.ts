@@ -32,11 +32,11 @@
  * @module
  */
 
-import process from "node:process";
 import { clearImmediate, setImmediate } from "node:timers";
 import { join } from "@std/path/join";
 import { crc32 } from "../base/crc32.ts";
 import { yieldToEventLoop } from "../base/event_loop.ts";
+import { processId } from "../base/runtime.ts";
 import { OwnershipLostError } from "../errors/mod.ts";
 import { closeQuietly, isNotFound } from "../fs/file_helpers.ts";
 import type { FileIdentity, FileLock } from "../fs/file_system.ts";
@@ -164,7 +164,7 @@ export class Ownership {
     if (file === undefined) return;
     const { place, inode, generation } = notes ?? {};
     writeOwnerNotes(file.handle, {
-      pid: process.pid,
+      pid: processId(),
       runtime: this.#deps.fileSystem.name,
       openedAt: new Date(this.#deps.openedAt).toISOString(),
       ...(place === undefined ? {} : { place, inode, generation }),

@@ -39,6 +39,7 @@ import { join } from "@std/path/join";
 import { yieldToEventLoop } from "../base/event_loop.ts";
 import { FileSystemError, NoSpaceError } from "../errors/mod.ts";
 import { closeQuietly, fileSize, openOrCreate, removeIfExists } from "../fs/file_helpers.ts";
+import { randomBytes } from "../fs/random_bytes.ts";
 import { parseReserveName, reserveName } from "./names.ts";
 import type { LogLocation } from "./segment_files.ts";
 
@@ -53,7 +54,7 @@ export const DEFAULT_RESERVE_BYTES: number = 4 * RESERVE_PART_BYTES;
 export const MAX_RESERVE_BYTES: number = 256 * RESERVE_PART_BYTES;
 /** The bytes put after which a part is rewritten with the next segment: about one segment of the default size. */
 const REFRESH_BYTES: number = 60 * RESERVE_PART_BYTES;
-/** The most that `crypto.getRandomValues` fills in one call. */
+/** The most that `randomBytes` makes in one call. */
 const CHUNK_BYTES = 64 * 1024;
 
 interface ReserveDeps extends LogLocation {
@@ -258,7 +259,7 @@ export class Reserve {
     try {
       const size = this.#sizeOf(part);
       for (let at = 0; at < size; at += CHUNK_BYTES) {
-        handle.write(crypto.getRandomValues(new Uint8Array(Math.min(CHUNK_BYTES, size - at))), at);
+        handle.write(randomBytes(Math.min(CHUNK_BYTES, size - at)), at);
       }
     } catch (error) {
       if (isNew) this.#attempt(() => fileSystem.remove(path));

@@ -40,12 +40,16 @@ test("detectFileSystem() gives the file system of this runtime", () => {
 });
 
 test("detectFileSystem() rejects with TypeError when the runtime is unknown", async () => {
-  const descriptor = Object.getOwnPropertyDescriptor(globalThis, "process")!;
-  Object.defineProperty(globalThis, "process", { value: undefined, configurable: true });
+  const names = ["process", "Deno"];
+  const properties = names.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)] as const);
+  for (const name of names) Object.defineProperty(globalThis, name, { value: undefined, configurable: true });
   try {
     await assertRejects(() => detectFileSystem(), TypeError, "not Deno, Bun or Node");
   } finally {
-    Object.defineProperty(globalThis, "process", descriptor);
+    for (const [name, property] of properties) {
+      if (property === undefined) Reflect.deleteProperty(globalThis, name);
+      else Object.defineProperty(globalThis, name, property);
+    }
   }
 });
 

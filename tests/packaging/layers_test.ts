@@ -32,7 +32,7 @@ const DOORS: readonly (readonly [room: string, doors: string])[] = [
 const ONLY_IN: readonly { readonly what: string; readonly found: RegExp; readonly files: readonly string[] }[] = [
   { what: "Deno.", found: /\bDeno\??\./, files: ["fs/deno"] },
   { what: "Bun.", found: /\bBun\??\./, files: ["fs/bun"] },
-  { what: "node:fs", found: /"node:fs\b/, files: ["fs/node", "fs/bun", "fs/overwrites_in_place"] },
+  { what: "node:fs", found: /"node:fs\b/, files: ["fs/node", "fs/bun", "fs/overwrites_in_place", "fs/random_bytes"] },
   { what: "@std/fs", found: /"@std\/fs\b/, files: ["fs/deno"] },
   { what: "@std/assert", found: /"@std\/assert\b/, files: [] },
   // Node 22 has neither, and stripping types doesn't turn them into something it has.

@@ -10,6 +10,7 @@ import { join } from "@std/path/join";
 import { UnsupportedVersionError } from "../../errors/mod.ts";
 import type { FileHandle } from "../../fs/file_system.ts";
 import { Cursor } from "../cursor.ts";
+import { newUuid } from "../encoding.ts";
 import { SEGMENT_VERSION } from "../format.ts";
 import { QUARANTINE_NAME } from "../names.ts";
 import { findCursorOrigin } from "../owner_file.ts";
@@ -42,7 +43,7 @@ export function planRecovery(location: LogLocation): RecoveryPlan {
   const cursorOrigin = foundCursor === undefined ? "own" : findCursorOrigin(foundCursor, location);
   // The cursor of a copy of this directory says what was delivered from the copy, not from here.
   const ownCursor = cursorOrigin === "foreign" ? undefined : foundCursor;
-  const uuid = findUuid(location, segments, ownCursor) ?? crypto.randomUUID();
+  const uuid = findUuid(location, segments, ownCursor) ?? newUuid();
   const cursor = ownCursor?.uuid === uuid ? ownCursor : undefined;
   const newest = readNewestSegments(location, segments, { uuid, cursor });
   const recordedLost = names.includes(QUARANTINE_NAME) ? new Quarantine(fileSystem, directory).losses.lost : [];

@@ -20,6 +20,7 @@ import type { Clock } from "../../base/clock.ts";
 import { FileSystemError } from "../../errors/mod.ts";
 import { fileSize, ifExists, removeIfExists } from "../../fs/file_helpers.ts";
 import type { FileIdentity } from "../../fs/file_system.ts";
+import { randomWord } from "../../fs/random_bytes.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, unacknowledgedBefore } from "../format.ts";
 import { segmentName } from "../names.ts";
 import type { Ownership } from "../ownership.ts";
@@ -119,7 +120,7 @@ export class Rotation {
       logBytesBefore: logBytes,
       createdAt: Math.max(0, Math.floor(clock.now())),
       unacknowledged: unacknowledgedBefore(nextSequence, ends.vouchedSequence),
-      salt: crypto.getRandomValues(new Uint32Array(1))[0],
+      salt: randomWord(),
     };
   }
 

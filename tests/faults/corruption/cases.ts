@@ -16,6 +16,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Codec } from "../../../src/base/codec.ts";
+import { randomSource } from "../../../src/fs/random_bytes.ts";
 import { MemoryFileSystem } from "../../../src/testing/memory_file_system.ts";
 import {
   bytesOf,
@@ -109,17 +110,14 @@ export interface Case {
 // --------------------------------------------------------------------------------------------------------- the logs
 
 /** What the buffer chooses at random, chosen by a seed while `body` runs: uuids and salts. */
-async function withSeededCrypto<R>(seed: number, body: () => Promise<R>): Promise<R> {
+async function withSeededRandom<R>(seed: number, body: () => Promise<R>): Promise<R> {
   const random = seededRandom(seed);
-  const getRandomValues = (array: Uint32Array): Uint32Array => array.map(() => random(2 ** 32));
-  const randomUUID = () => UUID_A;
-  Object.defineProperty(crypto, "getRandomValues", { value: getRandomValues, configurable: true });
-  Object.defineProperty(crypto, "randomUUID", { value: randomUUID, configurable: true });
+  const { fill } = randomSource;
+  randomSource.fill = (bytes) => void bytes.set(bytes.map(() => random(256)));
   try {
     return await body();
   } finally {
-    Reflect.deleteProperty(crypto, "getRandomValues");
-    Reflect.deleteProperty(crypto, "randomUUID");
+    randomSource.fill = fill;
   }
 }
 
@@ -254,7 +252,7 @@ async function makeBlocks(isClosed: boolean): Promise<Base> {
   };
   const early = Array.from({ length: 40 }, (_, i) => i % 6 === 2 ? [payload(i), `${i}`, payload(i + 1)] : payload(i));
   const late = Array.from({ length: 5 }, (_, i) => payload(100 + i));
-  return await withSeededCrypto(1, async () => {
+  return await withSeededRandom(1, async () => {
     const first = await makeLog(early, options);
     const before = copyOf(first.fileSystem);
     const second = await makeLog(late, {
@@ -297,7 +295,7 @@ async function makeLarge(): Promise<Base> {
     "second last",
     long("\0", 50_000),
   ];
-  const log = await withSeededCrypto(2, () =>
+  const log = await withSeededRandom(2, () =>
     makeLog(puts, {
       ...options,
       ends: "closed",
