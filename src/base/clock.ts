@@ -112,9 +112,11 @@ function createSystemClock(): Clock {
   let floor = 0;
 
   const monotonic = (): number => {
-    const { setTimeout } = globalThis;
-    const isDateTime = setTimeout !== ownSetTimeout && performance.now === ownNow && Date !== OwnDate;
-    const next = isDateTime ? Date.now : performance.now;
+    // Each of them once: on Node, getters are behind some.
+    const { setTimeout, performance } = globalThis;
+    const { now } = performance;
+    const isDateTime = setTimeout !== ownSetTimeout && now === ownNow && Date !== OwnDate;
+    const next = isDateTime ? Date.now : now;
     const read = isDateTime ? Date.now() : performance.now();
     if (next !== source || setTimeout !== timers || read < reading) {
       floor = Math.max(reading + offset, floor);

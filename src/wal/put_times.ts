@@ -9,30 +9,36 @@
  * @module
  */
 
-import { type Clock, wallShift } from "../base/clock.ts";
+import { type Clock, unlessSet } from "../base/clock.ts";
 
 /** The most jumps that are remembered. Of a record put before more than that, the age is off by the oldest ones. */
 const MAX_SHIFTS = 64;
 
 /** Converts the put times of one log. */
 export class PutTimes {
-  readonly #shift: (time: number) => number;
+  readonly #clock: Clock;
   /** What was added to the buffer's time, from which sequence on; in order. The first holds for earlier processes as well. */
   readonly #shifts = [{ from: 0, ms: 0 }];
+  /** What is added now. */
+  #shiftMs = 0;
 
   /** For a buffer whose own time begins as the wall time of now. */
   constructor(clock: Clock) {
-    this.#shift = wallShift(clock);
+    this.#clock = clock;
   }
 
   /** What to write into the log for the record with `sequence`, which is put at `time`. */
   stamp(sequence: number, time: number): number {
-    const ms = this.#shift(time);
-    if (ms !== this.#shifts.at(-1)!.ms) {
-      if (this.#shifts.length === MAX_SHIFTS) this.#shifts.splice(1, 1);
-      this.#shifts.push({ from: sequence, ms });
-    }
-    return Math.max(0, time + ms);
+    const expected = time + this.#shiftMs;
+    const wall = unlessSet(expected, this.#clock.now());
+    if (wall !== expected) this.#shift(sequence, Math.round(wall) - time);
+    return Math.max(0, time + this.#shiftMs);
+  }
+
+  #shift(from: number, ms: number): void {
+    if (this.#shifts.length === MAX_SHIFTS) this.#shifts.splice(1, 1);
+    this.#shifts.push({ from, ms });
+    this.#shiftMs = ms;
   }
 
   /** When the record with `sequence` was put, in the buffer's own time, if the log says `putTime`. */
