@@ -15,12 +15,14 @@ import { WaitingLine } from "../base/waiting_line.ts";
 import { BufferFullError, CodecError, RecordTooLargeError } from "../errors/mod.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { PutOptions } from "./record_buffer.ts";
-import type { RecordAppender } from "./record_store.ts";
+import type { BlockingStore, RecordAppender } from "./record_store.ts";
 
 /** What {@linkcode AdmissionControl} needs of the buffer. */
 export interface AdmissionControlDeps {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
+  /** Whether they are within `maxBacklogBytes`. Cheaper: asked for at every put. */
+  readonly isWithinBacklog: () => boolean;
   /** Drops the oldest batch that is not in flight, if that `isEnabled` by then; false if there is none. */
   readonly dropOldest: (isWanted: () => boolean) => Promise<boolean>;
   /** The backlog has become full. */
@@ -61,8 +63,8 @@ export class AdmissionControl<T> {
   }
 
   /** Admits one record; resolves with its sequence. */
-  put(record: T, options: PutOptions = {}): Promise<number> {
-    const { signal } = options;
+  put(record: T, options?: PutOptions): Promise<number> {
+    const signal = options?.signal;
     if (signal?.aborted) return this.#rejected(signal.reason);
     const { builder } = this.#appender;
     builder.savepoint();
@@ -75,9 +77,9 @@ export class AdmissionControl<T> {
     return this.#fits() ? this.#appender.accept(1) : this.#whenFull(options);
   }
 
-  /** Admits one record within the call, by `accept`; returns its sequence. It never waits. */
-  putBlocking(record: T, accept: (count: number) => number): number {
-    const { builder } = this.#appender;
+  /** Admits one record to `appender`, which is the store's, within the call; returns its sequence. It never waits. */
+  putBlocking(record: T, appender: BlockingStore["appender"]): number {
+    const { builder } = appender;
     builder.savepoint();
     try {
       this.#add(record, undefined, this.#options.codec);
@@ -86,7 +88,7 @@ export class AdmissionControl<T> {
       this.#host.onRejected();
       throw error;
     }
-    if (this.#fits()) return accept(1);
+    if (this.#fits()) return appender.acceptBlocking(1);
     const error = this.#fullError(this.#sizeOf(builder.withdraw()));
     this.#host.onRejected();
     this.#tellIfFull();
@@ -104,8 +106,12 @@ export class AdmissionControl<T> {
     return { first, last: first + length - 1 };
   }
 
-  #putMany<R>(records: readonly R[], options: PutOptions = {}, codec: Codec<unknown, R>): Promise<number> {
-    const { signal } = options;
+  #putMany<R>(
+    records: readonly R[],
+    options: PutOptions | undefined,
+    codec: Codec<unknown, R>,
+  ): Promise<number> {
+    const signal = options?.signal;
     if (signal?.aborted) return this.#rejected(signal.reason);
     if (!Array.isArray(records)) return this.#rejected(new TypeError("Cannot put records: expected an array"));
     const { length } = records;
@@ -129,7 +135,7 @@ export class AdmissionControl<T> {
       const waiting = this.#queue.first;
       if (waiting === undefined) return;
       this.#addUnit(waiting.payloads);
-      if (this.#host.backlogBytes() <= this.#options.maxBacklogBytes) {
+      if (this.#host.isWithinBacklog()) {
         this.#queue.shift();
         this.#isFull = false;
         waiting.accept(this.#appender.accept(waiting.payloads.length));
@@ -148,7 +154,7 @@ export class AdmissionControl<T> {
 
   /** Whether what was added can be accepted: there is room, and nobody waits. */
   #fits(): boolean {
-    if (this.#queue.first !== undefined || this.#host.backlogBytes() > this.#options.maxBacklogBytes) return false;
+    if (this.#queue.first !== undefined || !this.#host.isWithinBacklog()) return false;
     this.#isFull = false;
     return true;
   }
@@ -184,7 +190,7 @@ export class AdmissionControl<T> {
   }
 
   /** The backlog has no room for what was added: reject, or queue. */
-  #whenFull({ signal, waits }: PutOptions): Promise<number> {
+  #whenFull({ signal, waits }: PutOptions = {}): Promise<number> {
     const { maxBacklogBytes, whenFull } = this.#options;
     const mayWait = whenFull === "drop-oldest" || (waits ?? whenFull === "block");
     const payloads = this.#appender.builder.withdraw();

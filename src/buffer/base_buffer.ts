@@ -24,7 +24,7 @@ import { BatchQueue } from "./batch_queue.ts";
 import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
-import type { RecordStore } from "./record_store.ts";
+import type { BlockingStore, RecordStore } from "./record_store.ts";
 import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
@@ -87,6 +87,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     this.#startSequence = this.#seenSequence = store.ends.acknowledged.nextSequence;
     this.#admission = new AdmissionControl(store.appender, options, {
       backlogBytes: () => this.#backlogBytes(),
+      isWithinBacklog: () => this.#isWithin(options.maxBacklogBytes),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.listeners.tell({ type: "backlog-filled", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
@@ -310,10 +311,10 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     await this.#turns.run(() => this.#store.close());
   }
 
-  /** A put within the call, by `accept`. @internal */
-  protected putBlocking(record: In, accept: (count: number) => number): number {
+  /** A put within the call, to the store's `appender`. @internal */
+  protected putBlocking(record: In, appender: BlockingStore["appender"]): number {
     const refusal = this.#refusal("put");
-    if (refusal === undefined) return this.#admission.putBlocking(record, accept);
+    if (refusal === undefined) return this.#admission.putBlocking(record, appender);
     this.#countRejected(1);
     throw refusal;
   }
@@ -344,8 +345,18 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   }
 
   #backlogBytes(): number {
-    const { appender, commitState: { resume }, maxHeldLogBytes } = this.#store;
-    return Math.min(appender.acceptedLogBytes - resume.logBytes + this.#queue.inFlight.logBytes, maxHeldLogBytes);
+    return Math.min(this.#uncommittedLogBytes(), this.#store.maxHeldLogBytes);
+  }
+
+  /** Whether the backlog is. */
+  #isWithin(maxBytes: number): boolean {
+    return this.#uncommittedLogBytes() <= maxBytes || this.#store.maxHeldLogBytes <= maxBytes;
+  }
+
+  /** What is between the ends of the log, without what was committed; parts of it may be gone. */
+  #uncommittedLogBytes(): number {
+    const { appender, commitState } = this.#store;
+    return appender.acceptedLogBytes - commitState.resume.logBytes + this.#queue.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {

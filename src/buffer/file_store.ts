@@ -65,11 +65,11 @@ export class FileStore implements BlockingStore {
   readonly reader: LogReader;
   readonly health: LogHealth;
   readonly ends: RecordStore["ends"];
+  readonly canSyncBlocking: boolean;
+  readonly canPutBlocking: boolean;
   readonly #log: Log;
   readonly #parts: OpenedParts;
   readonly #onChange: () => void;
-  readonly #canBlock: boolean;
-  readonly #isSynced: boolean;
 
   private constructor(options: GatedOptions, parts: OpenedParts, startedAt: number) {
     const { clock, tell, onChange } = options;
@@ -85,8 +85,8 @@ export class FileStore implements BlockingStore {
     this.recovery = toRecoveryReport(recovered, clock.monotonic() - startedAt);
     this.#parts = parts;
     this.#onChange = onChange;
-    this.#canBlock = options.fileSystem.syncDirectoryBlocking !== undefined;
-    this.#isSynced = options.fsync === "always";
+    this.canSyncBlocking = options.fileSystem.syncDirectoryBlocking !== undefined;
+    this.canPutBlocking = this.canSyncBlocking || options.fsync !== "always";
     for (const region of recovered.damaged) tell({ type: "damage-found", region });
     tell({ type: "recovered", report: this.recovery });
     reserve.create();
@@ -173,11 +173,6 @@ export class FileStore implements BlockingStore {
 
   flushBlocking(): void {
     this.#log.flushBlocking();
-  }
-
-  checkBlocking(verb: string, { isSync }: { readonly isSync: boolean }): void {
-    if (this.#canBlock || !(isSync || this.#isSynced)) return;
-    throw new TypeError(`Cannot ${verb}: fileSystem can't sync within a call, it has no syncDirectoryBlocking()`);
   }
 
   figures(): StoreFigures {

@@ -46,13 +46,18 @@ export abstract class LocalBuffer<T, In = T> extends BaseBuffer<T, In> implement
 
   /** Accepts one record within the call; see {@linkcode SyncRecordBuffer.putSync}. */
   putSync(record: In): number {
-    this.#store.checkBlocking("put", { isSync: false });
-    return this.putBlocking(record, (count) => this.#store.appender.acceptBlocking(count));
+    const { appender, canPutBlocking } = this.#store;
+    if (!canPutBlocking) throw unableTo("put");
+    return this.putBlocking(record, appender);
   }
 
   /** Syncs everything put within the call; see {@linkcode SyncRecordBuffer.flushSync}. */
   flushSync(): void {
-    this.#store.checkBlocking("flush", { isSync: true });
+    if (!this.#store.canSyncBlocking) throw unableTo("flush");
     this.flushBlocking(() => this.#store.flushBlocking());
   }
+}
+
+function unableTo(verb: string): TypeError {
+  return new TypeError(`Cannot ${verb}: fileSystem can't sync within a call, it has no syncDirectoryBlocking()`);
 }

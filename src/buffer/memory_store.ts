@@ -37,6 +37,8 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   readonly reader: RecordReader = this;
   readonly health = { failure: undefined };
   readonly maxHeldLogBytes = Infinity;
+  readonly canSyncBlocking = true;
+  readonly canPutBlocking = true;
   readonly ends: { acknowledged: LogPosition } = { acknowledged: LOG_START };
   commitState: CommitState = { committed: LOG_START, resume: LOG_START, boundaries: [] };
   readonly #time: () => number;
@@ -144,10 +146,6 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
 
   flushBlocking(): void {
     // As ensureDurable().
-  }
-
-  checkBlocking(): void {
-    // There is nothing to sync.
   }
 
   figures(): StoreFigures {

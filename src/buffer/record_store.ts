@@ -106,14 +106,16 @@ export interface RecordStore {
 
 /** A store that can do its work within a call. */
 export interface BlockingStore extends RecordStore {
+  /** Whether what is below it can sync within a call. */
+  readonly canSyncBlocking: boolean;
+  /** Whether it can do all that a put needs within a call. */
+  readonly canPutBlocking: boolean;
   readonly appender: RecordAppender & {
     /** As `accept`, within the call: returns the first one's sequence, or throws, and then they are nowhere. */
     acceptBlocking(count: number): number;
   };
   /** As `flush`, within the call. */
   flushBlocking(): void;
-  /** Throws a TypeError if what is below it can't sync within a call; `isSync` if one is needed for sure. */
-  checkBlocking(verb: string, options: { readonly isSync: boolean }): void;
 }
 
 /** What a store tells its buffer. */
