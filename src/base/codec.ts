@@ -237,10 +237,9 @@ export function jsonCodec<T, In = T>(options: JsonCodecOptions<T, In> = {}): Cod
   if (migrate !== undefined && typeof migrate !== "function") {
     throw new TypeError(`Cannot make a codec: migrate must be a function, got ${kindOf(migrate)}`);
   }
-  const stringify = (record: In): string => {
-    const value: unknown = schema === undefined ? record : validate(schema, record);
-    return toJsonText(value);
-  };
+  const stringify: (record: In) => string = schema === undefined
+    ? toJsonText
+    : (record) => toJsonText(validate(schema, record));
   const encode = (record: In): Uint8Array => encoder.encode(stringify(record));
   const decode = (payload: Uint8Array, fromVersion: number): T => {
     const value = JSON.parse(strictDecoder.decode(payload));

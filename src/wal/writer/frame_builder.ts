@@ -17,6 +17,7 @@ import {
   FLAG_CONTINUES,
   FRAME_HEADER_BYTES,
   MAX_SHARED_FRAME_BYTES,
+  payloadBytesIn,
   payloadStart,
   RECORD_HEADER_BYTES,
   recordEnd,
@@ -74,7 +75,6 @@ export class FrameBuilder {
   readonly #frames: OpenFrame[] = [];
   #frameCount = 0;
   #records = 0;
-  #payloadBytes = 0;
   /** Whether the next record may join the last frame. */
   #mayShare = false;
   /** The number of the first frame of the open group; `undefined` without one. */
@@ -84,7 +84,6 @@ export class FrameBuilder {
   #begunFrames = 0;
   #begunCount = 0;
   #begunRecords = 0;
-  #begunPayloadBytes = 0;
   #begunMayShare = false;
 
   /** Bytes of all frames so far. */
@@ -98,7 +97,7 @@ export class FrameBuilder {
 
   /** Bytes of their payloads. */
   get payloadBytes(): number {
-    return this.#payloadBytes;
+    return payloadBytesIn(this.#used - this.#frameCount * FRAME_HEADER_BYTES, this.#records);
   }
 
   /** The frames. Valid until the next `add` or `reset`. */
@@ -120,8 +119,7 @@ export class FrameBuilder {
     let payloadBytes = -1;
     try {
       if (codec.encodeInto !== undefined) {
-        this.#reserve(at + ENCODE_ROOM_BYTES);
-        const room = at === FIRST_RECORD ? this.#firstRoom : this.#bytes.subarray(at, at + ENCODE_ROOM_BYTES);
+        const room = at === FIRST_RECORD ? this.#firstRoom : this.#roomAt(at);
         payloadBytes = codec.encodeInto(record, room);
         if (!Number.isInteger(payloadBytes) || payloadBytes > room.length) {
           throw new RangeError(`encodeInto() returned ${payloadBytes} for a room of ${room.length} bytes`);
@@ -138,12 +136,15 @@ export class FrameBuilder {
       this.#dropEmptyFrame(before);
       throw error;
     }
-    at = this.#splitIfLong(at, payloadBytes);
+    let frame = this.#frames[this.#frameCount - 1];
+    if (frame.count > 0 && at + payloadBytes - frame.start > MAX_SHARED_FRAME_BYTES) {
+      at = this.#moveToNextFrame(at, payloadBytes);
+      frame = this.#frames[this.#frameCount - 1];
+    }
     this.#view.setUint32(at - RECORD_HEADER_BYTES, payloadBytes, true);
     this.#used = at + payloadBytes;
-    this.#frames[this.#frameCount - 1].count++;
+    frame.count++;
     this.#records++;
-    this.#payloadBytes += payloadBytes;
     return payloadBytes;
   }
 
@@ -170,7 +171,6 @@ export class FrameBuilder {
     this.#begunFrames = this.#frameCount;
     this.#begunCount = this.#frameCount > 0 ? this.#frames[this.#frameCount - 1].count : 0;
     this.#begunRecords = this.#records;
-    this.#begunPayloadBytes = this.#payloadBytes;
     this.#begunMayShare = this.#mayShare;
   }
 
@@ -180,7 +180,6 @@ export class FrameBuilder {
     this.#frameCount = this.#begunFrames;
     if (this.#frameCount > 0) this.#frames[this.#frameCount - 1].count = this.#begunCount;
     this.#records = this.#begunRecords;
-    this.#payloadBytes = this.#begunPayloadBytes;
     this.#mayShare = this.#begunMayShare;
     this.#groupFrom = undefined;
   }
@@ -231,7 +230,6 @@ export class FrameBuilder {
     this.#used = 0;
     this.#frameCount = 0;
     this.#records = 0;
-    this.#payloadBytes = 0;
     this.#mayShare = false;
     this.#groupFrom = undefined;
     if (this.#bytes.length > MAX_KEPT_ARENA_BYTES && this.#smallWrites >= SMALL_WRITES_BEFORE_SHRINKING) {
@@ -266,10 +264,14 @@ export class FrameBuilder {
     this.#mayShare = false;
   }
 
+  /** Where a record behind others is encoded. */
+  #roomAt(at: number): Uint8Array {
+    this.#reserve(at + ENCODE_ROOM_BYTES);
+    return this.#bytes.subarray(at, at + ENCODE_ROOM_BYTES);
+  }
+
   /** Moves a payload that makes a shared frame too long into a new frame; returns where the payload begins now. */
-  #splitIfLong(at: number, payloadBytes: number): number {
-    const frame = this.#frames[this.#frameCount - 1];
-    if (frame.count === 0 || at + payloadBytes - frame.start <= MAX_SHARED_FRAME_BYTES) return at;
+  #moveToNextFrame(at: number, payloadBytes: number): number {
     const moved = at + FRAME_HEADER_BYTES;
     this.#reserve(moved + payloadBytes);
     this.#bytes.copyWithin(moved, at, at + payloadBytes);

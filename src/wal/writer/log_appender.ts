@@ -114,7 +114,7 @@ export class LogAppender {
       if (isSynced) this.#prepareSync(group);
       if (group === this.#group) {
         this.#group = undefined;
-        this.#writeGroup(group, { isBlocking: true });
+        this.#writeGroup(group, true);
       }
     } finally {
       gate.open();
@@ -149,7 +149,7 @@ export class LogAppender {
     gate.shut();
     let end: LogPosition;
     try {
-      this.#writeGroup(group, { isBlocking: false });
+      this.#writeGroup(group, false);
     } finally {
       end = this.#ends.written;
       gate.open();
@@ -158,15 +158,14 @@ export class LogAppender {
   }
 
   /** Writes a group, and answers its puts or hands them to the sync that does. */
-  #writeGroup(group: PutGroup, { isBlocking }: { readonly isBlocking: boolean }): void {
+  #writeGroup(group: PutGroup, isBlocking: boolean): void {
     const { time, isSynced, syncs } = this.#deps;
     const putTime = time();
     const first = this.#ends.written.nextSequence;
     try {
-      this.#verifyInTime(putTime);
-      this.#write(this.#deps.putTimes.stamp(first, putTime));
+      this.#write(putTime);
     } catch (error) {
-      return this.#undoWrite(error, group, { isBlocking });
+      return this.#undoWrite(error, group, isBlocking);
     }
     if (isSynced) {
       this.#unsynced.push({ first, putTime });
@@ -214,37 +213,37 @@ export class LogAppender {
     this.#replies.flush();
   }
 
-  /** Verifies the ownership if the last verification is too old. With `isSynced`, the sync that a put waits for does it. */
-  #verifyInTime(now: number): void {
-    if (now - this.#verifiedAt < this.#deps.maxUnverifiedMs) return;
-    this.#deps.ownership.verify();
-    this.#verifiedAt = now;
-  }
-
   /** Writes the builder's frames to the active segment, or to a new one. */
   #write(putTime: number): void {
-    const { health, rotation, segments, syncs } = this.#deps;
+    const { health, maxUnverifiedMs, ownership, putTimes, rotation, segments, syncs } = this.#deps;
+    // With `isSynced`, the sync that a put waits for verifies the ownership.
+    if (putTime - this.#verifiedAt >= maxUnverifiedMs) {
+      ownership.verify();
+      this.#verifiedAt = putTime;
+    }
     if (health.failure !== undefined) throw health.failure;
+    const { builder } = this;
     const { written, vouchedSequence: acknowledged } = this.#ends;
-    const { length, records, payloadBytes } = this.builder;
+    const { nextSequence: sequence, payloadBytes, logBytes } = written;
+    const { length } = builder;
     const { writer, header } = rotation.segmentFor(length, written);
-    this.builder.seal({ sequence: written.nextSequence, putTime, salt: header.salt, acknowledged });
-    const { bytes } = this.builder;
+    builder.seal({ sequence, putTime: putTimes.stamp(sequence, putTime), salt: header.salt, acknowledged });
+    const { bytes } = builder;
     const { position } = writer;
     writer.write(bytes);
     this.#listener?.onWritten(writer.name, position, bytes);
     segments.usage.addToLast(length);
     syncs.touched(writer);
     this.#ends.written = {
-      nextSequence: written.nextSequence + records,
-      payloadBytes: written.payloadBytes + payloadBytes,
-      logBytes: written.logBytes + length,
+      nextSequence: sequence + builder.records,
+      payloadBytes: payloadBytes + builder.payloadBytes,
+      logBytes: logBytes + length,
     };
-    this.builder.reset();
+    builder.reset();
   }
 
   /** After a failed write: discards the frames and rejects their puts. */
-  #undoWrite(error: unknown, group: PutGroup, { isBlocking }: { readonly isBlocking: boolean }): void {
+  #undoWrite(error: unknown, group: PutGroup, isBlocking: boolean): void {
     const { health, rotation, syncs, isSynced } = this.#deps;
     const writer = rotation.active?.writer;
     this.builder.reset();

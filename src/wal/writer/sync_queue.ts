@@ -167,8 +167,9 @@ export class SyncQueue {
 
   /** With an interval: makes sure that what is dirty now is synced in time. The timer is set only while anything is. */
   schedule(): void {
+    if (this.#cancelTimer !== undefined) return;
     const { clock, intervalMs, health } = this.#deps;
-    if (intervalMs === undefined || this.#cancelTimer !== undefined) return;
+    if (intervalMs === undefined) return;
     this.#cancelTimer = clock.setTimer(() => {
       this.#cancelTimer = undefined;
       if (health.failure !== undefined) return;
