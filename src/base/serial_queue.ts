@@ -10,8 +10,6 @@
 
 import type { MaybePromise } from "./maybe_promise.ts";
 
-const RESOLVED: Promise<void> = Promise.resolve();
-
 /** A queue of actions. */
 export class SerialQueue {
   /** Settles when the last queued action has ended; never rejects. `undefined` if the queue is empty. */
@@ -21,7 +19,7 @@ export class SerialQueue {
 
   /** Runs `action` when all before it have ended; settles as it does. */
   run<R>(action: () => MaybePromise<R>): Promise<R> {
-    if (this.#isRunning) return RESOLVED.then(() => this.run(action));
+    if (this.#isRunning) return this.#runLater(action);
     if (this.#last !== undefined) return this.#enqueue(this.#last.then(action));
     this.#isRunning = true;
     try {
@@ -32,6 +30,11 @@ export class SerialQueue {
     } finally {
       this.#isRunning = false;
     }
+  }
+
+  async #runLater<R>(action: () => MaybePromise<R>): Promise<R> {
+    await undefined;
+    return await this.run(action);
   }
 
   #enqueue<R>(result: Promise<R>): Promise<R> {

@@ -29,7 +29,7 @@ export function batchId({ uuid, checksum, firstSequence, lastSequence }: BatchId
 /** What a {@linkcode Batch} is made from. @internal */
 export type BatchData = Omit<ReadBatch, "start" | "end">;
 
-/** What a {@linkcode Batch} knows of its buffer, and of how it was handed over. @internal */
+/** What a {@linkcode Batch} knows of its buffer, and of how it was handed over: the same for many. @internal */
 export interface BatchContext<T> {
   readonly uuid: string;
   readonly codec: Codec<T, never>;
@@ -69,29 +69,24 @@ export class Batch<T> implements Iterable<T> {
   readonly redelivered: boolean;
   readonly #identity: BatchIdentity;
   readonly #data: BatchData;
-  readonly #codec: Codec<T, never>;
+  readonly #context: BatchContext<T>;
   /** Once bytes were shown. */
   #ownBytes: Uint8Array | undefined;
   #id: string | undefined;
   #records: readonly T[] | undefined;
   #payloads: readonly Uint8Array[] | undefined;
   #putTimes: readonly number[] | undefined;
-  readonly #expiry: RecordExpiry | undefined;
 
   /** Made by `emit()`. @internal */
-  constructor(data: BatchData, context: BatchContext<T>) {
-    const { uuid, codec, redelivered, expiry } = context;
-    const { firstSequence, count, checksum } = data;
-    const lastSequence = firstSequence + count - 1;
-    this.firstSequence = firstSequence;
-    this.lastSequence = lastSequence;
-    this.length = count;
+  constructor(data: BatchData, identity: BatchIdentity, context: BatchContext<T>) {
+    this.firstSequence = identity.firstSequence;
+    this.lastSequence = identity.lastSequence;
+    this.length = data.count;
     this.byteLength = data.payloadBytes;
-    this.redelivered = redelivered;
-    this.#identity = { uuid, checksum, firstSequence, lastSequence };
+    this.redelivered = context.redelivered;
+    this.#identity = identity;
     this.#data = data;
-    this.#codec = codec;
-    this.#expiry = expiry;
+    this.#context = context;
   }
 
   /** What tells a batch from all others; `undefined` if it is none that was made here. @internal */
@@ -149,7 +144,7 @@ export class Batch<T> implements Iterable<T> {
    * of them, unless it was asked for with `expired: "keep"`; they become more while it waits.
    */
   get expiredRecords(): number {
-    return this.#expiry?.countIn(this.#data) ?? 0;
+    return this.#context.expiry?.countIn(this.#data) ?? 0;
   }
 
   /** The version of the codec that encoded the payloads. */
@@ -160,7 +155,8 @@ export class Batch<T> implements Iterable<T> {
   /** Whether each payload is the JSON of its record, and can be used instead of it. @internal */
   get isJson(): boolean {
     const { isJson, codecVersion } = this.#data;
-    return isJson && codecVersion === (this.#codec.version ?? 0) && jsonDecoderOfMany(this.#codec) !== undefined;
+    const { codec } = this.#context;
+    return isJson && codecVersion === (codec.version ?? 0) && jsonDecoderOfMany(codec) !== undefined;
   }
 
   /**
@@ -196,7 +192,7 @@ export class Batch<T> implements Iterable<T> {
       throw new RangeError(`Cannot decode record ${index}: the batch has ${this.length} records`);
     }
     try {
-      return this.#codec.decode(this.#payload(index), this.#data.codecVersion);
+      return this.#context.codec.decode(this.#payload(index), this.#data.codecVersion);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new CodecError({ operation: "decode", reason, sequence: this.firstSequence + index }, { cause });
@@ -211,7 +207,7 @@ export class Batch<T> implements Iterable<T> {
   /** All records by one call of the codec, if it has one for that and it succeeds. */
   #decodeTogether(): readonly T[] | undefined {
     const { bytes, bounds, codecVersion, isJson } = this.#data;
-    const decode = isJson ? jsonDecoderOfMany(this.#codec) : undefined;
+    const decode = isJson ? jsonDecoderOfMany(this.#context.codec) : undefined;
     try {
       return decode?.(bytes, bounds, codecVersion);
     } catch {

@@ -9,7 +9,8 @@
  * - While it isn't known yet how old the oldest record is, because the store has to look, no batch is due by age.
  *
  * All of it is for one caller at a time; `base_buffer.ts` makes them take turns. What needs no wait, such as a full batch
- * that has just been written, is answered without a promise.
+ * that has just been written, is answered without a promise, and on the way there without a closure: both would be a
+ * measurable part of a small batch.
  *
  * @module
  */
@@ -17,8 +18,8 @@
 import { andThen, type MaybePromise } from "../base/maybe_promise.ts";
 import { BatchMismatchError, BufferEmptyError, NoBatchBehindError } from "../errors/mod.ts";
 import type { CommitState, LogPosition } from "../wal/position.ts";
-import type { ReadBatch, ReadResult } from "../wal/reader/log_view.ts";
-import { Batch, batchId, type BatchIdentity } from "./batch.ts";
+import type { ReadBatch, ReadLimits, ReadResult } from "../wal/reader/log_view.ts";
+import { Batch, type BatchContext, batchId } from "./batch.ts";
 import { isDue, isFull, msUntilOld, type Pending } from "./batch_limits.ts";
 import type { BufferStats } from "./events.ts";
 import { type InFlight, type InFlightAmount, measureInFlight, NOTHING_IN_FLIGHT } from "./in_flight.ts";
@@ -29,6 +30,8 @@ import type { RecordStore } from "./record_store.ts";
 
 /** The most batches in flight: as many ends as the cursor has room for, and one for a batch in pieces. */
 const MAX_IN_FLIGHT = 16;
+
+const NO_BOUNDARIES: readonly LogPosition[] = [];
 
 /** Figures of {@linkcode BufferStats} that only the queue knows. */
 type BatchQueueFigures = Pick<
@@ -47,9 +50,7 @@ export interface BatchQueueDeps {
 }
 
 /** What a new batch may hold. */
-interface CutLimits {
-  /** Only records below this sequence, unless the batch is full. */
-  readonly before: number;
+interface CutLimits extends ReadLimits {
   /** Whether records that have expired are dropped. */
   readonly drops: boolean;
 }
@@ -63,10 +64,13 @@ export class BatchQueue<T> {
   readonly #openedAt: number;
   /** Only with `maxRecordAgeMs`. */
   readonly #expiry: RecordExpiry | undefined;
+  /** What a batch knows that is handed over for the first time, and what one that was before. */
+  readonly #new: BatchContext<T>;
+  readonly #again: BatchContext<T>;
   /** In order. What an earlier process has handed over is not among them, but in the store's boundaries. */
   #inFlight: readonly InFlight[] = [];
-  /** What that came to, and for which state. */
-  #amount: InFlightAmount & { readonly state?: CommitState; readonly of?: readonly InFlight[] } = NOTHING_IN_FLIGHT;
+  /** What that came to when it was last asked for, and for which state. */
+  #measured: { state: CommitState; batches: readonly InFlight[]; amount: InFlightAmount } | undefined;
   /** When the first record behind `resume` was put; `undefined` if there is none or it isn't known. */
   #oldestPutTime: number | undefined;
   /** Resolves when that is known; `undefined` if it is. */
@@ -87,6 +91,8 @@ export class BatchQueue<T> {
       const [startSequence, openedAt] = [this.#startSequence, this.#openedAt];
       this.#expiry = new RecordExpiry({ maxRecordAgeMs, time: host.time, reader, startSequence, openedAt });
     }
+    this.#new = { uuid: store.uuid, codec: options.codec, redelivered: false, expiry: this.#expiry };
+    this.#again = { ...this.#new, redelivered: true };
     void this.#goTo(store.commitState.resume);
   }
 
@@ -118,11 +124,13 @@ export class BatchQueue<T> {
    */
   get inFlight(): InFlightAmount {
     const state = this.#store.commitState;
-    const of = this.#inFlight;
     // Asked for at every put.
-    if (this.#amount.state === state && this.#amount.of === of) return this.#amount;
-    this.#amount = { ...measureInFlight(of, state, this.#store.reader), state, of };
-    return this.#amount;
+    if (state.boundaries.length === 0) return NOTHING_IN_FLIGHT;
+    const batches = this.#inFlight;
+    if (this.#measured?.state === state && this.#measured.batches === batches) return this.#measured.amount;
+    const amount = measureInFlight(batches, state, this.#store.reader);
+    this.#measured = { state, batches, amount };
+    return amount;
   }
 
   /**
@@ -154,7 +162,7 @@ export class BatchQueue<T> {
 
   /** Whether this process has handed over `batch`, and it is not committed. */
   isInFlight(batch: Batch<T>): boolean {
-    return this.#inFlight.some(({ identity }) => isBatch(batch, identity));
+    return this.#inFlight.some((one) => isBatch(batch, one));
   }
 
   /** The first record of those that come next was put at `putTime`. */
@@ -166,28 +174,37 @@ export class BatchQueue<T> {
   /** Hands over the oldest batch, or the one behind `after`; if none is full, no record at or behind `before`. */
   emit(before: number, { after, expired = "drop" }: EmitOptions<T>): MaybePromise<Batch<T>> {
     const start = this.#endOf(after, "emit");
-    const limits = { before, drops: expired === "drop" };
+    const { maxRecords, maxBytes } = this.#options;
+    const limits = { maxRecords, maxBytes, before, mayEndEarly: true, drops: expired === "drop" };
     return this.#boundaryBehind(start) === undefined ? this.#cut(limits) : this.#emitAgain(limits, start);
   }
 
   /** Drops the oldest batch in flight, which has to be `batch` if one is given. */
   commit(batch: Batch<T> | undefined): MaybePromise<void> {
     const oldest = this.#inFlight.at(0);
-    if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest.identity))) {
-      const expected = oldest && batchId(oldest.identity);
+    if (oldest === undefined || (batch !== undefined && !isBatch(batch, oldest))) {
+      const expected = oldest && batchId(oldest);
       throw new BatchMismatchError({ operation: "commit", actual: batch?.id, expected });
     }
     const { resume, boundaries } = this.#store.commitState;
     const { end } = oldest;
     // After damage, a recovered batch can come in pieces: what is left of it keeps its end.
-    const rest = boundaries.filter(({ nextSequence }) => nextSequence > end.nextSequence);
+    const left = boundaries.findIndex(({ nextSequence }) => nextSequence > end.nextSequence);
+    const rest = left < 0 ? NO_BOUNDARIES : boundaries.slice(left);
     const saving = this.#store.saveCommit({ committed: rest.length > 0 ? end : resume, resume, boundaries: rest });
-    return andThen(saving, () => {
-      this.#inFlight = this.#inFlight.slice(1);
-      this.#figures.batchesCommitted++;
-      this.#progressAt = this.#host.time();
-      this.#host.onRoom();
-    });
+    return saving instanceof Promise ? this.#noteLater(saving) : this.#noteCommitted();
+  }
+
+  async #noteLater(saving: Promise<void>): Promise<void> {
+    await saving;
+    this.#noteCommitted();
+  }
+
+  #noteCommitted(): void {
+    this.#inFlight = this.#inFlight.slice(1);
+    this.#figures.batchesCommitted++;
+    this.#progressAt = this.#host.time();
+    this.#host.onRoom();
   }
 
   /** Drops the oldest batch that is not in flight; false if there is none. */
@@ -237,16 +254,19 @@ export class BatchQueue<T> {
   #endOf(after: Batch<T> | undefined, operation: "emit" | "wait"): LogPosition {
     const { committed } = this.#store.commitState;
     if (after === undefined) return committed;
-    const found = this.#inFlight.find(({ identity }) => isBatch(after, identity));
+    const found = this.#inFlight.find((one) => isBatch(after, one));
     if (found !== undefined) return found.end;
     if (after.lastSequence < committed.nextSequence) return committed;
     const expected = this.#inFlight.at(-1);
-    throw new BatchMismatchError({ operation, actual: after.id, expected: expected && batchId(expected.identity) });
+    throw new BatchMismatchError({ operation, actual: after.id, expected: expected && batchId(expected) });
   }
 
   /** The end of the batch that begins at `start`, if it was handed over before. */
   #boundaryBehind(start: LogPosition): LogPosition | undefined {
-    return this.#store.commitState.boundaries.find(({ nextSequence }) => nextSequence > start.nextSequence);
+    for (const boundary of this.#store.commitState.boundaries) {
+      if (boundary.nextSequence > start.nextSequence) return boundary;
+    }
+    return undefined;
   }
 
   /** Cuts a new batch. */
@@ -257,21 +277,28 @@ export class BatchQueue<T> {
   }
 
   #readNew(limits: CutLimits): MaybePromise<Batch<T>> {
-    return andThen(this.#readUpTo(limits.before), (result) => {
-      const expired = limits.drops && result.batch !== undefined ? this.#expiry?.countIn(result.batch) ?? 0 : 0;
-      return expired > 0 ? this.#dropExpired(result.batch!, expired, limits) : this.#handOverNew(result);
-    });
+    const result = this.#store.reader.read(this.#store.commitState.resume, limits);
+    return result instanceof Promise ? this.#takeLater(result, limits) : this.#takeNew(result, limits);
   }
 
-  /** Reads what a new batch may hold: no record at or behind `before`. */
-  #readUpTo(before: number): MaybePromise<ReadResult> {
-    const { maxRecords, maxBytes } = this.#options;
-    return this.#store.reader.read(this.#store.commitState.resume, { maxRecords, maxBytes, before, mayEndEarly: true });
+  async #takeLater(reading: Promise<ReadResult>, limits: CutLimits): Promise<Batch<T>> {
+    return await this.#takeNew(await reading, limits);
+  }
+
+  #takeNew({ batch: data, next }: ReadResult, limits: CutLimits): MaybePromise<Batch<T>> {
+    if (data === undefined) {
+      return andThen(this.#passLost(next), () => {
+        throw this.#noBatch();
+      });
+    }
+    const expired = limits.drops ? this.#expiry?.countIn(data) ?? 0 : 0;
+    return expired > 0 ? this.#dropExpired(data, expired, limits) : this.#handOverNew(data);
   }
 
   /** Drops the first records of what was read, which have expired, and looks for a batch behind them. */
   async #dropExpired(data: ReadBatch, expired: number, limits: CutLimits): Promise<Batch<T>> {
-    const { batch } = await this.#readUpTo(data.firstSequence + expired);
+    const { resume } = this.#store.commitState;
+    const { batch } = await this.#store.reader.read(resume, { ...limits, before: data.firstSequence + expired });
     await this.#dropRead(batch!, "expired");
     this.#host.onRoom();
     return await this.#cut(limits);
@@ -284,34 +311,44 @@ export class BatchQueue<T> {
     const reason = this.mayCut ? "no-records" : inFlightBatches < MAX_IN_FLIGHT ? "dropped-records" : "in-flight-limit";
     // Only the batch behind the last one in flight is ever missing.
     const last = this.#inFlight.at(-1);
-    return new NoBatchBehindError({ reason, batchId: last && batchId(last.identity), inFlightBatches });
+    return new NoBatchBehindError({ reason, batchId: last && batchId(last), inFlightBatches });
   }
 
   /** Makes the records of a new batch as durable as they have to be, saves its end, and only then gives it out. */
-  #handOverNew({ batch: data, next }: ReadResult): MaybePromise<Batch<T>> {
-    if (data === undefined) {
-      return andThen(this.#passLost(next), () => {
-        throw this.#noBatch();
-      });
-    }
-    const hasPassed = data.start.nextSequence > this.#store.commitState.resume.nextSequence;
-    const saving = andThen(this.#store.ensureDurable(data.end.nextSequence), () => this.#saveEnd(data));
-    return andThen(saving, () => {
-      this.#figures.batchesEmitted++;
-      const batch = this.#handOver(data, false);
-      if (hasPassed) this.#host.onRoom();
-      return batch;
-    });
+  #handOverNew(data: ReadBatch): MaybePromise<Batch<T>> {
+    const securing = this.#store.ensureDurable(data.end.nextSequence);
+    return securing instanceof Promise ? this.#saveEndLater(securing, data) : this.#saveEnd(data);
   }
 
-  #saveEnd(data: ReadBatch): MaybePromise<void> {
-    const { committed, boundaries } = this.#store.commitState;
-    return this.#store.saveCommit({
+  async #saveEndLater(securing: Promise<void>, data: ReadBatch): Promise<Batch<T>> {
+    await securing;
+    return await this.#saveEnd(data);
+  }
+
+  #saveEnd(data: ReadBatch): MaybePromise<Batch<T>> {
+    const { committed, resume, boundaries } = this.#store.commitState;
+    const hasPassed = data.start.nextSequence > resume.nextSequence;
+    const saving = this.#store.saveCommit({
       // Behind what couldn't be read on the way there, which takes no room any more.
       committed: boundaries.length === 0 ? data.start : committed,
       resume: this.#resumeAfter(data.end),
       boundaries: [...boundaries, data.end],
     });
+    return saving instanceof Promise
+      ? this.#handOverLater(saving, data, hasPassed)
+      : this.#handOverSaved(data, hasPassed);
+  }
+
+  async #handOverLater(saving: Promise<void>, data: ReadBatch, hasPassed: boolean): Promise<Batch<T>> {
+    await saving;
+    return await this.#handOverSaved(data, hasPassed);
+  }
+
+  #handOverSaved(data: ReadBatch, hasPassed: boolean): MaybePromise<Batch<T>> {
+    this.#figures.batchesEmitted++;
+    const batch = this.#handOver(data, this.#new);
+    if (hasPassed) this.#host.onRoom();
+    return batch;
   }
 
   /** The batch that begins at `start`, with the end that it had when it was handed over before. */
@@ -324,7 +361,7 @@ export class BatchQueue<T> {
       if (batch !== undefined) {
         await this.#store.ensureDurable(batch.end.nextSequence);
         this.#figures.batchesRedelivered++;
-        return await this.#handOver(batch, true);
+        return await this.#handOver(batch, this.#again);
       }
       await this.#forgetLost(boundary, start, next);
       const { committed } = this.#store.commitState;
@@ -355,16 +392,11 @@ export class BatchQueue<T> {
     this.#host.onRoom();
   }
 
-  #handOver(data: ReadBatch, isRedelivered: boolean): MaybePromise<Batch<T>> {
-    const { uuid } = this.#store;
-    const batch = new Batch(data, {
-      uuid,
-      codec: this.#options.codec,
-      redelivered: isRedelivered,
-      expiry: this.#expiry,
-    });
-    const { start, end } = data;
-    const entry: InFlight = { identity: Batch.identityOf(batch)!, start, end };
+  #handOver(data: ReadBatch, context: BatchContext<T>): MaybePromise<Batch<T>> {
+    const { firstSequence, checksum, start, end } = data;
+    const lastSequence = firstSequence + data.count - 1;
+    const entry: InFlight = { uuid: context.uuid, checksum, firstSequence, lastSequence, start, end };
+    const batch = new Batch(data, entry, context);
     if (this.#inFlight.length === 0) this.#inFlight = [entry];
     else {
       const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
@@ -373,8 +405,12 @@ export class BatchQueue<T> {
     }
     this.#progressAt = this.#host.time();
     const lookup = this.#goTo(this.#store.commitState.resume);
-    // Without a closure in the usual case: it would be a measurable part of a small batch.
-    return lookup instanceof Promise ? lookup.then(() => batch) : batch;
+    return lookup instanceof Promise ? this.#giveLater(lookup, batch) : batch;
+  }
+
+  async #giveLater(lookup: Promise<void>, batch: Batch<T>): Promise<Batch<T>> {
+    await lookup;
+    return batch;
   }
 
   /** Where to go on behind a batch: at the end of the log, if all that follows is known to be missing. */
@@ -419,8 +455,8 @@ export class BatchQueue<T> {
   }
 }
 
-/** Whether it is the batch of that identity; something else with its id will do. To make ids takes longer than to commit. */
-function isBatch(batch: Batch<unknown>, identity: BatchIdentity): boolean {
+/** Whether it is the batch that is in flight; something else with its id will do. To make ids takes longer than to commit. */
+function isBatch(batch: Batch<unknown>, inFlight: InFlight): boolean {
   const isObject = typeof batch === "object" && batch !== null;
-  return (isObject && Batch.identityOf(batch) === identity) || batch.id === batchId(identity);
+  return (isObject && Batch.identityOf(batch) === inFlight) || batch.id === batchId(inFlight);
 }

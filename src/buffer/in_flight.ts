@@ -9,8 +9,7 @@ import type { BatchIdentity } from "./batch.ts";
 import type { RecordReader } from "./record_store.ts";
 
 /** A batch that was handed over by this process and is not committed. */
-export interface InFlight {
-  readonly identity: BatchIdentity;
+export interface InFlight extends BatchIdentity {
   readonly start: LogPosition;
   readonly end: LogPosition;
 }

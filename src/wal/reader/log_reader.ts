@@ -15,7 +15,7 @@
 import { YieldBudget, yieldToEventLoop } from "../../base/event_loop.ts";
 import type { MaybePromise } from "../../base/maybe_promise.ts";
 import { addFrameChecksum, RECORD_HEADER_BYTES } from "../format.ts";
-import { clampPosition, type LogPosition } from "../position.ts";
+import type { LogPosition } from "../position.ts";
 import type { PutTimes } from "../put_times.ts";
 import type { LostSequences } from "../recovery/lost_sequences.ts";
 import { BatchArena, BatchBuilder } from "./batch_builder.ts";
@@ -44,8 +44,13 @@ export class LogReader {
   readonly #deps: LogReaderDeps;
   readonly #skipped: SkippedRegions;
   readonly #frames: FrameSource;
-  /** The position of `#frames`: a read from here needs no search. Meaningless while nothing is open. */
-  #position: LogPosition;
+  /**
+   * The position of `#frames`: a read from here needs no search. Meaningless while nothing is open. Changed in place, because
+   * it moves with every frame; only copies of it are given out.
+   */
+  readonly #position: { -readonly [K in keyof LogPosition]: LogPosition[K] };
+  /** The sequence that the running read stays below. */
+  #before = 0;
   /** Resolves when the running read has ended; `undefined` if none is running. */
   #reading: Promise<void> | undefined;
   readonly #arena = new BatchArena();
@@ -53,7 +58,7 @@ export class LogReader {
 
   constructor(deps: LogReaderDeps) {
     this.#deps = deps;
-    this.#position = deps.view.ends.acknowledged;
+    this.#position = { ...deps.view.ends.acknowledged };
     this.#skipped = new SkippedRegions(deps);
     this.#frames = new FrameSource(deps, this.#skipped);
   }
@@ -82,15 +87,28 @@ export class LogReader {
    * @throws {DamagedLogError} if what follows is damaged and `onDamage` is `"fail"`.
    */
   read(from: LogPosition, limits: ReadLimits): MaybePromise<ReadResult> {
-    if (this.#reading !== undefined) return this.#reading.then(() => this.read(from, limits));
+    if (this.#reading !== undefined) return this.#readLater(this.#reading, from, limits);
     this.#goTo(from);
     const batch = this.#read(limits);
-    if (!(batch instanceof Promise)) return { batch, next: this.#position };
+    return batch instanceof Promise ? this.#finishReading(batch) : this.#toResult(batch);
+  }
+
+  async #readLater(reading: Promise<void>, from: LogPosition, limits: ReadLimits): Promise<ReadResult> {
+    await reading;
+    return await this.read(from, limits);
+  }
+
+  /** Keeps other calls waiting until `batch` is there. */
+  #finishReading(batch: Promise<ReadBatch | undefined>): Promise<ReadResult> {
     const end = (): void => {
       this.#reading = undefined;
     };
     this.#reading = batch.then(end, end);
-    return batch.then((found) => ({ batch: found, next: this.#position }));
+    return batch.then((found) => this.#toResult(found));
+  }
+
+  #toResult(batch: ReadBatch | undefined): ReadResult {
+    return { batch, next: batch?.end ?? { ...this.#position } };
   }
 
   /** When the record at a position was put, in the buffer's own time; `undefined` if there is none or it can't be read. */
@@ -118,18 +136,21 @@ export class LogReader {
   /** Goes to a position; the file stays open if it is the current one. */
   #goTo(position: LogPosition): void {
     if (position.nextSequence !== this.#position.nextSequence) this.close();
-    this.#position = position;
+    this.#setPosition(position);
+  }
+
+  #setPosition({ nextSequence, payloadBytes, logBytes }: LogPosition): void {
+    this.#position.nextSequence = nextSequence;
+    this.#position.payloadBytes = payloadBytes;
+    this.#position.logBytes = logBytes;
   }
 
   #read(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    const { view } = this.#deps;
-    const before = Math.min(limits.before, view.ends.acknowledged.nextSequence);
+    this.#before = Math.min(limits.before, this.#deps.view.ends.acknowledged.nextSequence);
     try {
-      if (this.#position.nextSequence >= before) return undefined;
+      if (this.#position.nextSequence >= this.#before) return undefined;
       if (this.#frames.frame === undefined) this.#frames.advance(this.#position);
-      const { maxRecords, maxBytes, mayEndEarly } = limits;
-      const bounded = { maxRecords, maxBytes, before, mayEndEarly };
-      const batch = this.#hasSkipped() ? this.#readAfterSkipped(bounded) : this.#readHere(bounded);
+      const batch = this.#hasSkipped() ? this.#readAfterSkipped(limits) : this.#readHere(limits);
       return batch instanceof Promise ? batch.catch((error) => this.#giveUp(error)) : batch;
     } catch (error) {
       return this.#giveUp(error);
@@ -147,10 +168,10 @@ export class LogReader {
   }
 
   #readHere(limits: ReadLimits): MaybePromise<ReadBatch | undefined> {
-    if (this.#frames.frame === undefined || this.#position.nextSequence >= limits.before) return undefined;
+    if (this.#frames.frame === undefined || this.#position.nextSequence >= this.#before) return undefined;
     this.#correctTotals();
     const { codecVersion, isJson } = this.#frames.header;
-    const start = { start: this.#position, codecVersion, isJson };
+    const start = { start: { ...this.#position }, codecVersion, isJson };
     return this.#gather(new BatchBuilder(start, this.#guessBytes(limits), this.#arena), limits);
   }
 
@@ -160,7 +181,7 @@ export class LogReader {
     for (;;) {
       const bytes = this.#take(builder, limits);
       const { sequence } = builder;
-      if (frames.frame !== undefined || sequence >= limits.before || !this.#lookAhead(limits.mayEndEarly)) break;
+      if (frames.frame !== undefined || sequence >= this.#before || !this.#lookAhead(limits.mayEndEarly)) break;
       // A batch whose end is fixed continues past bytes that belong to no record.
       if (!limits.mayEndEarly && !this.#skipped.isEmpty && this.#firstAhead <= sequence) {
         return this.#gatherAfterSkipped(builder, limits);
@@ -184,7 +205,7 @@ export class LogReader {
   }
 
   #finish(builder: BatchBuilder): MaybePromise<ReadBatch> {
-    const batch = builder.toBatch(this.#position);
+    const batch = builder.toBatch({ ...this.#position });
     const isTurnDue = this.#budget.spend(COST_OF_BATCH_BYTES + this.#costOfOpened());
     return isTurnDue || !this.#skipped.isEmpty ? this.#finishLater(batch, isTurnDue) : batch;
   }
@@ -219,12 +240,17 @@ export class LogReader {
   #correctTotals(): void {
     if (!this.#frames.isAtSegmentStart) return;
     const { payloadBytesBefore: payloadBytes, logBytesBefore: logBytes } = this.#frames.header;
-    this.#moveTo({ ...this.#position, payloadBytes, logBytes });
+    this.#moveTo(this.#position.nextSequence, payloadBytes, logBytes);
   }
 
-  /** Moves to a position, with its totals clamped between the current ones and those of the end. */
-  #moveTo(position: LogPosition): void {
-    this.#position = clampPosition(position, this.#position, this.#deps.view.ends.acknowledged);
+  /** Moves to a record, with the totals before it clamped between the current ones and those of the end: at the end, to those. */
+  #moveTo(nextSequence: number, payloadBytes: number, logBytes: number): void {
+    const at = this.#position;
+    const { acknowledged: end } = this.#deps.view.ends;
+    const isEnd = nextSequence === end.nextSequence;
+    at.nextSequence = nextSequence;
+    at.payloadBytes = isEnd ? end.payloadBytes : Math.min(Math.max(payloadBytes, at.payloadBytes), end.payloadBytes);
+    at.logBytes = isEnd ? end.logBytes : Math.min(Math.max(logBytes, at.logBytes), end.logBytes);
   }
 
   /** Whether the current frame continues the batch, with nothing unreadable in between. */
@@ -233,9 +259,11 @@ export class LogReader {
     const isNext = this.#skipped.isEmpty && this.#firstAhead <= builder.sequence;
     if (!isNext || header.codecVersion !== builder.codecVersion) return false;
     builder.isJson &&= header.isJson;
-    const from = this.#position;
-    this.#correctTotals();
-    if (this.#position !== from) builder.shift(from, this.#position);
+    if (this.#frames.isAtSegmentStart) {
+      const from = { ...this.#position };
+      this.#correctTotals();
+      builder.shift(from, this.#position);
+    }
     return true;
   }
 
@@ -245,7 +273,7 @@ export class LogReader {
     const { offset: from, index: first } = this.#frames;
     const isFirst = builder.records === 0;
     const most = first + limits.maxRecords - builder.records;
-    const last = Math.min(frame.count, most, limits.before - frame.firstSequence);
+    const last = Math.min(frame.count, most, this.#before - frame.firstSequence);
     const { payloadBytes: before } = builder;
     let at = from;
     let index = first;
@@ -263,15 +291,8 @@ export class LogReader {
     builder.checksum = addFrameChecksum(builder.checksum, frame.view, frame.offset);
     this.#frames.use(index, at);
     const payloadBytes = this.#position.payloadBytes + builder.payloadBytes - before;
-    this.#moveTo(this.#positionAt(builder.sequence, payloadBytes));
+    this.#moveTo(builder.sequence, payloadBytes, this.#frames.logBytes);
     return at - from;
-  }
-
-  /** The position before a record of the current frame, or of the next one. After the last record, it is the log's end. */
-  #positionAt(nextSequence: number, payloadBytes: number): LogPosition {
-    const { acknowledged: end } = this.#deps.view.ends;
-    if (nextSequence === end.nextSequence) return end;
-    return { nextSequence, payloadBytes, logBytes: this.#frames.logBytes };
   }
 
   /** Refuses what was skipped on the way to the current frame, or to the end; or quarantines it and goes past it. */
@@ -284,8 +305,8 @@ export class LogReader {
     const missing = next > nextSequence ? { first: nextSequence, last: next - 1 } : undefined;
     await this.#skipped.settle(missing, this.#frames.gapAt(this.#position));
     // After the last record there is only one right position. Elsewhere the next segment corrects the totals.
-    if (this.#frames.frame === undefined) this.#position = end;
-    else if (missing !== undefined) this.#moveTo(this.#positionAt(next, this.#position.payloadBytes));
+    if (this.#frames.frame === undefined) this.#setPosition(end);
+    else if (missing !== undefined) this.#moveTo(next, this.#position.payloadBytes, this.#frames.logBytes);
   }
 
   /** Whether bytes or records were skipped on the way to the current frame, or to the end of the log. */
