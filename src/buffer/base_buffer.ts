@@ -20,6 +20,7 @@ import { BufferClosedError, type BufferFailedError } from "../errors/mod.ts";
 import { MIN_FRAME_BYTES } from "../wal/format.ts";
 import { AdmissionControl } from "./admission_control.ts";
 import type { Batch } from "./batch.ts";
+import { isFull } from "./batch_limits.ts";
 import { BatchQueue } from "./batch_queue.ts";
 import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -69,8 +70,8 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   readonly #startSequence: number;
   /** The sequence after the last record that `#onVisible` has seen. */
   #seenSequence: number;
-  /** Called when something changes; see `waitUntilDue`. */
-  readonly #waiters = new Set<() => void>();
+  /** Called when something changes; each with whether it also waits for a time, see `#nextChange`. */
+  readonly #waiters = new Map<() => void, boolean>();
   #closing: Promise<void> | undefined;
   #lastPutAt = 0;
   #rejected = 0;
@@ -191,7 +192,10 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.appender.writeAccepted().nextSequence;
     if (options?.expired !== undefined) checkOneOf("expired", options.expired, ["drop", "keep"], "emit");
-    return this.#turns.run(() => this.#queue.emit(before, options ?? {}));
+    const emitted = this.#turns.run(() => this.#queue.emit(before, options ?? {}));
+    // What is in flight is due again.
+    if (this.#waiters.size > 0) emitted.then(() => this.#wake(), () => {});
+    return emitted;
   }
 
   /** Drops the oldest batch in flight; see {@linkcode RecordBuffer.commit}. */
@@ -380,7 +384,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
         ? undefined
         : this.#options.clock.setTimer(wake, Math.ceil(delayMs), { keepAlive: true });
       signal?.addEventListener("abort", wake, { once: true });
-      this.#waiters.add(wake);
+      this.#waiters.set(wake, delayMs !== undefined);
     });
   }
 
@@ -390,14 +394,20 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   }
 
   #wake(): void {
-    for (const wake of [...this.#waiters]) wake();
+    for (const wake of [...this.#waiters.keys()]) wake();
+  }
+
+  /** Wakes whom a put concerns. A wait for a record to grow old goes on, whatever comes behind that, until the batch is full. */
+  #wakeForPut(): void {
+    if (isFull(this.#queue.pending, this.#options)) return this.#wake();
+    for (const [wake, isTimed] of this.#waiters) if (!isTimed) wake();
   }
 
   #onVisible(putTime: number): void {
     this.#lastPutAt = putTime;
     if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#queue.onFirstPut(putTime);
     this.#seenSequence = this.#store.ends.acknowledged.nextSequence;
-    if (this.#waiters.size > 0) this.#wake();
+    if (this.#waiters.size > 0) this.#wakeForPut();
   }
 
   #onRejected(puts: number): void {

@@ -12,6 +12,7 @@ import {
   type RecordBuffer,
   textCodec,
 } from "../../mod.ts";
+import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { isPending, settle } from "../support/event_loop.ts";
 import { drain } from "../support/logs.ts";
 import { seededRandom } from "../support/random.ts";
@@ -150,6 +151,33 @@ function testWait(suite: Suite): void {
       assertEquals((await buffer.emit({ after: first })).records, ["c"]);
     },
   );
+
+  suite.text("waitUntilDue() sets one timer for the first record's age, whatever is put behind it", {
+    maxRecords: 100,
+  }, async ({ buffer, clock }) => {
+    const { setTimer } = ManualClock.prototype;
+    let waits = 0;
+    clock.setTimer = (callback, delayMs, options) => {
+      if (options?.keepAlive) waits++;
+      return setTimer.call(clock, callback, delayMs, options);
+    };
+    const full = buffer.waitUntilDue();
+    await putAll(buffer, "a".repeat(99));
+    assert(await isPending(full));
+    assertEquals(waits, 1);
+    await buffer.put("b");
+    assert(await full);
+    assertEquals(waits, 1);
+  });
+
+  suite.text("waitUntilDue() resolves when somebody else takes the batch", {}, async ({ buffer }) => {
+    const again = buffer.waitUntilDue();
+    await buffer.put("a");
+    assert(await isPending(again));
+    await buffer.emit();
+    assertFalse(await isPending(again), "one that is in flight is due again");
+    assert(await again);
+  });
 
   suite.text("waitUntilDue({ flush }) waits for no record and no age", {}, async ({ buffer }) => {
     assertFalse(await buffer.waitUntilDue({ flush: true }));
