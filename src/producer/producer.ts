@@ -159,7 +159,7 @@ export class Producer<T, In = T> implements AsyncDisposable {
       ending?.abort();
       shutdown.abort();
     };
-    return { shutdown, backoff, gate, loop, ended, abort };
+    return { shutdown, putOptions: { signal: shutdown.stopping }, backoff, gate, loop, ended, abort };
   }
 
   /**
@@ -189,6 +189,11 @@ export class Producer<T, In = T> implements AsyncDisposable {
    * ```
    */
   put(record: In, options?: PutOptions): Promise<number> {
+    const { shutdown, putOptions } = this.#run;
+    // The usual call: nothing is made for it but the promise that is returned.
+    if (options === undefined && !shutdown.stopping.aborted) {
+      return this.#puts.track(this.#options.buffer.put(record, putOptions));
+    }
     return this.#put((more) => this.#options.buffer.put(record, { ...options, ...more }), options);
   }
 
@@ -536,12 +541,9 @@ export class Producer<T, In = T> implements AsyncDisposable {
     return this.close();
   }
 
-  /**
-   * Puts with options that end the wait for space when the producer ends, as no space will come then. While it is stopped, what
-   * there is space for is persisted.
-   */
+  /** Puts with options that end the wait for space with the producer. While it is stopped, what there is space for is persisted. */
   #put<R>(put: (more: PutOptions) => Promise<R>, options: PutOptions | undefined): Promise<R> {
-    const { shutdown } = this.#run;
+    const { shutdown, putOptions } = this.#run;
     const { stopping } = shutdown;
     if (this.#closing !== undefined) return Promise.reject(shutdown.refusal("put"));
     if (stopping.aborted) {
@@ -551,16 +553,20 @@ export class Producer<T, In = T> implements AsyncDisposable {
         }),
       );
     }
-    if (options?.signal === undefined) return this.#puts.track(put({ signal: stopping }));
+    if (options?.signal === undefined) return this.#puts.track(put(putOptions));
     // It may live as long as the process, so nothing stays on it.
     const { signal, release } = this.#aborts.join([options.signal, stopping]);
-    return this.#puts.track(put({ signal }), release);
+    const answer = put({ signal });
+    answer.then(release, release);
+    return this.#puts.track(answer);
   }
 }
 
 /** What delivers until the producer stops or is closed; after a stop there is another. */
 interface Run<T> {
   readonly shutdown: Shutdown;
+  /** End the wait for space when the producer ends, as no space will come then. */
+  readonly putOptions: PutOptions;
   readonly backoff: Backoff;
   readonly gate: TargetGate;
   readonly loop: DeliveryLoop<T>;

@@ -7,52 +7,54 @@
  * @module
  */
 
-interface Generation {
+/** Its two handlers are shared by its promises: none has a function of its own. */
+class Generation {
   /** How many of its promises are not answered. */
-  open: number;
+  open = 0;
+  next: Generation | undefined;
   /** Resolves when these and all before are answered. */
   readonly over: Promise<void>;
   readonly end: () => void;
-  next: Generation | undefined;
-}
+  readonly onValue: <R>(value: R) => R;
+  readonly onError: (error: unknown) => never;
 
-function newGeneration(): Generation {
-  let end = (): void => {};
-  const over = new Promise<void>((resolve) => end = resolve);
-  return { open: 0, over, end, next: undefined };
+  /** `onAnswer` is called when one of its promises is answered, which is counted by then. */
+  constructor(onAnswer: () => void) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.over = promise;
+    this.end = resolve;
+    this.onValue = (value) => {
+      this.open--;
+      onAnswer();
+      return value;
+    };
+    this.onError = (error) => {
+      this.open--;
+      onAnswer();
+      throw error;
+    };
+  }
 }
 
 /** Tracks promises. */
 export class PromiseTracker {
+  readonly #onAnswer = (): void => this.#advance();
   /** The oldest that isn't over, and the one that promises are added to. */
-  #oldest: Generation = newGeneration();
+  #oldest: Generation = new Generation(this.#onAnswer);
   #newest: Generation = this.#oldest;
 
   /** Adds a promise, and returns one like it: if that rejects and nobody handles it, the runtime says so. */
-  track<R>(promise: Promise<R>, release?: () => void): Promise<R> {
+  track<R>(promise: Promise<R>): Promise<R> {
     const generation = this.#newest;
     generation.open++;
     // Not with finally(), which answers two turns later.
-    return promise.then((value) => {
-      release?.();
-      this.#answer(generation);
-      return value;
-    }, (error) => {
-      release?.();
-      this.#answer(generation);
-      throw error;
-    });
-  }
-
-  #answer(generation: Generation): void {
-    generation.open--;
-    this.#advance();
+    return promise.then<R, never>(generation.onValue, generation.onError);
   }
 
   /** Resolves when all that were added until now are settled. */
   all(): Promise<void> {
     const generation = this.#newest;
-    this.#newest = generation.next = newGeneration();
+    this.#newest = generation.next = new Generation(this.#onAnswer);
     this.#advance();
     return generation.over;
   }
