@@ -21,8 +21,8 @@ import type { BlockingStore, RecordAppender } from "./record_store.ts";
 export interface AdmissionControlDeps {
   /** Bytes that are accepted and neither committed nor dropped. */
   readonly backlogBytes: () => number;
-  /** Whether they are within `maxBacklogBytes`. Cheaper: asked for at every put. */
-  readonly isWithinBacklog: () => boolean;
+  /** Bytes of the log that are committed or dropped, for sure: the log's length minus these is at least the backlog. Never falls. */
+  readonly releasedLogBytes: () => number;
   /** Drops the oldest batch that is not in flight, if that `isEnabled` by then; false if there is none. */
   readonly dropOldest: (isWanted: () => boolean) => Promise<boolean>;
   /** The backlog has become full. */
@@ -47,6 +47,8 @@ export class AdmissionControl<T> {
   readonly #host: AdmissionControlDeps;
   readonly #queue = new WaitingLine<Waiting>();
   readonly #aborts = new AbortCalls();
+  /** The length of the log up to which there is room, as far as it is known: it only rises. */
+  #roomUpTo = 0;
   #isFull = false;
   #isMakingRoom = false;
   #isEncoding = false;
@@ -135,7 +137,7 @@ export class AdmissionControl<T> {
       const waiting = this.#queue.first;
       if (waiting === undefined) return;
       this.#addUnit(waiting.payloads);
-      if (this.#host.isWithinBacklog()) {
+      if (this.#hasRoom()) {
         this.#queue.shift();
         this.#isFull = false;
         waiting.accept(this.#appender.accept(waiting.payloads.length));
@@ -154,9 +156,18 @@ export class AdmissionControl<T> {
 
   /** Whether what was added can be accepted: there is room, and nobody waits. */
   #fits(): boolean {
-    if (this.#queue.first !== undefined || !this.#host.isWithinBacklog()) return false;
+    if (this.#queue.first !== undefined || !this.#hasRoom()) return false;
     this.#isFull = false;
     return true;
+  }
+
+  /** Whether the backlog is within its limit, with what was added. Nearly always one comparison tells. */
+  #hasRoom(): boolean {
+    const length = this.#appender.acceptedLogBytes;
+    if (length <= this.#roomUpTo) return true;
+    const { maxBacklogBytes } = this.#options;
+    this.#roomUpTo = this.#host.releasedLogBytes() + maxBacklogBytes;
+    return length <= this.#roomUpTo || this.#host.backlogBytes() <= maxBacklogBytes;
   }
 
   /** Adds payloads as one unit, as they are accepted after a wait; to be undone or accepted. */

@@ -34,8 +34,8 @@ export interface BufferDeps<T, In = T> {
   readonly options: ResolvedOptions<T, In>;
   /** The buffer's own time, in which ages are counted. */
   readonly time: () => number;
-  /** A put was rejected. */
-  readonly onRejected?: () => void;
+  /** Records were acknowledged, or a put was rejected. */
+  readonly onChange?: () => void;
 }
 
 /**
@@ -75,20 +75,20 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   #closing: Promise<void> | undefined;
   #lastPutAt = 0;
   #rejected = 0;
-  readonly #whenRejected: (() => void) | undefined;
+  readonly #onChange: (() => void) | undefined;
 
   /** Made by `open()` of the subclasses. @internal */
   protected constructor(deps: BufferDeps<T, In>) {
-    const { store, options, time, onRejected } = deps;
+    const { store, options, time, onChange } = deps;
     this.#options = options;
     this.#time = time;
     this.#wallShift = wallShift(options.clock);
     this.#store = store;
-    this.#whenRejected = onRejected;
+    this.#onChange = onChange;
     this.#startSequence = this.#seenSequence = store.ends.acknowledged.nextSequence;
     this.#admission = new AdmissionControl(store.appender, options, {
       backlogBytes: () => this.#backlogBytes(),
-      isWithinBacklog: () => this.#isWithin(options.maxBacklogBytes),
+      releasedLogBytes: () => this.#releasedLogBytes(),
       dropOldest: (isWanted) => this.#turns.run(() => this.#dropOldest(isWanted)),
       onFull: () => options.listeners.tell({ type: "backlog-filled", backlogBytes: this.#backlogBytes() }),
       onRejected: () => this.#countRejected(1),
@@ -340,7 +340,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
 
   #countRejected(puts: number): void {
     this.#rejected += puts;
-    this.#whenRejected?.();
+    this.#onChange?.();
   }
 
   #refuse<R>(refusal: Error): Promise<R> {
@@ -349,18 +349,13 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   }
 
   #backlogBytes(): number {
-    return Math.min(this.#uncommittedLogBytes(), this.#store.maxHeldLogBytes);
+    const { appender, maxHeldLogBytes } = this.#store;
+    return Math.min(appender.acceptedLogBytes - this.#releasedLogBytes(), maxHeldLogBytes);
   }
 
-  /** Whether the backlog is. */
-  #isWithin(maxBytes: number): boolean {
-    return this.#uncommittedLogBytes() <= maxBytes || this.#store.maxHeldLogBytes <= maxBytes;
-  }
-
-  /** What is between the ends of the log, without what was committed; parts of it may be gone. */
-  #uncommittedLogBytes(): number {
-    const { appender, commitState } = this.#store;
-    return appender.acceptedLogBytes - commitState.resume.logBytes + this.#queue.inFlight.logBytes;
+  /** Bytes of the log before what comes next, without what is in flight. */
+  #releasedLogBytes(): number {
+    return this.#store.commitState.resume.logBytes - this.#queue.inFlight.logBytes;
   }
 
   async #dropOldest(isWanted: () => boolean): Promise<boolean> {
@@ -405,6 +400,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
 
   #onVisible(putTime: number): void {
     this.#lastPutAt = putTime;
+    this.#onChange?.();
     if (this.#seenSequence <= this.#store.commitState.resume.nextSequence) this.#queue.onFirstPut(putTime);
     this.#seenSequence = this.#store.ends.acknowledged.nextSequence;
     if (this.#waiters.size > 0) this.#wakeForPut();

@@ -216,7 +216,7 @@ export class FileBuffer<T, In = T> extends LocalBuffer<T, In> {
       onChange,
       onClosing: () => status?.close(),
     });
-    const buffer = new FileBuffer<T, In>({ store, options: resolved, time, onRejected: onChange });
+    const buffer = new FileBuffer<T, In>({ store, options: resolved, time, onChange });
     status?.start(store, () => buffer.stats());
     return buffer;
   }

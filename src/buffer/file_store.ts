@@ -37,7 +37,7 @@ interface FileStoreOptions
   readonly reserveBytes: number | undefined;
   readonly onDamage: OnDamage;
   readonly tell: (event: BufferEvent) => void;
-  /** Records were acknowledged, handed over, committed or dropped. */
+  /** Records were handed over, committed or dropped. */
   readonly onChange: () => void;
 }
 
@@ -147,14 +147,7 @@ export class FileStore implements BlockingStore {
 
   listen({ onVisible, onRejected, onFailed }: StoreEvents): void {
     this.health.listen(onFailed);
-    this.#log.listen({
-      onWritten: (name, position, bytes) => this.reader.offer(name, position, bytes),
-      onVisible: (putTime) => {
-        onVisible(putTime);
-        this.#onChange();
-      },
-      onRejected,
-    });
+    this.#log.listen({ reader: this.reader, onVisible, onRejected });
   }
 
   ensureDurable(next: number): MaybePromise<void> {

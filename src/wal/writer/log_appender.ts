@@ -231,7 +231,7 @@ export class LogAppender {
     const { bytes } = builder;
     const { position } = writer;
     writer.write(bytes);
-    this.#listener?.onWritten(writer.name, position, bytes);
+    this.#listener?.reader.offer(writer.name, position, bytes);
     segments.usage.addToLast(length);
     syncs.touched(writer);
     this.#ends.written = {

@@ -5,6 +5,7 @@
  */
 
 import type { FileSystemError } from "../../errors/mod.ts";
+import type { LogReader } from "../reader/log_reader.ts";
 import type { DamagedRegion } from "../recovery/damage.ts";
 
 /** What happens in a log, for events. */
@@ -29,8 +30,8 @@ export interface WriteGate {
 
 /** What becomes of records, for the reader and the buffer of a log. */
 export interface LogListener {
-  /** Frames were written to a segment; `bytes` are the log's own and change with the next put. */
-  readonly onWritten: (segment: string, position: number, bytes: Uint8Array) => void;
+  /** Is offered the frames that were written; their bytes are the log's own and change with the next put. */
+  readonly reader: Pick<LogReader, "offer">;
   /** More records were acknowledged; the first of them was put at `putTime`, in the buffer's own time. */
   readonly onVisible: (putTime: number) => void;
   /** This number of accepted puts was rejected. */
