@@ -81,6 +81,8 @@ export class Ownership {
   readonly #parts: AcquiredParts;
   /** The identity of the token when it was placed; `undefined` if the file system has none. */
   readonly #token: FileIdentity | undefined;
+  /** Where the token is: with "always" it is looked at after every write. */
+  readonly #tokenPath: string;
   #place: number;
   #listener: OwnershipListener | undefined;
   /** The sequence after the last record that was acknowledged at the last verification. */
@@ -95,6 +97,7 @@ export class Ownership {
     this.#deps = deps;
     this.#parts = parts;
     this.#token = parts.directory && parts.file?.identity;
+    this.#tokenPath = join(deps.directory, OWNER_NAME);
     this.#place = parts.last?.place ?? 0;
   }
 
@@ -217,7 +220,7 @@ export class Ownership {
 
   #whyLost(): string | undefined {
     if (this.#token === undefined) return undefined;
-    const token = this.#identify(join(this.#deps.directory, OWNER_NAME));
+    const token = this.#identify(this.#tokenPath);
     const isToken = isSame(token, this.#token);
     if (isToken && token!.links === 1) return undefined;
     if (!isSame(this.#identify(this.#deps.directory), this.#parts.directory)) {

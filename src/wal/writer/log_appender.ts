@@ -203,7 +203,8 @@ export class LogAppender {
   onSynced(end: LogPosition): void {
     if (end.nextSequence <= this.#ends.acknowledged.nextSequence) return;
     const putTime = this.#unsynced[0]?.putTime ?? this.#deps.time();
-    this.#unsynced = this.#unsynced.filter(({ first }) => first >= end.nextSequence);
+    if (end === this.#ends.written) this.#unsynced.length = 0;
+    else this.#unsynced = this.#unsynced.filter(({ first }) => first >= end.nextSequence);
     this.#ends.acknowledged = end;
     this.#listener?.onVisible(putTime);
   }

@@ -294,15 +294,13 @@ export class SyncQueue {
     const verifying = retryWhilePassing(() => ownership.verify());
     if (verifying !== undefined) await verifying;
     writers.forEach((writer, i) => writer.acknowledge(positions[i]));
-    this.#settleAll(writers);
+    for (const writer of writers) this.#settleIfDone(writer);
   }
 
-  #settleAll(writers: readonly SegmentWriter[]): void {
-    for (const writer of writers) {
-      if (!writer.isSettled) continue;
-      this.#settle(writer.name);
-      if (writer.isRetired) writer.close();
-    }
+  #settleIfDone(writer: SegmentWriter): void {
+    if (!writer.isSettled) return;
+    this.#settle(writer.name);
+    if (writer.isRetired) writer.close();
   }
 
   /**
@@ -315,8 +313,7 @@ export class SyncQueue {
     const { clock, ends, health, ownership, onSynced } = this.#deps;
     if (health.failure !== undefined) throw health.failure;
     const startedAt = clock.monotonic();
-    const writers = [...this.#dirtyWriters.values()];
-    const isNeeded = writers.length > 0 || this.#isDirectoryDirty;
+    const isNeeded = this.#dirtyWriters.size > 0 || this.#isDirectoryDirty;
     try {
       this.syncOthersBlocking(undefined);
       ownership.verify();
@@ -324,8 +321,10 @@ export class SyncQueue {
       throw isUnbegunSync(error) ? error : health.fail(error);
     }
     if (!isNeeded) return;
-    for (const writer of writers) writer.acknowledge(writer.position);
-    this.#settleAll(writers);
+    for (const writer of this.#dirtyWriters.values()) {
+      writer.acknowledge(writer.position);
+      this.#settleIfDone(writer);
+    }
     const durationMs = clock.monotonic() - startedAt;
     this.figures.syncs++;
     this.figures.syncMs += durationMs;
