@@ -84,8 +84,11 @@ export class SegmentReader {
   #mayContinue = false;
   /** Bytes that were checked in vain since the search for a valid frame began. */
   #refusedBytes = 0;
-  /** The offset up to which each `putMany` is known to be complete. */
+  /** Where the last `putMany` begins that is known to be complete, and where it ends; -1 if it has left the buffer. */
+  #completeFrom = -1;
   #completeUpTo = 0;
+  /** The offset of the next frame of it: it was found intact then. `Infinity` if there is none. */
+  #checkedAt = Infinity;
 
   /** Reads the segment with that header from `handle`, which stays the caller's. */
   constructor(handle: FileHandle, header: SegmentHeader) {
@@ -140,11 +143,14 @@ export class SegmentReader {
     this.#position = position;
     this.#expected = expected;
     this.#mayContinue = mayContinue;
-    this.#bufferAt =
-      this.#buffered =
-      this.#completeUpTo =
-      this.#refusedBytes =
-        0;
+    this.#bufferAt = this.#buffered = this.#refusedBytes = 0;
+    this.#forgetChecked();
+  }
+
+  /** The bytes in the buffer are others: nothing is known of them. */
+  #forgetChecked(): void {
+    this.#completeFrom = -1;
+    this.#checkedAt = Infinity;
     this.#offeredAt = Infinity;
   }
 
@@ -180,11 +186,13 @@ export class SegmentReader {
   next(end: number): SegmentItem {
     const offset = this.#position;
     if (offset >= end) return { kind: "end", zeros: 0 };
-    const frame = this.#frameAt(offset, end, offset === this.#offeredAt);
+    const frame = this.#frameAt(offset, end, offset === this.#offeredAt || offset === this.#checkedAt);
     if (frame !== undefined && this.#follows(frame) && this.#isPutManyComplete(frame, end)) {
       this.#advance(frame);
-      // Checking the rest of a `putMany` may have moved the buffer: then the frame is read again.
-      return { kind: "frame", frame: this.#isBuffered(offset, frame.length) ? frame : this.#frameAt(offset, end)! };
+      // Checking the rest of a `putMany` may have moved the frame in the buffer, or out of it: then it is read again.
+      const isInPlace = frame.bytes === this.#buffer && frame.offset === offset - this.#bufferAt;
+      const isBuffered = this.#isBuffered(offset, frame.length);
+      return { kind: "frame", frame: isInPlace && isBuffered ? frame : this.#frameAt(offset, end, isBuffered)! };
     }
     if (frame !== undefined && this.#skipsAhead(frame)) {
       this.#expected = frame.firstSequence;
@@ -215,7 +223,7 @@ export class SegmentReader {
   /** Whether the `putMany` that `frame` begins is complete; true for a frame that begins none. */
   #isPutManyComplete(frame: Frame, end: number): boolean {
     const opens = (frame.flags & (FLAG_CONTINUES | FLAG_CONTINUED)) === FLAG_CONTINUES;
-    if (!opens || frame.fileOffset < this.#completeUpTo) return true;
+    if (!opens || frame.fileOffset === this.#completeFrom) return true;
     let flags = frame.flags;
     let at = frame.fileOffset + frame.length;
     let expected = frame.firstSequence + frame.count;
@@ -226,12 +234,15 @@ export class SegmentReader {
       at += next.length;
       expected += next.count;
     }
+    this.#completeFrom = this.#isBuffered(frame.fileOffset, at - frame.fileOffset) ? frame.fileOffset : -1;
     this.#completeUpTo = at;
     return true;
   }
 
   #advance(frame: Frame): void {
+    const isInComplete = frame.fileOffset === this.#completeFrom || frame.fileOffset === this.#checkedAt;
     this.#position = frame.fileOffset + frame.length;
+    this.#checkedAt = isInComplete && this.#position < this.#completeUpTo ? this.#position : Infinity;
     // From one offered frame to the next: only their beginnings are known to be valid frames.
     if (frame.fileOffset === this.#offeredAt) {
       this.#offeredAt = this.#position < this.#bufferAt + this.#buffered ? this.#position : Infinity;
@@ -294,13 +305,13 @@ export class SegmentReader {
     return decodeFrameHeader(this.#view, at - this.#bufferAt, end - at, this.#header.recordLimit);
   }
 
-  /** The frame at `at`, if it meets conditions 1 to 4; of an offered one, 3 and 4 are known to hold. */
-  #frameAt(at: number, end: number, isOffered = false): Frame | undefined {
+  /** The frame at `at`, if it meets conditions 1 to 4; of one that `isIntact`, 3 and 4 are known to hold. */
+  #frameAt(at: number, end: number, isIntact = false): Frame | undefined {
     const header = this.#headerAt(at, end);
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
     const offset = at - this.#bufferAt;
     const { length, firstSequence, putTime, flags, count, unacknowledged } = header;
-    if (!isOffered && !isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
+    if (!isIntact && !isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
       this.#refusedBytes += length;
       return undefined;
     }
@@ -312,19 +323,29 @@ export class SegmentReader {
     return at >= this.#bufferAt && at + length <= this.#bufferAt + this.#buffered;
   }
 
-  /** Makes sure that the buffer holds `length` bytes from `at` on; `false` if the file doesn't have them. */
+  /**
+   * Makes sure that the buffer holds `length` bytes from `at` on; `false` if the file doesn't have them. What it holds from the
+   * next frame on stays, if there is room for both: a `putMany` is then read once, although it is checked before it is read.
+   */
   #fill(at: number, length: number, end: number): boolean {
     if (this.#isBuffered(at, length)) return true;
-    const wanted = Math.max(length, Math.min(CHUNK_BYTES, end - at));
+    const next = this.#position;
+    const isKept = this.#isBuffered(next, 1) && at >= next && at + length <= next + CHUNK_BYTES;
+    const from = isKept ? next : at;
+    const kept = isKept ? this.#buffer.subarray(from - this.#bufferAt, this.#buffered) : undefined;
+    const wanted = Math.max(at + length, Math.min(from + CHUNK_BYTES, end)) - from;
     if (this.#buffer.length < wanted) {
       const most = Math.max(CHUNK_BYTES, maxFrameBytes(this.#header.recordLimit));
       this.#setBuffer(Math.min(most, nextPowerOfTwo(wanted)));
     }
-    this.#buffered = 0;
-    this.#bufferAt = at;
+    if (kept === undefined) this.#forgetChecked();
+    else this.#buffer.set(kept);
+    // What is read behind them was not offered.
     this.#offeredAt = Infinity;
-    this.#buffered = this.#handle.read(this.#buffer.subarray(0, wanted), at);
-    return this.#buffered >= length;
+    this.#bufferAt = from;
+    const held = this.#buffered = kept?.length ?? 0;
+    this.#buffered += this.#handle.read(this.#buffer.subarray(held, wanted), from + held);
+    return this.#isBuffered(at, length);
   }
 
   /** Whether all bytes from `at` to `end` are zero. */

@@ -338,6 +338,29 @@ test("SegmentReader.next() gives a putMany of several frames as a whole or not a
     assertEquals(items, ["1-2", `bad@${at1}+${length - at1}, last`], `cut at ${length}`);
   }
   assertEquals(itemsOf(cut(segment, atD)), ["1-2", "3-4", "5", "6", "end"]);
+
+  // A bad frame with the beginning of another putMany in its payload: that the one behind it is complete says nothing.
+  const bad = flipBit(frame(3, [concat(frame(4, ["a"], CONTINUES), garbage(50, 1))]), 100);
+  const behind = segmentOf(HEADER, A, bad, frame(6, ["6"], CONTINUES), frame(7, ["7"], CONTINUED));
+  assertEquals(itemsOf(behind), ["1-2", `bad@${ATB}+${bad.length}`, "6", "7", "end"]);
+});
+
+test("SegmentReader.next() reads putManys once, although it checks each one whole before it gives its first frame", () => {
+  const header = headerOf({ salt: SALT, recordLimit: 2 ** 20 });
+  const frames: Uint8Array[] = [];
+  for (let sequence = 1; sequence < 60; sequence += 3) {
+    const [one, two, three] = [30_000, 60_000, 7_000].map((length, i) => [garbage(length, sequence + i)]);
+    frames.push(frame(sequence, one!, CONTINUES), frame(sequence + 1, two!, 3), frame(sequence + 2, three!, CONTINUED));
+  }
+  const segment = segmentOf(header, ...frames);
+  const { handle, bytes } = countingHandle(segment);
+  const reader = new SegmentReader(handle, header);
+  for (let i = 0; i < frames.length; i++) {
+    const item = reader.next(segment.length);
+    assert(item.kind === "frame");
+    assertSameBytes(item.frame.bytes.slice(item.frame.offset, item.frame.offset + item.frame.length), frames[i]!);
+  }
+  assertEquals(bytes(), segment.length - HEADER_BYTES);
 });
 
 test("SegmentReader.next() reads a segment that is longer than its buffer, and records longer than that", () => {
@@ -397,24 +420,26 @@ test("SegmentReader.next() goes on where it was when the segment grows", () => {
   assertEquals([item.frame.firstSequence, reader.position, reader.expected], [8, END + 36, 9]);
 });
 
-/** A handle that counts how often it is read. */
-function countingHandle(segment: Uint8Array): { handle: FileHandle; reads: () => number } {
+/** A handle that counts how often it is read, and how many bytes. */
+function countingHandle(segment: Uint8Array): { handle: FileHandle; reads: () => number; bytes: () => number } {
   const fileSystem = new MemoryFileSystem();
   fileSystem.writeFile(PATH, segment);
   const handle = fileSystem.open(PATH, "write");
-  let reads = 0;
+  let [reads, bytes] = [0, 0];
   const counting: FileHandle = {
     size: () => handle.size(),
     read(into, position) {
+      const length = handle.read(into, position);
       reads++;
-      return handle.read(into, position);
+      bytes += length;
+      return length;
     },
     write: (bytes, position) => handle.write(bytes, position),
     truncate: (size) => handle.truncate(size),
     sync: () => handle.sync(),
     close: () => handle.close(),
   };
-  return { handle: counting, reads: () => reads };
+  return { handle: counting, reads: () => reads, bytes: () => bytes };
 }
 
 test("SegmentReader.next() reads nothing back that was offered to it, and everything that wasn't", () => {
