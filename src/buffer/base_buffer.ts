@@ -385,7 +385,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
 
   #onRoom(): void {
     this.#admission.pump();
-    this.#wake();
+    if (this.#waiters.size > 0) this.#wake();
   }
 
   #wake(): void {

@@ -219,7 +219,8 @@ export class Batch<T> implements Iterable<T> {
   /** The bytes of one record, to be shown: in memory that is the batch's alone. */
   #payload(index: number): Uint8Array {
     const { bytes, bounds, isShared } = this.#data;
-    this.#ownBytes ??= isShared ? bytes.slice() : bytes;
-    return this.#ownBytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
+    const from = isShared ? bounds[0] : 0;
+    this.#ownBytes ??= isShared ? bytes.slice(from, bounds.at(-1)) : bytes;
+    return this.#ownBytes.subarray(bounds[2 * index] - from, bounds[2 * index + 1] - from);
   }
 }

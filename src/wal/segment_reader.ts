@@ -311,12 +311,11 @@ export class SegmentReader {
     if (header === undefined || !this.#fill(at, header.length, end)) return undefined;
     const offset = at - this.#bufferAt;
     const { length, firstSequence, putTime, flags, count, unacknowledged } = header;
-    if (!isIntact && !isFrameIntact(this.#buffer, this.#view, offset, header, this.#header)) {
-      this.#refusedBytes += length;
-      return undefined;
-    }
     const [bytes, view] = [this.#buffer, this.#view];
-    return { length, firstSequence, putTime, flags, count, unacknowledged, fileOffset: at, bytes, view, offset };
+    const frame = { length, firstSequence, putTime, flags, count, unacknowledged, fileOffset: at, bytes, view, offset };
+    if (isIntact || isFrameIntact(bytes, view, offset, frame, this.#header)) return frame;
+    this.#refusedBytes += length;
+    return undefined;
   }
 
   #isBuffered(at: number, length: number): boolean {

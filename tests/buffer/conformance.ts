@@ -1083,6 +1083,26 @@ function testBatch(suite: Suite, subject: Subject): void {
   }
 
   suite.json(
+    "emit() gives records of any length beside each other, in whatever order they are looked at",
+    { maxRecords: 3 },
+    async ({ buffer }) => {
+      // Few are longer than most.
+      const records = Array.from({ length: 36 }, (_, i) => String(i).repeat(i % 7 === 5 ? 200 : 1));
+      for (const record of records) await buffer.put(record);
+      const batches = [await buffer.emit()];
+      while (batches.length < 12) batches.push(await buffer.emit({ after: batches.at(-1) }));
+      for (const [i, batch] of batches.entries()) if (i % 2 === 0) batch.decode(1);
+      for (const batch of batches.toReversed()) assertEquals(batch.payloads.length, 3);
+      for (const [i, batch] of batches.entries()) {
+        const expected = records.slice(3 * i, 3 * i + 3);
+        assertEquals([batch.decode(0), batch.decode(1), batch.decode(2)], expected);
+        assertEquals(batch.records, expected);
+        assertEquals(batch.payloads.map((payload) => JSON.parse(new TextDecoder().decode(payload))), expected);
+      }
+    },
+  );
+
+  suite.json(
     "emit() gives a batch that can be iterated, decoded one by one, and read as bytes",
     {},
     async ({ buffer }) => {

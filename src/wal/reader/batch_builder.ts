@@ -20,26 +20,20 @@ const SLAB_BYTES = 64 * 1024;
 
 /** Memory that small batches share. */
 export class BatchArena {
-  #bytes = new Uint8Array(0);
-  #used = 0;
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  /** How much of it belongs to batches. */
+  used = 0;
 
   /** Whether a batch of that size is small enough. */
   fits(length: number): boolean {
     return length <= MAX_SLAB_ROOM;
   }
 
-  /** Unused memory for a batch; `keep` says how much of it is used for good. */
-  room(length: number): Uint8Array<ArrayBuffer> {
-    if (this.#used + length > this.#bytes.length) {
-      this.#bytes = new Uint8Array(SLAB_BYTES);
-      this.#used = 0;
-    }
-    return this.#bytes.subarray(this.#used, this.#used + length);
-  }
-
-  /** Reserves the first `length` bytes of the last room. */
-  keep(length: number): void {
-    this.#used += length;
+  /** Makes sure that `length` bytes are unused. */
+  makeRoom(length: number): void {
+    if (this.used + length <= this.bytes.length) return;
+    this.bytes = new Uint8Array(SLAB_BYTES);
+    this.used = 0;
   }
 }
 
@@ -54,12 +48,15 @@ export class BatchBuilder {
   payloadBytes = 0;
   #start: LogPosition;
   readonly #bounds: number[] = [];
-  readonly #putTimes: PutTimeRun[] = [];
+  #putTimes: PutTimeRun[] = [];
   #lastPutTime = -1;
   readonly #arena: BatchArena;
   #isShared: boolean;
+  /** The batch's memory is `#bytes[#from..#to)`, of which it uses what is before `#used`. */
   #bytes: Uint8Array<ArrayBuffer>;
-  #used = 0;
+  #from: number;
+  #used: number;
+  #to: number;
 
   /** An empty batch, with memory for `guessedBytes`. */
   constructor(
@@ -73,7 +70,10 @@ export class BatchBuilder {
     this.isJson = isJson;
     this.#arena = arena;
     this.#isShared = arena.fits(guessedBytes);
-    this.#bytes = this.#isShared ? arena.room(guessedBytes) : new Uint8Array(guessedBytes);
+    if (this.#isShared) arena.makeRoom(guessedBytes);
+    this.#bytes = this.#isShared ? arena.bytes : new Uint8Array(guessedBytes);
+    this.#from = this.#used = this.#isShared ? arena.used : 0;
+    this.#to = this.#from + guessedBytes;
   }
 
   get records(): number {
@@ -92,7 +92,10 @@ export class BatchBuilder {
   notePutTime(putTime: number): void {
     if (putTime === this.#lastPutTime) return;
     this.#lastPutTime = putTime;
-    this.#putTimes.push({ from: this.sequence, putTime });
+    const run = { from: this.sequence, putTime };
+    // Mostly the only one: an array that grows takes more memory.
+    if (this.#putTimes.length === 0) this.#putTimes = [run];
+    else this.#putTimes.push(run);
   }
 
   /** Corrects the totals of the start: what was taken for position `from` is `to`. */
@@ -106,15 +109,15 @@ export class BatchBuilder {
 
   /** Copies the records that were noted: `bytes[from..to)`. */
   copy(bytes: Uint8Array, from: number, to: number): void {
-    const used = this.#used + to - from;
+    const length = to - from;
     // One byte more: some decoders need one after the last payload.
-    if (used >= this.#bytes.length) this.#grow(used + 1);
+    if (this.#used + length >= this.#to) this.#grow(length + 1);
     this.#bytes.set(bytes.subarray(from, to), this.#used);
-    this.#used = used;
+    this.#used += length;
   }
 
   toBatch(end: LogPosition): ReadBatch {
-    if (this.#isShared) this.#arena.keep(this.#used + 1);
+    if (this.#isShared) this.#arena.used = this.#used + 1;
     return {
       firstSequence: this.#start.nextSequence,
       count: this.records,
@@ -131,12 +134,19 @@ export class BatchBuilder {
     };
   }
 
-  #grow(needed: number): void {
-    let size = this.#bytes.length;
-    while (size < needed) size *= 2;
+  /** Moves the batch to larger memory of its own, with room for `added` more bytes. */
+  #grow(added: number): void {
+    const from = this.#from;
+    const used = this.#used - from;
+    let size = this.#to - from;
+    while (size < used + added) size *= 2;
     const grown = new Uint8Array(size);
-    grown.set(this.#bytes.subarray(0, this.#used));
+    grown.set(this.#bytes.subarray(from, this.#used));
+    if (from > 0) this.#bounds.forEach((bound, i, bounds) => bounds[i] = bound - from);
     this.#bytes = grown;
+    this.#from = 0;
+    this.#used = used;
+    this.#to = size;
     this.#isShared = false;
   }
 }

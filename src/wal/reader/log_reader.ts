@@ -108,7 +108,7 @@ export class LogReader {
   }
 
   #toResult(batch: ReadBatch | undefined): ReadResult {
-    return { batch, next: batch?.end ?? { ...this.#position } };
+    return { batch, next: batch?.end ?? this.#copyPosition() };
   }
 
   /** When the record at a position was put, in the buffer's own time; `undefined` if there is none or it can't be read. */
@@ -137,6 +137,11 @@ export class LogReader {
   #goTo(position: LogPosition): void {
     if (position.nextSequence !== this.#position.nextSequence) this.close();
     this.#setPosition(position);
+  }
+
+  #copyPosition(): LogPosition {
+    const { nextSequence, payloadBytes, logBytes } = this.#position;
+    return { nextSequence, payloadBytes, logBytes };
   }
 
   #setPosition({ nextSequence, payloadBytes, logBytes }: LogPosition): void {
@@ -171,7 +176,7 @@ export class LogReader {
     if (this.#frames.frame === undefined || this.#position.nextSequence >= this.#before) return undefined;
     this.#correctTotals();
     const { codecVersion, isJson } = this.#frames.header;
-    const start = { start: { ...this.#position }, codecVersion, isJson };
+    const start = { start: this.#copyPosition(), codecVersion, isJson };
     return this.#gather(new BatchBuilder(start, this.#guessBytes(limits), this.#arena), limits);
   }
 
@@ -205,7 +210,7 @@ export class LogReader {
   }
 
   #finish(builder: BatchBuilder): MaybePromise<ReadBatch> {
-    const batch = builder.toBatch({ ...this.#position });
+    const batch = builder.toBatch(this.#copyPosition());
     const isTurnDue = this.#budget.spend(COST_OF_BATCH_BYTES + this.#costOfOpened());
     return isTurnDue || !this.#skipped.isEmpty ? this.#finishLater(batch, isTurnDue) : batch;
   }
@@ -260,7 +265,7 @@ export class LogReader {
     if (!isNext || header.codecVersion !== builder.codecVersion) return false;
     builder.isJson &&= header.isJson;
     if (this.#frames.isAtSegmentStart) {
-      const from = { ...this.#position };
+      const from = this.#copyPosition();
       this.#correctTotals();
       builder.shift(from, this.#position);
     }

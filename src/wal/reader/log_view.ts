@@ -57,7 +57,7 @@ export interface PutTimeRun {
 export interface ReadBatch {
   readonly firstSequence: number;
   readonly count: number;
-  /** Holds all payloads, each after its length, and at least one more byte. */
+  /** Holds all payloads, each after its length, and behind the last one at least one more byte of this batch's. */
   readonly bytes: Uint8Array;
   /** Whether they are in memory that other batches share: then no caller of the buffer may see it. */
   readonly isShared: boolean;
