@@ -44,6 +44,8 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
   readonly #time: () => number;
   readonly #encoding: Encoding;
   readonly #replies = new PacedReplies(STEPS_A_TURN);
+  /** What held replies wait for. */
+  #turn: Promise<void> | undefined;
   #events: StoreEvents | undefined;
   /** The accepted records, then those that were only added. */
   readonly #records = new MemoryRecords();
@@ -97,8 +99,7 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
 
   accept(count: number): Promise<number> {
     const first = this.acceptBlocking(count);
-    if (!this.#replies.mustHold()) return Promise.resolve(first);
-    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(first) }));
+    return this.#replies.mustHold() ? this.#nextTurn().then(() => first) : Promise.resolve(first);
   }
 
   writeAccepted(): LogPosition {
@@ -114,8 +115,7 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
     const read = this.#records.read(from, { maxRecords, maxBytes, before: last });
     if (read === undefined) return { batch: undefined, next: from };
     const result = { batch: { ...read, ...this.#encoding }, next: read.end };
-    if (!this.#replies.mustHold()) return result;
-    return new Promise((resolve) => this.#replies.hold({ resolve: () => resolve(result) }));
+    return this.#replies.mustHold() ? this.#nextTurn().then(() => result) : result;
   }
 
   putTimeAt(position: LogPosition): number | undefined {
@@ -146,6 +146,18 @@ export class MemoryStore implements BlockingStore, RecordBuilder, RecordReader {
 
   flushBlocking(): void {
     // As ensureDurable().
+  }
+
+  /** Resolves when replies go on: one promise for all that are held until then. */
+  #nextTurn(): Promise<void> {
+    return this.#turn ??= new Promise((resolve) => {
+      this.#replies.hold({
+        resolve: () => {
+          this.#turn = undefined;
+          resolve();
+        },
+      });
+    });
   }
 
   figures(): StoreFigures {
