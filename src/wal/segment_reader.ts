@@ -90,12 +90,21 @@ export class SegmentReader {
   /** The offset of the next frame of it: it was found intact then. `Infinity` if there is none. */
   #checkedAt = Infinity;
 
-  /** Reads the segment with that header from `handle`, which stays the caller's. */
-  constructor(handle: FileHandle, header: SegmentHeader) {
+  /**
+   * Reads the segment with that header from `handle`, which stays the caller's.
+   *
+   * @param before A reader that is used no more: its buffer is taken over. A buffer for each segment lives long enough for V8 to
+   * collect it with the old generation only, and they were reason enough to do that again and again.
+   */
+  constructor(handle: FileHandle, header: SegmentHeader, before?: SegmentReader) {
     this.#handle = handle;
     this.#header = header;
     this.#position = SEGMENT_HEADER_BYTES;
     this.#expected = header.firstSequence;
+    if (before !== undefined && before.#buffer.length <= CHUNK_BYTES) {
+      this.#buffer = before.#buffer;
+      this.#view = before.#view;
+    }
   }
 
   /**

@@ -577,3 +577,30 @@ test("SegmentReader finds again what was written before and behind bytes of any 
     assertEquals(items, ["1-2", "3", `bad@${ATC}+${inserted.length}`, "4-6", "7", "end"], `seed ${seed}`);
   }
 });
+
+test("SegmentReader reads into the buffer of the one before it, unless that has grown for a long record", () => {
+  const header = headerOf({ salt: SALT, recordLimit: 512 * 1024 });
+  const buffers: ArrayBufferLike[] = [];
+  const readAll = (payload: string, before?: SegmentReader): SegmentReader => {
+    const segment = segmentOf(header, frame(1, [payload]), frame(2, [payload]));
+    const handle = handleOn(segment);
+    const read = (into: Uint8Array, position: number): number => {
+      if (buffers.at(-1) !== into.buffer) buffers.push(into.buffer);
+      return handle.read(into, position);
+    };
+    const reader = new SegmentReader({ read } as FileHandle, header, before);
+    for (const sequence of [1, 2]) {
+      const item = reader.next(segment.length);
+      assert(item.kind === "frame" && item.frame.firstSequence === sequence);
+      const { bytes, offset, length, fileOffset } = item.frame;
+      assertSameBytes(bytes.subarray(offset, offset + length), segment.slice(fileOffset, fileOffset + length), "frame");
+    }
+    return reader;
+  };
+  const second = readAll("b", readAll("a"));
+  assertEquals(buffers.length, 1);
+  const third = readAll("c".repeat(300 * 1024), second);
+  const grown = buffers.length;
+  readAll("d", third);
+  assertEquals(buffers.length, grown + 1);
+});

@@ -259,7 +259,8 @@ export class FrameSource {
       if (isOurs) {
         isKept = true;
         const { header } = result;
-        return { segment, handle, header, reader: new SegmentReader(handle, header), next: undefined };
+        const reader = new SegmentReader(handle, header, this.#open?.reader);
+        return { segment, handle, header, reader, next: undefined };
       }
       this.#skipped.add({ segment: segment.name, offset: 0, length: bytes });
       return undefined;
