@@ -10,7 +10,7 @@
  * - The whole of it (`all`) also has a fixed set of files on Node for Windows, where Wine is installed; `windows` runs it alone.
  *
  * Other than that: `jsr`, the tests on Deno against the published `@std` packages instead of the stand-ins; `coverage`,
- * the tests on Deno, then the line coverage of `src/`; `bench`, `bench:cli` and `bench:sinks`, no test, but the
+ * the tests on Deno, then the line coverage of `src/`; `bench`, `bench:compare`, `bench:cli` and `bench:sinks`, no test, but the
  * benchmarks in `tests/bench/`, what follows are their options.
  *
  * Tests that start programs on other runtimes find these in the environment: SLUICE_DENO, SLUICE_BUN and SLUICE_NODE are
@@ -27,7 +27,7 @@ import { runtimeArgs } from "./support/children.ts";
 
 const EXTENTS: readonly Extent[] = ["quick", "long", "all"];
 const TARGETS: readonly Target[] = ["deno", "bun", "node", "oldest-node"];
-const OTHERS = ["windows", "jsr", "coverage", "bench", "bench:cli", "bench:sinks"];
+const OTHERS = ["windows", "jsr", "coverage", "bench", "bench:compare", "bench:cli", "bench:sinks"];
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/^\/(?=[A-Z]:)/, "");
 const scratch = Deno.makeTempDirSync({ prefix: "sluice-tests-" });
@@ -163,6 +163,7 @@ async function runBenchmark(program: string, options: readonly string[]): Promis
 
 async function run([what, ...rest]: readonly string[]): Promise<boolean> {
   if (what === "bench") return runBenchmark("run.ts", rest);
+  if (what === "bench:compare") return runBenchmark("compare.ts", rest);
   if (what === "bench:cli") return runBenchmark("cli.ts", rest);
   if (what === "bench:sinks") return runBenchmark("sinks/run.ts", rest);
   if (what === "windows") return runOnWindows(rest);

@@ -7,8 +7,9 @@
 
 import type { RuntimeName } from "../support/children.ts";
 import { titleOf } from "./machine.ts";
-import { format, type Outcome, ratioOf, type Result } from "./report.ts";
-import { type Case, CASES } from "./workloads.ts";
+import { median } from "./measures.ts";
+import { format, type Outcome, ratiosOf } from "./report.ts";
+import { type Cell, type ContenderName, GROUPS, type Workload } from "./rows.ts";
 
 const WIDTH = 960;
 const MARGIN = 24;
@@ -27,39 +28,45 @@ const PANEL_FOOT = 36;
 const NOTE =
   "Logarithmic. To the right of 1 dearer than the bare calls, to the left cheaper: there, puts share a call.";
 
-/** A bar's contender: its name in the legend, the class that colours it, and its settings in the four workloads. */
+/** A bar's contender, whose name is the class that colours it, and how the legend names it. */
 const SERIES = [
-  { name: "Sluice, fsync 1000 or always", contender: "ours", settings: ["1000", "always"] },
-  { name: "JSON lines by hand", contender: "json-lines", settings: ["write", "fdatasync"] },
-  { name: "SQLite in WAL mode, synchronous NORMAL or FULL", contender: "sqlite", settings: ["NORMAL", "FULL"] },
+  { name: "Sluice, fsync never or always", contender: "ours" },
+  { name: "JSON lines by hand", contender: "json-lines" },
+  { name: "SQLite in WAL mode, synchronous NORMAL or FULL", contender: "sqlite" },
 ] as const;
 
+/** The rows of a workload with this title are about its cells. */
 interface Panel {
+  readonly workload: Workload;
+  readonly of: string;
   readonly title: string;
   readonly subtitle: string;
-  readonly isIt: (one: Case) => boolean;
 }
 
 const PANELS: readonly Panel[] = [
   {
+    workload: "W1",
+    of: "120 B",
     title: "Put, one by one",
     subtitle: "safe from a killed process; 1 is a write",
-    isIt: ({ workload, recordBytes }) => workload === "W1" && recordBytes === 120,
   },
   {
+    workload: "W2",
+    of: "64 writers",
     title: "Put by 64 writers, synced",
     subtitle: "safe from a power cut; 1 is a write and an fdatasync",
-    isIt: ({ workload, writers }) => workload === "W2" && writers === 64,
   },
   {
+    workload: "W3",
+    of: "batches of 1,000",
     title: "Put, emit and commit batches of 1000",
     subtitle: "safe from a killed process; 1 is a write, without the reading",
-    isIt: ({ workload, maxRecords }) => workload === "W3" && maxRecords === 1000,
   },
   {
+    workload: "W5",
+    of: "120 B",
     title: "putMany of 1000",
     subtitle: "safe from a killed process; 1 is a write of all their bytes",
-    isIt: ({ workload, recordBytes }) => workload === "W5" && recordBytes === 120,
   },
 ];
 
@@ -110,15 +117,15 @@ export function chartOf(outcome: Outcome): string {
   ].join("\n");
 }
 
-function barsOf({ isIt }: Panel, { results, runtimes }: Outcome): Bar[] {
-  const one = CASES.find(isIt);
+function barsOf({ workload, of }: Panel, { results, runtimes }: Outcome): Bar[] {
+  const rows = GROUPS.flat().filter((row) => row.workload === workload && row.title === of);
+  const cellOf = (contender: ContenderName): Cell =>
+    rows.flatMap(({ cell, base }) => [cell, base]).find((cell) => cell.contender === contender)!;
+  const base = cellOf("raw");
   return runtimes.flatMap((runtime) =>
     SERIES.map((series): Bar => {
-      const isBar = ({ cell: { of, way, runtime: name } }: Result): boolean =>
-        of === one && name === runtime && way.contender === series.contender &&
-        (series.settings as readonly string[]).includes(way.setting);
-      const result = results.find(isBar);
-      return { series, runtime, ratio: result === undefined ? undefined : ratioOf(result, results) };
+      const pair = { cell: cellOf(series.contender), base, measure: "us", baseMeasure: "us" };
+      return { series, runtime, ratio: median(ratiosOf(results, pair, runtime)) };
     })
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Numbers: medians, quantiles, memory, and the line by which a process that measured tells them to the one that started
+ * Numbers: medians, quartiles, memory, and the line by which a process that measured tells them to the one that started
  * it. The line is written before anything else happens, so that it arrives even if the process is killed right after.
  */
 
@@ -14,15 +14,29 @@ const MARK = "MEASURED ";
 
 /** The one in the middle, or the mean of two; undefined if there is none. */
 export function median(values: readonly number[]): number | undefined {
-  if (values.length === 0) return undefined;
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return spreadOf(values)?.median;
 }
 
-/** The value that a `part` (0 to 1) of the sorted values doesn't exceed. */
-export function quantile(sorted: Float64Array, part: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!;
+/** What lies in the middle of some values, and how far half of them lie around it. */
+export interface Spread {
+  readonly median: number;
+  /** The quartiles. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Median and quartiles; undefined if there is no value. */
+export function spreadOf(values: readonly number[]): Spread | undefined {
+  if (values.length === 0) return undefined;
+  const sorted = values.toSorted((a, b) => a - b);
+  return { median: quantile(sorted, 0.5), low: quantile(sorted, 0.25), high: quantile(sorted, 0.75) };
+}
+
+/** The value below which a `part` (0 to 1) of the sorted values lies; between two of them in proportion (R's type 7). */
+function quantile(sorted: readonly number[], part: number): number {
+  const place = part * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
+  return below + (above - below) * (place - Math.floor(place));
 }
 
 /** Tells the process that started this one. */

@@ -1,29 +1,22 @@
 /**
- * Rounds become figures: medians, ratios, tables in Markdown, JSON.
+ * Rounds become ratios, and ratios a table in Markdown, or JSON.
  *
- * The ratio of a cell says how many times as long it took as the raw calls, on the same runtime, in the same round; the
- * median of the rounds' ratios is shown. It is always about time for a record: where the figure is a rate, a ratio below
- * 1 is still the better one. A round that failed counts for nothing.
+ * A ratio says how many times as long Sluice took for a record as what stands beside it, on the same runtime, in the same round. The
+ * median of the rounds is shown, with the quartiles in brackets. A round that failed counts for nothing.
  */
 
 import type { RuntimeName } from "../support/children.ts";
+import type { Round } from "./cells.ts";
 import { type Machine, titleOf } from "./machine.ts";
-import { type Measures, median } from "./measures.ts";
-import { type Case, type Cell, labelOf, type Way, type Workload } from "./workloads.ts";
+import { type Spread, spreadOf } from "./measures.ts";
+import { type Cell, cellsOf, cellText, type Row, TITLES } from "./rows.ts";
 
-/** A round of a cell: what was measured, or why nothing was. */
-export type Round = Measures | { readonly error: string };
-
-/** A cell with all that it gave. */
+/** A cell on one runtime, with what each round of it gave. */
 export interface Result {
   readonly cell: Cell;
+  readonly runtime: RuntimeName;
   readonly rounds: readonly Round[];
 }
-
-/** The core as a program gets it, or why that isn't known. */
-export type Size =
-  | { readonly bundler: string; readonly bytes: number; readonly gzippedBytes: number }
-  | { readonly error: string };
 
 /** All of it. */
 export interface Outcome {
@@ -31,77 +24,31 @@ export interface Outcome {
   readonly rounds: number;
   readonly scale: number;
   readonly runtimes: readonly RuntimeName[];
+  readonly rows: readonly Row[];
   readonly results: readonly Result[];
-  readonly size: Size | undefined;
 }
 
-/** What a table shows of its case. */
-interface Figure {
-  /** What it is; empty if the case's title says so. */
-  readonly what: string;
-  /** Names of measures, shown with slashes between. */
-  readonly keys: readonly string[];
-  readonly hasRatio?: boolean;
-  /** Whether a case has it; by default each. */
-  readonly isOf?: (one: Case) => boolean;
+/** A measure of a cell in each round; undefined where there is none. */
+function valuesOf(
+  results: readonly Result[],
+  cell: Cell,
+  runtime: RuntimeName,
+  measure: string,
+): (number | undefined)[] {
+  const result = results.find((one) => one.cell === cell && one.runtime === runtime);
+  return result?.rounds.map((round) => "error" in round ? undefined : round[measure] as number | undefined) ?? [];
 }
 
-const FIGURES: Readonly<Record<Exclude<Workload, "size">, readonly Figure[]>> = {
-  W1: [
-    { what: "µs a record", keys: ["us"], hasRatio: true },
-    {
-      what: "latency p50 / p99 / p99.9, µs",
-      keys: ["p50Us", "p99Us", "p999Us"],
-      isOf: (one) => one.recordBytes === 120,
-    },
-  ],
-  W1x16: [{ what: "µs a record", keys: ["us"], hasRatio: true }],
-  W2: [{ what: "records/s", keys: ["perSecond"], hasRatio: true }],
-  W3: [{ what: "µs a record", keys: ["us"], hasRatio: true }],
-  W4: [
-    { what: "open to first batch, ms", keys: ["firstMs"] },
-    { what: "drained, records/s", keys: ["perSecond"] },
-    { what: "memory above the runtime's own, peak / at the end, MiB", keys: ["peakMiB", "afterMiB"] },
-  ],
-  W5: [{ what: "MB/s", keys: ["mbPerSecond"], hasRatio: true }],
-  W6: [
-    { what: "put, µs", keys: ["putUs"] },
-    { what: "open() / all drained / close(), ms", keys: ["openMs", "drainMs", "closeMs"] },
-    { what: "a batch, median / slowest, ms / times the median", keys: ["batchMs", "slowestMs", "slowest"] },
-    { what: "segments left behind", keys: ["left"] },
-  ],
-  parts: [
-    { what: "a bare write / and JSON.stringify / and encodeInto, µs", keys: ["writeUs", "stringifyUs", "encodeUs"] },
-    { what: "and framing / and checksum / and the time of the put, µs", keys: ["builderUs", "sealUs", "timeUs"] },
-    { what: "and a promise, awaited / put(), the whole, µs", keys: ["promiseUs", "putUs"] },
-  ],
-  calls: [{ what: "stats() / shouldEmit(), ns a call", keys: ["statsNs", "shouldEmitNs"] }],
-  import: [{
-    what: "mod.ts / the bundle, above an empty program / the empty program itself, ms",
-    keys: ["importMs", "bundleMs", "emptyMs"],
-  }],
-};
+/** What a ratio is of. */
+type Pair = Pick<Row, "cell" | "base" | "measure" | "baseMeasure">;
 
-/** The rounds that were measured, with their numbers. */
-function measured({ rounds }: Result): [number, Measures][] {
-  return rounds.flatMap((round, i) => "error" in round ? [] : [[i, round as Measures] as [number, Measures]]);
-}
-
-/** The median of a measure over the rounds that have it. */
-export function medianOf(result: Result, key: string): number | undefined {
-  return median(measured(result).flatMap(([, round]) => round[key] ?? []));
-}
-
-/** The median of the ratios to the raw calls; undefined if these weren't measured. */
-export function ratioOf(result: Result, results: readonly Result[]): number | undefined {
-  const raw = results.find(({ cell }) =>
-    cell.of === result.cell.of && cell.runtime === result.cell.runtime && cell.way.contender === "raw"
-  );
-  const ratios = measured(result).flatMap(([i, round]) => {
-    const base = raw?.rounds[i];
-    return base === undefined || "error" in base ? [] : [round["us"]! / (base as Measures)["us"]!];
+/** The ratio of two measures in each round that has both. */
+export function ratiosOf(results: readonly Result[], pair: Pair, runtime: RuntimeName): number[] {
+  const bases = valuesOf(results, pair.base, runtime, pair.baseMeasure);
+  return valuesOf(results, pair.cell, runtime, pair.measure).flatMap((value, round) => {
+    const base = bases[round];
+    return value === undefined || base === undefined ? [] : [value / base];
   });
-  return median(ratios);
 }
 
 /** A number with three digits that count. */
@@ -120,98 +67,66 @@ export function tableOf(rows: readonly (readonly string[])[]): string {
   return [lines[0], rule, ...lines.slice(1)].join("\n");
 }
 
-/** What stands above all tables. */
-export function headOf({ machine, rounds, scale }: Outcome): string {
+/** Where it was measured. */
+export function headOf({ machine }: Pick<Outcome, "machine">): string {
   const { cpu, cores, memoryGiB, kernel, fileSystem, loadBefore, runtimes } = machine;
   return [
     runtimes.join(", "),
     `${cores} x ${cpu}, ${memoryGiB} GiB, ${kernel}, data on ${fileSystem}, load before ${loadBefore.toFixed(1)}`,
-    `${rounds} round${
-      rounds === 1 ? "" : "s"
-    } at scale ${scale}, medians; in brackets: times what the raw limit took for a record`,
   ].join("\n");
 }
 
-/** All tables, and what failed. */
-export function tablesOf(outcome: Outcome): string {
-  const { results, machine, size } = outcome;
-  const parts: string[] = [];
-  for (const one of new Set(results.map(({ cell }) => cell.of))) {
-    for (const figure of FIGURES[one.workload as Exclude<Workload, "size">]) {
-      if (figure.isOf?.(one) === false) continue;
-      const title = `${one.workload}: ${one.title}: ${figure.what}`;
-      const where = one.workload === "calls" || one.workload === "import" ? "" : ` (${machine.fileSystem})`;
-      parts.push(`${title}${where}${backlogOf(one, results)}`, tableOf(rowsOf(one, figure, outcome)));
-    }
-  }
-  if (size !== undefined) parts.push(sizeLine(size));
-  const failed = failuresOf(results);
-  if (failed.length > 0) parts.push(["Failed:", ...failed].join("\n"));
-  return parts.join("\n\n");
-}
-
-/** How many records the backlog of W4 or W6 had. */
-function backlogOf(one: Case, results: readonly Result[]): string {
-  if (one.workload !== "W4" && one.workload !== "W6") return "";
-  const counts = results.filter(({ cell }) => cell.of === one).map((result) => medianOf(result, "count"));
-  const count = counts.find((found) => found !== undefined);
-  return count === undefined ? "" : `, ${count.toLocaleString("en-US")} records`;
-}
-
-function rowsOf(one: Case, figure: Figure, { results, runtimes }: Outcome): string[][] {
-  const rows = [["", ...runtimes.map(titleOf)]];
-  for (const way of one.ways) {
-    const ours = results.filter(({ cell }) => cell.of === one && cell.way === way);
-    if (ours.length === 0) continue;
-    const texts = runtimes.map((name) => {
-      const result = ours.find(({ cell }) => cell.runtime === name);
-      return result === undefined ? "" : textOf(result, figure, results);
+/** The table of ratios, and what failed. `hasGoals` adds a column: the goal, and where it was missed. */
+export function reportOf(outcome: Outcome, { hasGoals = false } = {}): string {
+  const { rows, results, runtimes, rounds, scale } = outcome;
+  const tables = [...new Set(rows.map(({ workload }) => workload))].flatMap((workload) => {
+    const lines = rows.filter((row) => row.workload === workload).map((row) => {
+      const spreads = runtimes.map((runtime) => spreadOf(ratiosOf(results, row, runtime)));
+      const goal = hasGoals ? [goalText(row, runtimes, spreads)] : [];
+      return [row.title, row.beside, ...spreads.map(spreadText), ...goal];
     });
-    rows.push([rowLabel(one, way), ...texts]);
-  }
-  return rows;
+    const head = ["", "beside", ...runtimes.map(titleOf), ...hasGoals ? ["goal"] : []];
+    return [`${workload}: ${TITLES[workload]}`, tableOf([head, ...lines])];
+  });
+  const of = `${rounds} round${rounds === 1 ? "" : "s"} at scale ${scale}`;
+  const failed = failuresOf(results);
+  return [
+    `How many times as long Sluice takes for a record. Medians of ${of}; half of the rounds lie in the brackets`,
+    ...tables,
+    ...failed.length > 0 ? [["Failed:", ...failed].join("\n")] : [],
+  ].join("\n\n");
 }
 
-function rowLabel({ workload }: Case, way: Way): string {
-  if (workload === "calls" || workload === "import") return "Sluice";
-  return workload === "W3" && way.contender === "raw" ? `${labelOf(way)}, no batches` : labelOf(way);
+function spreadText(spread: Spread | undefined): string {
+  return spread === undefined ? "-" : `${format(spread.median)} (${format(spread.low)}-${format(spread.high)})`;
 }
 
-function textOf(result: Result, { keys, hasRatio = false }: Figure, results: readonly Result[]): string {
-  if (measured(result).length === 0) return "failed";
-  const text = keys.map((key) => {
-    const value = medianOf(result, key);
-    return value === undefined ? "-" : format(value);
-  }).join(" / ");
-  const ratio = hasRatio ? ratioOf(result, results) : undefined;
-  return ratio === undefined ? text : `${text} (${format(ratio)}x)`;
-}
-
-function sizeLine(size: Size): string {
-  const what = "size: mod.ts and all that it imports, with the adapters of all three runtimes";
-  if ("error" in size) return `${what}: not measured, ${size.error}`;
-  const [kb, gzippedKb] = [size.bytes, size.gzippedBytes].map((bytes) => (bytes / 1000).toFixed(1));
-  return `${what}, minified by ${size.bundler}: ${kb} KB, gzipped ${gzippedKb} KB`;
+/** `1.15` if all runtimes have it, else with those that don't. */
+function goalText(
+  { goal, goalOn }: Row,
+  runtimes: readonly RuntimeName[],
+  spreads: readonly (Spread | undefined)[],
+): string {
+  if (goal === undefined) return "";
+  const missed = runtimes.filter((name, i) => {
+    return (goalOn?.includes(name) ?? true) && spreads[i] !== undefined && spreads[i].median > goal;
+  });
+  return missed.length === 0 ? `${goal}` : `${goal} (missed: ${missed.map(titleOf).join(", ")})`;
 }
 
 /** A line for each round that failed. */
 export function failuresOf(results: readonly Result[]): string[] {
-  return results.flatMap((result) =>
-    result.rounds.flatMap((round, i) =>
-      "error" in round ? [`- ${nameOf(result.cell)}, round ${i + 1}: ${round.error}`] : []
+  return results.flatMap(({ cell, runtime, rounds }) =>
+    rounds.flatMap((round, i) =>
+      "error" in round ? [`- ${cellText(cell)}, ${titleOf(runtime)}, round ${i + 1}: ${round.error}`] : []
     )
   );
 }
 
-function nameOf({ of, way, runtime }: Cell): string {
-  return `${of.workload}, ${of.title}, ${labelOf(way)}, ${titleOf(runtime)}`;
-}
-
 /** Every cell with every round, as JSON. */
-export function jsonOf({ results, ...rest }: Outcome): string {
-  const cells = results.map(({ cell: { of, way, runtime }, rounds }) => {
-    const { ways: _, ...what } = of;
-    return { ...what, ...way, runtime, rounds };
-  });
-  return JSON.stringify({ ...rest, cells }, null, 1) + "\n";
+export function jsonOf({ rows, results, ...rest }: Outcome): string {
+  const cells = cellsOf(rows);
+  const indexed = rows.map((row) => ({ ...row, cell: cells.indexOf(row.cell), base: cells.indexOf(row.base) }));
+  const measured = results.map((result) => ({ ...result, cell: cells.indexOf(result.cell) }));
+  return JSON.stringify({ ...rest, cells, rows: indexed, results: measured }, null, 1) + "\n";
 }

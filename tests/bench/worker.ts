@@ -1,51 +1,49 @@
 /**
- * One cell, in a process of its own: `worker.ts TASK`, a `Task` as JSON. It tells its measures in one line.
+ * One cell, in a process of its own: `worker.ts TASK`, a `Task` as JSON. It tells its measures in one line; none at all if the
+ * module that is measured has no such method.
  *
- * Times are of as many operations as fill the time of a cell. How many these are is found while warming up, for a third
- * of that time. No look at the clock is inside the loop that is timed; latencies of single puts come from a second pass.
+ * Times are of as many operations as fill the time of a cell. How many these are is found while warming up, which takes as long
+ * again: before it, V8 has not yet optimized a put. No look at the clock is inside the loop that is timed.
  */
 
 import { spawnSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { currentRuntime, runtimeArgs } from "../support/children.ts";
-import { type Measures, median, MemoryWatch, quantile, tell } from "./measures.ts";
-import { measureParts } from "./parts.ts";
-import { type Item, Records } from "./records.ts";
-import type { Contender, ContenderName, OpenOptions, Task } from "./workloads.ts";
+import { currentRuntime } from "../support/children.ts";
+import type { Task } from "./cells.ts";
+import type { Contender, OpenOptions } from "./contenders/contender.ts";
+import { type Measures, median, tell } from "./measures.ts";
+import { Records } from "./records.ts";
+import type { ContenderName, Work } from "./rows.ts";
 
 /** The timed loop writes no more, so that it measures calls and not a system that is full of unwritten pages. */
 const MAX_BYTES = 128_000_000;
-/** Single puts whose time is taken. */
-const MAX_LATENCIES = 50_000;
+/** What fills caches before short-lived processes are timed, of compiled code for instance. */
+const WARM_UP_RECORDS = 100;
 
 const task: Task = JSON.parse(process.argv[2]!);
-const memory = new MemoryWatch();
-const records = new Records(task.recordBytes);
+const { cell } = task;
+const records = new Records(cell.recordBytes);
 /** Index of the next record to be put. */
 let next = 0;
 
-/** Loaded only now, so that the memory that they take counts. */
+type Open = (options: OpenOptions) => Promise<Contender> | Contender;
+
+/** Loaded only now: none waits for the modules of another. */
 const openers: Readonly<Record<ContenderName, () => Promise<{ open: Open }>>> = {
   raw: () => import("./contenders/raw.ts"),
   "json-lines": () => import("./contenders/json_lines.ts"),
   sqlite: () => import("./contenders/sqlite.ts"),
   ours: () => import("./contenders/ours.ts"),
+  memory: () => import("./contenders/ours.ts"),
 };
 
-type Open = (options: OpenOptions) => Promise<Contender> | Contender;
-
 /** Does so many operations. */
-type Operations = (count: number) => Promise<void>;
+type Operations = (count: number) => Promise<void> | void;
 
-interface Drainable extends Contender {
-  readonly shouldEmit: () => boolean;
-  readonly emit: () => Promise<readonly Item[]> | readonly Item[];
-  readonly commit: () => Promise<void> | void;
-  readonly isEmpty: () => boolean;
-}
+type Drainable = Contender & Required<Pick<Contender, "shouldEmit" | "emit" | "commit" | "isEmpty">>;
 
 async function timeMs(operations: Operations, count: number): Promise<number> {
   const start = performance.now();
@@ -53,263 +51,196 @@ async function timeMs(operations: Operations, count: number): Promise<number> {
   return performance.now() - start;
 }
 
-/** Warms up and measures. `step`: operations come in so many; `most`: there are no more than these. */
-async function measure(operations: Operations, { step = 1, most = MAX_BYTES / task.recordBytes } = {}): Promise<{
-  count: number;
-  microseconds: number;
-}> {
+/** The time of this process on a processor. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/**
+ * Warms up and measures; operations come in so many as `step` says. It is warm after a time on the processor, which a busy machine
+ * takes longer to give.
+ */
+async function measure(operations: Operations, step = 1): Promise<Measures> {
+  const { targetMs } = task;
+  const most = MAX_BYTES / cell.recordBytes;
+  const cpuStart = cpuMs();
   let tried = step;
   let ms = await timeMs(operations, tried);
-  for (let done = tried, spent = ms; spent < task.targetMs / 3 && done < most / 2; done += tried, spent += ms) {
-    if (ms < task.targetMs / 10) tried *= 2;
+  let [done, spent] = [tried, ms];
+  while (cpuMs() - cpuStart < targetMs && spent < 2 * targetMs && done < most) {
+    if (ms < targetMs / 10) tried *= 2;
     ms = await timeMs(operations, tried);
+    [done, spent] = [done + tried, spent + ms];
   }
-  const wanted = Math.min(most, tried * task.targetMs / ms);
-  const count = Math.max(1, Math.round(wanted / step)) * step;
-  return { count, microseconds: await timeMs(operations, count) * 1000 / count };
+  const count = Math.max(1, Math.round(Math.min(most, tried * targetMs / ms) / step)) * step;
+  const cpuBefore = cpuMs();
+  const us = await timeMs(operations, count) * 1000 / count;
+  return { count, us, cpuUs: (cpuMs() - cpuBefore) * 1000 / count };
 }
 
-/** W1; latencies of the shortest records only. */
-async function putOneByOne(contender: Contender): Promise<Measures> {
-  const { count, microseconds } = await measure(async (n) => {
-    for (let i = 0; i < n; i++) {
-      const done = contender.put(records.make(next), next);
-      next++;
-      if (done !== undefined) await done;
-    }
-  });
-  if (task.recordBytes > 120) return { count, us: microseconds };
-  const latencies = new Float64Array(Math.min(MAX_LATENCIES, Math.max(100, Math.floor(count / 3))));
-  for (let i = 0; i < latencies.length; i++) {
-    const start = performance.now();
-    const done = contender.put(records.make(next), next);
-    if (done !== undefined) await done;
-    latencies[i] = (performance.now() - start) * 1000;
-    next++;
-  }
-  latencies.sort();
-  const [p50Us, p99Us, p999Us] = [0.5, 0.99, 0.999].map((part) => quantile(latencies, part));
-  return { count, us: microseconds, p50Us: p50Us!, p99Us: p99Us!, p999Us: p999Us! };
-}
-
-/** W1x16: `writers` puts in one tick, then all are waited for. */
-async function putTogether(contender: Contender): Promise<Measures> {
-  const { writers } = task;
-  const { count, microseconds } = await measure(async (n) => {
-    for (let i = 0; i < n; i += writers) {
-      const waits: Promise<unknown>[] = [];
-      for (let k = 0; k < writers; k++, next++) {
-        const done = contender.put(records.make(next), next);
-        if (done !== undefined) waits.push(done);
-      }
-      if (waits.length > 0) await Promise.all(waits);
-    }
-  }, { step: writers });
-  return { count, us: microseconds };
-}
-
-/** W2: each writer puts its next record when its last one is acknowledged. */
-async function putByWriters(contender: Contender): Promise<Measures> {
-  const { writers } = task;
-  const write = async (n: number): Promise<void> => {
-    for (let i = 0; i < n; i++) {
+/** Each writer puts its next record when its last one is acknowledged. */
+function put(contender: Contender): Promise<Measures> {
+  const write = async (count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) {
       const index = next++;
       const done = contender.put(records.make(index), index);
       if (done !== undefined) await done;
     }
   };
-  const { count, microseconds } = await measure(
-    async (n) => void await Promise.all(Array.from({ length: writers }, () => write(n / writers))),
-    { step: writers },
+  const { writers } = cell;
+  if (writers === 1) return measure(write);
+  return measure(
+    async (count) => void await Promise.all(Array.from({ length: writers }, () => write(count / writers))),
+    writers,
   );
-  return { count, us: microseconds, perSecond: 1e6 / microseconds };
 }
 
-/** W3. Contenders that know no batches only put. */
+async function putSync({ putSync }: Contender): Promise<Measures> {
+  if (putSync === undefined) return {};
+  return await measure((count) => {
+    for (let i = 0; i < count; i++) putSync(records.make(next++));
+  });
+}
+
+/** Always the same thousand objects; their bytes are not looked at again. */
+function putThousands(contender: Contender): Promise<Measures> {
+  return measure(async (count) => {
+    for (let i = 0; i < count; i += 1000) {
+      const done = contender.putMany(records.pool);
+      if (done !== undefined) await done;
+    }
+  }, 1000);
+}
+
 async function putEmitCommit(contender: Contender): Promise<Measures> {
-  const { maxRecords } = task;
+  const queue = asDrainable(contender);
   let taken = 0;
-  const { count, microseconds } = await measure(async (n) => {
-    for (let i = 0; i < n; i++) {
-      const done = contender.put(records.make(next), next);
+  const measures = await measure(async (count) => {
+    for (let i = 0; i < count; i++) {
+      const done = queue.put(records.make(next), next);
       next++;
       if (done !== undefined) await done;
-      if (contender.shouldEmit?.()) taken = await takeBatch(contender as Drainable, taken);
+      if (queue.shouldEmit()) taken = await takeBatch(queue, taken);
     }
-  }, { step: maxRecords });
-  if (isDrainable(contender) && (taken !== next || !contender.isEmpty())) {
-    throw new Error(`Wrong number of records: ${taken} came out of ${next}`);
-  }
-  return { count, us: microseconds };
+  }, cell.maxRecords);
+  if (taken !== next || !queue.isEmpty()) throw new Error(`Wrong number of records: ${taken} came out of ${next}`);
+  return measures;
+}
+
+/** The time ends when all that was put has been sent. */
+async function putSend(contender: Contender): Promise<Measures> {
+  if (contender.startSending === undefined) return {};
+  const producer = contender.startSending();
+  const measures = await measure(async (count) => {
+    for (let i = 0; i < count; i++, next++) await contender.put(records.make(next), next);
+    await producer.flush();
+  }, cell.maxRecords);
+  if (producer.sent() !== next) throw new Error(`Wrong number of records: ${producer.sent()} were sent of ${next}`);
+  await producer.close();
+  return measures;
+}
+
+function asDrainable(contender: Contender): Drainable {
+  const { shouldEmit, emit, commit, isEmpty } = contender;
+  if (!shouldEmit || !emit || !commit || !isEmpty) throw new TypeError(`Cannot drain ${cell.contender}`);
+  return { ...contender, shouldEmit, emit, commit, isEmpty };
 }
 
 /** Takes and commits the next batch, which has to be full and right. */
-async function takeBatch(contender: Drainable, first: number): Promise<number> {
-  const emitted = contender.emit();
+async function takeBatch(queue: Drainable, first: number): Promise<number> {
+  const emitted = queue.emit();
   const batch = emitted instanceof Promise ? await emitted : emitted;
-  if (batch.length !== task.maxRecords) throw new Error(`Wrong batch: ${batch.length} records`);
+  if (batch.length !== cell.maxRecords) throw new Error(`Wrong batch: ${batch.length} records`);
   const end = records.check(batch, first);
-  const committed = contender.commit();
+  const committed = queue.commit();
   if (committed instanceof Promise) await committed;
   return end;
 }
 
-function isDrainable(contender: Contender): contender is Drainable {
-  return contender.emit !== undefined;
-}
-
-/** Puts the backlog of W4, and ends without closing anything. */
-async function fill(contender: Contender): Promise<Measures> {
-  while (next < task.backlog) {
-    const done = contender.putMany(records.makeThousand(next));
+/** Leaves the backlog, a segment for each record if it has to be, and ends without closing anything. */
+async function fill(open: () => Promise<Contender>): Promise<never> {
+  const contender = await open();
+  while (next < task.records) {
+    const isMany = cell.work === "backlog";
+    const done = isMany ? contender.putMany(records.makeThousand(next)) : contender.put(records.make(next), next);
     if (done !== undefined) await done;
-    next += 1000;
+    next += isMany ? 1000 : 1;
   }
   tell({ count: next });
   process.kill(process.pid, "SIGKILL");
   return await new Promise(() => {});
 }
 
-/** W4. The clock starts with the opening; the contender's module is loaded already. */
-async function drain(open: () => Promise<Contender>): Promise<[Contender, Measures]> {
+/** The clock starts with the opening; the contender's module is loaded already. */
+async function drain(open: () => Promise<Contender>): Promise<Measures> {
   const start = performance.now();
-  const contender = await open();
-  if (!isDrainable(contender)) throw new TypeError(`Cannot drain ${task.way.contender}`);
-  const first = await contender.emit();
+  const queue = asDrainable(await open());
+  const times: number[] = [];
+  const first = await queue.emit();
   const firstMs = performance.now() - start;
   let taken = records.check(first, 0);
-  await contender.commit();
-  memory.sample();
-
+  await queue.commit();
   const drainStart = performance.now();
-  for (let batches = 1; taken < task.backlog; batches++) {
-    taken = await takeBatch(contender, taken);
-    if (batches % 16 === 0) memory.sample();
+  while (taken < task.records) {
+    const before = performance.now();
+    taken = await takeBatch(queue, taken);
+    times.push(performance.now() - before);
   }
-  const seconds = (performance.now() - drainStart) / 1000;
-  memory.sample();
-  if (!contender.isEmpty()) throw new Error(`Wrong number of records: more than ${task.backlog} came out`);
-  const perSecond = (taken - first.length) / seconds;
-  return [contender, { count: taken, firstMs, perSecond, peakMiB: memory.peakMiB, afterMiB: memory.nowMiB }];
+  const us = (performance.now() - drainStart) * 1000 / (taken - first.length);
+  if (!queue.isEmpty()) throw new Error(`Wrong number of records: more than ${task.records} came out`);
+  await queue.close();
+  return { count: taken, firstMs, us, batchMs: median(times)!, slowestMs: Math.max(...times) };
 }
 
-/** Puts the backlog of W6, each record into a segment of its own, and ends without closing anything. */
-async function fillSegments(contender: Contender): Promise<Measures> {
-  const start = performance.now();
-  while (next < task.backlog) {
-    const done = contender.put(records.make(next), next);
-    next++;
-    if (done !== undefined) await done;
-  }
-  tell({ putUs: (performance.now() - start) * 1000 / next });
-  process.kill(process.pid, "SIGKILL");
-  return await new Promise(() => {});
-}
-
-/** W6. A batch's time is that of its `emit()` and its `commit()`, with whatever else is done meanwhile. */
-async function drainSegments(open: () => Promise<Contender>): Promise<Measures> {
-  const start = performance.now();
-  const contender = await open();
-  const openMs = performance.now() - start;
-  if (!isDrainable(contender)) throw new TypeError(`Cannot drain ${task.way.contender}`);
-  const times: number[] = [];
-  const drainStart = performance.now();
-  for (let taken = 0; taken < task.backlog;) {
+/** Starts processes and waits for the end of each: its time is all that there is between. */
+function runProcesses(): Measures {
+  const { name, command } = currentRuntime();
+  const flags = { deno: ["run", "--no-config", "--no-lock", "-A"], bun: [], node: ["--no-warnings"] }[name];
+  const run = (args: readonly string[]): number => {
     const start = performance.now();
-    const batch = await contender.emit();
-    await contender.commit();
-    times.push(performance.now() - start);
-    taken = records.check(batch, taken);
-  }
-  const drainMs = performance.now() - drainStart;
-  if (!contender.isEmpty()) throw new Error(`Wrong number of records: more than ${task.backlog} came out`);
-  const closeStart = performance.now();
-  await contender.close();
-  const closeMs = performance.now() - closeStart;
-  const [batchMs, slowestMs] = [median(times)!, Math.max(...times)];
-  const left = readdirSync(task.directory).filter((name) => name.endsWith(".wal")).length;
-  return { count: task.backlog, openMs, drainMs, batchMs, slowestMs, slowest: slowestMs / batchMs, closeMs, left };
-}
-
-/** W5: always the same thousand objects; their bytes are not looked at again. */
-async function putThousands(contender: Contender): Promise<Measures> {
-  const { count, microseconds } = await measure(async (n) => {
-    for (let i = 0; i < n; i += 1000) {
-      const done = contender.putMany(records.pool);
-      if (done !== undefined) await done;
-    }
-  }, { step: 1000 });
-  return { count, us: microseconds, mbPerSecond: task.recordBytes / microseconds };
-}
-
-/** What a loop pays for asking, with some records waiting. */
-async function askOften(): Promise<Measures> {
-  const { FileBuffer } = await import("../../mod.ts");
-  const buffer = await FileBuffer.open({ path: task.directory, fsync: "never" });
-  await buffer.putMany(records.makeThousand(0).slice(0, 10));
-  let sum = 0;
-  const ask = async (call: () => unknown): Promise<number> => {
-    const { microseconds } = await measure((n) => {
-      for (let i = 0; i < n; i++) if (call()) sum++;
-      return Promise.resolve();
-    }, { most: 1e8 });
-    return microseconds * 1000;
-  };
-  const measures = { statsNs: await ask(() => buffer.stats()), shouldEmitNs: await ask(() => buffer.shouldEmit()) };
-  if (sum === 0) throw new Error("Wrong answer: no figures");
-  await buffer.close();
-  return measures;
-}
-
-/**
- * Starts processes that import the package and processes that do nothing, in turn. Doing nothing in TypeScript costs
- * more than in JavaScript on Node, so each is compared with its like.
- */
-function importInProcesses(): Measures {
-  const runtime = currentRuntime();
-  const [emptyTs, emptyJs] = ["empty.ts", "empty.mjs"].map((name) => join(task.directory, name)) as [string, string];
-  for (const file of [emptyTs, emptyJs]) writeFileSync(file, "export {};\n");
-  const full = fileURLToPath(new URL("../../mod.ts", import.meta.url));
-  const run = (file: string): number => {
-    const start = performance.now();
-    const { status } = spawnSync(runtime.command, [...runtimeArgs(runtime), file], { stdio: "ignore" });
-    if (status !== 0) throw new Error(`Cannot run ${file}: exit code ${status}`);
+    const { status, stderr } = spawnSync(command, [...flags, ...args], { encoding: "utf8" });
+    if (status !== 0) throw new Error(`a process ended with ${status}: ${stderr}`);
     return performance.now() - start;
   };
-  const files = [emptyTs, full, emptyJs, ...task.bundle === undefined ? [] : [task.bundle]];
-  // The first ones fill caches, of transpiled files for instance.
-  for (const file of files) run(file);
-  const times = files.map((): number[] => []);
-  for (let i = 0; i < task.processes; i++) files.forEach((file, k) => times[k]!.push(run(file)));
-  const [emptyTsMs = 0, fullMs = 0, emptyMs = 0, bundleMs] = times.map((one) => median(one));
-  const measures = { count: task.processes, importMs: fullMs - emptyTsMs, emptyMs };
-  return bundleMs === undefined ? measures : { ...measures, bundleMs: bundleMs - emptyMs };
+  const argsFor = (i: number, count: number): string[] => {
+    if (cell.work === "process") {
+      const program = fileURLToPath(new URL("cold.mjs", import.meta.url));
+      return [program, cell.contender, task.module, join(task.directory, String(i)), String(count)];
+    }
+    const empty = join(task.directory, "empty.mjs");
+    writeFileSync(empty, "export {};\n");
+    return [cell.contender === "ours" ? fileURLToPath(task.module) : empty];
+  };
+  run(argsFor(0, WARM_UP_RECORDS));
+  const times = Array.from({ length: task.processes }, (_, i) => run(argsFor(i + 1, task.records)));
+  return { count: task.processes, us: median(times)! * 1000 };
 }
+
+const WORKS: Readonly<
+  Record<Exclude<Work, "backlog" | "segments" | "process" | "import">, (c: Contender) => Promise<Measures>>
+> = {
+  put,
+  "put-sync": putSync,
+  "put-many": putThousands,
+  "put-emit-commit": putEmitCommit,
+  "put-send": putSend,
+};
 
 async function work(): Promise<Measures> {
-  if (task.workload === "parts") return await measureParts(task.directory, records, Math.ceil(40 * task.targetMs));
-  if (task.workload === "calls") return await askOften();
-  if (task.workload === "import") return importInProcesses();
-  const { open } = await openers[task.way.contender]();
-  const { directory, maxRecords, segmentBytes, way: { setting } } = task;
-  const openIt = async () => await open({ directory, maxRecords, segmentBytes, setting, pool: records.pool });
-  if (task.workload === "W6") return await drainSegments(openIt);
-  const [contender, measures] = task.workload === "W4" ? await drain(openIt) : await useOpen(await openIt());
+  const { work } = cell;
+  if (work === "process" || work === "import") return runProcesses();
+  const { open } = await openers[cell.contender]();
+  // What the module is made of is loaded before the clock starts.
+  if (cell.contender === "ours") await import(task.module);
+  const { module, directory } = task;
+  const openIt = async () => await open({ cell, module, directory, pool: records.pool });
+  if (task.isFilling) return await fill(openIt);
+  if (work === "backlog" || work === "segments") return await drain(openIt);
+  const contender = await openIt();
+  const measures = await WORKS[work](contender);
   await contender.close();
   return measures;
-}
-
-async function useOpen(contender: Contender): Promise<[Contender, Measures]> {
-  const workloads: Readonly<Record<string, (contender: Contender) => Promise<Measures>>> = {
-    W1: putOneByOne,
-    W1x16: putTogether,
-    W2: putByWriters,
-    W3: putEmitCommit,
-    W5: putThousands,
-    fill,
-    "fill-segments": fillSegments,
-  };
-  return [contender, await workloads[task.workload]!(contender)];
 }
 
 tell(await work());

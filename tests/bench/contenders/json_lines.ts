@@ -8,14 +8,13 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Item } from "../records.ts";
-import type { Contender, OpenOptions } from "../workloads.ts";
+import type { Contender, OpenOptions } from "./contender.ts";
 
 const CHUNK_BYTES = 262_144;
 
-export function open({ directory, setting, maxRecords }: OpenOptions): Contender {
+export function open({ cell: { isSynced, maxRecords }, directory }: OpenOptions): Contender {
   const path = join(directory, "records.jsonl");
   const positionPath = join(directory, "position");
-  const isSynced = setting === "fdatasync";
   const file = fs.openSync(path, "a");
   const input = fs.openSync(path, "r");
   if (!fs.existsSync(positionPath)) fs.writeFileSync(positionPath, "0");

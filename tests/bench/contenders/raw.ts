@@ -7,20 +7,19 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import type { Contender, OpenOptions } from "../workloads.ts";
+import type { Contender, OpenOptions } from "./contender.ts";
 
-export function open({ directory, setting, pool }: OpenOptions): Contender {
+export function open({ cell, directory, pool }: OpenOptions): Contender {
   const file = fs.openSync(join(directory, "raw"), "a");
   const encoder = new TextEncoder();
   const encoded = pool.map((record) => encoder.encode(JSON.stringify(record)));
   const together = encoder.encode(pool.map((record) => JSON.stringify(record)).join(""));
-  const isSynced = setting === "fdatasync";
 
   function write(bytes: Uint8Array): void {
     for (let written = 0; written < bytes.length;) {
       written += fs.writeSync(file, bytes, written, bytes.length - written);
     }
-    if (isSynced) fs.fdatasyncSync(file);
+    if (cell.isSynced) fs.fdatasyncSync(file);
   }
 
   return {

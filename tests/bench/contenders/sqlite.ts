@@ -1,44 +1,24 @@
 /**
- * A table in SQLite, in WAL mode: `node:sqlite` on Node and Deno, `bun:sqlite` on Bun.
+ * A table in SQLite, in WAL mode, by `node:sqlite`.
  *
  * A put is an INSERT of its own, a thousand are one transaction, a commit is a DELETE. A killed process loses nothing
- * with synchronous=OFF or NORMAL; with FULL each transaction is synced.
+ * with synchronous=NORMAL; with FULL each transaction is synced.
  */
 
 import { join } from "node:path";
-import process from "node:process";
+import { DatabaseSync } from "node:sqlite";
 import type { Item } from "../records.ts";
-import type { Contender, OpenOptions } from "../workloads.ts";
-
-interface Statement {
-  run(...values: unknown[]): unknown;
-  all(...values: unknown[]): unknown[];
-}
-
-/** What both modules have in common. */
-interface Database {
-  exec(sql: string): unknown;
-  prepare(sql: string): Statement;
-  close(): void;
-}
+import type { Contender, OpenOptions } from "./contender.ts";
 
 interface Row {
   readonly sequence: number;
   readonly data: string;
 }
 
-async function openDatabase(path: string): Promise<Database> {
-  const isBun = process.versions["bun"] !== undefined;
-  // Not a literal: each runtime knows only one of the two.
-  const name = isBun ? "bun:sqlite" : "node:sqlite";
-  const module = await import(name);
-  return isBun ? new module.Database(path) : new module.DatabaseSync(path);
-}
-
-export async function open({ directory, setting, maxRecords }: OpenOptions): Promise<Contender> {
-  const database = await openDatabase(join(directory, "records.db"));
+export function open({ cell: { isSynced, maxRecords }, directory }: OpenOptions): Contender {
+  const database = new DatabaseSync(join(directory, "records.db"));
   database.exec("PRAGMA journal_mode=WAL");
-  database.exec(`PRAGMA synchronous=${setting}`);
+  database.exec(`PRAGMA synchronous=${isSynced ? "FULL" : "NORMAL"}`);
   database.exec("CREATE TABLE IF NOT EXISTS records(sequence INTEGER PRIMARY KEY, data TEXT NOT NULL)");
   const insert = database.prepare("INSERT INTO records(data) VALUES(?)");
   const select = database.prepare("SELECT sequence, data FROM records ORDER BY sequence LIMIT ?");
@@ -63,7 +43,7 @@ export async function open({ directory, setting, maxRecords }: OpenOptions): Pro
     },
     shouldEmit: () => pending >= maxRecords,
     emit() {
-      batch = select.all(maxRecords) as Row[];
+      batch = select.all(maxRecords) as unknown as Row[];
       return batch.map((row) => JSON.parse(row.data) as Item);
     },
     commit() {
