@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { availableRuntimes, runChild, type Runtime } from "../support/children.ts";
 import { failureOf, type Measures, told } from "./measures.ts";
-import { type Cell, ON_REQUEST, type Workload, WORKLOADS } from "./rows.ts";
+import { type Cell, ON_REQUEST, type Row, rowsIn, WORKLOADS } from "./rows.ts";
 
 /** Time of a cell at `--scale 1`: as long as V8 takes to optimize a put, and no longer, because many rounds say more. */
 const CELL_MS = 250;
@@ -48,6 +48,7 @@ export const COMMON_OPTIONS = {
   rounds: { type: "string" },
   scale: { type: "string", default: "1" },
   rows: { type: "string" },
+  cpu: { type: "boolean", default: false },
   runtimes: { type: "string" },
   dir: { type: "string" },
   json: { type: "string" },
@@ -65,10 +66,18 @@ function namesOf<N extends string>(option: string, given: string, known: readonl
   });
 }
 
-export function chooseWorkloads(given: string | undefined): readonly Workload[] {
-  if (given === undefined) return WORKLOADS.filter((name) => !ON_REQUEST.includes(name));
-  const chosen = namesOf("rows", given, WORKLOADS);
-  return WORKLOADS.filter((name) => chosen.includes(name));
+/**
+ * The rows of some workloads.
+ *
+ * @param isCpu Whether they compare the time on processors, where it is measured.
+ */
+export function chooseRows(given: string | undefined, isCpu: boolean): Row[] {
+  const byDefault = WORKLOADS.filter((name) => !ON_REQUEST.includes(name));
+  const chosen = given === undefined ? byDefault : namesOf("rows", given, WORKLOADS);
+  const rows = rowsIn(WORKLOADS.filter((name) => chosen.includes(name)));
+  if (!isCpu) return rows;
+  return rows.filter(({ measure, cell }) => measure === "us" && cell.work !== "import")
+    .map((row) => ({ ...row, measure: "cpuUs", baseMeasure: "cpuUs" }));
 }
 
 /** All that are found by default, the one that runs this first. */

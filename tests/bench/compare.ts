@@ -8,9 +8,7 @@
  *
  * - `--rows W1,W3`: as of the benchmark; all by default, which takes a quarter of an hour
  * - `--rounds N`: how often each is run twice in each checkout (4); fewer than three can't show a change
- * - `--cpu`: compares the time on processors instead, which other work on the machine disturbs less; rows of whole processes and of
- *   backlogs have none
- * - `--scale X`, `--runtimes deno,bun,node`, `--dir PATH`, `--json FILE`: as of the benchmark
+ * - `--scale X`, `--cpu`, `--runtimes deno,bun,node`, `--dir PATH`, `--json FILE`: as of the benchmark
  *
  * The exit code is 1 if a cell failed here; 0 otherwise, whatever changed.
  */
@@ -24,8 +22,8 @@ import type { Runtime } from "../support/children.ts";
 import {
   bundle,
   CellRunner,
+  chooseRows,
   chooseRuntimes,
-  chooseWorkloads,
   COMMON_OPTIONS,
   numberOf,
   refuse,
@@ -35,7 +33,7 @@ import {
 import { type Compared, comparisonText, type Quad } from "./comparison.ts";
 import { describeMachine, makeDataDirectory } from "./machine.ts";
 import { headOf } from "./report.ts";
-import { type Cell, type Row, rowsIn } from "./rows.ts";
+import type { Cell, Row } from "./rows.ts";
 
 /** A cell on a runtime, and four runs of it for each round. */
 interface Running {
@@ -46,24 +44,20 @@ interface Running {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { ...COMMON_OPTIONS, cpu: { type: "boolean", default: false } },
+  options: COMMON_OPTIONS,
 });
 const [other] = positionals;
 if (other === undefined || positionals.length > 1) refuse("it takes one other checkout, a directory or a name of git");
 const rounds = Math.floor(numberOf("rounds", values.rounds ?? "4", 1));
-const rows = ownRows(rowsIn(chooseWorkloads(values.rows)));
+const rows = ownRows(chooseRows(values.rows, values.cpu));
 const runtimes = chooseRuntimes(values.runtimes);
 const data = makeDataDirectory(values.dir);
 const runner = new CellRunner(data, numberOf("scale", values.scale, 0.001));
 
 /** Our own side of the rows, each once. */
 function ownRows(rows: readonly Row[]): Row[] {
-  const key = (row: Row) => JSON.stringify([row.cell, measureOf(row)]);
+  const key = ({ cell, measure }: Row) => JSON.stringify([cell, measure]);
   return [...new Map(rows.map((row) => [key(row), row])).values()];
-}
-
-function measureOf({ measure }: Row): string {
-  return values.cpu && measure === "us" ? "cpuUs" : measure;
 }
 
 /** The directory of the other checkout; that of a name of git is made, without what git knows about it. */
@@ -81,7 +75,7 @@ function findCheckout(name: string): string {
 
 /** The rounds of a row, or why there is nothing to compare. */
 function roundsOf(row: Row, { runs }: Running): Quad[] | string {
-  const values = runs.map((run) => "error" in run ? undefined : (run as Record<string, number>)[measureOf(row)]);
+  const values = runs.map((run) => "error" in run ? undefined : (run as Record<string, number>)[row.measure]);
   const quads = Array.from({ length: rounds }, (_, round) => values.slice(4 * round, 4 * round + 4));
   const whole = quads.filter((quad): quad is number[] => quad.every((value) => value !== undefined));
   if (whole.length > 0) return whole as unknown as Quad[];

@@ -10,9 +10,10 @@
  *   W5 putMany; cold a short-lived process; send a producer. Only if they are named: W6 a backlog in many segments; import
  * - `--rounds N`: how often everything is done, at most (5)
  * - `--minutes N`: no round begins that wouldn't be done by then (9); there is always one
- * - `--scale X`: the time of a cell as a factor (1); below 1 the backlogs are smaller, too
+ * - `--scale X`: the time of a cell as a factor (1), more on a busy machine; below 1 the backlogs are smaller, too
  * - `--runtimes deno,bun,node`: all that are found by default: the one that runs this, and what SLUICE_DENO, SLUICE_BUN
  *   and SLUICE_NODE name
+ * - `--cpu`: compares the time on processors instead, which other work on the machine disturbs less; not the first batch of W4
  * - `--goals`: shows the goal of a row, and where it was missed
  * - `--dir PATH`: a directory on the disk to be measured; by default the one for temporary files
  * - `--json FILE`: writes every round of every cell
@@ -29,8 +30,8 @@ import type { Runtime } from "../support/children.ts";
 import {
   bundle,
   CellRunner,
+  chooseRows,
   chooseRuntimes,
-  chooseWorkloads,
   COMMON_OPTIONS,
   numberOf,
   ROOT,
@@ -41,7 +42,7 @@ import {
 import { chartOf } from "./chart.ts";
 import { describeMachine, makeDataDirectory } from "./machine.ts";
 import { failuresOf, headOf, jsonOf, type Outcome, reportOf } from "./report.ts";
-import { type Cell, cellsOf, GROUPS, rowsIn } from "./rows.ts";
+import { type Cell, cellsOf, GROUPS } from "./rows.ts";
 
 /** A cell on a runtime, and its rounds so far. */
 interface Running {
@@ -61,16 +62,15 @@ const { values } = parseArgs({
 const mostRounds = Math.floor(numberOf("rounds", values.rounds ?? "5", 1));
 const mostMs = numberOf("minutes", values.minutes, 0) * 60_000;
 const scale = numberOf("scale", values.scale, 0.001);
-const workloads = chooseWorkloads(values.rows);
-const rows = rowsIn(workloads);
+const rows = chooseRows(values.rows, values.cpu);
 const runtimes = chooseRuntimes(values.runtimes);
-const isWhole = values.rows === undefined && values.runtimes === undefined && scale >= 1;
+const isWhole = values.rows === undefined && values.runtimes === undefined && !values.cpu && scale >= 1;
 const svg = values.svg ?? (isWhole ? join(ROOT, "tests/bench/ratios.svg") : undefined);
 const data = makeDataDirectory(values.dir);
 
 /** Cells that are run right after one another. */
 const groups: readonly (readonly Cell[])[] = GROUPS
-  .map((group) => cellsOf(group.filter((row) => rows.includes(row))))
+  .map((group) => cellsOf(group).filter((cell) => cellsOf(rows).includes(cell)))
   .filter((cells) => cells.length > 0);
 const results = groups.flat().flatMap((cell) =>
   runtimes.map(({ name }): Running => ({ cell, runtime: name, rounds: [] }))
@@ -104,7 +104,7 @@ do {
 
 const outcome: Outcome = { machine, rounds, scale, runtimes: runtimes.map(({ name }) => name), rows, results };
 console.log(`\n${reportOf(outcome, { hasGoals: values.goals })}`);
-if (workloads.includes("import")) console.log(`\n${sizeText(data)}`);
+if (rows.some(({ workload }) => workload === "import")) console.log(`\n${sizeText(data)}`);
 if (values.json !== undefined) fs.writeFileSync(values.json, jsonOf(outcome));
 if (svg !== undefined) fs.writeFileSync(svg, chartOf(outcome));
 process.exitCode = failuresOf(results).length === 0 ? 0 : 1;

@@ -68,7 +68,7 @@ async function measure(operations: Operations, step = 1): Promise<Measures> {
   let tried = step;
   let ms = await timeMs(operations, tried);
   let [done, spent] = [tried, ms];
-  while (cpuMs() - cpuStart < targetMs && spent < 2 * targetMs && done < most) {
+  while (cpuMs() - cpuStart < targetMs && spent < 3 * targetMs && done < most) {
     if (ms < targetMs / 10) tried *= 2;
     ms = await timeMs(operations, tried);
     [done, spent] = [done + tried, spent + ms];
@@ -76,7 +76,7 @@ async function measure(operations: Operations, step = 1): Promise<Measures> {
   const count = Math.max(1, Math.round(Math.min(most, tried * targetMs / ms) / step)) * step;
   const cpuBefore = cpuMs();
   const us = await timeMs(operations, count) * 1000 / count;
-  return { count, us, cpuUs: (cpuMs() - cpuBefore) * 1000 / count };
+  return { us, cpuUs: (cpuMs() - cpuBefore) * 1000 / count };
 }
 
 /** Each writer puts its next record when its last one is acknowledged. */
@@ -182,26 +182,29 @@ async function drain(open: () => Promise<Contender>): Promise<Measures> {
   let taken = records.check(first, 0);
   await queue.commit();
   const drainStart = performance.now();
+  const cpuBefore = cpuMs();
   while (taken < task.records) {
     const before = performance.now();
     taken = await takeBatch(queue, taken);
     times.push(performance.now() - before);
   }
-  const us = (performance.now() - drainStart) * 1000 / (taken - first.length);
+  const drained = taken - first.length;
+  const us = (performance.now() - drainStart) * 1000 / drained;
+  const cpuUs = (cpuMs() - cpuBefore) * 1000 / drained;
   if (!queue.isEmpty()) throw new Error(`Wrong number of records: more than ${task.records} came out`);
   await queue.close();
-  return { count: taken, firstMs, us, batchMs: median(times)!, slowestMs: Math.max(...times) };
+  return { firstMs, us, cpuUs, batchMs: median(times)!, slowestMs: Math.max(...times) };
 }
 
 /** Starts processes and waits for the end of each: its time is all that there is between. */
 function runProcesses(): Measures {
   const { name, command } = currentRuntime();
   const flags = { deno: ["run", "--no-config", "--no-lock", "-A"], bun: [], node: ["--no-warnings"] }[name];
-  const run = (args: readonly string[]): number => {
+  const run = (args: readonly string[]) => {
     const start = performance.now();
-    const { status, stderr } = spawnSync(command, [...flags, ...args], { encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync(command, [...flags, ...args], { encoding: "utf8" });
     if (status !== 0) throw new Error(`a process ended with ${status}: ${stderr}`);
-    return performance.now() - start;
+    return { us: (performance.now() - start) * 1000, cpuUs: Number(stdout) };
   };
   const argsFor = (i: number, count: number): string[] => {
     if (cell.work === "process") {
@@ -214,7 +217,8 @@ function runProcesses(): Measures {
   };
   run(argsFor(0, WARM_UP_RECORDS));
   const times = Array.from({ length: task.processes }, (_, i) => run(argsFor(i + 1, task.records)));
-  return { count: task.processes, us: median(times)! * 1000 };
+  const [us, cpuUs] = [median(times.map((one) => one.us))!, median(times.map((one) => one.cpuUs))!];
+  return cell.work === "import" ? { us } : { us, cpuUs };
 }
 
 const WORKS: Readonly<
