@@ -17,7 +17,7 @@ import { type Cell, ON_REQUEST, type Row, rowsIn, WORKLOADS } from "./rows.ts";
 const CELL_MS = 250;
 /** A cell that hangs is ended after this time. */
 const MAX_CELL_MS = 300_000;
-/** Records of a process that are put before its time is taken seriously. */
+/** Records that the short-lived processes of a cell put together, if one doesn't put more. */
 const RECORDS_A_PROCESS_CELL = 5000;
 
 /** What a process gets: its cell, and where. */

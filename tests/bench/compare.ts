@@ -33,7 +33,7 @@ import {
 import { type Compared, comparisonText, type Quad } from "./comparison.ts";
 import { describeMachine, makeDataDirectory } from "./machine.ts";
 import { headOf } from "./report.ts";
-import type { Cell, Row } from "./rows.ts";
+import { type Cell, cellText, type Row } from "./rows.ts";
 
 /** A cell on a runtime, and four runs of it for each round. */
 interface Running {
@@ -42,10 +42,7 @@ interface Running {
   readonly runs: Round[];
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: COMMON_OPTIONS,
-});
+const { values, positionals } = parseArgs({ allowPositionals: true, options: COMMON_OPTIONS });
 const [other] = positionals;
 if (other === undefined || positionals.length > 1) refuse("it takes one other checkout, a directory or a name of git");
 const rounds = Math.floor(numberOf("rounds", values.rounds ?? "4", 1));
@@ -93,7 +90,12 @@ console.log(`\n${headOf({ machine: describeMachine(data, runtimes) })}, new is $
 for (let round = 0; round < rounds; round++) {
   const start = performance.now();
   for (const { cell, runtime, runs } of running) {
-    for (const which of ["old", "new", "new", "old"] as const) runs.push(await runner.run(cell, runtime, files[which]));
+    for (const which of ["old", "new", "new", "old"] as const) {
+      const run = await runner.run(cell, runtime, files[which]);
+      runs.push(run);
+      if ("error" in run) console.error(`${cellText(cell)}, ${runtime.name}, ${which}: ${run.error}`);
+      if ("error" in run && which === "new") process.exitCode = 1;
+    }
   }
   console.error(`round ${round + 1} of ${rounds}: ${Math.round((performance.now() - start) / 1000)} s`);
 }
@@ -107,6 +109,3 @@ const compared = rows.flatMap((row) =>
 );
 console.log(`\n${comparisonText(compared)}`);
 if (values.json !== undefined) fs.writeFileSync(values.json, JSON.stringify(compared, null, 1) + "\n");
-// The second and third run of each four are this checkout's.
-const isOurs = (_: Round, i: number): boolean => i % 4 === 1 || i % 4 === 2;
-process.exitCode = running.some(({ runs }) => runs.filter(isOurs).some((run) => "error" in run)) ? 1 : 0;
