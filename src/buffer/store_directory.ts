@@ -33,7 +33,7 @@ export async function prepareDirectory(fileSystem: FileSystem, path: string): Pr
 /**
  * The names in a directory, which is created if missing. Directories are created one at a time, and the name of each is
  * synced before the next: so only the deepest one that is there can have a name that isn't durable yet (its creator
- * may have died before it could sync it), and that one is synced in any case.
+ * may have died before it could sync it), and that one is synced in any case. For the last one's name the caller waits.
  */
 async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Directory> {
   const real = resolveIfThere(fileSystem, path);
@@ -45,16 +45,21 @@ async function listOrCreate(fileSystem: FileSystem, path: string): Promise<Direc
     there = dirname(there);
     names = listIfThere(fileSystem, there, true, path);
   }
-  const naming = syncName(fileSystem, there);
+  let naming = syncName(fileSystem, there);
+  for (const directory of missing) {
+    await naming;
+    fileSystem.makeDirectory(directory);
+    naming = syncName(fileSystem, directory);
+  }
   // Who waits for it comes later.
   naming.catch(() => {});
   if (missing.length === 0) return { path: real ?? path, names: names ?? [], naming };
-  await naming;
-  for (const directory of missing) {
-    fileSystem.makeDirectory(directory);
-    await syncName(fileSystem, directory);
+  try {
+    return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
+  } catch (error) {
+    await Promise.allSettled([naming]);
+    throw error;
   }
-  return { path: resolveIfThere(fileSystem, path) ?? path, names: [], naming };
 }
 
 /** The absolute path of a directory, without symbolic links; `undefined` if there is none, or it can't be told. */
