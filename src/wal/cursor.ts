@@ -87,8 +87,9 @@ export class Cursor {
   }
 
   /**
-   * Replaces the cursor file with a new one, and syncs its content; the caller syncs its name. Where there is no room
-   * for a new file, the old one stays in use, unless it has a hard link in another directory.
+   * Replaces the cursor file with a new one, and syncs its content first; the caller syncs its name. Where no state is
+   * replaced, none can be lost: then nothing is synced, and the caller may sync content and name side by side. Where there
+   * is no room for a new file, the old one stays in use, unless it has a hard link in another directory.
    *
    * @param state The first state of the new file. If the old file was created in this way, and nothing was written to
    * it since, then the same state makes both equal byte for byte: reopening a buffer changes nothing.
@@ -130,14 +131,15 @@ export class Cursor {
     const isSame = isOfOwner && isSameState(found, state);
     // The first write below counts as two, because it goes to two slots.
     const generation = Math.max(0, (found?.generation ?? 0) - (isSame ? 2 : 1));
+    const sync = found === undefined ? "nothing" : "content";
     const cursor = await replaceFile(fileSystem, join(directory, CURSOR_NAME), (handle) => {
       // The zeros are written, because a hole would need space later.
       handle.write(new Uint8Array(CURSOR_FILE_BYTES), 0);
       const made = new Cursor(handle, owner, { generation, slots: CURSOR_SLOTS });
       made.write(state);
       return made;
-    }, { newPath: join(directory, NEW_CURSOR_NAME), sync: "content", isKeptOpen: true });
-    cursor.#noteSynced(cursor.#newest, cursor.#generation);
+    }, { newPath: join(directory, NEW_CURSOR_NAME), sync, isKeptOpen: true });
+    if (sync === "content") cursor.#noteSynced(cursor.#newest, cursor.#generation);
     try {
       cursor.#openByName(fileSystem, directory);
       return cursor;

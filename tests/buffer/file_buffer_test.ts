@@ -36,6 +36,7 @@ import type { FileSystem } from "../../src/fs/file_system.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { MemoryFileSystem } from "../../src/testing/memory_file_system.ts";
 import type { MemoryFileSystemOptions, MemoryOperation } from "../../src/testing/memory_process.ts";
+import { Cursor } from "../../src/wal/cursor.ts";
 import { SEGMENT_HEADER_BYTES } from "../../src/wal/format.ts";
 import { filledBytes } from "../support/bytes.ts";
 import { isPending, settle } from "../support/event_loop.ts";
@@ -806,4 +807,12 @@ test("FileBuffer tells of each sync and how long it took", async () => {
   assertEquals(durations.reduce((sum, one) => sum + one, 0), syncMs);
   assertEquals(syncs, 2);
   await buffer.close();
+});
+
+test("FileBuffer.open() resolves when the first cursor is durable, content and name", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const fileSystem = new MemoryFileSystem();
+    await FileBuffer.open<string>({ path: "/b", fileSystem, fsync: "never", statusMs: 0 });
+    assertEquals(Cursor.read(fileSystem.crash({ seed }), "/b")?.lastSequence, 0, `seed ${seed}`);
+  }
 });

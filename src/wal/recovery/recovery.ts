@@ -110,8 +110,10 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
   };
   const cursor = await Cursor.replace(fileSystem, directory, owner, plan.cursor);
   try {
+    // Side by side: of two syncs at once the device often makes one.
+    const syncs = await Promise.allSettled([cursor.sync(), fileSystem.syncDirectory(directory)]);
+    for (const sync of syncs) if (sync.status === "rejected") throw sync.reason;
     if (plan.unusable.length + plan.empty.length > 0) await clearUnusable(plan, deps, damaged);
-    await fileSystem.syncDirectory(directory);
     ownership.verify();
     ownership.recordGeneration(cursor.generation);
   } catch (error) {
@@ -126,18 +128,20 @@ export async function applyRecovery(plan: RecoveryPlan, deps: ApplyRecoveryDeps)
   return { ...log, cursor, damaged, truncatedBytes, cursorLost, cursorProblem };
 }
 
-/** Moves unusable segments to the quarantine, and removes those without a frame. */
+/**
+ * Moves unusable segments to the quarantine, and removes those without a frame. Not before the cursor is synced, content and
+ * name: it keeps sequences from being reused.
+ */
 async function clearUnusable(
   plan: RecoveryPlan,
   { fileSystem, directory, quarantine, ownership }: ApplyRecoveryDeps,
   damaged: DamagedRegion[],
 ): Promise<void> {
-  // The cursor's name is synced first: it keeps sequences from being reused.
-  await fileSystem.syncDirectory(directory);
   // The oldest first: the name of the next one bounds how many records it can have held, also after a crash in between.
   for (const finding of plan.unusable.toReversed()) {
     damaged.push({ ...finding, quarantined: await quarantine.move(finding.segment) });
   }
   ownership.verify();
   for (const { name } of plan.empty) await retryWhilePassing(() => fileSystem.remove(join(directory, name)));
+  await fileSystem.syncDirectory(directory);
 }
