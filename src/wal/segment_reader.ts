@@ -200,8 +200,8 @@ export class SegmentReader {
       this.#advance(frame);
       // Checking the rest of a `putMany` may have moved the frame in the buffer, or out of it: then it is read again.
       const isInPlace = frame.bytes === this.#buffer && frame.offset === offset - this.#bufferAt;
-      const isBuffered = this.#isBuffered(offset, frame.length);
-      return { kind: "frame", frame: isInPlace && isBuffered ? frame : this.#frameAt(offset, end, isBuffered)! };
+      if (isInPlace) return { kind: "frame", frame };
+      return { kind: "frame", frame: this.#frameAt(offset, end, this.#isBuffered(offset, frame.length))! };
     }
     if (frame !== undefined && this.#skipsAhead(frame)) {
       this.#expected = frame.firstSequence;
