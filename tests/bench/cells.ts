@@ -20,6 +20,9 @@ const MAX_CELL_MS = 300_000;
 /** Records that the short-lived processes of a cell put together, if one doesn't put more. */
 const RECORDS_A_PROCESS_CELL = 5000;
 
+/** What measures a time on processors, for what measures the same time by the clock. */
+const CPU_MEASURES: Readonly<Record<string, string>> = { us: "cpuUs", firstMs: "firstCpuMs" };
+
 /** What a process gets: its cell, and where. */
 export interface Task {
   readonly cell: Cell;
@@ -76,8 +79,10 @@ export function chooseRows(given: string | undefined, isCpu: boolean): Row[] {
   const chosen = given === undefined ? byDefault : namesOf("rows", given, WORKLOADS);
   const rows = rowsIn(WORKLOADS.filter((name) => chosen.includes(name)));
   if (!isCpu) return rows;
-  return rows.filter(({ measure, cell }) => measure === "us" && cell.work !== "import")
-    .map((row) => ({ ...row, measure: "cpuUs", baseMeasure: "cpuUs" }));
+  return rows.flatMap((row) => {
+    const measure = CPU_MEASURES[row.measure];
+    return measure === undefined || row.cell.work === "import" ? [] : [{ ...row, measure, baseMeasure: measure }];
+  });
 }
 
 /** All that are found by default, the one that runs this first. */

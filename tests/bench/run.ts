@@ -13,7 +13,7 @@
  * - `--scale X`: the time of a cell as a factor (1), more on a busy machine; below 1 the backlogs are smaller, too
  * - `--runtimes deno,bun,node`: all that are found by default: the one that runs this, and what SLUICE_DENO, SLUICE_BUN
  *   and SLUICE_NODE name
- * - `--cpu`: compares the time on processors instead, which other work on the machine disturbs less; not the first batch of W4
+ * - `--cpu`: compares the time on processors instead, which other work on the machine disturbs less
  * - `--goals`: shows the goal of a row, and where it was missed
  * - `--dir PATH`: a directory on the disk to be measured; by default the one for temporary files
  * - `--json FILE`: writes every round of every cell
