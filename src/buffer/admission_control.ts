@@ -80,8 +80,8 @@ export class AdmissionControl<T> {
   }
 
   /** Admits one record to `appender`, which is the store's, within the call; returns its sequence. It never waits. */
-  putBlocking(record: T, appender: BlockingStore["appender"]): number {
-    const { builder } = appender;
+  putBlocking(record: T, appender: Pick<BlockingStore["appender"], "acceptBlocking">): number {
+    const { builder } = this.#appender;
     builder.savepoint();
     try {
       this.#add(record, undefined, this.#options.codec);

@@ -25,7 +25,7 @@ import { BatchQueue } from "./batch_queue.ts";
 import type { BufferEvent, BufferStats, RecoveryReport } from "./events.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { BatchesOptions, EmitOptions, PutOptions, RecordBuffer, WaitOptions } from "./record_buffer.ts";
-import type { BlockingStore, RecordStore } from "./record_store.ts";
+import type { RecordStore } from "./record_store.ts";
 import { takeBatches } from "./redelivery.ts";
 
 /** What a buffer is made from. @internal */
@@ -316,7 +316,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
   }
 
   /** A put within the call, to the store's `appender`. @internal */
-  protected putBlocking(record: In, appender: BlockingStore["appender"]): number {
+  protected putBlocking(record: In, appender: { acceptBlocking(count: number): number }): number {
     const refusal = this.#refusal("put");
     if (refusal === undefined) return this.#admission.putBlocking(record, appender);
     this.#countRejected(1);
