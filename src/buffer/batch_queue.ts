@@ -388,6 +388,10 @@ export class BatchQueue<T> {
       resume: next,
       boundaries: rest,
     });
+    // What this process has handed over of it can't be committed any more, and holds up nothing.
+    this.#inFlight = this.#inFlight.filter(({ end }) => {
+      return end.nextSequence <= start.nextSequence || end.nextSequence > boundary.nextSequence;
+    });
     if (rest.length === 0) await this.#goTo(next);
     this.#host.onRoom();
   }
@@ -399,8 +403,9 @@ export class BatchQueue<T> {
     const batch = new Batch(data, entry, context);
     if (this.#inFlight.length === 0) this.#inFlight = [entry];
     else {
-      const before = this.#inFlight.filter((one) => one.end.nextSequence < end.nextSequence);
-      const behind = this.#inFlight.filter((one) => one.end.nextSequence > end.nextSequence);
+      // One that was handed over whole, and of which only pieces are left by now, is neither.
+      const before = this.#inFlight.filter((one) => one.end.nextSequence <= start.nextSequence);
+      const behind = this.#inFlight.filter((one) => one.start.nextSequence >= end.nextSequence);
       this.#inFlight = [...before, entry, ...behind];
     }
     this.#progressAt = this.#host.time();

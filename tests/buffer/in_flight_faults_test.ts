@@ -21,7 +21,7 @@ function open(fileSystem: MemoryFileSystem): Promise<FileBuffer<string>> {
   return FileBuffer.open({ path: PATH, fileSystem, codec: textCodec(), fsync: "never", maxRecords: 3 });
 }
 
-/** Puts records one by one, hands over `batches` of three, and is killed; then the frames of `lost` are damaged. */
+/** Puts records one by one, hands over `batches` of three, and is killed; then `lost` is damaged. */
 async function leave(records: string, { batches, lost }: { batches: number; lost: string }): Promise<MemoryFileSystem> {
   const fileSystem = new MemoryFileSystem();
   const buffer = await open(fileSystem);
@@ -30,11 +30,16 @@ async function leave(records: string, { batches, lost }: { batches: number; lost
   for (let i = 0; i < batches; i++) after = await buffer.emit({ after });
   const left = fileSystem.kill();
   await buffer.close().catch(() => {});
-  const path = `${PATH}/${segmentName(1)}`;
-  const bytes = left.readFile(path);
-  for (const record of lost) bytes[SEGMENT_HEADER_BYTES + (records.indexOf(record) + 1) * FRAME_BYTES - 1]! ^= 1;
-  left.writeFile(path, bytes);
+  damage(left, records, lost);
   return left;
+}
+
+/** Damages the frames of `lost`. */
+function damage(fileSystem: MemoryFileSystem, records: string, lost: string): void {
+  const path = `${PATH}/${segmentName(1)}`;
+  const bytes = fileSystem.readFile(path);
+  for (const record of lost) bytes[SEGMENT_HEADER_BYTES + (records.indexOf(record) + 1) * FRAME_BYTES - 1]! ^= 1;
+  fileSystem.writeFile(path, bytes);
 }
 
 /** Takes what is left after another kill, each batch committed before the next. */
@@ -118,6 +123,39 @@ for (const { what, records, batches, lost, asked, commits, left } of CASES) {
     const killed = fileSystem.kill();
     await buffer.close().catch(() => {});
     assertEquals(await drain(killed), left);
+  });
+}
+
+for (
+  const { lost, left } of [
+    { lost: "abc", left: ["def", "g"] },
+    { lost: "b", left: ["a", "c", "def", "g"] },
+    { lost: "c", left: ["ab", "def", "g"] },
+    { lost: "def", left: ["abc", "g"] },
+    { lost: "bcdf", left: ["a", "e", "g"] },
+    { lost: "abcdef", left: ["g"] },
+  ]
+) {
+  test(`FileBuffer.commit() goes on behind a batch that was in flight: ${lost} is lost since`, async () => {
+    const fileSystem = new MemoryFileSystem();
+    const buffer = await open(fileSystem);
+    for (const record of "abcdefg") await buffer.put(record);
+    const first = await buffer.emit();
+    await buffer.emit({ after: first });
+    damage(fileSystem, "abcdefg", lost);
+    for (const records of left) {
+      const batch = await buffer.emit();
+      assertEquals(batch.records.join(""), records);
+      await buffer.commit(batch);
+    }
+    const { pendingRecords, backlogBytes, inFlightRecords } = buffer.stats();
+    assertEquals({ pendingRecords, backlogBytes, inFlightRecords }, {
+      pendingRecords: 0,
+      backlogBytes: 0,
+      inFlightRecords: 0,
+    });
+    await buffer.close();
+    assertEquals(await drain(fileSystem), []);
   });
 }
 
