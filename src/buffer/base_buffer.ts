@@ -96,6 +96,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     this.#queue = new BatchQueue(store, options, {
       time,
       onRoom: () => this.#onRoom(),
+      onHandedOver: () => this.#wake(),
       onAgeKnown: () => this.#wake(),
     });
     store.listen({
@@ -192,10 +193,7 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
     if (refusal !== undefined) return Promise.reject(refusal);
     const before = this.#store.appender.writeAccepted().nextSequence;
     if (options?.expired !== undefined) checkOneOf("expired", options.expired, ["drop", "keep"], "emit");
-    const emitted = this.#turns.run(() => this.#queue.emit(before, options ?? {}));
-    // What is in flight is due again.
-    if (this.#waiters.size > 0) emitted.then(() => this.#wake(), () => {});
-    return emitted;
+    return this.#turns.run(() => this.#queue.emit(before, options ?? {}));
   }
 
   /** Drops the oldest batch in flight; see {@linkcode RecordBuffer.commit}. */
@@ -385,10 +383,11 @@ export abstract class BaseBuffer<T, In = T> implements RecordBuffer<T, In> {
 
   #onRoom(): void {
     this.#admission.pump();
-    if (this.#waiters.size > 0) this.#wake();
+    this.#wake();
   }
 
   #wake(): void {
+    if (this.#waiters.size === 0) return;
     for (const wake of [...this.#waiters.keys()]) wake();
   }
 

@@ -45,6 +45,8 @@ export interface BatchQueueDeps {
   readonly time: () => number;
   /** There is more room in the backlog. */
   readonly onRoom: () => void;
+  /** A new batch is in flight: until it is committed, it is due again. */
+  readonly onHandedOver: () => void;
   /** A store that had to look has told how old the oldest record is. */
   readonly onAgeKnown: () => void;
 }
@@ -347,6 +349,7 @@ export class BatchQueue<T> {
   #handOverSaved(data: ReadBatch, hasPassed: boolean): MaybePromise<Batch<T>> {
     this.#figures.batchesEmitted++;
     const batch = this.#handOver(data, this.#new);
+    this.#host.onHandedOver();
     if (hasPassed) this.#host.onRoom();
     return batch;
   }

@@ -179,6 +179,15 @@ function testWait(suite: Suite): void {
     assert(await again);
   });
 
+  suite.text("waitUntilDue() resolves when an earlier call of emit() takes the batch", {}, async ({ buffer }) => {
+    await buffer.put("a");
+    const emitted = buffer.emit();
+    const again = buffer.waitUntilDue();
+    await emitted;
+    assertFalse(await isPending(again), "one that is in flight is due again");
+    assert(await again);
+  });
+
   suite.text("waitUntilDue({ flush }) waits for no record and no age", {}, async ({ buffer }) => {
     assertFalse(await buffer.waitUntilDue({ flush: true }));
     void buffer.put("a");
