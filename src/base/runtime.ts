@@ -2,8 +2,8 @@
  * Detects the runtime of this process, and answers what is asked of every runtime. No other file does.
  *
  * All three runtimes fill in `process.versions`. Deno and Bun also name a Node version, so they are checked first. Globals
- * named after a runtime prove less: packages and test environments define them on other runtimes. Only Deno's own namespace can't
- * be written to, and so it is believed: to look at `process` costs Deno 20 ms, which is more than to open a buffer.
+ * named after a runtime prove less: packages and test environments define them on other runtimes. Only Deno's own namespace can
+ * be listed and not written to, and so it is believed: to look at `process` costs Deno 20 ms, which is more than to open a buffer.
  *
  * For the same reason nothing of the package imports `node:process` where a program has no other use for it, nor any other module
  * of Node that is large: an import fills in all of a module's exports, the standard streams among them, which costs Node 10 ms.
@@ -49,5 +49,7 @@ export function processOfNode(): typeof nodeProcess {
 
 function denoNamespace(): DenoNamespace | undefined {
   const property = Object.getOwnPropertyDescriptor(globalThis, "Deno");
-  return property?.writable === false && property.configurable ? property.value : undefined;
+  // What a test defines without saying more is read-only as well, but not enumerable.
+  const isOwn = property?.writable === false && property.enumerable && property.configurable;
+  return isOwn ? property.value : undefined;
 }

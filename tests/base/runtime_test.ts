@@ -16,7 +16,7 @@ test("runtimeName(), platformName() and processId() say what `process` says", ()
 
 test("runtimeName() isn't misled by a Deno that a package or a test has made", { skip: own === "deno" }, () => {
   const value = { build: { os: "plan9" }, pid: 1, version: { deno: "2.9.6" } };
-  for (const property of [{ value, writable: true, enumerable: true }, { get: () => value }]) {
+  for (const property of [{ value, writable: true, enumerable: true }, { value }, { get: () => value }]) {
     Object.defineProperty(globalThis, "Deno", { ...property, configurable: true });
     try {
       assertEquals([runtimeName(), platformName(), processId()], [own, process.platform, process.pid]);
