@@ -55,6 +55,7 @@ async function makeScenarios(): Promise<Scenario[]> {
   const hit = flipBit(last, framesOf(last)[1]!.offset + 30);
   const tail = garbage(50, 1);
   const withoutHeader = (bytes: Uint8Array) => flipBit(flipBit(bytes, 40), 120);
+  const noCursor = garbage(16_384, 2);
   const log = (name: string, files: Parameters<typeof copyOf>[1]): Scenario => ({
     name,
     log: copyOf(fileSystem, files),
@@ -73,6 +74,16 @@ async function makeScenarios(): Promise<Scenario[]> {
     log("a cursor ahead of the log", { [path]: cut(last, framesOf(last)[1]!.offset + 3) }),
     log("no cursor", { [CURSOR_PATH]: undefined }),
     log("no cursor and a torn tail", { [CURSOR_PATH]: undefined, [path]: concat(last, tail) }),
+    log("a cursor that can't be read", { [CURSOR_PATH]: noCursor }),
+    log("a cursor that can't be read, damage and a torn tail", { [CURSOR_PATH]: noCursor, [path]: concat(hit, tail) }),
+    log("a cursor that can't be read, and a newest segment without a header", {
+      [CURSOR_PATH]: noCursor,
+      [path]: withoutHeader(last),
+    }),
+    log("a cursor that can't be read, and an empty newest segment", {
+      [CURSOR_PATH]: noCursor,
+      [segmentPath(15)]: cut(last, 70),
+    }),
   ];
 }
 
