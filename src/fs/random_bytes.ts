@@ -29,11 +29,12 @@ export function randomWord(): number {
 
 /** Fills `bytes` from the device; `false` where it can't be read: Node's permission model and some containers have none. */
 function readDevice(bytes: Uint8Array): boolean {
-  const { openSync, readSync, closeSync } = processOfNode().getBuiltinModule("node:fs");
+  const { openSync, fstatSync, readSync, closeSync } = processOfNode().getBuiltinModule("node:fs");
   let descriptor: number | undefined;
   try {
     descriptor = openSync("/dev/urandom", "r");
-    return readSync(descriptor, bytes) === bytes.length;
+    // A script that saves a seed makes a file of that name where there is no device: that gives everybody the same bytes.
+    return fstatSync(descriptor).isCharacterDevice() && readSync(descriptor, bytes) === bytes.length;
   } catch {
     return false;
   } finally {
