@@ -9,7 +9,7 @@ import { isGate, isQuick, runtimePhase } from "../../support/extent.ts";
 import { addTotals, noTotals, simulate } from "./simulation.ts";
 
 /** As many as take about ten seconds on Deno, and one in the quick run; each runtime has others. */
-const SEEDS = isQuick ? 50 : isGate ? [400, 200, 200, 100][runtimePhase()] : [600, 300, 300, 150][runtimePhase()];
+const SEEDS = isQuick ? 50 : isGate ? [300, 100, 100, 100][runtimePhase()] : [600, 300, 300, 150][runtimePhase()];
 const FIRST = 600 * runtimePhase();
 /** They are taken in parts, so that a failure says more than one seed. */
 const PARTS = 10;
