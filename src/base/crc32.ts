@@ -4,8 +4,8 @@
  *
  * Guarantees: the same number on every runtime, whichever of the two ways below computes it. Short inputs use eight tables
  * ("slicing-by-8", Kounavis and Berry, Intel 2005), because a call into native code costs more than they do; longer ones use
- * the platform's own zlib, once there have been enough of them to be worth the time that loading it takes. Sixteen tables would be a quarter faster in a tight loop, and no faster between two system
- * calls, which evict most of them from the cache.
+ * the platform's own zlib, once there have been enough of them to be worth the time that loading it takes. Sixteen tables
+ * would be a quarter faster in a tight loop, and no faster between two system calls, which evict most of them from the cache.
  *
  * @module
  */

@@ -1,7 +1,8 @@
 /**
  * Random bytes, as good as those for keys.
  *
- * On Node they are read from the system's device: `crypto` takes Node 5 ms to load, a third of what opening a buffer takes.
+ * On Node they are read from the system's device: `crypto` takes Node 5 ms to load, a third of what opening a buffer takes. Where
+ * there is no such device, or something else has its name, they come from `crypto` all the same.
  *
  * @module
  */
